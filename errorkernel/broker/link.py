@@ -1,0 +1,315 @@
+"""A connection to the broker that heals itself for as long as it takes.
+
+nats-py can reconnect on its own, but an authorization change closes its client for good, a half-open link can hang a
+reconnect, and a cancelled ``flush()`` leaves a client that reads nothing while it says that it is connected. So a
+client here lives exactly as long as one connection: it never reconnects, and whenever it ends, a new one is made.
+Whoever wants something on every connection (a subscription) registers it with ``on_up``.
+
+Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
+
+log = logging.getLogger("errorkernel.broker")
+
+CONNECT_TIMEOUT_S = 5.0
+PING_INTERVAL_S = 10
+RETRY_FIRST_S = 0.1
+RETRY_LAST_S = 3.0
+REQUEST_TIMEOUT_S = 5.0
+
+# "nats: permissions violation for publish to "ek.evt.other""
+_DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
+_ALWAYS_LOUD = 3
+"""Failed connection attempts before a warning: a broker that starts beside us is simply not there yet."""
+
+OnUp = Callable[[], Awaitable[None]]
+OnMessage = Callable[["Received"], Awaitable[None]]
+
+
+class Received:
+    """A core message: ``subject``, ``data``, and ``respond`` where an answer is wanted."""
+
+    __slots__ = ("_link", "data", "reply", "subject")
+
+    def __init__(self, link: "Link", message: Msg) -> None:
+        self._link = link
+        self.subject: str = message.subject
+        self.data: bytes = message.data
+        self.reply: str = message.reply
+
+    async def respond(self, data: bytes) -> None:
+        """Answer, if the sender asked for an answer and is still there."""
+        if self.reply:
+            with contextlib.suppress(BrokerAway):
+                await self._link.send(self.reply, data)
+
+
+class Link:
+    """One program's connection to the broker.
+
+    ``servers``: NATS URLs. ``seed``: our nkey seed. ``inbox_prefix``: nodes must use their own, ``_INBOX_<node>``.
+    """
+
+    def __init__(
+        self, servers: str | Sequence[str], *, name: str, seed: str | None = None, inbox_prefix: str = "_INBOX"
+    ) -> None:
+        self.servers = [servers] if isinstance(servers, str) else list(servers)
+        self.name = name
+        self._seed = seed
+        self._inbox_prefix = inbox_prefix
+        self._client: Client | None = None
+        self._up = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._on_up: list[OnUp] = []
+        self._task: asyncio.Task[None] | None = None
+        self._pending: dict[str, set[asyncio.Future[Msg]]] = {}
+        self.denied: list[str] = []
+        """The latest permission violations that the broker told us, newest last."""
+        self.last_error = ""
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    def on_up(self, callback: OnUp) -> None:
+        """Call ``callback()`` on every new connection, in the order of registration, and now if there is one."""
+        self._on_up.append(callback)
+
+    def start(self) -> None:
+        """Begin to connect, and keep connected until ``close``."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._supervise(), name=f"broker link {self.name}")
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        await self._drop()
+
+    async def wait_up(self, timeout_s: float | None = None) -> None:
+        """Return once connected. Raises BrokerAway after ``timeout_s``."""
+        try:
+            await asyncio.wait_for(self._up.wait(), timeout_s)
+        except TimeoutError:
+            raise BrokerAway(self.last_error or "The broker cannot be reached.") from None
+
+    async def send(self, subject: str, data: bytes, *, reply: str = "") -> None:
+        """Publish without acknowledgement (at most once). Raises BrokerAway."""
+        client = self._need()
+        try:
+            await client.publish(subject, data, reply=reply)
+        except nats.errors.Error as exc:
+            raise BrokerAway(str(exc)) from exc
+
+    async def store(self, subject: str, data: bytes, *, msg_id: str, timeout_s: float = REQUEST_TIMEOUT_S) -> int:
+        """Publish to JetStream; returns the stream's sequence number once it is stored there.
+
+        ``msg_id`` makes repeating harmless. Raises BrokerAway (try again with the same id) or BrokerRefused.
+        """
+        headers = {"Nats-Msg-Id": msg_id}
+        answer = _json(await self._request(subject, data, timeout_s, headers))
+        error = answer.get("error")
+        if error:
+            _raise_api_error(error)
+        return int(answer["seq"])
+
+    async def request(self, subject: str, data: bytes, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
+        """Ask and wait for one answer. Raises BrokerAway or BrokerRefused."""
+        return (await self._request(subject, data, timeout_s, None)).data
+
+    async def api(self, subject: str, body: dict[str, Any], *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
+        """A call of JetStream's API (``$JS.API.<subject>``). Raises BrokerAway or BrokerRefused."""
+        reply = await self._request("$JS.API." + subject, json.dumps(body).encode() if body else b"", timeout_s, None)
+        answer = _json(reply)
+        if answer.get("error"):
+            _raise_api_error(answer["error"])
+        return answer
+
+    async def subscribe(self, subject: str, callback: OnMessage, *, queue: str = "") -> None:
+        """Subscribe on the present connection; call it from ``on_up``. Raises BrokerAway."""
+
+        async def deliver(message: Msg) -> None:
+            try:
+                await callback(Received(self, message))
+            except BrokerAway:
+                pass
+            except Exception:
+                # An exception that escapes from a callback would leave nats-py's client stuck.
+                log.exception("Handling a message on %s failed", message.subject)
+
+        await self.subscribe_raw(subject, deliver, queue=queue)
+
+    async def subscribe_raw(self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = "") -> None:
+        """As ``subscribe``, with the client's own message object and no safety net: for hot paths of this package."""
+        client = self._need()
+        try:
+            # Unbounded: the flow is limited by what we ask for, and dropping silently is the one thing not to do.
+            await client.subscribe(subject, queue=queue, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        except nats.errors.Error as exc:
+            raise BrokerAway(str(exc)) from exc
+
+    def new_inbox(self) -> str:
+        return str(self._need().new_inbox())
+
+    def drop_connection(self) -> None:
+        """Give the present connection up and make a new one: for callers that see it is dead before it notices."""
+        self._lost.set()
+
+    async def flush(self, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Return when the broker has handled what was sent so far. Raises BrokerAway."""
+        client = self._need()
+        # Shielded: a flush that is cancelled or timed out from outside kills nats-py's read loop.
+        flushing = asyncio.ensure_future(client.flush(timeout=int(timeout_s) or 1))
+        try:
+            await asyncio.wait_for(asyncio.shield(flushing), timeout_s)
+        except (TimeoutError, nats.errors.Error) as exc:
+            flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise BrokerAway("The broker did not answer in time.") from exc
+
+    def _need(self) -> Client:
+        if self._client is None or not self._client.is_connected:
+            raise BrokerAway(self.last_error or "The broker is not connected.")
+        return self._client
+
+    async def _request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> Msg:
+        client = self._need()
+        asking = asyncio.ensure_future(client.request(subject, data, timeout=timeout_s, headers=headers))
+        waiting = self._pending.setdefault(subject, set())
+        waiting.add(asking)
+        try:
+            return await asking
+        except nats.errors.NoRespondersError:
+            raise BrokerAway(f"Nobody answers on {subject}.") from None
+        except nats.errors.MaxPayloadError:
+            raise BrokerRefused("The message is larger than the broker takes.") from None
+        except (TimeoutError, nats.errors.Error, OSError) as exc:
+            raise BrokerAway(f"No answer on {subject}: {exc!r}") from exc
+        except asyncio.CancelledError:
+            if asking.cancelled() and subject in self.denied:
+                raise BrokerRefused(f"The broker does not let us publish to {subject}.") from None
+            asking.cancel()
+            if self._client is not client:
+                raise BrokerAway("The connection to the broker was lost.") from None
+            raise
+        finally:
+            waiting.discard(asking)
+            if not waiting:
+                self._pending.pop(subject, None)
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._connect()
+                failures = 0
+                await self._run_on_up()
+                self._up.set()
+                log.info("Connected to the broker as %s", self.name)
+                await self._lost.wait()
+                log.warning("Connection of %s to the broker was lost; connecting again", self.name)
+            except (TimeoutError, OSError, nats.errors.Error, BrokerAway, BrokerRefused) as exc:
+                failures += 1
+                self.last_error = str(exc) or repr(exc)
+                if failures == _ALWAYS_LOUD:
+                    log.warning("The broker at %s cannot be used: %s", ", ".join(self.servers), self.last_error)
+            await self._drop()
+            pause_s = min(RETRY_FIRST_S * 2 ** min(failures, 10), RETRY_LAST_S)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads a fleet's reconnects
+
+    async def _connect(self) -> None:
+        self._lost = lost = asyncio.Event()
+
+        async def closed() -> None:
+            lost.set()
+
+        client = Client()
+        # wait_for as well: a broker that accepts and then says nothing is not bounded by connect_timeout.
+        await asyncio.wait_for(
+            client.connect(
+                self.servers,
+                name=self.name,
+                allow_reconnect=False,
+                connect_timeout=int(CONNECT_TIMEOUT_S),
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+                nkeys_seed_str=self._seed,
+                inbox_prefix=self._inbox_prefix,
+                closed_cb=closed,
+                disconnected_cb=closed,
+                error_cb=self._on_error,
+            ),
+            CONNECT_TIMEOUT_S * 2,
+        )
+        self._client = client
+
+    async def _run_on_up(self) -> None:
+        for callback in self._on_up:
+            await asyncio.wait_for(callback(), 30)
+
+    async def _drop(self) -> None:
+        self._up.clear()
+        client, self._client = self._client, None
+        for waiting in list(self._pending.values()):
+            for asking in list(waiting):
+                asking.cancel()
+        if client is not None:
+            # close() waits for a flush that a dead link never finishes.
+            closing = asyncio.ensure_future(client.close())
+            await asyncio.wait([closing], timeout=1)
+
+    async def _on_error(self, exc: Exception) -> None:
+        self.last_error = str(exc)
+        found = _DENIED.search(self.last_error)
+        if not found:
+            return
+        subject = found[2]
+        if subject not in self.denied:
+            log.warning("The broker denied %s: %s to %s", self.name, found[1], subject)
+        self.denied = [*self.denied[-99:], subject]
+        # Without this a denied publish would look like a broker that does not answer.
+        for asking in list(self._pending.get(subject, ())):
+            asking.cancel()
+
+
+def _json(message: Msg) -> dict[str, Any]:
+    try:
+        answer = json.loads(message.data)
+    except ValueError:
+        raise BrokerAway("The broker's answer cannot be read.") from None
+    if not isinstance(answer, dict):
+        raise BrokerAway("The broker's answer cannot be read.")
+    return answer
+
+
+_TRANSIENT_API_ERRORS = {
+    10008,  # JetStream system temporarily unavailable
+    10023,  # insufficient resources
+    10039,  # JetStream not enabled for account (while it is starting)
+    10047,
+    10028,  # memory or storage resources exceeded
+    10077,  # maximum messages/bytes exceeded with discard new: the stream is full, the kernel will make room
+}
+
+
+def _raise_api_error(error: dict[str, Any]) -> None:
+    text = f"{error.get('description', 'refused')} ({error.get('err_code', error.get('code'))})"
+    if error.get("err_code") in _TRANSIENT_API_ERRORS or error.get("code") == 503:
+        raise BrokerAway(text)
+    raise BrokerRefused(text)

@@ -1,0 +1,106 @@
+"""The two streams of the contract and their durable consumers: made where they are missing, mended where they differ."""
+
+from typing import Any
+
+from errorkernel.broker.errors import BrokerRefused
+from errorkernel.broker.link import Link
+from errorkernel.wire import subjects
+
+NANOSECONDS = 1_000_000_000
+ACK_WAIT_S = 60
+MAX_ACK_PENDING = 20_000
+DECISIONS_MAX_AGE_S = 30 * 86400
+DUPLICATE_WINDOW_S = 120
+
+_STREAM_NOT_FOUND = 10059
+_CONSUMER_NOT_FOUND = 10014
+
+
+def events_stream(max_bytes: int) -> dict[str, Any]:
+    """What the kernel has stored leaves the stream (work queue). When it is full, publishers are refused and keep their
+    reports: dropping the oldest unseen ones would break the first promise."""
+    return {
+        "name": subjects.EVENTS_STREAM,
+        "subjects": subjects.EVENTS_SUBJECTS,
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "new",
+        "max_bytes": max_bytes,
+        "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
+    }
+
+
+def decisions_stream() -> dict[str, Any]:
+    """One message per incident; a node that stays away longer than the age gets its decisions by sync."""
+    return {
+        "name": subjects.DECISIONS_STREAM,
+        "subjects": subjects.DECISIONS_SUBJECTS,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": DECISIONS_MAX_AGE_S * NANOSECONDS,
+        "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
+    }
+
+
+def kernel_durable() -> dict[str, Any]:
+    return {
+        "durable_name": subjects.KERNEL_DURABLE,
+        "ack_policy": "explicit",
+        "ack_wait": ACK_WAIT_S * NANOSECONDS,
+        "max_ack_pending": MAX_ACK_PENDING,
+        "max_deliver": -1,
+        "deliver_policy": "all",
+    }
+
+
+def node_durable(node: str) -> dict[str, Any]:
+    # sample_freq: the broker tells us of every acknowledgement, which is how "received by the node" is known.
+    return {
+        "durable_name": subjects.durable_of(node),
+        "filter_subject": subjects.decisions_of(node),
+        "ack_policy": "explicit",
+        "ack_wait": 30 * NANOSECONDS,
+        "max_deliver": -1,
+        "deliver_policy": "all",
+        "sample_freq": "100",
+    }
+
+
+async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
+    """Make both streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError."""
+    for config in (events_stream(events_max_bytes), decisions_stream()):
+        try:
+            # Update first: creating one that exists would reserve its room a second time before it is compared.
+            await link.api(f"STREAM.UPDATE.{config['name']}", config)
+        except BrokerRefused as exc:
+            if f"({_STREAM_NOT_FOUND})" not in str(exc):
+                raise
+            await link.api(f"STREAM.CREATE.{config['name']}", config)
+    await _ensure_durable(link, subjects.EVENTS_STREAM, kernel_durable())
+
+
+async def ensure_node_durable(link: Link, node: str) -> None:
+    """Make the node's durable consumer of decisions. Raises BrokerError."""
+    await _ensure_durable(link, subjects.DECISIONS_STREAM, node_durable(node))
+
+
+async def remove_node_durable(link: Link, node: str) -> None:
+    """Remove it; a node that has none is fine. Raises BrokerError."""
+    try:
+        await link.api(f"CONSUMER.DELETE.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
+    except BrokerRefused as exc:
+        if f"({_CONSUMER_NOT_FOUND})" not in str(exc):
+            raise
+
+
+async def lag(link: Link) -> int:
+    """How many messages the kernel has yet to store. Raises BrokerError."""
+    info = await link.api(f"CONSUMER.INFO.{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}", {})
+    return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+
+async def _ensure_durable(link: Link, stream: str, config: dict[str, Any]) -> None:
+    # Creating a durable with the configuration that it already has is a success, so no look-up comes first.
+    name = config["durable_name"]
+    await link.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})

@@ -1,0 +1,183 @@
+"""Every setting of the product: typed, read once from the environment, listed by ``steward doctor``.
+
+``get()`` is the only way to them. A value that cannot be right stops the program at its start with one sentence.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from errorkernel.core.limits import Limits
+
+PREFIX = "STEWARD_"
+
+
+class ConfError(Exception):
+    """A setting is wrong or its file cannot be used; the message is one sentence for whoever started the program."""
+
+
+def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"doc": doc, "secret": secret})
+
+
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """One attribute per setting; its environment variable is ``STEWARD_`` and the name in capitals."""
+
+    data_dir: Path = _setting(Path(), "Where everything is kept that must survive (default ~/.local/share/steward).")
+    database_url: str = _setting(
+        "", "sqlite:///path or postgresql://user:password@host/name; empty: SQLite in the data dir.", secret=True
+    )
+    nats_url: str = _setting("", "A broker that we do not start; empty: an embedded nats-server.")
+    nats_host: str = _setting("127.0.0.1", "Address on which the embedded broker listens.")
+    nats_port: int = _setting(0, "Port of the embedded broker; 0: the one it had last time, else any free one.")
+    nats_seed_file: str = _setting("", "File with our own nkey seed, for a broker that we do not start.")
+    nats_server: str = _setting("", "Path of another nats-server binary; empty: the one that was installed with us.")
+    channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
+    secret_key: str = _setting(
+        "", "Django's secret key; empty: made at the first start and kept in the data dir.", secret=True
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1", "[::1]"), "Host names that browsers may use, separated by commas; * for any."
+    )
+    base_url: str = _setting(
+        "",
+        "Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where the web role listens.",
+    )
+    log_format: str = _setting("text", "text or json.")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    retention_days: int = _setting(90, "Events older than this many days are removed; 0: never.")
+    retention_events: int = _setting(5_000_000, "At most this many events are kept, the newest; 0: no bound.")
+    quarantine_keep: int = _setting(50_000, "At most this many refused inputs are kept, the newest.")
+    batch_events: int = _setting(500, "At most this many events share one transaction.")
+    stream_max_bytes: int = _setting(
+        8 * 1024**3, "Room of the broker's event stream on disk, in bytes; the oldest events make way."
+    )
+    metrics_port: int = _setting(0, "Port on which `steward kernel` serves /metrics on its own; 0: not at all.")
+    event_bytes: int = _setting(_LIMITS.event_bytes, "Largest event, in bytes; larger ones are refused.")
+    text_bytes: int = _setting(_LIMITS.text_bytes, "Longest error text, in bytes; longer ones are cut.")
+    stack_bytes: int = _setting(_LIMITS.stack_bytes, "Longest stack, in bytes; longer ones are cut.")
+    data_bytes: int = _setting(_LIMITS.data_bytes, "Longest message data, in bytes; longer ones are cut.")
+    tags: int = _setting(_LIMITS.tags, "Tags an event may have; further ones are cut.")
+    tag_chars: int = _setting(_LIMITS.tag_chars, "Characters of a tag's name and value; longer ones are cut.")
+    body_compressed_bytes: int = _setting(_LIMITS.body_compressed_bytes, "Largest HTTP body as sent, in bytes.")
+    body_bytes: int = _setting(_LIMITS.body_bytes, "Largest HTTP body after decompression, in bytes.")
+    events_per_request: int = _setting(_LIMITS.events_per_request, "Events in one HTTP request.")
+    node_rate_per_s: int = _setting(
+        _LIMITS.node_rate_per_s, "Events a second that a node may post over HTTP, sustained."
+    )
+    node_burst: int = _setting(_LIMITS.node_burst, "Events that a node may post over HTTP at once.")
+    debug: bool = _setting(False, "Django's debug pages; never in production.")
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
+
+    @property
+    def embedded_broker(self) -> bool:
+        return not self.nats_url
+
+    def data_file(self, name: str) -> Path:
+        return self.data_dir / name
+
+
+@cache
+def get() -> Conf:
+    """The settings of this process. Raises ConfError."""
+    return load(os.environ)
+
+
+def load(environ: Mapping[str, str]) -> Conf:
+    """Read the settings from ``environ``. Raises ConfError naming the variable that is wrong."""
+    given: dict[str, Any] = {}
+    for one in fields(Conf):
+        variable = PREFIX + one.name.upper()
+        if variable in environ and environ[variable] != "":
+            given[one.name] = _parse(one, variable, environ[variable])
+    given.setdefault("data_dir", _default_data_dir(environ))
+    conf = Conf(**given)
+    _check(conf)
+    return conf
+
+
+def describe(conf: Conf) -> list[tuple[str, str, str]]:
+    """(variable, value, explanation) of every setting, secrets hidden."""
+    rows = []
+    for one in fields(Conf):
+        value = getattr(conf, one.name)
+        shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        hidden = one.metadata["secret"] and value
+        rows.append((PREFIX + one.name.upper(), "(set, hidden)" if hidden else shown, one.metadata["doc"]))
+    return rows
+
+
+def secret_key(conf: Conf) -> str:
+    """Django's secret key: the setting, else the data dir's file, made (0600) where it is missing. Raises ConfError."""
+    if conf.secret_key:
+        return conf.secret_key
+    path = conf.data_file("secret_key")
+    try:
+        return read_or_make_secret(path, lambda: secrets.token_urlsafe(50))
+    except OSError as exc:
+        raise ConfError(f"The data directory {conf.data_dir} cannot be used: {exc.strerror}.") from exc
+
+
+def read_or_make_secret(path: Path, make: Any) -> str:
+    """The secret in ``path``; if there is none, ``make()`` is written there with mode 0600 first. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    try:
+        # O_EXCL: of two processes that start together, one makes it and the other reads what the first made.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    secret: str = make()
+    with os.fdopen(descriptor, "w") as out:
+        out.write(secret + "\n")
+    return secret
+
+
+def _default_data_dir(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_DATA_HOME") or (environ["HOME"] + "/.local/share" if environ.get("HOME") else "")
+    return Path(base or ".").absolute() / "steward"
+
+
+def _parse(one: "Field[Any]", variable: str, text: str) -> Any:
+    kind = type(one.default) if one.default is not MISSING else str
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        if kind is int:
+            return int(text)
+        if kind is tuple:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if issubclass(kind, Path):
+            return Path(text).expanduser().absolute()
+    except (KeyError, ValueError):
+        raise ConfError(f"{variable}={text!r} is not a {'yes or no' if kind is bool else 'whole number'}.") from None
+    return text
+
+
+def _check(conf: Conf) -> None:
+    for one in fields(Conf):
+        value = getattr(conf, one.name)
+        if isinstance(value, int) and value < 0:
+            raise ConfError(f"{PREFIX}{one.name.upper()}={value} must not be negative.")
+    if conf.log_format not in ("text", "json"):
+        raise ConfError(f"STEWARD_LOG_FORMAT={conf.log_format!r} must be text or json.")
+    if conf.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfError(f"STEWARD_LOG_LEVEL={conf.log_level!r} must be DEBUG, INFO, WARNING or ERROR.")
+    if conf.channel_layer not in ("memory", "nats") and not conf.channel_layer.startswith(("redis://", "rediss://")):
+        raise ConfError(f"STEWARD_CHANNEL_LAYER={conf.channel_layer!r} must be memory, nats or redis://….")
+    if conf.batch_events == 0:
+        raise ConfError("STEWARD_BATCH_EVENTS must be at least 1.")

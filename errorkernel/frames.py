@@ -1,0 +1,162 @@
+"""Live frames: what a browser is sent, built once and encoded once for all of them.
+
+A frame covers the numbers ``from`` … ``to``. What it does not show of them (load, a filter) is counted, never hidden:
+the browser can always say how many there were, and fetch them.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db.models import Q
+from django.template.loader import get_template
+
+from errorkernel.models import ErrorEvent, Incident
+from errorkernel.store import incidents as store
+from errorkernel.store.rows import EventRow
+
+TEXT_CHARS = 2000
+DATA_CHARS = 200
+"""A frame carries the beginning of long texts: a row shows one line, the event's page shows all."""
+RECENTLY_ENDED_S = 60
+SNAPSHOT_CARDS = 50
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Frame(msgspec.Struct):
+    """``text`` is what goes over the socket. ``events`` and ``cards`` are its parts, for those who need less of it."""
+
+    first: int
+    last: int
+    text: str
+    skipped: int = 0
+    changes: tuple[tuple[str, int], ...] = ()
+    """(incident, number of its change) of the cards in it."""
+
+    def body(self) -> dict[str, Any]:
+        """What ``text`` says, decoded anew at each call."""
+        return dict(msgspec.json.decode(self.text))
+
+    def events(self) -> list[dict[str, Any]]:
+        return list(self.body()["events"])
+
+
+def build(
+    rows: Sequence[EventRow],
+    *,
+    first: int,
+    last: int,
+    skipped: int = 0,
+    cards: Iterable[Incident] = (),
+    waiting: int | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Frame:
+    """A frame of rendered rows and cards. ``waiting``: how many questions are open, where that is known anew."""
+    shown = [card_part(incident) for incident in cards]
+    return assemble(
+        [event_part(row) for row in rows],
+        first=first,
+        last=last,
+        skipped=skipped,
+        cards=shown,
+        waiting=waiting,
+        extra=extra,
+    )
+
+
+def assemble(
+    events: list[dict[str, Any]],
+    *,
+    first: int,
+    last: int,
+    skipped: int = 0,
+    cards: list[dict[str, Any]] | None = None,
+    waiting: int | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Frame:
+    """A frame of parts that are rendered already."""
+    counts = {"events": last} if waiting is None else {"events": last, "waiting": waiting}
+    shown = cards or []
+    body = {
+        "from": first,
+        "to": last,
+        "events": events,
+        "skipped": skipped,
+        "counts": counts,
+        "incidents": shown,
+        **(extra or {}),
+    }
+    changes = tuple((card["id"], card["change"]) for card in shown)
+    return Frame(first, last, _encode(body).decode(), skipped, changes)
+
+
+def event_part(row: EventRow) -> dict[str, Any]:
+    """A row as it stands in a frame: its fields, and the partial that the page itself renders."""
+    message = dict(row.message) if row.message else None
+    if message and len(message.get("data", "")) > DATA_CHARS:
+        message["data"] = message["data"][:DATA_CHARS]
+    return {
+        "seq": row.seq,
+        "id": row.id,
+        "type": row.type,
+        "level": row.level,
+        "node": row.node,
+        "process": row.process,
+        "incarnation": row.incarnation,
+        "kind": row.kind,
+        "text": row.text[:TEXT_CHARS],
+        "message": message,
+        "occurred_at": row.occurred_at,
+        "received_at": row.received_at,
+        "problem": row.problem,
+        "incident": row.incident,
+        "repeat": row.repeat,
+        "html": get_template("errorkernel/_event.html").render({"event": row}),
+    }
+
+
+def card_part(incident: Incident) -> dict[str, Any]:
+    """A card as it stands in a frame. ``incident`` needs its relations (``store.incidents.with_relations``)."""
+    html = get_template("errorkernel/_incident.html").render({"incident": incident, "now": datetime.now(UTC)})
+    return {"id": str(incident.pk), "state": incident.state, "change": incident.change, "html": html}
+
+
+def load_cards(incident_ids: Iterable[UUID]) -> list[Incident]:
+    """The incidents with everything that their cards show."""
+    return list(store.with_relations().filter(pk__in=list(incident_ids)).order_by("change"))
+
+
+def stored_rows(first: int, last: int, limit: int, query: Q | None = None) -> list[EventRow]:
+    """The newest ``limit`` stored events of a range, oldest first; ``query`` as the search would apply it."""
+    wanted = ErrorEvent.objects.select_related("node", "process").filter(seq__gte=first, seq__lte=last)
+    if query is not None:
+        wanted = wanted.filter(query)
+    return [EventRow.from_model(event) for event in reversed(wanted.order_by("-seq")[:limit])]
+
+
+def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Frame:
+    """A frame of what is stored in a range: for whoever missed it. With a query, only rows that match count."""
+    rows = stored_rows(first, last, limit, query)
+    skipped = 0
+    if query is None:
+        skipped = last - first + 1 - len(rows)
+    elif len(rows) == limit:
+        skipped = max(0, ErrorEvent.objects.filter(query, seq__gte=first, seq__lt=rows[0].seq)[: 10 * limit].count())
+    return build(rows, first=first, last=last, skipped=skipped)
+
+
+def waiting_room(now: datetime) -> list[Incident]:
+    """What a fresh page shows: open questions, longest waiting first, then what is on its way or has just ended."""
+    cards = store.with_relations()
+    waiting = list(cards.filter(state="open").order_by("opened_at")[:SNAPSHOT_CARDS])
+    moving = list(cards.filter(state__in=["decided", "delivered"]).order_by("-opened_at")[:SNAPSHOT_CARDS])
+    since = datetime.fromtimestamp(now.timestamp() - RECENTLY_ENDED_S, UTC)
+    ended = list(
+        cards.filter(state__in=["applied", "failed", "stale", "withdrawn"], ended_at__gte=since).order_by("-ended_at")[
+            :10
+        ]
+    )
+    return waiting + moving + ended

@@ -1,0 +1,244 @@
+"""One hub per web process: takes frames from the channel layer and fans them out to this process's sockets.
+
+A socket has a bounded queue; one that cannot keep up is closed and comes back with the last number that it has seen,
+so a slow browser never holds up the others and never misses anything. Frames reach the sockets in order and without
+gap: what the layer lost is read from the database, where everything with a smaller number is already committed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+
+from errorkernel import frames, metrics
+from errorkernel.frames import Frame
+from errorkernel.live import FRAME_ROWS, GROUP
+from errorkernel.models import Counter, KernelHeartbeat, Node
+from errorkernel.store import counters, incidents
+from errorkernel.store.fleet import GONE_AFTER_S, HELLO_INTERVAL_S
+from errorkernel.threads import DatabaseThreads
+
+log = logging.getLogger("errorkernel.live")
+
+QUEUE_FRAMES = 100
+CHECK_INTERVAL_S = 1.0
+STATUS_INTERVAL_S = 5.0
+REJOIN_INTERVAL_S = 3600.0
+"""Group memberships expire after a day; ours is renewed long before."""
+
+
+class Subscriber:
+    """A socket's place in the hub: frames with numbers above ``position`` arrive in ``queue``."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.queue: asyncio.Queue[Frame] = asyncio.Queue(QUEUE_FRAMES)
+        self.overrun = False
+
+    def put(self, frame: Frame) -> None:
+        try:
+            self.queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            if not self.overrun:
+                self.overrun = True
+                metrics.count_live_dropped()
+
+
+class Hub:
+    """Made on first use, in the event loop that uses it."""
+
+    def __init__(self) -> None:
+        self.threads = DatabaseThreads("live", 2)
+        self._subscribers: set[Subscriber] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._starting = asyncio.Lock()
+        # Frames and the check both read the position, wait for the database, and move it: one at a time.
+        self._ordering = asyncio.Lock()
+        self._position = 0
+        self._change = 0
+        self._moved = False
+        self._waiters: dict[UUID, set[asyncio.Event]] = {}
+
+    async def join(self) -> Subscriber:
+        """Take part from the present position on."""
+        await self._start()
+        subscriber = Subscriber(self._position)
+        self._subscribers.add(subscriber)
+        metrics.set_live_clients(len(self._subscribers))
+        return subscriber
+
+    def leave(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        metrics.set_live_clients(len(self._subscribers))
+
+    async def wait_incident(self, incident_id: UUID, timeout_s: float) -> None:
+        """Return when that incident changes, or after ``timeout_s``."""
+        await self._start()
+        changed = asyncio.Event()
+        self._waiters.setdefault(incident_id, set()).add(changed)
+        try:
+            await asyncio.wait_for(changed.wait(), timeout_s)
+        except TimeoutError:
+            pass
+        finally:
+            waiters = self._waiters[incident_id]
+            waiters.discard(changed)
+            if not waiters:
+                del self._waiters[incident_id]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self.threads.close()
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if not self._tasks:
+                self._position, self._change = await self.threads.run(_numbers)
+                self._tasks = [
+                    asyncio.create_task(self._forever(self._listen), name="live hub: listen"),
+                    asyncio.create_task(self._forever(self._check), name="live hub: check"),
+                    asyncio.create_task(self._forever(self._tell_status), name="live hub: status"),
+                ]
+
+    async def _forever(self, what: Callable[[], Any]) -> None:
+        """A layer or a database that fails for a while must not end the live pages for good."""
+        while True:
+            try:
+                await what()
+            except Exception:
+                log.exception("The live hub met an error and goes on")
+                await asyncio.sleep(CHECK_INTERVAL_S)
+
+    async def _listen(self) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel("live")
+        try:
+            while True:
+                await layer.group_add(GROUP, channel)
+                try:
+                    async with asyncio.timeout(REJOIN_INTERVAL_S):
+                        while True:
+                            await self._take(await layer.receive(channel))
+                except TimeoutError:
+                    continue
+        finally:
+            await layer.group_discard(GROUP, channel)
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        changes = tuple((str(incident), int(change)) for incident, change in message["changes"])
+        async with self._ordering:
+            await self._deliver(Frame(message["first"], message["last"], message["text"], message["skipped"], changes))
+
+    async def _deliver(self, frame: Frame) -> None:
+        """Put a frame in its place in the row of numbers, and hand it out."""
+        if frame.first > frame.last:
+            frame = self._renumber(frame, [])
+        elif frame.first > self._position + 1:
+            # Whatever has a smaller number is committed: the gap can be closed at once.
+            await self._fill(frame.first - 1)
+        if frame.first <= self._position and frame.last > self._position:
+            frame = self._renumber(frame, [one for one in frame.events() if one["seq"] > self._position])
+        elif 0 < frame.last <= self._position and frame.first <= frame.last:
+            if not frame.changes:
+                return
+            frame = self._renumber(frame, [])
+        self._hand_out(frame)
+
+    def _renumber(self, frame: Frame, events: list[dict[str, Any]]) -> Frame:
+        """The same frame from our position on."""
+        body = frame.body()
+        last = max(frame.last, self._position)
+        return frames.assemble(
+            events,
+            first=self._position + 1,
+            last=last,
+            skipped=max(0, last - self._position - len(events)),
+            cards=body["incidents"],
+            waiting=body["counts"].get("waiting"),
+        )
+
+    async def _fill(self, last: int) -> None:
+        first = self._position + 1
+        self._hand_out(await self.threads.run(frames.from_store, first, last, FRAME_ROWS))
+
+    def _hand_out(self, frame: Frame) -> None:
+        if frame.last > self._position:
+            self._position = frame.last
+            self._moved = True
+        for subscriber in self._subscribers:
+            subscriber.put(frame)
+        for incident, change in frame.changes:
+            # Out of order, the number stays where it is, and the next check reads what is missing.
+            if change == self._change + 1:
+                self._change = change
+            for waiter in self._waiters.get(UUID(incident), ()):
+                waiter.set()
+
+    async def _check(self) -> None:
+        """The safety net below the layer: what is committed and did not come by frame is read and handed out."""
+        while True:
+            self._moved = False
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            events, changes = await self.threads.run(_numbers)
+            async with self._ordering:
+                if events > self._position and not self._moved:
+                    await self._fill(events)
+                if changes > self._change:
+                    await self._fill_changes()
+
+    async def _fill_changes(self) -> None:
+        changed = await self.threads.run(incidents.changed_since, self._change)
+        if changed:
+            position = self._position
+            waiting = await self.threads.run(incidents.waiting_count)
+            frame = await self.threads.run(
+                frames.build, [], first=position + 1, last=position, cards=changed, waiting=waiting
+            )
+            self._change = max(self._change, changed[-1].change)
+            await self._deliver(frame)
+
+    async def _tell_status(self) -> None:
+        while True:
+            if self._subscribers:
+                status = await self.threads.run(read_status)
+                position = self._position
+                self._hand_out(frames.assemble([], first=position + 1, last=position, extra={"status": status}))
+            await asyncio.sleep(STATUS_INTERVAL_S)
+
+
+def read_status() -> dict[str, Any]:
+    """How fresh the picture is: the youngest kernel heartbeat, the broker as the kernel sees it, late nodes."""
+    now = datetime.now(UTC)
+    beat = KernelHeartbeat.objects.order_by("-at").first()
+    heard = list(Node.objects.filter(enabled=True, hello_at__isnull=False).values_list("hello_at", flat=True))
+    ages = [(now - one).total_seconds() for one in heard if one]
+    return {
+        "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
+        "broker": bool(beat and beat.broker_connected),
+        "lag": beat.lag if beat else 0,
+        "nodes": Node.objects.filter(enabled=True).count(),
+        "nodes_late": sum(HELLO_INTERVAL_S * 1.5 < age for age in ages),
+        "nodes_gone": sum(age > GONE_AFTER_S for age in ages),
+    }
+
+
+def _numbers() -> tuple[int, int]:
+    return counters.current(Counter.EVENTS), counters.current(Counter.CHANGES)
+
+
+_hub: Hub | None = None
+
+
+def hub() -> Hub:
+    """This process's hub."""
+    global _hub
+    if _hub is None:
+        _hub = Hub()
+    return _hub

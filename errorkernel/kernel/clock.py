@@ -1,0 +1,90 @@
+"""What the kernel does by the clock: deadlines, its own heartbeat, and keeping the database small."""
+
+import asyncio
+import os
+import socket
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+from errorkernel import metrics
+from errorkernel.broker import streams
+from errorkernel.broker.errors import BrokerError
+from errorkernel.broker.link import Link
+from errorkernel.conf import Conf
+from errorkernel.kernel.outbox import OutboxTask
+from errorkernel.live import Announcer
+from errorkernel.store import fleet, incidents, retention
+from errorkernel.threads import DatabaseThreads
+
+DEADLINES_INTERVAL_S = 0.5
+HEARTBEAT_INTERVAL_S = 2.0
+HOUSEKEEPING_INTERVAL_S = 60.0
+HOUSEKEEPING_PAUSE_S = 0.2
+
+
+class Clock:
+    def __init__(
+        self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask
+    ) -> None:
+        self._conf = conf
+        self._link = link
+        self._threads = threads
+        self._announcer = announcer
+        self._outbox = outbox
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._started_at = datetime.now(UTC)
+
+    async def keep_deadlines(self) -> None:
+        """Answer or escalate what is past its deadline, and count how long processes have been standing still."""
+        counted_at = time.monotonic()
+        while True:
+            await asyncio.sleep(DEADLINES_INTERVAL_S)
+            met, waiting = await self._threads.run(_meet_deadlines, datetime.now(UTC))
+            metrics.add_blocked_seconds(waiting * (time.monotonic() - counted_at))
+            counted_at = time.monotonic()
+            if met:
+                self._announcer.add([], met)
+                self._outbox.wake()
+
+    async def beat(self) -> None:
+        """Write that this worker lives, what it sees of the broker, and how far behind it is."""
+        while True:
+            lag = await self._lag()
+            if lag is not None:
+                metrics.set_lag(lag)
+            await self._threads.run(
+                fleet.beat,
+                self._worker,
+                started_at=self._started_at,
+                broker_connected=lag is not None,
+                lag=lag or 0,
+                now=datetime.now(UTC),
+            )
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    async def _lag(self) -> int | None:
+        try:
+            return await streams.lag(self._link)
+        except BrokerError:
+            return None
+
+    async def keep_house(self) -> None:
+        """Forget what the retention allows to, a step at a time with room for the intake between steps."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            while await self._threads.run(self._prune, datetime.now(UTC)):
+                await asyncio.sleep(HOUSEKEEPING_PAUSE_S)
+
+    def _prune(self, now: datetime) -> int:
+        retention.prune_heartbeats(now=now)
+        return retention.prune_quarantine(keep=self._conf.quarantine_keep) + retention.prune_events(
+            days=self._conf.retention_days, keep=self._conf.retention_events, now=now
+        )
+
+
+def _meet_deadlines(now: datetime) -> tuple[list[UUID], int]:
+    due = incidents.past_deadline(now=now)
+    for incident in due:
+        incidents.meet_deadline(incident, now=now)
+    return [incident.pk for incident in due], incidents.waiting_count()

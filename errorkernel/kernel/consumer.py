@@ -1,0 +1,24 @@
+"""The kernel as Channels sees it: a consumer behind the channel ``error-kernel``, run by a background worker.
+
+Messages on the channel are wake-ups, nothing more: what there is to do stands in the database.
+"""
+
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from errorkernel.kernel import worker
+from errorkernel.live import KERNEL_CHANNEL as CHANNEL
+
+
+class KernelConsumer(AsyncConsumer):
+    """Hands wake-ups on to the worker that runs in this process."""
+
+    async def outbox_wake(self, message: dict[str, Any]) -> None:
+        """A decision was recorded."""
+        running = worker.running()
+        if running:
+            running.outbox.wake()
+
+
+__all__ = ["CHANNEL", "KernelConsumer"]

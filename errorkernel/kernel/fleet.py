@@ -1,0 +1,143 @@
+"""The kernel's dealings with nodes beside their reports: signs of life, the periodic repair, who may connect.
+
+``ek.sync`` is what makes a total loss of the broker's data harmless: a node says what it still waits for and what it
+has done, and is told what it lacks.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from errorkernel.broker import streams
+from errorkernel.broker.config import NodeUser
+from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
+from errorkernel.broker.link import Link, Received
+from errorkernel.core.values import Hello
+from errorkernel.live import Announcer
+from errorkernel.store import fleet, incidents, intake
+from errorkernel.store.directory import Directory
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.intake import Batch
+from errorkernel.threads import DatabaseThreads
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+from errorkernel.wire.errors import WireError
+
+log = logging.getLogger("errorkernel.kernel")
+
+QUEUE = "kernel"
+REVISION_INTERVAL_S = 0.3
+HELLO_WRITE_INTERVAL_S = 1.0
+ACKED_ALL = f"$JS.EVENT.METRIC.CONSUMER.ACK.{subjects.DECISIONS_STREAM}.*"
+
+
+class Fleet:
+    """``apply_users``: lets the embedded broker know who may connect; None where the broker is not ours."""
+
+    def __init__(
+        self,
+        link: Link,
+        threads: DatabaseThreads,
+        announcer: Announcer,
+        *,
+        apply_users: Callable[[list[NodeUser]], None] | None,
+    ) -> None:
+        self._link = link
+        self._threads = threads
+        self._announcer = announcer
+        self._apply_users = apply_users
+        self._revision = -1
+        self._durables: set[str] = set()
+        self._wanted: set[str] = set()
+        self._hellos: dict[str, Hello] = {}
+
+    async def connected(self) -> None:
+        """Subscribe anew, and make the durables again: the broker may have lost them."""
+        self._durables.clear()
+        self._revision = -1
+        await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
+        await self._link.subscribe(subjects.SYNC_ALL, self._sync, queue=QUEUE)
+        await self._link.subscribe(ACKED_ALL, self._acknowledged, queue=QUEUE)
+
+    def notice(self, nodes: Iterable[str]) -> None:
+        """These nodes report: one that we have not made a durable for yet gets it."""
+        self._wanted.update(node for node in nodes if node not in self._durables and subjects.is_node_name(node))
+
+    async def keep_access(self) -> None:
+        """Follow the nodes table: who may connect, and a durable consumer of decisions for each."""
+        while True:
+            revision = await self._threads.run(fleet.nodes_revision)
+            if revision != self._revision:
+                if self._apply_users:
+                    self._apply_users(await self._threads.run(fleet.broker_users))
+                self._wanted.update(await self._threads.run(fleet.node_names))
+                self._revision = revision
+            if self._wanted and self._link.connected:
+                await self._make_durables()
+            await asyncio.sleep(REVISION_INTERVAL_S)
+
+    async def write_down(self) -> None:
+        """Write what was heard, together, once a second."""
+        while True:
+            await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
+            hellos, self._hellos = list(self._hellos.items()), {}
+            if hellos:
+                await self._threads.run(fleet.record_hellos, hellos, now=datetime.now(UTC))
+
+    async def _make_durables(self) -> None:
+        for node in sorted(self._wanted - self._durables):
+            try:
+                await streams.ensure_node_durable(self._link, node)
+            except BrokerAway:
+                return
+            except BrokerRefused as exc:
+                log.error("The broker refuses a consumer of decisions for %s: %s", node, exc)
+            self._durables.add(node)
+        self._wanted -= self._durables
+
+    async def _hello(self, message: Received) -> None:
+        try:
+            address = subjects.parse(message.subject)
+            self._hellos[address.node] = wire.decode_hello(message.data)
+        except WireError as exc:
+            log.info("A hello on %s cannot be read: %s", message.subject, exc)
+            return
+        self.notice([address.node])
+
+    async def _sync(self, message: Received) -> None:
+        try:
+            address = subjects.parse(message.subject)
+            asked = wire.decode_sync(message.data)
+        except WireError as exc:
+            await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())
+            return
+        outcomes = Batch(outcomes=[(address.node, outcome) for outcome in asked.outcomes])
+        if outcomes.outcomes:
+            recorded = await self._threads.run(intake.record, outcomes, Directory(), now=datetime.now(UTC))
+            self._announcer.add([], recorded.changed)
+            known = {
+                outcome.incident
+                for outcome, result in zip(asked.outcomes, recorded.outcomes, strict=True)
+                if result is not OutcomeResult.UNKNOWN
+            }
+        else:
+            known = set()
+        decisions, unknown = await self._threads.run(incidents.decisions_for, address.node, asked.open)
+        unknown += [one.incident for one in asked.outcomes if one.incident not in known]
+        await message.respond(wire.encode_sync_reply(decisions, unknown))
+
+    async def _acknowledged(self, message: Received) -> None:
+        """The broker's notice that a node has acknowledged a decision: it has taken it over."""
+        with contextlib.suppress(BrokerError, ValueError, LookupError, TypeError):
+            number = json.loads(message.data)["stream_seq"]
+            stored: dict[str, Any] = await self._link.api(
+                f"STREAM.MSG.GET.{subjects.DECISIONS_STREAM}", {"seq": int(number)}
+            )
+            incident = UUID(stored["message"]["subject"].rsplit(".", 1)[1])
+            changed = await self._threads.run(incidents.mark_delivered, [incident], now=datetime.now(UTC))
+            self._announcer.add([], changed)

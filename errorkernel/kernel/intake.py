@@ -1,0 +1,200 @@
+"""The kernel's intake: from the stream into the database, in batches, commit before acknowledgement.
+
+Under light load a batch is one message and goes through at once; under heavy load hundreds share a transaction while
+the next ones are already on their way. Nothing that a node sends can stop it: what cannot be read, or cannot be
+stored, is set aside in the quarantine. A database that is away costs time only: the messages go back to the broker
+with a delay, and come again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
+
+from errorkernel import metrics
+from errorkernel.broker.pull import Delivery, PullSource
+from errorkernel.core.limits import Limits
+from errorkernel.live import Announcer
+from errorkernel.store import intake as store
+from errorkernel.store.directory import Directory
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.intake import Batch, Recorded
+from errorkernel.store.quarantine import Refusal
+from errorkernel.threads import DatabaseThreads
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+from errorkernel.wire.errors import WireError
+
+log = logging.getLogger("errorkernel.kernel")
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+CANNOT_BE_STORED = (DataError, IntegrityError, ValueError, OverflowError)
+"""A value that the database does not take: found out one by one, so that it does not take its batch with it."""
+NAK_DELAY_S = 2.0
+AWAY_PAUSE_FIRST_S = 0.2
+AWAY_PAUSE_LAST_S = 5.0
+UNKNOWN_INCIDENT_DELIVERIES = 5
+"""An outcome can overtake its question (another way, a repaired loss); after this many tries it is quarantined."""
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A batch, decoded; the deliveries stand beside what they became."""
+
+    batch: Batch = field(default_factory=Batch)
+    events: list[Delivery] = field(default_factory=list)
+    outcomes: list[Delivery] = field(default_factory=list)
+    refused: list[Delivery] = field(default_factory=list)
+
+
+class Intake:
+    """``nodes_seen`` is told the nodes of every stored batch."""
+
+    def __init__(
+        self,
+        source: PullSource,
+        threads: DatabaseThreads,
+        announcer: Announcer,
+        *,
+        limits: Limits,
+        batch_events: int,
+        nodes_seen: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._source = source
+        self._threads = threads
+        self._announcer = announcer
+        self._limits = limits
+        self._batch_events = batch_events
+        self._nodes_seen = nodes_seen
+        self._directory = Directory()
+        self._pause_s = 0.0
+
+    async def run(self) -> None:
+        """Take in for as long as the worker lives; an error of our own ends it with its traceback."""
+        storing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                deliveries = await self._source.get(self._batch_events)
+                if storing:
+                    await storing
+                storing = asyncio.create_task(self._store(deliveries), name="intake batch")
+                # An error must end the worker now, not when the next message arrives.
+                if not self._source.waiting:
+                    await storing
+                    storing = None
+        finally:
+            if storing and not storing.done():
+                # What is in the database thread finishes anyway; let it be acknowledged if the broker is there.
+                await asyncio.wait([storing], timeout=2)
+
+    async def _store(self, deliveries: list[Delivery]) -> None:
+        started = time.perf_counter()
+        now = datetime.now(UTC)
+        try:
+            opened, recorded = await self._threads.run(self._open_and_record, deliveries, now)
+        except DATABASE_AWAY as exc:
+            await self._database_away(deliveries, exc)
+            return
+        except CANNOT_BE_STORED as exc:
+            if len(deliveries) > 1:
+                log.exception("A batch cannot be stored; storing its messages one by one")
+                for delivery in deliveries:
+                    await self._store([delivery])
+                return
+            opened, recorded = await self._set_aside(deliveries[0], exc, now)
+        self._pause_s = 0.0
+        await self._answer(opened, recorded)
+        self._count(opened, recorded, now)
+        self._announcer.add(recorded.rows, recorded.changed)
+        self._nodes_seen({row.node for row in recorded.rows})
+        metrics.observe_batch(time.perf_counter() - started)
+
+    def _open_and_record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:
+        opened = open_all(deliveries, self._limits)
+        try:
+            return opened, store.record(opened.batch, self._directory, now=now)
+        except DATABASE_AWAY:
+            connection.close()
+            raise
+
+    async def _database_away(self, deliveries: list[Delivery], exc: Exception) -> None:
+        self._pause_s = min(max(self._pause_s * 2, AWAY_PAUSE_FIRST_S), AWAY_PAUSE_LAST_S)
+        log.error("The database cannot be used (%s); %d messages go back to the broker", exc, len(deliveries))
+        for delivery in deliveries:
+            await delivery.nak(NAK_DELAY_S)
+        await asyncio.sleep(self._pause_s)
+
+    async def _set_aside(self, delivery: Delivery, exc: Exception, now: datetime) -> tuple[_Opened, Recorded]:
+        log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
+        opened = _Opened(refused=[delivery])
+        opened.batch.refusals.append(_refusal(delivery, "cannot_be_stored", str(exc)))
+        recorded = await self._threads.run(store.record, opened.batch, self._directory, now=now)
+        return opened, recorded
+
+    async def _answer(self, opened: _Opened, recorded: Recorded) -> None:
+        for delivery in opened.events:
+            await delivery.ack()
+        for delivery in opened.refused:
+            await delivery.term()
+        unknown: list[Delivery] = []
+        for delivery, result in zip(opened.outcomes, recorded.outcomes, strict=True):
+            if result is not OutcomeResult.UNKNOWN:
+                await delivery.ack()
+            elif delivery.deliveries < UNKNOWN_INCIDENT_DELIVERIES:
+                await delivery.nak(NAK_DELAY_S)
+            else:
+                unknown.append(delivery)
+        if unknown:
+            await self._give_up(unknown)
+
+    async def _give_up(self, unknown: list[Delivery]) -> None:
+        refusals = [_refusal(one, "unknown_incident", "No such incident of this node is known.") for one in unknown]
+        await self._threads.run(store.record, Batch(refusals=refusals), self._directory, now=datetime.now(UTC))
+        metrics.count_rejected("unknown_incident", len(unknown))
+        for delivery in unknown:
+            await delivery.term()
+
+    def _count(self, opened: _Opened, recorded: Recorded, now: datetime) -> None:
+        for row in recorded.rows:
+            metrics.count_event(row.type, row.level)
+        for refusal in opened.batch.refusals:
+            metrics.count_rejected(refusal.reason)
+        for decided_at in recorded.applied:
+            metrics.observe_decision_delivery((now - decided_at).total_seconds())
+
+
+def open_all(deliveries: list[Delivery], limits: Limits) -> _Opened:
+    """Decode what arrived. Whatever is wrong becomes a refusal; nothing raises."""
+    opened = _Opened()
+    for delivery in deliveries:
+        try:
+            address = subjects.parse(delivery.subject)
+            if address.root == "evt":
+                opened.batch.events.append((address.node, wire.decode_event(delivery.data, limits)))
+                opened.events.append(delivery)
+                continue
+            outcome = wire.decode_outcome(delivery.data, limits)
+            if outcome.incident != address.incident:
+                raise WireError("wrong_incident", "The outcome and its subject name different incidents.")
+            opened.batch.outcomes.append((address.node, outcome))
+            opened.outcomes.append(delivery)
+        except WireError as exc:
+            opened.batch.refusals.append(_refusal(delivery, exc.reason, str(exc)))
+            opened.refused.append(delivery)
+    return opened
+
+
+def _refusal(delivery: Delivery, reason: str, detail: str) -> Refusal:
+    parts = delivery.subject.split(".")
+    return Refusal(
+        source=f"{subjects.EVENTS_STREAM}:{delivery.source}",
+        subject=delivery.subject,
+        node=parts[2] if len(parts) > 2 else "",
+        reason=reason,
+        detail=detail,
+        data=delivery.data,
+    )

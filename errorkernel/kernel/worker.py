@@ -1,0 +1,120 @@
+"""The kernel: a Channels background worker whose tasks take in, publish, keep time and keep the fleet's books.
+
+Any task that fails ends the worker with that task's traceback; whoever runs the process starts it again, and nothing
+is lost by it: what is not committed has not been acknowledged.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from channels.worker import Worker
+
+from errorkernel.broker import streams
+from errorkernel.broker.access import own_access
+from errorkernel.broker.config import NodeUser
+from errorkernel.broker.link import Link
+from errorkernel.broker.pull import PullSource
+from errorkernel.conf import Conf
+from errorkernel.kernel.clock import Clock
+from errorkernel.kernel.fleet import Fleet
+from errorkernel.kernel.intake import Intake
+from errorkernel.kernel.outbox import OutboxTask
+from errorkernel.live import KERNEL_CHANNEL, Announcer
+from errorkernel.threads import DatabaseThreads
+from errorkernel.wire import subjects
+
+log = logging.getLogger("errorkernel.kernel")
+
+_running: "KernelWorker | None" = None
+
+
+def running() -> "KernelWorker | None":
+    """The worker of this process, if it runs one."""
+    return _running
+
+
+class KernelWorker(Worker):
+    """``application`` is the site's ASGI application: it routes the kernel's channel to its consumer.
+
+    ``apply_users``: see ``Fleet``. Make it inside the event loop that runs it.
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        channel_layer: Any,
+        conf: Conf,
+        *,
+        apply_users: Callable[[list[NodeUser]], None] | None = None,
+    ) -> None:
+        super().__init__(application, [KERNEL_CHANNEL], channel_layer)
+        access = own_access(conf)
+        self._conf = conf
+        self._threads = DatabaseThreads("kernel")
+        self.link = Link(access.url, name="steward kernel", seed=access.seed)
+        self.announcer = Announcer(DatabaseThreads("announce"))
+        self.outbox = OutboxTask(self.link, self._threads, self.announcer)
+        self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
+        self._source = PullSource(
+            self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
+        )
+        self._intake = Intake(
+            self._source,
+            self._threads,
+            self.announcer,
+            limits=conf.limits,
+            batch_events=conf.batch_events,
+            nodes_seen=self.fleet.notice,
+        )
+        self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
+        self.ready = asyncio.Event()
+        """Set once the streams exist and the intake pulls."""
+
+    async def handle(self) -> None:
+        """Run everything until something fails. Raises what it raised."""
+        global _running
+        _running = self
+        self.link.on_up(self._connected)
+        self.link.start()
+        parts: list[Coroutine[Any, Any, None]] = [
+            *(self.listener(channel) for channel in self.channels),
+            self._intake.run(),
+            self._mend_streams(),
+            self.announcer.run(),
+            self.outbox.run(),
+            self.fleet.keep_access(),
+            self.fleet.write_down(),
+            self._clock.keep_deadlines(),
+            self._clock.beat(),
+            self._clock.keep_house(),
+        ]
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            _running = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.link.close()
+            self._threads.close()
+
+    async def _connected(self) -> None:
+        await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
+        await self.fleet.connected()
+        await self._source.open()
+        await self.outbox.connected()
+        self.ready.set()
+
+    async def _mend_streams(self) -> None:
+        """The broker says that our consumer is gone (its data was wiped, somebody removed it): connect anew."""
+        while True:
+            await self._source.trouble.wait()
+            self._source.trouble.clear()
+            log.warning("The broker has lost our stream or consumer; making it again")
+            self.link.drop_connection()
+            await asyncio.sleep(1)

@@ -1,0 +1,186 @@
+"""Every metric of the product, and the only door to prometheus_client.
+
+The rest of the product calls the small functions below and never sees the library. Counters count what happened in
+this process since it started; what is a fact of the database (open incidents, hellos) is asked for at scrape time,
+through a provider that is registered from outside, so that this module knows no models.
+
+The ``steward_…`` names are those that dashboards of Steward know; ``errorkernel_…`` are ours.
+Source: https://prometheus.io/docs/instrumenting/writing_exporters/
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily
+
+log = logging.getLogger("errorkernel.metrics")
+
+# A ``_created`` series beside every counter would double what is scraped, and tells nothing that we need.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+# A registry of our own: the library's global one refuses a second registration when this module is loaded again.
+REGISTRY = CollectorRegistry()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database says at scrape time. ``hello_last``: node name → Unix time of its last hello (our clock)."""
+
+    incidents_open: int = 0
+    hello_last: Mapping[str, float] = field(default_factory=dict)
+
+
+class _FactsCollector:
+    """Asks the provider at each scrape. Without an answer its series are absent, which is what alerts can see."""
+
+    def __init__(self) -> None:
+        self.provider: Callable[[], Facts] | None = None
+
+    def collect(self) -> Iterable[Any]:
+        if self.provider is None:
+            return
+        try:
+            facts = self.provider()
+        except Exception:
+            log.exception("What the database knows could not be read for /metrics")
+            return
+        yield GaugeMetricFamily(
+            "errorkernel_incidents_open", "Processes that wait for an answer.", value=facts.incidents_open
+        )
+        yield GaugeMetricFamily("steward_hello_nodes_total", "Nodes that have said hello.", value=len(facts.hello_last))
+        contact = GaugeMetricFamily(
+            "steward_hello_node_contact_last", "Unix time of a node's last hello.", labels=["nodeName"]
+        )
+        for name, moment in facts.hello_last.items():
+            contact.add_metric([name], moment)
+        yield contact
+
+    def describe(self) -> Iterable[Any]:
+        """Empty: registering must not ask the database, which may not exist yet."""
+        return ()
+
+
+_facts = _FactsCollector()
+REGISTRY.register(_facts)
+
+ProcessCollector(registry=REGISTRY)
+
+
+def _counter(name: str, doc: str, *labels: str) -> Counter:
+    return Counter(name, doc, labels, registry=REGISTRY)
+
+
+_received = _counter("steward_error_messages_received_total", "Reports of any type that were stored.")
+_errors = _counter("steward_error_messages_sent_total", "Reports of type error or action that nodes sent.")
+_infos = _counter("steward_info_messages_sent_total", "Reports of type info that nodes sent.")
+_events = _counter("errorkernel_events_total", "Stored events.", "type", "level")
+_rejected = _counter("errorkernel_events_rejected_total", "Inputs that were refused, by why.", "reason")
+_decisions = _counter("errorkernel_decisions_total", "Answers, by action and kind of answerer.", "action", "by")
+_blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
+_live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
+_lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
+_live_clients = Gauge("errorkernel_live_clients", "Open live connections of browsers.", registry=REGISTRY)
+_decision_wait = Histogram(
+    "errorkernel_decision_wait_seconds",
+    "From a process's question to its answer.",
+    buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400),
+    registry=REGISTRY,
+)
+_decision_delivery = Histogram(
+    "errorkernel_decision_delivery_seconds",
+    "From an answer to the node's report that it was obeyed.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 4 * 3600),
+    registry=REGISTRY,
+)
+_batch = Histogram(
+    "errorkernel_intake_batch_seconds",
+    "From a batch's arrival to its acknowledgement.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+
+
+def count_event(type: str, level: str, n: int = 1) -> None:
+    """``n`` events of this type and level were stored: once each, not once per delivery."""
+    _events.labels(type, level).inc(n)
+    _received.inc(n)
+    (_infos if type == "info" else _errors).inc(n)
+
+
+def count_rejected(reason: str, n: int = 1) -> None:
+    """``n`` inputs were refused; ``reason`` is a short stable word (``WireError.reason`` or the gateway's)."""
+    _rejected.labels(reason).inc(n)
+
+
+def count_decision(action: str, by_kind: str) -> None:
+    """A question was answered; ``by_kind`` is ``user``, ``rule`` or ``deadline``, never a name."""
+    _decisions.labels(action, by_kind).inc()
+
+
+def observe_decision_wait(seconds: float) -> None:
+    """Raised → decided. A node's clock that runs ahead gives less than nothing, which counts as nothing."""
+    _decision_wait.observe(max(0.0, seconds))
+
+
+def observe_decision_delivery(seconds: float) -> None:
+    """Decided → applied."""
+    _decision_delivery.observe(max(0.0, seconds))
+
+
+def add_blocked_seconds(seconds: float) -> None:
+    """So long have processes stood still since the last call, summed over all of them; less than 0 counts as 0."""
+    _blocked.inc(max(0.0, seconds))
+
+
+def observe_batch(seconds: float) -> None:
+    """One batch of the intake is stored and acknowledged."""
+    _batch.observe(max(0.0, seconds))
+
+
+def set_lag(n: int) -> None:
+    _lag.set(n)
+
+
+def set_live_clients(n: int) -> None:
+    _live_clients.set(n)
+
+
+def count_live_dropped(n: int = 1) -> None:
+    """``n`` live connections were closed because their browsers could not keep up."""
+    _live_dropped.inc(n)
+
+
+def register_facts(provider: Callable[[], Facts] | None) -> None:
+    """Whom to ask at each scrape, in the scrape's own thread; a later call replaces an earlier one."""
+    _facts.provider = provider
+
+
+def render() -> tuple[bytes, str]:
+    """All series in Prometheus' text format, and its content type. Blocks while the provider asks the database."""
+    return generate_latest(REGISTRY), TEXT_FORMAT
+
+
+def serve(port: int, host: str = "0.0.0.0") -> Callable[[], None]:  # noqa: S104 - scrapers come from other machines
+    """Serve ``/metrics`` on a port of its own, in a thread; returns what stops it. Raises OSError where it is taken."""
+    server, thread = start_http_server(port, addr=host, registry=REGISTRY)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(2)
+
+    return stop

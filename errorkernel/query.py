@@ -1,0 +1,131 @@
+"""The stored side of the query language: a tree (``errorkernel.core.query``) as a condition on ``ErrorEvent``."""
+
+from datetime import datetime
+from typing import Any, assert_never
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
+from django.db.models.expressions import Combinable
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact, In
+from django.db.models.sql.compiler import SQLCompiler
+
+from errorkernel.core.query import fold
+from errorkernel.core.query_tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
+from errorkernel.models import Node, Process
+
+
+class Like(Func):
+    """``text LIKE pattern`` with A–Z in either case and nothing else folded, the same on SQLite and PostgreSQL.
+
+    Django's ``icontains`` and its kin would fold by the database's own rules, and know no pattern with two stars.
+    """
+
+    template = "(%(expressions)s ESCAPE '\\')"
+    arg_joiner = " LIKE "
+    arity = 2
+    output_field = BooleanField()
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        text, pattern = self.source_expressions
+        # lower() by the rules of "C" knows ASCII alone; the pattern is folded already.
+        plain = Func(text, template='LOWER(%(expressions)s COLLATE "C")', output_field=TextField())
+        return Like(plain, pattern).as_sql(compiler, connection, **context)
+
+
+class _Plain(Func):
+    """A column that SQLite shall not reach through an index (its unary plus); PostgreSQL's planner knows better."""
+
+    template = "+%(expressions)s"
+    arity = 1
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return compiler.compile(self.source_expressions[0])
+
+
+def to_q(tree: Tree, now: datetime) -> Q:
+    """The condition on ``ErrorEvent`` that finds what ``tree`` asks for; relative times count back from ``now``.
+
+    ``now`` is timezone-aware. It finds exactly the events for which ``compile_predicate(tree, now)`` is true. Names of
+    nodes and processes are looked up at once, so call it where queries may be run, right before its use. It is made
+    for reading the newest events first (``order_by("-seq")`` and a limit).
+    """
+    if isinstance(tree, And):
+        return Q(*(_condition(part, now, outermost=True) for part in tree.parts))
+    return _condition(tree, now, outermost=True)
+
+
+def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:
+    match tree:
+        case And(parts=parts):
+            return Q(*(_condition(part, now) for part in parts))
+        case Or(parts=parts):
+            return Q(*(_condition(part, now) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~_condition(part, now)
+        case Text():
+            return _text(tree, outermost=outermost)
+        case Compare(field="problem", value=value) if not outermost:
+            return Q(Exact(_Plain(F("problem_id"), output_field=BigIntegerField()), value))
+        case Compare(field=field, op=op, value=value):
+            return Q(**{f"{_COLUMNS[field]}__{_LOOKUPS[op]}": value})
+        case OfType(type=wanted):
+            return Q(type=wanted.value)
+        case Identity(field="id", value=event_id):
+            return Q(id=event_id)
+        case Identity(value=None):
+            return Q(type="action")
+        case Identity(value=incident_id):
+            return Q(type="action", id=incident_id)
+        case Time(field=field):
+            return Q(**{"received_at__gte" if field == "since" else "received_at__lt": tree.moment(now)})
+        case _:
+            assert_never(tree)
+
+
+_COLUMNS = {"level": "level_rank", "repeat": "repeat", "problem": "problem_id"}
+_LOOKUPS = {"=": "exact", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
+
+
+def _text(term: Text, *, outermost: bool) -> Q:
+    parts = spread(term.field, term.pattern)
+    match term.field:
+        case None:
+            return _like(F("text"), parts) | _like(F("kind"), parts)
+        case "node":
+            return _named("node_id", Node.objects.filter(_like(F("name"), parts)), outermost=outermost)
+        case "process":
+            return _named("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
+        case "method":
+            # No message, or one without a method: "", so that a negation is true of it.
+            return _like(Coalesce(KeyTextTransform("method", "message"), Value(""), output_field=TextField()), parts)
+        case field:
+            return _like(F(field), parts)
+
+
+def _named(column: str, named: QuerySet[Node] | QuerySet[Process], *, outermost: bool) -> Q:
+    """Events of these nodes or processes.
+
+    One name that all events must have is worth an index: (node, seq) gives them newest first. With several, SQLite
+    would fetch every event of them all and sort; passing over the others, newest first, finds a page far sooner.
+    """
+    keys = named.order_by().values("pk")
+    match list(keys.values_list("pk", flat=True)[:2]):
+        case []:
+            return Q(pk__in=[])
+        case [only] if outermost:
+            return Q(**{column: only})
+        case _:
+            return Q(In(_Plain(F(column), output_field=BigIntegerField()), keys.query))
+
+
+def _like(text: Combinable, parts: tuple[str, ...]) -> Q:
+    return Q(Like(text, Value(_pattern(parts))))
+
+
+def _pattern(parts: tuple[str, ...]) -> str:
+    """``parts`` as a LIKE pattern: the wildcards of LIKE lose their meaning, a lone star needs one character."""
+    if parts == ("", ""):
+        return "_%"
+    return "%".join(fold(part).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in parts)

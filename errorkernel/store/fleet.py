@@ -1,0 +1,212 @@
+"""Nodes, their credentials and liveness; operators' tokens; the kernel workers' own heartbeat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser, AbstractUser
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from errorkernel.broker.config import NodeUser
+from errorkernel.broker.credentials import digest, make_nkey, make_token
+from errorkernel.core.values import Hello
+from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Process
+from errorkernel.store import audit, counters
+from errorkernel.wire.subjects import is_node_name
+
+NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
+USER_TOKEN_PREFIX = "eku"  # noqa: S105 - a prefix
+HELLO_INTERVAL_S = 30
+GONE_AFTER_S = 3 * HELLO_INTERVAL_S
+
+
+class FleetError(Exception):
+    """What was asked for cannot be done; the message is one sentence for the person who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSecrets:
+    """Shown once, never again: the database keeps only what verifies them."""
+
+    node: str
+    nkey_seed: str
+    token: str
+
+
+def add_node(
+    name: str,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    demo: bool = False,
+) -> NodeSecrets:
+    """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
+    if not is_node_name(name):
+        raise FleetError(f"{name!r} cannot be a node's name: 1 to 64 letters, digits, _ or -.")
+    seed, public_key = make_nkey()
+    token = make_token(NODE_TOKEN_PREFIX)
+    kept = {"public_key": public_key, "token_digest": digest(token)}
+    with transaction.atomic():
+        known = Node.objects.filter(name=name).first()
+        if known and known.public_key:
+            raise FleetError(f"There is a node named {name} already.")
+        if known:
+            Node.objects.filter(pk=known.pk).update(**kept)
+        else:
+            try:
+                with transaction.atomic():
+                    Node.objects.create(name=name, demo=demo, **kept)
+            except IntegrityError:
+                raise FleetError(f"There is a node named {name} already.") from None
+        audit.record(
+            audit.entry(
+                actor, "add", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
+            )
+        )
+        counters.take(Counter.NODES)
+    return NodeSecrets(name, seed, token)
+
+
+def renew_node(
+    name: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> NodeSecrets:
+    """New credentials for a node; the old ones stop working. Raises FleetError."""
+    seed, public_key = make_nkey()
+    token = make_token(NODE_TOKEN_PREFIX)
+    with transaction.atomic():
+        if not Node.objects.filter(name=name).update(public_key=public_key, token_digest=digest(token)):
+            raise FleetError(f"There is no node named {name}.")
+        audit.record(
+            audit.entry(
+                actor, "renew", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
+            )
+        )
+        counters.take(Counter.NODES)
+    return NodeSecrets(name, seed, token)
+
+
+def set_node_enabled(
+    name: str, enabled: bool, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> None:
+    """Let a node in, or shut it out of broker and HTTP. Raises FleetError."""
+    with transaction.atomic():
+        node = Node.objects.filter(name=name).first()
+        if node is None:
+            raise FleetError(f"There is no node named {name}.")
+        if node.enabled == enabled:
+            return
+        Node.objects.filter(pk=node.pk).update(enabled=enabled)
+        audit.record(
+            audit.entry(
+                actor,
+                "enable" if enabled else "disable",
+                f"node:{name}",
+                now=now,
+                user=user,
+                origin=origin,
+                before={"enabled": node.enabled},
+                after={"enabled": enabled},
+            )
+        )
+        counters.take(Counter.NODES)
+
+
+def broker_users() -> list[NodeUser]:
+    """The nodes that the broker lets in."""
+    known = Node.objects.filter(enabled=True).exclude(public_key="").order_by("name")
+    return [NodeUser(name, key) for name, key in known.values_list("name", "public_key")]
+
+
+def node_names() -> list[str]:
+    """Every node that decisions can be meant for; names with dots are Steward's own and have no subject of ours."""
+    return [name for name in Node.objects.values_list("name", flat=True) if is_node_name(name)]
+
+
+def nodes_revision() -> int:
+    return counters.current(Counter.NODES)
+
+
+def node_for_token(token: str) -> Node | None:
+    """The enabled node that this HTTP token belongs to."""
+    if not token.startswith(NODE_TOKEN_PREFIX + "_"):
+        return None
+    return Node.objects.filter(token_digest=digest(token), enabled=True).first()
+
+
+def add_api_token(
+    owner: AbstractBaseUser,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    note: str = "",
+) -> str:
+    """A new personal token of ``owner``, shown once."""
+    token = make_token(USER_TOKEN_PREFIX)
+    with transaction.atomic():
+        row = ApiToken.objects.create(user_id=owner.pk, digest=digest(token), note=note)
+        audit.record(
+            audit.entry(actor, "add", f"token:{row.pk}", now=now, user=user, origin=origin, after={"of": str(owner)})
+        )
+    return token
+
+
+def revoke_api_token(
+    token: ApiToken, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> None:
+    """End a token's life; the row stays."""
+    with transaction.atomic():
+        if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=now):
+            audit.record(audit.entry(actor, "revoke", f"token:{token.pk}", now=now, user=user, origin=origin))
+
+
+def user_for_token(token: str, *, now: datetime | None = None) -> AbstractUser | None:
+    """The active user that this personal token belongs to; ``now`` is noted as its last use."""
+    if not token.startswith(USER_TOKEN_PREFIX + "_"):
+        return None
+    row = ApiToken.objects.select_related("user").filter(digest=digest(token), revoked_at__isnull=True).first()
+    if row is None or not row.user.is_active:
+        return None
+    if now is not None and (row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60):
+        ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
+    return get_user_model().objects.get(pk=row.user_id)  # type: ignore[return-value]
+
+
+def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:
+    """Take in signs of life. A node that is not known yet becomes known by its first."""
+    with transaction.atomic():
+        for name, hello in hellos:
+            node, _ = Node.objects.get_or_create(name=name)
+            skew_s = (hello.at - now).total_seconds() if hello.at else None
+            Node.objects.filter(pk=node.pk).update(
+                hello_at=now,
+                version=hello.version,
+                started_at=hello.started_at,
+                clock_skew_s=skew_s,
+                backlog=hello.backlog,
+                dropped=hello.dropped,
+            )
+            for process in hello.processes:
+                known = {"state": process.state, "pid": process.pid, "since": process.since, "last_seen": now}
+                row, made = Process.objects.get_or_create(
+                    node=node,
+                    name=process.name,
+                    defaults={**known, "incarnation": process.incarnation, "first_seen": now},
+                )
+                if not made:
+                    # A hello that was overtaken by a restart must not bring the dead incarnation back.
+                    older = Q(incarnation__isnull=True) | Q(incarnation__lte=process.incarnation or 0)
+                    Process.objects.filter(older, pk=row.pk).update(**known, incarnation=process.incarnation)
+
+
+def beat(worker: str, *, started_at: datetime, broker_connected: bool, lag: int, now: datetime) -> None:
+    """A kernel worker lives."""
+    KernelHeartbeat.objects.update_or_create(
+        worker=worker,
+        defaults={"at": now, "started_at": started_at, "broker_connected": broker_connected, "lag": lag},
+    )

@@ -1,0 +1,111 @@
+"""The SQL of the intake: a whole batch in a handful of statements, the same text on SQLite and PostgreSQL.
+
+Everything here runs inside the batch's transaction, after the events' counter has been locked: from then on this
+transaction is the only one that adds events, so what it reads (which ids exist, how often a process has met a
+problem) stays true until it commits.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+EVENT_COLUMNS = (
+    "seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text, stack, message, "
+    "relay_from_node, tags, cut, repeat, occurred_at, received_at"
+)
+_INSERT_EVENT = (
+    f"INSERT INTO errorkernel_errorevent ({EVENT_COLUMNS}) "  # noqa: S608 - a constant
+    f"VALUES ({', '.join(['%s'] * len(EVENT_COLUMNS.split(',')))})"
+)
+_UPSERT_STATE = (
+    "INSERT INTO errorkernel_errorstate"
+    " (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+    " ON CONFLICT (process_id, problem_id) DO UPDATE SET count = excluded.count, consecutive = excluded.consecutive,"
+    " last_message = excluded.last_message, last_seen = excluded.last_seen, last_seq = excluded.last_seq"
+)
+_UPDATE_PROBLEM = (
+    "UPDATE errorkernel_problem SET count = count + %s, last_seen = %s,"
+    " level = CASE WHEN level_rank < %s THEN %s ELSE level END,"
+    " level_rank = CASE WHEN level_rank < %s THEN %s ELSE level_rank END WHERE id = %s"
+)
+_COUNT_NODES = (
+    "UPDATE errorkernel_problem SET nodes = (SELECT COUNT(DISTINCT p.node_id) FROM errorkernel_errorstate s"
+    " JOIN errorkernel_process p ON p.id = s.process_id WHERE s.problem_id = errorkernel_problem.id) WHERE id = %s"
+)
+_UPDATE_PROCESS = (
+    "UPDATE errorkernel_process SET events = events + %s, failures = failures + %s, last_seen = %s,"
+    " incarnation = CASE WHEN incarnation IS NULL OR incarnation < CAST(%s AS bigint)"
+    " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
+)
+_UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
+
+
+def moment(when: datetime | None) -> Any:
+    """A time as the database's driver takes it."""
+    return connection.ops.adapt_datetimefield_value(when)  # type: ignore[arg-type]
+
+
+def existing(ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these events are stored already."""
+    marks = ", ".join(["%s"] * len(ids))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM errorkernel_errorevent WHERE id IN ({marks})", [one.hex for one in ids])  # noqa: S608 - marks
+        return {one if isinstance(one, UUID) else UUID(one) for (one,) in cursor.fetchall()}
+
+
+def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int, str, Any]]:
+    """(process, problem) → (count, consecutive, last message, first seen) of the error states that exist."""
+    found: dict[tuple[int, int], tuple[int, int, str, Any]] = {}
+    with connection.cursor() as cursor:
+        for start in range(0, len(pairs), 400):
+            part = pairs[start : start + 400]
+            marks = ", ".join(["(%s, %s)"] * len(part))
+            cursor.execute(
+                "SELECT process_id, problem_id, count, consecutive, last_message, first_seen FROM errorkernel_errorstate"
+                f" WHERE (process_id, problem_id) IN (VALUES {marks})",  # noqa: S608 - marks
+                [key for pair in part for key in pair],
+            )
+            for process, problem, *state in cursor.fetchall():
+                found[process, problem] = (state[0], state[1], state[2], state[3])
+    return found
+
+
+def insert_events(rows: Iterable[Sequence[Any]]) -> None:
+    """``rows``: values in the order of ``EVENT_COLUMNS``."""
+    _many(_INSERT_EVENT, rows)
+
+
+def upsert_states(rows: Iterable[Sequence[Any]]) -> None:
+    """(process, problem, count, consecutive, last message, first seen, last seen, last seq), as they are from now on."""
+    _many(_UPSERT_STATE, rows)
+
+
+def update_problems(rows: Iterable[tuple[int, int, str, int, Any]]) -> None:
+    """(problem, more events, highest level, its rank, last seen)."""
+    _many(_UPDATE_PROBLEM, ((more, seen, rank, level, rank, rank, pk) for pk, more, level, rank, seen in rows))
+
+
+def count_problem_nodes(problems: Iterable[int]) -> None:
+    """Count anew on how many nodes these problems were seen."""
+    _many(_COUNT_NODES, ((pk,) for pk in problems))
+
+
+def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> None:
+    """(process, more events, more failures, incarnation seen, last seen)."""
+    _many(_UPDATE_PROCESS, ((n, bad, seen, inc, inc, pk) for pk, n, bad, inc, seen in rows))
+
+
+def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
+    """(node, more events, last event)."""
+    _many(_UPDATE_NODE, ((more, seen, pk) for pk, more, seen in rows))
+
+
+def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    listed = list(rows)
+    if listed:
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, listed)

@@ -1,0 +1,297 @@
+"""The one place where an incident changes its state.
+
+Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows means
+that somebody else was first, whoever it was and however many processes there are. The change's audit row, and for a
+decision its outbox row, are written in the same transaction.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import QuerySet
+
+from errorkernel.core import incident as life
+from errorkernel.core import values
+from errorkernel.core.ids import uuid7
+from errorkernel.core.incident import State, Step
+from errorkernel.core.values import Action, OnDeadline, OutcomeState
+from errorkernel.models import Counter, Decision, Incident, Outbox
+from errorkernel.store import audit, counters
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+
+
+class AlreadyDecided(Exception):
+    """Somebody else answered first; ``decision`` is the answer that stands."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"{decision.by} answered {decision.action} first.")
+        self.decision = decision
+
+
+class NotOpen(Exception):
+    """The question no longer stands, without an answer: its worker is gone. ``state`` says how it ended."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The question is {state}.")
+        self.state = state
+
+
+class OutcomeResult(Enum):
+    CHANGED = "changed"
+    IGNORED = "ignored"
+    """Already known, or impossible by the transition table."""
+    UNKNOWN = "unknown"
+    """No such incident of that node (yet)."""
+
+
+def decide(
+    incident_id: UUID,
+    action: Action,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    reason: str = "",
+    request_id: str = "",
+    origin: str = "",
+) -> Decision:
+    """Record the one answer. Person, rule and deadline all come through here.
+
+    ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``. The same ``request_id`` by the same answerer again returns
+    the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
+    """
+    with transaction.atomic():
+        incident = _answer(incident_id)
+        if incident is not None:
+            return _record_decision(incident, Action(action), by, now, user, reason, request_id, origin)
+    return _lost(incident_id, by, request_id)
+
+
+def _answer(incident_id: UUID) -> Incident | None:
+    """The conditional update that settles every race; None where it is lost."""
+    won = Incident.objects.filter(pk=incident_id, state=State.OPEN.value).update(state=State.DECIDED.value)
+    return Incident.objects.select_related("node", "process").get(pk=incident_id) if won else None
+
+
+def _record_decision(
+    incident: Incident,
+    action: Action,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None,
+    reason: str,
+    request_id: str,
+    origin: str,
+) -> Decision:
+    decision = Decision.objects.create(
+        id=uuid7(),
+        incident=incident,
+        action=action.value,
+        by=by,
+        user_id=user.pk if user else None,
+        reason=reason,
+        request_id=request_id,
+        decided_at=now,
+    )
+    Outbox.objects.create(
+        subject=subjects.decision(incident.node.name, incident.pk),
+        msg_id=str(decision.pk),
+        payload=wire.encode_decision(as_value(decision, incident)),
+        created_at=now,
+        next_try_at=now,
+    )
+    audit.record(
+        audit.entry(
+            by,
+            "decide",
+            f"incident:{incident.pk}",
+            now=now,
+            reason=reason,
+            before={"state": State.OPEN.value},
+            after={"state": State.DECIDED.value, "action": action.value, "process": str(incident.process)},
+            user=user,
+            origin=origin,
+        )
+    )
+    _number_change([incident.pk])
+    return decision
+
+
+def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
+    incident = Incident.objects.get(pk=incident_id)
+    decision = Decision.objects.filter(incident=incident).first()
+    if decision is None:
+        raise NotOpen(incident.state)
+    if request_id and decision.request_id == request_id and decision.by == by:
+        return decision
+    raise AlreadyDecided(decision)
+
+
+def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> OutcomeResult:
+    """Take in what the node says it did. Redelivered, reordered or invented reports change nothing."""
+    incident = Incident.objects.select_related("decision").filter(pk=outcome.incident, node__name=node).first()
+    if incident is None:
+        return OutcomeResult.UNKNOWN
+    before = State(incident.state)
+    after = life.after(before, life.step_of(outcome.state))
+    decision: Decision | None = getattr(incident, "decision", None)
+    if after is None or _speaks_of_another(outcome, decision):
+        return OutcomeResult.IGNORED
+    with transaction.atomic():
+        changed = Incident.objects.filter(pk=incident.pk, state=before.value).update(
+            state=after.value,
+            ended_at=now,
+            outcome_detail=outcome.detail,
+            new_incarnation=outcome.new_incarnation,
+        )
+        if not changed:
+            return OutcomeResult.IGNORED
+        audit.record(
+            audit.entry(
+                f"node:{node}",
+                "outcome",
+                f"incident:{incident.pk}",
+                now=now,
+                reason=outcome.detail,
+                before={"state": before.value},
+                after={"state": after.value, "new_incarnation": outcome.new_incarnation},
+            )
+        )
+        _number_change([incident.pk])
+    return OutcomeResult.CHANGED
+
+
+def _speaks_of_another(outcome: values.Outcome, decision: Decision | None) -> bool:
+    """An outcome of some other decision than the one that stands must not be shown as this one's."""
+    if outcome.decision_id is None or outcome.state is OutcomeState.WITHDRAWN:
+        return False
+    return decision is None or decision.pk != outcome.decision_id
+
+
+def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]:
+    """The nodes have taken these decisions over; returns the incidents that this changed."""
+    changed: list[UUID] = []
+    with transaction.atomic():
+        for incident_id in incident_ids:
+            waiting = Incident.objects.filter(pk=incident_id, state=State.DECIDED.value)
+            if waiting.update(state=life.after(State.DECIDED, Step.DELIVER), delivered_at=now):
+                changed.append(incident_id)
+        audit.record(
+            *(
+                audit.entry(
+                    "system",
+                    "deliver",
+                    f"incident:{incident_id}",
+                    now=now,
+                    before={"state": State.DECIDED.value},
+                    after={"state": State.DELIVERED.value},
+                )
+                for incident_id in changed
+            )
+        )
+        _number_change(changed)
+    return changed
+
+
+def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
+    """The decision on the node's incident, if there is one yet. Raises Incident.DoesNotExist."""
+    incident = Incident.objects.select_related("decision").get(pk=incident_id, node__name=node)
+    decision: Decision | None = getattr(incident, "decision", None)
+    return as_value(decision, incident) if decision else None
+
+
+def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
+    """For the node's open questions: the decisions that exist, and the ids that are not known here at all."""
+    wanted = list(incident_ids)
+    known = {
+        incident.pk: incident
+        for incident in Incident.objects.select_related("decision").filter(pk__in=wanted, node__name=node)
+    }
+    decisions = [as_value(incident.decision, incident) for incident in known.values() if hasattr(incident, "decision")]
+    return decisions, [one for one in wanted if one not in known]
+
+
+def as_value(decision: Decision, incident: Incident) -> values.Decision:
+    """The row as it goes over the wire."""
+    return values.Decision(
+        incident=incident.pk,
+        decision_id=decision.pk,
+        action=Action(decision.action),
+        by=decision.by,
+        decided_at=decision.decided_at,
+        incarnation=incident.incarnation,
+        reason=decision.reason,
+    )
+
+
+def past_deadline(*, now: datetime, limit: int = 500) -> list[Incident]:
+    """Open questions whose deadline has passed and that have not been escalated for it yet."""
+    return list(
+        Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now, escalated_at__isnull=True).order_by(
+            "deadline_at"
+        )[:limit]
+    )
+
+
+def escalate(incident_id: UUID, *, now: datetime) -> bool:
+    """Mark a question whose deadline passed: it keeps waiting, and says so. False where it is no longer open."""
+    with transaction.atomic():
+        marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
+            escalated_at=now
+        )
+        if marked:
+            audit.record(audit.entry("deadline", "escalate", f"incident:{incident_id}", now=now))
+            _number_change([incident_id])
+    return bool(marked)
+
+
+def meet_deadline(incident: Incident, *, now: datetime) -> None:
+    """Do what was configured for the deadline: answer, or escalate. Raises nothing where somebody was quicker."""
+    if incident.on_deadline == OnDeadline.ESCALATE.value:
+        escalate(incident.pk, now=now)
+        return
+    try:
+        decide(incident.pk, Action(incident.on_deadline), by="deadline", reason="The deadline passed.", now=now)
+    except (AlreadyDecided, NotOpen):
+        pass
+
+
+def _number_change(incident_ids: list[UUID]) -> None:
+    if not incident_ids:
+        return
+    last = counters.take(Counter.CHANGES, len(incident_ids))
+    for offset, incident_id in enumerate(reversed(incident_ids)):
+        Incident.objects.filter(pk=incident_id).update(change=last - offset)
+
+
+def changed_since(change: int, *, limit: int = 200) -> list[Incident]:
+    """Incidents whose last change has a higher number, oldest change first."""
+    return list(with_relations().filter(change__gt=change).order_by("change")[:limit])
+
+
+def with_relations() -> QuerySet[Incident]:
+    """Incidents with everything that their card shows."""
+    return Incident.objects.select_related("node", "process", "problem", "decision")
+
+
+def decided_at(incident_id: UUID) -> datetime:
+    """When the incident was answered. Raises Decision.DoesNotExist."""
+    return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)
+
+
+def waiting_count() -> int:
+    return Incident.objects.filter(state=State.OPEN.value).count()
+
+
+def number_sent(decision_ids: list[UUID], *, now: datetime) -> list[UUID]:
+    """The broker has these decisions; returns their incidents. Called by the outbox inside its transaction."""
+    sent = Decision.objects.filter(pk__in=decision_ids, sent_at__isnull=True)
+    incident_ids = list(sent.values_list("incident_id", flat=True))
+    sent.update(sent_at=now)
+    _number_change(incident_ids)
+    return incident_ids

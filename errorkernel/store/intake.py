@@ -1,0 +1,271 @@
+"""What the kernel takes in: a batch of reports, outcomes and refusals becomes one transaction.
+
+Guarantee: every report is stored exactly once however often it arrives, and its ``seq`` is the next one of a
+gap-free row. When ``record`` returns, the batch is committed and may be acknowledged; when it raises, nothing of the
+batch is stored and all of it may be delivered again.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import IntegrityError, transaction
+
+from errorkernel.core import fingerprint
+from errorkernel.core.fingerprint import Grouping
+from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
+from errorkernel.models import Counter, Incident
+from errorkernel.store import counters, hotpath, incidents, quarantine
+from errorkernel.store.directory import Directory
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.quarantine import Refusal
+from errorkernel.store.rows import EventRow
+
+_to_json = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Batch:
+    """What arrived together. Nodes are named by the subjects that the broker vouches for."""
+
+    events: list[tuple[str, Event]] = field(default_factory=list)
+    outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a batch changed. ``outcomes`` answers the batch's outcomes one by one."""
+
+    rows: list[EventRow] = field(default_factory=list)
+    changed: list[UUID] = field(default_factory=list)
+    outcomes: list[OutcomeResult] = field(default_factory=list)
+    applied: list[datetime] = field(default_factory=list)
+    """When the decisions were made that nodes now say they have applied."""
+
+
+@dataclass(slots=True)
+class _Placed:
+    """An event on its way into the table."""
+
+    node: str
+    event: Event
+    group: Grouping
+    node_id: int = 0
+    process_id: int = 0
+    problem_id: int = 0
+    seq: int = 0
+    repeat: int = 1
+    consecutive: int = 0
+
+
+def record(batch: Batch, directory: Directory, *, now: datetime) -> Recorded:
+    """Store a batch. Raises what the database raises; nothing of the batch is stored then."""
+    try:
+        return _record(batch, directory, now)
+    except IntegrityError:
+        # A node, process or problem that we remember was removed meanwhile, or another kernel stored the same event.
+        directory.forget()
+        return _record(batch, directory, now)
+
+
+def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
+    recorded = Recorded()
+    try:
+        with transaction.atomic():
+            if batch.events:
+                recorded.rows = _record_events(batch.events, directory, now)
+                recorded.changed += [row.id for row in recorded.rows if row.incident]
+            for node, outcome in batch.outcomes:
+                result = incidents.record_outcome(node, outcome, now=now)
+                recorded.outcomes.append(result)
+                if result is OutcomeResult.CHANGED:
+                    recorded.changed.append(outcome.incident)
+                    if outcome.state is OutcomeState.APPLIED:
+                        recorded.applied.append(incidents.decided_at(outcome.incident))
+            if batch.refusals:
+                quarantine.refuse_all(batch.refusals, now=now)
+    except BaseException:
+        # What was learnt inside a transaction that is rolled back does not exist.
+        directory.forget()
+        raise
+    return recorded
+
+
+def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, now: datetime) -> list[EventRow]:
+    placed = _place(reports, directory, now)
+    # The lock is taken here, as late as can be: everything below needs it, nothing above does.
+    last = counters.lock(Counter.EVENTS)
+    stored = hotpath.existing([one.event.id for one in placed])
+    placed = [one for one in placed if one.event.id not in stored]
+    if not placed:
+        return []
+    for seq, one in enumerate(placed, last + 1):
+        one.seq = seq
+    seen = hotpath.moment(now)
+    _count_states(placed, seen)
+    hotpath.insert_events([_columns(one, seen) for one in placed])
+    _count_totals(placed, seen)
+    rows = [_row(one, now) for one in placed]
+    _open_incidents(placed, now)
+    counters.take(Counter.EVENTS, len(placed))
+    return rows
+
+
+def _place(reports: Sequence[tuple[str, Event]], directory: Directory, now: datetime) -> list[_Placed]:
+    """One of each id, with its node, process and problem known."""
+    unique = {event.id: _Placed(node, event, fingerprint.group(event)) for node, event in reversed(reports)}
+    placed = list(reversed(unique.values()))
+    directory.learn_nodes(one.node for one in placed)
+    for one in placed:
+        one.node_id = directory.nodes[one.node]
+    directory.learn_processes(((one.node_id, one.event.process) for one in placed), now)
+    directory.learn_problems(((one.group, one.event.kind, one.event.level.value) for one in placed), now)
+    for one in placed:
+        one.process_id = directory.processes[one.node_id, one.event.process]
+        one.problem_id = directory.problems[one.group.key]
+    return placed
+
+
+def _count_states(placed: list[_Placed], seen: Any) -> None:
+    """Continue each (process, problem)'s counts through the batch, in the order of the events."""
+    pairs = sorted({(one.process_id, one.problem_id) for one in placed})
+    known = hotpath.states(pairs)
+    now_counts: dict[tuple[int, int], list[Any]] = {}
+    for one in placed:
+        pair = one.process_id, one.problem_id
+        state = now_counts.get(pair)
+        if state is None:
+            count, consecutive, last_message, _ = known.get(pair, (0, 0, "", None))
+            state = now_counts[pair] = [count, consecutive, last_message, 0]
+        message = _message_digest(one.event.message)
+        state[0] += 1
+        state[1] = 0 if not message else state[1] + 1 if message == state[2] else 1
+        state[2] = message
+        state[3] = one.seq
+        one.repeat, one.consecutive = state[0], state[1]
+    hotpath.upsert_states(
+        # first_seen is written for a new row only.
+        (*pair, state[0], state[1], state[2], seen, seen, state[3])
+        for pair, state in sorted(now_counts.items())
+    )
+    new = {problem for process, problem in pairs if (process, problem) not in known}
+    hotpath.count_problem_nodes(sorted(new))
+
+
+def _count_totals(placed: list[_Placed], seen: Any) -> None:
+    problems: dict[int, list[Any]] = {}
+    processes: dict[int, list[Any]] = {}
+    nodes: dict[int, int] = {}
+    for one in placed:
+        event = one.event
+        rank = LEVEL_RANK[event.level]
+        problem = problems.setdefault(one.problem_id, [0, event.level.value, rank])
+        problem[0] += 1
+        if rank > problem[2]:
+            problem[1:] = event.level.value, rank
+        process = processes.setdefault(one.process_id, [0, 0, None])
+        process[0] += 1
+        process[1] += event.type is not EventType.INFO
+        if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
+            process[2] = event.incarnation
+        nodes[one.node_id] = nodes.get(one.node_id, 0) + 1
+    # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
+    hotpath.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
+    hotpath.update_processes((pk, n, bad, inc, seen) for pk, (n, bad, inc) in sorted(processes.items()))
+    hotpath.update_nodes((pk, n, seen) for pk, n in sorted(nodes.items()))
+
+
+def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:
+    event = one.event
+    return (
+        one.seq,
+        event.id.hex,
+        event.type.value,
+        event.level.value,
+        LEVEL_RANK[event.level],
+        one.node_id,
+        one.process_id,
+        one.problem_id,
+        event.incarnation,
+        event.kind,
+        event.text,
+        event.stack,
+        _to_json(message).decode() if (message := _message(event.message)) is not None else None,
+        event.relay_from_node,
+        _to_json(event.tags).decode(),
+        ", ".join(dict.fromkeys(event.cut))[:200],
+        one.repeat,
+        hotpath.moment(event.occurred_at) if event.occurred_at else None,
+        seen,
+    )
+
+
+def _row(one: _Placed, now: datetime) -> EventRow:
+    event = one.event
+    return EventRow(
+        seq=one.seq,
+        id=event.id,
+        type=event.type.value,
+        level=event.level.value,
+        node=one.node,
+        process=event.process,
+        incarnation=event.incarnation,
+        kind=event.kind,
+        text=event.text,
+        message=_message(event.message),
+        occurred_at=event.occurred_at,
+        received_at=now,
+        problem=one.problem_id,
+        incident=event.id if event.type is EventType.ACTION else None,
+        repeat=one.repeat,
+        relay_from_node=event.relay_from_node,
+    )
+
+
+def _open_incidents(placed: list[_Placed], now: datetime) -> None:
+    asking = [one for one in placed if one.event.type is EventType.ACTION]
+    if not asking:
+        return
+    last = counters.take(Counter.CHANGES, len(asking))
+    Incident.objects.bulk_create(
+        [
+            Incident(
+                id=one.event.id,
+                seq=one.seq,
+                node_id=one.node_id,
+                process_id=one.process_id,
+                problem_id=one.problem_id,
+                incarnation=one.event.incarnation,
+                level=one.event.level.value,
+                kind=one.event.kind,
+                text=one.event.text,
+                message=_message(one.event.message),
+                repeat=one.repeat,
+                consecutive=one.consecutive,
+                change=last - len(asking) + 1 + index,
+                raised_at=one.event.occurred_at or now,
+                opened_at=now,
+                # Counted from our own clock: the node's may be wrong by hours.
+                deadline_at=now + timedelta(seconds=one.event.deadline_s) if one.event.deadline_s else None,
+                on_deadline=one.event.on_deadline.value,
+            )
+            for index, one in enumerate(asking)
+        ],
+        batch_size=200,
+    )
+
+
+def _message(message: Message | None) -> dict[str, Any] | None:
+    if message is None:
+        return None
+    return {key: value for key, value in msgspec.structs.asdict(message).items() if value}
+
+
+def _message_digest(message: Message | None) -> str:
+    key = message.key if message else ""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if key else ""

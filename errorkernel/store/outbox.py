@@ -1,0 +1,42 @@
+"""What the kernel owes to the broker: written with the change that causes it, published until acknowledged.
+
+At least once: a crash between publishing and forgetting publishes again, under the same message id.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from errorkernel.models import Outbox
+from errorkernel.store import incidents
+
+RETRY_FIRST_S = 0.5
+RETRY_LAST_S = 30.0
+
+
+def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
+    """Rows to publish now, oldest first."""
+    return list(Outbox.objects.filter(next_try_at__lte=now).order_by("id")[:limit])
+
+
+def sent(rows: list[Outbox], *, now: datetime) -> list[UUID]:
+    """Forget rows that the broker has acknowledged; returns the incidents whose decisions they carried."""
+    with transaction.atomic():
+        Outbox.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        return incidents.number_sent([UUID(row.msg_id) for row in rows], now=now)
+
+
+def failed(rows: list[Outbox], *, now: datetime) -> None:
+    """Try these again later, less and less often."""
+    for row in rows:
+        delay_s = min(RETRY_FIRST_S * 2 ** min(row.attempts, 10), RETRY_LAST_S)
+        Outbox.objects.filter(pk=row.pk).update(
+            attempts=F("attempts") + 1, next_try_at=now + timedelta(seconds=delay_s)
+        )
+
+
+def hurry() -> None:
+    """The broker is back: whatever waits for its next try is due at once."""
+    Outbox.objects.filter(attempts__gt=0).update(next_try_at=F("created_at"))

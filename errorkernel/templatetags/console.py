@@ -1,0 +1,234 @@
+"""How the console writes times, people, levels and text that nobody may trust.
+
+Every filter returns a plain ``str``, so Django escapes it; none marks data as safe. ``_event.html`` runs these some
+hundred times a second, so those that it uses do as little as they can.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from errorkernel.store.rows import EventRow
+
+register = template.Library()
+
+ROW_TEXT_CHARS = 300
+"""A row shows the beginning of a text; the whole of it (up to 64 KiB) is one click away."""
+
+LATE_S = 5.0
+"""A report that took longer than this from its process to us is marked with its age: it was not "just now"."""
+
+# Characters that are not seen but change what is: controls (ANSI escapes), bidi controls, zero-width ones, line
+# separators. Tab and newline stay: <pre> shows them. Joiners and variation selectors stay: scripts and emoji need them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069"
+    "\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_BREAKS = re.compile(r"\s*[\r\n]+\s*")
+_SHAPES = {"critical": "■", "error": "■", "warning": "▲"}
+_STATES = {
+    "open": ("◆", "waiting"),
+    "decided": ("◇", "on its way"),
+    "delivered": ("◇", "on its way"),
+    "applied": ("✓", "done"),
+    "failed": ("✕", "failed"),
+    "stale": ("✕", "too late"),
+    "withdrawn": ("⊘", "withdrawn"),
+}
+
+
+def _name_of(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+@register.filter
+def visible(text: object) -> str:
+    """``text`` with every invisible or reordering character written out: ``\\x1b``, ``\\u202e``."""
+    return _HIDDEN.sub(_name_of, str(text).replace("\r\n", "\n"))
+
+
+@register.filter
+def one_line(text: str) -> str:
+    """The beginning of ``text`` on one line: breaks become ↵, the rest as in ``visible``."""
+    shown = text[:ROW_TEXT_CHARS]
+    if "\n" in shown or "\r" in shown:
+        shown = _BREAKS.sub(" ↵ ", shown.strip())
+    shown = _HIDDEN.sub(_name_of, shown)
+    return shown if len(text) <= ROW_TEXT_CHARS else shown + "…"
+
+
+@register.filter
+def shape(level: str) -> str:
+    """The sign of a level; it always stands beside its word."""
+    return _SHAPES.get(level, "○")
+
+
+@register.filter
+def level_word(level: str) -> str:
+    """``▲ warning``."""
+    return f"{_SHAPES.get(level, '○')} {level}"
+
+
+@register.filter
+def brief(message: Mapping[str, Any]) -> str:
+    """A message in progress in a few words: ``REQCopySrc #8841``."""
+    key = message.get("id")
+    return one_line(f"{message.get('method') or ''} #{key}" if key else str(message.get("method") or "")).strip()
+
+
+@register.filter
+def state_sign(state: str) -> str:
+    return _STATES[state][0]
+
+
+@register.filter
+def state_word(state: str) -> str:
+    return _STATES[state][1]
+
+
+@register.filter
+def who(actor: str) -> str:
+    """``user:alice`` → ``alice``, ``rule:12`` → ``rule 12``, ``deadline`` → ``its deadline``."""
+    kind, _, name = actor.partition(":")
+    if kind == "user":
+        return visible(name)
+    if kind == "deadline":
+        return "its deadline"
+    return visible(f"{kind} {name}".strip())
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+@register.filter
+def clock(moment: datetime) -> str:
+    """10:04:31.204 (UTC)."""
+    at = _utc(moment)
+    return f"{at.hour:02}:{at.minute:02}:{at.second:02}.{at.microsecond // 1000:03}"
+
+
+@register.filter
+def stamp(moment: datetime) -> str:
+    """2026-11-24 10:04:31.204 UTC."""
+    at = _utc(moment)
+    return f"{at.year:04}-{at.month:02}-{at.day:02} {clock(at)} UTC"
+
+
+@register.filter
+def iso(moment: datetime) -> str:
+    """What a ``<time>`` element and a script can read: 2026-11-24T10:04:31.204Z."""
+    at = _utc(moment)
+    return f"{at.year:04}-{at.month:02}-{at.day:02}T{clock(at)}Z"
+
+
+@register.filter
+def day(moment: datetime) -> str:
+    """2026-11-24 (UTC)."""
+    at = _utc(moment)
+    return f"{at.year:04}-{at.month:02}-{at.day:02}"
+
+
+@register.filter
+def duration(seconds: float | timedelta) -> str:
+    """``38 s``, ``4 m 12 s``, ``3 h 5 m``, ``2 d 4 h``; the same as in clock.js."""
+    whole = max(0, int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+@register.filter
+def roughly(seconds: float | timedelta) -> str:
+    """The largest unit alone: ``4 m``."""
+    return " ".join(duration(seconds).split()[:2])
+
+
+@register.filter
+def lateness(event: EventRow) -> str:
+    """How old a report was when it came, where that is more than a moment; else nothing."""
+    if event.occurred_at is None:
+        return ""
+    seconds = (event.received_at - event.occurred_at).total_seconds()
+    return roughly(seconds) if seconds > LATE_S else ""
+
+
+@register.simple_tag
+def ago(moment: datetime | None, now: datetime, never: str = "never") -> SafeString | str:
+    """``4 m ago`` that the page keeps true, with the exact time on hover."""
+    if moment is None:
+        return never
+    text = roughly(now - moment)
+    return format_html('<time class="ago" datetime="{}" title="{}">{} ago</time>', iso(moment), stamp(moment), text)
+
+
+@register.simple_tag
+def since(moment: datetime, now: datetime) -> SafeString:
+    """``4 m 12 s``, counted on by the page, with the exact beginning on hover."""
+    text = duration(now - moment)
+    return format_html('<time class="since" datetime="{}" title="since {}">{}</time>', iso(moment), stamp(moment), text)
+
+
+@register.simple_tag
+def until(moment: datetime, now: datetime) -> SafeString:
+    """``in 4 m 12 s`` or ``passed 10 s ago``, counted down by the page."""
+    left = (moment - now).total_seconds()
+    text = f"in {duration(left)}" if left > 0 else f"passed {duration(-left)} ago"
+    return format_html('<time class="until" datetime="{}" title="{}">{}</time>', iso(moment), stamp(moment), text)
+
+
+@register.simple_tag
+def at(moment: datetime) -> SafeString:
+    """A clock time of day; the page can show it in the reader's own zone."""
+    return format_html(
+        '<time class="clock" datetime="{}" title="{}">{}</time>', iso(moment), stamp(moment), clock(moment)
+    )
+
+
+@register.simple_tag
+def when(moment: datetime) -> SafeString:
+    """Date and time of day, in full."""
+    return format_html('<time class="stamp" datetime="{}">{}</time>', iso(moment), stamp(moment))
+
+
+@register.simple_tag
+def random_id() -> str:
+    """A fresh id for a form: sending the form twice counts once."""
+    return uuid.uuid4().hex
+
+
+@register.filter
+def short_target(target: str) -> str:
+    """``incident:<uuid>`` by its end: ids of one hour begin alike."""
+    kind, _, key = target.partition(":")
+    return f"{kind} …{key[-8:]}" if kind == "incident" and len(key) > 8 else one_line(target)
+
+
+@register.filter
+def changes(entry: Any) -> list[tuple[str, str, str]]:
+    """(field, before, after) of an audit entry, for those that it names."""
+    before: Mapping[str, Any] = entry.before or {}
+    after: Mapping[str, Any] = entry.after or {}
+    return [(name, _plain(before.get(name)), _plain(after.get(name))) for name in _ordered(before, after)]
+
+
+def _ordered(*mappings: Mapping[str, Any]) -> Iterable[str]:
+    return dict.fromkeys(name for mapping in mappings for name in mapping)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,112 @@
+"""The truth line of an incident: what has happened to the question, step by step, each with its time.
+
+Only what the database knows is shown as done. The first step that is not known yet says what it waits for; where
+things stopped, the last step says why.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django import template
+
+from errorkernel.core.incident import State
+from errorkernel.models import Decision, Incident, Node
+from errorkernel.store.fleet import HELLO_INTERVAL_S
+from errorkernel.templatetags.console import roughly, visible, who
+
+register = template.Library()
+
+HELLO_LATE = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
+"""One hello has been missed."""
+
+RAISED_BEFORE_MAX = timedelta(days=7)
+"""A question that claims to be older than this when it comes in has a wrong clock behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``mark``: ``done``, ``now`` (what is being waited for), ``open`` (not yet), ``bad`` or ``good`` (the end)."""
+
+    word: str
+    at: datetime | None
+    mark: str
+    note: str = ""
+
+
+@register.filter
+def truth(incident: Incident, now: datetime) -> list[Step]:
+    """The steps of ``incident`` in order. Needs ``select_related("node", "decision")``."""
+    steps = [
+        Step("raised", incident.raised_at, "done", f"by {incident.node.name}'s clock"),
+        Step("stored", incident.opened_at, "done", "by ours"),
+    ]
+    if incident.escalated_at:
+        steps.append(Step("deadline passed", incident.escalated_at, "done"))
+    decision = getattr(incident, "decision", None)
+    if decision is None:
+        waits = incident.state == State.OPEN
+        return [*steps, Step("waiting", None, "now") if waits else _end(incident)]
+    steps.append(Step(f"answered {decision.action} by {who(decision.by)}", decision.decided_at, "done"))
+    return steps + _way(incident, decision, now)
+
+
+def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
+    """From the answer to its end. A step that a later one has overtaken without leaving its time is left out."""
+    name = incident.node.name
+    ended = incident.state not in (State.DECIDED, State.DELIVERED)
+    steps = []
+    if decision.sent_at:
+        steps.append(Step("sent", decision.sent_at, "done"))
+    elif not ended and not incident.delivered_at:
+        return [
+            Step("to be sent", None, "now", "kept until the broker has it"),
+            Step(f"received by {name}", None, "open"),
+            Step("done", None, "open"),
+        ]
+    if incident.delivered_at:
+        steps.append(Step(f"received by {name}", incident.delivered_at, "done"))
+    elif not ended:
+        return [
+            *steps,
+            Step(f"not yet received by {name}", None, "now", _silence(incident.node, now)),
+            Step("done", None, "open"),
+        ]
+    return [*steps, _end(incident) if ended else Step("not yet done", None, "now", _silence(incident.node, now))]
+
+
+def _silence(node: Node, now: datetime) -> str:
+    if node.hello_at is None or now - node.hello_at <= HELLO_LATE:
+        return ""
+    return f"{node.name} has not been heard for {roughly(now - node.hello_at)}"
+
+
+def _end(incident: Incident) -> Step:
+    detail = visible(incident.outcome_detail)
+    if incident.state == State.APPLIED:
+        return Step(ending(incident), incident.ended_at, "good", detail)
+    return Step(ending(incident), incident.ended_at, "bad", detail)
+
+
+@register.filter
+def blocked_since(incident: Incident) -> datetime:
+    """Since when its process waits, by our clock: the node's word, put right by what we know of its clock."""
+    raised = incident.raised_at - timedelta(seconds=incident.node.clock_skew_s or 0)
+    believable = incident.opened_at - RAISED_BEFORE_MAX <= raised <= incident.opened_at
+    return raised if believable else incident.opened_at
+
+
+@register.filter
+def ending(incident: Incident) -> str:
+    """What came of an incident that has ended, in a few words."""
+    if incident.state == State.STALE:
+        return "too late: the process had restarted"
+    if incident.state == State.FAILED:
+        return "failed"
+    if incident.state == State.WITHDRAWN:
+        return "withdrawn: nobody had answered"
+    words = []
+    if incident.new_incarnation is not None:
+        words.append(f"incarnation {incident.new_incarnation}")
+        if incident.process.pid is not None and incident.process.incarnation == incident.new_incarnation:
+            words.append(f"pid {incident.process.pid}")
+    return "done: " + ", ".join(words) if words else "done"

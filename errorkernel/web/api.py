@@ -1,0 +1,228 @@
+"""HTTP for machines: the addresses of ``/api/v1``.
+
+Plain Django views, on purpose: the one endpoint with logic of its own (the gateway) must stay free of any framework
+so that it can stand in front of Django, and what remains is a dozen small views, for which a REST framework would be
+a dependency for its decorators. Views for nodes are asynchronous, since they wait (for the broker, for an answer);
+views for operators are synchronous, since they only ask the database.
+
+An address may serve a node with one method and an operator with another. They are therefore exempt from Django's CSRF
+middleware; ``api_access`` makes the check for whoever comes with a session.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+
+from errorkernel import conf, metrics
+from errorkernel.core.values import Action
+from errorkernel.hub import hub
+from errorkernel.live import announce_incidents, announce_incidents_async
+from errorkernel.models import Decision, Incident
+from errorkernel.store.incidents import AlreadyDecided, NotOpen, decide
+from errorkernel.threads import DatabaseThreads
+from errorkernel.web import api_lists, uplink
+from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed
+from errorkernel.web.bodies import BodyError
+from errorkernel.web.gateway import Gateway, Response
+
+REASON_MAX_CHARS = 1000
+REQUEST_ID_MAX_CHARS = 64
+DECISION_BODY_MAX_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+
+
+class _Answer(msgspec.Struct):
+    action: Action
+    reason: str | None = None
+    request_id: str | int | None = None
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
+_gateway: Gateway | None = None
+_threads: DatabaseThreads | None = None
+
+
+def gateway() -> Gateway:
+    """This process's gateway."""
+    global _gateway, _threads
+    if _gateway is None:
+        # Threads of its own: hundreds of waiting nodes share these few instead of holding one each.
+        threads = _threads = DatabaseThreads("gateway", 4)
+
+        async def announce(incident_ids: list[UUID]) -> None:
+            await announce_incidents_async(incident_ids, threads)
+
+        async def wait_incident(incident_id: UUID, timeout_s: float) -> None:
+            await hub().wait_incident(incident_id, timeout_s)
+
+        _gateway = Gateway(
+            limits=conf.get().limits,
+            link=uplink.connected_uplink,
+            threads=threads,
+            wait_incident=wait_incident,
+            announce=announce,
+        )
+    return _gateway
+
+
+async def close() -> None:
+    """Give up the connection to the broker and the gateway's threads; the next request makes new ones."""
+    global _gateway, _threads
+    if _threads is not None:
+        _threads.close()
+    _gateway = _threads = None
+    await uplink.close()
+
+
+@csrf_exempt
+async def events(request: HttpRequest) -> HttpResponse:
+    """POST: a node reports. GET: an operator reads."""
+    if request.method == "POST":
+        return _django(await gateway().post_events(_headers(request), _chunks(request)))
+    return await _read(request, api_lists.events, "GET", "HEAD", "POST")
+
+
+@csrf_exempt
+async def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
+    """GET: a node waits for its answer. POST: an operator gives one."""
+    if request.method == "GET":
+        wait = request.GET.get("wait", "")
+        return _django(await gateway().get_decision(_headers(request), incident_id, wait))
+    if request.method == "POST":
+        return await sync_to_async(_decide)(request, incident_id)
+    return not_allowed("GET", "POST")
+
+
+@csrf_exempt
+async def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
+    """POST: a node says what it did."""
+    if request.method == "POST":
+        return _django(await gateway().post_outcome(_headers(request), incident_id, _chunks(request)))
+    return not_allowed("POST")
+
+
+def listing(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """A list as it hangs at its address: reading only, everything else is 405 in JSON."""
+
+    @csrf_exempt
+    def read(request: HttpRequest) -> HttpResponse:
+        return view(request) if request.method in ("GET", "HEAD") else not_allowed("GET", "HEAD")
+
+    return read
+
+
+@csrf_exempt
+def unknown(request: HttpRequest) -> HttpResponse:
+    """Below ``/api/v1`` even what is not there answers in JSON."""
+    return as_json(404, {"error": "There is nothing at this address."})
+
+
+@needs("errorkernel.answer_incident")
+def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpResponse:
+    """200 the decision, also for the same ``request_id`` again; 409 somebody was first, or nobody asks any more."""
+    answer = _read_answer(request)
+    now = timezone.now()
+    try:
+        incident = UUID(incident_id)
+    except ValueError:
+        raise _unknown_incident() from None
+    try:
+        made = decide(
+            incident,
+            answer.action,
+            by=f"user:{operator.user.get_username()}",
+            user=operator.user,
+            reason=_clean(answer.reason, "reason", REASON_MAX_CHARS),
+            request_id=_clean(answer.request_id, "request_id", REQUEST_ID_MAX_CHARS),
+            origin=operator.origin,
+            now=now,
+        )
+    except Incident.DoesNotExist:
+        raise _unknown_incident() from None
+    except AlreadyDecided as exc:
+        raise _lost(exc.decision) from None
+    except NotOpen as exc:
+        raise ApiError(409, "Nobody waits for this answer any more.", state=exc.state) from None
+    if made.action != answer.action:
+        # The same request_id was used for two different answers: the first one counts.
+        raise _lost(made)
+    if made.decided_at == now:
+        metrics.count_decision(made.action, "user")
+        metrics.observe_decision_wait((now - made.incident.raised_at).total_seconds())
+    announce_incidents([made.incident_id])
+    return as_json(200, {"incident": made.incident_id, "decision_id": made.pk, **_told(made)})
+
+
+def _read_answer(request: HttpRequest) -> _Answer:
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise ApiError(413, "The body is too large for an answer.") from None
+    except UnreadablePostError:
+        raise ApiError(400, "The body ended too early.") from None
+    if len(body) > DECISION_BODY_MAX_BYTES:
+        raise ApiError(413, "The body is too large for an answer.")
+    try:
+        return _answer_decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        actions = ", ".join(Action)
+        raise ApiError(400, f"An answer is an object with an action ({actions}): {exc}") from None
+
+
+def _clean(given: str | int | None, name: str, chars: int) -> str:
+    text = "" if given is None else str(given).replace("\0", "").strip()
+    if len(text) > chars:
+        raise ApiError(400, f"{name} has {len(text)} characters; {chars} are allowed.")
+    return text
+
+
+def _unknown_incident() -> ApiError:
+    return ApiError(404, "There is no such incident.")
+
+
+def _lost(decision: Decision) -> ApiError:
+    told = _told(decision)
+    winner = told.pop("by")
+    return ApiError(409, f"{winner} answered {decision.action} first.", winner=winner, **told)
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {
+        "action": decision.action,
+        "by": decision.by,
+        "reason": decision.reason,
+        "decided_at": decision.decided_at,
+    }
+
+
+async def _read(request: HttpRequest, view: Callable[[HttpRequest], HttpResponse], *allowed: str) -> HttpResponse:
+    if request.method in ("GET", "HEAD"):
+        return await sync_to_async(view)(request)
+    return not_allowed(*allowed)
+
+
+def _headers(request: HttpRequest) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+async def _chunks(request: HttpRequest) -> AsyncIterator[bytes]:
+    """The body as Django has it: read from the connection already, in memory or in a temporary file."""
+    try:
+        while chunk := request.read(_CHUNK_BYTES):
+            yield chunk
+    except UnreadablePostError:
+        raise BodyError(400, "aborted", "The body ended too early.") from None
+
+
+def _django(response: Response) -> HttpResponse:
+    return HttpResponse(
+        response.body, status=response.status, headers={"Cache-Control": "no-store", **response.headers}
+    )

@@ -1,0 +1,232 @@
+"""The lists of the operators' API: keyset pages over one unique growing number each.
+
+``after`` is the last number that a client has seen, ``next`` what to give as ``after`` for the following page, or
+null at the end. Oldest first unless ``order=desc``. Events go by ``seq``; incidents by the number of their last change,
+so that asking again after the last one gives exactly what has changed since; everything else by its primary key.
+
+A page is bounded three ways: by ``limit``, by its size in bytes, and for a query by how many events are looked at. So
+a page may hold fewer items than the limit, or none, with ``next`` set all the same: go on until ``next`` is null.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.db.models import Max, Min, QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils import timezone
+
+from errorkernel.core.incident import State
+from errorkernel.core.query import QueryError, parse
+from errorkernel.models import ErrorEvent, Incident, Node, Problem, Process
+from errorkernel.query import to_q
+from errorkernel.store.rows import EventRow
+from errorkernel.web.api_access import ApiError, Operator, as_json, needs
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 1000
+PAGE_BYTES = 8 * 1024 * 1024
+SCAN_EVENTS = 200_000
+"""Events that one request with a query looks at: a search for what is not there must not read millions at once."""
+NUMBER_MAX = 2**63 - 1
+_READ_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was asked for; ``after`` None: from the start."""
+
+    after: int | None
+    limit: int
+    descending: bool
+
+
+def _page(given: QueryDict) -> Page:
+    """Raises ApiError (400)."""
+    limit = _number(given, "limit")
+    if limit is not None and not 1 <= limit <= LIMIT_MAX:
+        raise ApiError(400, f"limit is from 1 to {LIMIT_MAX}.")
+    order = given.get("order", "asc")
+    if order not in ("asc", "desc"):
+        raise ApiError(400, "order is asc or desc.")
+    return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
+
+
+@needs("errorkernel.view_errorevent")
+def events(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``q``: the query language."""
+    page = _page(request.GET)
+    rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
+    query = request.GET.get("q", "").strip()
+    if not query:
+        return _answer(rows, "seq", page, EventRow.from_model)
+    try:
+        rows = rows.filter(to_q(parse(query), timezone.now()))
+    except QueryError as exc:
+        raise ApiError(400, str(exc), position=exc.position) from None
+    rows, scanned_to = _window(rows, page)
+    return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
+
+
+def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:
+    """The part of the events that this request looks at, and where it ends if there is more behind it."""
+    ends = ErrorEvent.objects.aggregate(first=Min("seq"), last=Max("seq"))
+    first, last = ends["first"] or 0, ends["last"] or 0
+    if page.descending:
+        start = last + 1 if page.after is None else min(page.after, last + 1)
+        edge = start - SCAN_EVENTS
+        return rows.filter(seq__gte=edge), edge if edge > first else None
+    start = max(page.after or 0, first - 1)
+    edge = start + SCAN_EVENTS
+    return rows.filter(seq__gt=start, seq__lte=edge), edge if edge < last else None
+
+
+@needs("errorkernel.view_incident")
+def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``state`` (one or several with commas), ``node``, ``process``."""
+    _no_query(request.GET, "state, node and process")
+    rows = Incident.objects.select_related("node", "process", "decision")
+    states = [one for one in request.GET.get("state", "").split(",") if one]
+    if unknown := [one for one in states if one not in [state.value for state in State]]:
+        raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(State)}.")
+    if states:
+        rows = rows.filter(state__in=states)
+    rows = _named(rows, request.GET, node="node__name", process="process__name")
+    return _answer(rows, "change", _page(request.GET), _incident)
+
+
+@needs("errorkernel.view_problem")
+def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``kind``."""
+    _no_query(request.GET, "kind")
+    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), _problem)
+
+
+@needs("errorkernel.view_process")
+def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``node``, ``process``."""
+    _no_query(request.GET, "node and process")
+    rows = _named(Process.objects.select_related("node"), request.GET, node="node__name", process="name")
+    return _answer(rows, "id", _page(request.GET), _process)
+
+
+@needs("errorkernel.view_node")
+def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``node``."""
+    _no_query(request.GET, "node")
+    return _answer(_named(Node.objects.all(), request.GET, node="name"), "id", _page(request.GET), _node)
+
+
+@needs("errorkernel.view_incident")
+def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """There are none yet; the address is part of the contract."""
+    _page(request.GET)
+    return as_json(200, {"items": [], "next": None})
+
+
+def _answer(
+    rows: QuerySet[Any], key: str, page: Page, item: Callable[[Any], Any], scanned_to: int | None = None
+) -> HttpResponse:
+    if page.after is not None:
+        rows = rows.filter(**{f"{key}__{'lt' if page.descending else 'gt'}": page.after})
+    # One more than is shown: whether there is a next page is known without counting.
+    found = rows.order_by(f"-{key}" if page.descending else key)[: page.limit + 1]
+    items, more = _bounded(found.iterator(chunk_size=_READ_AT_ONCE), page.limit, item)
+    following = scanned_to
+    if more:
+        following = getattr(items[-1][0], key)
+    return as_json(200, {"items": [encoded for _, encoded in items], "next": following})
+
+
+def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tuple[list[tuple[Any, msgspec.Raw]], bool]:
+    """Rows and their JSON up to limit and size, at least one; whether something follows."""
+    taken: list[tuple[Any, msgspec.Raw]] = []
+    size = 0
+    for row in rows:
+        if len(taken) == limit or size >= PAGE_BYTES:
+            return taken, True
+        encoded = msgspec.json.encode(item(row))
+        size += len(encoded)
+        taken.append((row, msgspec.Raw(encoded)))
+    return taken, False
+
+
+def _number(given: QueryDict, name: str) -> int | None:
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= NUMBER_MAX):
+        raise ApiError(400, f"{name} is a whole number.")
+    return int(text)
+
+
+def _named(rows: QuerySet[Any], given: QueryDict, **columns: str) -> QuerySet[Any]:
+    """Only rows whose columns are what was given; a NUL, which no database holds, finds nothing."""
+    for name, column in columns.items():
+        if text := given.get(name, ""):
+            rows = rows.none() if "\0" in text else rows.filter(**{column: text})
+    return rows
+
+
+def _no_query(given: QueryDict, instead: str) -> None:
+    """A filter that is silently ignored would look like an answer."""
+    if given.get("q", "").strip():
+        raise ApiError(400, f"q is for events; this list is filtered by {instead}.")
+
+
+def _incident(row: Incident) -> dict[str, Any]:
+    decision = getattr(row, "decision", None)
+    return {
+        "id": row.pk,
+        "change": row.change,
+        "seq": row.seq,
+        "state": row.state,
+        "level": row.level,
+        "node": row.node.name,
+        "process": row.process.name,
+        "incarnation": row.incarnation,
+        "kind": row.kind,
+        "text": row.text,
+        "message": row.message,
+        "problem": row.problem_id,
+        "repeat": row.repeat,
+        "consecutive": row.consecutive,
+        "raised_at": row.raised_at,
+        "opened_at": row.opened_at,
+        "deadline_at": row.deadline_at,
+        "on_deadline": row.on_deadline,
+        "escalated_at": row.escalated_at,
+        "decision": decision
+        and {
+            "id": decision.pk,
+            "action": decision.action,
+            "by": decision.by,
+            "reason": decision.reason,
+            "decided_at": decision.decided_at,
+        },
+        "delivered_at": row.delivered_at,
+        "ended_at": row.ended_at,
+        "outcome_detail": row.outcome_detail,
+        "new_incarnation": row.new_incarnation,
+    }
+
+
+def _columns(row: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _problem(row: Problem) -> dict[str, Any]:
+    return _columns(
+        row, "id", "fingerprint", "kind", "title", "why", "level", "count", "nodes", "first_seen", "last_seen"
+    )
+
+
+def _process(row: Process) -> dict[str, Any]:
+    known = _columns(row, "incarnation", "state", "pid", "since", "first_seen", "last_seen", "events", "failures")
+    return {"id": row.pk, "node": row.node.name, "name": row.name, **known}
+
+
+def _node(row: Node) -> dict[str, Any]:
+    identity = _columns(row, "id", "name", "enabled", "demo", "note", "created_at", "version", "started_at", "hello_at")
+    return identity | _columns(row, "clock_skew_s", "backlog", "dropped", "last_event_at", "events")

@@ -1,0 +1,83 @@
+"""What the frame of every page shows: how things are, what waits, what this person may do."""
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import cached_property
+
+from errorkernel import conf
+from errorkernel.models import Counter, KernelHeartbeat, Node
+from errorkernel.store.incidents import waiting_count
+from errorkernel.templatetags.truth import HELLO_LATE
+from errorkernel.web.access import ANSWER, VIEW
+
+KERNEL_LATE_S = 15.0
+"""A kernel worker writes every few seconds that it lives; after this long without, the page says so."""
+
+
+class Frame:
+    """Read when a template asks, at most once a request: pages of others (the admin) cost nothing."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def now(self) -> datetime:
+        return timezone.now()
+
+    @cached_property
+    def may_view(self) -> bool:
+        return self._request.user.has_perm(VIEW)
+
+    @cached_property
+    def may_answer(self) -> bool:
+        return self._request.user.has_perm(ANSWER)
+
+    @cached_property
+    def waiting(self) -> int:
+        return waiting_count()
+
+    @cached_property
+    def events(self) -> int:
+        return Counter.objects.filter(name=Counter.EVENTS).values_list("value", flat=True).first() or 0
+
+    @cached_property
+    def _beat(self) -> KernelHeartbeat | None:
+        return KernelHeartbeat.objects.order_by("-at").first()
+
+    @property
+    def kernel_age_s(self) -> float | None:
+        """Seconds since a kernel worker last wrote that it lives; None: never."""
+        return max(0.0, (self.now - self._beat.at).total_seconds()) if self._beat else None
+
+    @property
+    def kernel_is_late(self) -> bool:
+        return self.kernel_age_s is None or self.kernel_age_s > KERNEL_LATE_S
+
+    @property
+    def broker(self) -> bool:
+        return self._beat is not None and self._beat.broker_connected
+
+    @property
+    def lag(self) -> int:
+        return self._beat.lag if self._beat else 0
+
+    @cached_property
+    def nodes(self) -> int:
+        return Node.objects.filter(enabled=True).count()
+
+    @cached_property
+    def nodes_late(self) -> int:
+        return Node.objects.filter(enabled=True, hello_at__lt=self.now - HELLO_LATE).count()
+
+    @property
+    def base_url(self) -> str:
+        """The address that nodes and browsers reach us under, without a slash at its end."""
+        return (conf.get().base_url or f"{self._request.scheme}://{self._request.get_host()}").rstrip("/")
+
+
+def console(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: ``frame``."""
+    return {"frame": Frame(request)}

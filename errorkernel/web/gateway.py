@@ -1,0 +1,401 @@
+"""HTTP for nodes: what they post goes into JetStream, what they were answered comes back.
+
+A report that came over HTTP is the same report as one over NATS: its exact bytes are stored under its node's subject,
+with its own id as the message id, and 202 is said only after JetStream has it. So a client may repeat anything that it
+is unsure of, and the kernel is needed neither for taking reports in nor in this process.
+
+Free of Django's HTTP on purpose: it takes a mapping and chunks and gives a ``Response``, so that it can stand in front
+of Django as its own small ASGI application. Errors are mapped to statuses in one place, ``_answer_errors``.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import InterfaceError, OperationalError
+
+from errorkernel import metrics
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.link import Link
+from errorkernel.core import values
+from errorkernel.core.incident import State
+from errorkernel.core.limits import Limits
+from errorkernel.models import Incident
+from errorkernel.store import fleet, incidents, quarantine
+from errorkernel.store.quarantine import Refusal
+from errorkernel.threads import DatabaseThreads
+from errorkernel.web import bodies
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+from errorkernel.wire.errors import WireError
+
+log = logging.getLogger("errorkernel.gateway")
+
+TOKEN_CACHE_S = 2.0
+"""A node that is disabled goes on for at most this long."""
+TOKEN_CACHE_ENTRIES = 10_000
+WAIT_MAX_S = 60.0
+APPEAR_WAIT_S = 5.0
+"""An incident that is not stored yet may be on its way through the kernel: so long is it waited for."""
+CHECK_INTERVAL_S = 2.0
+"""Wake-ups can get lost; the database is looked at this often anyway."""
+PUBLISH_WINDOW = 256
+RETRY_AFTER_S = 2
+YIELD_BYTES = 128 * 1024
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
+WaitIncident = Callable[[UUID, float], Awaitable[None]]
+Announce = Callable[[list[UUID]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """``body`` is JSON, or empty with 204."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The request ends here with this status; the message is one sentence for whoever wrote the client."""
+
+    def __init__(self, status: int, error: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(error)
+        self.response = _json(status, {"error": error, **more}, headers)
+
+
+class RateLimit:
+    """A token bucket a node, counted in events. Each web process has its own, so N of them allow N times as much."""
+
+    def __init__(self, per_s: int, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = max(1, burst)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, node: str, events: int, now: float) -> float:
+        """Take ``events`` and return 0, or take nothing and return the seconds until they could be taken.
+
+        ``now`` is a monotonic clock's. A request larger than the whole burst passes when the bucket is full, and is
+        paid off afterwards: it could never pass otherwise. A rate of 0 means no limit.
+        """
+        if not self._per_s:
+            return 0.0
+        left, at = self._buckets.get(node, (float(self._burst), now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        missing = min(events, self._burst) - left
+        taken = 0 if missing > 0 else events
+        self._buckets[node] = left - taken, now
+        return max(0.0, missing / self._per_s)
+
+
+class Gateway:
+    """One a web process; all its methods run in that process's event loop.
+
+    ``link`` gives the connected link or raises BrokerAway, ``wait_incident`` returns when that incident changed or
+    after the seconds given, ``announce`` tells everybody about changed incidents.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        link: Callable[[], Awaitable[Link]],
+        threads: DatabaseThreads,
+        wait_incident: WaitIncident,
+        announce: Announce,
+    ) -> None:
+        self._limits = limits
+        self._link = link
+        self._threads = threads
+        self._wait_incident = wait_incident
+        self._announce = announce
+        self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
+        self._nodes: dict[bytes, tuple[str | None, float]] = {}
+
+    async def post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
+        """``POST /api/v1/events``. ``headers``: lower-case names."""
+        return await _answer_errors(self._post_events(headers, chunks))
+
+    async def get_decision(self, headers: Mapping[str, str], incident_id: str, wait: str) -> Response:
+        """``GET /api/v1/incidents/{id}/decision?wait=``: 200 the decision, 204 none yet, 404.
+
+        404 also where the question was withdrawn, with ``"state": "withdrawn"``: no answer can come any more, and a
+        client that was told 204 would ask for ever. An unknown incident is waited for first: see APPEAR_WAIT_S.
+        """
+        return await _answer_errors(self._get_decision(headers, incident_id, wait))
+
+    async def post_outcome(
+        self, headers: Mapping[str, str], incident_id: str, chunks: AsyncIterator[bytes]
+    ) -> Response:
+        """``POST /api/v1/incidents/{id}/outcome``: 202 once JetStream has it; ``v`` and ``incident`` may be missing."""
+        return await _answer_errors(self._post_outcome(headers, incident_id, chunks))
+
+    async def _post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
+        node = await self._node(headers)
+        self._charge(node, 0)
+        try:
+            body = await bodies.read(headers, chunks, self._limits)
+            items = bodies.split(headers.get("content-type", ""), body, self._limits)
+        except bodies.BodyError as exc:
+            await self._turn_away(node, exc)
+            raise
+        self._charge(node, max(1, len(items)))
+        valid, rejected, refusals = await self._validate(node, items)
+        refused = await self._publish(node, valid)
+        rejected += [(index, str(exc)) for index, exc in refused.items()]
+        await self._quarantine(refusals)
+        accepted = [event_id for index, event_id, _ in valid if index not in refused]
+        answer: dict[str, Any] = {
+            "accepted": accepted,
+            "rejected": [{"index": index, "error": error} for index, error in sorted(rejected)],
+        }
+        if rejected and not accepted:
+            return _json(400, {"error": "None of the events can be taken.", **answer})
+        return _json(202, answer)
+
+    async def _validate(
+        self, node: str, items: list[bytes]
+    ) -> tuple[list[tuple[int, UUID, bytes]], list[tuple[int, str]], list[Refusal]]:
+        valid, rejected, refusals, seen_bytes = [], [], [], 0
+        for index, item in enumerate(items):
+            try:
+                valid.append((index, wire.decode_event(item, self._limits).id, item))
+            except WireError as exc:
+                rejected.append((index, str(exc)))
+                refusals.append(_refusal(node, exc.reason, str(exc), item))
+            seen_bytes += len(item)
+            if seen_bytes > YIELD_BYTES:
+                seen_bytes = 0
+                await asyncio.sleep(0)
+        return valid, rejected, refusals
+
+    async def _publish(self, node: str, events: list[tuple[int, UUID, bytes]]) -> dict[int, BrokerRefused]:
+        """Store all of them, in their order, many at a time; returns those that the broker will never take.
+
+        Raises BrokerAway where one could not be stored now: the client repeats all, the ids make that harmless.
+        """
+        if not events:
+            return {}
+        link, subject = await self._link(), subjects.event(node)
+        refused: dict[int, BrokerRefused] = {}
+        for start in range(0, len(events), PUBLISH_WINDOW):
+            window = events[start : start + PUBLISH_WINDOW]
+            stored = await asyncio.gather(
+                *(link.store(subject, data, msg_id=str(event_id)) for _, event_id, data in window),
+                return_exceptions=True,
+            )
+            for (index, _, _), result in zip(window, stored, strict=True):
+                if isinstance(result, BrokerRefused):
+                    metrics.count_rejected("broker")
+                    refused[index] = result
+                elif isinstance(result, BaseException):
+                    raise result
+        return refused
+
+    async def _get_decision(self, headers: Mapping[str, str], incident_id: str, wait: str) -> Response:
+        node = await self._node(headers)
+        wait_s, incident = _wait_s(wait), _incident(incident_id)
+        until = time.monotonic() + wait_s
+        decision = await self._decision(node, incident, until)
+        if decision is None:
+            return Response(204)
+        await self._tell_delivered(incident)
+        return Response(200, wire.encode_decision(decision), _JSON)
+
+    async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
+        """The decision, as soon as there is one before ``until``, else None. Raises Refused (404)."""
+        appear_until = min(until, time.monotonic() + APPEAR_WAIT_S)
+        while True:
+            # Listening begins before looking: a change between the two would be missed otherwise.
+            changed = asyncio.ensure_future(
+                self._wait_incident(incident, max(0.01, min(CHECK_INTERVAL_S, until - time.monotonic())))
+            )
+            try:
+                await asyncio.sleep(0)
+                state, decision = await self._threads.run(_look_up, node, incident)
+                if decision is not None or (state is not None and time.monotonic() >= until):
+                    return decision
+                if state is State.WITHDRAWN:
+                    raise Refused(404, "The question was withdrawn; no answer will come.", state=state.value)
+                if state is None and time.monotonic() >= appear_until:
+                    raise _unknown()
+                await changed
+            finally:
+                changed.cancel()
+
+    async def _tell_delivered(self, incident: UUID) -> None:
+        """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
+        try:
+            changed = await self._threads.run(incidents.mark_delivered, [incident], now=datetime.now(UTC))
+            if changed:
+                await self._announce(changed)
+        except DATABASE_AWAY:
+            log.exception("Incident %s could not be marked as delivered", incident)
+
+    async def _post_outcome(
+        self, headers: Mapping[str, str], incident_id: str, chunks: AsyncIterator[bytes]
+    ) -> Response:
+        node = await self._node(headers)
+        incident = _incident(incident_id)
+        self._charge(node, 1)
+        body = await bodies.read(headers, chunks, self._limits)
+        try:
+            data = _complete(body, incident, self._limits)
+            outcome = wire.decode_outcome(data, self._limits)
+            if outcome.incident != incident:
+                raise WireError("bad_subject", "The body speaks of another incident than the address.")
+        except WireError as exc:
+            await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
+            raise Refused(400, str(exc)) from None
+        until = time.monotonic() + APPEAR_WAIT_S
+        while (await self._threads.run(_look_up, node, incident))[0] is None:
+            if time.monotonic() >= until:
+                raise _unknown()
+            await self._wait_incident(incident, 0.5)
+        link = await self._link()
+        await link.store(subjects.outcome(node, incident), data, msg_id=f"{incident}:{outcome.state.value}")
+        return _json(202, {"accepted": [incident]})
+
+    async def _node(self, headers: Mapping[str, str]) -> str:
+        """The name of the node whose token it is. Raises Refused (401)."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            metrics.count_rejected("no_token")
+            raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
+        # The digest alone is kept: a memory dump shows no tokens.
+        key, now = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), time.monotonic()
+        node, until = self._nodes.get(key, (None, 0.0))
+        if until <= now:
+            found = await self._threads.run(fleet.node_for_token, token)
+            node = found.name if found else None
+            if len(self._nodes) >= TOKEN_CACHE_ENTRIES:
+                self._nodes.clear()
+            self._nodes[key] = node, now + TOKEN_CACHE_S
+        if node is None:
+            metrics.count_rejected("bad_token")
+            raise Refused(
+                401,
+                "This token is not known, or its node is disabled.",
+                headers={"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'},
+            )
+        return node
+
+    def _charge(self, node: str, events: int) -> None:
+        """Raises Refused (429). With 0 events: whether the node has anything left at all, before its body is read."""
+        wait_s = self._rate.wait_s(node, events, time.monotonic())
+        if wait_s > 0:
+            metrics.count_rejected("rate", max(1, events))
+            raise Refused(429, "Too many events; wait before sending more.", headers=_retry_after(wait_s))
+
+    async def _turn_away(self, node: str, exc: bodies.BodyError) -> None:
+        if exc.data:
+            await self._quarantine([_refusal(node, exc.reason, str(exc), exc.data)])
+        else:
+            metrics.count_rejected(exc.reason)
+
+    async def _quarantine(self, refusals: list[Refusal]) -> None:
+        """Count refused inputs and keep them where an administrator sees them; the answer does not depend on it."""
+        if not refusals:
+            return
+        for one in refusals:
+            metrics.count_rejected(one.reason)
+        try:
+            await self._threads.run(quarantine.refuse_all, refusals, now=datetime.now(UTC))
+        except DATABASE_AWAY:
+            log.exception("%d refused inputs could not be kept", len(refusals))
+
+
+_JSON = {"Content-Type": "application/json"}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steward"'}
+
+
+async def _answer_errors(work: Awaitable[Response]) -> Response:
+    """Every way to fail, to its status. What is none of these is a fault of ours, and shows as one."""
+    try:
+        return await work
+    except Refused as exc:
+        return exc.response
+    except bodies.BodyError as exc:
+        detail = {"accepted": [], "rejected": [{"index": 0, "error": str(exc)}]} if exc.status == 400 else {}
+        return _json(exc.status, {"error": str(exc), **detail})
+    except BrokerAway as exc:
+        log.warning("A node's request is put off, the broker is away: %s", exc)
+        return _json(503, {"error": "The broker is away; send all of it again."}, _retry_after(RETRY_AFTER_S))
+    except BrokerRefused as exc:
+        log.error("The broker does not take what a node sent: %s", exc)
+        return _json(503, {"error": "The broker does not take this now."}, _retry_after(RETRY_AFTER_S))
+    except DATABASE_AWAY:
+        log.exception("A node's request is put off, the database is away")
+        return _json(503, {"error": "The database is away; send all of it again."}, _retry_after(RETRY_AFTER_S))
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status, msgspec.json.encode(body), {**_JSON, **(headers or {})})
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, int(-(-seconds // 1))))}
+
+
+def _unknown() -> Refused:
+    return Refused(404, "This node has no such incident.")
+
+
+def _incident(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise _unknown() from None
+
+
+def _wait_s(text: str) -> float:
+    try:
+        wait_s = float(text or "0")
+    except ValueError:
+        raise Refused(400, "wait is a number of seconds.") from None
+    # A comparison with NaN is false: it becomes 0.
+    return min(wait_s, WAIT_MAX_S) if wait_s > 0 else 0.0
+
+
+def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision | None]:
+    """State and decision of the node's incident; (None, None) where it has no such one (yet)."""
+    try:
+        decision = incidents.decision_for(node, incident)
+    except Incident.DoesNotExist:
+        return None, None
+    if decision is not None:
+        return State.DECIDED, decision
+    state = Incident.objects.filter(pk=incident).values_list("state", flat=True).first()
+    return (State(state) if state else None), None
+
+
+def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
+    """The outcome with ``v`` and ``incident`` filled in where they are missing. Raises WireError."""
+    if len(body) > limits.event_bytes:
+        raise WireError("too_big", f"The outcome has {len(body)} bytes; {limits.event_bytes} are allowed.")
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        raise WireError("not_json", f"The body is not JSON: {exc}") from None
+    if not isinstance(given, dict):
+        raise WireError("wrong_shape", "An outcome is an object.")
+    if "v" in given and "incident" in given:
+        return body
+    return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
+
+
+def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> Refusal:
+    # Named by its content: a client that repeats the same bad input fills no table.
+    source = f"http:{node}:{hashlib.sha256(data).hexdigest()[:40]}"
+    subject = subjects.outcome(node, incident) if incident else subjects.event(node)
+    return Refusal(source, subject, node, reason, detail, data)

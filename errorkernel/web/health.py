@@ -1,0 +1,89 @@
+"""Whether this installation lives and can work, and its metrics: for orchestrators, load balancers and scrapers.
+
+All three answer without login, as such probes and exporters are expected to: they tell numbers, node names and
+yes or no, nothing of what was reported. Who must not see them is kept out by the proxy in front.
+"""
+
+import asyncio
+import logging
+from datetime import datetime
+
+import msgspec
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from errorkernel import metrics
+from errorkernel.core.incident import State
+from errorkernel.models import Incident, KernelHeartbeat, Node
+from errorkernel.threads import DatabaseThreads
+from errorkernel.web import uplink
+
+log = logging.getLogger("errorkernel.health")
+
+KERNEL_LATE_S = 15.0
+DATABASE_TIMEOUT_S = 3.0
+
+# Of its own: a probe must get its answer while everybody else waits for the database.
+_threads = DatabaseThreads("health", 2)
+
+
+@never_cache
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """200 as long as the process answers at all; restarting it would help nothing that this does not show."""
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@never_cache
+@require_safe
+async def ready(request: HttpRequest) -> HttpResponse:
+    """200 when work can be done here, else 503; either way which part can: database, broker, kernel."""
+    database, kernel_at = await _ask_database()
+    late = kernel_at is None or (timezone.now() - kernel_at).total_seconds() > KERNEL_LATE_S
+    checks = {"database": database, "broker": uplink.is_connected(), "kernel": not late}
+    is_ready = all(checks.values())
+    return HttpResponse(
+        msgspec.json.encode({"ready": is_ready, "checks": checks}),
+        status=200 if is_ready else 503,
+        content_type="application/json",
+    )
+
+
+@never_cache
+@require_safe
+async def prometheus(request: HttpRequest) -> HttpResponse:
+    """Every metric of this process, in Prometheus' text format."""
+    body, content_type = await _threads.run(metrics.render)
+    return HttpResponse(body, content_type=content_type)
+
+
+def read_facts() -> metrics.Facts:
+    """What the metrics need from the database, in two small queries."""
+    heard = Node.objects.filter(hello_at__isnull=False).values_list("name", "hello_at")
+    return metrics.Facts(
+        incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
+        hello_last={name: at.timestamp() for name, at in heard if at is not None},
+    )
+
+
+def _last_beat() -> datetime | None:
+    return KernelHeartbeat.objects.order_by("-at").values_list("at", flat=True).first()
+
+
+async def _ask_database() -> tuple[bool, datetime | None]:
+    try:
+        return True, await asyncio.wait_for(_threads.run(_last_beat), DATABASE_TIMEOUT_S)
+    except (DatabaseError, TimeoutError) as exc:
+        log.warning("The database does not answer a readiness check: %r", exc)
+        return False, None
+
+
+def close() -> None:
+    """Let the checks' database threads end."""
+    _threads.close()
+
+
+metrics.register_facts(read_facts)

@@ -1,0 +1,38 @@
+"""A search that stays open: what a socket with ``q=`` is sent of a frame."""
+
+from datetime import datetime
+
+import msgspec
+
+from errorkernel import frames
+from errorkernel.core.query import compile_predicate
+from errorkernel.core.query_parse import parse
+from errorkernel.frames import Frame
+from errorkernel.live import FRAME_ROWS
+from errorkernel.query import to_q
+from errorkernel.store.rows import EventRow
+
+
+class LiveFilter:
+    """One parsed query, as the predicate for live rows and as the condition for stored ones.
+
+    Relative times (``since:2h``) count from ``now``, when the socket was opened. Raises QueryError.
+    """
+
+    def __init__(self, text: str, *, now: datetime) -> None:
+        tree = parse(text)
+        self._holds = compile_predicate(tree, now)
+        self.query = to_q(tree, now)
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame with the rows that match, its cards and counts unchanged. May read the database."""
+        body = frame.body()
+        skipped = 0
+        if frame.skipped:
+            # A storm was thinned out without regard to this filter: what matches in it is looked up.
+            found = frames.from_store(frame.first, frame.last, FRAME_ROWS, self.query)
+            events, skipped = found.events(), found.skipped
+        else:
+            events = [one for one in body["events"] if self._holds(msgspec.convert(one, EventRow))]
+        text = msgspec.json.encode({**body, "events": events, "skipped": skipped}).decode()
+        return Frame(frame.first, frame.last, text, skipped, frame.changes)

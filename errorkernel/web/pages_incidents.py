@@ -1,0 +1,98 @@
+"""The waiting room and its history: all open questions, and one of them with what helps to answer it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
+from errorkernel.models import ErrorEvent, ErrorState, Incident
+from errorkernel.store.incidents import with_relations as cards
+from errorkernel.templatetags.console import ROW_TEXT_CHARS
+from errorkernel.web.access import VIEW, needs
+from errorkernel.web.parameters import BadParameter, number, refuse
+
+CARDS_A_PAGE = 50
+PAST_READ = 200
+PAST_SHOWN = 10
+CAME_BACK_WITHIN = timedelta(hours=1)
+"""An answer has not helped if the same process asks about the same problem again this soon."""
+
+
+@needs(VIEW)
+def incidents(request: HttpRequest) -> HttpResponse:
+    """Open questions, the longest waiting first; answers on their way; what ended last."""
+    try:
+        page = number(request.GET, "page") or 1
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    first = (min(page, 10_000) - 1) * CARDS_A_PAGE
+    waiting = list(cards().filter(state=State.OPEN).order_by("opened_at", "id")[first : first + CARDS_A_PAGE + 1])
+    context = {
+        "section": "waiting",
+        "page": page,
+        "has_more": len(waiting) > CARDS_A_PAGE,
+        "waiting": waiting[:CARDS_A_PAGE],
+        "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
+        "ended": cards().filter(state__in=ENDED).order_by("-ended_at")[:CARDS_A_PAGE],
+    }
+    return render(request, "errorkernel/incidents.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How one answer has done: ``times`` given, ``came_back`` times followed by the same question within an hour."""
+
+    action: str
+    times: int
+    came_back: int
+
+
+def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
+    """What was answered to one process on one problem before ``present``; ``past`` is in the order of asking."""
+    times: Counter[str] = Counter()
+    came_back: Counter[str] = Counter()
+    for one, followed in zip(past, [*past, present][1:], strict=True):
+        decision = getattr(one, "decision", None)
+        if decision is None or one.state not in (State.APPLIED, State.DECIDED, State.DELIVERED):
+            continue  # an answer that was not carried out proves nothing
+        times[decision.action] += 1
+        if followed.opened_at - (one.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
+            came_back[decision.action] += 1
+    return [Record(action, count, came_back[action]) for action, count in times.most_common()]
+
+
+def asked(incident: Incident) -> dict[str, Any]:
+    """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
+    problem, process = incident.problem_id, incident.process_id
+    here = cards().filter(problem=problem, process=process, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
+    elsewhere = ErrorState.objects.filter(problem=problem).exclude(process__node=incident.node_id)
+    answered = cards().filter(problem=problem, decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
+    return {
+        "error_state": ErrorState.objects.filter(problem=problem, process=process).first(),
+        "also_on": list(elsewhere.values_list("process__node__name", flat=True).distinct().order_by()[:6]),
+        "record": record_of(list(here)[::-1], incident),
+        "past": answered[:PAST_SHOWN],
+        "others_waiting": Incident.objects.filter(problem=problem, state=State.OPEN).exclude(pk=incident.pk).count(),
+    }
+
+
+@needs(VIEW)
+def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
+    """One question, opened."""
+    found = cards().filter(pk=incident_id).first()
+    if found is None:
+        raise Http404
+    return render(request, "errorkernel/incident.html", opened(found))
+
+
+def opened(incident: Incident) -> dict[str, Any]:
+    """Context of an incident's own page."""
+    event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "cut").first()
+    is_long = len(incident.text) > ROW_TEXT_CHARS or "\n" in incident.text
+    return {"section": "waiting", "incident": incident, "event": event, "is_long": is_long, **asked(incident)}

@@ -1,0 +1,44 @@
+"""Reading what stands in an address. What cannot be right is told to the reader in one sentence (400)."""
+
+from collections.abc import Mapping
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+LARGEST = 2**63 - 1
+"""The databases' largest whole number: beyond it they fail instead of finding nothing."""
+
+
+class BadParameter(ValueError):
+    """A value in the address cannot be right; the message is one sentence for the reader."""
+
+
+def number(given: Mapping[str, str], name: str) -> int | None:
+    """The whole number ``name``, or None where it is not given. Raises BadParameter."""
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:20]) <= LARGEST and len(text) <= 20):
+        raise BadParameter(f"“{name}” must be a whole number, not “{text[:40]}”.")
+    return int(text)
+
+
+def word(given: Mapping[str, str], name: str, allowed: list[str]) -> str:
+    """The word ``name``, which must be one of ``allowed``; empty where it is not given. Raises BadParameter."""
+    text = given.get(name, "").strip()
+    if text and text not in allowed:
+        raise BadParameter(f"“{name}” must be one of {', '.join(allowed)}, not “{text[:40]}”.")
+    return text
+
+
+def name_of(given: Mapping[str, str], name: str) -> str:
+    """The free text ``name``; empty where it is not given. Raises BadParameter for what no database can hold."""
+    text = given.get(name, "")
+    if "\x00" in text:
+        raise BadParameter(f"“{name}” must not contain a NUL character.")
+    return text
+
+
+def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:
+    """A page that says what was wrong with the request."""
+    return render(request, "errorkernel/refused.html", {"why": why}, status=status)

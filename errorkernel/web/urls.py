@@ -1,0 +1,28 @@
+"""The addresses of the console, and where the API and the health checks hang."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from errorkernel.web import decide, pages, pages_fleet, pages_incidents
+
+urlpatterns = [
+    path("", pages.live, name="live"),
+    path("events/", pages.events, name="events"),
+    path("events/<int:seq>/", pages.event, name="event"),
+    path("incidents/", pages_incidents.incidents, name="incidents"),
+    path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
+    path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
+    path("problems/", pages_fleet.problems, name="problems"),
+    path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
+    path("nodes/", pages_fleet.nodes, name="nodes"),
+    path("nodes/<str:name>/", pages_fleet.node, name="node"),
+    path("audit/", pages_fleet.audit, name="audit"),
+    path(
+        "login/",
+        LoginView.as_view(template_name="errorkernel/login.html", redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("api/v1/", include("errorkernel.web.api_urls")),
+    path("", include("errorkernel.web.health_urls")),
+]

@@ -1,0 +1,9 @@
+"""The one way in which input can be wrong."""
+
+
+class WireError(ValueError):
+    """Input that is not what the contract says. ``reason`` is a short stable word (a metric label); str() explains."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason

@@ -1,0 +1,388 @@
+"""JSON of the contract (version 1) ⇄ core values.
+
+Decoding is strict about what identifies an event (version, id, type, process, text) and about types, forgiving about
+everything else: unknown fields are ignored, over-long texts are cut and the cut is marked. The result is a value or a
+WireError, for any bytes whatever: nothing that a node sends may stop the intake.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.core import values
+from errorkernel.core.limits import (
+    DEADLINE_MAX_S,
+    FINGERPRINT_PARTS_MAX,
+    PROCESS_NAME_MAX_CHARS,
+    SHORT_TEXT_MAX_CHARS,
+    Limits,
+)
+from errorkernel.wire.errors import WireError
+
+T = TypeVar("T")
+VERSION = 1
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+Incarnation = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+ShortOrInt = str | int
+
+
+class _Error(msgspec.Struct):
+    text: str
+    kind: str | None = None
+    stack: str | None = None
+
+
+class _Message(msgspec.Struct):
+    id: ShortOrInt | None = None
+    method: str | None = None
+    from_node: str | None = None
+    to_node: str | None = None
+    data: str | None = None
+
+
+class _Event(msgspec.Struct):
+    v: int
+    id: UUID
+    type: values.EventType
+    process: str
+    error: _Error
+    level: values.Level | None = None
+    incarnation: Incarnation | None = None
+    message: _Message | None = None
+    relay_from_node: str | None = None
+    occurred_at: datetime | None = None
+    fingerprint: list[str] | None = None
+    tags: dict[str, str | int | float | bool | None] | None = None
+    deadline_s: Annotated[float, msgspec.Meta(gt=0, le=DEADLINE_MAX_S)] | None = None
+    on_deadline: values.OnDeadline | None = None
+
+
+class _Outcome(msgspec.Struct):
+    v: int
+    incident: UUID
+    state: values.OutcomeState
+    decision_id: UUID | None = None
+    incarnation: Incarnation | None = None
+    new_incarnation: Incarnation | None = None
+    detail: str | None = None
+    at: datetime | None = None
+
+
+class _Decision(msgspec.Struct):
+    v: int
+    incident: UUID
+    decision_id: UUID
+    action: values.Action
+    by: str
+    decided_at: datetime
+    incarnation: Incarnation | None = None
+    reason: str | None = None
+
+
+class _Process(msgspec.Struct):
+    name: str | None = None
+    process: str | None = None
+    state: str | None = None
+    incarnation: Incarnation | None = None
+    pid: Incarnation | None = None
+    since: datetime | None = None
+
+
+class _Hello(msgspec.Struct):
+    v: int = VERSION
+    version: str | None = None
+    started_at: datetime | None = None
+    at: datetime | None = None
+    processes: list[_Process] | None = None
+    backlog: Incarnation | None = None
+    dropped: Incarnation | None = None
+
+
+class _OpenItem(msgspec.Struct):
+    incident: UUID
+
+
+class _Sync(msgspec.Struct):
+    v: int = VERSION
+    open: list[UUID | _OpenItem] | None = None
+    outcomes: list[_Outcome] | None = None
+
+
+class _SyncReply(msgspec.Struct):
+    decisions: list[_Decision]
+    unknown: list[UUID] = []
+
+
+# One decoder per payload, made once: msgspec compiles the type's layout into it.
+_event_decoder = msgspec.json.Decoder(_Event)
+_outcome_decoder = msgspec.json.Decoder(_Outcome)
+_decision_decoder = msgspec.json.Decoder(_Decision)
+_hello_decoder = msgspec.json.Decoder(_Hello)
+_sync_decoder = msgspec.json.Decoder(_Sync)
+_sync_reply_decoder = msgspec.json.Decoder(_SyncReply)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_event(data: bytes, limits: Limits) -> values.Event:
+    """Bytes of one event → Event. Raises WireError."""
+    if len(data) > limits.event_bytes:
+        raise WireError("too_big", f"The event has {len(data)} bytes; {limits.event_bytes} are allowed.")
+    raw = _decode(_event_decoder.decode, data)
+    _check_version(raw.v)
+    if not 1 <= len(raw.process) <= PROCESS_NAME_MAX_CHARS or not raw.process.strip():
+        raise WireError("bad_process", f"A process name has 1 to {PROCESS_NAME_MAX_CHARS} characters.")
+    cut: list[str] = []
+    return values.Event(
+        id=raw.id,
+        type=raw.type,
+        level=raw.level or (values.Level.INFO if raw.type is values.EventType.INFO else values.Level.ERROR),
+        process=_plain(raw.process),
+        text=_cut(raw.error.text, limits.text_bytes, "text", cut),
+        kind=_short(raw.error.kind, "kind", cut),
+        stack=_cut(raw.error.stack, limits.stack_bytes, "stack", cut),
+        incarnation=raw.incarnation,
+        message=_message(raw.message, limits, cut),
+        relay_from_node=_short(raw.relay_from_node, "relay_from_node", cut),
+        occurred_at=_utc(raw.occurred_at),
+        fingerprint=_fingerprint(raw.fingerprint, cut),
+        tags=_tags(raw.tags, limits, cut),
+        deadline_s=raw.deadline_s,
+        on_deadline=raw.on_deadline or values.OnDeadline.ESCALATE,
+        cut=tuple(cut),
+    )
+
+
+def encode_event(event: values.Event) -> bytes:
+    """Event → bytes of the contract; fields that say nothing are left out."""
+    message = event.message
+    body: dict[str, Any] = {
+        "v": VERSION,
+        "id": event.id,
+        "type": event.type,
+        "level": event.level,
+        "process": event.process,
+        "incarnation": event.incarnation,
+        "error": _said(kind=event.kind, text=event.text, stack=event.stack) | {"text": event.text},
+        "message": _said(
+            id=message.id,
+            method=message.method,
+            from_node=message.from_node,
+            to_node=message.to_node,
+            data=message.data,
+        )
+        if message
+        else None,
+        "relay_from_node": event.relay_from_node,
+        "occurred_at": event.occurred_at,
+        "fingerprint": event.fingerprint,
+        "tags": event.tags,
+        "deadline_s": event.deadline_s,
+        "on_deadline": event.on_deadline if event.deadline_s is not None else None,
+    }
+    return _encoder.encode({key: value for key, value in body.items() if value not in (None, "", (), {})})
+
+
+def decode_outcome(data: bytes, limits: Limits) -> values.Outcome:
+    """Bytes of one outcome → Outcome. Raises WireError."""
+    if len(data) > limits.event_bytes:
+        raise WireError("too_big", f"The outcome has {len(data)} bytes; {limits.event_bytes} are allowed.")
+    return _outcome(_decode(_outcome_decoder.decode, data))
+
+
+def encode_outcome(outcome: values.Outcome) -> bytes:
+    return _encoder.encode(
+        {
+            "v": VERSION,
+            "incident": outcome.incident,
+            "decision_id": outcome.decision_id,
+            "state": outcome.state,
+            "at": outcome.at,
+            **_said(incarnation=outcome.incarnation, new_incarnation=outcome.new_incarnation, detail=outcome.detail),
+        }
+    )
+
+
+def decode_decision(data: bytes) -> values.Decision:
+    """Bytes of one decision → Decision. Raises WireError."""
+    return _decision(_decode(_decision_decoder.decode, data))
+
+
+def encode_decision(decision: values.Decision) -> bytes:
+    return _encoder.encode(_decision_body(decision))
+
+
+def decode_hello(data: bytes) -> values.Hello:
+    """Bytes of a hello → Hello. Raises WireError."""
+    raw = _decode(_hello_decoder.decode, data)
+    _check_version(raw.v)
+    processes = tuple(
+        values.ProcessReport(
+            name=_plain(name), state=_short(one.state), incarnation=one.incarnation, pid=one.pid, since=_utc(one.since)
+        )
+        for one in raw.processes or ()
+        if (name := one.name or one.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
+    )
+    return values.Hello(
+        version=_short(raw.version),
+        started_at=_utc(raw.started_at),
+        at=_utc(raw.at),
+        processes=processes,
+        backlog=raw.backlog,
+        dropped=raw.dropped,
+    )
+
+
+def encode_hello(hello: values.Hello) -> bytes:
+    return _encoder.encode({"v": VERSION} | {k: v for k, v in msgspec.structs.asdict(hello).items() if v is not None})
+
+
+def decode_sync(data: bytes) -> values.Sync:
+    """Bytes of a sync request → Sync. Raises WireError."""
+    raw = _decode(_sync_decoder.decode, data)
+    _check_version(raw.v)
+    return values.Sync(
+        open=tuple(one if isinstance(one, UUID) else one.incident for one in raw.open or ()),
+        outcomes=tuple(_outcome(one) for one in raw.outcomes or ()),
+    )
+
+
+def encode_sync(sync: values.Sync) -> bytes:
+    outcomes = [msgspec.Raw(encode_outcome(one)) for one in sync.outcomes]
+    return _encoder.encode({"v": VERSION, "open": sync.open, "outcomes": outcomes})
+
+
+def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID]]:
+    """Bytes of a sync reply → decisions, and the incidents that the kernel has never heard of. Raises WireError."""
+    raw = _decode(_sync_reply_decoder.decode, data)
+    return [_decision(one) for one in raw.decisions], raw.unknown
+
+
+def encode_sync_reply(decisions: list[values.Decision], unknown: list[UUID]) -> bytes:
+    return _encoder.encode({"v": VERSION, "decisions": [_decision_body(one) for one in decisions], "unknown": unknown})
+
+
+def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
+    try:
+        return decoder(data)
+    except msgspec.ValidationError as exc:
+        raise WireError("wrong_shape", str(exc)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise WireError("not_json", str(exc)) from None
+    except (RecursionError, OverflowError, ValueError) as exc:
+        raise WireError("not_json", f"{type(exc).__name__}: {exc}") from None
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise WireError("bad_version", f"Version {version} is not known here; this kernel speaks version {VERSION}.")
+
+
+def _outcome(raw: _Outcome) -> values.Outcome:
+    _check_version(raw.v)
+    return values.Outcome(
+        incident=raw.incident,
+        state=raw.state,
+        decision_id=raw.decision_id,
+        incarnation=raw.incarnation,
+        new_incarnation=raw.new_incarnation,
+        detail=_cut(raw.detail, 4096, "detail", []),
+        at=_utc(raw.at),
+    )
+
+
+def _decision(raw: _Decision) -> values.Decision:
+    _check_version(raw.v)
+    decided_at = _utc(raw.decided_at)
+    assert decided_at is not None  # noqa: S101 - given in, given out; narrows the type
+    return values.Decision(
+        incident=raw.incident,
+        decision_id=raw.decision_id,
+        action=raw.action,
+        by=raw.by,
+        decided_at=decided_at,
+        incarnation=raw.incarnation,
+        reason=raw.reason or "",
+    )
+
+
+def _decision_body(decision: values.Decision) -> dict[str, Any]:
+    return {"v": VERSION, **msgspec.structs.asdict(decision)}
+
+
+def _message(raw: _Message | None, limits: Limits, cut: list[str]) -> values.Message | None:
+    if raw is None:
+        return None
+    return values.Message(
+        id=_short(None if raw.id is None else str(raw.id), "message.id", cut),
+        method=_short(raw.method, "message.method", cut),
+        from_node=_short(raw.from_node, "message.from_node", cut),
+        to_node=_short(raw.to_node, "message.to_node", cut),
+        data=_cut(raw.data, limits.data_bytes, "message.data", cut),
+    )
+
+
+def _fingerprint(parts: list[str] | None, cut: list[str]) -> tuple[str, ...]:
+    if not parts:
+        return ()
+    if len(parts) > FINGERPRINT_PARTS_MAX:
+        cut.append("fingerprint")
+    return tuple(_short(part, "fingerprint", cut) for part in parts[:FINGERPRINT_PARTS_MAX])
+
+
+def _tags(raw: dict[str, Any] | None, limits: Limits, cut: list[str]) -> dict[str, str]:
+    if not raw:
+        return {}
+    tags: dict[str, str] = {}
+    for key, value in raw.items():
+        if len(tags) == limits.tags:
+            cut.append("tags")
+            break
+        text = value if isinstance(value, str) else _encoder.encode(value).decode()
+        if len(key) > limits.tag_chars or len(text) > limits.tag_chars:
+            cut.append("tags")
+        tags[_plain(key[: limits.tag_chars])] = _plain(text[: limits.tag_chars])
+    return tags
+
+
+def _short(text: str | None, name: str = "", cut: list[str] | None = None) -> str:
+    if not text:
+        return ""
+    if len(text) > SHORT_TEXT_MAX_CHARS and cut is not None:
+        cut.append(name)
+    return _plain(text[:SHORT_TEXT_MAX_CHARS])
+
+
+def _cut(text: str | None, limit_bytes: int, name: str, cut: list[str]) -> str:
+    if not text:
+        return ""
+    # A character has at most four bytes: most texts are known to fit without being encoded.
+    if len(text) * 4 > limit_bytes:
+        encoded = text.encode()
+        if len(encoded) > limit_bytes:
+            cut.append(name)
+            text = encoded[:limit_bytes].decode(errors="ignore")
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    # PostgreSQL cannot hold NUL in a text; it is replaced everywhere, so that both databases show the same.
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Aware and in UTC; a time without a zone is taken as UTC. Raises WireError for times no page could show."""
+    if moment is None:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if not _EARLIEST <= moment < _LATEST:
+        raise WireError("bad_time", f"The time {moment.isoformat()} cannot be right.")
+    return moment.astimezone(UTC)
+
+
+def _said(**fields: Any) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value not in (None, "")}

@@ -1,0 +1,84 @@
+"""The NATS subjects of the contract, written and read in one place.
+
+The node's name in a subject is the only identity that is trusted: the broker lets a node publish under its own alone.
+"""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from errorkernel.wire.errors import WireError
+
+EVENTS_STREAM = "EK_EVENTS"
+DECISIONS_STREAM = "EK_DECISIONS"
+# The streams take everything below their roots, so that a wrongly addressed report is quarantined and seen
+# instead of vanishing because no stream wanted it.
+EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]
+DECISIONS_SUBJECTS = ["ek.dec.>"]
+HELLO_ALL = "ek.hello.*"
+SYNC_ALL = "ek.sync.*"
+KERNEL_DURABLE = "kernel"
+
+# Names of Steward nodes may hold dots; they never become subjects of ours.
+_NODE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a subject says: ``root`` is ``evt``, ``out``, ``hello`` or ``sync``."""
+
+    root: str
+    node: str
+    incident: UUID | None = None
+
+
+def is_node_name(name: str) -> bool:
+    return _NODE.match(name) is not None
+
+
+def parse(subject: str) -> Address:
+    """Read a subject. Raises WireError (``bad_subject``) for anything that the contract does not name."""
+    parts = subject.split(".")
+    if len(parts) >= 3 and parts[0] == "ek" and is_node_name(parts[2]):
+        root, node = parts[1], parts[2]
+        if root in ("evt", "hello", "sync") and len(parts) == 3:
+            return Address(root, node)
+        if root == "out" and len(parts) == 4:
+            try:
+                return Address(root, node, UUID(parts[3]))
+            except ValueError:
+                pass
+    raise WireError("bad_subject", f"Subject {subject!r} is not one of the contract.")
+
+
+def event(node: str) -> str:
+    return f"ek.evt.{node}"
+
+
+def outcome(node: str, incident: UUID) -> str:
+    return f"ek.out.{node}.{incident}"
+
+
+def decision(node: str, incident: UUID) -> str:
+    return f"ek.dec.{node}.{incident}"
+
+
+def decisions_of(node: str) -> str:
+    return f"ek.dec.{node}.*"
+
+
+def hello(node: str) -> str:
+    return f"ek.hello.{node}"
+
+
+def sync(node: str) -> str:
+    return f"ek.sync.{node}"
+
+
+def durable_of(node: str) -> str:
+    """Name of the node's durable pull consumer on EK_DECISIONS."""
+    return f"node-{node}"
+
+
+def inbox_prefix(node: str) -> str:
+    return f"_INBOX_{node}"

@@ -1,0 +1,98 @@
+// Answering in place. The forms work without this; with it the card changes where it stands.
+
+import { replace } from "./cards.js";
+
+const MARK = "X-Steward-Card";
+
+function randomId() {
+  // crypto.randomUUID exists on secure origins only, and a console on a local network may have none.
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// A pushed card is rendered once for everybody: the reader's own token and a fresh id are put in here.
+export function makeReady(card) {
+  const form = card.querySelector("form.answer");
+  if (!form) return;
+  const token = document.querySelector("[name=csrfmiddlewaretoken]");
+  if (token && !form.elements.csrfmiddlewaretoken) form.prepend(token.cloneNode());
+  if (!form.elements.request_id.value) form.elements.request_id.value = randomId();
+  if (!form.elements.next.value) form.elements.next.value = location.pathname + location.search;
+}
+
+// The next Enter in the reason field kills.
+export function arm(card) {
+  const form = card.querySelector("form.answer");
+  if (!form) return;
+  form.classList.add("armed");
+  form.elements.reason.placeholder = "Reason, then Enter to kill and restart";
+}
+
+export function disarm(form) {
+  form.classList.remove("armed");
+  form.elements.reason.placeholder = "Reason (needed to kill)";
+}
+
+function notice(form, text) {
+  const card = form.closest(".incident");
+  let line = card.querySelector(".notice");
+  if (!line) {
+    line = document.createElement("p");
+    line.className = "notice";
+    line.setAttribute("role", "alert");
+    form.before(line);
+  }
+  line.textContent = text;
+}
+
+const REFUSALS = new Map([
+  [401, "Signed out: nothing was answered. Log in in another tab, then answer again here."],
+  [403, "Nothing was answered: you may not, or your login has changed. Reload the page and try again."],
+  [404, "Nothing was answered: this question is not known here any more."],
+]);
+
+async function send(form, button) {
+  // Not form.action: the buttons are called "action", and hide it.
+  const data = new FormData(form, button);
+  const response = await fetch(form.getAttribute("action"), { method: "POST", body: data, headers: { [MARK]: "1" }, redirect: "error" });
+  if (response.headers.has(MARK)) replace(await response.text(), { isAnswer: true });
+  else notice(form, REFUSALS.get(response.status) ?? `The server failed (${response.status}). Answer again: it counts once.`);
+}
+
+async function onSubmit(event) {
+  const form = event.target;
+  const button = event.submitter;
+  if (!form.matches("form.answer") || !button?.value) return;
+  event.preventDefault();
+  if (form.dataset.busy) return; // a double click
+  form.dataset.busy = "1";
+  button.setAttribute("aria-busy", "true");
+  try {
+    await send(form, button);
+  } catch {
+    notice(form, "No connection: it is not known whether your answer arrived. Answer again: it counts once.");
+  } finally {
+    delete form.dataset.busy;
+    button.removeAttribute("aria-busy");
+  }
+}
+
+function onKey(event) {
+  const form = event.target.closest?.("form.answer");
+  if (!form || event.target.name !== "reason" || event.isComposing) return;
+  if (event.key === "Enter" && form.classList.contains("armed")) {
+    event.preventDefault();
+    form.requestSubmit(form.querySelector(".kill"));
+  } else if (event.key === "Escape") {
+    disarm(form);
+    form.closest(".incident").focus();
+  }
+}
+
+export function startAnswers() {
+  document.addEventListener("submit", onSubmit);
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("focusout", (event) => {
+    const form = event.target.closest?.("form.answer.armed");
+    if (form && !form.contains(event.relatedTarget)) disarm(form);
+  });
+}

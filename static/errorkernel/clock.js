@@ -1,0 +1,85 @@
+// Times on the page: ages that go on counting, clock times in UTC or in the reader's own zone.
+//
+// Ages are counted by the server's clock: a browser whose clock is wrong must not say that a process waits longer than
+// it does. The page tells the server's time when it is made; the difference is kept.
+
+import { remember, remembered } from "./storage.js";
+
+const offset = Date.parse(document.body.dataset.now) - Date.now();
+let local = remembered("zone") === "local";
+
+export const now = () => Date.now() + offset;
+
+// The same words as the filters `duration` and `roughly`.
+export function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} m`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+const roughly = (seconds) => duration(seconds).split(" ").slice(0, 2).join(" ");
+const two = (number) => String(number).padStart(2, "0");
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function parts(iso) {
+  if (!local) return [iso.slice(0, 10), iso.slice(11, 23)];
+  const at = new Date(iso);
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const milliseconds = String(at.getMilliseconds()).padStart(3, "0");
+  return [day, `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${milliseconds}`];
+}
+
+// What comes in is in UTC, which most readers want: then there is nothing to do.
+export function newInZone(root) {
+  if (local) inZone(root);
+}
+
+// Rewrite the clock times under `root`.
+function inZone(root) {
+  for (const element of root.querySelectorAll("time.clock, time.stamp")) {
+    const [day, clock] = parts(element.dateTime);
+    if (element.classList.contains("stamp")) say(element, `${day} ${clock}${local ? "" : " UTC"}`);
+    else say(element, clock);
+    if (element.dataset.day) element.dataset.day = day;
+  }
+}
+
+function tick() {
+  const present = now();
+  for (const element of document.querySelectorAll("time.ago")) {
+    say(element, `${roughly((present - Date.parse(element.dateTime)) / 1000)} ago`);
+  }
+  for (const element of document.querySelectorAll("time.since")) {
+    say(element, duration((present - Date.parse(element.dateTime)) / 1000));
+  }
+  for (const element of document.querySelectorAll("time.until")) {
+    const left = (Date.parse(element.dateTime) - present) / 1000;
+    say(element, left > 0 ? `in ${duration(left)}` : `passed ${duration(-left)} ago`);
+    element.classList.toggle("is-soon", left < 60);
+  }
+}
+
+export function startClock() {
+  const button = document.querySelector("[data-zone]");
+  if (button) {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
+    const show = () => {
+      say(button, local ? zone.split("/").pop().replaceAll("_", " ") : "UTC");
+      inZone(document);
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      local = !local;
+      remember("zone", local ? "local" : "utc");
+      show();
+    });
+    if (local) show();
+  }
+  tick();
+  setInterval(tick, 1000);
+}

@@ -1,0 +1,52 @@
+// Every page of the console: one link to the server, and those parts that the page has.
+
+import { startAnswers } from "./answer.js";
+import { Cards } from "./cards.js";
+import { startClock } from "./clock.js";
+import { Condition } from "./condition.js";
+import { startKeys } from "./keys.js";
+import { Link } from "./link.js";
+import { remember, remembered } from "./storage.js";
+import { Stream } from "./stream.js";
+
+function startTheme() {
+  const button = document.querySelector("[data-theme-switch]");
+  const themes = ["auto", "light", "dark"];
+  let theme = remembered("theme") ?? "auto";
+  const show = () => {
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.textContent = `◐ ${theme}`;
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+    remember("theme", theme);
+    show();
+  });
+  show();
+}
+
+startTheme();
+startClock();
+startAnswers();
+
+const list = document.querySelector("[data-stream]");
+const stream = list && new Stream(list);
+const cards = new Cards();
+const condition = new Condition();
+
+startKeys({ onPause: () => stream?.pause(!stream.paused) });
+
+const link = new Link({
+  position: list ? Number(list.dataset.seq) : null,
+  onState: (state) => condition.link(state),
+  onFrame: (frame) => {
+    condition.take(frame);
+    cards.take(frame);
+    stream?.take(frame);
+  },
+});
+document.querySelector("[data-retry]").addEventListener("click", () => link.hurry());
+condition.link("opening");
+link.open();

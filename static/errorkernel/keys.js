@@ -1,0 +1,54 @@
+// Keys: j k move, c continues, x asks for the reason to kill, p pauses, ? explains.
+
+import { arm } from "./answer.js";
+
+const stops = () =>
+  [...document.querySelectorAll(".incident, .event .text, .rows tbody tr")]
+    .map((element) => (element.matches("tr") ? element.querySelector("a") : element))
+    .filter((element) => element?.checkVisibility());
+
+function here() {
+  const focused = document.activeElement;
+  return focused?.closest(".incident") ?? focused;
+}
+
+function move(step) {
+  const all = stops();
+  const at = all.indexOf(here());
+  const next = all[at === -1 ? (step > 0 ? 0 : all.length - 1) : at + step];
+  next?.focus();
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+const mayAnswer = () => document.body.dataset.mayAnswer === "yes";
+
+function proceed() {
+  const button = document.activeElement?.closest(".incident")?.querySelector("button.continue");
+  if (button && mayAnswer()) button.form.requestSubmit(button);
+}
+
+function askToKill() {
+  const card = document.activeElement?.closest(".incident");
+  const field = card?.querySelector("[name=reason]");
+  if (!field || !mayAnswer()) return;
+  arm(card);
+  field.focus();
+}
+
+export function startKeys({ onPause }) {
+  const help = document.getElementById("help");
+  const button = document.querySelector("[data-help]");
+  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "?": () => help.showModal() };
+  button.hidden = false;
+  button.addEventListener("click", () => help.showModal());
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.repeat && !"jk".includes(event.key)) return;
+    if (help.open || event.target.closest?.("input, select, textarea, [contenteditable]")) return;
+    if (event.key === "Enter" && event.target.matches?.(".incident")) event.target.querySelector("h3 a").click();
+    const action = actions[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+}

@@ -1,0 +1,24 @@
+"""HTTP, websockets and the kernel's channel, each to its application: wiring only."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
+
+from django.core.asgi import get_asgi_application
+
+http = get_asgi_application()  # must come first: it loads the apps that the imports below need
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+
+from errorkernel.kernel.consumer import CHANNEL, KernelConsumer
+from errorkernel.web.sockets import websocket_urls
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urls))),
+        "channel": ChannelNameRouter({CHANNEL: KernelConsumer.as_asgi()}),
+    }
+)

@@ -1,0 +1,30 @@
+"""The console script: ``steward X`` is ``python manage.py X``, with settings problems told in one sentence."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
+    _take_data_dir(sys.argv)
+    from django.core.management import execute_from_command_line
+
+    from errorkernel.conf import ConfError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ConfError as exc:
+        sys.exit(f"steward: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _take_data_dir(argv: list[str]) -> None:
+    """``--data-dir D`` of any command decides which settings are read, so it must be known before they are."""
+    for index, argument in enumerate(argv):
+        if argument == "--":
+            return
+        if argument.startswith("--data-dir="):
+            os.environ["STEWARD_DATA_DIR"] = argument.partition("=")[2]
+        elif argument == "--data-dir" and index + 1 < len(argv):
+            os.environ["STEWARD_DATA_DIR"] = argv[index + 1]

@@ -1,0 +1,172 @@
+"""Django's settings. Everything that can be set is read from the environment by ``errorkernel.conf``."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from csp.constants import NONE, SELF
+
+from errorkernel import conf as configuration
+
+CONF = configuration.get()
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent
+# An installed wheel carries templates and static files inside the package; a checkout has them at its top.
+ASSETS = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _CHECKOUT
+
+SECRET_KEY = configuration.secret_key(CONF)
+DEBUG = CONF.debug
+ALLOWED_HOSTS = list(CONF.allowed_hosts)
+if CONF.base_url and (_host := urlsplit(CONF.base_url).hostname):
+    ALLOWED_HOSTS.append(_host)
+CSRF_TRUSTED_ORIGINS = [CONF.base_url.rstrip("/")] if CONF.base_url else []
+_BEHIND_TLS = CONF.base_url.startswith("https://")
+
+INSTALLED_APPS = [
+    "daphne",
+    "channels",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "csp",
+    "django_htmx",
+    "errorkernel",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "steward_site.urls"
+ASGI_APPLICATION = "steward_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ASSETS / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "errorkernel.web.context.console",
+            ],
+        },
+    },
+]
+
+
+def _database(url: str) -> dict[str, Any]:
+    if not url:
+        url = f"sqlite:///{CONF.data_file('steward.sqlite3')}"
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": unquote(parts.path[1:] if parts.path.startswith("//") else parts.path),
+            "OPTIONS": {
+                # We acknowledge to the broker after a commit, so a commit must survive a power cut: FULL.
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
+                # A transaction that reads first and writes later would fail at once where another writes: lock early.
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+            },
+        }
+    if parts.scheme in ("postgres", "postgresql"):
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.lstrip("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": unquote(parts.hostname or ""),
+            "PORT": str(parts.port or ""),
+            "OPTIONS": {"pool": True},
+        }
+    raise configuration.ConfError("STEWARD_DATABASE_URL must begin with sqlite:// or postgresql://.")
+
+
+DATABASES = {"default": _database(CONF.database_url)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def _channel_layer(layer: str) -> dict[str, Any]:
+    if layer == "memory":
+        return {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
+    if layer == "nats":
+        return {"BACKEND": "errorkernel.broker.layer.NatsChannelLayer", "CONFIG": {}}
+    return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [layer]}}
+
+
+CHANNEL_LAYERS = {"default": _channel_layer(CONF.channel_layer)}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "live"
+LOGOUT_REDIRECT_URL = "login"
+
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+# Our own limits (errorkernel.core.limits) are enforced while the body is read; Django's would answer 400 with a page.
+DATA_UPLOAD_MAX_MEMORY_SIZE = CONF.body_compressed_bytes + 1
+
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [ASSETS / "static"]
+STATIC_ROOT = CONF.data_file("static")
+# Served straight from where they are installed: `steward up` needs no collectstatic step.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 60
+
+_FORMATTERS: dict[str, Any] = {
+    "text": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"},
+    "json": {"()": "errorkernel.logs.JsonFormatter"},
+}
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {CONF.log_format: _FORMATTERS[CONF.log_format]},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": CONF.log_format}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "errorkernel": {"level": CONF.log_level.upper()},
+        "django": {"handlers": [], "level": "WARNING"},
+        "django.server": {"handlers": [], "propagate": True, "level": "WARNING"},
+    },
+}
