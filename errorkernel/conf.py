@@ -49,7 +49,7 @@ class Conf:
     )
     base_url: str = _setting(
         "",
-        "Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where the web role listens.",
+        "Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where web listens.",
     )
     log_format: str = _setting("text", "text or json.")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")

@@ -114,14 +114,19 @@ def event_part(row: EventRow) -> dict[str, Any]:
         "problem": row.problem,
         "incident": row.incident,
         "repeat": row.repeat,
-        "html": get_template("errorkernel/_event.html").render({"event": row}),
+        "html": _plain(get_template("errorkernel/_event.html").render({"event": row})),
     }
 
 
 def card_part(incident: Incident) -> dict[str, Any]:
     """A card as it stands in a frame. ``incident`` needs its relations (``store.incidents.with_relations``)."""
-    html = get_template("errorkernel/_incident.html").render({"incident": incident, "now": datetime.now(UTC)})
+    html = _plain(get_template("errorkernel/_incident.html").render({"incident": incident, "now": datetime.now(UTC)}))
     return {"id": str(incident.pk), "state": incident.state, "change": incident.change, "html": html}
+
+
+def _plain(html: str) -> str:
+    """msgspec encodes ``str`` itself, not the subclass by which Django marks escaped text; a slice is a plain one."""
+    return html[:]
 
 
 def load_cards(incident_ids: Iterable[UUID]) -> list[Incident]:

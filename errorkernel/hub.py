@@ -224,7 +224,7 @@ def read_status() -> dict[str, Any]:
         "broker": bool(beat and beat.broker_connected),
         "lag": beat.lag if beat else 0,
         "nodes": Node.objects.filter(enabled=True).count(),
-        "nodes_late": sum(HELLO_INTERVAL_S * 1.5 < age for age in ages),
+        "nodes_late": sum(age > HELLO_INTERVAL_S * 1.5 for age in ages),
         "nodes_gone": sum(age > GONE_AFTER_S for age in ages),
     }
 

@@ -88,7 +88,7 @@ def _render(rows: list[EventRow], skipped: int, changed: set[UUID]) -> Frame:
 
 
 async def send(frame: Frame) -> None:
-    """Hand a frame to the channel layer. A layer that fails costs a second, no data: the hubs look into the database."""
+    """Hand a frame to the channel layer. A layer that fails costs a second, no data: hubs look into the database."""
     layer = get_channel_layer()
     message: dict[str, Any] = {
         "type": "live.frame",

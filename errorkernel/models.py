@@ -5,10 +5,19 @@ Times that a node's clock gave are called ``occurred_at``; all others are ours. 
 
 from django.conf import settings
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from errorkernel.core import incident as life
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
+
+
+class Sequence(models.BigIntegerField):
+    """A primary key that we number ourselves. On SQLite it must be declared ``integer``, or the table keeps a second
+    index beside its own order and every insert feeds both."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
 
 
 def _choices(
@@ -120,7 +129,7 @@ class Problem(models.Model):
 
 
 class ErrorState(models.Model):
-    """How often one process met one problem. ``consecutive`` counts failures on the same message without another between."""
+    """How often one process met one problem. ``consecutive``: failures on the same message, none other between."""
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_states")
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_states")
@@ -142,7 +151,7 @@ class ErrorState(models.Model):
 class ErrorEvent(models.Model):
     """One report, as it was made. ``seq`` is gap-free and in commit order: browsers resume from it."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    seq = Sequence(primary_key=True)
     id = models.UUIDField(unique=True)
     type = models.CharField(max_length=8, choices=_choices(EventType))
     level = models.CharField(max_length=8, choices=_choices(Level))

@@ -31,7 +31,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def find_binary(configured: str) -> str:
-    """Path of nats-server: the configured one, the one beside our Python, or one on the PATH. Raises BrokerStartError."""
+    """Path of nats-server: as configured, beside our Python, or on the PATH. Raises BrokerStartError."""
     if configured:
         if not os.access(configured, os.X_OK):
             raise BrokerStartError(f"STEWARD_NATS_SERVER={configured} is not a program that can be run.")
@@ -85,7 +85,7 @@ class EmbeddedServer:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=out,
-                    preexec_fn=die_with_parent,  # noqa: PLW1509 - async-signal-safe: one prctl call
+                    preexec_fn=die_with_parent,
                     start_new_session=True,  # a Ctrl-C in the terminal is ours to handle: we stop it, last
                 )
         except OSError as exc:

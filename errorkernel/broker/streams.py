@@ -1,8 +1,8 @@
-"""The two streams of the contract and their durable consumers: made where they are missing, mended where they differ."""
+"""The two streams of the contract and their durable consumers: made where missing, mended where they differ."""
 
 from typing import Any
 
-from errorkernel.broker.errors import BrokerRefused
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
 from errorkernel.wire import subjects
 
@@ -13,7 +13,6 @@ DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
 
 _STREAM_NOT_FOUND = 10059
-_CONSUMER_NOT_FOUND = 10014
 
 
 def events_stream(max_bytes: int) -> dict[str, Any]:
@@ -85,13 +84,12 @@ async def ensure_node_durable(link: Link, node: str) -> None:
     await _ensure_durable(link, subjects.DECISIONS_STREAM, node_durable(node))
 
 
-async def remove_node_durable(link: Link, node: str) -> None:
-    """Remove it; a node that has none is fine. Raises BrokerError."""
+async def node_consumer(link: Link, node: str) -> None:
+    """Return when the node's durable consumer exists, asked for as the node itself. Raises BrokerAway where not yet."""
     try:
-        await link.api(f"CONSUMER.DELETE.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
+        await link.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
     except BrokerRefused as exc:
-        if f"({_CONSUMER_NOT_FOUND})" not in str(exc):
-            raise
+        raise BrokerAway(str(exc)) from exc
 
 
 async def lag(link: Link) -> int:

@@ -17,8 +17,7 @@ EVENT_COLUMNS = (
     "relay_from_node, tags, cut, repeat, occurred_at, received_at"
 )
 _INSERT_EVENT = (
-    f"INSERT INTO errorkernel_errorevent ({EVENT_COLUMNS}) "  # noqa: S608 - a constant
-    f"VALUES ({', '.join(['%s'] * len(EVENT_COLUMNS.split(',')))})"
+    f"INSERT INTO errorkernel_errorevent ({EVENT_COLUMNS}) VALUES ({', '.join(['%s'] * len(EVENT_COLUMNS.split(',')))})"
 )
 _UPSERT_STATE = (
     "INSERT INTO errorkernel_errorstate"
@@ -53,7 +52,7 @@ def existing(ids: Sequence[UUID]) -> set[UUID]:
     """Which of these events are stored already."""
     marks = ", ".join(["%s"] * len(ids))
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM errorkernel_errorevent WHERE id IN ({marks})", [one.hex for one in ids])  # noqa: S608 - marks
+        cursor.execute(f"SELECT id FROM errorkernel_errorevent WHERE id IN ({marks})", [one.hex for one in ids])
         return {one if isinstance(one, UUID) else UUID(one) for (one,) in cursor.fetchall()}
 
 
@@ -65,8 +64,9 @@ def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int,
             part = pairs[start : start + 400]
             marks = ", ".join(["(%s, %s)"] * len(part))
             cursor.execute(
-                "SELECT process_id, problem_id, count, consecutive, last_message, first_seen FROM errorkernel_errorstate"
-                f" WHERE (process_id, problem_id) IN (VALUES {marks})",  # noqa: S608 - marks
+                "SELECT process_id, problem_id, count, consecutive, last_message, first_seen"
+                " FROM errorkernel_errorstate"
+                f" WHERE (process_id, problem_id) IN (VALUES {marks})",
                 [key for pair in part for key in pair],
             )
             for process, problem, *state in cursor.fetchall():
@@ -80,7 +80,7 @@ def insert_events(rows: Iterable[Sequence[Any]]) -> None:
 
 
 def upsert_states(rows: Iterable[Sequence[Any]]) -> None:
-    """(process, problem, count, consecutive, last message, first seen, last seen, last seq), as they are from now on."""
+    """(process, problem, count, consecutive, last message, first seen, last seen, last seq): the new values."""
     _many(_UPSERT_STATE, rows)
 
 

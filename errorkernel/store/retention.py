@@ -1,4 +1,4 @@
-"""What is forgotten, and when: events by age and number, refused input by number. In small deletes, so that nothing waits.
+"""What is forgotten, and when: events by age and number, refused input by number. In small deletes: nothing waits.
 
 Error states, problems, incidents, decisions and the audit trail outlive their events.
 """

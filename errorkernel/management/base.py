@@ -1,0 +1,29 @@
+"""What our commands share: the data dir option, and settings problems told in one sentence."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+
+class StewardCommand(BaseCommand):
+    """A command that knows ``--data-dir`` (the console script has already read it by the time it runs)."""
+
+    requires_system_checks: list[str] = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+        # Django's own options would push ours out of sight.
+        for action in parser._actions:
+            if action.dest in (
+                "settings",
+                "pythonpath",
+                "verbosity",
+                "traceback",
+                "no_color",
+                "force_color",
+                "skip_checks",
+            ):
+                action.help = argparse.SUPPRESS
+        return parser

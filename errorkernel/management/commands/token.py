@@ -1,0 +1,38 @@
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandParser
+
+from errorkernel.management.base import StewardCommand
+from errorkernel.store import fleet
+
+
+class Command(StewardCommand):
+    help = "Make a personal API token for a user; it is printed once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        add = actions.add_parser("add", help="make a token")
+        add.add_argument("user")
+        add.add_argument("--note", default="", help="what it is for")
+        add.add_argument("--json", action="store_true", help="print it as one JSON object")
+        add.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        users = get_user_model()
+        try:
+            owner = users.objects.get_by_natural_key(options["user"])
+        except users.DoesNotExist:
+            sys.exit(f"steward: there is no user named {options['user']}.")
+        token = fleet.add_api_token(
+            owner,
+            actor="system",
+            origin=f"command line, uid {os.getuid()}",
+            note=options["note"],
+            now=datetime.now(UTC),
+        )
+        self.stdout.write(json.dumps({"user": options["user"], "token": token}) if options["json"] else token)

@@ -1,0 +1,22 @@
+import sys
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from errorkernel import conf
+from errorkernel.management.base import StewardCommand
+from errorkernel.runner import Options, StartError, web
+
+
+class Command(StewardCommand):
+    help = "Start the web role alone: pages, API and websockets."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address that the web server listens on")
+        parser.add_argument("--port", type=int, default=8000, help="its port; 0: any free one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            sys.exit(web(conf.get(), Options(options["host"], options["port"])))
+        except StartError as exc:
+            sys.exit(f"steward: {exc}")
