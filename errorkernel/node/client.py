@@ -177,9 +177,7 @@ class Kernel:
     def report(self, kind: EventType, error: BaseException | str, **details: Any) -> UUID:
         """Write a report into the journal; returns its id."""
         event = self.event(kind, error, **details)
-        self.journal.add(
-            str(event.id), subjects.event(self.node), event.process, kind.value, wire.encode_event(event)
-        )
+        self.journal.add(str(event.id), subjects.event(self.node), event.process, kind.value, wire.encode_event(event))
         self._wake.set()
         return event.id
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from errorkernel.core.limits import Limits
 from errorkernel.core.values import Action, Decision, Outcome, OutcomeState
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
@@ -106,7 +107,7 @@ class Journal:
             self._add(str(incident), subjects.event(self._node), process, "action", payload)
 
     def take(self, decision: Decision, *, now: float) -> str:
-        """Take a decision over: ``new``, ``known`` (the same again), ``stale`` or ``unknown``. At most one is ``new``."""
+        """Take a decision over: ``new`` (once at most), ``known`` (the same again), ``stale`` or ``unknown``."""
         with _Transaction(self._db):
             row = self._db.execute(
                 "SELECT state, incarnation, decision FROM incident WHERE id = ?", (str(decision.incident),)
@@ -226,7 +227,8 @@ class Journal:
             ).rowcount
             waiting -= gone
             self._db.execute(
-                "INSERT INTO number VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                "INSERT INTO number VALUES ('dropped', ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
                 (gone,),
             )
 
@@ -252,4 +254,4 @@ def now() -> float:
     return time.time()
 
 
-_NO_LIMITS = wire.Limits()
+_NO_LIMITS = Limits()

@@ -12,7 +12,7 @@ from django.db.models import Q
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.core.values import Hello
-from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Process
+from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
 from errorkernel.store import audit, counters
 from errorkernel.wire.subjects import is_node_name
 
@@ -210,3 +210,14 @@ def beat(worker: str, *, started_at: datetime, broker_connected: bool, lag: int,
         worker=worker,
         defaults={"at": now, "started_at": started_at, "broker_connected": broker_connected, "lag": lag},
     )
+
+
+def remove_demo(*, now: datetime) -> int:
+    """Remove the demo nodes with everything of theirs, and problems that nobody else has; returns how many nodes."""
+    with transaction.atomic():
+        names = list(Node.objects.filter(demo=True).values_list("name", flat=True))
+        Node.objects.filter(demo=True).delete()
+        Problem.objects.filter(error_states__isnull=True).delete()
+        audit.record(*(audit.entry("system", "remove", f"node:{name}", now=now) for name in names))
+        counters.take(Counter.NODES)
+    return len(names)
