@@ -24,18 +24,19 @@ check: $(VENV)/dev.stamp
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with PYTHON=python3.12")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "A virtual environment could not be made (Debian: apt-get install python3-venv)."; exit 1; }
 
-# The project itself is installed without build isolation: its build tools are pinned with everything else.
+# --no-deps: the pins are complete (`make requirements`), so nothing needs to be resolved, which takes longer than
+# installing. The project itself is installed without build isolation: its build tools are pinned with everything else.
 $(VENV)/runtime.stamp: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what requirements.txt pins into $(VENV) …"
-	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@echo "Installing what requirements-dev.txt pins into $(VENV) …"
-	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # Needs pip-tools. No registry addresses are written down: pip's own configuration says where packages come from.

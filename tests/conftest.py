@@ -10,6 +10,8 @@ for name in [name for name in os.environ if name.startswith("STEWARD_")]:
     del os.environ[name]
 os.environ["STEWARD_DATA_DIR"] = _DATA_DIR
 
+# Its pytest plugin imports it at the very end, below many frames, where Python 3.11's compiler can give up.
+import hypothesis  # noqa: F401
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,0 +1,119 @@
+"""A whole running product for tests: ``steward up`` in a scratch data dir, on free ports, as a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 30.0
+
+
+def wait_for(what: Any, timeout_s: float = 20.0) -> Any:
+    """Call ``what`` until it returns something true; fails with its name after the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{getattr(what, '__name__', what)} did not come true within {timeout_s} s")
+
+
+class Running:
+    """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
+        self.options = options
+        self.password = ""
+        self.http_url = self.nats_url = ""
+        self._log = directory.parent / f"{directory.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "STEWARD_DATA_DIR": str(self.directory), "PYTHONUNBUFFERED": "1"}
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def start(self) -> "Running":
+        port = self.http_url.rsplit(":", 1)[1] if self.http_url else "0"
+        with self._log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "manage.py", "up", "--port", port, *self.options],
+                cwd=ROOT, env=self.env, stdout=out, stderr=out,
+            )  # fmt: skip
+        wait_for(self._ready, START_S)
+        return self
+
+    def _ready(self) -> bool:
+        assert self._process
+        if self._process.poll() is not None:
+            raise AssertionError(self.log())
+        try:
+            found = json.loads((self.directory / "endpoints.json").read_text())
+        except (OSError, ValueError):
+            return False
+        if found["pid"] != self._process.pid:
+            return False
+        self.http_url, self.nats_url = found["http_url"], found["nats_url"]
+        if given := re.search(r"password (\S+)", self.log()):
+            self.password = given[1]
+        return True
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stop(self) -> int:
+        assert self._process
+        self._process.terminate()
+        return self._process.wait(10)
+
+    def kill(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def add_node(self, name: str) -> dict[str, str]:
+        done = self.command("node", "add", name, "--json")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def token(self, user: str = "admin") -> str:
+        done = self.command("token", "add", user, "--json")
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["token"])
+
+    def call(self, path: str, token: str, body: Any = None, timeout_s: float = 40) -> tuple[int, Any]:
+        """(status, decoded body) of an API call."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.http_url + path, data=data)
+        request.add_header("Authorization", f"Bearer {token}")
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                text, status = answer.read(), answer.status
+        except urllib.error.HTTPError as exc:
+            text, status = exc.read(), exc.code
+        return status, json.loads(text) if text else None

@@ -1,0 +1,231 @@
+"""The documents say what the code does: what can be compared is compared, links lead somewhere, code compiles."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import get_commands
+
+from errorkernel import conf, metrics
+from errorkernel.core.incident import TRANSITIONS, State
+from errorkernel.core.limits import Limits
+from errorkernel.core.query import parse
+from errorkernel.core.values import Action, EventType, Level, OnDeadline, OutcomeState
+from errorkernel.web import health
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def section(name: str, title: str) -> str:
+    """The text below ``## title`` of a document, to the next heading of that rank."""
+    return re.split(r"^## ", read(name).split(f"\n## {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def first_column(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return [code for found, code in BLOCK.findall(read(name)) if found == language]
+
+
+def prose(text: str) -> str:
+    return BLOCK.sub("", text)
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", prose(path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    described = {variable: shown for variable, shown, _ in conf.describe(conf.load({"HOME": "/home/you"}))}
+    rows = dict(re.findall(r"^\| `(STEWARD_\w+)` \| `?([^|`]*?)`? \|", section("docs/reference.md", "Settings"), re.M))
+    assert rows.keys() == described.keys()
+    assert rows.pop("STEWARD_DATA_DIR") == "~/.local/share/steward"
+    described.pop("STEWARD_DATA_DIR")
+    assert rows == described
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    text = section("docs/reference.md", "Metrics")
+    documented = dict(re.findall(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| \w+ \|", text, re.MULTILINE))
+    metrics.register_facts(lambda: metrics.Facts(1, {"ship1": 1.0}))
+    try:
+        families = {one.name: one.type for one in metrics.REGISTRY.collect()}
+    finally:
+        metrics.register_facts(health.read_facts)
+    # The library leaves the ending of counters away; what it says of the process itself is not ours.
+    names = {name + "_total" if kind == "counter" else name for name, kind in families.items()}
+    assert {name for name in names if not name.startswith("process_")} == set(documented)
+    assert documented == {name: _labels(name) for name in documented}
+
+
+def _labels(metric: str) -> str:
+    if metric == "steward_hello_node_contact_last":
+        return "nodeName"
+    for one in vars(metrics).values():
+        if getattr(one, "_name", None) in (metric, metric.removesuffix("_total")):
+            return ",".join(one._labelnames)
+    return ""
+
+
+def test_every_subject_and_stream_is_documented() -> None:
+    text = section("docs/architecture.md", "Subjects")
+    rows = first_column(text)
+    for root in ("evt", "out", "dec", "hello", "sync"):
+        assert [row for row in rows if row.startswith(f"ek.{root}.<node>")], root
+    assert len(rows) == 5
+    for name in (subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM, subjects.durable_of("<node>")):
+        assert f"`{name}`" in text
+    assert f"`{subjects.inbox_prefix('<node>')}`" in text
+
+
+def test_the_documented_payloads_are_read_by_the_wire() -> None:
+    payloads = [code for found, code in BLOCK.findall(section("docs/architecture.md", "Subjects")) if found == "json"]
+    event, decision, outcome, hello, sync, reply = [payload.encode() for payload in payloads]
+    limits = Limits()
+    assert wire.decode_event(event, limits).fingerprint == ("copy", "missing source")
+    assert wire.decode_decision(decision).by == "user:alice"
+    assert wire.decode_outcome(outcome, limits).new_incarnation == 8
+    assert wire.decode_hello(hello).processes[0].pid == 3391
+    assert len(wire.decode_sync(sync).open) == 1
+    assert wire.decode_sync_reply(reply) == ([], [])
+    # Nothing that is understood may be missing from the examples.
+    assert set(json.loads(event)) == set(wire._Event.__struct_fields__)
+    assert set(json.loads(decision)) == set(wire._Decision.__struct_fields__)
+    assert set(json.loads(outcome)) == set(wire._Outcome.__struct_fields__)
+    assert set(json.loads(hello)) == set(wire._Hello.__struct_fields__)
+
+
+@pytest.mark.parametrize("words", [EventType, Level, Action, OnDeadline, OutcomeState])
+def test_every_word_of_the_contract_is_documented(words: Any) -> None:
+    text = section("docs/architecture.md", "Subjects")
+    assert [word for word in words if f"`{word.value}`" not in text] == []
+
+
+def test_the_documented_transitions_are_the_table_of_the_code() -> None:
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (\w+) \|$", section("docs/architecture.md", "Incidents"), re.MULTILINE)
+    written = {(state, step): after for state, step, after in rows[1:]}
+    assert written == {(state.value, step.value): after.value for (state, step), after in TRANSITIONS.items()}
+    assert all(state.value in read("docs/architecture.md") for state in State)
+
+
+@pytest.mark.django_db
+def test_every_field_of_a_frame_is_documented() -> None:
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    from errorkernel import frames, hub
+    from errorkernel.store.rows import EventRow
+    from errorkernel.web import sockets
+
+    text = section("docs/architecture.md", "Live frames")
+    now = datetime.now(UTC)
+    row = EventRow(
+        seq=1, id=uuid4(), type="error", level="error", node="ship1", process="copy", incarnation=1, kind="OSError",
+        text="no such file", message=None, occurred_at=now, received_at=now, problem=1, incident=None, repeat=1,
+    )  # fmt: skip
+    status = hub.read_status()
+    frame = frames.build([row], first=1, last=1, extra={"status": status, "snapshot": True}).body()
+    table = set(re.findall(r"`(\w+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
+    assert set(frame) | set(frame["counts"]) | set(status) <= table
+    row_fields = set(re.findall(r"`(\w+)`", text.split("A row has")[1].split("\n\n")[0]))
+    assert set(frame["events"][0]) == row_fields
+    codes = {sockets.SIGNED_OUT, sockets.FORBIDDEN, sockets.BAD_QUERY, sockets.TOO_SLOW}
+    assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)} == codes
+
+
+def test_every_command_of_ours_is_documented() -> None:
+    rows = section("docs/reference.md", "Commands")
+    ours = {name for name, app in get_commands().items() if app == "errorkernel"}
+    assert ours == set(re.findall(r"`steward ([\w-]+)", "".join(re.findall(r"^\| .*$", rows, re.MULTILINE))))
+
+
+def test_every_address_of_the_api_is_documented() -> None:
+    from errorkernel.web import api_urls, health_urls
+
+    text = read("docs/http.md")
+    for pattern in api_urls.urlpatterns[:-1]:
+        route = "/api/v1/" + str(pattern.pattern).replace("<str:incident_id>", "{id}")
+        assert re.search(rf"`?{re.escape(route)}[`?]", text), route
+    for pattern in health_urls.urlpatterns:
+        assert f"/{pattern.pattern}`" in text
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_local_link_leads_somewhere(path: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)]+)\)", prose(path.read_text())):
+        if re.match(r"[a-z]+://", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file) if file else path
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_named_file_exists() -> None:
+    named = set()
+    for path in DOCUMENTS:
+        named |= set(re.findall(r"`((?:errorkernel|tests|docs|steward_site)/[\w/.]+\.\w+)`", path.read_text()))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make (\w+)", read("README.md"), re.MULTILINE))
+    assert {"run", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("name", [path.relative_to(ROOT).as_posix() for path in DOCUMENTS])
+def test_code_blocks_can_be_read(name: str) -> None:
+    for code in blocks(name, "python"):
+        compile(code, name, "exec")
+    for code in blocks(name, "sh"):
+        done = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    for code in blocks(name, "json"):
+        json.loads(code)
+    for code in blocks(name, "query"):
+        for line in code.splitlines():
+            parse(line)
+
+
+def test_the_names_that_readme_imports_exist() -> None:
+    for code in blocks("README.md", "python"):
+        for line in re.findall(r"^from errorkernel\S* import .*$", code, re.MULTILINE):
+            exec(line, {})
+
+
+def test_curl_examples_post_what_the_wire_reads() -> None:
+    bodies = re.findall(r"-d '(\{\"v\": 1.*\})'$", "\n".join(blocks("README.md", "sh")), re.MULTILINE)
+    assert len(bodies) == 2
+    for body in bodies:
+        wire.decode_event(body.replace("'$ID'", "0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123").encode(), Limits())
+
+
+def test_no_document_or_pin_names_a_registry_or_this_machine() -> None:
+    for path in [*DOCUMENTS, *ROOT.glob("requirements*.txt")]:
+        assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|file://", path.read_text()), path
+
+
+def test_pins_are_exact_and_hashed() -> None:
+    for path in ROOT.glob("requirements*.txt"):
+        text = re.sub(r"\s*\\\n\s*", " ", path.read_text())
+        lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+        assert len(lines) > 20
+        assert [line for line in lines if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []

@@ -1,0 +1,308 @@
+"""The main job on the real thing: a whole running product, real nodes, real clients, real kills."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from errorkernel.node import Action, Kernel
+from tests.running import ROOT, Running, wait_for
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def token(running: Running) -> str:
+    return running.token()
+
+
+def incident_of(running: Running, token: str, incident: str) -> dict:
+    _, found = running.call("/api/v1/incidents?limit=1000", token)
+    return next((one for one in found["items"] if one["id"] == incident), {})
+
+
+def event(**fields: object) -> dict:
+    return {"v": 1, "id": str(uuid.uuid4()), "type": "error", "process": "p", "error": {"text": "no"}, **fields}
+
+
+def answer(running: Running, token: str, incident: str, action: str) -> None:
+    status, body = running.call(f"/api/v1/incidents/{incident}/decision", token, {"action": action, "reason": "test"})
+    assert status == 200, body
+
+
+def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Running, token: str) -> None:
+    node = running.add_node("http-only")
+    asked = event(type="action", incarnation=3, error={"kind": "E", "text": "may I?"})
+    status, body = running.call("/api/v1/events", node["token"], [event(), asked])
+    assert (status, body["rejected"]) == (202, [])
+    wait_for(lambda: incident_of(running, token, asked["id"]))
+    assert running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=0", node["token"])[0] == 204
+    answer(running, token, asked["id"], "continue")
+    status, decision = running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=30", node["token"])
+    assert (status, decision["action"], decision["incarnation"]) == (200, "continue", 3)
+    outcome = {"v": 1, "incident": asked["id"], "decision_id": decision["decision_id"], "state": "applied"}
+    assert running.call(f"/api/v1/incidents/{asked['id']}/outcome", node["token"], outcome)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+
+
+def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Running, token: str) -> None:
+    node = running.add_node("nats-only")
+
+    async def ask() -> None:
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_nats-only")
+        js = nc.jetstream()
+        asked = event(type="action", error={"text": "may I?"})
+        await js.publish("ek.evt.nats-only", json.dumps(asked).encode(), headers={"Nats-Msg-Id": asked["id"]})
+        await asyncio.to_thread(wait_for, lambda: incident_of(running, token, asked["id"]))
+        await asyncio.to_thread(answer, running, token, asked["id"], "kill")
+        pull = await js.pull_subscribe_bind(consumer="node-nats-only", stream="EK_DECISIONS")
+        [message] = await pull.fetch(1, timeout=10)
+        decision = json.loads(message.data)
+        assert (decision["incident"], decision["action"]) == (asked["id"], "kill")
+        await message.ack()
+        sync = await nc.request("ek.sync.nats-only", json.dumps({"open": [asked["id"]], "outcomes": []}).encode())
+        assert json.loads(sync.data)["decisions"][0]["decision_id"] == decision["decision_id"]
+        outcome = {**decision, "state": "applied", "new_incarnation": 2}
+        await js.publish(f"ek.out.nats-only.{asked['id']}", json.dumps(outcome).encode())
+        await asyncio.to_thread(wait_for, lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+        await nc.close()
+
+    asyncio.run(ask())
+
+
+def test_a_task_worker_goes_on_or_is_replaced_by_its_next_incarnation(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "node.json"
+    credentials.write_text(json.dumps(running.add_node("py-node")))
+    lives: list[int] = []
+    went_on = asyncio.Event()
+
+    async def work(ctx) -> None:
+        lives.append(ctx.incarnation)
+        assert await ctx.ask(FileNotFoundError("gone"), message={"id": "m1", "method": "copy"}) is Action.CONTINUE
+        went_on.set()
+
+    def open_ones() -> list[dict]:
+        found = running.call("/api/v1/incidents?limit=1000", token)[1]["items"]
+        return [one for one in found if one["node"] == "py-node" and one["state"] == "open"]
+
+    async def run() -> None:
+        async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel, kernel.worker("copier", work):
+            [first] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, first["id"], "kill")
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, first["id"])["state"] == "applied")
+            assert lives == [1, 2]
+            [second] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, second["id"], "continue")
+            await asyncio.wait_for(went_on.wait(), 10)
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, second["id"])["state"] == "applied")
+
+    asyncio.run(run())
+
+
+def test_a_killed_worker_process_is_replaced_by_one_with_another_pid(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "node.json"
+    credentials.write_text(json.dumps(running.add_node("pid-node")))
+    pids = tmp_path / "pids"
+    script = tmp_path / "job.py"
+    # Ignores SIGTERM and has a child: only a kill of the whole group ends both.
+    script.write_text(
+        "import os, signal, subprocess, sys\n"
+        "from errorkernel.node.child import worker\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} {{child.pid}}\\n')\n"
+        "with worker() as me:\n"
+        "    me.ask(ValueError('stuck'))\n"
+    )
+
+    def open_ones() -> list[dict]:
+        found = running.call("/api/v1/incidents?limit=1000", token)[1]["items"]
+        return [one for one in found if one["node"] == "pid-node" and one["state"] == "open"]
+
+    async def run() -> None:
+        async with (
+            Kernel.from_file(credentials, journal=tmp_path / "j") as kernel,
+            kernel.process_worker("job", [sys.executable, str(script)], grace_s=0.5, env={"PYTHONPATH": str(ROOT)}),
+        ):
+            [first] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, first["id"], "kill")
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, first["id"])["state"] == "applied")
+            await asyncio.to_thread(wait_for, lambda: len(pids.read_text().splitlines()) == 2)
+            old, new = (line.split() for line in pids.read_text().splitlines())
+            assert old[0] != new[0]
+            await asyncio.to_thread(wait_for, lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in old))
+
+    asyncio.run(run())
+
+
+def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    token = product.token()
+    node = product.add_node("storm")
+    count = 6000
+    sent = [str(uuid.uuid4()) for _ in range(count)]
+
+    async def publish() -> None:
+        nc = None
+        for number, one in enumerate(sent):
+            body = json.dumps(event(id=one, process=f"p{number % 5}", error={"text": f"failure {number}"})).encode()
+            while True:
+                try:
+                    if nc is None or nc.is_closed:
+                        nc = await nats.connect(
+                            node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_storm",
+                            allow_reconnect=False, connect_timeout=2,
+                        )  # fmt: skip
+                    await nc.jetstream().publish("ek.evt.storm", body, headers={"Nats-Msg-Id": one}, timeout=2)
+                    break
+                except Exception:
+                    nc = None if nc is None or nc.is_closed else nc
+                    await asyncio.sleep(0.1)
+
+    publisher = asyncio.new_event_loop()
+    import threading
+
+    thread = threading.Thread(target=publisher.run_until_complete, args=(publish(),))
+    thread.start()
+    for _ in range(3):
+        time.sleep(1.0)
+        product.kill()
+        product.start()
+    thread.join(90)
+    assert not thread.is_alive()
+
+    def all_stored() -> bool:
+        found = product.call("/api/v1/nodes?limit=100", token)[1]["items"]
+        return any(one.get("events") == count for one in found)
+
+    seen: list[dict] = []
+    try:
+        wait_for(lambda: product.call("/api/v1/events?after=0&limit=1000", token)[0] == 200)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            seen, after = [], 0
+            while page := product.call(f"/api/v1/events?after={after}&limit=1000", token)[1]["items"]:
+                seen += page
+                after = max(one["seq"] for one in page)
+            if len(seen) >= count:
+                break
+            time.sleep(0.5)
+        assert sorted(one["id"] for one in seen) == sorted(sent)
+        assert sorted(one["seq"] for one in seen) == list(range(1, count + 1))
+    finally:
+        product.stop()
+
+
+def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Running, token: str) -> None:
+    node = running.add_node("hostile")
+    bad = [
+        b"", b"\xff\xfe", b"null", b"[1]", b"{" * 5000, os.urandom(300), b"x" * 300_000,
+        json.dumps({**event(), "id": "no"}).encode(), json.dumps({**event(), "process": 7}).encode(),
+        json.dumps({**event(), "v": 9}).encode(), json.dumps({**event(), "type": "panic"}).encode(),
+    ]  # fmt: skip
+    good = [event(error={"text": f"good {number}"}) for number in range(200)]
+
+    async def publish() -> None:
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_hostile")
+        js = nc.jetstream()
+        for number, one in enumerate(good):
+            await js.publish("ek.evt.hostile", bad[number % len(bad)])
+            await js.publish("ek.evt.hostile", json.dumps(one).encode())
+        await nc.close()
+
+    asyncio.run(publish())
+
+    def stored() -> bool:
+        page = running.call("/api/v1/events?limit=1000&q=node:hostile", token)[1]["items"]
+        return {one["id"] for one in page} == {one["id"] for one in good}
+
+    def quarantined() -> bool:
+        import sqlite3
+
+        with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+            return database.execute(
+                "SELECT count(*) FROM errorkernel_quarantinedmessage WHERE node = 'hostile'"
+            ).fetchone() == (200,)
+
+    wait_for(stored)
+    wait_for(quarantined)
+
+
+def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    broker = int((product.directory / "nats" / "nats.pid").read_text())
+    product.kill()
+    wait_for(lambda: not Path(f"/proc/{broker}/exe").exists(), 5)
+    product.start()
+    began = time.monotonic()
+    assert product.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("steward:")]
+    return line
+
+
+def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Running, tmp_path: Path) -> None:
+    other = Running(tmp_path / "data")
+    taken = running.http_url.rsplit(":", 1)[1]
+    assert taken in one_sentence(other.command("up", "--port", taken))
+    assert "Another" in one_sentence(running.command("up", "--port", "0"))
+    (tmp_path / "file").write_text("")
+    assert "cannot be used" in one_sentence(Running(tmp_path / "file" / "data").command("up", "--port", "0"))
+    (tmp_path / "corrupt").mkdir()
+    (tmp_path / "corrupt" / "steward.sqlite3").write_bytes(b"no database" * 1000)
+    assert "database" in one_sentence(Running(tmp_path / "corrupt").command("up", "--port", "0"))
+    os.environ["STEWARD_NATS_SERVER"] = "/nowhere/nats-server"
+    try:
+        assert "/nowhere/nats-server" in one_sentence(other.command("up", "--port", "0"))
+    finally:
+        del os.environ["STEWARD_NATS_SERVER"]
+
+
+def test_a_disabled_node_is_cut_off_and_others_stay(running: Running) -> None:
+    node, other = running.add_node("cut"), running.add_node("stays")
+
+    async def run() -> None:
+        lost = asyncio.Event()
+
+        async def closed() -> None:
+            lost.set()
+
+        ours = await nats.connect(
+            node["nats_url"], nkeys_seed_str=node["nkey_seed"], allow_reconnect=False, closed_cb=closed
+        )
+        theirs = await nats.connect(other["nats_url"], nkeys_seed_str=other["nkey_seed"], allow_reconnect=False)
+        await asyncio.to_thread(running.command, "node", "disable", "cut")
+        await asyncio.wait_for(lost.wait(), 5)
+        assert theirs.is_connected
+        await theirs.close()
+        del ours
+
+    asyncio.run(run())
+    wait_for(lambda: running.call("/api/v1/events", node["token"], event())[0] == 401, 5)
+
+
+def test_the_node_client_needs_no_django() -> None:
+    code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.demo.node"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
