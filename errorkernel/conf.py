@@ -153,7 +153,7 @@ def _default_data_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _parse(one: "Field[Any]", variable: str, text: str) -> Any:
-    kind = type(one.default) if one.default is not MISSING else str
+    kind: type[Any] = type(one.default) if one.default is not MISSING else str
     try:
         if kind is bool:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]

@@ -88,7 +88,7 @@ def first_administrator() -> str | None:
     if users.exists():
         return None
     password = secrets.token_urlsafe(12)
-    users.create_superuser("admin", password=password)  # type: ignore[attr-defined]
+    users.create_superuser("admin", password=password)
     return password
 
 
@@ -204,7 +204,7 @@ def _serve(
         verbosity=0,
         server_name="steward",
     )
-    reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[attr-defined]
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
     server.run()
     return 1 if state.failed else 0
 

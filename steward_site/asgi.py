@@ -12,13 +12,14 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
-from errorkernel.kernel.consumer import CHANNEL, KernelConsumer
+from errorkernel.kernel.consumer import KernelConsumer
+from errorkernel.live import KERNEL_CHANNEL
 from errorkernel.web.sockets import websocket_urls
 
 application = ProtocolTypeRouter(
     {
         "http": http,
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urls))),
-        "channel": ChannelNameRouter({CHANNEL: KernelConsumer.as_asgi()}),
+        "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }
 )

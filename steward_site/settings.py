@@ -76,6 +76,8 @@ def _database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": unquote(parts.path[1:] if parts.path.startswith("//") else parts.path),
+            # A file like the real one: an in-memory test database locks whole tables between threads.
+            "TEST": {"NAME": str(CONF.data_file("test.sqlite3"))},
             "OPTIONS": {
                 # We acknowledge to the broker after a commit, so a commit must survive a power cut: FULL.
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
@@ -149,7 +151,6 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [ASSETS / "static"]
-STATIC_ROOT = CONF.data_file("static")
 # Served straight from where they are installed: `steward up` needs no collectstatic step.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 60

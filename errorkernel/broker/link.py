@@ -132,7 +132,8 @@ class Link:
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """Ask and wait for one answer. Raises BrokerAway or BrokerRefused."""
-        return (await self._request(subject, data, timeout_s, None)).data
+        answer: bytes = (await self._request(subject, data, timeout_s, None)).data
+        return answer
 
     async def api(self, subject: str, body: dict[str, Any], *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         """A call of JetStream's API (``$JS.API.<subject>``). Raises BrokerAway or BrokerRefused."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from errorkernel.kernel import worker
-from errorkernel.live import KERNEL_CHANNEL as CHANNEL
+from errorkernel.kernel.worker import running
 
 
 class KernelConsumer(AsyncConsumer):
@@ -16,9 +15,5 @@ class KernelConsumer(AsyncConsumer):
 
     async def outbox_wake(self, message: dict[str, Any]) -> None:
         """A decision was recorded."""
-        running = worker.running()
-        if running:
-            running.outbox.wake()
-
-
-__all__ = ["CHANNEL", "KernelConsumer"]
+        if worker := running():
+            worker.outbox.wake()

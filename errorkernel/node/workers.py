@@ -86,8 +86,9 @@ class _Supervised:
                 self.kernel.settle(killed_by, OutcomeState.APPLIED, new_incarnation=self.incarnation)
                 killed_by = None
             ending = asyncio.ensure_future(self._run_to_end())
+            either: list[asyncio.Future[Any]] = [ending, self._killed]
             try:
-                await asyncio.wait({ending, self._killed}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 await self._end(ending)
                 raise

@@ -67,6 +67,6 @@ class Directory:
             self.problems.update(Problem.objects.filter(fingerprint__in=missing).values_list("fingerprint", "pk"))
 
 
-def _bound(memory: dict) -> None:  # type: ignore[type-arg]
+def _bound(memory: dict) -> None:
     if len(memory) > FORGET_ABOVE:
         memory.clear()

@@ -174,7 +174,7 @@ def user_for_token(token: str, *, now: datetime | None = None) -> AbstractUser |
         return None
     if now is not None and (row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60):
         ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
-    return get_user_model().objects.get(pk=row.user_id)  # type: ignore[return-value]
+    return get_user_model().objects.get(pk=row.user_id)
 
 
 def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:

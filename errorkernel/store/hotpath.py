@@ -45,7 +45,7 @@ _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at 
 
 def moment(when: datetime | None) -> Any:
     """A time as the database's driver takes it."""
-    return connection.ops.adapt_datetimefield_value(when)  # type: ignore[arg-type]
+    return connection.ops.adapt_datetimefield_value(when)
 
 
 def existing(ids: Sequence[UUID]) -> set[UUID]:

@@ -95,7 +95,7 @@ class Command(StewardCommand):
             sys.exit(f"steward: {path} cannot be written ({exc.strerror}); make new ones with `steward node renew`.")
 
 
-def _who() -> dict[str, str]:
+def _who() -> dict[str, Any]:
     return {"actor": "system", "origin": f"command line, uid {os.getuid()}"}
 
 
