@@ -124,6 +124,12 @@ def card_part(incident: Incident) -> dict[str, Any]:
     return {"id": str(incident.pk), "state": incident.state, "change": incident.change, "html": html}
 
 
+def without_events(frame: Frame) -> Frame:
+    """The frame for pages that show no stream: its cards and counts."""
+    body = {**frame.body(), "events": [], "skipped": 0}
+    return Frame(frame.first, frame.last, _encode(body).decode(), 0, frame.changes)
+
+
 def _plain(html: str) -> str:
     """msgspec encodes ``str`` itself, not the subclass by which Django marks escaped text; a slice is a plain one."""
     return html[:]

@@ -22,7 +22,7 @@ def main(target: Path) -> None:
             page.goto(product.http_url + "/login/")
             page.fill("[name=username]", "admin")
             page.fill("[name=password]", product.password)
-            page.click("form [type=submit]")
+            page.press("[name=password]", "Enter")
             time.sleep(SETTLE_S)
             page.screenshot(path=target / "live.png")
             browser.close()

@@ -1,8 +1,9 @@
 """What the demo's workers do: small honest work that really fails now and then. Run as processes of their own.
 
-``python -m errorkernel.demo.jobs ROLE DIRECTORY`` below a supervisor (``errorkernel.node.child``).
+``python -m errorkernel.demo.jobs ROLE DIRECTORY asks|reports`` below a supervisor (``errorkernel.node.child``).
 """
 
+import os
 import random
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ def copy(directory: Path, number: int) -> dict[str, Any]:
 
 def fetch(directory: Path, number: int) -> dict[str, Any]:
     """Fetch from the demo's own little server, which fails in its own way."""
-    url = (directory.parent / "http-url").read_text() + f"/weather/{number}"
+    url = Path(os.environ["DEMO_HTTP_URL_FILE"]).read_text() + f"/weather/{number}"
     with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own server on loopback
         answer.read()
     return {"method": "REQHttpGet", "data": url}
@@ -71,7 +72,7 @@ ROLES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 METHODS = {"copy": "REQCopySrc", "fetch": "REQHttpGet", "command": "REQCliCommand", "tail": "REQTailFile"}
 
 
-def work(me: Worker, role: str, directory: Path) -> None:
+def work(me: Worker, role: str, directory: Path, *, asks: bool) -> None:
     """One piece of work after the other, for as long as nobody ends us."""
     directory.mkdir(parents=True, exist_ok=True)
     tags = {"demo": "true"}
@@ -89,7 +90,7 @@ def work(me: Worker, role: str, directory: Path) -> None:
                 "from_node": "central",
                 "data": f"piece of work {number}",
             }
-            if failures % ASK_EVERY == 0:
+            if asks and failures % ASK_EVERY == 0:
                 me.ask(exc, message=message, tags=tags)
                 me.info("going on after the answer", tags=tags)
             else:
@@ -99,9 +100,9 @@ def work(me: Worker, role: str, directory: Path) -> None:
 
 
 def main() -> None:
-    role, directory = sys.argv[1], Path(sys.argv[2])
+    role, directory, asks = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "asks"
     with worker() as me:
-        work(me, role, directory)
+        work(me, role, directory, asks=asks)
 
 
 if __name__ == "__main__":

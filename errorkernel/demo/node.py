@@ -1,4 +1,4 @@
-"""A demo node: a process that supervises one worker. ``python -m errorkernel.demo.node CREDENTIALS DIRECTORY ROLE``."""
+"""A demo node: a process with two workers. ``python -m errorkernel.demo.node CREDENTIALS DIRECTORY ROLE``."""
 
 import asyncio
 import http.server
@@ -27,9 +27,9 @@ class _Weather(http.server.BaseHTTPRequestHandler):
         """Quiet: this is a demo in somebody's terminal."""
 
 
-def _serve_weather(directory: Path) -> None:
+def _serve_weather(url_file: Path) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Weather)
-    (directory.parent / "http-url").write_text(f"http://127.0.0.1:{server.server_port}")
+    url_file.write_text(f"http://127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
@@ -38,12 +38,18 @@ async def run(credentials: Path, directory: Path, role: str) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    url_file = directory / "http-url"
     if role == "fetch":
-        _serve_weather(directory)
-    command = [sys.executable, "-m", "errorkernel.demo.jobs", role, str(directory)]
+        _serve_weather(url_file)
+    name, env = PROCESS_NAMES[role], {"DEMO_HTTP_URL_FILE": str(url_file)}
+    jobs = [sys.executable, "-m", "errorkernel.demo.jobs", role]
+    asking = [*jobs, str(directory), "asks"]
+    # It never blocks, so that there is something to see while all questions wait.
+    reporting = [*jobs, str(directory / "second"), "reports"]
     async with (
         Kernel.from_file(credentials, journal=directory / "journal.sqlite3") as kernel,
-        kernel.process_worker(PROCESS_NAMES[role], command, restart=Restart.PERMANENT, grace_s=2),
+        kernel.process_worker(name, asking, restart=Restart.PERMANENT, grace_s=2, env=env),
+        kernel.process_worker(f"{name}-2", reporting, restart=Restart.PERMANENT, grace_s=2, env=env),
     ):
         await ended.wait()
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from django.contrib.auth import get_user
@@ -75,11 +75,11 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
     live_hub = hub()
     session_key = scope["session"].session_key if scope.get("session") else None
     _refuse(await live_hub.threads.run(_standing, session_key))
-    after, chosen = _asked(scope)
+    asked = _asked(scope)
     subscriber = await live_hub.join()
-    socket = _Socket(live_hub, subscriber, chosen, send)
+    socket = _Socket(live_hub, subscriber, asked, send)
     checking = asyncio.create_task(_recheck(live_hub, session_key))
-    pumping = asyncio.create_task(socket.pump(after))
+    pumping = asyncio.create_task(socket.pump())
     try:
         done, _ = await asyncio.wait({checking, pumping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -91,13 +91,22 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
         await asyncio.gather(checking, pumping, return_exceptions=True)
 
 
-def _asked(scope: dict[str, Any]) -> tuple[int | None, LiveFilter | None]:
+class _Asked(NamedTuple):
+    """The socket's query string. ``rows``: False for pages without a stream (``events=0``)."""
+
+    after: int | None
+    chosen: LiveFilter | None
+    rows: bool
+
+
+def _asked(scope: dict[str, Any]) -> _Asked:
     given = parse_qs(scope.get("query_string", b"").decode("latin1"))
     text = given.get("q", [""])[0].strip()
     number = given.get("after", [""])[0]
-    after = int(number) if number.isdecimal() and len(number) < 19 else None
+    after = int(number) if number.isdecimal() and number.isascii() and len(number) < 19 else None
+    rows = given.get("events", [""])[0] != "0"
     try:
-        return after, LiveFilter(text, now=datetime.now(UTC)) if text else None
+        return _Asked(after if rows else None, LiveFilter(text, now=datetime.now(UTC)) if text else None, rows)
     except QueryError as exc:
         raise _Closed(BAD_QUERY, f"{exc} (at {exc.position})") from None
 
@@ -124,14 +133,15 @@ async def _recheck(live_hub: Hub, session_key: str | None) -> None:
 class _Socket:
     """The sending side: first what was missed, then the state of the waiting room, then frames as they come."""
 
-    def __init__(self, live_hub: Hub, subscriber: Subscriber, chosen: LiveFilter | None, send: Send) -> None:
+    def __init__(self, live_hub: Hub, subscriber: Subscriber, asked: _Asked, send: Send) -> None:
         self._hub = live_hub
         self._subscriber = subscriber
-        self._filter = chosen
+        self._asked = asked
+        self._filter = asked.chosen
         self._send = send
 
-    async def pump(self, after: int | None) -> None:
-        present = self._subscriber.position
+    async def pump(self) -> None:
+        present, after = self._subscriber.position, self._asked.after
         # A number from the future was given by another database (restored, replaced): begin at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
@@ -140,7 +150,9 @@ class _Socket:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:
                 raise _Closed(TOO_SLOW, "This browser was too slow; it may come back and catch up.")
-            if self._filter and frame.first <= frame.last:
+            if not self._asked.rows and frame.first <= frame.last:
+                frame = frames.without_events(frame)
+            elif self._filter and frame.first <= frame.last:
                 frame = await self._hub.threads.run(self._filter.apply, frame)
             await self._text(frame.text)
 

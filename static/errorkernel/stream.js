@@ -33,7 +33,9 @@ export class Stream {
   }
 
   // Rows have gone under the head of the list, which sticks to the top.
+  // An empty list has no place on the page, and nothing that could have gone under.
   get isScrolled() {
+    if (!this.list.childElementCount) return false;
     return this.list.getBoundingClientRect().top < this.head.getBoundingClientRect().bottom - SCROLLED_PX;
   }
 
