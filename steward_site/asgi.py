@@ -10,16 +10,16 @@ http = get_asgi_application()  # must come first: it loads the apps that the imp
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 
 from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live import KERNEL_CHANNEL
+from errorkernel.web.origin import SameOrigin
 from errorkernel.web.sockets import websocket_urls
 
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urls))),
+        "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }
 )
