@@ -56,7 +56,7 @@ class Conf:
     retention_days: int = _setting(90, "Events older than this many days are removed; 0: never.")
     retention_events: int = _setting(5_000_000, "At most this many events are kept, the newest; 0: no bound.")
     quarantine_keep: int = _setting(50_000, "At most this many refused inputs are kept, the newest.")
-    batch_events: int = _setting(500, "At most this many events share one transaction.")
+    batch_events: int = _setting(1000, "At most this many events share one transaction.")
     stream_max_bytes: int = _setting(
         8 * 1024**3, "Room of the broker's event stream on disk, in bytes; the oldest events make way."
     )

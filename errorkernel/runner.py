@@ -6,6 +6,7 @@ before the reactor's shutdown. Whatever keeps the product from starting is told 
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -236,6 +237,7 @@ class Services:
     async def start(self, fail: Callable[[BaseException], None]) -> None:
         """Start everything; ``fail`` is told when a part ends by itself."""
         try:
+            _calm_garbage_collection()
             if self._kernel:
                 worker = self._make_worker()
                 self._watch(worker.arun(), fail)
@@ -295,6 +297,13 @@ class Services:
         credentials = [{**one, "nats_url": self._nats_url} for one in self._demo]
         self._fleet = DemoFleet(self._conf.data_file("demo"), credentials)
         self._fleet.start()
+
+
+def _calm_garbage_collection() -> None:
+    """What exists now stays for good: look at it no more, and at the rest less often than a batch makes objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _demo_credentials() -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
 """The operators' API: who may, what the lists bear and how they are paged, one answer to one question."""
 
 import json
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -108,7 +108,7 @@ def ask(node="ship1", **fields):
 
 @pytest.mark.parametrize("path", LISTS)
 def test_nobody_gets_a_list_without_login(path):
-    for caller in (Caller(), Caller(token="eku_unknown"), Caller(token="\xe9")):  # noqa: S106
+    for caller in (Caller(), Caller(token="eku_unknown"), Caller(token="\xe9")):
         answer = caller.get(path)
         assert answer.status_code == 401
         assert answer["WWW-Authenticate"].startswith("Bearer")
@@ -206,7 +206,7 @@ def test_a_page_is_bounded_in_bytes(viewer, monkeypatch):
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_of_ten_thousand_costs_a_page_alone(path, viewer, django_assert_max_num_queries):
+def test_a_list_of_thousands_costs_a_page_alone(path, viewer, django_assert_max_num_queries):
     store(*(report(type=EventType.ACTION, process=f"p{n}", fingerprint=(f"f{n}",)) for n in range(2000)))
     Node.objects.bulk_create(Node(name=f"n{n}") for n in range(2000))
     with django_assert_max_num_queries(8):
@@ -254,7 +254,8 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
     (changed,) = viewer.get("incidents", after=seen).json()["items"]
     assert (changed["id"], changed["state"]) == (str(first), "decided")
     assert changed["decision"] == {
-        "id": str(made.pk), "action": "kill", "by": "user:bob", "reason": "why", "decided_at": "2026-11-24T10:00:00.123000Z",
+        "id": str(made.pk), "action": "kill", "by": "user:bob", "reason": "why",
+        "decided_at": "2026-11-24T10:00:00.123000Z",
     }  # fmt: skip
 
     def ids(**parameters):
@@ -355,7 +356,7 @@ def test_a_viewer_may_not_answer_and_nobody_else_without_login(viewer):
     incident = ask()
     assert viewer.decide(incident, action="continue").status_code == 403
     assert Caller().decide(incident, action="continue").status_code == 401
-    assert Caller(token="ekn_x").decide(incident, action="continue").status_code == 401  # noqa: S106
+    assert Caller(token="ekn_x").decide(incident, action="continue").status_code == 401
     assert Incident.objects.get().state == "open"
 
 
@@ -391,10 +392,3 @@ def test_what_is_ours_is_a_500_in_json(alice, monkeypatch):
     assert answer.status_code == 500
     assert answer.json()["error"]
     assert "mistake" not in answer.content.decode()
-
-
-def test_an_answer_is_timed_from_the_question(alice):
-    incident = ask()
-    Incident.objects.update(raised_at=NOW - timedelta(days=1))
-    made = alice.decide(incident, action="continue").json()
-    assert UUID(made["decision_id"]) == Decision.objects.get().pk
