@@ -39,12 +39,17 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# Needs pip-tools. No registry addresses are written down: pip's own configuration says where packages come from.
-requirements:
-	pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--no-emit-options --extra build --output-file requirements.txt pyproject.toml
-	pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--no-emit-options --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+# Compiled with the oldest Python that we support, whose pins include what newer ones leave out. Without pip's local
+# configuration: only hashes of the public registry's files are of use to others, and no addresses are written down.
+COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make requirements" \
+	$(VENV)/pins/bin/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --no-emit-options
+
+requirements: | $(BIN)/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Pins are made with Python 3.11: make clean requirements PYTHON=python3.11")'
+	@test -x $(VENV)/pins/bin/pip-compile || { $(BIN)/python -m venv $(VENV)/pins && $(VENV)/pins/bin/python -m pip --quiet install pip-tools; }
+	@$(COMPILE) --extra build --output-file requirements.txt pyproject.toml
+	@$(COMPILE) --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,7 @@ before the reactor's shutdown. Whatever keeps the product from starting is told 
 """
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import json
@@ -28,9 +29,10 @@ from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer
-from errorkernel.broker.errors import BrokerStartError
+from errorkernel.broker.errors import BrokerAway, BrokerStartError
 from errorkernel.conf import Conf, ConfError
 from errorkernel.store import fleet
+from errorkernel.web import uplink
 
 log = logging.getLogger("errorkernel.runner")
 
@@ -246,6 +248,9 @@ class Services:
                 self._watch(self._broker.watch(), fail)
             if self._demo:
                 self._start_demo()
+            # Connected now, so that the first report over HTTP and the first readiness check find it so.
+            with contextlib.suppress(BrokerAway):
+                await uplink.connected_uplink()
             self._ready()
         except TimeoutError:
             if self._kernel and self._conf.nats_url:
@@ -260,7 +265,6 @@ class Services:
     async def stop(self) -> None:
         """Stop in the order that loses least: the fleet, the kernel's tasks, the live hub, the connection."""
         from errorkernel.hub import hub
-        from errorkernel.web import uplink
 
         if self._fleet:
             await asyncio.get_running_loop().run_in_executor(None, self._fleet.stop)

@@ -109,7 +109,7 @@ def _channel_layer(layer: str) -> dict[str, Any]:
     if layer == "memory":
         return {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
     if layer == "nats":
-        return {"BACKEND": "errorkernel.broker.layer.NatsChannelLayer", "CONFIG": {}}
+        return {"BACKEND": "errorkernel.layer.NatsChannelLayer", "CONFIG": {}}
     return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [layer]}}
 
 
