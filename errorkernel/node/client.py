@@ -125,7 +125,7 @@ class Kernel:
 
         Without an answer it waits for ever: nothing goes on by itself. ``continue`` is reported as applied when this
         returns. ``kill`` and ``stop`` are the caller's to obey; they are reported as applied when the process starts
-        its next incarnation, or by ``obeyed``. Inside a worker, the worker obeys.
+        its next incarnation; ``question`` and ``settle`` say it earlier. Inside a worker, the worker obeys.
         """
         decision = await self.question(error, **details)
         if decision.action is Action.CONTINUE:
