@@ -58,7 +58,7 @@ class Conf:
     quarantine_keep: int = _setting(50_000, "At most this many refused inputs are kept, the newest.")
     batch_events: int = _setting(1000, "At most this many events share one transaction.")
     stream_max_bytes: int = _setting(
-        8 * 1024**3, "Room of the broker's event stream on disk, in bytes; the oldest events make way."
+        8 * 1024**3, "Room of the event stream on the broker, in bytes; when it is full, new reports wait on the nodes."
     )
     metrics_port: int = _setting(0, "Port on which `steward kernel` serves /metrics on its own; 0: not at all.")
     event_bytes: int = _setting(_LIMITS.event_bytes, "Largest event, in bytes; larger ones are refused.")
