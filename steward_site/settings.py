@@ -76,8 +76,6 @@ def _database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": unquote(parts.path[1:] if parts.path.startswith("//") else parts.path),
-            # Opening the file and setting its modes costs more than most of what is then asked of it.
-            "CONN_MAX_AGE": None,
             # A file like the real one: an in-memory test database locks whole tables between threads.
             "TEST": {"NAME": str(CONF.data_file("test.sqlite3"))},
             "OPTIONS": {

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
+from django.core.asgi import get_asgi_application
 from django.test import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +34,8 @@ from errorkernel.store import fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.threads import DatabaseThreads
-from errorkernel.web import api, gateway, uplink
+from errorkernel.web import api, bodies, gateway, uplink
+from errorkernel.web.front import NodesFirst
 from errorkernel.web.gateway import RateLimit
 from errorkernel.wire import json as wire
 
@@ -40,6 +43,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EVENTS = "/api/v1/events"
+CHUNK_BYTES = 50_000
 STORE_BYTES = 64 * 1024 * 1024
 
 
@@ -113,26 +117,60 @@ class Stream:
         return found
 
 
+class Told:
+    """A response as it came off the ASGI server's interface."""
+
+    def __init__(self, messages):
+        start, *bodies = messages
+        self.status_code = start["status"]
+        self.headers = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+        self.content = b"".join(one.get("body", b"") for one in bodies)
+
+    def __getitem__(self, name):
+        return self.headers[name.lower()]
+
+    def json(self):
+        return json.loads(self.content)
+
+
 class Peer:
     """A client that was written against the contract alone: a node's token and HTTP."""
 
     def __init__(self, token):
         self.token = token
-        self.client = AsyncClient()
+        self.application = NodesFirst(get_asgi_application())
 
-    async def request(self, method, path, body=b"", content_type="application/json", **headers):
-        given = {"Authorization": f"Bearer {self.token}", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        given = {name: value for name, value in given.items() if value is not None}
+    async def request(self, method, path, body=b"", content_type="application/json", gone=None, **headers):
+        """``gone``: an event that is set when this client hangs up; ``None`` is answered then."""
+        given = {"Host": "localhost", "Authorization": f"Bearer {self.token}", "Content-Type": content_type}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        # As the server does it: each request with its own thread.
-        async with ThreadSensitiveContext():
-            return await self.client.generic(method, path, body, content_type, headers=given)
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+            "query_string": query.encode(), "client": ("127.0.0.1", 1), "server": ("localhost", 80),
+            "headers": [(n.lower().encode(), v.encode("latin-1")) for n, v in given.items() if v is not None],
+        }  # fmt: skip
+        chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)] or [b""]
+        sent = []
+
+        async def receive():
+            if chunks:
+                return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+            await (gone or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        await self.application(scope, receive, send)
+        return Told(sent) if sent else None
 
     async def post(self, body, content_type="application/json", path=EVENTS, **headers):
         return await self.request("POST", path, body, content_type, **headers)
 
-    async def decision(self, incident, wait=""):
-        return await self.request("GET", f"/api/v1/incidents/{incident}/decision?wait={wait}")
+    async def decision(self, incident, wait="", gone=None):
+        return await self.request("GET", f"/api/v1/incidents/{incident}/decision?wait={wait}", gone=gone)
 
     async def outcome(self, incident, body):
         return await self.post(body, path=f"/api/v1/incidents/{incident}/outcome")
@@ -302,6 +340,19 @@ async def test_a_body_that_is_too_much_or_broken_is_refused(stream, peer, status
     assert told.json()["error"]
     assert await stream.messages() == []
     assert (await peer.post(event())).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"1," * 3_000_000 + b"1]", b"{}" + b"\n" * 6_000_000 + b"{}", b"[" * 6_000_000]
+)
+def test_what_would_unfold_in_memory_is_refused_before_it_does(body):
+    tracemalloc.start()
+    try:
+        with pytest.raises(bodies.BodyError):
+            bodies.split("", body, conf.get().limits)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -494,6 +545,17 @@ async def test_what_never_was_asked_or_belongs_to_another_node_is_404(stream, pe
     assert await stream.messages() == []
 
 
+async def test_a_client_that_hung_up_has_not_been_told(stream, peer):
+    incident, gone = await asked(), asyncio.Event()
+    waiting = asyncio.ensure_future(peer.decision(incident, 30, gone))
+    await asyncio.sleep(0.3)
+    gone.set()
+    assert await asyncio.wait_for(waiting, 2) is None
+    await answer(incident)
+    await asyncio.sleep(2.5)
+    assert (await in_database(Incident.objects.get, pk=incident)).state == "decided"
+
+
 async def test_a_withdrawn_question_ends_the_asking(stream, peer):
     incident = await asked()
     gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
@@ -543,6 +605,31 @@ async def test_an_outcome_that_says_nothing_or_something_else_is_400(stream, pee
     assert (await peer.outcome(incident, body)).status_code == 400
     assert await stream.messages() == []
     assert await in_database(QuarantinedMessage.objects.count) == 1
+
+
+# Django alone, without what stands in front of it
+
+
+async def test_django_alone_serves_nodes_the_same(stream, peer):
+    async def request(method, path, body=b"", **headers):
+        async with ThreadSensitiveContext():
+            headers["Authorization"] = f"Bearer {peer.token}"
+            return await AsyncClient().generic(method, path, body, "application/json", headers=headers)
+
+    sent = [event() for _ in range(300)]
+    packed = gzip.compress(json.dumps(sent).encode())
+    assert (await request("POST", EVENTS, packed, **{"Content-Encoding": "gzip"})).status_code == 202
+    assert [json.loads(data) for _, data in await stream.messages()] == sent
+    assert (await request("POST", EVENTS, b"{")).status_code == 400
+    assert (await request("POST", EVENTS, b" " * 6_000_000)).status_code == 413
+    incident = await asked()
+    waiting = asyncio.ensure_future(request("GET", f"/api/v1/incidents/{incident}/decision?wait=20"))
+    await asyncio.sleep(0.5)
+    await answer(incident)
+    told = await asyncio.wait_for(waiting, 5)
+    assert told.json()["action"] == "kill"
+    assert (await request("POST", f"/api/v1/incidents/{incident}/outcome", b'{"state":"applied"}')).status_code == 202
+    assert (await request("PUT", EVENTS)).status_code == 405
 
 
 async def test_the_database_may_be_away_for_a_moment(stream, peer, monkeypatch):

@@ -1,9 +1,9 @@
 """What stands in front of Django: the requests of nodes, answered without it.
 
 Django's middleware costs several thread changes a request, and a thread for as long as a request lasts: measured on
-two cores, a tenth of the requests a second, and 300 threads for 300 waiting nodes. Nodes have no session, no cookie and
-no form, so nothing that the middleware does is for them. Everything else goes on to Django, which has the same
-addresses, so an installation that serves Django alone lacks nothing but speed.
+two cores, 82 posts a second instead of 365, and 300 threads for 300 waiting nodes instead of one. Nodes have no
+session, no cookie and no form, so nothing that the middleware does is for them. Everything else goes on to Django,
+which has the same addresses, so an installation that serves Django alone lacks nothing but speed.
 
 Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
