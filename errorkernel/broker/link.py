@@ -97,9 +97,11 @@ class Link:
 
     async def close(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Again until it has ended: Python 3.11's wait_for swallows a cancellation that arrives as its inner call
+            # finishes, and a connection that is just being made would then be supervised for ever.
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=1)
             self._task = None
         await self._drop()
 
@@ -191,6 +193,8 @@ class Link:
 
     async def _request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> Msg:
         client = self._need()
+        # A denial from before (other permissions, another connection) says nothing about this request.
+        self.denied = [one for one in self.denied if one != subject]
         asking = asyncio.ensure_future(client.request(subject, data, timeout=timeout_s, headers=headers))
         waiting = self._pending.setdefault(subject, set())
         waiting.add(asking)
@@ -203,6 +207,11 @@ class Link:
         except (TimeoutError, nats.errors.Error, OSError) as exc:
             raise BrokerAway(f"No answer on {subject}: {exc!r}") from exc
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                # It is the caller that is being cancelled, not its request by us.
+                asking.cancel()
+                raise
             if asking.cancelled() and subject in self.denied:
                 raise BrokerRefused(f"The broker does not let us publish to {subject}.") from None
             asking.cancel()

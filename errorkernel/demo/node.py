@@ -1,59 +1,74 @@
-"""A demo node: a process with two workers. ``python -m errorkernel.demo.node CREDENTIALS DIRECTORY ROLE``."""
+"""One demo node: ``python -m errorkernel.demo.node --credentials FILE --work DIR --role copy|fetch|command|tail``.
 
+It supervises its role's workers until it is told to end; what they do is in ``errorkernel.demo.roles``.
+"""
+
+import argparse
 import asyncio
-import http.server
 import logging
 import signal
-import sys
-import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from errorkernel.node import Kernel
-from errorkernel.node.restart import Restart
+from errorkernel.demo.pieces import DICE, Asking
+from errorkernel.demo.roles import ROLES, Role
+from errorkernel.node import Kernel, Restart
+from errorkernel.node.process_worker import ProcessWorker
 
-PROCESS_NAMES = {"copy": "copy-files", "fetch": "http-get", "command": "run-commands", "tail": "tail-log"}
-
-
-class _Weather(http.server.BaseHTTPRequestHandler):
-    """A server that fails every third request, and says so."""
-
-    def do_GET(self) -> None:
-        number = int(self.path.rsplit("/", 1)[-1])
-        self.send_response(503 if number % 3 == 0 else 200)
-        self.end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        """Quiet: this is a demo in somebody's terminal."""
+GRACE_S = 1.0
 
 
-def _serve_weather(url_file: Path) -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Weather)
-    url_file.write_text(f"http://127.0.0.1:{server.server_port}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-
-async def run(credentials: Path, directory: Path, role: str) -> None:
-    """Supervise until told to end."""
-    ended = asyncio.Event()
+async def run(credentials: Path, work: Path, role: str) -> None:
+    """Supervise until SIGTERM or SIGINT."""
+    told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    url_file = directory / "http-url"
-    if role == "fetch":
-        _serve_weather(url_file)
-    name, env = PROCESS_NAMES[role], {"DEMO_HTTP_URL_FILE": str(url_file)}
-    jobs = [sys.executable, "-m", "errorkernel.demo.jobs", role]
-    asking = [*jobs, str(directory), "asks"]
-    # It never blocks, so that there is something to see while all questions wait.
-    reporting = [*jobs, str(directory / "second"), "reports"]
-    async with (
-        Kernel.from_file(credentials, journal=directory / "journal.sqlite3") as kernel,
-        kernel.process_worker(name, asking, restart=Restart.PERMANENT, grace_s=2, env=env),
-        kernel.process_worker(f"{name}-2", reporting, restart=Restart.PERMANENT, grace_s=2, env=env),
-    ):
-        await ended.wait()
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+    main, second = work / "main", work / "second"
+    for directory in (main, second):
+        directory.mkdir(exist_ok=True)
+    Asking(main).not_before(time.time() + ROLES[role].first_question_s * DICE.uniform(1.0, 1.2))
+    async with Kernel.from_file(credentials, journal=work / "journal") as kernel:
+        workers = _workers(kernel, ROLES[role], work)
+        starting = asyncio.create_task(_start(workers))
+        starting.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else told_to_end.set())
+        try:
+            await told_to_end.wait()
+            if starting.done():
+                starting.result()
+        finally:
+            starting.cancel()
+            await asyncio.wait({starting})
+            await asyncio.gather(*(worker.stop() for worker in workers))
+
+
+def _workers(kernel: Kernel, role: Role, work: Path) -> list[ProcessWorker]:
+    def make(name: str, job: Callable[..., None], *arguments: object) -> ProcessWorker:
+        return kernel.process_worker(name, job, str(work), *arguments, restart=Restart.PERMANENT, grace_s=GRACE_S)
+
+    return [
+        make(role.name, role.job, str(work / "main"), True),
+        *(make(name, job) for name, job in role.colleagues.items()),
+        make(f"{role.name}-2", role.job, str(work / "second"), False),
+    ]
+
+
+async def _start(workers: Sequence[ProcessWorker]) -> None:
+    for worker in workers:
+        await worker.start()
+        # Not all at once: the machine is busy with starting what shows them.
+        await asyncio.sleep(0.3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m errorkernel.demo.node", description=__doc__)
+    parser.add_argument("--credentials", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--role", choices=sorted(ROLES), required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR, format="demo %(levelname)s %(name)s: %(message)s")
+    asyncio.run(run(options.credentials, options.work, options.role))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR)
-    asyncio.run(run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    main()

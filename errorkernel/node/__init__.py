@@ -1,10 +1,48 @@
-"""For programs on nodes: report errors, ask and be answered. Needs no Django.
+"""For programs on nodes: report errors, ask and be answered, be supervised. Needs no Django.
 
-The one package that exports names: ``from errorkernel.node import Kernel`` is what people outside write.
+The one package that exports names, because ``from errorkernel.node import Kernel`` is what people outside write. The
+names are imported when they are first used: a supervised child (``errorkernel.node.child``) must not load a broker
+client that it never uses.
 """
 
-from errorkernel.core.values import Action, Message
-from errorkernel.node.blocking import BlockingKernel
-from errorkernel.node.client import Kernel
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Action", "BlockingKernel", "Kernel", "Message"]
+if TYPE_CHECKING:
+    from errorkernel.core.values import Action, Message
+    from errorkernel.node.blocking import BlockingKernel
+    from errorkernel.node.client import Kernel
+    from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
+    from errorkernel.node.restart import Backoff, Restart
+
+__all__ = [
+    "Action",
+    "Backoff",
+    "BlockingKernel",
+    "CredentialsError",
+    "JournalError",
+    "Kernel",
+    "Message",
+    "NodeError",
+    "ProcessTaken",
+    "Restart",
+]
+
+_HOMES = {
+    "Action": "errorkernel.core.values",
+    "Message": "errorkernel.core.values",
+    "BlockingKernel": "errorkernel.node.blocking",
+    "Kernel": "errorkernel.node.client",
+    "CredentialsError": "errorkernel.node.errors",
+    "JournalError": "errorkernel.node.errors",
+    "NodeError": "errorkernel.node.errors",
+    "ProcessTaken": "errorkernel.node.errors",
+    "Backoff": "errorkernel.node.restart",
+    "Restart": "errorkernel.node.restart",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

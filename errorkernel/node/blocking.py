@@ -1,66 +1,132 @@
-"""The client for plain code: the same names without ``await``, on an event loop in a thread of its own.
+"""``BlockingKernel``: the client for plain code, the same names without ``await``.
 
-Not to be shared across a fork: make one in the child.
+An event loop in a thread of its own does the sending; reports are written to the journal in the caller's thread. A
+program that ends without ``close`` is not held up: the thread is a daemon, and an exit handler closes what it can
+within about three seconds. Not across a fork: a forked child makes one of its own (``fork`` copies no threads).
 """
 
 import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
 import threading
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.core.values import Action
+from errorkernel.core.values import Action, EventType
 from errorkernel.node.client import Kernel
+from errorkernel.node.errors import NodeError
+from errorkernel.node.reports import AskDetails, Details, describe
 
-T = TypeVar("T")
+R = TypeVar("R")
+CLOSE_S = 3.0
 
 
 class BlockingKernel:
-    """``with BlockingKernel.from_file(path) as kernel: kernel.error(exc)``. Takes what ``Kernel`` takes."""
+    """``with BlockingKernel.from_file(path) as kernel: kernel.error(exc, process="backup")``. Takes what ``Kernel``
+    takes, and may be used from several threads."""
+
+    _kernel: Kernel
+    _loop: asyncio.AbstractEventLoop
+    _thread: threading.Thread
+    _pid: int
+    _closed: bool
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._open(lambda: Kernel(*arguments, **options))
+        self._begin(lambda: Kernel(*arguments, **options))
 
     @classmethod
-    def from_file(cls, path: str | Path, **options: Any) -> "BlockingKernel":
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """As ``Kernel.from_file``."""
         made = cls.__new__(cls)
-        made._open(lambda: Kernel.from_file(path, **options))
+        made._begin(lambda: Kernel.from_file(path, **options))
         return made
 
-    def _open(self, make: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        # A daemon: a program that forgets to close must still be able to end.
-        threading.Thread(target=self._loop.run_forever, name="error kernel", daemon=True).start()
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """As ``Kernel.from_env``."""
+        made = cls.__new__(cls)
+        made._begin(lambda: Kernel.from_env(**options))
+        return made
 
-        async def begin() -> Kernel:
-            kernel: Kernel = make()
-            return await kernel.__aenter__()
+    def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
+        """As ``Kernel.error``."""
+        return self._report(EventType.ERROR, error, process, details)
 
-        self._kernel = self._call(begin())
+    def info(self, text: str, *, process: str = "", **details: Unpack[Details]) -> UUID:
+        """As ``Kernel.info``."""
+        return self._report(EventType.INFO, text, process, details)
 
-    def error(self, error: BaseException | str, **details: Any) -> UUID:
-        return self._call(self._kernel.error(error, **details))
-
-    def info(self, text: str, **details: Any) -> UUID:
-        return self._call(self._kernel.info(text, **details))
-
-    def ask(self, error: BaseException | str, **details: Any) -> Action:
-        return self._call(self._kernel.ask(error, **details))
+    def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Action:
+        """As ``Kernel.ask``; an interrupt (Ctrl-C) withdraws the question."""
+        return self._call(self._kernel.ask(error, process=process, **details))
 
     def flush(self, timeout_s: float) -> None:
+        """As ``Kernel.flush``."""
         self._call(self._kernel.flush(timeout_s))
 
     def close(self) -> None:
-        if not self._loop.is_closed():
-            self._call(self._kernel.__aexit__(None, None, None))
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        """End in good order; what the broker does not have yet stays in the journal."""
+        atexit.unregister(self.close)
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        closing = asyncio.run_coroutine_threadsafe(self._kernel.__aexit__(None, None, None), self._loop)
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            closing.result(CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(1.0)
 
-    def __enter__(self) -> "BlockingKernel":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _begin(self, make: Callable[[], Kernel]) -> None:
+        self._pid = os.getpid()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="error kernel", daemon=True)
+        self._thread.start()
+
+        async def begin() -> Kernel:
+            return await make().__aenter__()
+
+        try:
+            self._kernel = self._call(begin())
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _report(self, kind: EventType, error: BaseException | str, process: str, details: Details) -> UUID:
+        self._check()
+        event_id = self._kernel.report_now(kind, process, describe(error, details))
+        self._kernel.poke()
+        return event_id
+
+    def _call(self, work: Coroutine[Any, Any, R]) -> R:
+        try:
+            self._check()
+        except NodeError:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise NodeError("This BlockingKernel belongs to the process that forked this one: make one here.")
+        if self._closed:
+            raise NodeError("This BlockingKernel is closed.")

@@ -1,8 +1,8 @@
-"""The client: a program's side of the error kernel.
+"""``Kernel``: a program's side of the error kernel.
 
-``error`` and ``info`` return once the report is in the journal; a task sends it, however long the link is away.
-``ask`` blocks until the one answer is there. Decisions come by the node's durable consumer and, whatever got lost on
-the way, by the periodic sync; taking one over twice is harmless.
+``error`` and ``info`` return once the report is in the journal; a task sends it, however long the link is away. ``ask``
+blocks until the one answer is there. Everything that runs in the background here survives its own faults: a program
+that wanted to report an error must not be ended by whoever was to carry the report.
 """
 
 import asyncio
@@ -10,51 +10,53 @@ import contextlib
 import json
 import logging
 import os
-import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
-from errorkernel.broker.pull import Delivery, PullSource
-from errorkernel.core import values
 from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.core.values import Action, Decision, EventType, Level, Message, OnDeadline, Outcome, OutcomeState
-from errorkernel.node import journal as journals
-from errorkernel.node.journal import Journal, Report
-from errorkernel.wire import json as wire
+from errorkernel.core.values import Action, Decision, EventType, OutcomeState
+from errorkernel.node.answers import Answers
+from errorkernel.node.ending import AGAIN_S, end_all
+from errorkernel.node.errors import CredentialsError, JournalError
+from errorkernel.node.events import fit
+from errorkernel.node.hello import Greeter
+from errorkernel.node.journal import Journal
+from errorkernel.node.outgoing import ERROR, INFO, Outgoing
+from errorkernel.node.own_thread import OwnThread
+from errorkernel.node.questions import Questions
+from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
+from errorkernel.node.roster import Roster
+from errorkernel.node.sender import Sender
 from errorkernel.wire import subjects
-from errorkernel.wire.errors import WireError
+
+if TYPE_CHECKING:
+    from errorkernel.node.process_worker import ProcessWorker
+    from errorkernel.node.task_worker import Context, TaskWorker
 
 log = logging.getLogger("errorkernel.node")
 
-SYNC_INTERVAL_S = 15.0
-HELLO_INTERVAL_S = 30.0
-LEASE_INTERVAL_S = 2.0
-ANSWER_POLL_S = 0.3
-SEND_BATCH = 500
-UNKNOWN_DELIVERIES = 5
-_LIMITS = Limits()
+P = ParamSpec("P")
+R = TypeVar("R")
 
-
-@dataclass(slots=True)
-class Standing:
-    """What a hello says of a process."""
-
-    incarnation: int
-    state: str = "running"
-    pid: int | None = None
-    since: datetime | None = None
+CREDENTIALS_VARIABLE = "STEWARD_NODE_CREDENTIALS"
+JOURNAL_VARIABLE = "STEWARD_NODE_JOURNAL"
+HOUSEKEEPING_S = 1.0
+ADOPT_EVERY = 5
+"""Rounds of housekeeping between two looks for programs that have died."""
+CLOSE_S = 1.0
 
 
 class Kernel:
-    """``journal``: path of the journal file (default: ``<node>.journal`` in the working directory)."""
+    """``async with Kernel.from_file("ship1.json") as kernel:``
+
+    ``journal``: path of the journal file (default: ``<node>.journal`` in the working directory); programs of one node
+    may share it. ``process``: the name that reports get which do not say one. ``max_reports``, ``max_bytes``: what may
+    wait in the journal. Raises JournalError where the journal cannot be used; the broker need not be there.
+    """
 
     def __init__(
         self,
@@ -62,334 +64,267 @@ class Kernel:
         nats_url: str,
         *,
         nkey_seed: str | None = None,
-        journal: str | Path | None = None,
+        journal: str | os.PathLike[str] | None = None,
         process: str = "main",
         max_reports: int = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
     ) -> None:
+        if not subjects.is_node_name(node):
+            raise CredentialsError(f"{node!r} is no name of a node: 1 to 64 letters, digits, _ or -.")
         self.node = node
-        self.process = process
-        self.journal = Journal(journal or f"{node}.journal", node, max_reports=max_reports)
-        self.standings: dict[str, Standing] = {}
+        self.process = process_name(process)
+        self.journal = Journal(Path(journal or f"{node}.journal"))
+        self.outgoing = Outgoing(self.journal, max_rows=max_reports, max_bytes=max_bytes)
+        self.questions = Questions(self.journal, node)
+        self.roster = Roster(self.journal, node)
+        self._thread = OwnThread(f"journal of {node}")
         self._link = Link(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node))
-        self._source = PullSource(self._link, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=50)
-        self._holder = f"{os.getpid()}-{uuid7()}"
-        self._leads = False
-        self._wake = asyncio.Event()
-        self._sync_now = asyncio.Event()
-        self._hello_now = asyncio.Event()
-        self._answers: dict[UUID, asyncio.Event] = {}
+        self._sender = Sender(self._link, self.outgoing, self._thread)
+        self._greeter = Greeter(node, self._link, self.roster, self.outgoing, self._thread)
+        self._answers = Answers(
+            node, self._link, self.questions, self._thread, obey=self._obey, more_to_send=self._sender.wake
+        )
+        self.supervised: set[str] = set()
+        """Names of the workers of this program."""
+        self._incarnations: dict[str, int] = {}
+        self._starting = threading.Lock()
+        self._waiting: dict[UUID, asyncio.Future[Decision]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._started_at = datetime.now(UTC)
+        self._background: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def from_file(cls, path: str | Path, **options: Any) -> "Kernel":
-        """From the JSON that ``steward node add NAME --json`` printed."""
-        given = json.loads(Path(path).read_text())
-        return cls(given["node"], given["nats_url"], nkey_seed=given["nkey_seed"], **options)
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Kernel":
+        """From the JSON that ``steward node add NAME --json`` prints. Raises CredentialsError, JournalError."""
+        try:
+            given = json.loads(Path(path).read_text())
+            node, url, seed = str(given["node"]), str(given["nats_url"]), given.get("nkey_seed")
+        except OSError as exc:
+            raise CredentialsError(f"The credentials {path} cannot be read: {exc.strerror}.") from exc
+        except (ValueError, LookupError, TypeError, AttributeError) as exc:
+            raise CredentialsError(f"The file {path} holds no node's credentials.") from exc
+        return cls(node, url, nkey_seed=seed, **options)
 
     @classmethod
     def from_env(cls, **options: Any) -> "Kernel":
-        """``STEWARD_NODE_CREDENTIALS`` names the file, ``STEWARD_NODE_JOURNAL`` the journal."""
-        options.setdefault("journal", os.environ.get("STEWARD_NODE_JOURNAL"))
-        return cls.from_file(os.environ["STEWARD_NODE_CREDENTIALS"], **options)
+        """``STEWARD_NODE_CREDENTIALS`` names the file, ``STEWARD_NODE_JOURNAL`` the journal; as ``from_file``."""
+        path = os.environ.get(CREDENTIALS_VARIABLE)
+        if not path:
+            raise CredentialsError(f"{CREDENTIALS_VARIABLE} does not name the file with the node's credentials.")
+        if os.environ.get(JOURNAL_VARIABLE):
+            options.setdefault("journal", os.environ[JOURNAL_VARIABLE])
+        return cls.from_file(path, **options)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there just now. Nothing needs to wait for it."""
+        return self._link.connected
 
     async def __aenter__(self) -> "Kernel":
+        self._loop = asyncio.get_running_loop()
+        await self.call(self.journal.enter)
+        await self.call(self.roster.adopt)
         self._link.on_up(self._connected)
         self._link.start()
-        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            self._lead, self._send, self._receive, self._sync, self._say_hello,
-        ]  # fmt: skip
-        self._tasks = [asyncio.create_task(self._forever(loop), name=f"{self.node} {loop.__name__}") for loop in loops]
+        parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self._sender.run,
+            self._answers.receive,
+            self._answers.keep_in_sync,
+            self._answers.look,
+            self._greeter.run,
+            self._keep_house,
+        ]
+        self._tasks = [asyncio.create_task(self._survive(part), name=f"{self.node}: {part.__name__}") for part in parts]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        with contextlib.suppress(TimeoutError):
-            await self.flush(1.0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._link.close()
-        self.journal.give_lease(self._holder)
-        self.journal.close()
+        if self._background:
+            await asyncio.wait(self._background, timeout=CLOSE_S)
+        with contextlib.suppress(JournalError):
+            await self.call(self.roster.leave)
+        if self._link.connected:
+            await self._greeter.say()
+            with contextlib.suppress(TimeoutError, JournalError):
+                await self.flush(CLOSE_S)
+        await end_all(self._tasks)
+        await end_all([asyncio.create_task(self._link.close())], first_s=AGAIN_S)
+        await self.call(self.journal.close)
+        self._thread.close()
 
-    async def error(self, error: BaseException | str, **details: Any) -> UUID:
-        """Report an error; returns its id once it is in the journal. For ``details`` see ``event``."""
-        return self.report(EventType.ERROR, error, **details)
+    async def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
+        """Report an error; returns its id once it is in the journal. Raises JournalError."""
+        return await self.report(EventType.ERROR, process, describe(error, details))
 
-    async def info(self, text: str, **details: Any) -> UUID:
-        """Report something worth knowing."""
-        return self.report(EventType.INFO, text, **details)
+    async def info(self, text: str, *, process: str = "", **details: Unpack[Details]) -> UUID:
+        """Report something worth knowing; returns its id once it is in the journal. Raises JournalError."""
+        return await self.report(EventType.INFO, process, describe(text, details))
 
-    async def ask(self, error: BaseException | str, **details: Any) -> Action:
-        """Report an error, block, and return the one answer.
+    async def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Action:
+        """Report an error, block, and return the one answer, after hours if need be. Raises JournalError.
 
-        Without an answer it waits for ever: nothing goes on by itself. ``continue`` is reported as applied when this
-        returns. ``kill`` and ``stop`` are the caller's to obey; they are reported as applied when the process starts
-        its next incarnation; ``question`` and ``settle`` say it earlier. Inside a worker, the worker obeys.
+        ``continue`` has been reported as applied when this returns. ``kill`` and ``stop`` are yours to obey: end what
+        asked. They are reported as applied when this program closes the kernel, or, if it cannot, when the process
+        starts again; so nobody reads *applied* while it still runs. Cancelling the call withdraws the question.
         """
-        decision = await self.question(error, **details)
+        decision = await self.question(error, process=process, **details)
         if decision.action is Action.CONTINUE:
-            self.settle(decision, OutcomeState.APPLIED)
+            await self.settle(decision, OutcomeState.APPLIED)
         return decision.action
 
-    async def question(self, error: BaseException | str, **details: Any) -> Decision:
-        """As ``ask``, returning the decision; what became of it is the caller's to ``settle``."""
-        event = self.event(EventType.ACTION, error, **details)
-        standing = self.standing(event.process)
-        self.journal.ask(event.id, event.process, standing.incarnation, wire.encode_event(event))
-        answered = self._answers[event.id] = asyncio.Event()
-        standing.state = "blocked"
-        self._wake.set()
-        self._hello_now.set()
-        try:
-            while (decision := self.journal.decision(event.id)) is None:
-                # Another program of this node may be the one that takes decisions: look into the journal as well.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(answered.wait(), ANSWER_POLL_S if not self._leads else 5.0)
-            return decision
-        except asyncio.CancelledError:
-            if self.journal.decision(event.id) is None:
-                detail = "The worker ended before there was an answer."
-                gone = Outcome(event.id, OutcomeState.WITHDRAWN, None, standing.incarnation, None, detail)
-                self.journal.end(gone, now=journals.now())
-                self._wake.set()
-            raise
-        finally:
-            del self._answers[event.id]
-            standing.state = "running"
+    async def question(
+        self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]
+    ) -> Decision:
+        """As ``ask``, returning the whole decision; what became of it is yours to ``settle``."""
+        return await self.put(process, describe(error, details))
 
-    def settle(
+    async def settle(
         self, decision: Decision, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
     ) -> None:
-        """Report what became of a decision, once it has."""
-        outcome = Outcome(
-            incident=decision.incident,
-            state=state,
-            decision_id=decision.decision_id,
-            incarnation=decision.incarnation,
-            new_incarnation=new_incarnation,
-            detail=detail,
-            at=datetime.now(UTC),
-        )
-        self.journal.end(outcome, now=journals.now())
-        self._wake.set()
-
-    def report(self, kind: EventType, error: BaseException | str, **details: Any) -> UUID:
-        """Write a report into the journal; returns its id."""
-        event = self.event(kind, error, **details)
-        self.journal.add(str(event.id), subjects.event(self.node), event.process, kind.value, wire.encode_event(event))
-        self._wake.set()
-        return event.id
-
-    def event(
-        self,
-        kind: EventType,
-        error: BaseException | str,
-        *,
-        process: str | None = None,
-        level: str | None = None,
-        message: Message | dict[str, Any] | None = None,
-        error_kind: str = "",
-        stack: str = "",
-        tags: dict[str, Any] | None = None,
-        fingerprint: Sequence[str] = (),
-        occurred_at: datetime | None = None,
-        relay_from_node: str = "",
-        deadline_s: float | None = None,
-        on_deadline: str = "escalate",
-    ) -> values.Event:
-        """The event as it will be sent. Of an exception, kind, text and stack are taken; over-long texts are cut."""
-        name = process or self.process
-        if isinstance(error, BaseException):
-            error_kind = error_kind or type(error).__name__
-            stack = stack or "".join(traceback.format_exception(error))
-        return values.Event(
-            id=uuid7(),
-            type=kind,
-            level=Level(level or ("info" if kind is EventType.INFO else "error")),
-            process=name,
-            text=_cut(str(error) or error_kind or "no text", _LIMITS.text_bytes // 2),
-            kind=error_kind[:200],
-            stack=_cut(stack, _LIMITS.stack_bytes // 2),
-            incarnation=self.standing(name).incarnation,
-            message=_message(message),
-            relay_from_node=relay_from_node,
-            occurred_at=occurred_at or datetime.now(UTC),
-            fingerprint=tuple(fingerprint),
-            tags={str(key)[:200]: str(value)[:200] for key, value in list((tags or {}).items())[: _LIMITS.tags]},
-            deadline_s=deadline_s,
-            on_deadline=OnDeadline(on_deadline),
-        )
-
-    def standing(self, process: str) -> Standing:
-        """What this program knows of ``process``; the first mention starts an incarnation."""
-        if process not in self.standings:
-            self.start(process, pid=os.getpid())
-        return self.standings[process]
-
-    def start(self, process: str, *, pid: int | None = None) -> int:
-        """Begin a new incarnation of ``process``; returns its number."""
-        incarnation = self.journal.start(process, now=journals.now())
-        self.standings[process] = Standing(incarnation, pid=pid, since=datetime.now(UTC))
-        self._wake.set()
-        self._hello_now.set()
-        return incarnation
+        """Report what became of a decision. The first word counts. Raises JournalError."""
+        await self.call(self.questions.settle, decision.incident, state, new_incarnation=new_incarnation, detail=detail)
+        self._sender.wake()
+        self._greeter.soon()
 
     async def flush(self, timeout_s: float) -> None:
-        """Return when the broker has everything that was reported. Raises TimeoutError."""
+        """Return when the broker has everything that this program reported. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            while self.journal.backlog():
-                self._wake.set()
+            while await self.call(self.outgoing.mine):
+                self._sender.wake()
                 await asyncio.sleep(0.02)
 
-    def worker(self, name: str, function: Callable[[Any], Awaitable[None]], **options: Any) -> Any:
-        """``async with kernel.worker(name, fn)``: see ``errorkernel.node.workers.TaskWorker``."""
-        from errorkernel.node.workers import TaskWorker
+    def worker(self, name: str, function: Callable[["Context"], Awaitable[None]], **options: Any) -> "TaskWorker":
+        """``async with kernel.worker(name, fn):`` runs ``fn(ctx)`` as a supervised task; see ``TaskWorker``."""
+        from errorkernel.node.task_worker import TaskWorker
 
         return TaskWorker(self, name, function, **options)
 
-    def process_worker(self, name: str, command: Sequence[str], **options: Any) -> Any:
-        """``async with kernel.process_worker(name, argv)``: see ``errorkernel.node.workers.ProcessWorker``."""
-        from errorkernel.node.workers import ProcessWorker
+    def process_worker(
+        self,
+        name: str,
+        command: Sequence[str] | Callable[..., object],
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> "ProcessWorker":
+        """``async with kernel.process_worker(name, argv):`` or ``(name, function, *arguments)``: ``ProcessWorker``."""
+        from errorkernel.node.process_worker import ProcessWorker
 
-        return ProcessWorker(self, name, command, **options)
+        return ProcessWorker(self, name, command, arguments, env=env, cwd=cwd, **options)
 
-    async def _forever(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A fault in one of the loops must not end the program that wanted to report a fault."""
-        while True:
-            try:
-                await loop()
-            except Exception:
-                log.exception("The error kernel's client met an error and goes on")
-                await asyncio.sleep(1)
+    async def report(self, kind: EventType, process: str, report: Report) -> UUID:
+        """Write a report down that has been described already. Raises JournalError."""
+        event_id = await self.call(self.report_now, kind, process, report)
+        self._sender.wake()
+        return event_id
+
+    def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
+        """As ``report``, from any thread, blocking; the sender is not woken. Raises JournalError."""
+        name = process_name(process) if process else self.process
+        event = event_of(report, uuid7(), kind, name, self.incarnation(name))
+        weight = INFO if kind is EventType.INFO else ERROR
+        self.outgoing.report(name, subjects.event(self.node), str(event.id), weight, fit(event))
+        return event.id
+
+    def incarnation(self, name: str) -> int:
+        """Of a process of this program; its first mention starts it. From any thread, blocking. Raises JournalError."""
+        with self._starting:
+            if name not in self._incarnations:
+                self._incarnations[name] = self.roster.begin(name, worker=False, pid=os.getpid()).incarnation
+                self._wake_threadsafe()
+            return self._incarnations[name]
+
+    def began(self, name: str, incarnation: int) -> None:
+        """A supervisor has started ``name`` anew: its reports bear this number from now on."""
+        self._incarnations[name] = incarnation
+        self.wake()
+
+    async def put(self, process: str, report: Report) -> Decision:
+        """Ask what has been described already, and wait. Raises JournalError."""
+        name = process_name(process) if process else self.process
+        incident = uuid7()
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting[incident] = answer
+        self._answers.waiting += 1
+        try:
+            await self.call(self._ask_now, incident, name, report)
+            self.wake()
+            return await answer
+        except asyncio.CancelledError:
+            # Asked for by whoever waited: nobody does any longer. (A worker that is being replaced is told "applied"
+            # or "withdrawn" by its supervisor, which knows more; this comes second then, and changes nothing.)
+            self._in_background(self.give_up(incident, "Nobody waits for the answer any longer."))
+            raise
+        finally:
+            self._answers.waiting -= 1
+            self._waiting.pop(incident, None)
+
+    def wake(self) -> None:
+        """Something was written down. From the event loop's thread."""
+        self._sender.wake()
+        self._greeter.soon()
+
+    def poke(self) -> None:
+        """There is something to send. From any thread."""
+        if self._loop is not None and not self._sender.awake:
+            with contextlib.suppress(RuntimeError):  # closed: the journal keeps it
+                self._loop.call_soon_threadsafe(self._sender.wake)
+
+    def _wake_threadsafe(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed: the journal keeps it
+                self._loop.call_soon_threadsafe(self.wake)
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run something that blocks on the journal in the journal's thread."""
+        return await self._thread.run(function, *args, **kwargs)
+
+    async def give_up(self, incident: UUID, detail: str) -> None:
+        """Nobody waits for this answer: the question is withdrawn, or its answer stale."""
+        try:
+            await self.call(self.questions.give_up, incident, detail)
+        except JournalError as exc:
+            log.error("A question cannot be withdrawn now; it will be when its process starts again: %s", exc)
+        self.wake()
+
+    def _ask_now(self, incident: UUID, name: str, report: Report) -> None:
+        incarnation = self.incarnation(name)
+        event = event_of(report, incident, EventType.ACTION, name, incarnation)
+        self.questions.ask(incident, name, incarnation, fit(event))
+
+    def _obey(self, decision: Decision) -> None:
+        answer = self._waiting.get(decision.incident)
+        if answer and not answer.done():
+            answer.set_result(decision)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _connected(self) -> None:
-        if self._leads:
-            await self._source.open()
-        self._wake.set()
-        self._sync_now.set()
-        self._hello_now.set()
+        self._sender.connected()
+        await self._answers.connected()
+        self._greeter.soon()
 
-    async def _lead(self) -> None:
+    async def _keep_house(self) -> None:
+        rounds = 0
         while True:
-            led, self._leads = self._leads, self.journal.hold_lease(self._holder, now=journals.now())
-            if self._leads and not led and self._link.connected:
-                with contextlib.suppress(BrokerAway):
-                    await self._connected()
-            await asyncio.sleep(LEASE_INTERVAL_S)
+            await asyncio.sleep(HOUSEKEEPING_S)
+            await self.call(self.journal.settle)
+            rounds += 1
+            if rounds % ADOPT_EVERY == 0 and await self.call(self.roster.adopt):
+                log.warning("Took over what another program of %s has left behind", self.node)
+                self.wake()
 
-    async def _send(self) -> None:
+    async def _survive(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        pause_s = 1.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 1.0)
-            self._wake.clear()
-            while self._leads and self._link.connected and (waiting := self.journal.unsent(SEND_BATCH)):
-                chains: dict[str, list[Report]] = {}
-                for one in waiting:
-                    chains.setdefault(one.process, []).append(one)
-                # Processes beside each other, the reports of one process after each other: their order is kept.
-                if not all(await asyncio.gather(*(self._send_chain(chain) for chain in chains.values()))):
-                    await asyncio.sleep(0.5)
-                    break
-
-    async def _send_chain(self, chain: list[Report]) -> bool:
-        for one in chain:
             try:
-                await self._link.store(one.subject, one.payload, msg_id=one.key)
-            except BrokerAway as exc:
-                log.info("A report of %s is sent again later: %s", one.process, exc)
-                return False
-            except BrokerRefused as exc:
-                log.error("The broker refuses a report of %s, it is set aside: %s", one.process, exc)
-                self.journal.refused(one.number, str(exc))
-            else:
-                self.journal.sent(one.number)
-        return True
-
-    async def _receive(self) -> None:
-        while True:
-            for delivery in await self._source.get(50):
-                await self._take_delivery(delivery)
-
-    async def _take_delivery(self, delivery: Delivery) -> None:
-        try:
-            decision = wire.decode_decision(delivery.data)
-        except WireError:
-            log.exception("A decision cannot be read")
-            await delivery.term()
-            return
-        known = self._take(decision) != "unknown"
-        if known or delivery.deliveries >= UNKNOWN_DELIVERIES:
-            await delivery.ack()
-        else:
-            # It may be meant for a program of this node that keeps a journal of its own.
-            await delivery.nak(2.0)
-
-    def _take(self, decision: Decision) -> str:
-        result = self.journal.take(decision, now=journals.now())
-        if answered := self._answers.get(decision.incident):
-            answered.set()
-        if result == "stale":
-            self._wake.set()
-        return result
-
-    async def _sync(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sync_now.wait(), SYNC_INTERVAL_S)
-            self._sync_now.clear()
-            if not self._leads or not self._link.connected:
-                continue
-            if self._source.trouble.is_set():
-                # The broker has lost our consumer; the kernel makes it again, and a new connection asks it anew.
-                self._source.trouble.clear()
-            mine = values.Sync(tuple(self.journal.blocked()), tuple(self.journal.outcomes()))
-            with contextlib.suppress(BrokerAway, BrokerRefused, WireError):
-                answer = await self._link.request(subjects.sync(self.node), wire.encode_sync(mine))
-                decisions, unknown = wire.decode_sync_reply(answer)
-                for decision in decisions:
-                    self._take(decision)
-                for incident in unknown:
-                    self.journal.publish_again(incident)
-                if unknown:
-                    self._wake.set()
-
-    async def _say_hello(self) -> None:
-        while True:
-            if self._link.connected:
-                with contextlib.suppress(BrokerAway):
-                    await self._link.send(subjects.hello(self.node), wire.encode_hello(self._hello()))
-            self._hello_now.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hello_now.wait(), HELLO_INTERVAL_S)
-            await asyncio.sleep(0.2)
-
-    def _hello(self) -> values.Hello:
-        return values.Hello(
-            version=_VERSION,
-            started_at=self._started_at,
-            at=datetime.now(UTC),
-            processes=tuple(
-                values.ProcessReport(name, one.state, one.incarnation, one.pid, one.since)
-                for name, one in self.standings.items()
-            ),
-            backlog=self.journal.backlog(),
-            dropped=self.journal.dropped(),
-        )
-
-
-def _cut(text: str, limit_bytes: int) -> str:
-    return text.encode("utf-8", "replace")[:limit_bytes].decode(errors="ignore")
-
-
-def _message(given: Message | dict[str, Any] | None) -> Message | None:
-    if not isinstance(given, dict):
-        return given
-    fields = {key: str(given.get(key, "")) for key in ("id", "method", "from_node", "to_node", "data")}
-    return Message(**{**fields, "data": _cut(fields["data"], _LIMITS.data_bytes // 2)})
-
-
-try:
-    _VERSION = "steward-error-kernel " + version("steward-error-kernel")
-except PackageNotFoundError:
-    _VERSION = "steward-error-kernel"
+                await part()
+            except JournalError as exc:
+                log.error("%s Tried again in %.0f s.", exc, pause_s)
+            except Exception:
+                log.exception("A part of the error kernel's client failed; it starts again in %.0f s", pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 30.0)

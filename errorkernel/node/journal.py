@@ -1,257 +1,185 @@
-"""A node's memory: a SQLite file that reports are written to before they are published.
+"""A node's memory: a SQLite file that everything is written to before it is sent.
 
-It survives restarts of the program and outages of the link, and it is the authority on effect: whether a decision was
-applied is decided here, in one local transaction, whatever the kernel or the broker believe. Several programs of one
-node may share it; a lease says which of them talks to the broker.
+It survives restarts of the program and outages of the link, and is the authority on effect: whether a decision was
+applied is settled here, in one local transaction, whatever kernel and broker believe. Several programs of one node may
+share it. Each sends what it wrote itself, which keeps the order of its processes without any coordination; what a
+program that died has left behind is taken over, whole, by whoever notices first (``errorkernel.node.presence``).
 
-WAL with ``synchronous=NORMAL``: a crash of the program loses nothing, a power cut may lose the last moments.
+``synchronous`` is NORMAL for reports (a crash of the program loses nothing; a power cut may lose what was written
+since ``settle`` last ran, at most about a second) and FULL for questions, decisions and outcomes.
+
+Everything here blocks, and may be called from any thread.
 """
 
+import contextlib
+import os
 import sqlite3
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
-from errorkernel.core.limits import Limits
-from errorkernel.core.values import Action, Decision, Outcome, OutcomeState
-from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
+from errorkernel.node.errors import JournalError
+from errorkernel.node.presence import Presence
 
-LEASE_S = 6.0
-REMEMBER_ENDED_S = 86400.0
-SYNC_OUTCOMES = 100
+VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PAGES = 2000
 
+# ``weight``: 0 info, 1 error, 2 what is never dropped (questions, outcomes). ``waiting`` is kept by triggers, so that
+# the bound costs no count(*) per report, and cannot drift from what is really there.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS report (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, subject TEXT NOT NULL, process TEXT NOT NULL,
-  kind TEXT NOT NULL, payload BLOB NOT NULL, refused TEXT);
+CREATE TABLE IF NOT EXISTS client (number INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, since REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS outgoing (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, client INTEGER NOT NULL, process TEXT NOT NULL, subject TEXT NOT NULL,
+  msg_id TEXT NOT NULL, weight INTEGER NOT NULL, not_before REAL NOT NULL DEFAULT 0, payload BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS outgoing_client ON outgoing (client, number);
+CREATE INDEX IF NOT EXISTS outgoing_weight ON outgoing (weight, number);
+CREATE UNIQUE INDEX IF NOT EXISTS outgoing_kept ON outgoing (msg_id) WHERE weight = 2;
+CREATE TABLE IF NOT EXISTS refused (
+  number INTEGER PRIMARY KEY, process TEXT NOT NULL, subject TEXT NOT NULL, msg_id TEXT NOT NULL,
+  payload BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS incident (
-  id TEXT PRIMARY KEY, process TEXT NOT NULL, incarnation INTEGER NOT NULL, state TEXT NOT NULL, payload BLOB NOT NULL,
-  decision BLOB, outcome BLOB, outcome_state TEXT, ended_at REAL);
-CREATE INDEX IF NOT EXISTS incident_state ON incident (state);
-CREATE TABLE IF NOT EXISTS process (name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS number (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS lease (one INTEGER PRIMARY KEY CHECK (one = 1), holder TEXT NOT NULL, until REAL NOT NULL);
+  id TEXT PRIMARY KEY, client INTEGER NOT NULL, process TEXT NOT NULL, incarnation INTEGER NOT NULL,
+  state TEXT NOT NULL, raised_at REAL NOT NULL, payload BLOB NOT NULL,
+  decision BLOB, late TEXT, outcome BLOB, ended_at REAL, confirmed INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS incident_state ON incident (state, client);
+CREATE INDEX IF NOT EXISTS incident_process ON incident (process, state);
+CREATE INDEX IF NOT EXISTS incident_confirmed ON incident (confirmed, ended_at);
+CREATE TABLE IF NOT EXISTS process (
+  name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, client INTEGER NOT NULL, worker INTEGER NOT NULL,
+  state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, life TEXT);
+CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT OR IGNORE INTO total VALUES ('dropped_infos', 0), ('dropped_errors', 0), ('refused', 0), ('settled', 0);
+CREATE TABLE IF NOT EXISTS waiting (one INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT OR IGNORE INTO waiting VALUES (1, 0, 0);
+CREATE TRIGGER IF NOT EXISTS outgoing_added AFTER INSERT ON outgoing BEGIN
+  UPDATE waiting SET rows = rows + 1, bytes = bytes + length(NEW.payload);
+END;
+CREATE TRIGGER IF NOT EXISTS outgoing_gone AFTER DELETE ON outgoing BEGIN
+  UPDATE waiting SET rows = rows - 1, bytes = bytes - length(OLD.payload);
+END;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Something to publish: an event or an outcome."""
-
-    number: int
-    key: str
-    subject: str
-    process: str
-    payload: bytes
 
 
 class Journal:
-    """``max_reports`` bounds what waits for the link: the oldest infos make way first, then errors, questions never."""
+    """The file, and this program's place in it (``client``, a number). Raises JournalError where it cannot be used."""
 
-    def __init__(self, path: Path | str, node: str, *, max_reports: int = 100_000) -> None:
-        self._node = node
-        self._max = max_reports
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        self._unsettled = False
+        self._presence: Presence | None = None
+        self._pid = os.getpid()
+        self.client = 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # It holds what programs worked on: for its owner alone, and so are the files that SQLite puts beside it.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as exc:
+            raise JournalError(f"The journal {self.path} cannot be used: {exc.strerror}.") from exc
+        try:
+            self._db = self._connect()
+        except sqlite3.Error as exc:
+            raise JournalError(f"The journal {self.path} cannot be used: {exc}.") from exc
+
+    def enter(self) -> None:
+        """Take a place among the programs that share the file."""
+        presence = Presence(self.path.with_name(self.path.name + ".lock"))
+        with self.transaction() as db:
+            db.execute("INSERT INTO client (pid, since) VALUES (?, ?)", (os.getpid(), time.time()))
+            self.client = _one(db, "SELECT last_insert_rowid()")
+            # Before the commit: whoever sees the row must see the lock.
+            presence.hold(self.client)
+        self._presence = presence
 
     def close(self) -> None:
-        self._db.close()
+        """Leave. What is unsent stays, for the next program or for one that shares the file."""
+        with self._lock:
+            if self._presence:
+                with contextlib.suppress(JournalError):
+                    self.settle()
+                self._presence.release(self.client)
+                self._presence = None
+            self._db.close()
 
-    def start(self, process: str, *, now: float) -> int:
-        """A new incarnation of ``process``; returns its number.
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction; ``durable``: survives a power cut once this returns. Raises JournalError."""
+        if os.getpid() != self._pid:
+            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        with self._lock:
+            try:
+                if durable:
+                    self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+                finally:
+                    if durable:
+                        self._db.execute("PRAGMA synchronous = NORMAL")
+                # A durable commit syncs the whole log: with it, all that was written before.
+                self._unsettled = not durable
+            except sqlite3.Error as exc:
+                raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
 
-        Questions of its former incarnations end: what had been answered by kill is thereby done, the rest withdrawn.
-        """
-        with _Transaction(self._db):
-            self._db.execute(
-                "INSERT INTO process VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET incarnation = incarnation + 1",
-                (process,),
-            )
-            incarnation = int(self._one("SELECT incarnation FROM process WHERE name = ?", process))
-            former = self._db.execute(
-                "SELECT id, incarnation, decision FROM incident WHERE process = ? AND state != 'ended'", (process,)
-            ).fetchall()
-            for incident, old, decided in former:
-                self._end_former(UUID(incident), old, decided, incarnation, now)
-        return incarnation
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Look without changing anything. Raises JournalError."""
+        if os.getpid() != self._pid:
+            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.Error as exc:
+                raise JournalError(f"The journal {self.path} cannot be read: {exc}.") from exc
 
-    def _end_former(self, incident: UUID, old: int, decided: bytes | None, incarnation: int, now: float) -> None:
-        decision = wire.decode_decision(decided) if decided else None
-        if decision and decision.action is not Action.CONTINUE:
-            done = Outcome(incident, OutcomeState.APPLIED, decision.decision_id, old, incarnation)
-        elif decision:
-            detail = "The process had restarted."
-            done = Outcome(incident, OutcomeState.STALE, decision.decision_id, old, incarnation, detail)
-        else:
-            detail = "The worker that asked is gone; a new incarnation has started."
-            done = Outcome(incident, OutcomeState.WITHDRAWN, None, old, incarnation, detail)
-        self._end(done, now)
+    def settle(self) -> None:
+        """Bring what was written without waiting for the disk onto the disk."""
+        if self._unsettled:
+            with self.transaction(durable=True) as db:
+                db.execute("UPDATE total SET value = value + 1 WHERE name = 'settled'")
 
-    def add(self, key: str, subject: str, process: str, kind: str, payload: bytes) -> None:
-        """Write one report down; it is safe when this returns."""
-        with _Transaction(self._db):
-            self._add(key, subject, process, kind, payload)
-            self._make_room()
+    def dead(self, db: sqlite3.Connection) -> list[int]:
+        """Programs that had a place and run no longer."""
+        assert self._presence  # noqa: S101 - narrows the type
+        numbers = [number for (number,) in db.execute("SELECT number FROM client WHERE number != ?", (self.client,))]
+        return [number for number in numbers if not self._presence.alive(number)]
 
-    def ask(self, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
-        """Write a question down, with the report that carries it."""
-        with _Transaction(self._db):
-            self._db.execute(
-                "INSERT INTO incident (id, process, incarnation, state, payload) VALUES (?, ?, ?, 'blocked', ?)",
-                (str(incident), process, incarnation, payload),
-            )
-            self._add(str(incident), subjects.event(self._node), process, "action", payload)
-
-    def take(self, decision: Decision, *, now: float) -> str:
-        """Take a decision over: ``new`` (once at most), ``known`` (the same again), ``stale`` or ``unknown``."""
-        with _Transaction(self._db):
-            row = self._db.execute(
-                "SELECT state, incarnation, decision FROM incident WHERE id = ?", (str(decision.incident),)
-            ).fetchone()
-            if row is None:
-                return "unknown"
-            state, incarnation, decided = row
-            if decided and wire.decode_decision(decided).decision_id == decision.decision_id:
-                return "known"
-            if state != "blocked" or (decision.incarnation is not None and decision.incarnation != incarnation):
-                late = Outcome(
-                    decision.incident, OutcomeState.STALE, decision.decision_id, incarnation, None, "It came too late."
-                )
-                self._publish_outcome(late)
-                return "stale"
-            self._db.execute(
-                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
-                (wire.encode_decision(decision), str(decision.incident)),
-            )
-            return "new"
-
-    def decision(self, incident: UUID) -> Decision | None:
-        """The decision that was taken over for a question, if there is one."""
-        row = self._db.execute("SELECT decision FROM incident WHERE id = ?", (str(incident),)).fetchone()
-        return wire.decode_decision(row[0]) if row and row[0] else None
-
-    def end(self, outcome: Outcome, *, now: float) -> None:
-        """Write down what became of a question; told to the kernel as soon as the link allows."""
-        with _Transaction(self._db):
-            self._end(outcome, now)
-
-    def blocked(self) -> list[UUID]:
-        """Questions that wait for an answer."""
-        return [UUID(one) for (one,) in self._db.execute("SELECT id FROM incident WHERE state = 'blocked'")]
-
-    def outcomes(self) -> list[Outcome]:
-        """The latest outcomes, for the periodic repair; forgets those of long ago."""
-        rows = self._db.execute(
-            "SELECT outcome FROM incident WHERE state = 'ended' ORDER BY ended_at DESC LIMIT ?", (SYNC_OUTCOMES,)
-        )
-        return [wire.decode_outcome(one, _NO_LIMITS) for (one,) in rows if one]
-
-    def publish_again(self, incident: UUID) -> None:
-        """The kernel has never heard of this question: its report goes out once more, and its outcome after it."""
-        with _Transaction(self._db):
-            row = self._db.execute(
-                "SELECT process, payload, outcome FROM incident WHERE id = ?", (str(incident),)
-            ).fetchone()
-            if row:
-                self._add(str(incident), subjects.event(self._node), row[0], "action", row[1])
-                if row[2]:
-                    self._publish_outcome(wire.decode_outcome(row[2], _NO_LIMITS))
-
-    def unsent(self, limit: int) -> list[Report]:
-        """The oldest reports that the broker does not have yet, in the order in which they were written."""
-        rows = self._db.execute(
-            "SELECT number, key, subject, process, payload FROM report WHERE refused IS NULL ORDER BY number LIMIT ?",
-            (limit,),
-        )
-        return [Report(*row) for row in rows]
-
-    def sent(self, number: int) -> None:
-        """The broker has acknowledged this report."""
-        self._db.execute("DELETE FROM report WHERE number = ?", (number,))
-
-    def refused(self, number: int, why: str) -> None:
-        """The broker will never take this report; it is set aside and holds nothing up."""
-        self._db.execute("UPDATE report SET refused = ? WHERE number = ?", (why, number))
-
-    def backlog(self) -> int:
-        return int(self._one("SELECT count(*) FROM report WHERE refused IS NULL"))
-
-    def dropped(self) -> int:
-        """How many reports had to make way since the journal was made."""
-        return int(self._one("SELECT coalesce(sum(value), 0) FROM number WHERE name = 'dropped'"))
-
-    def hold_lease(self, holder: str, *, now: float) -> bool:
-        """Take or keep the right to talk to the broker; False where another program of this node has it."""
-        with _Transaction(self._db):
-            row = self._db.execute("SELECT holder, until FROM lease").fetchone()
-            if row and row[0] != holder and row[1] > now:
-                return False
-            self._db.execute("INSERT OR REPLACE INTO lease VALUES (1, ?, ?)", (holder, now + LEASE_S))
-            return True
-
-    def give_lease(self, holder: str) -> None:
-        self._db.execute("DELETE FROM lease WHERE holder = ?", (holder,))
-
-    def _add(self, key: str, subject: str, process: str, kind: str, payload: bytes) -> None:
-        self._db.execute(
-            "INSERT OR IGNORE INTO report (key, subject, process, kind, payload) VALUES (?, ?, ?, ?, ?)",
-            (key, subject, process, kind, payload),
-        )
-
-    def _end(self, outcome: Outcome, now: float) -> None:
-        self._db.execute(
-            "UPDATE incident SET state = 'ended', outcome = ?, outcome_state = ?, ended_at = ? WHERE id = ?",
-            (wire.encode_outcome(outcome), outcome.state.value, now, str(outcome.incident)),
-        )
-        self._db.execute("DELETE FROM incident WHERE state = 'ended' AND ended_at < ?", (now - REMEMBER_ENDED_S,))
-        self._publish_outcome(outcome)
-
-    def _publish_outcome(self, outcome: Outcome) -> None:
-        key = f"{outcome.incident}:{outcome.state.value}"
-        subject = subjects.outcome(self._node, outcome.incident)
-        self._add(key, subject, f"incident:{outcome.incident}", "outcome", wire.encode_outcome(outcome))
-
-    def _make_room(self) -> None:
-        waiting = self.backlog()
-        for kind in ("info", "error"):
-            if waiting <= self._max:
-                return
-            gone = self._db.execute(
-                "DELETE FROM report WHERE number IN (SELECT number FROM report WHERE kind = ? AND refused IS NULL"
-                " ORDER BY number LIMIT ?)",
-                (kind, waiting - self._max),
-            ).rowcount
-            waiting -= gone
-            self._db.execute(
-                "INSERT INTO number VALUES ('dropped', ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                (gone,),
-            )
-
-    def _one(self, statement: str, *arguments: object) -> int:
-        return int(self._db.execute(statement, arguments).fetchone()[0])
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            _use_wal(db)
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            version = _one(db, "PRAGMA user_version")
+            if version > VERSION:
+                raise JournalError(f"The journal {self.path} was made by a newer version of this program.")
+            if version < VERSION:
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        except BaseException:
+            db.close()
+            raise
+        return db
 
 
-class _Transaction:
-    """``BEGIN IMMEDIATE`` … ``COMMIT``: other programs of the node may hold the file open too."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, exc: object, trace: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def now() -> float:
-    """This machine's clock, in seconds, as the journal keeps it."""
-    return time.time()
+def _use_wal(db: sqlite3.Connection) -> None:
+    # Two programs that open a new file together: the switch to WAL does not wait for the other's lock by itself.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
-_NO_LIMITS = Limits()
+def _one(db: sqlite3.Connection, statement: str) -> int:
+    return int(db.execute(statement).fetchone()[0])

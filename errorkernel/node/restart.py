@@ -1,33 +1,85 @@
-"""When a worker that ended is started again, and after how long: a decision, without a clock or a process in it."""
+"""What follows when a worker has ended: again or not, and after which pause. A decision, without clock or process.
 
-from dataclasses import dataclass
-from enum import StrEnum
+Words and defaults are OTP's where it has them (``supervisor(3erl)``), and the pause grows as the contract says: 1 s to
+300 s, doubling, ±20 %, from the start again after 600 s in health. Times are seconds of any clock that does not jump.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
 
 
 class Restart(StrEnum):
-    """OTP's words: always, only after a failure, never."""
+    """Always, only after a failure, never."""
 
     PERMANENT = "permanent"
     TRANSIENT = "transient"
     TEMPORARY = "temporary"
 
 
+class Ending(Enum):
+    """How an incarnation ended."""
+
+    DONE = "done"
+    """By itself and in good order."""
+    FAILED = "failed"
+    KILLED = "killed"
+    """Somebody answered *kill*: log, stop the worker, spawn a new one."""
+    STOPPED = "stopped"
+    """Somebody answered *stop*: no new one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """``spread``: the delay varies by this share, so that a fleet does not restart in step."""
+    """``spread``: the pause varies by this share, so that a fleet does not restart in step."""
 
     first_s: float = 1.0
     last_s: float = 300.0
     factor: float = 2.0
     spread: float = 0.2
     healthy_s: float = 600.0
-    """Having run this long, a worker's former failures no longer count."""
 
-    def delay_s(self, failures: int, chance: float) -> float:
-        """Before the next start after ``failures`` in a row; ``chance`` in 0 … 1 is the caller's die."""
+    def __post_init__(self) -> None:
+        if not (0 < self.first_s <= self.last_s and self.factor >= 1 and 0 <= self.spread < 1 and self.healthy_s > 0):
+            raise ValueError(f"{self} is no backoff.")
+
+    def pause_s(self, failures: int, chance: float) -> float:
+        """Before the start that follows ``failures`` endings in a row; ``chance`` in 0 … 1 is the caller's die."""
+        # The exponent is bounded: 2.0 ** 1100 does not exist.
         plain = min(self.first_s * self.factor ** min(max(failures - 1, 0), 64), self.last_s)
         return plain * (1 + self.spread * (2 * chance - 1))
 
 
-def starts_again(restart: Restart, *, failed: bool) -> bool:
-    return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and failed)
+@dataclass(frozen=True, slots=True)
+class Policy:
+    restart: Restart = Restart.TRANSIENT
+    backoff: Backoff = Backoff()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is remembered of former incarnations. ``failures``: endings in a row that were followed by a pause."""
+
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``pause_s`` None: not again."""
+
+    pause_s: float | None
+    history: History
+
+
+def after(policy: Policy, ending: Ending, history: History, *, lived_s: float, chance: float) -> Verdict:
+    """Decide. ``lived_s``: how long the incarnation that ended had lived."""
+    if ending is Ending.KILLED:
+        # A person is in the loop: what they order happens at once, and does not excuse former failures.
+        return Verdict(0.0, history)
+    if ending is Ending.STOPPED or not _again(policy.restart, ending):
+        return Verdict(None, history)
+    failures = 1 if lived_s >= policy.backoff.healthy_s else history.failures + 1
+    return Verdict(policy.backoff.pause_s(failures, chance), replace(history, failures=failures))
+
+
+def _again(restart: Restart, ending: Ending) -> bool:
+    return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and ending is Ending.FAILED)

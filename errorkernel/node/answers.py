@@ -1,0 +1,156 @@
+"""How decisions reach a node: by its durable consumer at once, and by the periodic sync whatever got lost on the way.
+
+A decision is taken over in the journal first, acknowledged then, and only then obeyed. Which program of the node it is
+delivered to does not matter as long as they share the journal; one that keeps a journal of its own gets it when the
+others have said that they do not know it, or by its sync.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.link import Link
+from errorkernel.broker.pull import Delivery, PullSource
+from errorkernel.core.values import Decision, Sync
+from errorkernel.node.own_thread import OwnThread
+from errorkernel.node.questions import SYNC_ITEMS, Questions, Taken
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+from errorkernel.wire.errors import WireError
+
+log = logging.getLogger("errorkernel.node")
+
+SYNC_INTERVAL_S = 15.0
+SYNC_SOON_S = 2.0
+"""After a sync that nobody answered: the kernel may be starting just now."""
+POLL_INTERVAL_S = 0.5
+UNKNOWN_NAK_S = 2.0
+UNKNOWN_DELIVERIES = 5
+PUBLISH_AGAIN_FIRST_S = 30.0
+PUBLISH_AGAIN_LAST_S = 3600.0
+"""A question that the kernel does not know may still be on its way; one that it will not take must not be a storm."""
+
+
+class Answers:
+    """``obey`` is called once for every answer to a question of this program; ``sent`` when there is more to send."""
+
+    def __init__(
+        self,
+        node: str,
+        link: Link,
+        questions: Questions,
+        thread: OwnThread,
+        *,
+        obey: Callable[[Decision], None],
+        more_to_send: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._subject = subjects.sync(node)
+        self._questions = questions
+        self._thread = thread
+        self._obey = obey
+        self._more_to_send = more_to_send
+        self._source = PullSource(link, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
+        self._sync_now = asyncio.Event()
+        self._again: dict[UUID, tuple[float, float]] = {}
+        self.waiting = 0
+        """Questions of this program that wait; while there are any, the journal is looked at for answers."""
+
+    async def connected(self) -> None:
+        """To be called on every new connection. Raises BrokerAway."""
+        await self._source.open()
+        self._sync_now.set()
+
+    async def receive(self) -> None:
+        """Take over what the durable consumer delivers, for ever."""
+        while True:
+            for delivery in await self._source.get(20):
+                await self._delivered(delivery)
+
+    async def keep_in_sync(self) -> None:
+        """Ask the kernel what we lack, and tell it what it lacks, for ever."""
+        interval_s = SYNC_INTERVAL_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await self._sync_now.wait()
+            self._sync_now.clear()
+            await self._link.wait_up()
+            interval_s = SYNC_INTERVAL_S if await self._sync() else SYNC_SOON_S
+
+    async def look(self) -> None:
+        """Obey what another program that shares the journal has taken over for us, for ever."""
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            if self.waiting:
+                for decision in await self._thread.run(self._questions.answered):
+                    self._obey(decision)
+
+    async def _delivered(self, delivery: Delivery) -> None:
+        try:
+            decision = wire.decode_decision(delivery.data)
+        except WireError as exc:
+            log.error("A decision cannot be read and is passed over: %s", exc)
+            await delivery.term()
+            return
+        taken = await self._take(decision)
+        if taken is not Taken.UNKNOWN:
+            await delivery.ack()
+        elif delivery.deliveries < UNKNOWN_DELIVERIES:
+            await delivery.nak(UNKNOWN_NAK_S)
+        else:
+            # Not acknowledged: that would tell the operator that it has been received.
+            log.warning(
+                "No program that shares this journal has asked %s; its answer is passed over", decision.incident
+            )
+            await delivery.term()
+
+    async def _take(self, decision: Decision) -> Taken:
+        taken = await self._thread.run(self._questions.take, decision)
+        if taken is Taken.NEW:
+            self._obey(decision)
+        elif taken is Taken.STALE:
+            log.warning("An answer (%s) to %s came too late", decision.action, decision.incident)
+            self._more_to_send()
+        return taken
+
+    async def _sync(self) -> bool:
+        """One round of the repair, in as many requests as it takes; False where nobody answered."""
+        waiting = await self._thread.run(self._questions.unanswered)
+        outcomes = await self._thread.run(self._questions.unconfirmed)
+        while True:
+            asked = Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes))
+            try:
+                reply = await self._link.request(self._subject, wire.encode_sync(asked))
+                decisions, unknown = wire.decode_sync_reply(reply)
+            except (BrokerAway, BrokerRefused, WireError) as exc:
+                log.debug("No sync: %s", exc)
+                return False
+            for decision in decisions:
+                await self._take(decision)
+            lacking = set(unknown)
+            confirmed = [one.incident for one in outcomes if one.incident not in lacking]
+            if confirmed:
+                await self._thread.run(self._questions.confirm, confirmed)
+            await self._publish_again(unknown)
+            waiting, outcomes = waiting[SYNC_ITEMS:], []
+            if not waiting:
+                return True
+
+    async def _publish_again(self, unknown: list[UUID]) -> None:
+        now = time.monotonic()
+        due = []
+        for incident in unknown:
+            not_before, pause_s = self._again.get(incident, (0.0, PUBLISH_AGAIN_FIRST_S))
+            if now >= not_before:
+                due.append(incident)
+                self._again[incident] = (now + pause_s, min(pause_s * 2, PUBLISH_AGAIN_LAST_S))
+        lacking = set(unknown)
+        self._again = {incident: when for incident, when in self._again.items() if incident in lacking}
+        if due:
+            await self._thread.run(self._questions.publish_again, due)
+            self._more_to_send()

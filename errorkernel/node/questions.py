@@ -1,0 +1,259 @@
+"""The questions of a node, in its journal: blocked → answered → ended, each step once and in one transaction.
+
+``blocked`` waits for an answer; ``answered`` has taken one over and is being obeyed; ``ended`` has an outcome. A kill
+that was taken over by a program which then died itself is ``orphaned``: it is done as soon as its process starts again.
+A decision that is not for the incarnation which asked, or comes when the question has ended, changes nothing and is
+reported as *stale*.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import Enum
+from uuid import UUID
+
+from errorkernel.core.limits import Limits
+from errorkernel.core.values import Action, Decision, Outcome, OutcomeState
+from errorkernel.node import outgoing
+from errorkernel.node.journal import Journal
+from errorkernel.wire import json as wire
+from errorkernel.wire import subjects
+
+REMEMBER_CONFIRMED_S = 86400.0
+"""After this long nobody sends the same decision again."""
+REMEMBER_S = 30 * 86400.0
+SYNC_ITEMS = 500
+"""In one sync request; the rest goes with the next ones."""
+
+_LIMITS = Limits()
+
+
+class Taken(Enum):
+    """What became of a decision that arrived."""
+
+    NEW = "new"
+    """Taken over, now; this happens once."""
+    AGAIN = "again"
+    """It was known: nothing happened."""
+    STALE = "stale"
+    UNKNOWN = "unknown"
+    """This journal has never asked that."""
+
+
+class Questions:
+    def __init__(self, journal: Journal, node: str) -> None:
+        self._journal = journal
+        self._node = node
+
+    def ask(self, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
+        """Write a question down, and the report that carries it; it survives a power cut. Raises JournalError."""
+        with self._journal.transaction(durable=True) as db:
+            db.execute(
+                "INSERT INTO incident (id, client, process, incarnation, state, raised_at, payload)"
+                " VALUES (?, ?, ?, ?, 'blocked', ?, ?)",
+                (str(incident), self._journal.client, process, incarnation, time.time(), payload),
+            )
+            _publish_question(db, self._journal.client, self._node, process, incident, payload)
+
+    def take(self, decision: Decision) -> Taken:
+        """Take a decision over. Raises JournalError: then it was not taken over, and may come again."""
+        with self._journal.transaction(durable=True) as db:
+            row = db.execute(
+                "SELECT state, client, process, incarnation, decision, late FROM incident WHERE id = ?",
+                (str(decision.incident),),
+            ).fetchone()
+            if row is None:
+                return Taken.UNKNOWN
+            state, client, process, incarnation, known, late = row
+            if late == str(decision.decision_id) or (
+                known and wire.decode_decision(known).decision_id == decision.decision_id
+            ):
+                return Taken.AGAIN
+            if state != "blocked" or decision.incarnation not in (None, incarnation):
+                stale = Outcome(
+                    incident=decision.incident,
+                    state=OutcomeState.STALE,
+                    decision_id=decision.decision_id,
+                    incarnation=incarnation,
+                    detail="It came when nobody waited for it any longer."
+                    if state != "blocked"
+                    else f"It was meant for incarnation {decision.incarnation}; incarnation {incarnation} had asked.",
+                    at=datetime.now(UTC),
+                )
+                db.execute(
+                    "UPDATE incident SET late = ? WHERE id = ?", (str(decision.decision_id), str(stale.incident))
+                )
+                _publish_outcome(db, client, self._node, process, stale)
+                return Taken.STALE
+            db.execute(
+                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
+                (wire.encode_decision(decision), str(decision.incident)),
+            )
+            return Taken.NEW
+
+    def decision(self, incident: UUID) -> Decision | None:
+        """The answer that was taken over, if there is one."""
+        with self._journal.reading() as db:
+            row = db.execute("SELECT decision FROM incident WHERE id = ?", (str(incident),)).fetchone()
+        return wire.decode_decision(row[0]) if row and row[0] else None
+
+    def answered(self) -> list[Decision]:
+        """Answers to our questions that have been taken over (perhaps by another program) and not been obeyed yet."""
+        with self._journal.reading() as db:
+            rows = db.execute(
+                "SELECT decision FROM incident WHERE state = 'answered' AND client = ?", (self._journal.client,)
+            ).fetchall()
+        return [wire.decode_decision(data) for (data,) in rows]
+
+    def settle(
+        self, incident: UUID, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
+    ) -> bool:
+        """Write down what became of an answer, and report it. False where the question had ended already."""
+        with self._journal.transaction(durable=True) as db:
+            row = _unended(db, "id = ?", str(incident))
+            if row:
+                _end(db, self._journal.client, self._node, row[0], state, new_incarnation, detail)
+            return bool(row)
+
+    def give_up(self, incident: UUID, detail: str) -> None:
+        """Nobody waits for the answer any longer: withdrawn, or stale where an answer had just been taken over."""
+        with self._journal.transaction(durable=True) as db:
+            for row in _unended(db, "id = ?", str(incident)):
+                _end_without_effect(db, self._journal.client, self._node, row, detail)
+
+    def unanswered(self) -> list[UUID]:
+        """Our questions that wait for an answer, longest first."""
+        with self._journal.reading() as db:
+            rows = db.execute(
+                "SELECT id FROM incident WHERE state = 'blocked' AND client = ? ORDER BY raised_at LIMIT 10000",
+                (self._journal.client,),
+            ).fetchall()
+        return [UUID(one) for (one,) in rows]
+
+    def unconfirmed(self) -> list[Outcome]:
+        """Outcomes of which the kernel has not yet said that it knows them, oldest first."""
+        with self._journal.reading() as db:
+            rows = db.execute(
+                "SELECT outcome FROM incident WHERE confirmed = 0 AND state = 'ended' AND client = ?"
+                " ORDER BY ended_at LIMIT ?",
+                (self._journal.client, SYNC_ITEMS),
+            ).fetchall()
+        return [wire.decode_outcome(data, _LIMITS) for (data,) in rows]
+
+    def confirm(self, incidents: Iterable[UUID]) -> None:
+        """The kernel knows these outcomes; what was confirmed long ago is forgotten."""
+        now = time.time()
+        with self._journal.transaction() as db:
+            db.executemany("UPDATE incident SET confirmed = 1 WHERE id = ?", [(str(one),) for one in incidents])
+            db.execute(
+                "DELETE FROM incident WHERE state = 'ended' AND ((confirmed = 1 AND ended_at < ?) OR ended_at < ?)",
+                (now - REMEMBER_CONFIRMED_S, now - REMEMBER_S),
+            )
+
+    def publish_again(self, incidents: Iterable[UUID]) -> None:
+        """The kernel has never heard of these: the question goes out once more, and after it its outcome."""
+        with self._journal.transaction() as db:
+            for incident in incidents:
+                row = db.execute(
+                    "SELECT process, payload, outcome FROM incident WHERE id = ?", (str(incident),)
+                ).fetchone()
+                if row is None:
+                    continue
+                process, payload, outcome = row
+                _publish_question(db, self._journal.client, self._node, process, incident, payload)
+                if outcome:
+                    ended = wire.decode_outcome(outcome, _LIMITS)
+                    _publish_outcome(db, self._journal.client, self._node, process, ended)
+
+
+_Row = tuple[str, str, int, bytes | None]
+"""id, process, incarnation, decision"""
+
+
+def end_former(
+    db: sqlite3.Connection, client: int, node: str, process: str, incarnation: int, keep: UUID | None
+) -> None:
+    """``process`` begins ``incarnation``: what its former ones were told is thereby done, what they asked is void."""
+    rows = _unended(db, "process = ? AND (client = ? OR state = 'orphaned') AND id != ?", process, client, str(keep))
+    for row in rows:
+        if _told_to_end(row):
+            _end(db, client, node, row, OutcomeState.APPLIED, incarnation, "")
+        else:
+            _end_without_effect(db, client, node, row, "The incarnation that asked has ended.")
+
+
+def end_all(db: sqlite3.Connection, client: int, node: str) -> None:
+    """The program ends in good order: with it, what it was told to end, and what it asked."""
+    for row in _unended(db, "client = ? AND state != 'orphaned'", client):
+        if _told_to_end(row):
+            detail = "The program has ended; whoever started it starts it anew."
+            _end(db, client, node, row, OutcomeState.APPLIED, None, detail)
+        else:
+            _end_without_effect(db, client, node, row, "The program that asked has ended.")
+
+
+def end_of_dead(db: sqlite3.Connection, client: int, node: str, dead: int) -> None:
+    """Program ``dead`` ran no longer when ``client`` noticed: what it asked is void; a kill waits for its successor."""
+    for row in _unended(db, "client = ? AND state != 'orphaned'", dead):
+        action = wire.decode_decision(row[3]).action if row[3] else None
+        if action is Action.KILL:
+            db.execute("UPDATE incident SET state = 'orphaned' WHERE id = ?", (row[0],))
+        elif action is Action.STOP:
+            _end(db, client, node, row, OutcomeState.APPLIED, None, "The program has ended.")
+        else:
+            _end_without_effect(db, client, node, row, "The program that asked has died.")
+    db.execute("UPDATE incident SET client = ? WHERE client = ?", (client, dead))
+
+
+def _unended(db: sqlite3.Connection, where: str, *arguments: object) -> list[_Row]:
+    columns = "SELECT id, process, incarnation, decision FROM incident WHERE state != 'ended' AND "
+    return db.execute(columns + where, arguments).fetchall()
+
+
+def _told_to_end(row: _Row) -> bool:
+    return row[3] is not None and wire.decode_decision(row[3]).action is not Action.CONTINUE
+
+
+def _end_without_effect(db: sqlite3.Connection, client: int, node: str, row: _Row, detail: str) -> None:
+    # An answer that was taken over and could not be obeyed came too late; without one, the question is withdrawn.
+    state = OutcomeState.STALE if row[3] else OutcomeState.WITHDRAWN
+    _end(db, client, node, row, state, None, detail)
+
+
+def _end(
+    db: sqlite3.Connection,
+    client: int,
+    node: str,
+    row: _Row,
+    state: OutcomeState,
+    new_incarnation: int | None,
+    detail: str,
+) -> None:
+    incident, process, incarnation, decision = row
+    outcome = Outcome(
+        incident=UUID(incident),
+        state=state,
+        decision_id=wire.decode_decision(decision).decision_id if decision else None,
+        incarnation=incarnation,
+        new_incarnation=new_incarnation,
+        detail=detail,
+        at=datetime.now(UTC),
+    )
+    db.execute(
+        "UPDATE incident SET state = 'ended', outcome = ?, ended_at = ?, client = ? WHERE id = ?",
+        (wire.encode_outcome(outcome), time.time(), client, incident),
+    )
+    _publish_outcome(db, client, node, process, outcome)
+
+
+def _publish_question(
+    db: sqlite3.Connection, client: int, node: str, process: str, incident: UUID, payload: bytes
+) -> None:
+    outgoing.add(db, client, process, subjects.event(node), str(incident), outgoing.KEPT, payload)
+
+
+def _publish_outcome(db: sqlite3.Connection, client: int, node: str, process: str, outcome: Outcome) -> None:
+    msg_id = f"{outcome.incident}:{outcome.state.value}"
+    subject = subjects.outcome(node, outcome.incident)
+    outgoing.add(db, client, process, subject, msg_id, outgoing.KEPT, wire.encode_outcome(outcome))
