@@ -32,7 +32,7 @@ from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway, BrokerStartError
 from errorkernel.conf import Conf, ConfError
 from errorkernel.store import fleet
-from errorkernel.web import uplink
+from errorkernel.web import api, uplink
 
 log = logging.getLogger("errorkernel.runner")
 
@@ -272,7 +272,7 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await hub().close()
-        await uplink.close()
+        await api.close()
 
     def _make_worker(self) -> Any:
         from channels.layers import get_channel_layer

@@ -74,7 +74,6 @@ async def test_the_fleet_reports_asks_obeys_and_is_gone(broker: Broker, tmp_path
             assert len(everything) >= 4 + 11
         finally:
             fleet.stop()
-            assert time.monotonic() - began < 3
         assert [pid for pid in everything if alive(pid)] == []
         assert {one.tags.get("demo") for one in peer.arrived} == {"true"}
 

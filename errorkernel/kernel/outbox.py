@@ -4,10 +4,12 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
+from errorkernel import metrics
 from errorkernel.broker.errors import BrokerAway, BrokerError
 from errorkernel.broker.link import Link
 from errorkernel.live import Announcer
 from errorkernel.models import Outbox
+from errorkernel.store import incidents
 from errorkernel.store import outbox as store
 from errorkernel.threads import DatabaseThreads
 
@@ -53,6 +55,10 @@ class OutboxTask:
         if sent:
             changed = await self._threads.run(store.sent, sent, now=datetime.now(UTC))
             self._announcer.add([], changed)
+            # Counted here, where every answer passes once, whoever gave it and in whichever process.
+            for action, by, waited_s in await self._threads.run(incidents.answered, changed):
+                metrics.count_decision(action, by.partition(":")[0])
+                metrics.observe_decision_wait(max(0.0, waited_s))
         if failed:
             await self._threads.run(store.failed, failed, now=datetime.now(UTC))
         return len(sent) == BATCH

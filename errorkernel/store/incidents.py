@@ -284,6 +284,12 @@ def decided_at(incident_id: UUID) -> datetime:
     return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)
 
 
+def answered(incident_ids: Iterable[UUID]) -> list[tuple[str, str, float]]:
+    """(action, who answered, seconds from raised to decided) of these incidents' decisions."""
+    found = Decision.objects.select_related("incident").filter(incident_id__in=list(incident_ids))
+    return [(one.action, one.by, (one.decided_at - one.incident.raised_at).total_seconds()) for one in found]
+
+
 def waiting_count() -> int:
     return Incident.objects.filter(state=State.OPEN.value).count()
 

@@ -21,7 +21,7 @@ from django.http.request import UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from errorkernel import conf, metrics
+from errorkernel import conf
 from errorkernel.core.values import Action
 from errorkernel.hub import hub
 from errorkernel.live import announce_incidents, announce_incidents_async
@@ -154,9 +154,6 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
     if made.action != answer.action:
         # The same request_id was used for two different answers: the first one counts.
         raise _lost(made)
-    if made.decided_at == now:
-        metrics.count_decision(made.action, "user")
-        metrics.observe_decision_wait((now - made.incident.raised_at).total_seconds())
     announce_incidents([made.incident_id])
     return as_json(200, {"incident": made.incident_id, "decision_id": made.pk, **_told(made)})
 
