@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 from tests.conftest import CHROMIUM
 from tests.running import Running
 
-SETTLE_S = 25
+SETTLE_S = 12
 
 
 def main(target: Path) -> None:

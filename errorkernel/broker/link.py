@@ -86,6 +86,11 @@ class Link:
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 
+    @property
+    def is_up(self) -> bool:
+        """Connected, and everything that ``on_up`` registered has been done on this connection."""
+        return self._up.is_set()
+
     def on_up(self, callback: OnUp) -> None:
         """Call ``callback()`` on every new connection, in the order of registration, and now if there is one."""
         self._on_up.append(callback)

@@ -77,7 +77,8 @@ class Fleet:
                     self._apply_users(await self._threads.run(fleet.broker_users))
                 self._wanted.update(await self._threads.run(fleet.node_names))
                 self._revision = revision
-            if self._wanted and self._link.connected:
+            # Not before the streams have been made or mended on this connection.
+            if self._wanted and self._link.is_up:
                 await self._make_durables()
             await asyncio.sleep(REVISION_INTERVAL_S)
 
