@@ -18,6 +18,8 @@ log = logging.getLogger("errorkernel.broker")
 
 EXPIRES_S = 30
 HEARTBEAT_S = 10
+REQUEST_MAX_BYTES = 16 * 1024 * 1024
+"""Bytes on their way at a time. A broker cuts the connection of a client that lets 64 MiB pile up."""
 _ASK_AGAIN_AFTER_S = 1.0
 
 
@@ -128,7 +130,12 @@ class PullSource:
 
     async def _ask(self) -> None:
         wanted = self._batch - self._outstanding
-        request = {"batch": wanted, "expires": EXPIRES_S * 10**9, "idle_heartbeat": HEARTBEAT_S * 10**9}
+        request = {
+            "batch": wanted,
+            "max_bytes": REQUEST_MAX_BYTES,
+            "expires": EXPIRES_S * 10**9,
+            "idle_heartbeat": HEARTBEAT_S * 10**9,
+        }
         try:
             await self._link.send(self._subject, json.dumps(request).encode(), reply=self._inbox)
             self._outstanding += wanted
@@ -149,7 +156,11 @@ class PullSource:
         # 408 expired, 404 none (never for us), 409 consumer deleted or leader changed or limits, 503 nobody there.
         self._outstanding = 0
         text = (message.headers or {}).get("Description", "")
-        if status == "503" or (status == "409" and "deleted" in text.lower()) or status == "404":
+        if status == "409" and "maxbytes" in text.lower():
+            # All that was asked for has come. Whoever takes it from the buffer asks for more.
+            if not self._buffer:
+                await self._ask()
+        elif status == "503" or (status == "409" and "deleted" in text.lower()) or status == "404":
             self.trouble.set()
             asyncio.get_running_loop().call_later(_ASK_AGAIN_AFTER_S, lambda: asyncio.ensure_future(self._ask()))
         elif status == "409":

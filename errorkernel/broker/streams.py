@@ -7,7 +7,8 @@ from errorkernel.broker.link import Link
 from errorkernel.wire import subjects
 
 NANOSECONDS = 1_000_000_000
-ACK_WAIT_S = 60
+ACK_WAIT_S = 20
+"""What a kernel that was killed had been sent is delivered again after this time."""
 MAX_ACK_PENDING = 20_000
 DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
