@@ -28,6 +28,8 @@ GROUP = "live"
 KERNEL_CHANNEL = "error-kernel"
 FRAME_INTERVAL_S = 0.1
 FRAME_ROWS = 50
+STORM_ROWS = 20
+"""Rows of a frame in a storm: nobody reads 500 a second, and they are rendered on the processor that stores them."""
 BACKLOG_ROWS = 500
 """Up to this many waiting rows are all shown, a frame after another; beyond it only the newest of them are."""
 
@@ -70,7 +72,7 @@ class Announcer:
         if run > BACKLOG_ROWS:
             # The first row stays for its number: the frame covers the whole run and shows the end of it.
             taken, self._rows = self._rows[:run], self._rows[run:]
-            return [taken[0], *taken[-FRAME_ROWS:]], run - FRAME_ROWS
+            return [taken[0], *taken[-STORM_ROWS:]], run - STORM_ROWS
         taken, self._rows = self._rows[: min(run, FRAME_ROWS)], self._rows[min(run, FRAME_ROWS) :]
         return taken, 0
 
