@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -239,8 +240,6 @@ def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Running,
         return {one["id"] for one in page} == {one["id"] for one in good}
 
     def quarantined() -> bool:
-        import sqlite3
-
         with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
             return database.execute(
                 "SELECT count(*) FROM errorkernel_quarantinedmessage WHERE node = 'hostile'"
@@ -311,3 +310,33 @@ def test_a_disabled_node_is_cut_off_and_others_stay(running: Running) -> None:
 def test_the_node_client_needs_no_django() -> None:
     code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.demo.node"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    try:
+        token, node = product.token(), product.add_node("patient")
+        database = sqlite3.connect(product.directory / "steward.sqlite3", isolation_level=None)
+        database.execute("BEGIN EXCLUSIVE")
+        sent = [event(error={"text": f"while away {number}"}) for number in range(50)]
+
+        async def publish() -> None:
+            nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_patient")
+            for one in sent:
+                await nc.jetstream().publish("ek.evt.patient", json.dumps(one).encode())
+            await nc.close()
+
+        asyncio.run(publish())
+        # Longer than a connection waits for the lock, so that the kernel meets the error and not only a delay.
+        wait_for(lambda: "go back to the broker" in product.log(), 40)
+        database.execute("ROLLBACK")
+
+        def stored() -> bool:
+            status, page = product.call("/api/v1/events?limit=1000", token)
+            return status == 200 and {one["id"] for one in page["items"]} == {one["id"] for one in sent}
+
+        wait_for(stored, 60)
+        assert product.stop() == 0
+    finally:
+        product.kill()

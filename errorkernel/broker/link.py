@@ -244,6 +244,10 @@ class Link:
                 self.last_error = str(exc) or repr(exc)
                 if failures == _ALWAYS_LOUD:
                     log.warning("The broker at %s cannot be used: %s", ", ".join(self.servers), self.last_error)
+            except Exception:
+                # Something that on_up does beside the broker (a database that is away): it is tried again as a whole.
+                failures += 1
+                log.exception("The connection of %s to the broker could not be made ready", self.name)
             await self._drop()
             pause_s = min(RETRY_FIRST_S * 2 ** min(failures, 10), RETRY_LAST_S)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads a fleet's reconnects

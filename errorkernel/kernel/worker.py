@@ -19,13 +19,15 @@ from errorkernel.broker.pull import PullSource
 from errorkernel.conf import Conf
 from errorkernel.kernel.clock import Clock
 from errorkernel.kernel.fleet import Fleet
-from errorkernel.kernel.intake import Intake
+from errorkernel.kernel.intake import DATABASE_AWAY, Intake
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import subjects
 
 log = logging.getLogger("errorkernel.kernel")
+
+DATABASE_PAUSE_S = 1.0
 
 _running: "KernelWorker | None" = None
 
@@ -82,13 +84,18 @@ class KernelWorker(Worker):
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
             self._mend_streams(),
-            self.announcer.run(),
-            self.outbox.run(),
-            self.fleet.keep_access(),
-            self.fleet.write_down(),
-            self._clock.keep_deadlines(),
-            self._clock.beat(),
-            self._clock.keep_house(),
+            *(
+                _outlast_database(loop)
+                for loop in (
+                    self.announcer.run,
+                    self.outbox.run,
+                    self.fleet.keep_access,
+                    self.fleet.write_down,
+                    self._clock.keep_deadlines,
+                    self._clock.beat,
+                    self._clock.keep_house,
+                )
+            ),
         ]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -118,3 +125,16 @@ class KernelWorker(Worker):
             log.warning("The broker has lost our stream or consumer; making it again")
             self.link.drop_connection()
             await asyncio.sleep(1)
+
+
+async def _outlast_database(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``loop`` again for as long as a database that is away ends it; any other error is ours, and goes through.
+
+    What such a loop had in hand is no loss: it works on what the database says, and browsers read what they missed.
+    """
+    while True:
+        try:
+            await loop()
+        except DATABASE_AWAY as exc:
+            log.warning("The database cannot be used (%s); %s goes on later", exc, loop.__qualname__)
+            await asyncio.sleep(DATABASE_PAUSE_S)
