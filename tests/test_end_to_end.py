@@ -340,3 +340,66 @@ def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> 
         assert product.stop() == 0
     finally:
         product.kill()
+
+
+def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
+    """Only somebody with the kernel's own credentials can send them; a node is refused by the broker."""
+    seed = (running.directory / "kernel.nk").read_text().strip()
+    wrong = ["ek.evt.a.b", "ek.evt.bad%name", "ek.out.a.no-uuid", "ek.out.a", f"ek.out.a.{uuid.uuid4()}.x"]
+
+    async def publish() -> None:
+        nc = await nats.connect(running.nats_url, nkeys_seed_str=seed)
+        for subject in wrong:
+            await nc.jetstream().publish(subject, json.dumps(event()).encode())
+        await nc.close()
+
+    asyncio.run(publish())
+
+    def quarantined() -> bool:
+        with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+            rows = database.execute("SELECT subject FROM errorkernel_quarantinedmessage WHERE reason = 'bad_subject'")
+            return {subject for (subject,) in rows} == set(wrong)
+
+    wait_for(quarantined)
+
+
+def test_a_node_cannot_speak_for_another(running: Running) -> None:
+    node = running.add_node("honest")
+    running.add_node("victim")
+    denied: list[str] = []
+
+    async def error(exc: Exception) -> None:
+        denied.append(str(exc))
+
+    async def publish() -> None:
+        nc = await nats.connect(
+            node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_honest", error_cb=error
+        )
+        for subject in ("ek.evt.victim", "ek.out.victim.x", "ek.hello.victim", "ek.sync.victim", "ek.dec.honest.x"):
+            await nc.publish(subject, b"{}")
+        await nc.publish("$JS.API.CONSUMER.MSG.NEXT.EK_DECISIONS.node-victim", b"", reply="_INBOX_honest.x")
+        await nc.subscribe("ek.dec.>")
+        await nc.subscribe("_INBOX_victim.>")
+        await nc.flush()
+        await asyncio.sleep(0.2)
+        await nc.close()
+
+    asyncio.run(publish())
+    assert len(denied) == 8
+
+
+def test_one_command_removes_the_demo(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data", "--demo").start()
+    try:
+        token = product.token()
+        wait_for(lambda: product.call("/api/v1/events", token)[1]["items"])
+        assert len(product.call("/api/v1/nodes", token)[1]["items"]) == 4
+    finally:
+        product.stop()
+    assert product.command("demo", "remove").returncode == 0
+    product = Running(product.directory).start()
+    try:
+        for what in ("nodes", "events", "incidents", "problems", "processes"):
+            assert product.call(f"/api/v1/{what}", token)[1]["items"] == [], what
+    finally:
+        product.stop()
