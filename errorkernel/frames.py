@@ -5,7 +5,7 @@ the browser can always say how many there were, and fetch them.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import msgspec
 from django.db.models import Q
 from django.template.loader import get_template
 
+from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
 from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store import incidents as store
 from errorkernel.store.rows import EventRow
@@ -22,6 +23,7 @@ DATA_CHARS = 200
 """A frame carries the beginning of long texts: a row shows one line, the event's page shows all."""
 RECENTLY_ENDED_S = 60
 SNAPSHOT_CARDS = 50
+ENDED_CARDS = 10
 
 _encode = msgspec.json.Encoder().encode
 
@@ -162,12 +164,8 @@ def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Fra
 def waiting_room(now: datetime) -> list[Incident]:
     """What a fresh page shows: open questions, longest waiting first, then what is on its way or has just ended."""
     cards = store.with_relations()
-    waiting = list(cards.filter(state="open").order_by("opened_at")[:SNAPSHOT_CARDS])
-    moving = list(cards.filter(state__in=["decided", "delivered"]).order_by("-opened_at")[:SNAPSHOT_CARDS])
-    since = datetime.fromtimestamp(now.timestamp() - RECENTLY_ENDED_S, UTC)
-    ended = list(
-        cards.filter(state__in=["applied", "failed", "stale", "withdrawn"], ended_at__gte=since).order_by("-ended_at")[
-            :10
-        ]
-    )
-    return waiting + moving + ended
+    waiting = cards.filter(state=State.OPEN).order_by("opened_at")[:SNAPSHOT_CARDS]
+    moving = cards.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:SNAPSHOT_CARDS]
+    since = now - timedelta(seconds=RECENTLY_ENDED_S)
+    ended = cards.filter(state__in=ENDED, ended_at__gte=since).order_by("-ended_at")[:ENDED_CARDS]
+    return [*waiting, *moving, *ended]

@@ -49,7 +49,6 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.DELIVERED, Step.WITHDRAW): State.STALE,
 }
 
-WAITING = frozenset({State.OPEN})
 ON_ITS_WAY = frozenset({State.DECIDED, State.DELIVERED})
 ENDED = frozenset({State.APPLIED, State.FAILED, State.STALE, State.WITHDRAWN})
 

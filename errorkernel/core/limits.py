@@ -21,7 +21,6 @@ class Limits:
 
 
 PROCESS_NAME_MAX_CHARS = 200
-NODE_NAME_MAX_CHARS = 64
 SHORT_TEXT_MAX_CHARS = 200
 """Kinds, methods, message ids, fingerprint parts: names, not texts."""
 FINGERPRINT_PARTS_MAX = 16

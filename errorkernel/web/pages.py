@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,8 +11,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
+from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
+from errorkernel.frames import waiting_room
 from errorkernel.models import ErrorEvent, Process
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
@@ -22,12 +23,8 @@ from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, r
 
 ROWS_AT_FIRST = 100
 ROWS_A_PAGE = 100
-CARDS_WAITING_MAX = 50
 CARDS_SHOWN = 5
 """The page shows so many; the others wait in it unseen and move up as cards are answered."""
-
-ENDED_SHOWN_S = 60
-"""How long an answer that has come to its end stays in sight."""
 
 
 def rows(found: Iterable[ErrorEvent]) -> list[EventRow]:
@@ -43,16 +40,14 @@ def stored() -> QuerySet[ErrorEvent]:
 def live(request: HttpRequest) -> HttpResponse:
     """What waits, and the newest events; the socket goes on from the highest ``seq`` on the page."""
     now = timezone.now()
-    waiting = list(cards().filter(state=State.OPEN).order_by("opened_at")[:CARDS_WAITING_MAX])
-    moving = list(cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_SHOWN])
-    recently = now - timedelta(seconds=ENDED_SHOWN_S)
-    ended = list(cards().filter(state__in=ENDED, ended_at__gte=recently).order_by("-ended_at")[:CARDS_SHOWN])
+    shown = waiting_room(now)
+    waiting = sum(one.state == State.OPEN for one in shown)
     # Read after the cards: an event between the two reads is then on the page or comes over the socket, never neither.
     newest = rows(stored()[:ROWS_AT_FIRST])
     context = {
         "section": "live",
-        "cards": [*waiting, *moving, *ended],
-        "more": waiting_count() - CARDS_SHOWN if len(waiting) > CARDS_SHOWN else 0,
+        "cards": shown,
+        "more": waiting_count() - CARDS_SHOWN if waiting > CARDS_SHOWN else 0,
         "events": newest,
         "seq": newest[0].seq if newest else 0,
         "oldest": newest[-1].seq if newest else 0,
