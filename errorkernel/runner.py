@@ -131,7 +131,9 @@ def up(conf: Conf, options: Options) -> int:
     endpoints.unlink(missing_ok=True)
     broker = make_broker(conf) if conf.embedded_broker else None
     prepare_database()
-    password = first_administrator()
+    if password := first_administrator():
+        # Said at once: whatever fails later, an account whose password nobody has seen is of no use.
+        say(f"Log in as admin with the password {password} (shown only now)")
     demo_nodes = _demo_credentials() if options.demo else []
     try:
         if broker:
@@ -141,11 +143,10 @@ def up(conf: Conf, options: Options) -> int:
 
         def ready() -> None:
             _write_endpoints(endpoints, http_url, nats_url)
-            print(_welcome(http_url, password), flush=True)  # noqa: T201 - the one thing that is said to a person
+            say(f"Steward error kernel is ready: {http_url}/")
 
-        return _serve(
-            conf, options.host, port, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url
-        )
+        services = Services(conf, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url)
+        return _serve(services, options.host, port)
     except BrokerStartError as exc:
         raise StartError(str(exc)) from exc
     finally:
@@ -160,22 +161,19 @@ def web(conf: Conf, options: Options) -> int:
     port = check_port(options.host, options.port)
 
     def ready() -> None:
-        print(f"Listening on http://{_shown_host(options.host)}:{port}", flush=True)  # noqa: T201
+        say(f"Listening on http://{_shown_host(options.host)}:{port}")
 
-    return _serve(conf, options.host, port, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
+    services = Services(conf, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
+    return _serve(services, options.host, port)
 
 
-def _serve(
-    conf: Conf,
-    host: str,
-    port: int,
-    *,
-    kernel: bool,
-    broker: EmbeddedServer | None,
-    ready: Callable[[], None],
-    demo: list[dict[str, str]],
-    nats_url: str,
-) -> int:
+def say(sentence: str) -> None:
+    """Tell whoever started the program."""
+    print(sentence, flush=True)  # noqa: T201
+
+
+def _serve(services: "Services", host: str, port: int) -> int:
+    """Web server and services in this process until a signal or a failure; returns the exit status."""
     # Daphne installs its reactor when it is imported: only processes that serve may do that.
     from daphne.endpoints import build_endpoint_description_strings
     from twisted.internet import reactor
@@ -185,7 +183,6 @@ def _serve(
     from steward_site.asgi import application
 
     state = _State()
-    services = Services(conf, application, broker=broker, kernel=kernel, ready=ready, demo=demo, nats_url=nats_url)
 
     def fail(exc: BaseException) -> None:
         if state.failed is None:
@@ -194,7 +191,7 @@ def _serve(
             server.stop()
 
     def start() -> None:
-        asyncio.get_event_loop().create_task(services.start(fail))
+        asyncio.get_event_loop().create_task(services.start(application, fail))
 
     def stop() -> Any:
         return Deferred.fromFuture(asyncio.ensure_future(services.stop()))
@@ -218,7 +215,6 @@ class Services:
     def __init__(
         self,
         conf: Conf,
-        application: Any,
         *,
         broker: EmbeddedServer | None,
         kernel: bool,
@@ -227,7 +223,6 @@ class Services:
         nats_url: str,
     ) -> None:
         self._conf = conf
-        self._application = application
         self._broker = broker
         self._kernel = kernel
         self._ready = ready
@@ -236,12 +231,12 @@ class Services:
         self._tasks: list[asyncio.Task[Any]] = []
         self._fleet: Any = None
 
-    async def start(self, fail: Callable[[BaseException], None]) -> None:
+    async def start(self, application: Any, fail: Callable[[BaseException], None]) -> None:
         """Start everything; ``fail`` is told when a part ends by itself."""
         try:
             _calm_garbage_collection()
             if self._kernel:
-                worker = self._make_worker()
+                worker = self._make_worker(application)
                 self._watch(worker.arun(), fail)
                 await asyncio.wait_for(worker.ready.wait(), KERNEL_READY_S)
             if self._broker:
@@ -274,13 +269,13 @@ class Services:
         await hub().close()
         await api.close()
 
-    def _make_worker(self) -> Any:
+    def _make_worker(self, application: Any) -> Any:
         from channels.layers import get_channel_layer
 
         from errorkernel.kernel.worker import KernelWorker
 
         return KernelWorker(
-            self._application,
+            application,
             get_channel_layer(),
             self._conf,
             apply_users=self._broker.reload if self._broker else None,
@@ -335,13 +330,6 @@ def _shown_host(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _welcome(http_url: str, password: str | None) -> str:
-    lines = [f"Steward error kernel is ready: {http_url}/"]
-    if password:
-        lines.append(f"Log in as admin with the password {password} (shown only now)")
-    return "\n".join(lines)
 
 
 def kernel(conf: Conf) -> int:
