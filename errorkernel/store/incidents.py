@@ -98,13 +98,7 @@ def _record_decision(
         request_id=request_id,
         decided_at=now,
     )
-    Outbox.objects.create(
-        subject=subjects.decision(incident.node.name, incident.pk),
-        msg_id=str(decision.pk),
-        payload=wire.encode_decision(as_value(decision, incident)),
-        created_at=now,
-        next_try_at=now,
-    )
+    _owe(decision, incident, now)
     audit.record(
         audit.entry(
             by,
@@ -120,6 +114,17 @@ def _record_decision(
     )
     _number_change([incident.pk])
     return decision
+
+
+def _owe(decision: Decision, incident: Incident, now: datetime) -> None:
+    """The answer is to be published: the outbox does it once this transaction has committed."""
+    Outbox.objects.create(
+        subject=subjects.decision(incident.node.name, incident.pk),
+        msg_id=str(decision.pk),
+        payload=wire.encode_decision(as_value(decision, incident)),
+        created_at=now,
+        next_try_at=now,
+    )
 
 
 def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
