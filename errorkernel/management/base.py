@@ -6,6 +6,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Actions of a command need it too: people write it at the end."""
+    parser.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+
+
 class StewardCommand(BaseCommand):
     """A command that knows ``--data-dir`` (the console script has already read it by the time it runs)."""
 
@@ -13,7 +18,7 @@ class StewardCommand(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+        add_data_dir(parser)
         # Django's own options would push ours out of sight.
         for action in parser._actions:
             if action.dest in (

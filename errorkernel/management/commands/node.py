@@ -13,7 +13,7 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.broker.link import Link
-from errorkernel.management.base import StewardCommand
+from errorkernel.management.base import StewardCommand, add_data_dir
 from errorkernel.models import Node
 from errorkernel.store import fleet
 from errorkernel.wire import subjects
@@ -37,9 +37,8 @@ class Command(StewardCommand):
         actions.add_parser("list", help="list the nodes")
         for name in ("disable", "enable"):
             actions.add_parser(name, help=f"{name} a node").add_argument("name")
-        for one in (add, renew, *actions.choices.values()):
-            if not any(action.dest == "data_dir" for action in one._actions):
-                one.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+        for one in actions.choices.values():
+            add_data_dir(one)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

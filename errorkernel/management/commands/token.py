@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
-from errorkernel.management.base import StewardCommand
+from errorkernel.management.base import StewardCommand, add_data_dir
 from errorkernel.store import fleet
 
 
@@ -20,7 +20,7 @@ class Command(StewardCommand):
         add.add_argument("user")
         add.add_argument("--note", default="", help="what it is for")
         add.add_argument("--json", action="store_true", help="print it as one JSON object")
-        add.add_argument("--data-dir", help="where everything is kept (STEWARD_DATA_DIR)")
+        add_data_dir(add)
 
     def handle(self, *args: Any, **options: Any) -> None:
         users = get_user_model()
