@@ -62,7 +62,10 @@ def mask(text: str) -> str:
     """``text`` with ids, times, addresses, paths and numbers replaced by what they are, and white space folded."""
     # White space is folded by the split, so an asctime's padded day must be found before it.
     dated = _ASCTIME.sub("<time>", text[:MASKED_CHARS])
-    return " ".join([_MASKS.sub(_name, word) if _SUSPECT.search(word) else word for word in dated.split()])
+    # isalpha costs a tenth of a search, and settles most words of a sentence.
+    return " ".join(
+        [word if word.isalpha() or not _SUSPECT.search(word) else _MASKS.sub(_name, word) for word in dated.split()]
+    )
 
 
 def _name(found: re.Match[str]) -> str:
