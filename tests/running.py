@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ def wait_for(what: Any, timeout_s: float = 20.0) -> Any:
 
 
 class Running:
-    """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir."""
+    """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir. ``settings``: of its environment."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, settings: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self.options = options
+        self.settings = dict(settings or {})
         self.password = ""
         self.http_url = self.nats_url = ""
         self._log = directory.parent / f"{directory.name}.log"
@@ -40,7 +42,7 @@ class Running:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "STEWARD_DATA_DIR": str(self.directory), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, "STEWARD_DATA_DIR": str(self.directory), "PYTHONUNBUFFERED": "1", **self.settings}
 
     @property
     def pid(self) -> int:

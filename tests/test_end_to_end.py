@@ -329,7 +329,7 @@ def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> 
 
         asyncio.run(publish())
         # Longer than a connection waits for the lock, so that the kernel meets the error and not only a delay.
-        wait_for(lambda: "go back to the broker" in product.log(), 40)
+        wait_for(lambda: "messages wait for it" in product.log(), 40)
         database.execute("ROLLBACK")
 
         def stored() -> bool:

@@ -8,12 +8,13 @@ from errorkernel.wire import subjects
 
 NANOSECONDS = 1_000_000_000
 ACK_WAIT_S = 20
-"""What a kernel that was killed had been sent is delivered again after this time."""
+"""What one of several kernels had been sent when it was killed is delivered to the others after this time."""
 MAX_ACK_PENDING = 20_000
 DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
 
 _STREAM_NOT_FOUND = 10059
+_CONSUMER_NOT_FOUND = 10014
 
 
 def events_stream(max_bytes: int) -> dict[str, Any]:
@@ -68,7 +69,10 @@ def node_durable(node: str) -> dict[str, Any]:
 
 
 async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
-    """Make both streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError."""
+    """Make both streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
+
+    What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
+    """
     for config in (events_stream(events_max_bytes), decisions_stream()):
         try:
             # Update first: creating one that exists would reserve its room a second time before it is compared.
@@ -77,7 +81,25 @@ async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
             if f"({_STREAM_NOT_FOUND})" not in str(exc):
                 raise
             await link.api(f"STREAM.CREATE.{config['name']}", config)
+    await _forget_deliveries(link)
     await _ensure_durable(link, subjects.EVENTS_STREAM, kernel_durable())
+
+
+async def _forget_deliveries(link: Link) -> None:
+    """Remove the kernel's durable where something was delivered and nobody pulls any more.
+
+    Waiting for the acknowledgement's time instead would store what follows first: the order of a process would be lost.
+    In a work queue nothing goes with a consumer but the memory of what it has delivered. A kernel that lives has a pull
+    request open; should one be overlooked all the same, it gets some messages twice, which is harmless.
+    """
+    durable = f"{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}"
+    try:
+        info = await link.api(f"CONSUMER.INFO.{durable}", {})
+        if info.get("num_ack_pending") and not info.get("num_waiting"):
+            await link.api(f"CONSUMER.DELETE.{durable}", {})
+    except BrokerRefused as exc:
+        if f"({_CONSUMER_NOT_FOUND})" not in str(exc):
+            raise
 
 
 async def ensure_node_durable(link: Link, node: str) -> None:

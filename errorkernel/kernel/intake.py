@@ -2,8 +2,8 @@
 
 Under light load a batch is one message and goes through at once; under heavy load hundreds share a transaction while
 the next ones are already on their way. Nothing that a node sends can stop it: what cannot be read, or cannot be
-stored, is set aside in the quarantine. A database that is away costs time only: the messages go back to the broker
-with a delay, and come again.
+stored, is set aside in the quarantine. A database that is away costs time only: the batch in hand waits for it, and
+what follows waits behind it, so that the order in which a process reported is the order in which it is stored.
 """
 
 import asyncio
@@ -71,7 +71,6 @@ class Intake:
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
         self._directory = Directory()
-        self._pause_s = 0.0
 
     async def run(self) -> None:
         """Take in for as long as the worker lives; an error of our own ends it with its traceback."""
@@ -95,10 +94,7 @@ class Intake:
         started = time.perf_counter()
         now = datetime.now(UTC)
         try:
-            opened, recorded = await self._threads.run(self._open_and_record, deliveries, now)
-        except DATABASE_AWAY as exc:
-            await self._database_away(deliveries, exc)
-            return
+            opened, recorded = await self._record(deliveries, now)
         except CANNOT_BE_STORED as exc:
             if len(deliveries) > 1:
                 log.exception("A batch cannot be stored; storing its messages one by one")
@@ -106,12 +102,25 @@ class Intake:
                     await self._store([delivery])
                 return
             opened, recorded = await self._set_aside(deliveries[0], exc, now)
-        self._pause_s = 0.0
         await self._answer(opened, recorded)
         self._count(opened, recorded, now)
         self._announcer.add(recorded.rows, recorded.changed)
         self._nodes_seen({row.node for row in recorded.rows})
         metrics.observe_batch(time.perf_counter() - started)
+
+    async def _record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:
+        """Store a batch, however long the database is away. Raises what CANNOT_BE_STORED names.
+
+        The broker may deliver again meanwhile what waits here: that is stored once all the same.
+        """
+        pause_s = AWAY_PAUSE_FIRST_S
+        while True:
+            try:
+                return await self._threads.run(self._open_and_record, deliveries, now)
+            except DATABASE_AWAY as exc:
+                log.error("The database cannot be used (%s); %d messages wait for it", exc, len(deliveries))
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, AWAY_PAUSE_LAST_S)
 
     def _open_and_record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:
         opened = open_all(deliveries, self._limits)
@@ -120,13 +129,6 @@ class Intake:
         except DATABASE_AWAY:
             connection.close()
             raise
-
-    async def _database_away(self, deliveries: list[Delivery], exc: Exception) -> None:
-        self._pause_s = min(max(self._pause_s * 2, AWAY_PAUSE_FIRST_S), AWAY_PAUSE_LAST_S)
-        log.error("The database cannot be used (%s); %d messages go back to the broker", exc, len(deliveries))
-        for delivery in deliveries:
-            await delivery.nak(NAK_DELAY_S)
-        await asyncio.sleep(self._pause_s)
 
     async def _set_aside(self, delivery: Delivery, exc: Exception, now: datetime) -> tuple[_Opened, Recorded]:
         log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
