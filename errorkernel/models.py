@@ -281,12 +281,21 @@ class Outbox(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what, why, when and from where; one row per state change. Written once, never changed."""
+    """Who did what, why, when and from where; one row per state change.
+
+    Written once: the database itself refuses to change or remove a row (migration 0003). So the person's number stays
+    when the person is removed; ``actor`` has the name.
+    """
 
     at = models.DateTimeField()
     actor = models.CharField(max_length=200, help_text="user:<name>, node:<name>, rule:<id>, deadline or system.")
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
     )
     action = models.CharField(max_length=64)
     target = models.CharField(max_length=300, help_text="What it was done to, e.g. incident:<id>.")

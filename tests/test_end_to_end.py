@@ -388,6 +388,15 @@ def test_a_node_cannot_speak_for_another(running: Running) -> None:
     assert len(denied) == 8
 
 
+def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running) -> None:
+    running.add_node("audited")
+    with sqlite3.connect(running.directory / "steward.sqlite3") as database:
+        assert database.execute("SELECT count(*) FROM errorkernel_auditentry").fetchone()[0]
+        for statement in ("UPDATE errorkernel_auditentry SET actor = 'nobody'", "DELETE FROM errorkernel_auditentry"):
+            with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+                database.execute(statement)
+
+
 def test_one_command_removes_the_demo(tmp_path: Path) -> None:
     product = Running(tmp_path / "data", "--demo").start()
     try:

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import State
-from errorkernel.models import AuditEntry, ErrorState, Incident, Node, Problem, Process
+from errorkernel.models import ErrorState, Incident, Node, Problem, Process
 from errorkernel.store.fleet import GONE_AFTER_S
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.templatetags.truth import HELLO_LATE
-from errorkernel.web.access import AUDIT, VIEW, needs
+from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
-from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse, word
 
 ROWS_A_PAGE = 100
 PART_ROWS = 20
@@ -126,36 +125,3 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
     }
     return render(request, "errorkernel/node.html", context)
-
-
-def _incident_of(target: str) -> UUID | None:
-    kind, _, key = target.partition(":")
-    try:
-        return UUID(key) if kind == "incident" else None
-    except ValueError:
-        return None
-
-
-@needs(AUDIT)
-def audit(request: HttpRequest) -> HttpResponse:
-    """Who did what, newest first; a page at a time by number, so that new entries shift nothing."""
-    try:
-        before = number(request.GET, "before")
-        target = name_of(request.GET, "target")
-    except BadParameter as exc:
-        return refuse(request, str(exc))
-    entries: QuerySet[AuditEntry] = AuditEntry.objects.order_by("-id")
-    if target:
-        entries = entries.filter(target=target)
-    if before is not None:
-        entries = entries.filter(id__lt=before)
-    found = list(entries[: ROWS_A_PAGE + 1])
-    context = {
-        "section": "audit",
-        "entries": found[:ROWS_A_PAGE],
-        "target": target,
-        "incident_id": _incident_of(target),
-        "before": before,
-        "older": found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None,
-    }
-    return render(request, "errorkernel/audit.html", context)

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_fleet, pages_incidents
+from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -16,7 +16,8 @@ urlpatterns = [
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
     path("nodes/", pages_fleet.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_fleet.node, name="node"),
-    path("audit/", pages_fleet.audit, name="audit"),
+    path("audit/", pages_audit.audit, name="audit"),
+    path("audit/export", pages_audit.export, name="audit-export"),
     path(
         "login/",
         LoginView.as_view(template_name="errorkernel/login.html", redirect_authenticated_user=True),

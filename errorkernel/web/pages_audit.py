@@ -1,0 +1,105 @@
+"""The audit trail: a page of it, and all of it as a file."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.shortcuts import render
+
+from errorkernel.models import AuditEntry
+from errorkernel.web.access import AUDIT, needs
+from errorkernel.web.parameters import BadParameter, name_of, number, refuse, word
+
+ROWS_A_PAGE = 100
+COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
+_READ_AT_ONCE = 500
+Row = tuple[Any, ...]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@needs(AUDIT)
+def audit(request: HttpRequest) -> HttpResponse:
+    """Who did what, newest first; a page at a time by number, so that new entries shift nothing."""
+    try:
+        before = number(request.GET, "before")
+        target, entries = _chosen(request.GET)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    entries = entries.order_by("-id")
+    if before is not None:
+        entries = entries.filter(id__lt=before)
+    found = list(entries[: ROWS_A_PAGE + 1])
+    context = {
+        "section": "audit",
+        "entries": found[:ROWS_A_PAGE],
+        "target": target,
+        "incident_id": _incident_of(target),
+        "before": before,
+        "older": found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None,
+    }
+    return render(request, "errorkernel/audit.html", context)
+
+
+@needs(AUDIT)
+def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """All entries (of ``target``), oldest first, as ``format`` csv or json (one object a line); sent as they are read.
+
+    In CSV a cell that a spreadsheet would run as a formula is preceded by an apostrophe; JSON lines are exact.
+    """
+    try:
+        chosen = word(request.GET, "format", ["csv", "json"]) or "csv"
+        _, entries = _chosen(request.GET)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    lines, kind = (_csv, "text/csv") if chosen == "csv" else (_json, "application/x-ndjson")
+    headers = {"Content-Disposition": f'attachment; filename="audit.{chosen}"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(_parts(entries, lines), content_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+def _chosen(given: QueryDict) -> tuple[str, QuerySet[AuditEntry]]:
+    target = name_of(given, "target")
+    entries = AuditEntry.objects.all()
+    return target, entries.filter(target=target) if target else entries
+
+
+async def _parts(entries: QuerySet[AuditEntry], lines: Callable[[list[Row], bool], str]) -> AsyncIterator[bytes]:
+    """Some rows at a time: neither memory nor a database thread is held for as long as the reader takes."""
+    last, first = 0, True
+    while True:
+        some = entries.filter(id__gt=last).order_by("id").values_list(*COLUMNS)[:_READ_AT_ONCE]
+        rows: list[Row] = [row async for row in some]
+        yield lines(rows, first).encode()
+        if len(rows) < _READ_AT_ONCE:
+            return
+        last, first = rows[-1][0], False
+
+
+def _csv(rows: list[Row], first: bool) -> str:
+    page = io.StringIO()
+    writer = csv.writer(page)
+    if first:
+        writer.writerow(COLUMNS)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return page.getvalue()
+
+
+def _cell(value: object) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode().strip('"')
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _json(rows: list[Row], first: bool) -> str:
+    return "".join(msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n" for row in rows)
+
+
+def _incident_of(target: str) -> UUID | None:
+    kind, _, key = target.partition(":")
+    try:
+        return UUID(key) if kind == "incident" else None
+    except ValueError:
+        return None
