@@ -261,6 +261,51 @@ class Decision(models.Model):
         return f"{self.action} by {self.by}"
 
 
+class Requeue(models.Model):
+    """A message in progress that an operator gave back to its process, and what became of it.
+
+    ``sent`` from the operator's word on (``sent_at``: when the broker had it), ``received`` once the node has it in its
+    journal; the node's outcome ends it. ``dropped``: an operator decided that it is not wanted any more.
+    """
+
+    class State(models.TextChoices):
+        SENT = "sent"
+        RECEIVED = "received"
+        APPLIED = "applied"
+        FAILED = "failed"
+        DROPPED = "dropped"
+
+    UNDER_WAY = (State.SENT, State.RECEIVED)
+
+    id = models.UUIDField(primary_key=True)
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="requeues", db_index=False)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.SENT)
+    by = models.CharField(max_length=200, help_text="user:<name>.")
+    reason = models.TextField(blank=True)
+    request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    detail = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=["sent", "received", "applied", "failed", "dropped"]), name="requeue_state"
+            ),
+            # One at a time: the process must not get the same message twice because two people were quick.
+            models.UniqueConstraint(
+                fields=["incident"], condition=Q(state__in=["sent", "received"]), name="requeue_one_under_way"
+            ),
+        ]
+        indexes = [models.Index(fields=["incident", "created_at"], name="requeue_incident")]
+
+    def __str__(self) -> str:
+        return f"requeue of {self.incident_id}: {self.state}"
+
+
 class Outbox(models.Model):
     """What the kernel still has to publish. Written with the change that causes it; removed when the broker has it."""
 

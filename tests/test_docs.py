@@ -15,8 +15,8 @@ from errorkernel.core.limits import Limits
 from errorkernel.core.query import parse
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, OutcomeState
 from errorkernel.web import health
+from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -84,24 +84,30 @@ def _labels(metric: str) -> str:
 def test_every_subject_and_stream_is_documented() -> None:
     text = section("docs/architecture.md", "Subjects")
     rows = first_column(text)
-    for root in ("evt", "out", "dec", "hello", "sync"):
+    for root in ("evt", "out", "dec", "cmd", "hello", "sync"):
         assert [row for row in rows if row.startswith(f"ek.{root}.<node>")], root
-    assert len(rows) == 5
-    for name in (subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM, subjects.durable_of("<node>")):
+    assert len(rows) == 6
+    for name in (
+        subjects.EVENTS_STREAM,
+        subjects.DECISIONS_STREAM,
+        subjects.COMMANDS_STREAM,
+        subjects.durable_of("<node>"),
+    ):
         assert f"`{name}`" in text
     assert f"`{subjects.inbox_prefix('<node>')}`" in text
 
 
 def test_the_documented_payloads_are_read_by_the_wire() -> None:
     payloads = [code for found, code in BLOCK.findall(section("docs/architecture.md", "Subjects")) if found == "json"]
-    event, decision, outcome, hello, sync, reply = [payload.encode() for payload in payloads]
+    event, decision, outcome, command, hello, sync, reply = [payload.encode() for payload in payloads]
     limits = Limits()
     assert wire.decode_event(event, limits).fingerprint == ("copy", "missing source")
     assert wire.decode_decision(decision).by == "user:alice"
     assert wire.decode_outcome(outcome, limits).new_incarnation == 8
+    assert commands.decode(command).message.id == "8841"
     assert wire.decode_hello(hello).processes[0].pid == 3391
     assert len(wire.decode_sync(sync).open) == 1
-    assert wire.decode_sync_reply(reply) == ([], [])
+    assert wire.decode_sync_reply(reply) == ([], [], [])
     # Nothing that is understood may be missing from the examples.
     assert set(json.loads(event)) == set(wire._Event.__struct_fields__)
     assert set(json.loads(decision)) == set(wire._Decision.__struct_fields__)

@@ -40,7 +40,7 @@ class ServerOptions:
 def node_permissions(name: str) -> dict[str, Any]:
     """Exactly what the contract lets a node do."""
     durable = subjects.durable_of(name)
-    stream = subjects.DECISIONS_STREAM
+    streams = (subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM)
     return {
         "publish": {
             "allow": [
@@ -48,9 +48,9 @@ def node_permissions(name: str) -> dict[str, Any]:
                 f"ek.out.{name}.*",
                 subjects.hello(name),
                 subjects.sync(name),
-                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
-                f"$JS.API.CONSUMER.INFO.{stream}.{durable}",
-                f"$JS.ACK.{stream}.{durable}.>",
+                *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}" for stream in streams),
+                *(f"$JS.API.CONSUMER.INFO.{stream}.{durable}" for stream in streams),
+                *(f"$JS.ACK.{stream}.{durable}.>" for stream in streams),
             ]
         },
         "subscribe": {"allow": [subjects.inbox_prefix(name) + ".>"]},

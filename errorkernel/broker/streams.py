@@ -1,4 +1,4 @@
-"""The two streams of the contract and their durable consumers: made where missing, mended where they differ."""
+"""The streams and their durable consumers: made where missing, mended where they differ."""
 
 from typing import Any
 
@@ -44,6 +44,11 @@ def decisions_stream() -> dict[str, Any]:
     }
 
 
+def commands_stream() -> dict[str, Any]:
+    """What operators sent to nodes; what got lost, or is older than the age, a node gets by sync."""
+    return {**decisions_stream(), "name": subjects.COMMANDS_STREAM, "subjects": subjects.COMMANDS_SUBJECTS}
+
+
 def kernel_durable() -> dict[str, Any]:
     return {
         "durable_name": subjects.KERNEL_DURABLE,
@@ -55,11 +60,12 @@ def kernel_durable() -> dict[str, Any]:
     }
 
 
-def node_durable(node: str) -> dict[str, Any]:
+def node_durable(node: str, subject: str) -> dict[str, Any]:
+    """A node's consumer of what is meant for it below ``subject``."""
     # sample_freq: the broker tells us of every acknowledgement, which is how "received by the node" is known.
     return {
         "durable_name": subjects.durable_of(node),
-        "filter_subject": subjects.decisions_of(node),
+        "filter_subject": subject,
         "ack_policy": "explicit",
         "ack_wait": 30 * NANOSECONDS,
         "max_deliver": -1,
@@ -69,11 +75,11 @@ def node_durable(node: str) -> dict[str, Any]:
 
 
 async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
-    """Make both streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
+    """Make the streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
 
     What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
     """
-    for config in (events_stream(events_max_bytes), decisions_stream()):
+    for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream()):
         try:
             # Update first: creating one that exists would reserve its room a second time before it is compared.
             await link.api(f"STREAM.UPDATE.{config['name']}", config)
@@ -103,8 +109,9 @@ async def _forget_deliveries(link: Link) -> None:
 
 
 async def ensure_node_durable(link: Link, node: str) -> None:
-    """Make the node's durable consumer of decisions. Raises BrokerError."""
-    await _ensure_durable(link, subjects.DECISIONS_STREAM, node_durable(node))
+    """Make the node's durable consumers of decisions and of commands. Raises BrokerError."""
+    await _ensure_durable(link, subjects.DECISIONS_STREAM, node_durable(node, subjects.decisions_of(node)))
+    await _ensure_durable(link, subjects.COMMANDS_STREAM, node_durable(node, subjects.commands_of(node)))
 
 
 async def node_consumer(link: Link, node: str) -> None:

@@ -113,6 +113,22 @@ class Outcome(msgspec.Struct, frozen=True):
     at: datetime | None = None
 
 
+class Requeue(msgspec.Struct, frozen=True):
+    """A message in progress that an operator gives back to the process that failed on it. ``by``: ``user:<name>``.
+
+    What became of it comes back as an ``Outcome`` whose ``incident`` is this ``id``: *applied* when the process has
+    taken the message and is done with it, *failed* when it failed on it again.
+    """
+
+    id: UUID
+    process: str
+    message: Message
+    by: str
+    at: datetime
+    incident: UUID | None = None
+    reason: str = ""
+
+
 class ProcessReport(msgspec.Struct, frozen=True):
     """One line of a hello's process list."""
 

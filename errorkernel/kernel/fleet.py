@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
 from errorkernel.broker.link import Link, Received
 from errorkernel.core.values import Hello
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, incidents, intake
+from errorkernel.store import fleet, incidents, intake, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.intake import Batch
@@ -33,7 +34,7 @@ log = logging.getLogger("errorkernel.kernel")
 QUEUE = "kernel"
 REVISION_INTERVAL_S = 0.3
 HELLO_WRITE_INTERVAL_S = 1.0
-ACKED_ALL = f"$JS.EVENT.METRIC.CONSUMER.ACK.{subjects.DECISIONS_STREAM}.*"
+ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
 class Fleet:
@@ -62,7 +63,12 @@ class Fleet:
         self._revision = -1
         await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
         await self._link.subscribe(subjects.SYNC_ALL, self._sync, queue=QUEUE)
-        await self._link.subscribe(ACKED_ALL, self._acknowledged, queue=QUEUE)
+        for stream, mark in (
+            (subjects.DECISIONS_STREAM, _mark_delivered),
+            (subjects.COMMANDS_STREAM, requeues.mark_received),
+        ):
+            acknowledged = partial(self._acknowledged, stream, mark)
+            await self._link.subscribe(ACKED_ALL.format(stream=stream), acknowledged, queue=QUEUE)
 
     def notice(self, nodes: Iterable[str]) -> None:
         """These nodes report: one that we have not made a durable for yet gets it."""
@@ -130,15 +136,17 @@ class Fleet:
             known = set()
         decisions, unknown = await self._threads.run(incidents.decisions_for, address.node, asked.open)
         unknown += [one.incident for one in asked.outcomes if one.incident not in known]
-        await message.respond(wire.encode_sync_reply(decisions, unknown))
+        commands = await self._threads.run(requeues.to_offer, address.node, now=datetime.now(UTC))
+        await message.respond(wire.encode_sync_reply(decisions, unknown, commands))
 
-    async def _acknowledged(self, message: Received) -> None:
-        """The broker's notice that a node has acknowledged a decision: it has taken it over."""
+    async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: Received) -> None:
+        """The broker's notice that a node has acknowledged a decision or a command: it has taken it over."""
         with contextlib.suppress(BrokerError, ValueError, LookupError, TypeError):
             number = json.loads(message.data)["stream_seq"]
-            stored: dict[str, Any] = await self._link.api(
-                f"STREAM.MSG.GET.{subjects.DECISIONS_STREAM}", {"seq": int(number)}
-            )
-            incident = UUID(stored["message"]["subject"].rsplit(".", 1)[1])
-            changed = await self._threads.run(incidents.mark_delivered, [incident], now=datetime.now(UTC))
-            self._announcer.add([], changed)
+            stored: dict[str, Any] = await self._link.api(f"STREAM.MSG.GET.{stream}", {"seq": int(number)})
+            named = UUID(stored["message"]["subject"].rsplit(".", 1)[1])
+            self._announcer.add([], await self._threads.run(mark, named, now=datetime.now(UTC)))
+
+
+def _mark_delivered(incident: UUID, *, now: datetime) -> list[UUID]:
+    return incidents.mark_delivered([incident], now=now)

@@ -1,4 +1,4 @@
-"""Publishes what the outbox holds, until the broker has it. Repeating is harmless: the message id is the decision's."""
+"""Publishes what the outbox holds, until the broker has it. Repeating is harmless: each has a message id."""
 
 import asyncio
 import logging
@@ -53,10 +53,10 @@ class OutboxTask:
         sent = [row for row, done in zip(rows, results, strict=True) if done]
         failed = [row for row, done in zip(rows, results, strict=True) if not done]
         if sent:
-            changed = await self._threads.run(store.sent, sent, now=datetime.now(UTC))
-            self._announcer.add([], changed)
+            answered, requeued = await self._threads.run(store.sent, sent, now=datetime.now(UTC))
+            self._announcer.add([], answered + requeued)
             # Counted here, where every answer passes once, whoever gave it and in whichever process.
-            for action, by, waited_s in await self._threads.run(incidents.answered, changed):
+            for action, by, waited_s in await self._threads.run(incidents.answered, answered):
                 metrics.count_decision(action, by.partition(":")[0])
                 metrics.observe_decision_wait(max(0.0, waited_s))
         if failed:

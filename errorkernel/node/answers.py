@@ -9,17 +9,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
 from errorkernel.broker.pull import Delivery, PullSource
-from errorkernel.core.values import Decision, Sync
+from errorkernel.core.values import Decision, Requeue, Sync
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import SYNC_ITEMS, Questions, Taken
+from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
 from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.node")
@@ -36,7 +36,7 @@ PUBLISH_AGAIN_LAST_S = 3600.0
 
 
 class Answers:
-    """``obey`` is called once for every answer to a question of this program; ``sent`` when there is more to send."""
+    """``obey`` gets every answer to a question of this program once, ``command`` what else a sync brings."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Answers:
         *,
         obey: Callable[[Decision], None],
         more_to_send: Callable[[], None],
+        command: Callable[[Requeue], Awaitable[None]],
     ) -> None:
         self._link = link
         self._subject = subjects.sync(node)
@@ -54,6 +55,7 @@ class Answers:
         self._thread = thread
         self._obey = obey
         self._more_to_send = more_to_send
+        self._command = command
         self._source = PullSource(link, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
         self._sync_now = asyncio.Event()
         self._again: dict[UUID, tuple[float, float]] = {}
@@ -126,12 +128,15 @@ class Answers:
             asked = Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes))
             try:
                 reply = await self._link.request(self._subject, wire.encode_sync(asked))
-                decisions, unknown = wire.decode_sync_reply(reply)
+                decisions, unknown, offered = wire.decode_sync_reply(reply)
             except (BrokerAway, BrokerRefused, WireError) as exc:
                 log.debug("No sync: %s", exc)
                 return False
             for decision in decisions:
                 await self._take(decision)
+            for data in offered:
+                with contextlib.suppress(WireError):  # one that a newer kernel knows: the others count
+                    await self._command(commands.decode(data))
             lacking = set(unknown)
             confirmed = [one.incident for one in outcomes if one.incident not in lacking]
             if confirmed:

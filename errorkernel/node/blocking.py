@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.core.values import Action, EventType
+from errorkernel.core.values import Action, EventType, Message
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
 from errorkernel.node.reports import AskDetails, Details, describe
@@ -62,6 +62,11 @@ class BlockingKernel:
     def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Action:
         """As ``Kernel.ask``; an interrupt (Ctrl-C) withdraws the question."""
         return self._call(self._kernel.ask(error, process=process, **details))
+
+    def on_requeue(self, process: str, taker: Callable[[Message], object]) -> None:
+        """As ``Kernel.on_requeue``; ``taker`` is called in a thread of its own."""
+        self._check()
+        self._loop.call_soon_threadsafe(self._kernel.on_requeue, process, taker)
 
     def flush(self, timeout_s: float) -> None:
         """As ``Kernel.flush``."""

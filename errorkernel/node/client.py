@@ -29,8 +29,10 @@ from errorkernel.node.outgoing import ERROR, INFO, Outgoing
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import Questions
 from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
+from errorkernel.node.requeues import Requeues
 from errorkernel.node.roster import Roster
 from errorkernel.node.sender import Sender
+from errorkernel.node.takers import Taker, Takers
 from errorkernel.wire import subjects
 
 if TYPE_CHECKING:
@@ -81,8 +83,22 @@ class Kernel:
         self._link = Link(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node))
         self._sender = Sender(self._link, self.outgoing, self._thread)
         self._greeter = Greeter(node, self._link, self.roster, self.outgoing, self._thread)
+        self._takers = Takers(
+            node,
+            self._link,
+            Requeues(self.journal, node),
+            self._thread,
+            report=self.report,
+            more_to_send=self._sender.wake,
+        )
         self._answers = Answers(
-            node, self._link, self.questions, self._thread, obey=self._obey, more_to_send=self._sender.wake
+            node,
+            self._link,
+            self.questions,
+            self._thread,
+            obey=self._obey,
+            more_to_send=self._sender.wake,
+            command=self._takers.take,
         )
         self.supervised: set[str] = set()
         """Names of the workers of this program."""
@@ -131,6 +147,8 @@ class Kernel:
             self._answers.receive,
             self._answers.keep_in_sync,
             self._answers.look,
+            self._takers.receive,
+            self._takers.run,
             self._greeter.run,
             self._keep_house,
         ]
@@ -184,6 +202,15 @@ class Kernel:
         await self.call(self.questions.settle, decision.incident, state, new_incarnation=new_incarnation, detail=detail)
         self._sender.wake()
         self._greeter.soon()
+
+    def on_requeue(self, process: str, taker: Taker) -> None:
+        """Messages of ``process`` that an operator sends again go to ``taker(message)``, one at a time.
+
+        ``taker`` is an async function, or a plain one, which gets a thread. When it returns, the message is reported as
+        taken; what it raises is reported as an error of the process, and the message as failed. Each message is handed
+        over at most once. One that nobody takes yet waits in the journal. From the event loop's thread.
+        """
+        self._takers.add(process_name(process), taker)
 
     async def flush(self, timeout_s: float) -> None:
         """Return when the broker has everything that this program reported. Raises TimeoutError."""
@@ -305,6 +332,7 @@ class Kernel:
     async def _connected(self) -> None:
         self._sender.connected()
         await self._answers.connected()
+        await self._takers.connected()
         self._greeter.soon()
 
     async def _keep_house(self) -> None:

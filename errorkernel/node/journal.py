@@ -22,7 +22,7 @@ from pathlib import Path
 from errorkernel.node.errors import JournalError
 from errorkernel.node.presence import Presence
 
-VERSION = 1
+VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 CHECKPOINT_PAGES = 2000
 
@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS incident (
 CREATE INDEX IF NOT EXISTS incident_state ON incident (state, client);
 CREATE INDEX IF NOT EXISTS incident_process ON incident (process, state);
 CREATE INDEX IF NOT EXISTS incident_confirmed ON incident (confirmed, ended_at);
+CREATE TABLE IF NOT EXISTS requeue (
+  id TEXT PRIMARY KEY, client INTEGER, process TEXT NOT NULL, state TEXT NOT NULL, payload BLOB NOT NULL,
+  outcome BLOB, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS requeue_state ON requeue (state, process);
 CREATE TABLE IF NOT EXISTS process (
   name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, client INTEGER NOT NULL, worker INTEGER NOT NULL,
   state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, life TEXT);

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from errorkernel.core.values import ProcessReport
-from errorkernel.node import questions
+from errorkernel.node import questions, requeues
 from errorkernel.node.errors import ProcessTaken
 from errorkernel.node.journal import Journal
 
@@ -108,6 +108,7 @@ class Roster:
         for number in dead:
             db.execute("UPDATE outgoing SET client = ? WHERE client = ?", (self._journal.client, number))
             questions.end_of_dead(db, self._journal.client, self._node, number)
+            requeues.end_of_dead(db, self._journal.client, self._node, number)
             _stop(db, number)
             db.execute("DELETE FROM client WHERE number = ?", (number,))
         return bool(dead)

@@ -112,7 +112,7 @@ def _record_decision(
             origin=origin,
         )
     )
-    _number_change([incident.pk])
+    number_change([incident.pk])
     return decision
 
 
@@ -167,7 +167,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
                 after={"state": after.value, "new_incarnation": outcome.new_incarnation},
             )
         )
-        _number_change([incident.pk])
+        number_change([incident.pk])
     return OutcomeResult.CHANGED
 
 
@@ -199,7 +199,7 @@ def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]
                 for incident_id in changed
             )
         )
-        _number_change(changed)
+        number_change(changed)
     return changed
 
 
@@ -251,7 +251,7 @@ def escalate(incident_id: UUID, *, now: datetime) -> bool:
         )
         if marked:
             audit.record(audit.entry("deadline", "escalate", f"incident:{incident_id}", now=now))
-            _number_change([incident_id])
+            number_change([incident_id])
     return bool(marked)
 
 
@@ -266,7 +266,8 @@ def meet_deadline(incident: Incident, *, now: datetime) -> None:
         pass
 
 
-def _number_change(incident_ids: list[UUID]) -> None:
+def number_change(incident_ids: list[UUID]) -> None:
+    """Give these the next numbers of change, within the transaction that changed them."""
     if not incident_ids:
         return
     last = counters.take(Counter.CHANGES, len(incident_ids))
@@ -304,5 +305,5 @@ def number_sent(decision_ids: list[UUID], *, now: datetime) -> list[UUID]:
     sent = Decision.objects.filter(pk__in=decision_ids, sent_at__isnull=True)
     incident_ids = list(sent.values_list("incident_id", flat=True))
     sent.update(sent_at=now)
-    _number_change(incident_ids)
+    number_change(incident_ids)
     return incident_ids

@@ -19,7 +19,7 @@ from errorkernel.core import fingerprint
 from errorkernel.core.fingerprint import Grouping
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
 from errorkernel.models import Counter, Incident
-from errorkernel.store import counters, hotpath, incidents, quarantine
+from errorkernel.store import counters, hotpath, incidents, quarantine, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.quarantine import Refusal
@@ -81,12 +81,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
                 recorded.rows = _record_events(batch.events, directory, now)
                 recorded.changed += [row.id for row in recorded.rows if row.incident]
             for node, outcome in batch.outcomes:
-                result = incidents.record_outcome(node, outcome, now=now)
-                recorded.outcomes.append(result)
-                if result is OutcomeResult.CHANGED:
-                    recorded.changed.append(outcome.incident)
-                    if outcome.state is OutcomeState.APPLIED:
-                        recorded.applied.append(incidents.decided_at(outcome.incident))
+                recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
             if batch.refusals:
                 quarantine.refuse_all(batch.refusals, now=now)
     except BaseException:
@@ -94,6 +89,18 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
         directory.forget()
         raise
     return recorded
+
+
+def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: datetime) -> OutcomeResult:
+    result = incidents.record_outcome(node, outcome, now=now)
+    if result is OutcomeResult.CHANGED:
+        recorded.changed.append(outcome.incident)
+        if outcome.state is OutcomeState.APPLIED:
+            recorded.applied.append(incidents.decided_at(outcome.incident))
+    elif result is OutcomeResult.UNKNOWN:
+        result, incident = requeues.record_outcome(node, outcome, now=now)
+        recorded.changed += [incident] if incident else []
+    return result
 
 
 def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, now: datetime) -> list[EventRow]:

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 
 from errorkernel.models import Outbox
-from errorkernel.store import incidents
+from errorkernel.store import incidents, requeues
 
 RETRY_FIRST_S = 0.5
 RETRY_LAST_S = 30.0
@@ -21,11 +21,12 @@ def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
     return list(Outbox.objects.filter(next_try_at__lte=now).order_by("id")[:limit])
 
 
-def sent(rows: list[Outbox], *, now: datetime) -> list[UUID]:
-    """Forget rows that the broker has acknowledged; returns the incidents whose decisions they carried."""
+def sent(rows: list[Outbox], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
+    """Forget rows that the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
+    ids = [UUID(row.msg_id) for row in rows]
     with transaction.atomic():
         Outbox.objects.filter(pk__in=[row.pk for row in rows]).delete()
-        return incidents.number_sent([UUID(row.msg_id) for row in rows], now=now)
+        return incidents.number_sent(ids, now=now), requeues.mark_sent(ids, now=now)
 
 
 def failed(rows: list[Outbox], *, now: datetime) -> None:

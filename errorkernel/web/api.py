@@ -15,7 +15,6 @@ from uuid import UUID
 
 import msgspec
 from asgiref.sync import sync_to_async
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
@@ -29,13 +28,12 @@ from errorkernel.models import Decision, Incident
 from errorkernel.store.incidents import AlreadyDecided, NotOpen, decide
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api_lists, uplink
-from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed
+from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bodies import BodyError
 from errorkernel.web.gateway import Gateway, Response
 
 REASON_MAX_CHARS = 1000
 REQUEST_ID_MAX_CHARS = 64
-DECISION_BODY_MAX_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -128,7 +126,7 @@ def unknown(request: HttpRequest) -> HttpResponse:
 @needs("errorkernel.answer_incident")
 def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpResponse:
     """200 the decision, also for the same ``request_id`` again; 409 somebody was first, or nobody asks any more."""
-    answer = _read_answer(request)
+    answer = read_body(request, _answer_decoder, f"an action ({', '.join(Action)})")
     now = timezone.now()
     try:
         incident = UUID(incident_id)
@@ -156,22 +154,6 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
         raise _lost(made)
     announce_incidents([made.incident_id])
     return as_json(200, {"incident": made.incident_id, "decision_id": made.pk, **_told(made)})
-
-
-def _read_answer(request: HttpRequest) -> _Answer:
-    try:
-        body = request.body
-    except RequestDataTooBig:
-        raise ApiError(413, "The body is too large for an answer.") from None
-    except UnreadablePostError:
-        raise ApiError(400, "The body ended too early.") from None
-    if len(body) > DECISION_BODY_MAX_BYTES:
-        raise ApiError(413, "The body is too large for an answer.")
-    try:
-        return _answer_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
-        actions = ", ".join(Action)
-        raise ApiError(400, f"An answer is an object with an action ({actions}): {exc}") from None
 
 
 def _clean(given: str | int | None, name: str, chars: int) -> str:

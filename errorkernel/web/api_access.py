@@ -8,20 +8,24 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
 from errorkernel.store import fleet
 
 P = ParamSpec("P")
+T = TypeVar("T")
 log = logging.getLogger("errorkernel.api")
 RETRY_AFTER_S = 2
+BODY_MAX_BYTES = 64 * 1024
 
 
 class ApiError(Exception):
@@ -71,6 +75,24 @@ def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpReque
         return guarded
 
     return decorate
+
+
+def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], holds: str, *, empty: T | None = None) -> T:
+    """An operator's body: an object with what ``holds`` says; ``empty``: what no body means. Raises ApiError."""
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise ApiError(413, "The body is too large.") from None
+    except UnreadablePostError:
+        raise ApiError(400, "The body ended too early.") from None
+    if len(body) > BODY_MAX_BYTES:
+        raise ApiError(413, "The body is too large.")
+    if empty is not None and not body:
+        return empty
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        raise ApiError(400, f"The body is an object with {holds}: {exc}") from None
 
 
 def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:

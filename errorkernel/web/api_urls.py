@@ -2,13 +2,15 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_lists
+from errorkernel.web import api, api_lists, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
     path("incidents", api.listing(api_lists.incidents), name="api-incidents"),
     path("incidents/<str:incident_id>/decision", api.decision, name="api-decision"),
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),
+    path("incidents/<str:incident_id>/requeue", requeue.api, {"wish": "requeue"}, name="api-requeue"),
+    path("incidents/<str:incident_id>/drop", requeue.api, {"wish": "drop"}, name="api-drop"),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),

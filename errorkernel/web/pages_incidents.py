@@ -95,4 +95,11 @@ def opened(incident: Incident) -> dict[str, Any]:
     """Context of an incident's own page."""
     event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "cut").first()
     is_long = len(incident.text) > ROW_TEXT_CHARS or "\n" in incident.text
-    return {"section": "waiting", "incident": incident, "event": event, "is_long": is_long, **asked(incident)}
+    return {
+        "section": "waiting",
+        "incident": incident,
+        "event": event,
+        "is_long": is_long,
+        "requeues": list(incident.requeues.all()) if incident.message else [],
+        **asked(incident),
+    }

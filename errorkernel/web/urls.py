@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents
+from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, requeue
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("incidents/", pages_incidents.incidents, name="incidents"),
     path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
+    path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
     path("problems/", pages_fleet.problems, name="problems"),
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
     path("nodes/", pages_fleet.nodes, name="nodes"),

@@ -5,7 +5,7 @@ everything else: unknown fields are ignored, over-long texts are cut and the cut
 WireError, for any bytes whatever: nothing that a node sends may stop the intake.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -20,6 +20,7 @@ from errorkernel.core.limits import (
     SHORT_TEXT_MAX_CHARS,
     Limits,
 )
+from errorkernel.wire import commands
 from errorkernel.wire.errors import WireError
 
 T = TypeVar("T")
@@ -116,6 +117,7 @@ class _Sync(msgspec.Struct):
 class _SyncReply(msgspec.Struct):
     decisions: list[_Decision]
     unknown: list[UUID] = []
+    commands: list[msgspec.Raw] = []
 
 
 # One decoder per payload, made once: msgspec compiles the type's layout into it.
@@ -256,14 +258,23 @@ def encode_sync(sync: values.Sync) -> bytes:
     return _encoder.encode({"v": VERSION, "open": sync.open, "outcomes": outcomes})
 
 
-def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID]]:
-    """Bytes of a sync reply → decisions, and the incidents that the kernel has never heard of. Raises WireError."""
+def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID], list[bytes]]:
+    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError."""
     raw = _decode(_sync_reply_decoder.decode, data)
-    return [_decision(one) for one in raw.decisions], raw.unknown
+    return [_decision(one) for one in raw.decisions], raw.unknown, [bytes(one) for one in raw.commands]
 
 
-def encode_sync_reply(decisions: list[values.Decision], unknown: list[UUID]) -> bytes:
-    return _encoder.encode({"v": VERSION, "decisions": [_decision_body(one) for one in decisions], "unknown": unknown})
+def encode_sync_reply(
+    decisions: list[values.Decision], unknown: list[UUID], requeues: Sequence[values.Requeue] = ()
+) -> bytes:
+    return _encoder.encode(
+        {
+            "v": VERSION,
+            "decisions": [_decision_body(one) for one in decisions],
+            "unknown": unknown,
+            "commands": [commands.body(one) for one in requeues],
+        }
+    )
 
 
 def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:

@@ -11,10 +11,12 @@ from errorkernel.wire.errors import WireError
 
 EVENTS_STREAM = "EK_EVENTS"
 DECISIONS_STREAM = "EK_DECISIONS"
+COMMANDS_STREAM = "EK_COMMANDS"
 # The streams take everything below their roots, so that a wrongly addressed report is quarantined and seen
 # instead of vanishing because no stream wanted it.
 EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]
 DECISIONS_SUBJECTS = ["ek.dec.>"]
+COMMANDS_SUBJECTS = ["ek.cmd.>"]
 HELLO_ALL = "ek.hello.*"
 SYNC_ALL = "ek.sync.*"
 KERNEL_DURABLE = "kernel"
@@ -67,6 +69,14 @@ def decisions_of(node: str) -> str:
     return f"ek.dec.{node}.*"
 
 
+def command(node: str, command: UUID) -> str:
+    return f"ek.cmd.{node}.{command}"
+
+
+def commands_of(node: str) -> str:
+    return f"ek.cmd.{node}.*"
+
+
 def hello(node: str) -> str:
     return f"ek.hello.{node}"
 
@@ -76,7 +86,7 @@ def sync(node: str) -> str:
 
 
 def durable_of(node: str) -> str:
-    """Name of the node's durable pull consumer on EK_DECISIONS."""
+    """Name of the node's durable pull consumer on EK_DECISIONS, and of its other one on EK_COMMANDS."""
     return f"node-{node}"
 
 

@@ -1,0 +1,191 @@
+"""The failed message, back to the operator: given to its process once more, or dropped.
+
+The message in progress stays on its incident. Once the question has ended, whatever its end was, it can be sent to the
+node again; the node takes each such command once. Every step is one transaction with its audit row.
+"""
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+
+from errorkernel.core import values
+from errorkernel.core.ids import uuid7
+from errorkernel.core.incident import ENDED
+from errorkernel.core.values import Message, OutcomeState
+from errorkernel.models import Incident, Outbox, Requeue
+from errorkernel.store import audit, incidents
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.wire import commands, subjects
+
+REPEAT_AFTER = timedelta(seconds=10)
+"""A command that a node has not acknowledged for so long is offered to it by sync as well."""
+_CUT = re.compile(r" … \[\d+ bytes cut\]\Z")
+_UNDER_WAY = "The message is on its way to the process already."
+State = Requeue.State
+
+
+class Wish(StrEnum):
+    """What an operator can want of a failed message."""
+
+    REQUEUE = "requeue"
+    DROP = "drop"
+
+
+class CannotRequeue(Exception):
+    """The message cannot be sent again or dropped now; the message is one sentence for whoever asked."""
+
+
+def dispose(
+    incident_id: UUID,
+    wish: Wish,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    reason: str = "",
+    request_id: str = "",
+    origin: str = "",
+) -> Requeue:
+    """Send the incident's message to its process again, or drop it.
+
+    The same ``request_id`` by the same person again returns what it made. Raises CannotRequeue, Incident.DoesNotExist.
+    """
+    try:
+        with transaction.atomic():
+            incident = incidents.with_relations().get(pk=incident_id)
+            if request_id and (known := incident.requeues.filter(request_id=request_id, by=by).first()):
+                return known
+            _check(incident, wish)
+            row = Requeue.objects.create(
+                id=uuid7(),
+                incident=incident,
+                state=State.SENT if wish is Wish.REQUEUE else State.DROPPED,
+                by=by,
+                reason=reason,
+                request_id=request_id,
+                created_at=now,
+                ended_at=now if wish is Wish.DROP else None,
+            )
+            if wish is Wish.REQUEUE:
+                _owe(row, incident, now)
+            after = {"message": row.state, "command": str(row.pk)}
+            target = f"incident:{incident.pk}"
+            entry = audit.entry(by, wish, target, now=now, reason=reason, after=after, user=user, origin=origin)
+            audit.record(entry)
+            incidents.number_change([incident.pk])
+    except IntegrityError:
+        raise CannotRequeue(_UNDER_WAY) from None
+    return row
+
+
+def _check(incident: Incident, wish: Wish) -> None:
+    """Raises CannotRequeue."""
+    if not incident.message:
+        raise CannotRequeue("The process did not say what it was working on.")
+    if incident.state not in ENDED:
+        raise CannotRequeue("Its process still has the message: answer the question first.")
+    last = incident.requeues.order_by("-created_at").first()
+    if last and last.state == State.DROPPED:
+        raise CannotRequeue("The message was dropped.")
+    if last and last.state in Requeue.UNDER_WAY:
+        raise CannotRequeue(_UNDER_WAY)
+    if wish is Wish.REQUEUE and not subjects.is_node_name(incident.node.name):
+        raise CannotRequeue("This node takes no commands of ours.")
+    if wish is Wish.REQUEUE and _CUT.search(incident.message.get("data", "")):
+        raise CannotRequeue("Only a part of the message is known here: it was cut when it was reported.")
+
+
+def _owe(row: Requeue, incident: Incident, now: datetime) -> None:
+    Outbox.objects.create(
+        subject=subjects.command(incident.node.name, row.pk),
+        msg_id=str(row.pk),
+        payload=commands.encode(as_value(row, incident)),
+        created_at=now,
+        next_try_at=now,
+    )
+
+
+def as_value(row: Requeue, incident: Incident) -> values.Requeue:
+    """The row as it goes over the wire."""
+    return values.Requeue(
+        id=row.pk,
+        process=incident.process.name,
+        message=Message(**(incident.message or {})),
+        by=row.by,
+        at=row.created_at,
+        incident=incident.pk,
+        reason=row.reason,
+    )
+
+
+def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
+    """The broker has these; returns their incidents. Called by the outbox inside its transaction."""
+    sent = Requeue.objects.filter(pk__in=command_ids, sent_at__isnull=True)
+    incident_ids = list(sent.values_list("incident_id", flat=True))
+    sent.update(sent_at=now)
+    incidents.number_change(incident_ids)
+    return incident_ids
+
+
+def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
+    """The node has it in its journal; returns the incident, if that was news."""
+    with transaction.atomic():
+        if not Requeue.objects.filter(pk=command_id, state=State.SENT).update(state=State.RECEIVED, received_at=now):
+            return []
+        [incident_id] = Requeue.objects.filter(pk=command_id).values_list("incident_id", flat=True)
+        _audit("system", "deliver message", incident_id, State.SENT, State.RECEIVED, now)
+        incidents.number_change([incident_id])
+    return [incident_id]
+
+
+def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tuple[OutcomeResult, UUID | None]:
+    """Take in what became of a command, and its incident where that was news. Repeated reports change nothing."""
+    row = Requeue.objects.filter(pk=outcome.incident, incident__node__name=node).first()
+    if row is None:
+        return OutcomeResult.UNKNOWN, None
+    after = State.APPLIED if outcome.state is OutcomeState.APPLIED else State.FAILED
+    with transaction.atomic():
+        under_way = Requeue.objects.filter(pk=row.pk, state__in=Requeue.UNDER_WAY)
+        if not under_way.update(state=after, ended_at=now, detail=outcome.detail):
+            return OutcomeResult.IGNORED, None
+        _audit(f"node:{node}", "take message", row.incident_id, State(row.state), after, now, outcome.detail)
+        incidents.number_change([row.incident_id])
+    return OutcomeResult.CHANGED, row.incident_id
+
+
+def to_offer(node: str, *, now: datetime, limit: int = 100) -> list[values.Requeue]:
+    """Commands of the node that have not ended and may have got lost: for the sync's answer."""
+    rows = (
+        Requeue.objects.filter(
+            incident__node__name=node, state__in=Requeue.UNDER_WAY, created_at__lte=now - REPEAT_AFTER
+        )
+        .select_related("incident__process", "incident__node")
+        .order_by("created_at")[:limit]
+    )
+    return [as_value(row, row.incident) for row in rows]
+
+
+def _audit(
+    actor: str,
+    verb: str,
+    incident_id: UUID,
+    before: Requeue.State,
+    after: Requeue.State,
+    now: datetime,
+    reason: str = "",
+) -> None:
+    audit.record(
+        audit.entry(
+            actor,
+            verb,
+            f"incident:{incident_id}",
+            now=now,
+            reason=reason,
+            before={"message": before.value},
+            after={"message": after.value},
+        )
+    )

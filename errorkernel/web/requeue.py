@@ -1,0 +1,114 @@
+"""The failed message back to the operator: send it to its process again or drop it, by a form or by the API."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from errorkernel.live import announce_incidents
+from errorkernel.models import Incident, Requeue
+from errorkernel.store.requeues import CannotRequeue, Wish, dispose
+from errorkernel.web import api_access
+from errorkernel.web.access import ANSWER, needs
+from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
+from errorkernel.web.decide import origin_of
+from errorkernel.web.parameters import refuse
+
+REASON_MAX_CHARS = 1000
+REQUEST_ID_MAX_CHARS = 64
+DONE = {
+    Wish.REQUEUE: "The message is on its way to its process. This page shows how far it is.",
+    Wish.DROP: "The message was dropped. It stays here to be read.",
+}
+
+
+class _Given(msgspec.Struct):
+    reason: str = ""
+    request_id: str | int = ""
+
+
+_decoder = msgspec.json.Decoder(_Given)
+
+
+@require_http_methods(["GET", "POST"])
+@needs(ANSWER)
+def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
+    """The form: back to the incident's page; 400 for what cannot be done, 404 unknown."""
+    page = reverse("incident", args=[incident_id])
+    if request.method == "GET":  # somebody went to the address of a page that said no
+        return HttpResponseRedirect(page)
+    wish = request.POST.get("wish", "")
+    if wish not in list(Wish):
+        return refuse(request, "Choose what is to be done with the message: send it again, or drop it.")
+    try:
+        dispose(
+            incident_id,
+            Wish(wish),
+            by=f"user:{request.user.get_username()}",
+            user=request.user if request.user.is_authenticated else None,
+            reason=_short(request.POST.get("reason", ""), REASON_MAX_CHARS),
+            request_id=_short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS),
+            origin=origin_of(request),
+            now=timezone.now(),
+        )
+    except Incident.DoesNotExist:
+        raise Http404 from None
+    except CannotRequeue as exc:
+        return refuse(request, str(exc), status=409)
+    announce_incidents([incident_id])
+    messages.success(request, DONE[Wish(wish)])
+    return HttpResponseRedirect(page)
+
+
+@csrf_exempt
+def api(request: HttpRequest, incident_id: str, wish: str) -> HttpResponse:
+    """POST ``/api/v1/incidents/{id}/requeue`` or ``/drop``: 200 with its state; 409 it cannot be done now."""
+    return _dispose(request, incident_id, Wish(wish)) if request.method == "POST" else not_allowed("POST")
+
+
+@api_access.needs(ANSWER)
+def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: Wish) -> HttpResponse:
+    given = read_body(request, _decoder, "a reason and a request_id, or nothing", empty=_Given())
+    try:
+        row = dispose(
+            UUID(incident_id),
+            wish,
+            by=f"user:{operator.user.get_username()}",
+            user=operator.user,
+            reason=_short(given.reason, REASON_MAX_CHARS),
+            request_id=_short(str(given.request_id), REQUEST_ID_MAX_CHARS),
+            origin=operator.origin,
+            now=timezone.now(),
+        )
+    except (Incident.DoesNotExist, ValueError):
+        raise ApiError(404, "There is no such incident.") from None
+    except CannotRequeue as exc:
+        raise ApiError(409, str(exc)) from None
+    announce_incidents([row.incident_id])
+    return as_json(200, told(row))
+
+
+def told(row: Requeue) -> dict[str, Any]:
+    """What the API says of a message that was sent again or dropped."""
+    return {
+        "command": row.pk,
+        "incident": row.incident_id,
+        "state": row.state,
+        "by": row.by,
+        "reason": row.reason,
+        "detail": row.detail,
+        "created_at": row.created_at,
+        "sent_at": row.sent_at,
+        "received_at": row.received_at,
+        "ended_at": row.ended_at,
+    }
+
+
+def _short(text: str, chars: int) -> str:
+    return text.replace("\0", "").strip()[:chars]

@@ -1,0 +1,189 @@
+"""The failed message, back to the operator: sent to its process again, once, through everything that can go wrong."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import nats
+import pytest
+
+from errorkernel.core.values import Message
+from errorkernel.node import Kernel
+from tests.running import Running, wait_for
+
+WORK = {"id": "8841", "method": "REQCopySrc", "data": "/data/a.tif"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def token(running: Running) -> str:
+    return running.token()
+
+
+def credentials(running: Running, name: str, directory: Path) -> Path:
+    path = directory / f"{name}.json"
+    path.write_text(json.dumps(running.add_node(name)))
+    return path
+
+
+@asynccontextmanager
+async def node(running: Running, name: str, directory: Path) -> AsyncIterator[Kernel]:
+    path = directory / f"{name}.json"
+    if not path.exists():
+        await asyncio.to_thread(credentials, running, name, directory)
+    async with Kernel.from_file(path, journal=directory / f"{name}.journal") as kernel:
+        yield kernel
+
+
+def incident(running: Running, token: str, node: str, state: str) -> dict | None:
+    _, found = running.call(f"/api/v1/incidents?state={state}&node={node}", token)
+    return next(iter(found["items"]), None)
+
+
+async def ended(running: Running, token: str, kernel: Kernel, *, message: dict | None = WORK) -> str:
+    """The id of a question that was answered *continue*."""
+    asking = asyncio.create_task(kernel.ask("no space left", process="copy-files", message=message))
+    found = await asyncio.to_thread(wait_for, lambda: incident(running, token, kernel.node, "open"))
+    assert running.call(f"/api/v1/incidents/{found['id']}/decision", token, {"action": "continue"})[0] == 200
+    await asking
+    await asyncio.to_thread(wait_for, lambda: incident(running, token, kernel.node, "applied"))
+    return str(found["id"])
+
+
+def requeue(running: Running, token: str, incident: str, **more: str) -> tuple[int, dict]:
+    return running.call(f"/api/v1/incidents/{incident}/requeue", token, {"reason": "the disk was replaced", **more})
+
+
+def state(running: Running, token: str, incident: str, request_id: str) -> str:
+    """The same request again changes nothing, and tells how far the message is."""
+    return str(requeue(running, token, incident, request_id=request_id)[1]["state"])
+
+
+async def test_a_message_is_sent_again_and_taken_once(running: Running, token: str, tmp_path: Path) -> None:
+    taken: list[Message] = []
+    async with node(running, "taker", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+        status, body = await asyncio.to_thread(requeue, running, token, found, request_id="r1")
+        assert (status, body["state"]) == (200, "sent")
+        # Nobody takes it yet: it waits on the node, and the operator is told so.
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "received")
+        assert (await asyncio.to_thread(requeue, running, token, found))[0] == 409
+        kernel.on_requeue("copy-files", taken.append)
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "applied")
+        assert taken == [Message(**WORK)]
+        # What has been taken can be sent once more.
+        assert (await asyncio.to_thread(requeue, running, token, found, request_id="r2"))[0] == 200
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r2") == "applied")
+        assert len(taken) == 2
+
+
+async def test_a_message_that_fails_again_says_why(running: Running, token: str, tmp_path: Path) -> None:
+    async def fail(message: Message) -> None:
+        raise OSError(f"still no space for {message.data}")
+
+    async with node(running, "failing", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+        kernel.on_requeue("copy-files", fail)
+        await asyncio.to_thread(requeue, running, token, found, request_id="r1")
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "failed")
+        _, body = await asyncio.to_thread(requeue, running, token, found, request_id="r1")
+        assert body["detail"] == "OSError: still no space for /data/a.tif"
+        events = running.call("/api/v1/events?q=node:failing&order=desc", token)[1]["items"]
+        assert [(one["type"], one["message"]["id"]) for one in events[:1]] == [("error", "8841")]
+
+
+async def test_what_a_node_did_not_hear_of_comes_when_it_is_back(running: Running, token: str, tmp_path: Path) -> None:
+    async with node(running, "away", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+    assert (await asyncio.to_thread(requeue, running, token, found, request_id="r1"))[1]["state"] == "sent"
+    taken: list[Message] = []
+    async with node(running, "away", tmp_path) as kernel:
+        kernel.on_requeue("copy-files", taken.append)
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "applied")
+    assert len(taken) == 1
+
+
+async def test_a_message_whose_program_died_over_it_failed_and_is_not_handed_over_again(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    async with node(running, "dying", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+        await asyncio.to_thread(requeue, running, token, found, request_id="r1")
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "received")
+    # As a program leaves it that is killed while it works on the message.
+    with sqlite3.connect(tmp_path / "dying.journal") as journal:
+        journal.execute("INSERT INTO client (number, pid, since) VALUES (1000, 1, 0)")
+        journal.execute("UPDATE requeue SET state = 'begun', client = 1000")
+    taken: list[Message] = []
+    async with node(running, "dying", tmp_path) as kernel:
+        kernel.on_requeue("copy-files", taken.append)
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "failed")
+    assert taken == []
+
+
+async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Running, token: str, tmp_path: Path) -> None:
+    """Told by a node that speaks the contract and nothing of ours: after ten seconds the sync offers it."""
+    given = await asyncio.to_thread(running.add_node, "by-sync")
+    connection = await nats.connect(given["nats_url"], nkeys_seed_str=given["nkey_seed"], inbox_prefix="_INBOX_by-sync")
+    asked = {
+        "v": 1, "id": str(uuid4()), "type": "action", "process": "p", "error": {"text": "?"}, "message": WORK,
+    }  # fmt: skip
+    await connection.jetstream().publish("ek.evt.by-sync", json.dumps(asked).encode())
+    await asyncio.to_thread(wait_for, lambda: incident(running, token, "by-sync", "open"))
+    withdrawn = {"v": 1, "incident": asked["id"], "decision_id": None, "state": "withdrawn"}
+    await connection.jetstream().publish(f"ek.out.by-sync.{asked['id']}", json.dumps(withdrawn).encode())
+    await asyncio.to_thread(wait_for, lambda: incident(running, token, "by-sync", "withdrawn"))
+    await asyncio.to_thread(requeue, running, token, asked["id"], request_id="r1")
+
+    async def offered() -> list[dict]:
+        reply = await connection.request("ek.sync.by-sync", b'{"open": [], "outcomes": []}', timeout=5)
+        return list(json.loads(reply.data)["commands"])
+
+    while not (commands := await offered()):
+        await asyncio.sleep(0.5)
+    [command] = commands
+    assert (command["do"], command["process"], command["message"]) == ("requeue", "p", WORK)
+    done = {"v": 1, "incident": command["id"], "state": "applied", "detail": "done"}
+    await connection.jetstream().publish(f"ek.out.by-sync.{command['id']}", json.dumps(done).encode())
+    await asyncio.to_thread(wait_for, lambda: state(running, token, asked["id"], "r1") == "applied")
+    assert await offered() == []
+    await connection.close()
+
+
+async def test_what_cannot_be_sent_again_says_why(running: Running, token: str, tmp_path: Path) -> None:
+    async with node(running, "refusing", tmp_path) as kernel:
+        asking = asyncio.create_task(kernel.ask("no", process="copy-files", message={**WORK, "data": "x" * 70_000}))
+        found = await asyncio.to_thread(wait_for, lambda: incident(running, token, "refusing", "open"))
+        status, body = await asyncio.to_thread(requeue, running, token, found["id"])
+        assert (status, body["error"]) == (409, "Its process still has the message: answer the question first.")
+        asking.cancel()
+        await asyncio.to_thread(wait_for, lambda: incident(running, token, "refusing", "withdrawn"))
+        status, body = await asyncio.to_thread(requeue, running, token, found["id"])
+        assert (status, "only a part" in body["error"].lower()) == (409, True)
+        without = await ended(running, token, kernel, message=None)
+        status, body = await asyncio.to_thread(requeue, running, token, without)
+        assert (status, "did not say" in body["error"]) == (409, True)
+    assert requeue(running, token, str(uuid4()))[0] == 404
+    assert requeue(running, token, "nonsense")[0] == 404
+    assert running.call(f"/api/v1/incidents/{found['id']}/requeue", "eku_wrong", {})[0] == 401
+
+
+async def test_a_dropped_message_stays_dropped_and_on_record(running: Running, token: str, tmp_path: Path) -> None:
+    async with node(running, "dropper", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+    status, body = running.call(f"/api/v1/incidents/{found}/drop", token, {"reason": "obsolete"})
+    assert (status, body["state"]) == (200, "dropped")
+    assert requeue(running, token, found)[0] == 409
+    with sqlite3.connect(running.directory / "steward.sqlite3") as database:
+        query = "SELECT actor, reason FROM errorkernel_auditentry WHERE target = ? AND action = 'drop'"
+        assert database.execute(query, (f"incident:{found}",)).fetchall() == [("user:admin", "obsolete")]
