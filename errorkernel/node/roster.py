@@ -59,15 +59,12 @@ class Roster:
             return Begun(incarnation, former_life)
 
     def set_state(self, name: str, state: str, *, pid: int | None = None) -> None:
-        """``running``, ``stopping``, ``restarting``, ``stopped``; *blocked* follows from the open questions."""
+        """``running``, ``stopping``, ``restarting``, ``quarantined``, ``stopped``; *blocked* follows from the open
+        questions."""
         with self._journal.transaction() as db:
             db.execute(
                 "UPDATE process SET state = ?, pid = ?, since = ? WHERE name = ?", (state, pid, time.time(), name)
             )
-
-    def set_pid(self, name: str, pid: int) -> None:
-        with self._journal.transaction() as db:
-            db.execute("UPDATE process SET pid = ? WHERE name = ?", (pid, name))
 
     def leave(self) -> None:
         """This program ends in good order; what is unsent stays."""

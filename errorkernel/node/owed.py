@@ -1,0 +1,89 @@
+"""Answers that have been obeyed half: they are reported as applied when those that they start anew run."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from errorkernel.core.values import Action, Decision, OutcomeState
+from errorkernel.node.errors import JournalError
+
+if TYPE_CHECKING:
+    from errorkernel.node.client import Kernel
+    from errorkernel.node.supervision import Supervised
+
+log = logging.getLogger("errorkernel.node")
+
+
+async def settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
+    """As ``Kernel.settle``; a journal that fails is logged. ``process``: who had asked."""
+    try:
+        await kernel.settle(decision, state, **said)
+    except JournalError as exc:
+        log.error("What became of an answer to %s cannot be written down: %s", process, exc)
+
+
+@dataclass(eq=False, slots=True)
+class _Debt:
+    process: str
+    decision: Decision
+    waiting: set["Supervised"]
+    incarnation: int | None
+    running: list[str] = field(default_factory=list)
+
+
+class Owed:
+    """Of the children of one group."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self._kernel = kernel
+        self._debts: list[_Debt] = []
+
+    def add(
+        self, process: str, decision: Decision, children: Iterable["Supervised"], incarnation: int | None = None
+    ) -> None:
+        """``process`` had asked, and is now ``incarnation`` if it is a new one; applied when ``children`` run."""
+        self._debts.append(_Debt(process, decision, set(children), incarnation))
+
+    def incident(self, child: "Supervised") -> UUID | None:
+        """The question whose answer starts this child."""
+        return next((debt.decision.incident for debt in self._debts if child in debt.waiting), None)
+
+    async def runs(self, child: "Supervised") -> None:
+        """It has been started."""
+        for debt in self._of(child):
+            debt.waiting.remove(child)
+            if debt.process == child.name:
+                debt.incarnation = child.incarnation
+            else:
+                debt.running.append(f"{child.name} runs again as incarnation {child.incarnation}.")
+            if not debt.waiting:
+                await self._settle(debt, OutcomeState.APPLIED, " ".join(debt.running))
+
+    async def ended(self, child: "Supervised") -> None:
+        """It is not started again, and was not to be: that was all there was to do."""
+        for debt in self._of(child):
+            await self._settle(debt, OutcomeState.APPLIED, "")
+
+    async def failed(self, child: "Supervised", why: str) -> None:
+        """It was to be started, and is not."""
+        for debt in self._of(child):
+            await self._settle(debt, OutcomeState.FAILED, why)
+
+    async def leave(self) -> None:
+        """The program ends with its children; nobody is started any more."""
+        for debt in list(self._debts):
+            if debt.decision.action is Action.CONTINUE:
+                self._debts.remove(debt)
+                await self._kernel.give_up(debt.decision.incident, "Its program ended before it was started again.")
+            else:
+                await self._settle(debt, OutcomeState.APPLIED, "It was ended, and its program too.")
+
+    def _of(self, child: "Supervised") -> list[_Debt]:
+        return [one for one in self._debts if child in one.waiting]
+
+    async def _settle(self, debt: _Debt, state: OutcomeState, detail: str) -> None:
+        self._debts.remove(debt)
+        number = debt.incarnation if state is OutcomeState.APPLIED else None
+        await settle(self._kernel, debt.process, debt.decision, state, new_incarnation=number, detail=detail)
