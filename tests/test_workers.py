@@ -198,6 +198,12 @@ def noted(path: Path) -> list[list[int]]:
     return [[int(one) for one in line.split()] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+async def shown(peer: PeerKernel, name: str, incarnation: int, pid: int) -> None:
+    """The node's process list says so."""
+    expected = (incarnation, pid)
+    await eventually(lambda: (found := peer.process(name)) and (found.incarnation, found.pid) == expected)
+
+
 async def test_continue_lets_the_process_go_on_and_only_then_is_applied(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:
@@ -243,17 +249,20 @@ async def test_kill_ends_a_process_that_ignores_sigterm_with_its_children_and_st
     pids = tmp_path / "pids"
     async with kernel.process_worker("job", script(pids, body), env=program_env(), grace_s=0.3) as job:
         first = await peer.question("job")
+        [old] = noted(pids)
+        await shown(peer, "job", 1, old[0])
         began = time.monotonic()
         await peer.decide(first.id, Action.KILL)
+        await eventually(lambda: not alive(old[0]))
+        assert time.monotonic() - began < 0.3 + 1 + 1  # one more for a machine that is busy
         ended = await peer.ended(first.id)
-        assert time.monotonic() - began < 0.3 + 1 + 1
-        assert (ended.state, ended.new_incarnation) == ("applied", 2)
+        assert (ended.state, ended.incarnation, ended.new_incarnation) == ("applied", 1, 2)
         second = await peer.question("job", after=1)
-        old, new = noted(pids)
+        new = noted(pids)[1]
         assert [alive(pid) for pid in old] == [False, False, False]
         assert [alive(pid) for pid in new] == [True, True, True]
         assert job.pid == new[0] != old[0]
-        await eventually(lambda: peer.process("job").pid == new[0])
+        await shown(peer, "job", 2, new[0])
     assert [alive(pid) for pid in new] == [False, False, False]
     assert (await peer.ended(second.id)).state == "withdrawn"
 
