@@ -464,6 +464,62 @@ async def test_a_journal_that_fails_delays_a_restart_and_starts_nothing_twice(
         other.close()
 
 
+async def test_an_answer_that_was_obeyed_is_reported_though_the_journal_was_busy(
+    kernel: Kernel, peer: PeerKernel, tmp_path: Path
+) -> None:
+    other = sqlite3.connect(tmp_path / "j", isolation_level=None)
+    await kernel.call(lambda: kernel.journal._db.execute("PRAGMA busy_timeout = 50"))
+    lives: list[int] = []
+
+    async def asker(ctx) -> None:
+        lives.append(ctx.incarnation)
+        if ctx.incarnation == 1:
+            await ctx.ask("may I?")
+        other.execute("BEGIN IMMEDIATE")  # before its supervisor can write anything more
+        await asyncio.sleep(60)
+
+    async with kernel.worker("asker", asker):
+        question = await peer.question("asker")
+        await peer.decide(question.id, Action.KILL)
+        await eventually(lambda: lives == [1, 2])
+        await asyncio.sleep(0.3)
+        other.execute("ROLLBACK")
+        ended = await peer.ended(question.id)
+        assert (ended.state, ended.new_incarnation) == ("applied", 2)
+    other.close()
+
+
+async def test_a_kill_that_a_dead_program_was_told_is_done_when_its_worker_runs_again(
+    broker: Broker, peer: PeerKernel, tmp_path: Path
+) -> None:
+    credentials = broker.credentials(tmp_path / "c.json")
+    program = textwrap.dedent(f"""
+        import asyncio
+        from errorkernel.node import Kernel
+        async def main():
+            async with Kernel.from_file({str(credentials)!r}, journal={str(tmp_path / "j")!r}) as kernel:
+                async with kernel.process_worker("job", ["sh", "-c", "exit 3"], intensity=0) as worker:
+                    await worker.wait()
+        asyncio.run(main())
+    """)
+    running = subprocess.Popen([sys.executable, "-c", program], env=program_env())
+    try:
+        question = await peer.question("main")
+        running.send_signal(signal.SIGSTOP)
+        async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
+            # Taken over, as by the other program, which comes to nothing more.
+            decision = peer.make_decision(question.id, Action.KILL)
+            await kernel.call(kernel.questions.take, decision)
+            running.kill()
+            running.wait()
+            async with kernel.process_worker("job", ["sleep", "300"]):
+                ended = await peer.ended(question.id)
+                assert (ended.state, ended.new_incarnation) == ("applied", 2)
+    finally:
+        running.kill()
+        running.wait()
+
+
 # --- and else --------------------------------------------------------------------------------------------------------
 
 

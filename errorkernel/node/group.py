@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from errorkernel.core.values import Action, Decision, OutcomeState
 from errorkernel.node.errors import JournalError, ProcessTaken
-from errorkernel.node.owed import Owed, settle
-from errorkernel.node.quarantine import Quarantine
+from errorkernel.node.owed import JOURNAL_PAUSE_S, Owed, settle
+from errorkernel.node.quarantine import Quarantine, Quarantines
 from errorkernel.node.reports import describe
 from errorkernel.node.restart import Ending, History, Restart, after, allowed, restarted
 from errorkernel.node.strategy import Strategy, plan
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from errorkernel.node.supervision import Supervised
 
 log = logging.getLogger("errorkernel.node")
-
-JOURNAL_PAUSE_S = 2.0
 
 
 class Standing(Enum):
@@ -82,7 +80,7 @@ class Group:
         self._strategy = strategy
         self._renew = renew
         self._owed = Owed(kernel)
-        self._quarantines: list[Quarantine] = []
+        self._quarantines = Quarantines(kernel, above, self._answered)
         self._happenings: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -99,6 +97,9 @@ class Group:
             raise
         self._runs(child)
         self.run()
+        if await self._kernel.call(self._kernel.roster.owes, self._above):
+            # The program's own next incarnation is what a former one was told to make way for.
+            await self._kernel.call(self._kernel.incarnation, self._above)
 
     def run(self) -> None:
         """From now on, what happens to the children has consequences."""
@@ -287,36 +288,23 @@ class Group:
         if not child.watch:
             await self._leave(child, Standing.STOPPED)
         child.standing = Standing.STOPPED
-        for quarantine in [one for one in self._quarantines if child in one.children]:
-            if all(one.standing is Standing.STOPPED for one in quarantine.children):
-                self._quarantines.remove(quarantine)
-                await quarantine.give_up()
+        await self._quarantines.give_up(lambda one: one.standing is Standing.STOPPED)
         done.set_result(None)
 
     async def _quarantine(self, children: Iterable["Supervised"], culprit: "Supervised") -> None:
-        """One question about all that cannot be started, in place of those that were open about some of them."""
-        concerned = set(children)
-        for former in [one for one in self._quarantines if not concerned.isdisjoint(one.children)]:
-            self._quarantines.remove(former)
-            concerned.update(former.children)
-            await former.give_up()
-        still = [one for one in self.children if one in concerned]
-        log.error("%s was restarted too often: %s stand still", culprit.name, ", ".join(one.name for one in still))
-        for child in still:
+        for child in await self._quarantines.begin(children, culprit, self.children):
             child.standing = Standing.QUARANTINED
             child.over.clear()
             await self._owed.failed(child, f"{child.name} has ended; no new one is started, since it is quarantined.")
             if not child.watch:
                 await child.set_state("quarantined")
-        self._quarantines.append(Quarantine(self._kernel, self._above, still, culprit, self._answer))
 
-    def _answer(self, quarantine: Quarantine, decision: Decision) -> None:
+    def _answered(self, quarantine: Quarantine, decision: Decision) -> None:
         self._happenings.put_nowait(functools.partial(self._obey, quarantine, decision))
 
     async def _obey(self, quarantine: Quarantine, decision: Decision) -> None:
-        if quarantine not in self._quarantines:
-            return  # Another one has taken its place.
-        self._quarantines.remove(quarantine)
+        if not self._quarantines.end(quarantine):
+            return
         incarnation = None
         children = [one for one in quarantine.children if one.standing is Standing.QUARANTINED]
         if decision.action is Action.STOP:
@@ -343,9 +331,7 @@ class Group:
 
     async def _end_all(self) -> list["Supervised"]:
         """Before all of them are started anew, but for those that were told to stop."""
-        for former in self._quarantines:
-            await former.give_up()
-        self._quarantines.clear()
+        await self._quarantines.give_up(_everybody)
         for child in reversed(self.children):
             await self._take_along(child)
         return [one for one in self.children if one.standing is not Standing.STOPPED]
@@ -353,9 +339,7 @@ class Group:
     async def _shut_down(self) -> None:
         if self._closed:
             return
-        for quarantine in self._quarantines:
-            await quarantine.give_up()
-        self._quarantines.clear()
+        await self._quarantines.give_up(_everybody)
         if self._strategy is Strategy.ONE_FOR_ONE:
             await asyncio.gather(*(one.shut_down() for one in self.children))
         else:
@@ -367,6 +351,10 @@ class Group:
 
 async def _nothing() -> None:
     """Look who is due."""
+
+
+def _everybody(_: "Supervised") -> bool:
+    return True
 
 
 def _stays_away(child: "Supervised") -> bool:

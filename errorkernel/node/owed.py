@@ -1,5 +1,6 @@
 """Answers that have been obeyed half: they are reported as applied when those that they start anew run."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,13 +16,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("errorkernel.node")
 
+JOURNAL_PAUSE_S = 2.0
+
 
 async def settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
-    """As ``Kernel.settle``; a journal that fails is logged. ``process``: who had asked."""
+    """As ``Kernel.settle``, again and again until the journal takes it. ``process``: who had asked."""
+    while not await try_to_settle(kernel, process, decision, state, **said):
+        # Nothing else of this supervisor would succeed meanwhile.
+        await asyncio.sleep(JOURNAL_PAUSE_S)
+
+
+async def try_to_settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> bool:
+    """As ``Kernel.settle``, once. A journal that fails is logged."""
     try:
         await kernel.settle(decision, state, **said)
     except JournalError as exc:
         log.error("What became of an answer to %s cannot be written down: %s", process, exc)
+        return False
+    return True
 
 
 @dataclass(eq=False, slots=True)
@@ -73,17 +85,19 @@ class Owed:
 
     async def leave(self) -> None:
         """The program ends with its children; nobody is started any more."""
-        for debt in list(self._debts):
+        for debt in self._debts.copy():
+            self._debts.remove(debt)
             if debt.decision.action is Action.CONTINUE:
-                self._debts.remove(debt)
                 await self._kernel.give_up(debt.decision.incident, "Its program ended before it was started again.")
             else:
-                await self._settle(debt, OutcomeState.APPLIED, "It was ended, and its program too.")
+                detail = "It was ended, and its program too."
+                await try_to_settle(self._kernel, debt.process, debt.decision, OutcomeState.APPLIED, detail=detail)
 
     def _of(self, child: "Supervised") -> list[_Debt]:
         return [one for one in self._debts if child in one.waiting]
 
     async def _settle(self, debt: _Debt, state: OutcomeState, detail: str) -> None:
-        self._debts.remove(debt)
         number = debt.incarnation if state is OutcomeState.APPLIED else None
         await settle(self._kernel, debt.process, debt.decision, state, new_incarnation=number, detail=detail)
+        # Only now: if this program ends meanwhile, ``leave`` still knows of it.
+        self._debts.remove(debt)

@@ -66,6 +66,12 @@ class Roster:
                 "UPDATE process SET state = ?, pid = ?, since = ? WHERE name = ?", (state, pid, time.time(), name)
             )
 
+    def owes(self, name: str) -> bool:
+        """Whether a former incarnation of ``name`` was told to end, and nobody has reported that it has."""
+        with self._journal.reading() as db:
+            found = db.execute("SELECT 1 FROM incident WHERE process = ? AND state = 'orphaned' LIMIT 1", (name,))
+            return found.fetchone() is not None
+
     def leave(self) -> None:
         """This program ends in good order; what is unsent stays."""
         with self._journal.transaction(durable=True) as db:

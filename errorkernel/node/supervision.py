@@ -16,7 +16,7 @@ from errorkernel.core.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError, NodeError
 from errorkernel.node.group import Ended, Group, Standing, take_name
-from errorkernel.node.owed import settle
+from errorkernel.node.owed import settle, try_to_settle
 from errorkernel.node.reports import Report, describe, process_name
 from errorkernel.node.restart import INTENSITY, PERIOD_S, Backoff, Ending, History, Policy, Restart
 
@@ -192,7 +192,7 @@ class Supervised:
             await self.set_state("stopped")
         if life and self._order and self._order.done():
             detail = "It was ended, and its program too."
-            await settle(self.kernel, self.name, self._order.result(), OutcomeState.APPLIED, detail=detail)
+            await try_to_settle(self.kernel, self.name, self._order.result(), OutcomeState.APPLIED, detail=detail)
         self.kernel.supervised.discard(self.name)
         self.over.set()
 
