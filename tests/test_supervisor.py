@@ -344,6 +344,24 @@ async def test_a_worker_on_its_own_is_asked_about_in_the_programs_name(
     assert [one.state for one in peer.outcomes] == ["applied", "withdrawn"]
 
 
+async def test_a_program_whose_name_is_anothers_worker_asks_in_the_workers_own_name(
+    broker: Broker, kernel: Kernel, peer: PeerKernel, tmp_path: Path
+) -> None:
+    async def sleep(ctx) -> None:
+        await asyncio.sleep(60)
+
+    async with (
+        Kernel.from_file(broker.credentials(tmp_path / "c.json"), journal=tmp_path / "j") as other,
+        other.worker("main", sleep),
+        kernel.worker("job", fail, intensity=0) as job,
+    ):
+        question = await peer.question()
+        assert question.process == "job"
+        await peer.decide(question.id, Action.STOP)
+        assert (await peer.ended(question.id)).state == "applied"
+        await asyncio.wait_for(job.wait(), 10)
+
+
 async def test_kills_count_as_restarts_so_a_rule_that_kills_makes_no_storm(kernel: Kernel, peer: PeerKernel) -> None:
     async def asker(ctx) -> None:
         await ctx.ask("may I?")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from errorkernel.core.values import Action, Decision, OutcomeState
 from errorkernel.node.errors import JournalError, ProcessTaken
-from errorkernel.node.owed import JOURNAL_PAUSE_S, Owed, settle
+from errorkernel.node.owed import JOURNAL_PAUSE_S, Owed
 from errorkernel.node.quarantine import Quarantine, Quarantines
 from errorkernel.node.reports import describe
 from errorkernel.node.restart import Ending, History, Restart, after, allowed, restarted
@@ -91,7 +91,7 @@ class Group:
         self.children.append(child)
         try:
             self._prepare(child)
-            await child.begin(None)
+            await child.renew(None)
         except BaseException:
             await child.shut_down()
             raise
@@ -101,8 +101,13 @@ class Group:
             # The program's own next incarnation is what a former one was told to make way for.
             await self._kernel.call(self._kernel.incarnation, self._above)
 
+    @property
+    def runs(self) -> bool:
+        """Whether what happens to the children has consequences."""
+        return self._task is not None
+
     def run(self) -> None:
-        """From now on, what happens to the children has consequences."""
+        """From now on, it has."""
         self._task = asyncio.create_task(self._run(), name=f"children of {self._above}")
 
     def add(self, child: "Supervised") -> None:
@@ -173,7 +178,7 @@ class Group:
     async def _start(self, child: "Supervised") -> None:
         first = child.incarnation == 0
         try:
-            await child.begin(self._owed.incident(child))
+            await child.renew(self._owed.order(child))
         except JournalError as exc:
             log.error("The worker %s cannot be started yet: %s", child.name, exc)
             child.due = time.monotonic() + JOURNAL_PAUSE_S
@@ -323,11 +328,11 @@ class Group:
         stubborn = [one.name for one in children if one.watch]
         if stubborn:
             detail = f"It did not end and still runs: {', '.join(stubborn)}."
-            await settle(self._kernel, self._above, decision, OutcomeState.FAILED, detail=detail)
+            await self._owed.settle(quarantine.above, decision, OutcomeState.FAILED, detail=detail)
         elif children:
-            self._owed.add(self._above, decision, children, incarnation)
+            self._owed.add(quarantine.above, decision, children, incarnation)
         else:
-            await settle(self._kernel, self._above, decision, OutcomeState.APPLIED, new_incarnation=incarnation)
+            await self._owed.settle(quarantine.above, decision, OutcomeState.APPLIED, new_incarnation=incarnation)
 
     async def _end_all(self) -> list["Supervised"]:
         """Before all of them are started anew, but for those that were told to stop."""

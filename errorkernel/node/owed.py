@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from errorkernel.core.values import Action, Decision, OutcomeState
 from errorkernel.node.errors import JournalError
@@ -22,7 +21,6 @@ JOURNAL_PAUSE_S = 2.0
 async def settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
     """As ``Kernel.settle``, again and again until the journal takes it. ``process``: who had asked."""
     while not await try_to_settle(kernel, process, decision, state, **said):
-        # Nothing else of this supervisor would succeed meanwhile.
         await asyncio.sleep(JOURNAL_PAUSE_S)
 
 
@@ -51,6 +49,7 @@ class Owed:
     def __init__(self, kernel: "Kernel") -> None:
         self._kernel = kernel
         self._debts: list[_Debt] = []
+        self._late: set[asyncio.Task[None]] = set()
 
     def add(
         self, process: str, decision: Decision, children: Iterable["Supervised"], incarnation: int | None = None
@@ -58,9 +57,9 @@ class Owed:
         """``process`` had asked, and is now ``incarnation`` if it is a new one; applied when ``children`` run."""
         self._debts.append(_Debt(process, decision, set(children), incarnation))
 
-    def incident(self, child: "Supervised") -> UUID | None:
-        """The question whose answer starts this child."""
-        return next((debt.decision.incident for debt in self._debts if child in debt.waiting), None)
+    def order(self, child: "Supervised") -> Decision | None:
+        """The answer that starts this child."""
+        return next((debt.decision for debt in self._debts if child in debt.waiting), None)
 
     async def runs(self, child: "Supervised") -> None:
         """It has been started."""
@@ -85,6 +84,8 @@ class Owed:
 
     async def leave(self) -> None:
         """The program ends with its children; nobody is started any more."""
+        for task in self._late:
+            task.cancel()  # If the journal can be written by then, the program's end settles what is open.
         for debt in self._debts.copy():
             self._debts.remove(debt)
             if debt.decision.action is Action.CONTINUE:
@@ -93,11 +94,18 @@ class Owed:
                 detail = "It was ended, and its program too."
                 await try_to_settle(self._kernel, debt.process, debt.decision, OutcomeState.APPLIED, detail=detail)
 
+    async def settle(self, process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
+        """Report what became of an answer; where the journal fails, as soon as it does not, without waiting for it."""
+        if not await try_to_settle(self._kernel, process, decision, state, **said):
+            task = asyncio.create_task(settle(self._kernel, process, decision, state, **said))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
     def _of(self, child: "Supervised") -> list[_Debt]:
         return [one for one in self._debts if child in one.waiting]
 
     async def _settle(self, debt: _Debt, state: OutcomeState, detail: str) -> None:
         number = debt.incarnation if state is OutcomeState.APPLIED else None
-        await settle(self._kernel, debt.process, debt.decision, state, new_incarnation=number, detail=detail)
+        await self.settle(debt.process, debt.decision, state, new_incarnation=number, detail=detail)
         # Only now: if this program ends meanwhile, ``leave`` still knows of it.
         self._debts.remove(debt)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from errorkernel.core.values import Decision, Level
-from errorkernel.node.errors import NodeError
+from errorkernel.node.errors import NodeError, ProcessTaken
 from errorkernel.node.reports import Report, describe
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ ASK_AGAIN_S = 5.0
 
 
 class Quarantine:
-    """One open question about ``children``, in the name of ``above``; ``answered`` is called once, with its answer."""
+    """One open question about ``children``, in the name of ``above``; ``answered`` is called once, with its answer.
+
+    Where ``above`` is another program's worker, it is asked in the name of the ``culprit`` itself.
+    """
 
     def __init__(
         self,
@@ -31,10 +34,12 @@ class Quarantine:
     ) -> None:
         self.children = tuple(children)
         self._kernel = kernel
-        self._above = above
+        self.above = above
         self._answered = answered
         self._decision: Decision | None = None
-        self._task = asyncio.create_task(self._ask(_report(children, culprit)), name=f"quarantine of {culprit.name}")
+        self._task = asyncio.create_task(
+            self._ask(_report(children, culprit), culprit.name), name=f"quarantine of {culprit.name}"
+        )
 
     async def give_up(self) -> None:
         """The question no longer stands: it is withdrawn, or its answer, if there is one, stale."""
@@ -43,11 +48,16 @@ class Quarantine:
         if self._decision:
             await self._kernel.give_up(self._decision.incident, "It is asked about otherwise, or no longer.")
 
-    async def _ask(self, report: Report) -> None:
+    async def _ask(self, report: Report, culprit: str) -> None:
         while True:
             try:
-                self._decision = await self._kernel.put(self._above, report)
+                self._decision = await self._kernel.put(self.above, report)
                 break
+            except ProcessTaken as exc:
+                if self.above == culprit:
+                    log.error("It cannot be asked yet about a quarantine (%s): %s", report.text, exc)
+                    await asyncio.sleep(ASK_AGAIN_S)
+                self.above = culprit
             except Exception as exc:
                 # Whatever it was: a quarantine that nobody is asked about would last for ever.
                 log.error("It cannot be asked yet about a quarantine (%s): %s", report.text, exc, exc_info=_ours(exc))

@@ -19,6 +19,7 @@ from errorkernel.node.group import Ended, Group, Standing, take_name
 from errorkernel.node.owed import settle, try_to_settle
 from errorkernel.node.reports import Report, describe, process_name
 from errorkernel.node.restart import INTENSITY, PERIOD_S, Backoff, Ending, History, Policy, Restart
+from errorkernel.node.roster import Begun
 
 log = logging.getLogger("errorkernel.node")
 
@@ -92,6 +93,11 @@ class Supervised:
         return self._life.pid if self._life and not self._life.ended.done() else None
 
     @property
+    def started(self) -> bool:
+        """Whether its first life has begun, and it is looked after."""
+        return self._group is not None and self._group.runs
+
+    @property
     def lived_s(self) -> float:
         """Since its latest life began."""
         return time.monotonic() - self._born
@@ -122,6 +128,11 @@ class Supervised:
         if self._order and not self._order.done():
             self._order.set_result(decision)
 
+    async def begin(self, life_mark: str | None, order: Decision | None) -> Begun:
+        """Write the next incarnation down, which ``order`` asked for. Raises ProcessTaken, JournalError."""
+        keep = order.incident if order else None
+        return await self.kernel.call(self.kernel.roster.begin, self.name, worker=True, life=life_mark, keep=keep)
+
     async def bring_to_life(self, life_mark: str) -> Life:
         """Start the life of ``self.incarnation``. Raises OSError, ValueError for what cannot be started."""
         raise NotImplementedError
@@ -144,13 +155,13 @@ class Supervised:
         take_name(self.kernel, self.name)
         self._group = group
 
-    async def begin(self, keep: UUID | None) -> None:
-        """Start the next life, and with it ``watch``. ``keep``: the question whose answer asked for it.
+    async def renew(self, order: Decision | None) -> None:
+        """Start the next life, which ``order`` asked for, and with it ``watch``.
 
         Raises ProcessTaken, JournalError, and what keeps it from being started.
         """
         mark = self.new_mark()
-        begun = await self.kernel.call(self.kernel.roster.begin, self.name, worker=True, life=mark, keep=keep)
+        begun = await self.begin(mark, order)
         if begun.former_life:
             await self.clear_away(begun.former_life)
         loop = asyncio.get_running_loop()
@@ -240,8 +251,9 @@ class Supervised:
         if not await life.end(self.grace_s):
             text = f"{self.name} is to end with a sibling, did not within {self.grace_s:g} s, and still runs."
             log.error("%s Nothing is started beside it.", text)
+            self._lingers.set_result(None)
             await self.tell_failure(describe(text, {"kind": "StillRuns"}))
-            await self._linger(life)
+            await asyncio.wait({life.ended})
 
     async def _obey_order(self, life: Life, decision: Decision) -> Ended:
         ending = _ending_of(decision)
@@ -252,14 +264,10 @@ class Supervised:
             return Ended(ending, decision)
         detail = f"It did not end within {self.grace_s:g} s, and still runs."
         log.error("The worker %s cannot be ended: %s", self.name, detail)
+        self._lingers.set_result(None)
         await settle(self.kernel, self.name, decision, OutcomeState.FAILED, detail=detail)
-        await self._linger(life)
-        return Ended(ending)
-
-    async def _linger(self, life: Life) -> None:
-        if not self._lingers.done():
-            self._lingers.set_result(None)
         await asyncio.wait({life.ended})
+        return Ended(ending)
 
     async def _ask_about(self, failure: Report) -> Ended | None:
         self.last_failure = failure
