@@ -12,13 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken
 from errorkernel.node.child import worker
 from errorkernel.node.errors import Disconnected
-from errorkernel.node.restart import Ending, History, Policy, Restart, after
 from tests.node_peer import Broker, PeerKernel, alive, eventually, peer_kernel, program_env
 
 AT_ONCE = Backoff(first_s=0.05, last_s=0.2)
@@ -201,6 +198,12 @@ def noted(path: Path) -> list[list[int]]:
     return [[int(one) for one in line.split()] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+async def shown(peer: PeerKernel, name: str, incarnation: int, pid: int) -> None:
+    """The node's process list says so."""
+    expected = (incarnation, pid)
+    await eventually(lambda: (found := peer.process(name)) and (found.incarnation, found.pid) == expected)
+
+
 async def test_continue_lets_the_process_go_on_and_only_then_is_applied(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:
@@ -246,17 +249,20 @@ async def test_kill_ends_a_process_that_ignores_sigterm_with_its_children_and_st
     pids = tmp_path / "pids"
     async with kernel.process_worker("job", script(pids, body), env=program_env(), grace_s=0.3) as job:
         first = await peer.question("job")
+        [old] = noted(pids)
+        await shown(peer, "job", 1, old[0])
         began = time.monotonic()
         await peer.decide(first.id, Action.KILL)
+        await eventually(lambda: not alive(old[0]))
+        assert time.monotonic() - began < 0.3 + 1 + 1  # one more for a machine that is busy
         ended = await peer.ended(first.id)
-        assert time.monotonic() - began < 0.3 + 1 + 1
-        assert (ended.state, ended.new_incarnation) == ("applied", 2)
+        assert (ended.state, ended.incarnation, ended.new_incarnation) == ("applied", 1, 2)
         second = await peer.question("job", after=1)
-        old, new = noted(pids)
+        new = noted(pids)[1]
         assert [alive(pid) for pid in old] == [False, False, False]
         assert [alive(pid) for pid in new] == [True, True, True]
         assert job.pid == new[0] != old[0]
-        await eventually(lambda: peer.process("job").pid == new[0])
+        await shown(peer, "job", 2, new[0])
     assert [alive(pid) for pid in new] == [False, False, False]
     assert (await peer.ended(second.id)).state == "withdrawn"
 
@@ -369,7 +375,9 @@ async def test_a_replacement_that_cannot_be_started_is_a_failed_kill(
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}\nfrom errorkernel.node.child import worker\nworker().ask('stuck')\n")
     program.chmod(0o755)
-    async with kernel.process_worker("job", [str(program)], env=program_env(), backoff=AT_ONCE):
+    # However often it is tried while it is away, which depends on how busy this machine is.
+    patient = {"backoff": AT_ONCE, "intensity": 10_000}
+    async with kernel.process_worker("job", [str(program)], env=program_env(), **patient):
         question = await peer.question("job")
         program.rename(tmp_path / "moved away")
         await peer.decide(question.id, Action.KILL)
@@ -482,52 +490,3 @@ def test_the_child_module_outside_a_supervisor_says_so() -> None:
     os.environ.pop("STEWARD_WORKER_FD", None)
     with pytest.raises(Disconnected, match="supervisor"):
         worker()
-
-
-# --- what follows an ending ------------------------------------------------------------------------------------------
-
-policies = st.builds(
-    Policy,
-    st.sampled_from(Restart),
-    st.builds(
-        Backoff,
-        first_s=st.floats(0.01, 5),
-        last_s=st.floats(5, 1000),
-        factor=st.floats(1, 10),
-        spread=st.floats(0, 0.9),
-        healthy_s=st.floats(1, 1000),
-    ),
-)
-
-
-@given(policies, st.lists(st.tuples(st.sampled_from(Ending), st.floats(0, 2000), st.floats(0, 1)), max_size=200))
-def test_pauses_stay_within_bounds_whatever_happens(policy: Policy, story: list[tuple[Ending, float, float]]) -> None:
-    history, backoff = History(), policy.backoff
-    for ending, lived_s, chance in story:
-        verdict = after(policy, ending, history, lived_s=lived_s, chance=chance)
-        if ending is Ending.KILLED:
-            assert verdict.pause_s == 0
-        elif (ending is Ending.STOPPED or policy.restart is Restart.TEMPORARY) or (
-            policy.restart is Restart.TRANSIENT and ending is Ending.DONE
-        ):
-            assert verdict.pause_s is None
-        else:
-            assert verdict.pause_s is not None
-            slack = 1 + 1e-9
-            assert backoff.first_s * (1 - backoff.spread) <= verdict.pause_s * slack
-            assert verdict.pause_s <= backoff.last_s * (1 + backoff.spread) * slack
-            if lived_s >= backoff.healthy_s:
-                assert verdict.history.failures == 1
-        history = verdict.history
-
-
-def test_the_contracts_pauses() -> None:
-    policy, history, pauses = Policy(Restart.PERMANENT), History(), []
-    for _ in range(11):
-        verdict = after(policy, Ending.FAILED, history, lived_s=1, chance=0.5)
-        history = verdict.history
-        pauses.append(verdict.pause_s)
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert after(policy, Ending.FAILED, history, lived_s=600, chance=0).pause_s == pytest.approx(0.8)
-    with pytest.raises(ValueError, match="backoff"):
-        Backoff(first_s=10, last_s=1)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from errorkernel.node.client import Kernel
     from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
     from errorkernel.node.restart import Backoff, Restart
+    from errorkernel.node.strategy import Strategy
+    from errorkernel.node.supervisor import Supervisor
 
 __all__ = [
     "Action",
@@ -26,6 +28,8 @@ __all__ = [
     "NodeError",
     "ProcessTaken",
     "Restart",
+    "Strategy",
+    "Supervisor",
 ]
 
 _HOMES = {
@@ -39,6 +43,8 @@ _HOMES = {
     "ProcessTaken": "errorkernel.node.errors",
     "Backoff": "errorkernel.node.restart",
     "Restart": "errorkernel.node.restart",
+    "Strategy": "errorkernel.node.strategy",
+    "Supervisor": "errorkernel.node.supervisor",
 }
 
 

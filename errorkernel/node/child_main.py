@@ -14,7 +14,7 @@ from errorkernel.node.child import worker
 
 
 def main() -> None:
-    """Run the function; report an exception that escapes from it, or ask about it, and end with status 1."""
+    """Run the function; tell of an exception that escapes from it, or ask about it, and end with status 1."""
     me = worker()
     work = me.work()
     _set_python_path(work.python_path)
@@ -24,8 +24,10 @@ def main() -> None:
         function(*arguments)
     except Exception as exc:
         traceback.print_exc()
-        if work.asks:
+        if work.on_exception == "ask":
             me.ask(exc)
+        elif work.on_exception == "restart":
+            me.info(str(exc), kind=type(exc).__name__, stack=traceback.format_exc())
         else:
             me.error(exc)
         me.told()

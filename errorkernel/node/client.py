@@ -30,6 +30,7 @@ from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import Questions
 from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
 from errorkernel.node.requeues import Requeues
+from errorkernel.node.restart import INTENSITY, PERIOD_S
 from errorkernel.node.roster import Roster
 from errorkernel.node.sender import Sender
 from errorkernel.node.takers import Taker, Takers
@@ -37,6 +38,8 @@ from errorkernel.wire import subjects
 
 if TYPE_CHECKING:
     from errorkernel.node.process_worker import ProcessWorker
+    from errorkernel.node.strategy import Strategy
+    from errorkernel.node.supervisor import Supervisor
     from errorkernel.node.task_worker import Context, TaskWorker
 
 log = logging.getLogger("errorkernel.node")
@@ -238,6 +241,19 @@ class Kernel:
         from errorkernel.node.process_worker import ProcessWorker
 
         return ProcessWorker(self, name, command, arguments, env=env, cwd=cwd, **options)
+
+    def supervisor(
+        self,
+        name: str,
+        *,
+        strategy: "Strategy | str" = "one_for_one",
+        intensity: int = INTENSITY,
+        period_s: float = PERIOD_S,
+    ) -> "Supervisor":
+        """``async with kernel.supervisor(name) as sup:`` workers that belong together; see ``Supervisor``."""
+        from errorkernel.node.supervisor import Supervisor
+
+        return Supervisor(self, name, strategy=strategy, intensity=intensity, period_s=period_s)
 
     async def report(self, kind: EventType, process: str, report: Report) -> UUID:
         """Write a report down that has been described already. Raises JournalError."""

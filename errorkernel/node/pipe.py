@@ -82,7 +82,7 @@ class Work:
 
     call: bytes
     preparation: bytes
-    asks: bool
+    on_exception: str
     python_path: str | None
 
 
@@ -143,6 +143,9 @@ _TO_CHILD: dict[str, Callable[[dict[str, Any]], ToChild]] = {
     "refused": lambda raw: Refused(int(raw["number"]), str(raw["reason"])),
     "answer": lambda raw: Answer(int(raw["number"]), Action(raw["action"])),
     "work": lambda raw: Work(
-        base64.b64decode(raw["call"]), base64.b64decode(raw["preparation"]), bool(raw["asks"]), raw["python_path"]
+        base64.b64decode(raw["call"]),
+        base64.b64decode(raw["preparation"]),
+        str(raw["on_exception"]),
+        raw["python_path"],
     ),
 }

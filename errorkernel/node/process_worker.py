@@ -58,7 +58,7 @@ class ProcessWorker(Supervised):
         self._cwd = cwd
         self._work: pipe.Work | None = None
         if callable(command):
-            self._work = _work(command, arguments, asks=self.asks)
+            self._work = _work(command, arguments, self.on_exception)
             self._argv = [sys.executable, "-m", "errorkernel.node.child_main", self.name]
             paths = [_ROOT, *filter(None, [self._env.get("PYTHONPATH", os.environ.get("PYTHONPATH"))])]
             self._env["PYTHONPATH"] = os.pathsep.join(paths)
@@ -107,6 +107,7 @@ class _ProcessLife:
         self._worker = worker
         self._process = process
         self._told = False
+        self._said: Report | None = None
         self._ordered = False
         self._asking: set[asyncio.Task[None]] = set()
         self._going_on: dict[int, Decision] = {}
@@ -176,6 +177,7 @@ class _ProcessLife:
         kernel, name = self._worker.kernel, self._worker.name
         if isinstance(message, pipe.Told):
             self._told = True
+            self._worker.last_failure = self._said or self._worker.last_failure
         elif isinstance(message, pipe.WentOn):
             decision = self._going_on.pop(message.number, None)
             if decision:
@@ -186,6 +188,7 @@ class _ProcessLife:
             task.add_done_callback(self._asking.discard)
         else:
             try:
+                self._said = message.report
                 event_id = await kernel.report(message.type, name, message.report)
                 writer.write(pipe.encode(pipe.Noted(message.number, event_id)))
             except JournalError as exc:
@@ -193,6 +196,7 @@ class _ProcessLife:
             await writer.drain()
 
     async def _ask(self, message: pipe.Say, writer: asyncio.StreamWriter) -> None:
+        self._worker.last_failure = message.report
         try:
             decision = await self._worker.kernel.put(self._worker.name, message.report)
         except JournalError as exc:
@@ -217,7 +221,7 @@ class _ProcessLife:
                     os.write(2, line)
 
 
-def _work(function: Callable[..., object], arguments: Sequence[object], *, asks: bool) -> pipe.Work:
+def _work(function: Callable[..., object], arguments: Sequence[object], on_exception: str) -> pipe.Work:
     """Raises pickle.PicklingError (or AttributeError, TypeError) for what a fresh interpreter could not import."""
     call = pickle.dumps((function, tuple(arguments)))
     preparation = multiprocessing.spawn.get_preparation_data("worker")
@@ -231,7 +235,7 @@ def _work(function: Callable[..., object], arguments: Sequence[object], *, asks:
     return pipe.Work(
         call=call,
         preparation=pickle.dumps(preparation),
-        asks=asks,
+        on_exception=on_exception,
         python_path=os.environ.get("PYTHONPATH"),
     )
 

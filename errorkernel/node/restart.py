@@ -1,11 +1,16 @@
-"""What follows when a worker has ended: again or not, and after which pause. A decision, without clock or process.
+"""What follows when a worker has ended: again or not, after which pause, or too often. Decisions, without any clock.
 
 Words and defaults are OTP's where it has them (``supervisor(3erl)``), and the pause grows as the contract says: 1 s to
-300 s, doubling, ±20 %, from the start again after 600 s in health. Times are seconds of any clock that does not jump.
+300 s, doubling, ±20 %, from the start again after 600 s in health. At most ``intensity`` restarts of a process lie in
+any ``period_s``, whoever asked for them: what would be one more is not carried out, the process is quarantined. Times
+are seconds of any clock that does not jump.
 """
 
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
+
+INTENSITY = 5
+PERIOD_S = 300.0
 
 
 class Restart(StrEnum):
@@ -51,15 +56,28 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """``intensity`` restarts within ``period_s`` are borne; 0: none at all."""
+
     restart: Restart = Restart.TRANSIENT
     backoff: Backoff = Backoff()
+    intensity: int = INTENSITY
+    period_s: float = PERIOD_S
+
+    def __post_init__(self) -> None:
+        if self.intensity < 0 or not self.period_s > 0:
+            raise ValueError(f"{self.intensity} restarts in {self.period_s} s are no intensity.")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is remembered of former incarnations. ``failures``: endings in a row that were followed by a pause."""
+    """What is remembered of former incarnations.
+
+    ``failures``: endings in a row that were followed by a pause. ``restarts``: when it was started anew, oldest first,
+    as far back as matters.
+    """
 
     failures: int = 0
+    restarts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,20 @@ def after(policy: Policy, ending: Ending, history: History, *, lived_s: float, c
         return Verdict(None, history)
     failures = 1 if lived_s >= policy.backoff.healthy_s else history.failures + 1
     return Verdict(policy.backoff.pause_s(failures, chance), replace(history, failures=failures))
+
+
+def allowed(policy: Policy, history: History, at: float) -> bool:
+    """Whether one more restart, at ``at`` or later, keeps within the intensity."""
+    return len(_recent(policy, history, at)) < policy.intensity
+
+
+def restarted(policy: Policy, history: History, at: float) -> History:
+    """The history after a restart that was complete at ``at``."""
+    return replace(history, restarts=(*_recent(policy, history, at), at))
+
+
+def _recent(policy: Policy, history: History, at: float) -> tuple[float, ...]:
+    return tuple(one for one in history.restarts if one > at - policy.period_s)
 
 
 def _again(restart: Restart, ending: Ending) -> bool:

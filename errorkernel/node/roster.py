@@ -59,15 +59,18 @@ class Roster:
             return Begun(incarnation, former_life)
 
     def set_state(self, name: str, state: str, *, pid: int | None = None) -> None:
-        """``running``, ``stopping``, ``restarting``, ``stopped``; *blocked* follows from the open questions."""
+        """``running``, ``stopping``, ``restarting``, ``quarantined``, ``stopped``; *blocked* follows from the open
+        questions."""
         with self._journal.transaction() as db:
             db.execute(
                 "UPDATE process SET state = ?, pid = ?, since = ? WHERE name = ?", (state, pid, time.time(), name)
             )
 
-    def set_pid(self, name: str, pid: int) -> None:
-        with self._journal.transaction() as db:
-            db.execute("UPDATE process SET pid = ? WHERE name = ?", (pid, name))
+    def owes(self, name: str) -> bool:
+        """Whether a former incarnation of ``name`` was told to end, and nobody has reported that it has."""
+        with self._journal.reading() as db:
+            found = db.execute("SELECT 1 FROM incident WHERE process = ? AND state = 'orphaned' LIMIT 1", (name,))
+            return found.fetchone() is not None
 
     def leave(self) -> None:
         """This program ends in good order; what is unsent stays."""

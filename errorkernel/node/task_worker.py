@@ -30,8 +30,8 @@ class Context:
 
     async def error(self, error: BaseException | str, **details: Unpack[Details]) -> UUID:
         """As ``Kernel.error``."""
-        report = describe(error, details)
-        return await self._worker.kernel.report(EventType.ERROR, self.process, report)
+        self._worker.last_failure = describe(error, details)
+        return await self._worker.kernel.report(EventType.ERROR, self.process, self._worker.last_failure)
 
     async def info(self, text: str, **details: Unpack[Details]) -> UUID:
         """As ``Kernel.info``."""
@@ -39,7 +39,8 @@ class Context:
 
     async def ask(self, error: BaseException | str, **details: Unpack[AskDetails]) -> Action:
         """Block for the answer. Returns only for *continue*: otherwise the worker is ended while it waits here."""
-        decision = await self._worker.kernel.put(self.process, describe(error, details))
+        self._worker.last_failure = describe(error, details)
+        decision = await self._worker.kernel.put(self.process, self._worker.last_failure)
         if decision.action is not Action.CONTINUE:
             self._worker.obey(decision)
             await asyncio.get_running_loop().create_future()
@@ -82,7 +83,7 @@ class TaskWorker(Supervised):
             return True
         except Exception as exc:
             try:
-                await (context.ask(exc) if self.asks else context.error(exc))
+                await (context.ask(exc) if self.asks else self.report_failure(describe(exc, {})))
             except JournalError as failed:
                 log.exception("A failure of %s cannot be written down: %s", self.name, failed)
             return True

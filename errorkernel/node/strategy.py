@@ -1,0 +1,39 @@
+"""Which siblings a restart takes along: OTP's three strategies, as a decision without process or clock."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Strategy(StrEnum):
+    """Who is started anew when one child fails: it alone; all; it and those that were started after it."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """``stop``: the siblings to end, last started first. ``start``: whom to start after that, in this order."""
+
+    stop: tuple[T, ...]
+    start: tuple[T, ...]
+
+
+def plan(strategy: Strategy, children: Sequence[T], failed: T, leaving: Collection[T] = ()) -> Plan[T]:
+    """``failed`` has ended and is to be started again. ``children``: in the order in which they are started.
+
+    ``leaving``: siblings that, once ended, are not started again (temporary ones, and those told to stop).
+    """
+    if strategy is Strategy.ONE_FOR_ONE:
+        return Plan((), (failed,))
+    first = 0 if strategy is Strategy.ONE_FOR_ALL else children.index(failed)
+    affected = children[first:]
+    return Plan(
+        stop=tuple(one for one in reversed(affected) if one != failed),
+        start=tuple(one for one in affected if one == failed or one not in leaving),
+    )
