@@ -65,9 +65,10 @@ class Roster:
                 "UPDATE process SET state = ?, pid = ?, since = ? WHERE name = ?", (state, pid, time.time(), name)
             )
 
-    def set_pid(self, name: str, pid: int) -> None:
+    def let_live(self, name: str) -> None:
+        """What the last incarnation of ``name`` has left behind may go on, also when the next one begins."""
         with self._journal.transaction() as db:
-            db.execute("UPDATE process SET pid = ? WHERE name = ?", (pid, name))
+            db.execute("UPDATE process SET life = NULL WHERE name = ?", (name,))
 
     def leave(self) -> None:
         """This program ends in good order; what is unsent stays."""

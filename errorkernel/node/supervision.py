@@ -17,6 +17,7 @@ from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.reports import Report, describe, process_name
 from errorkernel.node.restart import Backoff, Ending, History, Policy, Restart, after
+from errorkernel.node.roster import Begun
 
 log = logging.getLogger("errorkernel.node")
 
@@ -108,6 +109,11 @@ class Supervised:
         if self._order and not self._order.done():
             self._order.set_result(decision)
 
+    async def begin(self, life_mark: str | None, order: Decision | None) -> Begun:
+        """Write the next incarnation down, which ``order`` asked for. Raises ProcessTaken, JournalError."""
+        keep = order.incident if order else None
+        return await self.kernel.call(self.kernel.roster.begin, self.name, worker=True, life=life_mark, keep=keep)
+
     async def bring_to_life(self, life_mark: str) -> Life:
         """Start the life of ``self.incarnation``. Raises OSError, ValueError for what cannot be started."""
         raise NotImplementedError
@@ -174,16 +180,18 @@ class Supervised:
         return ending, None
 
     async def _ask_about(self, failure: Report) -> tuple[Ending, Decision | None]:
-        decision = await self.kernel.put(self.name, failure)
+        try:
+            decision = await self.kernel.put(self.name, failure)
+        except JournalError as exc:
+            log.error("A question of %s (%s) cannot be asked: %s", self.name, failure.text, exc)
+            return Ending.FAILED, None
         if decision.action is Action.CONTINUE:
             return Ending.FAILED, decision
         return (Ending.STOPPED if decision.action is Action.STOP else Ending.KILLED), decision
 
     async def _renew(self, order: Decision | None) -> None:
         mark = self.new_mark()
-        begun = await self.kernel.call(
-            self.kernel.roster.begin, self.name, worker=True, life=mark, keep=order.incident if order else None
-        )
+        begun = await self.begin(mark, order)
         if begun.former_life:
             await self.clear_away(begun.former_life)
         self.incarnation = begun.incarnation
@@ -193,8 +201,7 @@ class Supervised:
         self._life = await self.bring_to_life(mark or "")
         self._born = time.monotonic()
         if self._life.pid is not None:
-            await self.kernel.call(self.kernel.roster.set_pid, self.name, self._life.pid)
-        self.kernel.wake()
+            await self._set_state("running", self._life.pid)
 
     async def _renew_at_last(self, order: Decision | None) -> None:
         """Begin the next life, however often that fails; then report the answer that asked for it."""
