@@ -4,7 +4,6 @@ Nothing waits for a whole line, and what is kept is bounded in bytes, so a progr
 """
 
 import array
-import contextlib
 import fcntl
 import os
 import select
@@ -27,6 +26,8 @@ class LastWords:
         self._cut = False
         self._passing = True
         self._woken, self._wake = os.pipe()
+        self._guard = threading.Lock()
+        self._closed = False
         self.passed = 0
         """Bytes so far: whoever waits for the end sees that it goes on."""
         self._thread = threading.Thread(target=self._run, name=f"standard error {source}", daemon=True)
@@ -41,8 +42,9 @@ class LastWords:
 
         Not at the end of the file: children that live on may hold the pipe open, and go on writing.
         """
-        with contextlib.suppress(OSError):
-            os.write(self._wake, b"x")
+        with self._guard:
+            if not self._closed:
+                os.write(self._wake, b"x")
 
     def told(self) -> list[str]:
         """The last lines, each with its end where it is longer than ``LINE_CHARS``."""
@@ -56,8 +58,11 @@ class LastWords:
         try:
             self._pass_all_on()
         finally:
-            for descriptor in (self._source, self._woken, self._wake):
-                os.close(descriptor)
+            with self._guard:
+                # Its number may be somebody else's from now on.
+                self._closed = True
+                for descriptor in (self._source, self._woken, self._wake):
+                    os.close(descriptor)
 
     def _pass_all_on(self) -> None:
         poll = select.poll()

@@ -58,7 +58,12 @@ class Program(ProcessWorker):
 
     @property
     def started(self) -> bool:
+        """Its first incarnation has begun, and it is looked after."""
         return self._task is not None
+
+    @property
+    def has_lived(self) -> bool:
+        return self._latest is not None
 
     def told(self, number: int) -> None:
         """A signal that may be meant to end it has reached it."""

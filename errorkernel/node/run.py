@@ -34,6 +34,7 @@ NAMES_MAX = 100
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Ends this program, with the status of the one that it has run."""
+    _open_standard_descriptors()
     terminal = _has_terminal()
     signals = Signals(job_control=terminal)  # as early as can be
     options = parse(argv, os.environ)
@@ -42,12 +43,13 @@ def main(argv: Sequence[str]) -> NoReturn:
     for name in (credentials.JSON_VARIABLE, *(() if options.pass_notify else notify.VARIABLES)):
         os.environ.pop(name, None)
     _log_to_stderr()
+    run = _Run(options, signals, notifier, terminal=terminal)
     try:
-        status = asyncio.run(_Run(options, signals, notifier, terminal=terminal).run())
+        asyncio.run(run.run())
     except BaseException:
         traceback.print_exc()
-        status = OUR_FAULT
-    end_as(status)
+        run.become_the_program_unless_it_runs()
+    end_as(OUR_FAULT)
 
 
 class _Run:
@@ -61,7 +63,7 @@ class _Run:
         self._stop_with: int | None = None
         self._hurry = asyncio.Event()
 
-    async def run(self) -> int:
+    async def run(self) -> NoReturn:
         kernel, directory = await self._open_kernel()
         with directory:
             self._signals.start(self._hear)
@@ -91,6 +93,11 @@ class _Run:
     async def _enter(self, journal: "os.PathLike[str] | str") -> Kernel:
         kernel = Kernel.from_credentials(self._options.credentials, journal=journal, process=self._options.process)
         return await kernel.__aenter__()
+
+    def become_the_program_unless_it_runs(self) -> None:
+        """For what nobody has foreseen."""
+        if self._program is None or not self._program.has_lived:
+            self._become_the_program()
 
     def _become_the_program(self) -> NoReturn:
         command = self._options.command
@@ -199,6 +206,16 @@ class _Run:
         program = self._program
         if not orphans.reap(lambda pid: program is not None and program.waits_for(pid)):
             asyncio.get_running_loop().call_later(REAP_AGAIN_S, self._reap)
+
+
+def _open_standard_descriptors() -> None:
+    """One that was closed (``<&-``) would be taken by the next file that we open, and be written to by mistake."""
+    for _ in range(3):
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
+        os.set_inheritable(descriptor, True)
 
 
 def _has_terminal() -> bool:

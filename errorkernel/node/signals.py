@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _PASSED_ON = (
-    "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGPWR",
+    "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT",
+    "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGURG", "SIGPWR",
 )  # fmt: skip
 
 
