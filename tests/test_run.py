@@ -547,6 +547,14 @@ def test_ctrl_c_ends_a_permanent_program_for_good(node: Node) -> None:
     assert node.events("ctrl-c") == []
 
 
+def test_ctrl_c_while_it_waits_for_an_answer_ends_the_waiting(node: Node) -> None:
+    terminal = Terminal(node, "--process", "waits", "--ask", *sh("exit 7"))
+    node.question("waits")
+    terminal.type(b"\x03")
+    assert terminal.wait() == 7
+    node.becomes("waits", "withdrawn")
+
+
 # --- what may be missing ---------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from errorkernel.node.errors import CredentialsError
+from errorkernel.wire import subjects
 
 FILE_VARIABLE = "STEWARD_NODE_CREDENTIALS"
 JSON_VARIABLE = "STEWARD_NODE_CREDENTIALS_JSON"
@@ -49,6 +50,9 @@ def find(environ: Mapping[str, str]) -> Credentials:
 def _parse(text: str, where: str) -> Credentials:
     try:
         given = json.loads(text)
-        return Credentials(str(given["node"]), str(given["nats_url"]), given.get("nkey_seed"))
+        found = Credentials(str(given["node"]), str(given["nats_url"]), given.get("nkey_seed"))
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise CredentialsError(f"{where} holds no node's credentials.") from exc
+    if not subjects.is_node_name(found.node):
+        raise CredentialsError(f"{where} is of the node {found.node!r}, which is no name of one.")
+    return found

@@ -92,9 +92,14 @@ class ProcessWorker(Supervised):
         if self._latest:
             self._latest.force()
 
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process of it that has not been reaped yet."""
+        return self._latest is not None and not self._latest.reaped
+
     def waits_for(self, pid: int) -> bool:
-        """Whether this is its process, and has not been reaped yet."""
-        return self._latest is not None and self._latest.pid == pid and not self._latest.reaped
+        """Whether this is that process."""
+        return self.runs and self._latest is not None and self._latest.pid == pid
 
     def spares(self, status: int) -> bool:
         """Whether the children of a process that ended by itself may live on. Called in another thread."""

@@ -93,21 +93,24 @@ class Program(ProcessWorker):
 
     def spares(self, status: int) -> bool:
         # A shell leaves what runs in the background, and so do we, unless another incarnation is to follow.
-        restart = Restart(self._options.restart)
+        restart = self._options.restart
         return restart is Restart.TEMPORARY or (restart is Restart.TRANSIENT and not status)
 
     def was_told(self, status: int) -> bool:
-        if not self._told:
-            return False
-        number, at = self._told
-        if time.monotonic() - at > self.grace_s:
+        told = self._told_so(status)
+        if told:
+            self._on_told_end()
+        return told
+
+    def _told_so(self, status: int) -> bool:
+        if self.ties.session and -status in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            return True  # by the keys of the terminal, or its end; we may hear of it a moment later
+        number, at = self._told or (0, 0.0)
+        if not number or time.monotonic() - at > self.grace_s:
             return False
         # An interrupt from the keyboard is often handled, and answered with any status. Others that a program handles
         # are requests (reload, rotate): a failure that follows is one.
-        if number == signal.SIGINT or status in (-number, 128 + number):
-            self._on_told_end()
-            return True
-        return False
+        return number == signal.SIGINT or status in (-number, 128 + number)
 
     def describe_failure(self, status: int, last_words: list[str]) -> Report:
         found = super().describe_failure(status, last_words)

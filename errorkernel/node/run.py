@@ -29,6 +29,9 @@ log = logging.getLogger("errorkernel.node")
 FLUSH_S = 2.0
 CLOSE_S = 3.0
 REAP_AGAIN_S = 0.02
+_END = (signal.SIGTERM, signal.SIGINT)
+_MAY_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""A program may do something else when it gets one of these; while none runs, they are for us."""
 NAMES_MAX = 100
 
 
@@ -61,6 +64,7 @@ class _Run:
         self._program: Program | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stop_with: int | None = None
+        self._over = False
         self._hurry = asyncio.Event()
 
     async def run(self) -> NoReturn:
@@ -69,6 +73,7 @@ class _Run:
             self._signals.start(self._hear)
             watchdog = asyncio.create_task(self._notifier.keep_alive())
             status = await self._supervise(kernel)
+            self._over = True
             self._notifier.say(STOPPING="1", STATUS="Sends what is unsent")
             await self._close(kernel)
             watchdog.cancel()
@@ -101,6 +106,7 @@ class _Run:
 
     def _become_the_program(self) -> NoReturn:
         command = self._options.command
+        self._notifier.say(READY="1", STATUS="Runs unsupervised")
         signal.pthread_sigmask(signal.SIG_SETMASK, self._signals.mask)
         try:
             os.execvp(command[0], command)  # noqa: S606
@@ -172,8 +178,9 @@ class _Run:
         if number == signal.SIGCHLD:
             self._reap()
             return
-        reached_it = self._terminal and from_the_terminal
-        if number in (signal.SIGTERM, signal.SIGINT) and not reached_it:
+        runs = self._program is not None and self._program.runs
+        reached_it = runs and self._terminal and from_the_terminal
+        if (number in _END and not reached_it) or (number in _MAY_END and not runs):
             self._stop(number)
             return
         if number == signal.SIGTSTP:
@@ -183,7 +190,7 @@ class _Run:
             return
         if not reached_it:
             self._send(number)
-        if self._program and number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if self._program and number in _MAY_END:
             self._program.told(number)
 
     def _send(self, number: int) -> None:
@@ -191,9 +198,10 @@ class _Run:
             self._program.send(number)
 
     def _stop(self, number: int) -> None:
-        """End the program for good; the second time, at once."""
+        """End the program for good; the second time, or when it has ended already, at once."""
         if self._stopping and self._program:
             self._program.force()
+        if self._stopping or self._over:
             self._hurry.set()
             return
         self._stop_with = number

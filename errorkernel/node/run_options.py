@@ -159,7 +159,9 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _default_journal(node: str, environ: Mapping[str, str]) -> Path:
     state = environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path(os.path.expanduser("~/.local/state"))) / "steward" / f"{node}.journal"
+    # A user without a home (containers) has none below the working directory either.
+    home = "/" if os.path.expanduser("~") == "~" else os.path.expanduser("~")
+    return (Path(state) if state else Path(home, ".local", "state")) / "steward" / f"{node}.journal"
 
 
 def _grace(text: str) -> float:
