@@ -5,6 +5,11 @@ import sys
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["run"]:
+        # On a node: no settings, no database, and nothing of Django, which a program should not have to wait for.
+        from errorkernel.node.run import main as run
+
+        run(sys.argv[2:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
     _take_data_dir(sys.argv)
     from django.core.management import execute_from_command_line

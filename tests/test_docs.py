@@ -14,6 +14,7 @@ from errorkernel.core.incident import TRANSITIONS, State
 from errorkernel.core.limits import Limits
 from errorkernel.core.query import parse
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, OutcomeState
+from errorkernel.node import run_options
 from errorkernel.web import health
 from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
@@ -157,6 +158,17 @@ def test_every_command_of_ours_is_documented() -> None:
     rows = section("docs/reference.md", "Commands")
     ours = {name for name, app in get_commands().items() if app == "errorkernel"}
     assert ours == set(re.findall(r"`steward ([\w-]+)", "".join(re.findall(r"^\| .*$", rows, re.MULTILINE))))
+
+
+def test_every_option_of_run_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `(--[\w-]+)[^`]*` \| `?([^|`]*)", section("docs/reference.md", "steward run"), re.MULTILINE)
+    options = [one for one in run_options.parser()._actions if one.dest != "help"]
+    assert {name for name, _ in rows} == {one.option_strings[0] for one in options}
+    shown = dict(rows)
+    for one in options:
+        if isinstance(one.default, int | float | str) and one.default is not False:
+            default = one.default if isinstance(one.default, str) else f"{one.default:g}"
+            assert shown[one.option_strings[0]].strip() == default
 
 
 def test_every_address_of_the_api_is_documented() -> None:

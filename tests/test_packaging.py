@@ -103,3 +103,14 @@ def test_tables_can_be_made_from_the_wheel(installed: Path, tmp_path: Path) -> N
     added = run(installed, tmp_path, sys.executable, str(script), "node", "add", "ship1", "--json")
     assert added.returncode == 0, added.stderr
     assert '"node": "ship1"' in added.stdout
+
+
+def test_console_script_of_the_wheel_supervises_a_program_on_a_node(installed: Path, tmp_path: Path) -> None:
+    script = installed / "bin" / "steward"
+    given = tmp_path / "ship1.json"
+    given.write_text('{"node": "ship1", "nats_url": "nats://127.0.0.1:9"}')
+    options = ["--credentials", str(given), "--journal", str(tmp_path / "journal")]
+    ran = run(installed, tmp_path, sys.executable, str(script), "run", *options, "--", "sh", "-c", "echo ran; exit 3")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "ran\n", "")
+    made = {path.name.partition("-")[0] for path in tmp_path.iterdir()}
+    assert made == {"ship1.json", "journal", "journal.lock"}, "nothing of a data directory"

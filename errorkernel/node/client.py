@@ -7,7 +7,6 @@ that wanted to report an error must not be ended by whoever was to carry the rep
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -19,6 +18,7 @@ from uuid import UUID
 from errorkernel.broker.link import Link
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import Action, Decision, EventType, OutcomeState
+from errorkernel.node import credentials
 from errorkernel.node.answers import Answers
 from errorkernel.node.ending import AGAIN_S, end_all
 from errorkernel.node.errors import CredentialsError, JournalError
@@ -47,7 +47,6 @@ log = logging.getLogger("errorkernel.node")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CREDENTIALS_VARIABLE = "STEWARD_NODE_CREDENTIALS"
 JOURNAL_VARIABLE = "STEWARD_NODE_JOURNAL"
 HOUSEKEEPING_S = 1.0
 ADOPT_EVERY = 5
@@ -115,24 +114,20 @@ class Kernel:
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Kernel":
         """From the JSON that ``steward node add NAME --json`` prints. Raises CredentialsError, JournalError."""
-        try:
-            given = json.loads(Path(path).read_text())
-            node, url, seed = str(given["node"]), str(given["nats_url"]), given.get("nkey_seed")
-        except OSError as exc:
-            raise CredentialsError(f"The credentials {path} cannot be read: {exc.strerror}.") from exc
-        except (ValueError, LookupError, TypeError, AttributeError) as exc:
-            raise CredentialsError(f"The file {path} holds no node's credentials.") from exc
-        return cls(node, url, nkey_seed=seed, **options)
+        return cls.from_credentials(credentials.read(path), **options)
 
     @classmethod
     def from_env(cls, **options: Any) -> "Kernel":
-        """``STEWARD_NODE_CREDENTIALS`` names the file, ``STEWARD_NODE_JOURNAL`` the journal; as ``from_file``."""
-        path = os.environ.get(CREDENTIALS_VARIABLE)
-        if not path:
-            raise CredentialsError(f"{CREDENTIALS_VARIABLE} does not name the file with the node's credentials.")
+        """``STEWARD_NODE_CREDENTIALS`` names the file (or ``STEWARD_NODE_CREDENTIALS_JSON`` holds what would be in
+        it), ``STEWARD_NODE_JOURNAL`` the journal; as ``from_file``."""
         if os.environ.get(JOURNAL_VARIABLE):
             options.setdefault("journal", os.environ[JOURNAL_VARIABLE])
-        return cls.from_file(path, **options)
+        return cls.from_credentials(credentials.find(os.environ), **options)
+
+    @classmethod
+    def from_credentials(cls, given: credentials.Credentials, **options: Any) -> "Kernel":
+        """From credentials that were read already. Raises CredentialsError, JournalError."""
+        return cls(given.node, given.nats_url, nkey_seed=given.nkey_seed, **options)
 
     @property
     def connected(self) -> bool:

@@ -5,7 +5,6 @@ ends badly by itself, that is reported with its status and the end of its standa
 """
 
 import asyncio
-import collections
 import contextlib
 import logging
 import multiprocessing.spawn
@@ -15,31 +14,37 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from errorkernel.core.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node import pipe, spawn
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
+from errorkernel.node.last_words import LastWords
 from errorkernel.node.reports import Report, describe
-from errorkernel.node.supervision import Supervised
+from errorkernel.node.supervision import Life, Supervised
 
 log = logging.getLogger("errorkernel.node")
 
 STDERR_LINES = 30
-STDERR_LINE_BYTES = 2000
 FORCED_S = 3.0
 """After SIGKILL only a process that hangs in the operating system is still there."""
+LAST_WORDS_S = 5.0
+"""So long a reader of our standard error may take for nothing at all before what a process said last is given up."""
+LINE_END_S = 10.0 if sys.platform == "linux" else 0.5
+"""For the reports that an ended process had sent. Elsewhere its children may hold the line open for ever."""
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class ProcessWorker(Supervised):
     """``command`` (an argument list), or a Python function that can be imported, in a process of its own, supervised.
 
-    ``env``: added to ours. For other ``options`` see ``Supervised``.
+    ``env``: added to ours. ``ties``: what it has in common with us. ``stderr_lines``: how many of the last are told.
+    For other ``options`` see ``Supervised``.
     """
 
     def __init__(
@@ -51,9 +56,18 @@ class ProcessWorker(Supervised):
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        ties: spawn.Ties = spawn.ALONE,
+        stderr_lines: int = STDERR_LINES,
         **options: object,
     ) -> None:
         super().__init__(kernel, name, **options)  # type: ignore[arg-type]
+        self.ties = ties
+        self.stderr_lines = stderr_lines
+        self.end_with: int = signal.SIGTERM
+        """The signal that asks it to end."""
+        self.status: int | None = None
+        """Of the last incarnation that has ended; negative: the signal that ended it."""
+        self._latest: _ProcessLife | None = None
         self._env = dict(env or {})
         self._cwd = cwd
         self._work: pipe.Work | None = None
@@ -68,12 +82,46 @@ class ProcessWorker(Supervised):
     def new_mark(self) -> str:
         return uuid.uuid4().hex
 
+    def send(self, number: int) -> None:
+        """Pass a signal on to the process and its children, if it runs."""
+        if self._latest:
+            self._latest.send(number)
+
+    def force(self) -> None:
+        """Do not wait for the end of the grace."""
+        if self._latest:
+            self._latest.force()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process of it that has not been reaped yet."""
+        return self._latest is not None and not self._latest.reaped
+
+    def waits_for(self, pid: int) -> bool:
+        """Whether this is that process."""
+        return self.runs and self._latest is not None and self._latest.pid == pid
+
+    def spares(self, status: int) -> bool:
+        """Whether the children of a process that ended by itself may live on. Called in another thread."""
+        return False
+
+    def was_told(self, status: int) -> bool:
+        """Whether somebody had told the process to end so, which is then no failure."""
+        return False
+
+    def describe_failure(self, status: int, last_words: list[str]) -> Report:
+        """What is reported of a process that ended badly."""
+        how = status_name(status)
+        last = next((line for line in reversed(last_words) if line.strip()), "")
+        text = f"{self.name} ended with {how}" + (f": {last.strip()}" if last else "")
+        return describe(text, {"kind": how, "stack": "\n".join(last_words)})
+
     async def clear_away(self, former_life: str) -> None:
         killed = await asyncio.to_thread(spawn.sweep, former_life)
         if killed:
             log.warning("Ended %d processes that a former incarnation of %s had left behind", killed, self.name)
 
-    async def bring_to_life(self, life_mark: str) -> "_ProcessLife":
+    async def bring_to_life(self, life_mark: str) -> Life:
         ours, theirs = socket.socketpair()
         environ = {
             **os.environ,
@@ -87,15 +135,15 @@ class ProcessWorker(Supervised):
         try:
             with theirs:
                 # Here, in the event loop's thread, because it dies with the thread that starts it.
-                process = spawn.start(self._argv, env=environ, cwd=self._cwd, pass_fd=theirs.fileno())
+                process = spawn.start(self._argv, env=environ, cwd=self._cwd, line_fd=theirs.fileno(), ties=self.ties)
         except BaseException:
             ours.close()
             raise
-        life = _ProcessLife(self, process, life_mark)
+        life = self._latest = _ProcessLife(self, process, life_mark)
         try:
             await life.connect(ours, self._work)
         except BaseException:
-            spawn.signal_group(process.pid, signal.SIGKILL)
+            life.send(signal.SIGKILL)
             raise
         return life
 
@@ -111,53 +159,80 @@ class _ProcessLife:
         self._ordered = False
         self._asking: set[asyncio.Task[None]] = set()
         self._going_on: dict[int, Decision] = {}
-        self._tail: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
-        self._stderr = threading.Thread(target=self._read_stderr, name=f"stderr of {process.pid}", daemon=True)
-        self._stderr.start()
+        self._last_words: LastWords | None = None
+        if process.stderr is not None:
+            with process.stderr as stream:
+                self._last_words = LastWords(os.dup(stream.fileno()), lines=worker.stderr_lines)
+        self._ours: socket.socket | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._exit = spawn.when_ended(process, mark)
+        self._forced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exit = spawn.when_ended(process, mark, worker.ties, self._spared)
         self.ended: asyncio.Future[bool] = asyncio.ensure_future(self._finish())
 
+    @property
+    def reaped(self) -> bool:
+        return self._exit.done()
+
     async def connect(self, ours: socket.socket, work: pipe.Work | None) -> None:
+        self._ours = ours
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=pipe.LINE_MAX_BYTES)
         if work:
             writer.write(pipe.encode(work))
         self._reading = asyncio.create_task(self._listen(reader, writer), name=f"line of {self._worker.name}")
 
+    def send(self, number: int) -> None:
+        if not self._exit.done():
+            spawn.send(self._process, number, self._worker.ties)
+
+    def force(self) -> None:
+        if not self._forced.done():
+            self._forced.set_result(None)
+
     async def end(self, grace_s: float) -> bool:
         self._ordered = True
-        spawn.signal_group(self._process.pid, signal.SIGTERM)
-        await asyncio.wait({self._exit}, timeout=grace_s)
+        self.send(self._worker.end_with)
+        self.send(signal.SIGCONT)  # one that is stopped would take no other signal
+        happenings: set[asyncio.Future[Any]] = {self._exit, self._forced}
+        await asyncio.wait(happenings, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
         if not self._exit.done():
-            spawn.signal_group(self._process.pid, signal.SIGKILL)
+            self.send(signal.SIGKILL)
             await asyncio.wait({self._exit}, timeout=FORCED_S)
         if self._exit.done():
             await asyncio.wait({self.ended})
         return self._exit.done()
 
+    def _spared(self, status: int) -> bool:
+        return not self._ordered and self._worker.spares(status)
+
     async def _finish(self) -> bool:
         status = await asyncio.shield(self._exit)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                # What it said before it ended: still in the socket and the pipe.
-                if self._reading:
-                    await asyncio.wait({self._reading})
-                while self._stderr.is_alive():
-                    await asyncio.sleep(0.01)
-        if self._reading:
-            self._reading.cancel()
+        self._worker.status = status
+        await self._hear_the_end()
         for decision in self._going_on.values():
             await self._worker.kernel.give_up(decision.incident, "The process ended before it went on.")
+        if self._worker.was_told(status):
+            return False
         if status and not self._told and not self._ordered:
-            self.failure = self._describe(status)
+            last_words = self._last_words.told() if self._last_words else []
+            self.failure = self._worker.describe_failure(status, last_words)
         return status != 0
 
-    def _describe(self, status: int) -> Report:
-        how = f"exit status {status}" if status > 0 else _signal_name(-status)
-        lines = list(self._tail)
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        text = f"{self._worker.name} ended with {how}" + (f": {last.strip()}" if last else "")
-        return describe(text, {"kind": how, "stack": "\n".join(lines)})
+    async def _hear_the_end(self) -> None:
+        """What it said before it ended is still in the socket and the pipe."""
+        if self._reading and self._ours and not self._reading.done():
+            if sys.platform == "linux":
+                # Reads on to the end of what it has sent, even if its children hold the line open.
+                with contextlib.suppress(OSError):
+                    self._ours.shutdown(socket.SHUT_RD)
+            await asyncio.wait({self._reading}, timeout=LINE_END_S)
+            self._reading.cancel()
+        if self._last_words:
+            self._last_words.finish()
+            passed, since = -1, time.monotonic()
+            while not self._last_words.over and time.monotonic() - since < LAST_WORDS_S:
+                if self._last_words.passed != passed:
+                    passed, since = self._last_words.passed, time.monotonic()
+                await asyncio.sleep(0.005)
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Do what the child asks for, one line after the other, until it has nothing more to say."""
@@ -212,14 +287,6 @@ class _ProcessLife:
         self._going_on[message.number] = decision
         writer.write(pipe.encode(pipe.Answer(message.number, decision.action)))
 
-    def _read_stderr(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101 - narrows the type
-        with self._process.stderr as stream, contextlib.suppress(OSError, ValueError):
-            while line := stream.readline(STDERR_LINE_BYTES):
-                self._tail.append(line.decode(errors="replace").rstrip("\r\n"))
-                with contextlib.suppress(OSError):
-                    os.write(2, line)
-
 
 def _work(function: Callable[..., object], arguments: Sequence[object], on_exception: str) -> pipe.Work:
     """Raises pickle.PicklingError (or AttributeError, TypeError) for what a fresh interpreter could not import."""
@@ -240,8 +307,11 @@ def _work(function: Callable[..., object], arguments: Sequence[object], on_excep
     )
 
 
-def _signal_name(number: int) -> str:
+def status_name(status: int) -> str:
+    """``exit status 3``, ``SIGSEGV``."""
+    if status >= 0:
+        return f"exit status {status}"
     try:
-        return signal.Signals(number).name
+        return signal.Signals(-status).name
     except ValueError:
-        return f"signal {number}"
+        return f"signal {-status}"

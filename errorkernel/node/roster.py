@@ -72,6 +72,11 @@ class Roster:
             found = db.execute("SELECT 1 FROM incident WHERE process = ? AND state = 'orphaned' LIMIT 1", (name,))
             return found.fetchone() is not None
 
+    def let_live(self, name: str) -> None:
+        """What the last incarnation of ``name`` has left behind may go on, also when the next one begins."""
+        with self._journal.transaction() as db:
+            db.execute("UPDATE process SET life = NULL WHERE name = ?", (name,))
+
     def leave(self) -> None:
         """This program ends in good order; what is unsent stays."""
         with self._journal.transaction(durable=True) as db:

@@ -1,0 +1,58 @@
+"""A node's credentials: the JSON that ``steward node add NAME --json`` prints, in a file or in the environment."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from errorkernel.node.errors import CredentialsError
+from errorkernel.wire import subjects
+
+FILE_VARIABLE = "STEWARD_NODE_CREDENTIALS"
+JSON_VARIABLE = "STEWARD_NODE_CREDENTIALS_JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the client needs of them."""
+
+    node: str
+    nats_url: str
+    nkey_seed: str | None = field(repr=False)
+
+
+def read(path: str | os.PathLike[str]) -> Credentials:
+    """Raises CredentialsError."""
+    try:
+        text = Path(path).read_text()
+    except OSError as exc:
+        raise CredentialsError(f"The credentials {path} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise CredentialsError(f"The file {path} holds no node's credentials.") from exc
+    return _parse(text, f"The file {path}")
+
+
+def find(environ: Mapping[str, str]) -> Credentials:
+    """``STEWARD_NODE_CREDENTIALS`` names the file, or ``STEWARD_NODE_CREDENTIALS_JSON`` holds what would be in it.
+
+    Raises CredentialsError.
+    """
+    if environ.get(FILE_VARIABLE):
+        return read(environ[FILE_VARIABLE])
+    if environ.get(JSON_VARIABLE):
+        return _parse(environ[JSON_VARIABLE], f"The variable {JSON_VARIABLE}")
+    raise CredentialsError(
+        f"{FILE_VARIABLE} does not name the file with the node's credentials, and {JSON_VARIABLE} does not hold them."
+    )
+
+
+def _parse(text: str, where: str) -> Credentials:
+    try:
+        given = json.loads(text)
+        found = Credentials(str(given["node"]), str(given["nats_url"]), given.get("nkey_seed"))
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise CredentialsError(f"{where} holds no node's credentials.") from exc
+    if not subjects.is_node_name(found.node):
+        raise CredentialsError(f"{where} is of the node {found.node!r}, which is no name of one.")
+    return found
