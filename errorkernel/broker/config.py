@@ -1,7 +1,12 @@
-"""The nats-server configuration, generated from who may connect: narrow permissions, one account, JetStream.
+"""The nats-server configuration, generated from who may connect: narrow permissions, an account a node, JetStream.
 
 A node may publish its own reports, outcomes, hello and sync; pull and acknowledge decisions from its own durable
 consumer; and listen on its own inbox. Nothing else: the subject is the identity that everything else trusts.
+
+Permissions do not cover the reply subject of a request, and JetStream answers wherever it says, with all rights of the
+account: in one account for all, a node that asks for its decisions with the reply ``$JS.API.STREAM.DELETE.EK_EVENTS``
+deletes that stream. So every node has an account of its own, into which answers come back and where nobody else is;
+the kernel's account offers it what the contract names, and each node imports what is its own.
 """
 
 import json
@@ -14,6 +19,7 @@ from errorkernel.wire import subjects
 ACCOUNT = "STEWARD"
 MAX_PAYLOAD_BYTES = 1024 * 1024
 SYNC_INTERVAL = "5s"
+_CONSUMER_INFO = "ek.api.consumer-info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,11 @@ class ServerOptions:
     max_file_store: int
 
 
+def account_of(name: str) -> str:
+    """Name of the node's account at the broker."""
+    return f"node-{name}"
+
+
 def node_permissions(name: str) -> dict[str, Any]:
     """Exactly what the contract lets a node do."""
     durable = subjects.durable_of(name)
@@ -45,11 +56,11 @@ def node_permissions(name: str) -> dict[str, Any]:
         "publish": {
             "allow": [
                 subjects.event(name),
-                f"ek.out.{name}.*",
+                subjects.outcomes(name),
                 subjects.hello(name),
                 subjects.sync(name),
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
-                f"$JS.API.CONSUMER.INFO.{stream}.{durable}",
+                _CONSUMER_INFO,
                 f"$JS.ACK.{stream}.{durable}.>",
             ]
         },
@@ -57,22 +68,53 @@ def node_permissions(name: str) -> dict[str, Any]:
     }
 
 
-def users(kernel_key: str, nodes: Sequence[NodeUser]) -> list[dict[str, Any]]:
-    """The users of the account: the kernel may do everything, each node what is its own."""
-    entries: list[dict[str, Any]] = [{"nkey": kernel_key}]
-    entries += [{"nkey": node.public_key, "permissions": node_permissions(node.name)} for node in nodes]
-    return entries
+def exports() -> list[dict[str, Any]]:
+    """What the kernel's account offers to the accounts of nodes; each of them imports only what is its own."""
+    stream = subjects.DECISIONS_STREAM
+    return [
+        {"service": subjects.event("*")},
+        {"service": subjects.outcomes("*")},
+        {"service": subjects.hello("*")},
+        {"service": subjects.sync("*")},
+        {"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*", "response_type": "Stream"},
+        {"service": f"$JS.API.CONSUMER.INFO.{stream}.*"},
+        {"service": f"$JS.ACK.{stream}.>"},
+    ]
+
+
+def node_account(node: NodeUser) -> dict[str, Any]:
+    """The node's account: one user, and what it may say to the kernel's account.
+
+    The server answers ``$JS.API`` in every account by itself ("JetStream not enabled"), so the one call that a node
+    may make there goes by another name on its way; permissions are looked up after that.
+    """
+    permissions = node_permissions(node.name)
+    info = f"$JS.API.CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node.name)}"
+    imported: list[dict[str, Any]] = [
+        {"service": {"account": ACCOUNT, "subject": one}}
+        for one in permissions["publish"]["allow"]
+        if one != _CONSUMER_INFO
+    ]
+    imported.append({"service": {"account": ACCOUNT, "subject": info}, "to": _CONSUMER_INFO})
+    return {
+        "users": [{"nkey": node.public_key, "permissions": permissions}],
+        "imports": imported,
+        "mappings": {info: _CONSUMER_INFO},
+    }
 
 
 def render_accounts(kernel_key: str, nodes: Sequence[NodeUser]) -> str:
     """The ``accounts`` block: what changes when nodes are added or disabled."""
-    lines = ",\n".join("      " + json.dumps(user) for user in users(kernel_key, nodes))
+    offered = ",\n".join("      " + json.dumps(one) for one in exports())
+    of_nodes = "".join(f"  {json.dumps(account_of(one.name))}: {json.dumps(node_account(one))}\n" for one in nodes)
     return (
         "accounts {\n"
         f"  {ACCOUNT} {{\n"
         "    jetstream: enabled\n"
-        f"    users: [\n{lines}\n    ]\n"
+        f"    users: [{json.dumps({'nkey': kernel_key})}]\n"
+        f"    exports: [\n{offered}\n    ]\n"
         "  }\n"
+        f"{of_nodes}"
         "  SYS { users: [] }\n"
         "}\n"
         "system_account: SYS\n"
