@@ -19,6 +19,9 @@ from errorkernel.wire import subjects
 ACCOUNT = "STEWARD"
 MAX_PAYLOAD_BYTES = 1024 * 1024
 SYNC_INTERVAL = "5s"
+LOG_BYTES = 16 * 1024 * 1024
+LOG_FILES = 3
+_ACCOUNT_PREFIX = "node-"
 _CONSUMER_INFO = "ek.api.consumer-info"
 
 
@@ -40,12 +43,18 @@ class ServerOptions:
     kernel_key: str
     pid_file: str
     ports_dir: str
+    log_file: str
     max_file_store: int
 
 
 def account_of(name: str) -> str:
     """Name of the node's account at the broker."""
-    return f"node-{name}"
+    return _ACCOUNT_PREFIX + name
+
+
+def node_of(account: str) -> str:
+    """The node whose account it is; empty for any other account."""
+    return account.removeprefix(_ACCOUNT_PREFIX) if account.startswith(_ACCOUNT_PREFIX) else ""
 
 
 def node_permissions(name: str) -> dict[str, Any]:
@@ -130,6 +139,9 @@ def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
         f"max_payload: {MAX_PAYLOAD_BYTES}\n"
         f"pid_file: {json.dumps(options.pid_file)}\n"
         f"ports_file_dir: {json.dumps(options.ports_dir)}\n"
+        f"log_file: {json.dumps(options.log_file)}\n"
+        f"logfile_size_limit: {LOG_BYTES}\n"
+        f"logfile_max_num: {LOG_FILES}\n"
         'ping_interval: "20s"\n'
         'write_deadline: "10s"\n'
         "jetstream {\n"

@@ -45,6 +45,11 @@ def find_binary(configured: str) -> str:
     return found
 
 
+def server_log(data_dir: Path) -> Path:
+    """Where the embedded server of a data dir writes its log."""
+    return data_dir / "nats" / "server.log"
+
+
 def die_with_parent() -> None:
     """In a child between fork and exec: be killed when the parent dies, however it dies (Linux)."""
     if _LIBC is not None:
@@ -81,7 +86,8 @@ class EmbeddedServer:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
             self._end_leftover()
             self._write_config(nodes, self._choose_port())
-            with self._log.open("ab") as out:
+            # What it says before it knows where its log is, that is, why it does not start.
+            with self._start_log.open("wb") as out:
                 self._process = subprocess.Popen(
                     [self._binary, "-c", str(self._config)],
                     stdin=subprocess.DEVNULL,
@@ -144,7 +150,11 @@ class EmbeddedServer:
 
     @property
     def _log(self) -> Path:
-        return self._dir / "server.log"
+        return server_log(self._dir.parent)
+
+    @property
+    def _start_log(self) -> Path:
+        return self._dir / "start.log"
 
     @property
     def _pid_file(self) -> Path:
@@ -158,6 +168,7 @@ class EmbeddedServer:
             kernel_key=self._kernel_key,
             pid_file=str(self._pid_file),
             ports_dir=str(self._dir / "ports"),
+            log_file=str(self._log),
             max_file_store=self._max_store_bytes,
         )
 
@@ -210,7 +221,8 @@ class EmbeddedServer:
 
     def _log_end(self) -> str:
         try:
-            lines = self._log.read_text(errors="replace").splitlines()
+            logs = (self._log, self._start_log)
+            lines = [line for one in logs if one.exists() for line in one.read_text(errors="replace").splitlines()]
         except OSError:
             return "no log"
         loud = [line for line in lines[-50:] if "[FTL]" in line or "[ERR]" in line]

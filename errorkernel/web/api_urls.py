@@ -11,6 +11,7 @@ urlpatterns = [
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
+    path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
     path("rules", api.listing(api_lists.rules), name="api-rules"),
     # Last: what is not there.

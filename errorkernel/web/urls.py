@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_fleet, pages_incidents
+from errorkernel.web import decide, pages, pages_fleet, pages_incidents, pages_nodes
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -14,8 +14,9 @@ urlpatterns = [
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
     path("problems/", pages_fleet.problems, name="problems"),
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
-    path("nodes/", pages_fleet.nodes, name="nodes"),
-    path("nodes/<str:name>/", pages_fleet.node, name="node"),
+    path("nodes/", pages_nodes.nodes, name="nodes"),
+    path("nodes/<str:name>/", pages_nodes.node, name="node"),
+    path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
     path("audit/", pages_fleet.audit, name="audit"),
     path(
         "login/",
