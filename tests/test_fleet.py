@@ -333,8 +333,9 @@ def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
     tally = Tally()
     for number in range(10_000):
         tally.add(Attempt("publish", f"ek.evt.{number}", "a"))
+    tally.add(Attempt("connect", "", "", "key:U"))
     taken = tally.take()
-    assert (len(taken), sum(taken.values())) == (KEYS_MAX + 1, 10_000)
+    assert (len(taken), sum(taken.values())) == (KEYS_MAX + 2, 10_001)
     assert tally.take() == {}
 
 
@@ -344,9 +345,12 @@ def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
         refused.record({Attempt("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
     row = RefusedAttempt.objects.get()
     assert (row.count, row.first_at, row.last_at) == (12, NOW, NOW + 120 * SECOND)
-    later = NOW + timedelta(hours=1)
-    refused.record({Attempt("publish", f"x.{number}\0", "a"): 1 for number in range(300)}, now=later)
-    refused.record({Attempt("connect", "", "", f"key:{number}"): 1 for number in range(900)}, now=later)
+    for hour in range(1, 4):
+        later = NOW + timedelta(hours=2 * hour)
+        refused.record({Attempt("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
+        refused.record({Attempt("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later)
+        half = refused.KEPT_OF_A_NODE // 2
+        assert RefusedAttempt.objects.get(node="a", target="…").count == hour * (300 - half)
     assert RefusedAttempt.objects.filter(node="a").count() == refused.KEPT_OF_A_NODE
     assert RefusedAttempt.objects.filter(node="").count() == refused.KEPT_OF_STRANGERS
     assert not RefusedAttempt.objects.filter(target="ek.evt.b").exists(), "the oldest made way"

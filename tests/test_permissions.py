@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from errorkernel.broker.credentials import make_nkey
+from errorkernel.broker.credentials import make_nkey, public_nkey
 from tests.running import Running, wait_for
 
 NAMES = ("a", "a-b", "a_", "A")
@@ -321,3 +322,51 @@ def test_a_decision_reaches_a_node_that_waited_for_it_while_others_came_and_went
             assert json.loads(arrived[0].data)["incident"] == asked
 
     asyncio.run(run())
+
+
+def attempts(running: Running) -> list[tuple[Any, ...]]:
+    """(node, what, target, claimed, count) of what the product knows to have been refused."""
+    with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+        return database.execute(
+            "SELECT node, what, target, claimed, count FROM errorkernel_refusedattempt ORDER BY id"
+        ).fetchall()
+
+
+def test_an_administrator_sees_who_tried_what_and_a_storm_of_it_is_a_few_rows(running: Running) -> None:
+    node, cut = running.add_node("curious"), running.add_node("shut-out")
+    stranger, key = make_nkey()
+    running.command("node", "disable", "shut-out")
+
+    async def run() -> None:
+        async with connected(node, name='evil" - "node-victim/nkey:U" - Publish Violation - Subject "x') as nc:
+            for _ in range(12):
+                await nc.publish("ek.evt.other", b"")
+            await nc.subscribe("ek.dec.>")
+            for number in range(2000):
+                await nc.publish(f"ek.evt.storm.{number}", b"")
+            await nc.flush()
+        for seed in (stranger, cut["nkey_seed"]):
+            with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+                await nats.connect(running.nats_url, nkeys_seed_str=seed, allow_reconnect=False)
+
+    asyncio.run(run())
+    for token in (cut["token"], "ekn_unknown"):
+        wait_for(lambda token=token: running.call("/api/v1/events", token, {})[0] == 401, 5)
+
+    def seen() -> bool:
+        rows = attempts(running)
+        told = {row[:3] for row in rows}
+        return (
+            ("curious", "publish", "ek.evt.other", f"key:{public_nkey(node['nkey_seed'])}", 12) in rows
+            and ("curious", "subscribe", "ek.dec.>") in told
+            and sum(row[4] for row in rows if row[0] == "curious") >= 2013
+            and ("", "connect", "", f"key:{key}", 1) in rows
+            and {("shut-out", "connect", ""), ("shut-out", "http", "/api/v1/"), ("", "http", "/api/v1/")} <= told
+        )
+
+    wait_for(seen)
+    assert len([row for row in attempts(running) if row[0] == "curious"]) <= 100
+    assert not [row for row in attempts(running) if row[0] == "victim"]
+    with urllib.request.urlopen(running.http_url + "/metrics") as answer:
+        metrics = answer.read().decode()
+    assert float(metrics.split('errorkernel_refused_attempts_total{what="publish"} ')[1].split()[0]) >= 2012

@@ -130,6 +130,30 @@ def render_accounts(kernel_key: str, nodes: Sequence[NodeUser]) -> str:
     )
 
 
+def render_foreign(
+    kernel_key: str, nodes: Sequence[NodeUser], *, listen: str, store_dir: str, max_file_store: int
+) -> str:
+    """A whole configuration for a server that somebody else starts."""
+    return (
+        'server_name: "steward"\n'
+        f"listen: {json.dumps(listen)}\n"
+        f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+        + _jetstream(store_dir, max_file_store)
+        + render_accounts(kernel_key, nodes)
+    )
+
+
+def _jetstream(store_dir: str, max_file_store: int) -> str:
+    return (
+        "jetstream {\n"
+        f"  store_dir: {json.dumps(store_dir)}\n"
+        f"  max_file_store: {max_file_store}\n"
+        "  max_memory_store: 0\n"
+        f"  sync_interval: {json.dumps(SYNC_INTERVAL)}\n"
+        "}\n"
+    )
+
+
 def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
     """The whole configuration file of the embedded server."""
     return (
@@ -144,10 +168,6 @@ def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
         f"logfile_max_num: {LOG_FILES}\n"
         'ping_interval: "20s"\n'
         'write_deadline: "10s"\n'
-        "jetstream {\n"
-        f"  store_dir: {json.dumps(options.store_dir)}\n"
-        f"  max_file_store: {options.max_file_store}\n"
-        "  max_memory_store: 0\n"
-        f"  sync_interval: {json.dumps(SYNC_INTERVAL)}\n"
-        "}\n" + render_accounts(options.kernel_key, nodes)
+        + _jetstream(options.store_dir, options.max_file_store)
+        + render_accounts(options.kernel_key, nodes)
     )

@@ -1,5 +1,6 @@
 """The two streams of the contract and their durable consumers: made where missing, mended where they differ."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
@@ -64,6 +65,17 @@ def node_durable(node: str) -> dict[str, Any]:
         "max_deliver": -1,
         "deliver_policy": "all",
         "sample_freq": "100",
+    }
+
+
+def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any]:
+    """All of them as JetStream's API takes them: for people who look after a broker of their own."""
+    return {
+        "streams": [events_stream(events_max_bytes), decisions_stream()],
+        "consumers": [
+            {"stream_name": subjects.EVENTS_STREAM, "config": kernel_durable()},
+            *({"stream_name": subjects.DECISIONS_STREAM, "config": node_durable(node)} for node in nodes),
+        ],
     }
 
 
