@@ -39,6 +39,9 @@ class Conf:
     nats_host: str = _setting("127.0.0.1", "Address on which the embedded broker listens.")
     nats_port: int = _setting(0, "Port of the embedded broker; 0: the one it had last time, else any free one.")
     nats_seed_file: str = _setting("", "File with our own nkey seed, for a broker that we do not start.")
+    nats_log_file: str = _setting(
+        "", "Log of a broker that we do not start, where refused attempts are read; empty: they are not seen."
+    )
     nats_server: str = _setting("", "Path of another nats-server binary; empty: the one that was installed with us.")
     channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
     secret_key: str = _setting(

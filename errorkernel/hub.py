@@ -15,11 +15,11 @@ from uuid import UUID
 from channels.layers import get_channel_layer
 
 from errorkernel import frames, metrics
+from errorkernel.core.liveness import Liveness
 from errorkernel.frames import Frame
 from errorkernel.live import FRAME_ROWS, GROUP
-from errorkernel.models import Counter, KernelHeartbeat, Node
-from errorkernel.store import counters, incidents
-from errorkernel.store.fleet import GONE_AFTER_S, HELLO_INTERVAL_S
+from errorkernel.models import Counter, KernelHeartbeat
+from errorkernel.store import counters, fleet, incidents
 from errorkernel.threads import DatabaseThreads
 
 log = logging.getLogger("errorkernel.live")
@@ -217,15 +217,14 @@ def read_status() -> dict[str, Any]:
     """How fresh the picture is: the youngest kernel heartbeat, the broker as the kernel sees it, late nodes."""
     now = datetime.now(UTC)
     beat = KernelHeartbeat.objects.order_by("-at").first()
-    heard = list(Node.objects.filter(enabled=True, hello_at__isnull=False).values_list("hello_at", flat=True))
-    ages = [(now - one).total_seconds() for one in heard if one]
+    nodes = fleet.count_nodes(now)
     return {
         "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
         "broker": bool(beat and beat.broker_connected),
         "lag": beat.lag if beat else 0,
-        "nodes": Node.objects.filter(enabled=True).count(),
-        "nodes_late": sum(age > HELLO_INTERVAL_S * 1.5 for age in ages),
-        "nodes_gone": sum(age > GONE_AFTER_S for age in ages),
+        "nodes": sum(nodes.values()),
+        "nodes_late": nodes[Liveness.LATE] + nodes[Liveness.GONE],
+        "nodes_gone": nodes[Liveness.GONE],
     }
 
 

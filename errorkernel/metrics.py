@@ -38,10 +38,12 @@ REGISTRY = CollectorRegistry()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database says at scrape time. ``hello_last``: node name → Unix time of its last hello (our clock)."""
+    """What the database says at scrape time. ``hello_last``: node name → Unix time of its last hello (our clock);
+    ``nodes``: liveness → how many."""
 
     incidents_open: int = 0
     hello_last: Mapping[str, float] = field(default_factory=dict)
+    nodes: Mapping[str, int] = field(default_factory=dict)
 
 
 class _FactsCollector:
@@ -68,6 +70,10 @@ class _FactsCollector:
         for name, moment in facts.hello_last.items():
             contact.add_metric([name], moment)
         yield contact
+        alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by when they said hello.", labels=["liveness"])
+        for liveness, count in facts.nodes.items():
+            alive.add_metric([liveness], count)
+        yield alive
 
     def describe(self) -> Iterable[Any]:
         """Empty: registering must not ask the database, which may not exist yet."""
@@ -89,6 +95,7 @@ _errors = _counter("steward_error_messages_sent_total", "Reports of type error o
 _infos = _counter("steward_info_messages_sent_total", "Reports of type info that nodes sent.")
 _events = _counter("errorkernel_events_total", "Stored events.", "type", "level")
 _rejected = _counter("errorkernel_events_rejected_total", "Inputs that were refused, by why.", "reason")
+_refused_attempts = _counter("errorkernel_refused_attempts_total", "Attempts without the right to, by what.", "what")
 _decisions = _counter("errorkernel_decisions_total", "Answers, by action and kind of answerer.", "action", "by")
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
@@ -124,6 +131,11 @@ def count_event(type: str, level: str, n: int = 1) -> None:
 def count_rejected(reason: str, n: int = 1) -> None:
     """``n`` inputs were refused; ``reason`` is a short stable word (``WireError.reason`` or the gateway's)."""
     _rejected.labels(reason).inc(n)
+
+
+def count_refused_attempt(what: str, n: int = 1) -> None:
+    """Somebody tried what they may not; ``what`` is ``publish``, ``subscribe``, ``connect`` or ``http``."""
+    _refused_attempts.labels(what).inc(n)
 
 
 def count_decision(action: str, by_kind: str) -> None:

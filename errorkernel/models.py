@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from errorkernel.core import incident as life
+from errorkernel.core.lineage import Ending
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
 
@@ -21,7 +22,7 @@ class Sequence(models.BigIntegerField):
 
 
 def _choices(
-    words: type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State],
+    words: type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State] | type[Ending],
 ) -> list[tuple[str, str]]:
     return [(word.value, word.value) for word in words]
 
@@ -54,6 +55,7 @@ class Node(models.Model):
     name = models.CharField(max_length=64, unique=True)
     enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
     public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
+    former_key = models.CharField(max_length=64, blank=True, help_text="The one before it: who still comes with it.")
     token_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the node's HTTP token.")
     demo = models.BooleanField(default=False)
     note = models.CharField(max_length=200, blank=True)
@@ -64,6 +66,9 @@ class Node(models.Model):
     clock_skew_s = models.FloatField(null=True, blank=True, help_text="Its clock minus ours at the last hello.")
     backlog = models.BigIntegerField(null=True, blank=True, help_text="Reports in its journal that it has yet to send.")
     dropped = models.BigIntegerField(null=True, blank=True, help_text="Reports that its journal had no room for.")
+    dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Infos among the dropped.")
+    dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Errors among the dropped.")
+    refused = models.BigIntegerField(null=True, blank=True, help_text="Reports that the broker would not take.")
     last_event_at = models.DateTimeField(null=True, blank=True)
     events = models.BigIntegerField(default=0)
 
@@ -100,6 +105,34 @@ class Process(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.node}"
+
+
+class Incarnation(models.Model):
+    """One life of a process: from when to when, how it ended, what it reported. The newest of each process are kept."""
+
+    process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="incarnations")
+    number = models.BigIntegerField()
+    pid = models.BigIntegerField(null=True, blank=True)
+    first_seen = models.DateTimeField(help_text="When we first heard of it.")
+    since = models.DateTimeField(null=True, blank=True, help_text="When it began, by its node's clock.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When we knew that it had ended.")
+    ending = models.CharField(max_length=8, blank=True, choices=_choices(Ending))
+    incident = models.ForeignKey(
+        "Incident",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Whose answer ended it.",
+    )
+    failures = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["process", "number"], name="incarnation_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.process}, incarnation {self.number}"
 
 
 class Problem(models.Model):
@@ -213,6 +246,9 @@ class Incident(models.Model):
     deadline_at = models.DateTimeField(null=True, blank=True)
     on_deadline = models.CharField(max_length=8, choices=_choices(OnDeadline), default=OnDeadline.ESCALATE.value)
     escalated_at = models.DateTimeField(null=True, blank=True)
+    node_missing = models.CharField(
+        max_length=5, blank=True, help_text="late or gone while it waits: its node has not said hello."
+    )
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome_detail = models.TextField(blank=True)
@@ -381,6 +417,29 @@ class QuarantinedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reason} from {self.subject}"
+
+
+class RefusedAttempt(models.Model):
+    """What somebody tried who may not: one row for the same thing tried again and again."""
+
+    what = models.CharField(max_length=12, help_text="publish, subscribe, connect or http.")
+    target = models.CharField(max_length=200, blank=True, help_text="The subject, or the address over HTTP.")
+    node = models.CharField(max_length=64, blank=True, help_text="The node that it was, as far as that is certain.")
+    claimed = models.CharField(max_length=80, blank=True, help_text="Public key, user name or digest of the token.")
+    address = models.CharField(max_length=64, blank=True)
+    count = models.BigIntegerField(default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-last_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["node", "what", "target", "claimed", "address"], name="refused_unique")
+        ]
+        indexes = [models.Index(fields=["-last_at"], name="refused_last_at")]
+
+    def __str__(self) -> str:
+        return f"{self.node or self.claimed or 'somebody'}: {self.what} {self.target}".strip()
 
 
 class KernelHeartbeat(models.Model):

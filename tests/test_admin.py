@@ -8,8 +8,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from errorkernel.admin import History, shown
+from errorkernel.admin.base import History, shown
 from errorkernel.broker.credentials import public_nkey
+from errorkernel.core.attempts import Attempt
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
@@ -24,7 +25,7 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
 )
-from errorkernel.store import fleet, incidents, quarantine
+from errorkernel.store import fleet, incidents, quarantine, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 
@@ -46,13 +47,14 @@ def report(*, type=EventType.ERROR, text=HOSTILE, process="copy", **fields):
 @pytest.fixture
 def filled():
     """One row of everything."""
-    asked = report(type=EventType.ACTION)
+    asked = report(type=EventType.ACTION, incarnation=1)
     record(Batch(events=[("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
     incidents.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
     quarantine.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
+    refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
     fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked

@@ -284,29 +284,6 @@ def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Running, t
         del os.environ["STEWARD_NATS_SERVER"]
 
 
-def test_a_disabled_node_is_cut_off_and_others_stay(running: Running) -> None:
-    node, other = running.add_node("cut"), running.add_node("stays")
-
-    async def run() -> None:
-        lost = asyncio.Event()
-
-        async def closed() -> None:
-            lost.set()
-
-        ours = await nats.connect(
-            node["nats_url"], nkeys_seed_str=node["nkey_seed"], allow_reconnect=False, closed_cb=closed
-        )
-        theirs = await nats.connect(other["nats_url"], nkeys_seed_str=other["nkey_seed"], allow_reconnect=False)
-        await asyncio.to_thread(running.command, "node", "disable", "cut")
-        await asyncio.wait_for(lost.wait(), 5)
-        assert theirs.is_connected
-        await theirs.close()
-        del ours
-
-    asyncio.run(run())
-    wait_for(lambda: running.call("/api/v1/events", node["token"], event())[0] == 401, 5)
-
-
 def test_the_node_client_needs_no_django() -> None:
     code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.demo.node"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -361,31 +338,6 @@ def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
             return {subject for (subject,) in rows} == set(wrong)
 
     wait_for(quarantined)
-
-
-def test_a_node_cannot_speak_for_another(running: Running) -> None:
-    node = running.add_node("honest")
-    running.add_node("victim")
-    denied: list[str] = []
-
-    async def error(exc: Exception) -> None:
-        denied.append(str(exc))
-
-    async def publish() -> None:
-        nc = await nats.connect(
-            node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_honest", error_cb=error
-        )
-        for subject in ("ek.evt.victim", "ek.out.victim.x", "ek.hello.victim", "ek.sync.victim", "ek.dec.honest.x"):
-            await nc.publish(subject, b"{}")
-        await nc.publish("$JS.API.CONSUMER.MSG.NEXT.EK_DECISIONS.node-victim", b"", reply="_INBOX_honest.x")
-        await nc.subscribe("ek.dec.>")
-        await nc.subscribe("_INBOX_victim.>")
-        await nc.flush()
-        await asyncio.sleep(0.2)
-        await nc.close()
-
-    asyncio.run(publish())
-    assert len(denied) == 8
 
 
 def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running) -> None:

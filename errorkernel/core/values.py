@@ -140,7 +140,10 @@ class ProcessReport(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """A node's sign of life, every 30 s. ``at`` is the node's own clock when it sent it."""
+    """A node's sign of life, every 30 s. ``at`` is the node's own clock when it sent it.
+
+    ``dropped``: all reports that its journal had no room for; ``refused``: those that the broker would not take.
+    """
 
     version: str = ""
     started_at: datetime | None = None
@@ -148,6 +151,9 @@ class Hello(msgspec.Struct, frozen=True):
     processes: tuple[ProcessReport, ...] = ()
     backlog: int | None = None
     dropped: int | None = None
+    dropped_infos: int | None = None
+    dropped_errors: int | None = None
+    refused: int | None = None
 
 
 class Sync(msgspec.Struct, frozen=True):

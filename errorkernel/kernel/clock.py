@@ -18,6 +18,7 @@ from errorkernel.store import fleet, incidents, retention
 from errorkernel.threads import DatabaseThreads
 
 DEADLINES_INTERVAL_S = 0.5
+LIVENESS_INTERVAL_S = 1.0
 HEARTBEAT_INTERVAL_S = 2.0
 HOUSEKEEPING_INTERVAL_S = 60.0
 HOUSEKEEPING_PAUSE_S = 0.2
@@ -46,6 +47,12 @@ class Clock:
             if met:
                 self._announcer.add([], met)
                 self._outbox.wake()
+
+    async def watch_nodes(self) -> None:
+        """Say on open questions that their node has gone silent, and take it back when it is heard again."""
+        while True:
+            await asyncio.sleep(LIVENESS_INTERVAL_S)
+            self._announcer.add([], await self._threads.run(incidents.note_missing_nodes, now=datetime.now(UTC)))
 
     async def beat(self) -> None:
         """Write that this worker lives, what it sees of the broker, and how far behind it is."""

@@ -80,7 +80,7 @@ class Fleet:
             revision = await self._threads.run(fleet.nodes_revision)
             if revision != self._revision:
                 if self._apply_users:
-                    self._apply_users(await self._threads.run(fleet.broker_users))
+                    await asyncio.to_thread(self._apply_users, await self._threads.run(fleet.broker_users))
                 self._wanted.update(await self._threads.run(fleet.node_names))
                 self._revision = revision
             # Not before the streams have been made or mended on this connection.
@@ -119,6 +119,10 @@ class Fleet:
     async def _sync(self, message: Received) -> None:
         try:
             address = subjects.parse(message.subject)
+            if not subjects.is_own_inbox(address.node, message.reply):
+                # Whatever the kernel publishes has the kernel's rights: a node must not choose where.
+                log.warning("A sync of %s wants its answer on %r, which is not its own", address.node, message.reply)
+                return
             asked = wire.decode_sync(message.data)
         except WireError as exc:
             await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())

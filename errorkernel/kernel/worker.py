@@ -21,6 +21,7 @@ from errorkernel.kernel.clock import Clock
 from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake
 from errorkernel.kernel.outbox import OutboxTask
+from errorkernel.kernel.refusals import RefusalWatch, log_of
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import subjects
@@ -70,6 +71,7 @@ class KernelWorker(Worker):
             batch_events=conf.batch_events,
             nodes_seen=self.fleet.notice,
         )
+        self._refusals = RefusalWatch(log_of(conf), self._threads)
         self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
         self.ready = asyncio.Event()
         """Set once the streams exist and the intake pulls."""
@@ -92,8 +94,10 @@ class KernelWorker(Worker):
                     self.fleet.keep_access,
                     self.fleet.write_down,
                     self._clock.keep_deadlines,
+                    self._clock.watch_nodes,
                     self._clock.beat,
                     self._clock.keep_house,
+                    self._refusals.run,
                 )
             ),
         ]

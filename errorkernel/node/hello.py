@@ -63,6 +63,9 @@ class Greeter:
             processes=processes,
             backlog=totals["rows"],
             dropped=totals["dropped_infos"] + totals["dropped_errors"],
+            dropped_infos=totals["dropped_infos"],
+            dropped_errors=totals["dropped_errors"],
+            refused=totals["refused"],
         )
         with contextlib.suppress(BrokerAway):
             await self._link.send(self._subject, wire.encode_hello(hello))

@@ -7,19 +7,19 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AbstractUser
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
+from errorkernel.core import liveness
+from errorkernel.core.liveness import STOPPED, Liveness
 from errorkernel.core.values import Hello
 from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
-from errorkernel.store import audit, counters
+from errorkernel.store import audit, counters, lineage
 from errorkernel.wire.subjects import is_node_name
 
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
 USER_TOKEN_PREFIX = "eku"  # noqa: S105 - a prefix
-HELLO_INTERVAL_S = 30
-GONE_AFTER_S = 3 * HELLO_INTERVAL_S
 
 
 class FleetError(Exception):
@@ -78,7 +78,10 @@ def renew_node(
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
     with transaction.atomic():
-        if not Node.objects.filter(name=name).update(public_key=public_key, token_digest=digest(token)):
+        renewed = Node.objects.filter(name=name).update(
+            former_key=F("public_key"), public_key=public_key, token_digest=digest(token)
+        )
+        if not renewed:
             raise FleetError(f"There is no node named {name}.")
         audit.record(
             audit.entry(
@@ -190,6 +193,9 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                 clock_skew_s=skew_s,
                 backlog=hello.backlog,
                 dropped=hello.dropped,
+                dropped_infos=hello.dropped_infos,
+                dropped_errors=hello.dropped_errors,
+                refused=hello.refused,
             )
             for process in hello.processes:
                 known = {"state": process.state, "pid": process.pid, "since": process.since, "last_seen": now}
@@ -202,6 +208,38 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                     # A hello that was overtaken by a restart must not bring the dead incarnation back.
                     older = Q(incarnation__isnull=True) | Q(incarnation__lte=process.incarnation or 0)
                     Process.objects.filter(older, pk=row.pk).update(**known, incarnation=process.incarnation)
+                if process.incarnation is not None:
+                    lineage.begin(row.pk, process.incarnation, now=now, pid=process.pid, since=process.since)
+                    if process.state == STOPPED:
+                        lineage.stopped(row.pk, process.incarnation, now=now)
+
+
+def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
+    """Nodes that are so, by ``core.liveness``, as a filter; ``prefix``: where the node hangs, e.g. ``node__``."""
+    heard = f"{prefix}hello_at"
+    if wanted is Liveness.NEVER:
+        return Q(**{f"{heard}__isnull": True})
+    after, until = liveness.heard_between(wanted, now)
+    bounds = Q(**{f"{heard}__isnull": False})
+    if after:
+        bounds &= Q(**{f"{heard}__gt": after})
+    return bounds & Q(**{f"{heard}__lte": until}) if until else bounds
+
+
+def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
+    """Processes that are so, by ``core.liveness``, as a filter."""
+    unnamed = ~Q(state="") & Q(node__hello_at__isnull=False, last_seen__lte=F("node__hello_at") - liveness.GONE_AFTER)
+    as_node = nodes_by_liveness(wanted, now, "node__")
+    if wanted is Liveness.GONE:
+        return Q(state=STOPPED) | unnamed | as_node
+    named = Q(state="") | Q(node__hello_at__isnull=True) | Q(last_seen__gt=F("node__hello_at") - liveness.GONE_AFTER)
+    return as_node & ~Q(state=STOPPED) & named
+
+
+def count_nodes(now: datetime) -> dict[str, int]:
+    """Liveness → enabled nodes that are so."""
+    enabled = Node.objects.filter(enabled=True)
+    return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
 
 
 def beat(worker: str, *, started_at: datetime, broker_connected: bool, lag: int, now: datetime) -> None:

@@ -40,6 +40,7 @@ _UPDATE_PROCESS = (
     " incarnation = CASE WHEN incarnation IS NULL OR incarnation < CAST(%s AS bigint)"
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
+_COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
@@ -97,6 +98,11 @@ def count_problem_nodes(problems: Iterable[int]) -> None:
 def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> None:
     """(process, more events, more failures, incarnation seen, last seen)."""
     _many(_UPDATE_PROCESS, ((n, bad, seen, inc, inc, pk) for pk, n, bad, inc, seen in rows))
+
+
+def count_failures(rows: Iterable[tuple[int, int, int]]) -> None:
+    """(process, incarnation, more failures)."""
+    _many(_COUNT_FAILURES, ((more, process, number) for process, number, more in rows))
 
 
 def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:

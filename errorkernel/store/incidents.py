@@ -18,9 +18,10 @@ from errorkernel.core import incident as life
 from errorkernel.core import values
 from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State, Step
+from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import Counter, Decision, Incident, Outbox
-from errorkernel.store import audit, counters
+from errorkernel.store import audit, counters, fleet, lineage
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
 
@@ -167,6 +168,8 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
                 after={"state": after.value, "new_incarnation": outcome.new_incarnation},
             )
         )
+        if after is State.APPLIED and decision is not None:
+            lineage.obeyed(incident, Action(decision.action), outcome.new_incarnation, now=now)
         number_change([incident.pk])
     return OutcomeResult.CHANGED
 
@@ -253,6 +256,22 @@ def escalate(incident_id: UUID, *, now: datetime) -> bool:
             audit.record(audit.entry("deadline", "escalate", f"incident:{incident_id}", now=now))
             number_change([incident_id])
     return bool(marked)
+
+
+def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
+    """Mark open questions whose node has become late or gone, or is back; returns those that this changed."""
+    changed: list[UUID] = []
+    waiting = Incident.objects.filter(state=State.OPEN.value)
+    for liveness in Liveness:
+        word = liveness.value if liveness in (Liveness.LATE, Liveness.GONE) else ""
+        other = waiting.filter(fleet.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
+        found = list(other.values_list("pk", flat=True)[:limit])
+        if found:
+            with transaction.atomic():
+                marked = [one for one in found if waiting.filter(pk=one).update(node_missing=word)]
+                number_change(marked)
+            changed += marked
+    return changed
 
 
 def meet_deadline(incident: Incident, *, now: datetime) -> None:

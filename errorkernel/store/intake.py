@@ -19,7 +19,7 @@ from errorkernel.core import fingerprint
 from errorkernel.core.fingerprint import Grouping
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
 from errorkernel.models import Counter, Incident
-from errorkernel.store import counters, hotpath, incidents, quarantine, requeues
+from errorkernel.store import counters, hotpath, incidents, lineage, quarantine, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.quarantine import Refusal
@@ -116,7 +116,7 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     seen = hotpath.moment(now)
     _count_states(placed, seen)
     hotpath.insert_events([_columns(one, seen) for one in placed])
-    _count_totals(placed, seen)
+    _count_totals(placed, seen, now)
     rows = [_row(one, now) for one in placed]
     _open_incidents(placed, now)
     counters.take(Counter.EVENTS, len(placed))
@@ -164,10 +164,11 @@ def _count_states(placed: list[_Placed], seen: Any) -> None:
     hotpath.count_problem_nodes(sorted(new))
 
 
-def _count_totals(placed: list[_Placed], seen: Any) -> None:
+def _count_totals(placed: list[_Placed], seen: Any, now: datetime) -> None:
     problems: dict[int, list[Any]] = {}
     processes: dict[int, list[Any]] = {}
     nodes: dict[int, int] = {}
+    lives: dict[tuple[int, int], int] = {}
     for one in placed:
         event = one.event
         rank = LEVEL_RANK[event.level]
@@ -180,11 +181,15 @@ def _count_totals(placed: list[_Placed], seen: Any) -> None:
         process[1] += event.type is not EventType.INFO
         if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
             process[2] = event.incarnation
+        if event.incarnation is not None:
+            life = one.process_id, event.incarnation
+            lives[life] = lives.get(life, 0) + (event.type is not EventType.INFO)
         nodes[one.node_id] = nodes.get(one.node_id, 0) + 1
     # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
     hotpath.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
     hotpath.update_processes((pk, n, bad, inc, seen) for pk, (n, bad, inc) in sorted(processes.items()))
     hotpath.update_nodes((pk, n, seen) for pk, n in sorted(nodes.items()))
+    lineage.count_failures(lives, now=now)
 
 
 def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:

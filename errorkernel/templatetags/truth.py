@@ -10,14 +10,11 @@ from datetime import datetime, timedelta
 from django import template
 
 from errorkernel.core.incident import State
+from errorkernel.core.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
-from errorkernel.store.fleet import HELLO_INTERVAL_S
 from errorkernel.templatetags.console import roughly, visible, who
 
 register = template.Library()
-
-HELLO_LATE = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
-"""One hello has been missed."""
 
 RAISED_BEFORE_MAX = timedelta(days=7)
 """A question that claims to be older than this when it comes in has a wrong clock behind it."""
@@ -75,7 +72,7 @@ def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
 
 
 def _silence(node: Node, now: datetime) -> str:
-    if node.hello_at is None or now - node.hello_at <= HELLO_LATE:
+    if node.hello_at is None or of_node(node.hello_at, now) is Liveness.ALIVE:
         return ""
     return f"{node.name} has not been heard for {roughly(now - node.hello_at)}"
 

@@ -30,7 +30,7 @@ from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api_lists, uplink
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bodies import BodyError
-from errorkernel.web.gateway import Gateway, Response
+from errorkernel.web.gateway import CLIENT, Gateway, Response
 
 REASON_MAX_CHARS = 1000
 REQUEST_ID_MAX_CHARS = 64
@@ -107,12 +107,12 @@ async def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
     return not_allowed("POST")
 
 
-def listing(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def listing(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A list as it hangs at its address: reading only, everything else is 405 in JSON."""
 
     @csrf_exempt
-    def read(request: HttpRequest) -> HttpResponse:
-        return view(request) if request.method in ("GET", "HEAD") else not_allowed("GET", "HEAD")
+    def read(request: HttpRequest, **of: Any) -> HttpResponse:
+        return view(request, **of) if request.method in ("GET", "HEAD") else not_allowed("GET", "HEAD")
 
     return read
 
@@ -189,7 +189,8 @@ async def _read(request: HttpRequest, view: Callable[[HttpRequest], HttpResponse
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return {**headers, CLIENT: request.META.get("REMOTE_ADDR", "")}
 
 
 async def _chunks(request: HttpRequest) -> AsyncIterator[bytes]:

@@ -10,6 +10,8 @@ a page may hold fewer items than the limit, or none, with ``next`` set all the s
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,9 +20,11 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 
 from errorkernel.core.incident import State
+from errorkernel.core.liveness import Liveness, of_node, of_process
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import ErrorEvent, Incident, Node, Problem, Process
+from errorkernel.models import ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
+from errorkernel.store import fleet
 from errorkernel.store.rows import EventRow
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
@@ -105,17 +109,34 @@ def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 @needs("errorkernel.view_process")
 def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
-    """``node``, ``process``."""
-    _no_query(request.GET, "node and process")
+    """``node``, ``process``, ``liveness``."""
+    _no_query(request.GET, "node, process and liveness")
+    now = timezone.now()
     rows = _named(Process.objects.select_related("node"), request.GET, node="node__name", process="name")
-    return _answer(rows, "id", _page(request.GET), _process)
+    if wanted := _liveness(request.GET):
+        rows = rows.filter(fleet.processes_by_liveness(wanted, now))
+    return _answer(rows, "id", _page(request.GET), partial(_process, now=now))
+
+
+@needs("errorkernel.view_incarnation")
+def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> HttpResponse:
+    """Of one process, by their numbers."""
+    _no_query(request.GET, "nothing")
+    if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
+        raise ApiError(404, "There is no such process.")
+    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
+    return _answer(rows, "number", _page(request.GET), _incarnation)
 
 
 @needs("errorkernel.view_node")
 def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
-    """``node``."""
-    _no_query(request.GET, "node")
-    return _answer(_named(Node.objects.all(), request.GET, node="name"), "id", _page(request.GET), _node)
+    """``node``, ``liveness``."""
+    _no_query(request.GET, "node and liveness")
+    now = timezone.now()
+    rows = _named(Node.objects.all(), request.GET, node="name")
+    if wanted := _liveness(request.GET):
+        rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
+    return _answer(rows, "id", _page(request.GET), partial(_node, now=now))
 
 
 @needs("errorkernel.view_incident")
@@ -169,6 +190,15 @@ def _named(rows: QuerySet[Any], given: QueryDict, **columns: str) -> QuerySet[An
     return rows
 
 
+def _liveness(given: QueryDict) -> Liveness | None:
+    """Raises ApiError (400)."""
+    text = given.get("liveness", "")
+    try:
+        return Liveness(text) if text else None
+    except ValueError:
+        raise ApiError(400, f"{text[:40]!r} is no liveness; there are {', '.join(Liveness)}.") from None
+
+
 def _no_query(given: QueryDict, instead: str) -> None:
     """A filter that is silently ignored would look like an answer."""
     if given.get("q", "").strip():
@@ -197,6 +227,7 @@ def _incident(row: Incident) -> dict[str, Any]:
         "deadline_at": row.deadline_at,
         "on_deadline": row.on_deadline,
         "escalated_at": row.escalated_at,
+        "node_liveness": (row.node_missing or None) if row.state == State.OPEN else None,
         "decision": decision
         and {
             "id": decision.pk,
@@ -222,11 +253,29 @@ def _problem(row: Problem) -> dict[str, Any]:
     )
 
 
-def _process(row: Process) -> dict[str, Any]:
+def _process(row: Process, now: datetime) -> dict[str, Any]:
     known = _columns(row, "incarnation", "state", "pid", "since", "first_seen", "last_seen", "events", "failures")
-    return {"id": row.pk, "node": row.node.name, "name": row.name, **known}
+    liveness = of_process(row.node.hello_at, row.state, row.last_seen, now)
+    return {"id": row.pk, "node": row.node.name, "name": row.name, "liveness": liveness, **known} | _heard(
+        row.node, now
+    )
 
 
-def _node(row: Node) -> dict[str, Any]:
+def _incarnation(row: Incarnation) -> dict[str, Any]:
+    decision = getattr(row.incident, "decision", None) if row.incident else None
+    return _columns(row, "number", "pid", "first_seen", "since", "ended_at", "failures") | {
+        "ending": row.ending or None,
+        "incident": row.incident_id,
+        "answer": decision and {"action": decision.action, "by": decision.by, "reason": decision.reason},
+    }
+
+
+def _node(row: Node, now: datetime) -> dict[str, Any]:
     identity = _columns(row, "id", "name", "enabled", "demo", "note", "created_at", "version", "started_at", "hello_at")
-    return identity | _columns(row, "clock_skew_s", "backlog", "dropped", "last_event_at", "events")
+    told = _columns(row, "backlog", "dropped", "dropped_infos", "dropped_errors", "refused", "last_event_at", "events")
+    return identity | {"liveness": of_node(row.hello_at, now)} | _heard(row, now) | told
+
+
+def _heard(node: Node, now: datetime) -> dict[str, Any]:
+    age_s = round((now - node.hello_at).total_seconds(), 1) if node.hello_at else None
+    return {"hello_age_s": age_s, "clock_skew_s": node.clock_skew_s}

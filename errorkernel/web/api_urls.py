@@ -13,6 +13,7 @@ urlpatterns = [
     path("incidents/<str:incident_id>/drop", requeue.api, {"wish": "drop"}, name="api-drop"),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
+    path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
     path("rules", api.listing(api_lists.rules), name="api-rules"),
     # Last: what is not there.

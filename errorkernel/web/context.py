@@ -8,9 +8,9 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from errorkernel import conf
+from errorkernel.core.liveness import LATE_AFTER
 from errorkernel.models import Counter, KernelHeartbeat, Node
 from errorkernel.store.incidents import waiting_count
-from errorkernel.templatetags.truth import HELLO_LATE
 from errorkernel.web.access import ANSWER, VIEW
 
 KERNEL_LATE_S = 15.0
@@ -70,7 +70,7 @@ class Frame:
 
     @cached_property
     def nodes_late(self) -> int:
-        return Node.objects.filter(enabled=True, hello_at__lt=self.now - HELLO_LATE).count()
+        return Node.objects.filter(enabled=True, hello_at__lte=self.now - LATE_AFTER).count()
 
     @property
     def base_url(self) -> str:

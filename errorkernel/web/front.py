@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from errorkernel.web.api import gateway
 from errorkernel.web.bodies import BodyError
-from errorkernel.web.gateway import Response
+from errorkernel.web.gateway import CLIENT, Response
 
 log = logging.getLogger("errorkernel.gateway")
 
@@ -62,6 +62,7 @@ def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
         return None
     incident, what = path["incident"], path["what"]
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    headers[CLIENT] = (scope.get("client") or ("",))[0]
     match scope["method"], what:
         case "POST", None:
             return gateway().post_events(headers, _chunks(receive))

@@ -32,6 +32,7 @@ from errorkernel.store import fleet, incidents, quarantine
 from errorkernel.store.quarantine import Refusal
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import bodies
+from errorkernel.web.refused import RefusedTokens
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
 from errorkernel.wire.errors import WireError
@@ -51,6 +52,9 @@ RETRY_AFTER_S = 2
 YIELD_BYTES = 128 * 1024
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
+
+CLIENT = ":client"
+"""The sender's address among the headers of a request: no header of its own can have this name."""
 
 WaitIncident = Callable[[UUID, float], Awaitable[None]]
 Announce = Callable[[list[UUID]], Awaitable[None]]
@@ -119,6 +123,7 @@ class Gateway:
         self._wait_incident = wait_incident
         self._announce = announce
         self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
+        self._refused = RefusedTokens(threads)
         self._nodes: dict[bytes, tuple[str | None, float]] = {}
 
     async def post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
@@ -271,6 +276,7 @@ class Gateway:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             metrics.count_rejected("no_token")
+            self._refused.note(headers.get(CLIENT, ""), None)
             raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
         # The digest alone is kept: a memory dump shows no tokens.
         key, now = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), time.monotonic()
@@ -283,6 +289,7 @@ class Gateway:
             self._nodes[key] = node, now + TOKEN_CACHE_S
         if node is None:
             metrics.count_rejected("bad_token")
+            self._refused.note(headers.get(CLIENT, ""), token)
             raise Refused(
                 401,
                 "This token is not known, or its node is disabled.",

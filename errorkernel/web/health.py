@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from errorkernel import metrics
 from errorkernel.core.incident import State
 from errorkernel.models import Incident, KernelHeartbeat, Node
+from errorkernel.store import fleet
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import uplink
 
@@ -61,11 +62,12 @@ async def prometheus(request: HttpRequest) -> HttpResponse:
 
 
 def read_facts() -> metrics.Facts:
-    """What the metrics need from the database, in two small queries."""
+    """What the metrics need from the database, in a few small queries."""
     heard = Node.objects.filter(hello_at__isnull=False).values_list("name", "hello_at")
     return metrics.Facts(
         incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
         hello_last={name: at.timestamp() for name, at in heard if at is not None},
+        nodes=fleet.count_nodes(timezone.now()),
     )
 
 

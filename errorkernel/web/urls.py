@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, requeue
+from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, requeue
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -15,8 +15,9 @@ urlpatterns = [
     path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
     path("problems/", pages_fleet.problems, name="problems"),
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
-    path("nodes/", pages_fleet.nodes, name="nodes"),
-    path("nodes/<str:name>/", pages_fleet.node, name="node"),
+    path("nodes/", pages_nodes.nodes, name="nodes"),
+    path("nodes/<str:name>/", pages_nodes.node, name="node"),
+    path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
     path("audit/", pages_audit.audit, name="audit"),
     path("audit/export", pages_audit.export, name="audit-export"),
     path(

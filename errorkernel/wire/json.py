@@ -102,6 +102,9 @@ class _Hello(msgspec.Struct):
     processes: list[_Process] | None = None
     backlog: Incarnation | None = None
     dropped: Incarnation | None = None
+    dropped_infos: Incarnation | None = None
+    dropped_errors: Incarnation | None = None
+    refused: Incarnation | None = None
 
 
 class _OpenItem(msgspec.Struct):

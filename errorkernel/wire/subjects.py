@@ -61,6 +61,11 @@ def outcome(node: str, incident: UUID) -> str:
     return f"ek.out.{node}.{incident}"
 
 
+def outcomes(node: str) -> str:
+    """Where all outcomes of a node go."""
+    return f"ek.out.{node}.*"
+
+
 def decision(node: str, incident: UUID) -> str:
     return f"ek.dec.{node}.{incident}"
 
@@ -92,3 +97,11 @@ def durable_of(node: str) -> str:
 
 def inbox_prefix(node: str) -> str:
     return f"_INBOX_{node}"
+
+
+def is_own_inbox(node: str, reply: str) -> bool:
+    """Whether an answer that is sent to ``reply`` can reach that node alone.
+
+    ``_R_`` is the server's own name for the way back into the account that a request came from; no client may use it.
+    """
+    return reply.startswith((inbox_prefix(node) + ".", "_R_."))

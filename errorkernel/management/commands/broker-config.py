@@ -1,25 +1,59 @@
+import json
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from errorkernel import conf
+from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
-from errorkernel.broker.config import MAX_PAYLOAD_BYTES, render_accounts
+from errorkernel.broker.config import render_accounts, render_foreign
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.management.base import StewardCommand
 from errorkernel.store import fleet
+
+_HEAD = """\
+# nats-server configuration for the Steward error kernel. Print it again when nodes are added, renewed or disabled, and
+# have the server read it twice (`nats-server --signal reload=PID`, a moment apart): it serves what a new node's account
+# imports only from the second time on. Set store_dir, and listen and tls as you need them.
+#
+# An existing configuration: `steward broker-config --accounts` prints the part below `jetstream`, to be included; it
+# needs JetStream, max_payload of at least 1 MiB, and no other `accounts` or `system_account`.
+#
+# The kernel makes these streams and consumers itself when it connects (as JSON: --streams):
+"""
 
 
 class Command(StewardCommand):
     help = "Print the nats-server configuration for a broker that we do not start ourselves."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        part = parser.add_mutually_exclusive_group()
+        part.add_argument(
+            "--accounts", action="store_true", help="only users, permissions and accounts, to be included"
+        )
+        part.add_argument("--streams", action="store_true", help="only the streams and consumers, as JSON")
+        parser.add_argument("--listen", default="0.0.0.0:4222", help="address and port of the server")
+        parser.add_argument("--store-dir", default="/var/lib/nats", help="where the server keeps its streams")
+
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
+        made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=fleet.node_names())
+        if options["streams"]:
+            self.stdout.write(json.dumps(made, indent=2))
+            return
         seed = own_access(settings).seed
         if not seed:
             raise conf.ConfError("STEWARD_NATS_SEED_FILE must name the file with our own nkey seed.")
-        self.stdout.write(
-            "# Users and permissions for the Steward error kernel; print it again when nodes change.\n"
-            "# The kernel makes the streams EK_EVENTS and EK_DECISIONS itself.\n"
-            f"max_payload: {MAX_PAYLOAD_BYTES}\n"
-            f"jetstream {{ max_file_store: {settings.stream_max_bytes * 2} }}\n"
-            + render_accounts(public_nkey(seed), fleet.broker_users())
+        kernel_key, nodes = public_nkey(seed), fleet.broker_users()
+        if options["accounts"]:
+            self.stdout.write(render_accounts(kernel_key, nodes), ending="")
+            return
+        known = "".join(f"#   {json.dumps(one)}\n" for one in (*made["streams"], *made["consumers"]))
+        body = render_foreign(
+            kernel_key,
+            nodes,
+            listen=options["listen"],
+            store_dir=options["store_dir"],
+            max_file_store=settings.stream_max_bytes * 2,
         )
+        self.stdout.write(_HEAD + known + body, ending="")

@@ -1,0 +1,12 @@
+"""Django's admin. Its autodiscovery imports this package, and this registers everything."""
+
+from django.contrib import admin
+
+from errorkernel.admin import credentials, history
+
+__all__ = ["credentials", "history"]
+
+admin.site.site_header = "Steward administration"
+admin.site.site_title = "Steward administration"
+admin.site.index_title = "Steward administration"
+admin.site.site_url = "/"

@@ -1,0 +1,94 @@
+"""What the pages of the admin share: bounded lists, read-only history, hostile text shown as text.
+
+What nodes sent is hostile until shown otherwise: it is escaped as everything is, cut, and kept from turning the
+writing direction of the page. Tables may hold millions of rows, so nothing here counts or sorts them all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+EXCERPT_CHARS = 100
+COUNT_MAX = 10_000
+"""Lists count this far; "10,000" then means at least so many."""
+
+
+class BoundedPaginator(Paginator):
+    """Counts no further than COUNT_MAX: counting a table of millions would take longer than showing its page."""
+
+    @cached_property
+    def count(self) -> int:
+        rows = self.object_list
+        return rows.order_by()[:COUNT_MAX].count() if isinstance(rows, QuerySet) else len(rows)
+
+
+def excerpt(field: str, name: str = "") -> Callable[[Any, models.Model], SafeString]:
+    """A column with the beginning of a text that somebody else wrote, isolated from the writing around it."""
+
+    @admin.display(description=name or field)
+    def column(_: Any, row: models.Model) -> SafeString:
+        text = str(getattr(row, field))
+        return format_html("<bdi>{}</bdi>", text[:EXCERPT_CHARS] + "…" if len(text) > EXCERPT_CHARS else text)
+
+    return column
+
+
+def shown(data: bytes | memoryview) -> SafeString:
+    """Bytes as text where they are text, else in hexadecimal with what can be read beside it."""
+    data = bytes(data)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        lines = (data[at : at + 16] for at in range(0, len(data), 16))
+        text = "\n".join(
+            f"{line.hex(' '):<47}  {''.join(chr(one) if 32 <= one < 127 else '.' for one in line)}" for line in lines
+        )
+    return format_html("<pre><bdi>{}</bdi></pre>", text)
+
+
+def actor(request: HttpRequest) -> dict[str, Any]:
+    """Who does it, as the store's functions take it."""
+    return {
+        "actor": f"user:{request.user.get_username()}",
+        "user": request.user,
+        "origin": f"{request.META.get('REMOTE_ADDR', '?')} admin",
+        "now": timezone.now(),
+    }
+
+
+class Admin(admin.ModelAdmin):
+    """Bounded in what it reads. ``console``: (URL name, field) of the console's page about a row."""
+
+    show_full_result_count = False
+    paginator = BoundedPaginator
+    list_per_page = 50
+    console: tuple[str, str] | None = None
+
+    def get_view_on_site_url(self, obj: models.Model | None = None) -> str | None:
+        if self.console is None or obj is None:
+            return None
+        name, field = self.console
+        return reverse(name, args=[getattr(obj, field)])
+
+
+class History(Admin):
+    """Read only, for everybody: what happened is changed by nobody, also not by a superuser."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

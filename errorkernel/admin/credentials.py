@@ -1,0 +1,197 @@
+"""Credentials and people: what is changed here, through the store. Secrets are shown once, on a page kept nowhere."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template import RequestContext, Template
+from django.urls import reverse
+
+from errorkernel.admin.base import Admin, actor
+from errorkernel.models import ApiToken, Node
+from errorkernel.store import audit, fleet
+from errorkernel.wire.subjects import is_node_name
+
+_SECRETS = """{% extends "admin/base_site.html" %}
+{% block content %}
+<p>{{ intro }}</p>
+<dl>{% for name, value in secrets %}<dt>{{ name }}</dt><dd><code>{{ value }}</code></dd>{% endfor %}</dl>
+<p>This is shown once: only what verifies it is kept. Copy it now.</p>
+<p><a href="{{ back }}">I have copied it</a></p>
+{% endblock %}"""
+
+
+def _show_secrets(
+    model: admin.ModelAdmin, request: HttpRequest, intro: str, secrets: list[tuple[str, str]]
+) -> HttpResponse:
+    """A page of its own, kept nowhere. A message after a redirect would travel through a cookie or the session."""
+    back = reverse(f"admin:errorkernel_{model.opts.model_name}_changelist")
+    context = {
+        **model.admin_site.each_context(request),
+        "title": "Copy this now",
+        "intro": intro,
+        "secrets": secrets,
+        "back": back,
+    }
+    response = HttpResponse(Template(_SECRETS).render(RequestContext(request, context)))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@admin.register(Node)
+class NodeAdmin(Admin):
+    """A node is added, renamed never, shut out instead of removed: its history hangs on it."""
+
+    console = ("node", "name")
+    list_display = ["name", "enabled", "version", "hello_at", "clock_skew_s", "backlog", "dropped", "events", "demo"]
+    list_filter = ["enabled", "demo"]
+    search_fields = ["name", "note"]
+    search_help_text = "Part of a name or note."
+    actions = ["let_in", "shut_out", "renew"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ["name", "note"]
+        return [one.name for one in Node._meta.fields if one.name not in ("id", "token_digest")]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [one for one in self.get_fields(request, obj) if obj is not None and one != "note"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return form if change else type("NodeForm", (NewNodeForm, form), {})
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """The note alone is written: a whole row would put the counters back to what they were when the page opened."""
+        if not change:
+            note = obj.note
+            obj.made = fleet.add_node(obj.name, **actor(request))
+            obj.pk = Node.objects.values_list("pk", flat=True).get(name=obj.name)
+            obj.note = note
+            if not note:
+                return
+        with transaction.atomic():
+            before = Node.objects.values_list("note", flat=True).get(pk=obj.pk)
+            obj.save(update_fields=["note"], force_update=True)
+            who = actor(request)
+            audit.record(
+                audit.entry(
+                    who["actor"],
+                    "note",
+                    f"node:{obj.name}",
+                    now=who["now"],
+                    user=who["user"],
+                    origin=who["origin"],
+                    before={"note": before},
+                    after={"note": obj.note},
+                )
+            )
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return self._show(request, obj.made)
+
+    def _show(self, request: HttpRequest, made: fleet.NodeSecrets) -> HttpResponse:
+        secrets = [("node", made.node), ("nkey_seed (for NATS)", made.nkey_seed), ("token (for HTTP)", made.token)]
+        return _show_secrets(self, request, f"The credentials of node {made.node}.", secrets)
+
+    @admin.action(description="Let the selected nodes in", permissions=["change"])
+    def let_in(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
+        self._set_enabled(request, nodes, True)
+
+    @admin.action(description="Shut the selected nodes out", permissions=["change"])
+    def shut_out(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
+        self._set_enabled(request, nodes, False)
+
+    def _set_enabled(self, request: HttpRequest, nodes: QuerySet[Node], enabled: bool) -> None:
+        names = list(nodes.values_list("name", flat=True))
+        for name in names:
+            fleet.set_node_enabled(name, enabled, **actor(request))
+        done = "Let in" if enabled else "Shut out"
+        self.message_user(request, f"{done}: {', '.join(names)}.", messages.SUCCESS)
+
+    @admin.action(description="New credentials for the selected node", permissions=["change"])
+    def renew(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse | None:
+        names = list(nodes.values_list("name", flat=True)[:2])
+        if len(names) != 1:
+            self.message_user(request, "New credentials are made for one node at a time.", messages.ERROR)
+            return None
+        return self._show(request, fleet.renew_node(names[0], **actor(request)))
+
+
+class NewNodeForm(ModelForm):
+    """Names that the broker could not address are refused before anything is made."""
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not is_node_name(name):
+            self.add_error("name", "1 to 64 letters, digits, _ or -.")
+        return name
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(Admin):
+    """Shown once when made; revoked, never removed. Only a superuser makes tokens for others: a token is a login."""
+
+    list_display = ["id", "user", "note", "created_at", "last_used_at", "revoked_at"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "note"]
+    raw_id_fields = ["user"]
+    actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ["user", "note"] if request.user.is_superuser else ["note"]
+        return ["user", "note", "created_at", "last_used_at", "revoked_at"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # The list needs it for its action; a single token has nothing to change.
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        tokens = super().get_queryset(request)
+        return tokens if request.user.is_superuser else tokens.filter(user__is_superuser=False)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        owner: Any = obj.user if request.user.is_superuser else request.user
+        obj.user = owner
+        obj.made = fleet.add_api_token(owner, note=obj.note, **actor(request))
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """The audit trail has it; the admin's own log would want the row's id, which the store keeps to itself."""
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return _show_secrets(self, request, f"A personal API token of {obj.user}.", [("token", obj.made)])
+
+    @admin.action(description="Revoke the selected tokens", permissions=["change"])
+    def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
+        for token in tokens:
+            fleet.revoke_api_token(token, **actor(request))
+        self.message_user(request, "Revoked.", messages.SUCCESS)
+
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):
+    """Django's, except that nobody makes a superuser who is none: whoever may edit people could make himself one."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or request.user.is_superuser or not obj.is_superuser)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else [*fields, "is_superuser", "user_permissions"]

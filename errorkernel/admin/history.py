@@ -1,0 +1,212 @@
+"""What happened: shown, never changed."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Max, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from errorkernel.admin.base import EXCERPT_CHARS, History, actor, excerpt, shown
+from errorkernel.core.query import QueryError, parse
+from errorkernel.models import (
+    AuditEntry,
+    Decision,
+    ErrorEvent,
+    ErrorState,
+    Incarnation,
+    Incident,
+    KernelHeartbeat,
+    Outbox,
+    Problem,
+    Process,
+    QuarantinedMessage,
+    RefusedAttempt,
+)
+from errorkernel.query import to_q
+from errorkernel.store import audit
+
+SEARCH_EVENTS = 200_000
+
+
+@admin.register(QuarantinedMessage)
+class QuarantinedMessageAdmin(History):
+    """What was refused, and why. An administrator may throw it away, which is noted."""
+
+    list_display = ["id", "received_at", "reason", "node", "short_subject", "size", "short_detail"]
+    list_filter = ["reason"]
+    search_fields = ["=node", "=reason", "subject"]
+    search_help_text = "A node or reason as it is, or part of a subject."
+    fields = ("received_at", "reason", "detail", "node", "subject", "source", "size", "content")
+    readonly_fields = fields
+    short_subject = excerpt("subject")
+    short_detail = excerpt("detail")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedMessage]:
+        match = request.resolver_match
+        rows = super().get_queryset(request)
+        return rows.defer("head") if match and str(match.url_name).endswith("_changelist") else rows
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    @admin.display(description="its first 4 KiB")
+    def content(self, row: QuarantinedMessage) -> SafeString:
+        return shown(row.head)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self._note(request, [obj.pk])
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._note(request, list(queryset.values_list("pk", flat=True)))
+        super().delete_queryset(request, queryset)
+
+    def _note(self, request: HttpRequest, pks: list[int]) -> None:
+        who = actor(request)
+        now: datetime = who.pop("now")
+        name: str = who.pop("actor")
+        audit.record(*(audit.entry(name, "delete", f"quarantined:{pk}", now=now, **who) for pk in pks))
+
+
+@admin.register(ErrorEvent)
+class ErrorEventAdmin(History):
+    console = ("event", "seq")
+    list_display = ["seq", "received_at", "type", "level", "node", "process_name", "kind", "short_text", "repeat"]
+    list_filter = ["type", "level"]
+    sortable_by = ["seq"]  # the other columns have no index that could sort a million rows
+    search_fields = ["text"]  # its presence shows the search box; the search itself is below
+    search_help_text = "As on the live page: node:ship* level>=error text:… In the newest 200,000 events."
+    short_text = excerpt("text")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ErrorEvent]:
+        return super().get_queryset(request).select_related("node", "process__node", "problem")
+
+    @admin.display(description="process")
+    def process_name(self, row: ErrorEvent) -> str:
+        return row.process.name
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The product's own query language, over a bounded number of events."""
+        if not search_term.strip():
+            return queryset, False
+        try:
+            wanted = to_q(parse(search_term), timezone.now())
+        except QueryError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            return queryset.none(), False
+        newest = ErrorEvent.objects.aggregate(newest=Max("seq"))["newest"] or 0
+        return queryset.filter(wanted, seq__gt=newest - SEARCH_EVENTS), False
+
+
+@admin.register(Incident)
+class IncidentAdmin(History):
+    console = ("incident", "id")
+    list_display = ["short_text", "node", "process_name", "state", "level", "opened_at", "deadline_at", "ended_at"]
+    list_filter = ["state", "level", "on_deadline"]
+    search_fields = ["id__exact", "=node__name", "=process__name", "text"]
+    search_help_text = "An id, node or process as it is, or part of the text."
+    date_hierarchy = "opened_at"
+    short_text = excerpt("text")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
+        return super().get_queryset(request).select_related("node", "process__node", "problem")
+
+    @admin.display(description="process")
+    def process_name(self, row: Incident) -> str:
+        return row.process.name
+
+
+@admin.register(Decision)
+class DecisionAdmin(History):
+    console = ("incident", "incident_id")
+    list_display = ["decided_at", "action", "by", "short_incident", "short_reason", "sent_at"]
+    list_filter = ["action"]
+    search_fields = ["incident__id__exact", "by", "reason"]
+    date_hierarchy = "decided_at"
+    short_reason = excerpt("reason")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
+        return super().get_queryset(request).select_related("incident__process__node", "user")
+
+    @admin.display(description="incident")
+    def short_incident(self, row: Decision) -> SafeString:
+        return format_html("<bdi>{}</bdi>", str(row.incident)[:EXCERPT_CHARS])
+
+
+@admin.register(Process)
+class ProcessAdmin(History):
+    list_display = ["name", "node", "incarnation", "state", "pid", "last_seen", "events", "failures"]
+    list_select_related = ["node"]
+    search_fields = ["name", "=node__name"]
+
+
+@admin.register(Incarnation)
+class IncarnationAdmin(History):
+    list_display = ["process", "number", "pid", "first_seen", "since", "ended_at", "ending", "failures"]
+    list_filter = ["ending"]
+    list_select_related = ["process__node"]
+    search_fields = ["=process__name", "=process__node__name"]
+    ordering = ["-id"]
+
+
+@admin.register(RefusedAttempt)
+class RefusedAttemptAdmin(History):
+    """Who tried what they may not. The same thing again and again is one row."""
+
+    list_display = ["last_at", "node", "what", "short_target", "count", "short_claimed", "address", "first_at"]
+    list_filter = ["what"]
+    search_fields = ["=node", "target", "=address", "claimed"]
+    search_help_text = "A node or address as it is, or part of a subject, public key or token's digest."
+    short_target = excerpt("target")
+    short_claimed = excerpt("claimed")
+
+
+@admin.register(Problem)
+class ProblemAdmin(History):
+    console = ("problem", "pk")
+    list_display = ["short_title", "kind", "level", "count", "nodes", "first_seen", "last_seen"]
+    list_filter = ["level"]
+    search_fields = ["=fingerprint", "kind", "title"]
+    short_title = excerpt("title")
+
+
+@admin.register(ErrorState)
+class ErrorStateAdmin(History):
+    list_display = ["process", "short_problem", "count", "consecutive", "first_seen", "last_seen"]
+    list_select_related = ["process__node", "problem"]
+    search_fields = ["=process__name", "=process__node__name", "=problem__fingerprint"]
+    ordering = ["-id"]
+    short_problem = excerpt("problem")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(History):
+    list_display = ["at", "actor", "action", "short_target", "short_reason", "origin"]
+    sortable_by = ["at"]
+    search_fields = ["target__exact", "actor__exact", "action__exact"]
+    search_help_text = "A target (incident:<id>, node:<name>), actor (user:<name>) or action as it is."
+    short_target = excerpt("target")
+    short_reason = excerpt("reason")
+
+
+@admin.register(Outbox)
+class OutboxAdmin(History):
+    list_display = ["id", "subject", "created_at", "attempts", "next_try_at"]
+    fields = ("subject", "msg_id", "created_at", "attempts", "next_try_at", "content")
+    readonly_fields = fields
+
+    @admin.display(description="payload")
+    def content(self, row: Outbox) -> SafeString:
+        return shown(row.payload)
+
+
+@admin.register(KernelHeartbeat)
+class KernelHeartbeatAdmin(History):
+    list_display = ["worker", "at", "started_at", "broker_connected", "lag"]
+    ordering = ["-at"]

@@ -1,0 +1,43 @@
+"""What somebody tried who may not, counted in memory first: a storm of it must not become a storm of writes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+KEYS_MAX = 20
+"""Different attempts of one node and kind that a tally tells apart; the rest are counted as one. Strangers are as one
+node, so what is held is bounded by the nodes that there are."""
+OTHERS = "…"
+TARGET_CHARS = 200
+
+What = Literal["publish", "subscribe", "connect", "http"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """``node``: only where the broker vouches for it. ``claimed``: ``key:…``, ``user:…`` or ``token:<digest>``."""
+
+    what: What
+    target: str = ""
+    node: str = ""
+    claimed: str = ""
+    address: str = ""
+
+
+class Tally:
+    """Attempts and how often each was made, since ``take`` was last called."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Attempt, int] = {}
+        self._keys: dict[tuple[str, str], int] = {}
+
+    def add(self, attempt: Attempt) -> None:
+        if attempt not in self._counts:
+            source = attempt.node, attempt.what
+            self._keys[source] = self._keys.get(source, 0) + 1
+            if self._keys[source] > KEYS_MAX:
+                attempt = Attempt(attempt.what, OTHERS, attempt.node)
+        self._counts[attempt] = self._counts.get(attempt, 0) + 1
+
+    def take(self) -> dict[Attempt, int]:
+        taken, self._counts, self._keys = self._counts, {}, {}
+        return taken

@@ -1,0 +1,52 @@
+"""Whether a node or a process is heard from: one concept, one home.
+
+A node says hello every 30 s. One that misses one is late, one that misses three is gone; one that has never said hello
+(it may speak HTTP only) cannot be missed. A process is as its node, unless the node's own word says otherwise: it
+says that the process has stopped, or it goes on saying hello without naming the process any more.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+HELLO_INTERVAL_S = 30
+LATE_AFTER = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
+GONE_AFTER = timedelta(seconds=3 * HELLO_INTERVAL_S)
+STOPPED = "stopped"
+"""The state by which a node says that a process has ended."""
+
+
+class Liveness(StrEnum):
+    ALIVE = "alive"
+    LATE = "late"
+    GONE = "gone"
+    NEVER = "never"
+
+
+def of_node(hello_at: datetime | None, now: datetime) -> Liveness:
+    """``hello_at``: when we last heard its hello, by our clock."""
+    if hello_at is None:
+        return Liveness.NEVER
+    silence = now - hello_at
+    if silence < LATE_AFTER:
+        return Liveness.ALIVE
+    return Liveness.LATE if silence < GONE_AFTER else Liveness.GONE
+
+
+def of_process(hello_at: datetime | None, state: str, last_seen: datetime, now: datetime) -> Liveness:
+    """``hello_at`` of its node; ``state`` as the node last told it, empty where it never did."""
+    if state == STOPPED:
+        return Liveness.GONE
+    if state and hello_at is not None and last_seen <= hello_at - GONE_AFTER:
+        return Liveness.GONE
+    return of_node(hello_at, now)
+
+
+def heard_between(liveness: Liveness, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The hellos of nodes that are so: later than the first, not later than the second (None: no bound)."""
+    match liveness:
+        case Liveness.ALIVE:
+            return now - LATE_AFTER, None
+        case Liveness.LATE:
+            return now - GONE_AFTER, now - LATE_AFTER
+        case _:
+            return None, now - GONE_AFTER

@@ -1,0 +1,92 @@
+"""The incarnations of processes: begun by hellos, reports and outcomes, ended by what follows them.
+
+A number that is not larger than the largest known one begins nothing: nodes count upwards, and a hello or report that
+was overtaken must not bring a dead life back. Called inside the transaction of what is being recorded.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from django.db.models import Max
+
+from errorkernel.core.incident import State
+from errorkernel.core.lineage import ending
+from errorkernel.core.values import Action
+from errorkernel.models import Decision, Incarnation, Incident
+from errorkernel.store import hotpath
+
+KEPT = 50
+"""Incarnations of one process; a number further back than this is forgotten."""
+
+
+def begin(process: int, number: int, *, now: datetime, pid: int | None = None, since: datetime | None = None) -> None:
+    """This incarnation lives, or has lived; the ones before it are over. Told again, it learns what it did not know."""
+    known = Incarnation.objects.filter(process=process, number=number)
+    told = {name: value for name, value in (("pid", pid), ("since", since)) if value is not None}
+    if known.update(**told) if told else known.exists():
+        return
+    last = Incarnation.objects.filter(process=process).aggregate(last=Max("number"))["last"]
+    if last is not None and last >= number:
+        return
+    Incarnation.objects.create(process_id=process, number=number, first_seen=now, **told)
+    for former in Incarnation.objects.filter(process=process, number__lt=number, ended_at__isnull=True):
+        _end(former, now=now, stopped=False)
+    Incarnation.objects.filter(process=process, number__lte=number - KEPT).delete()
+
+
+def stopped(process: int, number: int, *, now: datetime) -> None:
+    """Its node says that this incarnation has stopped."""
+    for life in Incarnation.objects.filter(process=process, number=number, ended_at__isnull=True):
+        _end(life, now=now, stopped=True)
+
+
+def obeyed(incident: Incident, action: Action, new_incarnation: int | None, *, now: datetime) -> None:
+    """The node has done what was answered: a kill or stop ends the incarnation that asked."""
+    if action is Action.CONTINUE:
+        return
+    if incident.incarnation is not None:
+        # Whatever was thought of its end before: it is known now.
+        Incarnation.objects.filter(process=incident.process_id, number=incident.incarnation).update(
+            ended_at=now, ending=ending(action, stopped=False, failures=0), incident=incident
+        )
+    if new_incarnation is not None:
+        begin(incident.process_id, new_incarnation, now=now)
+
+
+def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) -> None:
+    """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
+    if not failures:
+        return
+    known = set(
+        Incarnation.objects.filter(
+            process__in={process for process, _ in failures}, number__in={number for _, number in failures}
+        ).values_list("process_id", "number")
+    )
+    for process, number in sorted(set(failures) - known):
+        begin(process, number, now=now)
+    hotpath.count_failures((process, number, count) for (process, number), count in sorted(failures.items()) if count)
+
+
+def of_process(process: int) -> Iterable[Incarnation]:
+    """Newest first."""
+    return Incarnation.objects.filter(process=process).select_related("incident__decision").order_by("-number")
+
+
+def _end(life: Incarnation, *, now: datetime, stopped: bool) -> None:
+    # Where the outcome is still on its way, behind the hello or report of the next incarnation, it puts this right.
+    answered = (
+        Decision.objects.filter(
+            incident__process=life.process_id,
+            incident__incarnation=life.number,
+            incident__state=State.APPLIED.value,
+        )
+        .exclude(action=Action.CONTINUE.value)
+        .order_by("-decided_at")
+        .first()
+    )
+    answer = Action(answered.action) if answered else None
+    Incarnation.objects.filter(pk=life.pk).update(
+        ended_at=now,
+        ending=ending(answer, stopped=stopped, failures=life.failures),
+        incident_id=answered.incident_id if answered else None,
+    )

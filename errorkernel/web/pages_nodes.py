@@ -1,0 +1,109 @@
+"""Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
+
+from datetime import datetime
+
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from errorkernel.core.incident import State
+from errorkernel.core.liveness import Liveness, of_node, of_process
+from errorkernel.models import ErrorState, Node, Process, RefusedAttempt
+from errorkernel.store import lineage
+from errorkernel.store.incidents import with_relations as cards
+from errorkernel.web.access import VIEW, needs
+from errorkernel.web.pages import rows, stored
+from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by
+from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
+
+PROCESSES_SHOWN = 200
+ATTEMPTS_SHOWN = 5
+STRANGERS_SHOWN = 10
+
+
+def hearing(node: Node, now: datetime) -> str:
+    """Its liveness, or ``disabled``: such a node is refused, whatever it says."""
+    return of_node(node.hello_at, now).value if node.enabled else "disabled"
+
+
+def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, int]], bool]:
+    found = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
+    keys = [one.pk for one in found]
+    processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
+    waiting = waiting_by("node", keys)
+    page = [(one, hearing(one, now), processes.get(one.pk, 0), waiting.get(one.pk, 0)) for one in found]
+    return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
+
+
+@needs(VIEW)
+def nodes(request: HttpRequest) -> HttpResponse:
+    """Every node, whether it has been heard, and strangers who tried to come in."""
+    try:
+        page = number(request.GET, "page") or 1
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    found, has_more = _nodes_page((min(page, 10_000) - 1) * ROWS_A_PAGE, timezone.now())
+    context = {
+        "section": "nodes",
+        "nodes": found,
+        "page": page,
+        "has_more": has_more,
+        "strangers": RefusedAttempt.objects.filter(node="")[:STRANGERS_SHOWN],
+    }
+    return render(request, "errorkernel/nodes.html", context)
+
+
+def _node(name: str) -> Node:
+    """Raises Http404."""
+    found = Node.objects.filter(name=name).first() if "\x00" not in name else None
+    if found is None:
+        raise Http404
+    return found
+
+
+@needs(VIEW)
+def node(request: HttpRequest, name: str) -> HttpResponse:
+    """One node: its processes, what they met, what they wait for, what it tried and may not."""
+    found, now = _node(name), timezone.now()
+    processes = found.processes.order_by("name")
+    met = ErrorState.objects.filter(process__node=found).select_related("process", "problem").order_by("-last_seen")
+    context = {
+        "section": "nodes",
+        "node": found,
+        "hearing": hearing(found, now),
+        "processes": [(one, _liveness(one, found, now)) for one in processes[:PROCESSES_SHOWN]],
+        "processes_total": processes.count(),
+        "states": met[:STATES_SHOWN],
+        "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        "events": rows(stored().filter(node=found)[:PART_ROWS]),
+        "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
+    }
+    return render(request, "errorkernel/node.html", context)
+
+
+def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
+    return of_process(node.hello_at, process.state, process.last_seen, now)
+
+
+@needs(VIEW)
+def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
+    """One process: its lives, what it met, what it waits for."""
+    found = _node(name)
+    one = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
+    if one is None:
+        raise Http404
+    now = timezone.now()
+    met = ErrorState.objects.filter(process=one).select_related("process", "problem").order_by("-last_seen")
+    context = {
+        "section": "nodes",
+        "node": found,
+        "hearing": hearing(found, now),
+        "process": one,
+        "liveness": _liveness(one, found, now),
+        "lives": lineage.of_process(one.pk),
+        "states": met[:STATES_SHOWN],
+        "waiting": cards().filter(process=one, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        "events": rows(stored().filter(process=one)[:PART_ROWS]),
+    }
+    return render(request, "errorkernel/process.html", context)

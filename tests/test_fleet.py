@@ -1,0 +1,373 @@
+"""What is known of nodes and processes: liveness, lives, refused attempts; pure parts first, then with the database."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from errorkernel import frames
+from errorkernel.broker import refusals
+from errorkernel.broker.credentials import public_nkey
+from errorkernel.broker.refusals import LogTail
+from errorkernel.core.attempts import KEYS_MAX, Attempt, Tally
+from errorkernel.core.ids import uuid7
+from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
+from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
+from errorkernel.models import Incarnation, Incident, Node, Process, RefusedAttempt
+from errorkernel.store import fleet, incidents, lineage, refused
+from errorkernel.store.directory import Directory
+from errorkernel.store.intake import Batch, record
+from errorkernel.templatetags.fleet import dropped_words, skew_words
+
+NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+KEY = "UAOI5IC5I6STIJGV57UQOQKPXJRW3BHPXCV4E6F5ULW4464UCWJ4IB7J"
+
+
+def hello(state: str = "running", incarnation: int = 1, **fields: Any) -> Hello:
+    process = ProcessReport("copy", state, incarnation, pid=100 + incarnation, since=NOW)
+    return Hello(version="1", at=NOW, processes=(process,), **fields)
+
+
+def report(*, incarnation: int | None = 1, process: str = "copy", **fields: Any) -> Event:
+    given = {"type": EventType.ERROR, "level": Level.ERROR, "text": "no", "kind": "E", **fields}
+    return Event(id=uuid7(), process=process, incarnation=incarnation, **given)
+
+
+def take_in(*events: Event, outcomes: tuple[Outcome, ...] = (), now: datetime = NOW, node: str = "ship1") -> None:
+    batch = Batch(events=[(node, one) for one in events], outcomes=[(node, one) for one in outcomes])
+    record(batch, Directory(), now=now)
+
+
+@pytest.fixture
+def viewer() -> Client:
+    user = User.objects.create_user("vera")
+    user.groups.add(Group.objects.get(name="viewer"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+# Liveness
+
+
+@pytest.mark.parametrize(
+    ("silence", "expected"),
+    [
+        (timedelta(0), "alive"), (LATE_AFTER - SECOND, "alive"), (LATE_AFTER, "late"), (GONE_AFTER - SECOND, "late"),
+        (GONE_AFTER, "gone"), (timedelta(days=9), "gone"), (-timedelta(hours=1), "alive"),
+    ],
+)  # fmt: skip
+def test_one_missed_hello_is_late_and_three_are_gone(silence: timedelta, expected: str) -> None:
+    assert of_node(NOW - silence, NOW) == expected
+
+
+def test_a_process_is_as_its_node_unless_the_node_says_otherwise() -> None:
+    heard = NOW - SECOND
+    assert of_process(heard, "running", heard, NOW) is Liveness.ALIVE
+    assert of_process(heard, "stopped", heard, NOW) is Liveness.GONE
+    assert of_process(heard, "running", heard - GONE_AFTER, NOW) is Liveness.GONE, "its node names it no more"
+    assert of_process(heard, "", heard - GONE_AFTER, NOW) is Liveness.ALIVE, "its node never named it"
+    assert of_process(NOW - LATE_AFTER, "running", NOW, NOW) is Liveness.LATE
+    assert of_process(None, "", NOW, NOW) is Liveness.NEVER
+
+
+@pytest.mark.django_db
+def test_the_filters_of_the_lists_agree_with_the_pure_functions() -> None:
+    number = 0
+    moments = [NOW - part for part in (timedelta(0), LATE_AFTER - SECOND, LATE_AFTER, GONE_AFTER - SECOND, GONE_AFTER)]
+    for hello_at in [None, *moments]:
+        for state in ("", "running", "stopped"):
+            for before in (timedelta(0), GONE_AFTER - SECOND, GONE_AFTER):
+                number += 1
+                node = Node.objects.create(name=f"n{number}", hello_at=hello_at)
+                seen = (hello_at or NOW) - before
+                Process.objects.create(node=node, name="p", state=state, first_seen=seen, last_seen=seen)
+    for wanted in Liveness:
+        nodes = Node.objects.filter(fleet.nodes_by_liveness(wanted, NOW))
+        assert set(nodes) == {one for one in Node.objects.all() if of_node(one.hello_at, NOW) is wanted}
+        processes = Process.objects.filter(fleet.processes_by_liveness(wanted, NOW))
+        assert set(processes) == {
+            one
+            for one in Process.objects.select_related("node")
+            if of_process(one.node.hello_at, one.state, one.last_seen, NOW) is wanted
+        }
+    assert sum(fleet.count_nodes(NOW).values()) == number
+
+
+@pytest.mark.django_db
+def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    fleet.record_hellos([("ship1", hello())], now=NOW)
+    assert incidents.note_missing_nodes(now=NOW + LATE_AFTER - SECOND) == []
+    for after, word in ((LATE_AFTER, "late"), (GONE_AFTER, "gone")):
+        change = Incident.objects.get().change
+        assert incidents.note_missing_nodes(now=NOW + after) == [asked.id]
+        assert incidents.note_missing_nodes(now=NOW + after) == [], "said once"
+        assert Incident.objects.get().change > change, "a browser takes the card for a newer one"
+        [card] = frames.load_cards([asked.id])
+        assert f"is {word}" in frames.card_part(card)["html"]
+    fleet.record_hellos([("ship1", hello())], now=NOW + timedelta(hours=1))
+    assert incidents.note_missing_nodes(now=NOW + timedelta(hours=1)) == [asked.id]
+    [card] = frames.load_cards([asked.id])
+    assert "node-missing" not in frames.card_part(card)["html"]
+
+
+@pytest.mark.django_db
+def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_says_nothing() -> None:
+    by_http, answered = report(type=EventType.ACTION), report(type=EventType.ACTION)
+    take_in(by_http, node="http")
+    take_in(answered)
+    fleet.record_hellos([("ship1", hello())], now=NOW)
+    incidents.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
+    assert incidents.note_missing_nodes(now=NOW + timedelta(days=1)) == []
+
+
+# Lives
+
+
+def lives() -> list[tuple[int, str, int]]:
+    return [(one.number, one.ending, one.failures) for one in Incarnation.objects.order_by("number")]
+
+
+@pytest.mark.django_db
+def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked, report(), report(type=EventType.INFO))
+    assert lives() == [(1, "", 2)]
+    decision = incidents.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
+    take_in(outcomes=(outcome,))
+    assert lives() == [(1, "killed", 2), (2, "", 0)]
+    assert Incarnation.objects.get(number=1).incident_id == asked.id
+    take_in(report(incarnation=2), report(incarnation=2))
+    fleet.record_hellos([("ship1", hello(incarnation=3))], now=NOW)
+    assert lives() == [(1, "killed", 2), (2, "crashed", 2), (3, "", 0)]
+    assert Incarnation.objects.get(number=3).pid == 103
+    fleet.record_hellos([("ship1", hello("stopped", 3))], now=NOW)
+    fleet.record_hellos([("ship1", hello(incarnation=4))], now=NOW)
+    take_in(report(incarnation=5, type=EventType.INFO))
+    assert lives()[2:] == [(3, "stopped", 0), (4, "unknown", 0), (5, "", 0)]
+
+
+@pytest.mark.django_db
+def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    decision = incidents.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    fleet.record_hellos([("ship1", hello(incarnation=2))], now=NOW)
+    assert lives() == [(1, "crashed", 1), (2, "", 0)]
+    outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
+    take_in(outcomes=(outcome,))
+    assert lives() == [(1, "killed", 1), (2, "", 0)]
+
+
+@pytest.mark.django_db
+def test_reports_and_hellos_of_dead_lives_bring_none_back_and_numbers_without_end_fill_nothing() -> None:
+    take_in(report(incarnation=7))
+    take_in(report(incarnation=6))
+    fleet.record_hellos([("ship1", hello(incarnation=5))], now=NOW)
+    assert lives() == [(7, "", 1)]
+    take_in(report(incarnation=7), report(incarnation=None))
+    assert lives() == [(7, "", 2)]
+    for number in range(8, 8 + 2 * lineage.KEPT):
+        take_in(report(incarnation=number))
+    assert len(lives()) == lineage.KEPT
+    take_in(report(incarnation=2**62))
+    assert lives() == [(2**62, "", 1)]
+
+
+@pytest.mark.django_db
+def test_the_same_report_again_counts_no_second_failure() -> None:
+    one = report()
+    take_in(one)
+    take_in(one, one)
+    assert lives() == [(1, "", 1)]
+
+
+# What nodes tell of themselves
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "words"),
+    [
+        (None, "not told"), (1.9, "right, as far as a hello can tell"), (-2.5, "its clock is 2 s behind"),
+        (250.0, "its clock is 4 min ahead"),
+        (-7300.0, "its clock is 2 h behind"), (90000.0, "its clock is 1 day ahead"),
+    ],
+)  # fmt: skip
+def test_a_wrong_clock_is_said_in_words(skew_s: float | None, words: str) -> None:
+    assert skew_words(skew_s) == words
+
+
+def test_what_was_dropped_is_said_by_kind_where_it_is_known() -> None:
+    assert dropped_words(Node()) == "not told"
+    assert dropped_words(Node(dropped=0)) == "none"
+    assert dropped_words(Node(dropped=1)) == "1 report that its journal had no room for"
+    told = Node(dropped=1204, dropped_infos=1203, dropped_errors=1)
+    assert dropped_words(told) == "1,203 infos and 1 error that its journal had no room for"
+
+
+@pytest.mark.django_db
+def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
+    now = datetime.now(UTC)
+    asked = report(type=EventType.ACTION)
+    take_in(asked, now=now)
+    told = hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1, refused=4)
+    fleet.record_hellos([("ship1", told)], now=now)
+    refused.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
+    refused.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
+    page = viewer.get(reverse("node", args=["ship1"])).content.decode()
+    for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock is"):
+        assert words in page
+    process = Process.objects.get()
+    assert reverse("process", args=["ship1", process.pk]) in page
+    page = viewer.get(reverse("process", args=["ship1", process.pk])).content.decode()
+    for words in ("crashed", "lives", str(asked.id)):
+        assert words in page
+    assert "with the key UX" in viewer.get(reverse("nodes")).content.decode()
+    for wrong in (["ship2", process.pk], ["ship1", process.pk + 1], ["ship1", 2**70]):
+        assert viewer.get(reverse("process", args=wrong)).status_code == 404
+
+
+@pytest.mark.django_db
+def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
+    now = datetime.now(UTC)
+    asked = report(type=EventType.ACTION)
+    take_in(asked, now=now)
+    take_in(report(), node="silent", now=now)
+    fleet.record_hellos([("ship1", hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1))], now=now)
+
+    def items(path: str) -> list[dict[str, Any]]:
+        answer = viewer.get("/api/v1/" + path)
+        assert answer.status_code == 200, answer.content
+        return list(answer.json()["items"])
+
+    [node] = items("nodes?liveness=alive")
+    assert (node["name"], node["liveness"], node["dropped_infos"], node["dropped_errors"]) == ("ship1", "alive", 2, 1)
+    assert 0 <= node["hello_age_s"] < 60
+    assert abs(node["clock_skew_s"]) > 0
+    assert [one["name"] for one in items("nodes?liveness=never")] == ["silent"]
+    [process] = items("processes?liveness=alive")
+    assert (process["node"], process["liveness"], process["pid"]) == ("ship1", "alive", 102)
+    found = items(f"processes/{process['id']}/incarnations?order=desc")
+    assert [(one["number"], one["ending"]) for one in found] == [(2, None), (1, "crashed")]
+    assert viewer.get("/api/v1/nodes?liveness=well").status_code == 400
+    assert viewer.get("/api/v1/processes/999999/incarnations").status_code == 404
+    assert viewer.post(f"/api/v1/processes/{process['id']}/incarnations").status_code == 405
+    assert incidents.note_missing_nodes(now=now + GONE_AFTER) == [asked.id]
+    [incident] = items("incidents?node=ship1")
+    assert incident["node_liveness"] == "gone"
+
+
+# Refused attempts
+
+
+def line(client: str, what: str) -> str:
+    return f"[9] 2026/11/24 08:50:56.306896 [ERR] 10.0.0.9:52086 - cid:7 - {client}{what}"
+
+
+NAME = r'"v2:python3:we \"ird\" - \"node-victim/nkey:U\" - Publish Violation - Subject \"x\"" - '
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (line(NAME + f'"node-a-b/nkey:{KEY}" - ', 'Publish Violation - Subject "ek.evt.b"'),
+         Attempt("publish", "ek.evt.b", "a-b", f"key:{KEY}", "10.0.0.9")),
+        (line(f'"node-a/nkey:{KEY}" - ', 'Subscription Violation - Subject "x.y", Queue: "q", SID 2'),
+         Attempt("subscribe", "x.y", "a", f"key:{KEY}", "10.0.0.9")),
+        (line(f'"v2" - "node-a/nkey:{KEY}" - ', 'Publish Violation - Reply "_R_.x"'),
+         Attempt("publish", "(answer to) _R_.x", "a", f"key:{KEY}", "10.0.0.9")),
+        (line("", f'authentication error - Nkey "{KEY}"'), Attempt("connect", "", "", f"key:{KEY}", "10.0.0.9")),
+        (line("", 'authentication error - User "u\\n"'), Attempt("connect", "", "", "user:u\n", "10.0.0.9")),
+        (line("", 'authentication error - Token "[REDACTED]"'), Attempt("connect", "", "", "", "10.0.0.9")),
+        (line("", "authentication error"), Attempt("connect", "", "", "", "10.0.0.9")),
+        ("[9] 2026/11/24 08:50:56.306896 [INF] Server is ready", None), ("", None), ("\x00\xff", None),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_brokers_log_is_read_and_no_name_of_a_client_can_forge_one(
+    text: str, expected: Attempt | None
+) -> None:
+    assert refusals.parse(text) == expected
+
+
+def test_the_log_is_followed_through_rotation_and_halves_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.write_text("old\n")
+    tail = LogTail(path)
+    assert tail.read() == []
+    with path.open("a") as out:
+        out.write("one\ntw")
+    assert tail.read() == ["one"]
+    with path.open("a") as out:
+        out.write("o\n")
+    assert tail.read() == ["two"]
+    with path.open("a") as out:
+        out.write("last\n")
+    os.rename(path, tmp_path / "server.log.1")
+    path.write_text("new\n")
+    assert [*tail.read(), *tail.read(), *tail.read()] == ["last", "new"]
+    path.write_text("")
+    tail.read()
+    with path.open("a") as out:
+        out.write("after a cut\n")
+    assert [*tail.read(), *tail.read()] == ["after a cut"]
+
+
+def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(tmp_path: Path) -> None:
+    tail = LogTail(tmp_path / "log")
+    assert tail.read() == []
+    (tmp_path / "log").write_text("first\n")
+    assert tail.read() == ["first"]
+
+
+def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
+    tally = Tally()
+    for number in range(10_000):
+        tally.add(Attempt("publish", f"ek.evt.{number}", "a"))
+    tally.add(Attempt("connect", "", "", "key:U"))
+    taken = tally.take()
+    assert (len(taken), sum(taken.values())) == (KEYS_MAX + 2, 10_001)
+    assert tally.take() == {}
+
+
+@pytest.mark.django_db
+def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
+    for minute in range(3):
+        refused.record({Attempt("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
+    row = RefusedAttempt.objects.get()
+    assert (row.count, row.first_at, row.last_at) == (12, NOW, NOW + 120 * SECOND)
+    for hour in range(1, 4):
+        later = NOW + timedelta(hours=2 * hour)
+        refused.record({Attempt("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
+        refused.record({Attempt("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later)
+        half = refused.KEPT_OF_A_NODE // 2
+        assert RefusedAttempt.objects.get(node="a", target="…").count == hour * (300 - half)
+    assert RefusedAttempt.objects.filter(node="a").count() == refused.KEPT_OF_A_NODE
+    assert RefusedAttempt.objects.filter(node="").count() == refused.KEPT_OF_STRANGERS
+    assert not RefusedAttempt.objects.filter(target="ek.evt.b").exists(), "the oldest made way"
+
+
+@pytest.mark.django_db
+def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known_by_it() -> None:
+    made = fleet.add_node("ship1", actor="system", now=NOW)
+    old = public_nkey(made.nkey_seed)
+    fleet.renew_node("ship1", actor="system", now=NOW)
+    token_digest = Node.objects.get().token_digest
+    refused.record(
+        {Attempt("connect", "", "", f"key:{old}"): 1, Attempt("http", "/api/v1/", "", f"token:{token_digest}"): 1,
+         Attempt("http", "/api/v1/", "", "token:" + "0" * 64): 1}, now=NOW,
+    )  # fmt: skip
+    found = {(one.what, one.node): one.claimed for one in RefusedAttempt.objects.all()}
+    assert found["connect", "ship1"] == f"key:{old}"
+    assert found["http", "ship1"] == f"token:{token_digest[:12]}", "never the whole digest"
+    assert ("http", "") in found
+    assert all(UUID(int=0).hex not in claimed for claimed in found.values())
