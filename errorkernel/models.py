@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from errorkernel.core import incident as life
-from errorkernel.core.rules import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction
+from errorkernel.core.rules import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction, is_poison
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
 
@@ -246,6 +246,11 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.process}: {self.text[:80]}"
+
+    @property
+    def is_poison(self) -> bool:
+        """Its process had failed on this message so often in a row that the message is kept as a dead letter."""
+        return is_poison(self.consecutive)
 
 
 class Rule(models.Model):

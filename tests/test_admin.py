@@ -11,6 +11,7 @@ from django.urls import reverse
 from errorkernel.admin import History, shown
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.core.ids import uuid7
+from errorkernel.core.rules import RuleAction, Wording
 from errorkernel.core.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
     ApiToken,
@@ -24,7 +25,7 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
 )
-from errorkernel.store import fleet, incidents, quarantine
+from errorkernel.store import fleet, incidents, quarantine, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 
@@ -47,12 +48,14 @@ def report(*, type=EventType.ERROR, text=HOSTILE, process="copy", **fields):
 def filled():
     """One row of everything."""
     asked = report(type=EventType.ACTION)
-    record(Batch(events=[("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
+    record(Batch(events=[("ship1", report()), ("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
     incidents.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
     quarantine.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
+    wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
+    rules.add(wording, actor="user:root", now=NOW)
     fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked

@@ -158,7 +158,7 @@ def test_every_address_of_the_api_is_documented() -> None:
 
     text = read("docs/http.md")
     for pattern in api_urls.urlpatterns[:-1]:
-        route = "/api/v1/" + str(pattern.pattern).replace("<str:incident_id>", "{id}")
+        route = "/api/v1/" + re.sub(r"<\w+:\w+>", "{id}", str(pattern.pattern))
         assert re.search(rf"`?{re.escape(route)}[`?]", text), route
     for pattern in health_urls.urlpatterns:
         assert f"/{pattern.pattern}`" in text

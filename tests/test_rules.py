@@ -548,7 +548,8 @@ def test_a_dry_run_in_steps_finds_the_same_as_one_in_one_go(monkeypatch):
 conditions = st.sampled_from(
     ["node:ship1", "node:s*", "-node:ship1", "process:P*", "kind:oserror", "kind:*", "method:*", 'method:""',
      "method:m", "text:100%", "text:_", "file", "level>=error", "level<error", "level:debug", "repeat>1",
-     "consecutive>=2", "consecutive:0", "problem:1", "-problem:1", "fingerprint:*a*", "-fingerprint:*a*", "fingerprint:x"]
+     "consecutive>=2", "consecutive:0", "problem:1", "-problem:1", "fingerprint:*a*",
+     "-fingerprint:*a*", "fingerprint:x"]
 )  # fmt: skip
 combined = st.lists(conditions, min_size=1, max_size=3).flatmap(
     lambda parts: st.sampled_from([" ".join(parts), " OR ".join(parts), f"-({' '.join(parts)})"])

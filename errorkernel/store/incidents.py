@@ -249,14 +249,17 @@ def past_deadline(*, now: datetime, limit: int = 500) -> list[Incident]:
     return list(unmet.order_by("deadline_at")[:limit])
 
 
-def escalate(incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "") -> bool:
+def escalate(
+    incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "", rule: Rule | None = None
+) -> bool:
     """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
     with transaction.atomic():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
             escalated_at=now
         )
         if marked:
-            audit.record(audit.entry(by, "escalate", f"incident:{incident_id}", now=now, reason=reason))
+            after = {"rule": str(rule)} if rule else {}
+            audit.record(audit.entry(by, "escalate", f"incident:{incident_id}", now=now, reason=reason, after=after))
             _number_change([incident_id])
     return bool(marked)
 

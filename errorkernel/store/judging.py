@@ -105,7 +105,8 @@ def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetim
         row = Rule.objects.get(pk=verdict.rule.id)
         if trouble := _trouble(row, incident, now):
             rules.suspend(row.pk, trouble, actor="system", now=now)
-            incidents.escalate(incident.pk, by=_name(row), reason=f"The rule was suspended. {trouble}", now=now)
+            why = f"The rule was suspended. {trouble}"
+            incidents.escalate(incident.pk, by=_name(row), reason=why, rule=row, now=now)
             judged.changed.append(incident.pk)
             suspended = True
         else:
@@ -124,7 +125,7 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, judge
         incidents.decide(incident.pk, action.answer, by=_name(row), reason=row.reason, rule=row, now=now)
         judged.answered = True
     elif action is RuleAction.ESCALATE:
-        incidents.escalate(incident.pk, by=_name(row), reason=row.reason, now=now)
+        incidents.escalate(incident.pk, by=_name(row), reason=row.reason, rule=row, now=now)
     else:
         after = {"rule": str(row)}
         audit.record(audit.entry(_name(row), "ask", f"incident:{incident.pk}", now=now, reason=row.reason, after=after))

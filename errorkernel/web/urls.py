@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_fleet, pages_incidents
+from errorkernel.web import decide, pages, pages_fleet, pages_incidents, pages_rules
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -16,6 +16,11 @@ urlpatterns = [
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
     path("nodes/", pages_fleet.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_fleet.node, name="node"),
+    path("rules/", pages_rules.rules, name="rules"),
+    path("rules/new/", pages_rules.new, name="new-rule"),
+    path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
+    path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
+    path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
     path("audit/", pages_fleet.audit, name="audit"),
     path(
         "login/",
