@@ -16,6 +16,7 @@ from errorkernel.core.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
     ApiToken,
     AuditEntry,
+    DeadLetter,
     ErrorEvent,
     ErrorState,
     Incident,
@@ -48,7 +49,11 @@ def report(*, type=EventType.ERROR, text=HOSTILE, process="copy", **fields):
 def filled():
     """One row of everything."""
     asked = report(type=EventType.ACTION)
-    record(Batch(events=[("ship1", report()), ("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
+    record(Batch(events=[("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
+    DeadLetter.objects.create(
+        process=Process.objects.get(), problem=Problem.objects.get(), digest="d", message={"id": HOSTILE}, failures=3,
+        seq=1, first_at=NOW, last_at=NOW,
+    )  # fmt: skip
     incidents.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
     quarantine.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,

@@ -155,7 +155,7 @@ def _tried(found: Tried, now: datetime) -> dict[str, Any]:
     return {
         "looked_at": found.looked_at,
         "matched": found.matched,
-        "ended": dict(found.ended),
+        "ended": found.ended,
         "items": [api_lists.incident_item(one) for one in found.shown],
         "since": found.since,
         "back_to": found.back_to,

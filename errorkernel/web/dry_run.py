@@ -8,7 +8,6 @@ had the word: rules before it in the order are respected as they are now; its li
 """
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,7 +40,7 @@ class Tried:
     since: datetime
     looked_at: int = 0
     matched: int = 0
-    ended: Counter[str] = field(default_factory=Counter)
+    ended: dict[str, int] = field(default_factory=dict)
     shown: list[Incident] = field(default_factory=list)
     next: int | None = None
     back_to: datetime | None = None
@@ -91,7 +90,8 @@ def _step(tried: Tried, wanted: Q) -> bool:
     tried.looked_at += recent.count()
     found = recent.filter(wanted)
     for action, count in found.values_list("decision__action").annotate(Count("pk")):
-        tried.ended[action or NOBODY] += count
+        how = action or NOBODY
+        tried.ended[how] = tried.ended.get(how, 0) + count
         tried.matched += count
     if len(tried.shown) < SHOWN and tried.matched > len(tried.shown):
         numbers = found.order_by("-seq").values_list("seq", flat=True)[: SHOWN - len(tried.shown)]
