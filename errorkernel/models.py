@@ -241,7 +241,8 @@ class Incident(models.Model):
             models.Index(fields=["change"], name="incident_change"),
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),
-            models.Index(fields=["seq"], condition=Q(state="open", judged=False), name="incident_unjudged"),
+            # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
+            models.Index(fields=["seq"], condition=Q(judged=False), name="incident_unjudged"),
         ]
 
     def __str__(self) -> str:

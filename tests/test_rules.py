@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -265,6 +266,24 @@ def test_a_question_that_was_stored_and_never_judged_is_found_by_the_next_look()
 
 
 @db
+def test_what_nobody_asks_any_more_is_judged_without_a_rule():
+    made = add()
+    incident = ask()
+    incidents.decide(incident.pk, Action.CONTINUE, by="user:bob", now=NOW)
+    judge()
+    assert again(incident).judged
+    assert again(made).uses == 0
+
+
+@db
+def test_looking_for_what_is_unjudged_reads_no_other_question():
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plan")
+    plan = Incident.objects.filter(judged=False).order_by("seq")[:100].explain()
+    assert "incident_unjudged" in plan, plan
+
+
+@db
 def test_expiry_ends_a_rule_on_the_moment():
     add(expires_at=NOW + timedelta(hours=1))
     before, after = ask(), ask(process="other")
@@ -521,7 +540,8 @@ def test_a_dry_run_finds_what_the_rule_would_have_had_the_word_on_and_how_it_end
     assert (found.looked_at, found.matched, found.next) == (3, 2, None)
     assert dict(found.ended) == {"kill": 1, "nobody": 1}
     assert [one.pk for one in found.shown] == [yours.pk, mine.pk]
-    assert tried("node:ship*", ["process:yours"], since=NOW - timedelta(days=7)).shown == [mine]
+    below = tried("node:ship*", ["process:yours"], since=NOW - timedelta(days=7))
+    assert (below.shown, below.matched, below.taken) == ([mine], 1, 1)
     assert tried("node:ship*", since=NOW - timedelta(days=9)).matched == 3
     assert old.pk != other.pk
 

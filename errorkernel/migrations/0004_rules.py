@@ -66,6 +66,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='incident',
             name='judged',
+            # Those that are there are older than any rule.
+            field=models.BooleanField(default=True, help_text='The rules have been asked about it.'),
+        ),
+        migrations.AlterField(
+            model_name='incident',
+            name='judged',
             field=models.BooleanField(default=False, help_text='The rules have been asked about it.'),
         ),
         migrations.AddIndex(
@@ -78,7 +84,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='incident',
-            index=models.Index(condition=models.Q(('judged', False), ('state', 'open')), fields=['seq'], name='incident_unjudged'),
+            index=models.Index(condition=models.Q(('judged', False)), fields=['seq'], name='incident_unjudged'),
         ),
         migrations.AddField(
             model_name='deadletter',

@@ -44,12 +44,10 @@ def judge(*, now: datetime) -> Judged:
     judged = Judged()
     revision, active = rules.load()
     asked = list(
-        Incident.objects.filter(state=State.OPEN.value, judged=False)
-        .select_related("node", "process", "problem")
-        .order_by("seq")[:AT_ONCE]
+        Incident.objects.filter(judged=False).select_related("node", "process", "problem").order_by("seq")[:AT_ONCE]
     )
     try:
-        verdicts = [(one, policy.decide(active, question(one), now)) for one in asked]
+        verdicts = [(one, _verdict(active, one, now)) for one in asked]
         silent = [one.pk for one, verdict in verdicts if verdict is None or verdict.held]
         _leave(silent, revision)
         judged.looked_at += len(silent)
@@ -60,6 +58,11 @@ def judge(*, now: datetime) -> Judged:
     except _RulesChanged:
         judged.looked_at += 1
     return judged
+
+
+def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> Verdict | None:
+    """None also where nobody asks any more: a person was quicker than the first look."""
+    return policy.decide(active, question(incident), now) if incident.state == State.OPEN.value else None
 
 
 def question(incident: Incident) -> Question:
@@ -92,7 +95,7 @@ def _leave(incident_ids: list[UUID], revision: int) -> None:
     if incident_ids:
         with transaction.atomic():
             _hold_rules(revision)
-            Incident.objects.filter(pk__in=incident_ids, state=State.OPEN.value).update(judged=True)
+            Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
 def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, judged: Judged) -> None:

@@ -155,6 +155,7 @@ def _tried(found: Tried, now: datetime) -> dict[str, Any]:
     return {
         "looked_at": found.looked_at,
         "matched": found.matched,
+        "taken": found.taken,
         "ended": found.ended,
         "items": [api_lists.incident_item(one) for one in found.shown],
         "since": found.since,

@@ -31,7 +31,8 @@ NOBODY = "nobody"
 
 @dataclass(slots=True)
 class Tried:
-    """``matched`` of the ``looked_at`` questions would have been the rule's; ``shown`` are the newest of them.
+    """``matched`` of the ``looked_at`` questions would have been the rule's; ``shown`` are the newest of them. On
+    ``taken`` more, which its condition matches too, rules before it would have had the word.
 
     ``ended``: how many of them were answered continue, kill or stop, or by ``nobody``. ``next``: where to go on (a
     ``seq``), None when everything since then has been looked at. ``back_to``: the oldest moment that was looked at.
@@ -40,6 +41,7 @@ class Tried:
     since: datetime
     looked_at: int = 0
     matched: int = 0
+    taken: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     shown: list[Incident] = field(default_factory=list)
     next: int | None = None
@@ -71,15 +73,14 @@ def dry_run(
     """Look at questions that opened ``since`` then and are older than number ``start`` (None: from the newest)."""
     tried = Tried(since=since, next=start)
     wanted = question_q(condition)
-    if earlier:
-        wanted &= ~reduce(or_, map(question_q, earlier))
+    others = reduce(or_, map(question_q, earlier)) if earlier else None
     began = time.monotonic()
-    while _step(tried, wanted) and time.monotonic() - began < budget_s:
+    while _step(tried, wanted, others) and time.monotonic() - began < budget_s:
         pass
     return tried
 
 
-def _step(tried: Tried, wanted: Q) -> bool:
+def _step(tried: Tried, wanted: Q, others: Q | None) -> bool:
     """Look at one step more; False at the end."""
     left = Incident.objects.order_by("-seq")
     if tried.next is not None:
@@ -89,6 +90,9 @@ def _step(tried: Tried, wanted: Q) -> bool:
     recent = step.order_by().filter(opened_at__gte=tried.since)
     tried.looked_at += recent.count()
     found = recent.filter(wanted)
+    if others is not None:
+        tried.taken += found.filter(others).count()
+        found = found.exclude(others)
     for action, count in found.values_list("decision__action").annotate(Count("pk")):
         how = action or NOBODY
         tried.ended[how] = tried.ended.get(how, 0) + count

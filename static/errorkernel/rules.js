@@ -33,6 +33,8 @@ async function goOn() {
     const found = await step(next);
     for (const [how, count] of Object.entries(found.ended)) ended[how] = (ended[how] ?? 0) + count;
     find("matched").textContent = shown(number(find("matched").textContent) + found.matched);
+    find("taken").textContent = shown(number(find("taken").textContent) + found.taken);
+    find("taken-part").hidden = find("taken").textContent === "0";
     find("looked-at").textContent = shown(number(find("looked-at").textContent) + found.looked_at);
     const parts = Object.entries(ended).map(([how, count]) => ending(how, count));
     find("ended").textContent = parts.length ? `: ${parts.join(", ")}` : "";
