@@ -183,8 +183,9 @@ def add(condition="node:ship*", action=RuleAction.CONTINUE, *, also_waiting=Fals
 
 def judge(now=NOW) -> list[UUID]:
     changed = []
-    while (judged := judging.judge(now=now)).looked_at:
-        changed += judged.changed
+    while found := judging.look(now=now):
+        while found:
+            changed += judging.step(found, now=now).changed
     return changed
 
 
@@ -216,7 +217,7 @@ def test_nothing_is_answered_where_no_rule_speaks_and_it_is_asked_about_once():
     incident = ask()
     judge()
     assert (again(incident).state, incident.judged) == ("open", True)
-    assert judging.judge(now=NOW).looked_at == 0
+    assert not judging.look(now=NOW)
 
 
 @db
@@ -295,6 +296,17 @@ def test_expiry_ends_a_rule_on_the_moment():
 
 
 @db
+def test_a_rule_that_expires_or_is_used_up_between_the_look_and_its_word_says_nothing():
+    soon, once = add(expires_at=NOW + timedelta(seconds=1)), add("node:boat", max_uses=1)
+    ask(), ask(node="boat"), ask(node="boat", process="second")
+    found = judging.look(now=NOW)
+    assert len(found.speaking) == 3
+    assert judging.step(found, now=NOW + timedelta(seconds=1)).changed == []
+    judge(NOW + timedelta(seconds=1))
+    assert (again(soon).uses, again(once).uses) == (0, 1)
+
+
+@db
 def test_uses_are_counted_exactly_and_the_next_rule_takes_over():
     short, then = add(max_uses=3), add(action=RuleAction.KILL)
     for number in range(5):
@@ -315,14 +327,14 @@ def test_a_person_who_was_quicker_stands_and_costs_no_use():
 
 
 @db
-def test_a_rule_that_changes_while_it_is_judged_by_is_read_again(monkeypatch):
+def test_a_rule_that_changes_while_it_is_judged_by_is_read_again():
     made = add()
     incident = ask()
-    loaded = rules.load()
+    found = judging.look(now=NOW)
     rules.change(made.pk, 1, wording(enabled=False), now=NOW, **WHO)
-    monkeypatch.setattr(rules, "load", lambda: loaded)  # what another kernel read a moment ago
-    assert judging.judge(now=NOW).changed == []
-    monkeypatch.undo()
+    assert judging.step(found, now=NOW).changed == []
+    assert not found
+    assert not again(incident).judged
     judge()
     assert again(incident).state == "open"
     assert Decision.objects.count() == 0

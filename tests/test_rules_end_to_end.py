@@ -35,7 +35,10 @@ print("ready", flush=True)
 sys.stdin.readline()
 quiet = 0
 while quiet < 20:
-    quiet = 0 if judging.judge(now=datetime.now(UTC)).looked_at else quiet + 1
+    found = judging.look(now=datetime.now(UTC))
+    quiet = 0 if found else quiet + 1
+    while found:
+        judging.step(found, now=datetime.now(UTC))
     time.sleep(0.02 if quiet else 0)
 """
 """One more kernel worker's judge: what several workers do at once, without their brokers."""

@@ -11,12 +11,19 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.core.rules import RuleAction
-from errorkernel.core.values import Action, EventType, Level
+from errorkernel.core.values import Action, EventType, Level, OnDeadline
 from errorkernel.models import AuditEntry, Decision, Incident, Rule
-from errorkernel.store import fleet, incidents, judging, rules
+from errorkernel.store import fleet, incidents, rules
 from tests.test_rules import ask, event, store, wording
+from tests.test_rules import judge as judge_at
 
 pytestmark = pytest.mark.django_db
+
+
+def judge():
+    judge_at(timezone.now())
+
+
 HOSTILE = "<script>alert(1)</script>\u202eevil"
 
 
@@ -45,11 +52,6 @@ def viewer():
 
 def made(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Rule:
     return rules.add(wording(condition, action, **given), actor="user:alice", now=timezone.now())
-
-
-def judge():
-    while judging.judge(now=timezone.now()).looked_at:
-        pass
 
 
 def form(**given):
@@ -182,6 +184,14 @@ def test_what_a_rule_left_to_a_person_is_told_on_the_incident(alice):
     other = ask(process="other")
     judge()
     assert "escalated by a rule" in alice.get(f"/incidents/{other.pk}/").content.decode()
+    assert '<span class="escalated">escalated</span>' in alice.get("/incidents/").content.decode()
+
+
+def test_a_question_that_a_rule_escalated_still_says_what_its_deadline_will_do(alice):
+    made(action=RuleAction.ESCALATE)
+    incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
+    judge()
+    assert "→ kill" in alice.get(f"/incidents/{incident.pk}/").content.decode()
 
 
 def test_hostile_text_stays_text_everywhere(alice):

@@ -1,9 +1,12 @@
 """Asks the rules about questions that have been stored, at once and in the order in which they opened.
 
-In a thread of its own: however many questions there are, the intake stores on between two answers.
+In the thread of the kernel's other transactions, an answer at a time: however many questions there are, a batch of the
+intake waits for one answer at most. After each the database is left alone for as long as the answer took, since
+SQLite's lock goes to whoever asks at the right moment, and people's answers come from other processes' connections.
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 from errorkernel.kernel.outbox import OutboxTask
@@ -16,10 +19,10 @@ LOOK_INTERVAL_S = 1.0
 
 
 class Judge:
-    def __init__(self, announcer: Announcer, outbox: OutboxTask) -> None:
+    def __init__(self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask) -> None:
+        self._threads = threads
         self._announcer = announcer
         self._outbox = outbox
-        self._threads = DatabaseThreads("rules")
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -33,17 +36,22 @@ class Judge:
             except TimeoutError:
                 pass
             self._wake.clear()
-            while await self._judge_some():
-                pass
+            while found := await self._threads.run(judging.look, now=datetime.now(UTC)):
+                while found:
+                    await self._step(found)
 
-    async def _judge_some(self) -> bool:
-        """True when there may be more to judge."""
-        judged = await self._threads.run(judging.judge, now=datetime.now(UTC))
-        if judged.changed:
-            self._announcer.add([], judged.changed)
-        if judged.answered:
+    async def _step(self, found: judging.Look) -> None:
+        done, took_s = await self._threads.run(_timed_step, found)
+        if done.changed:
+            self._announcer.add([], done.changed)
+        if done.answered:
             self._outbox.wake()
-        return judged.looked_at > 0
+        if found:
+            await asyncio.sleep(took_s)
 
-    def close(self) -> None:
-        self._threads.close()
+
+def _timed_step(found: judging.Look) -> tuple[judging.Step, float]:
+    """Without the time that it waited for the thread: that was somebody else's turn."""
+    began = time.monotonic()
+    done = judging.step(found, now=datetime.now(UTC))
+    return done, time.monotonic() - began

@@ -60,7 +60,7 @@ class KernelWorker(Worker):
         self.announcer = Announcer(DatabaseThreads("announce"))
         self.outbox = OutboxTask(self.link, self._threads, self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
-        self._judge = Judge(self.announcer, self.outbox)
+        self._judge = Judge(self._threads, self.announcer, self.outbox)
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
@@ -113,7 +113,6 @@ class KernelWorker(Worker):
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.link.close()
             self._threads.close()
-            self._judge.close()
 
     async def _connected(self) -> None:
         await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)

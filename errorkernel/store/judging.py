@@ -5,9 +5,11 @@ next look finds it. A rule's answer is the same conditional update as a person's
 is counted by an update that fails where the rule has changed, is used up or is suspended: so two workers that race,
 a person who is quicker, and a rule that is just being switched off are all harmless.
 
-Each answer is a transaction of its own: a storm of questions must not keep the intake from the database.
+Each answer is a transaction and a call of its own: whoever calls lets others at the database in between, so a storm of
+questions keeps neither the intake nor a person's answer waiting.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -21,43 +23,63 @@ from errorkernel.core.rules import STORM_WINDOW_S, Question, RuleAction, Verdict
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
 from errorkernel.store import audit, counters, incidents, rules
 
-AT_ONCE = 100
+AT_ONCE = 50
 """Questions that are read and asked about together."""
 
 
 @dataclass(slots=True)
-class Judged:
-    """``looked_at``: how many questions had their turn. ``changed``: those that a rule answered or escalated."""
+class Look:
+    """What the rules say to the next questions, read together: to be carried out by ``step``, one after the other."""
 
-    looked_at: int = 0
+    revision: int = 0
+    silent: list[UUID] = field(default_factory=list)
+    """No rule speaks to these, or a suspended one holds them."""
+    speaking: deque[tuple[Verdict, Incident]] = field(default_factory=deque)
+
+    def __bool__(self) -> bool:
+        """There is something to carry out."""
+        return bool(self.silent or self.speaking)
+
+
+@dataclass(slots=True)
+class Step:
+    """``changed``: the questions that a rule answered or escalated; ``answered``: the outbox has something."""
+
     changed: list[UUID] = field(default_factory=list)
     answered: bool = False
-    """The outbox has something."""
 
 
 class _RulesChanged(Exception):
     """The rules are no longer those that were judged by: read them again."""
 
 
-def judge(*, now: datetime) -> Judged:
-    """Ask the rules about the next unjudged questions; call again for as long as ``looked_at`` is not 0."""
-    judged = Judged()
+def look(*, now: datetime) -> Look:
+    """Ask the rules about the next unjudged questions. Empty where there are none."""
     revision, active = rules.load()
-    asked = list(
-        Incident.objects.filter(judged=False).select_related("node", "process", "problem").order_by("seq")[:AT_ONCE]
-    )
+    found = Look(revision)
+    unjudged = Incident.objects.filter(judged=False).select_related("node", "process", "problem").order_by("seq")
+    for incident in unjudged[:AT_ONCE]:
+        verdict = _verdict(active, incident, now)
+        if verdict is None or verdict.held:
+            found.silent.append(incident.pk)
+        else:
+            found.speaking.append((verdict, incident))
+    return found
+
+
+def step(found: Look, *, now: datetime) -> Step:
+    """One transaction of what ``found`` says; it forgets what is done, and everything where the rules have changed."""
+    done = Step()
     try:
-        verdicts = [(one, _verdict(active, one, now)) for one in asked]
-        silent = [one.pk for one, verdict in verdicts if verdict is None or verdict.held]
-        _leave(silent, revision)
-        judged.looked_at += len(silent)
-        for incident, verdict in verdicts:
-            if verdict is not None and not verdict.held:
-                judged.looked_at += 1
-                _carry_out(verdict, incident, revision, now, judged)
+        if found.silent:
+            silent, found.silent = found.silent, []
+            _leave(silent, found.revision)
+        elif found.speaking:
+            _carry_out(*found.speaking.popleft(), found.revision, now, done)
     except _RulesChanged:
-        judged.looked_at += 1
-    return judged
+        found.silent.clear()
+        found.speaking.clear()
+    return done
 
 
 def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> Verdict | None:
@@ -92,13 +114,12 @@ def _hold_rules(revision: int) -> None:
 
 def _leave(incident_ids: list[UUID], revision: int) -> None:
     """No rule speaks to these, or a suspended one holds them: a person answers."""
-    if incident_ids:
-        with transaction.atomic():
-            _hold_rules(revision)
-            Incident.objects.filter(pk__in=incident_ids).update(judged=True)
+    with transaction.atomic():
+        _hold_rules(revision)
+        Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
-def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, judged: Judged) -> None:
+def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, done: Step) -> None:
     """Raises _RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     suspended = False
     with transaction.atomic():
@@ -110,34 +131,34 @@ def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetim
             rules.suspend(row.pk, trouble, actor="system", now=now)
             why = f"The rule was suspended. {trouble}"
             incidents.escalate(incident.pk, by=_name(row), reason=why, rule=row, now=now)
-            judged.changed.append(incident.pk)
+            done.changed.append(incident.pk)
             suspended = True
         else:
-            _speak(row, verdict, incident, now, judged)
+            _speak(row, verdict, incident, now, done)
     if suspended:
         raise _RulesChanged
 
 
-def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, judged: Judged) -> None:
+def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done: Step) -> None:
     action = verdict.rule.action
     if action.answer is None and _has_spoken(row, incident):
         return
     if not _count_use(verdict, now):
-        raise _RulesChanged  # used up since it was read
+        raise _RulesChanged  # used up or expired since it was read
     if action.answer is not None:
         incidents.decide(incident.pk, action.answer, by=_name(row), reason=row.reason, rule=row, now=now)
-        judged.answered = True
+        done.answered = True
     elif action is RuleAction.ESCALATE:
         incidents.escalate(incident.pk, by=_name(row), reason=row.reason, rule=row, now=now)
     else:
         after = {"rule": str(row)}
         audit.record(audit.entry(_name(row), "ask", f"incident:{incident.pk}", now=now, reason=row.reason, after=after))
-    judged.changed.append(incident.pk)
+    done.changed.append(incident.pk)
 
 
 def _count_use(verdict: Verdict, now: datetime) -> bool:
     rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
-    left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")))
+    left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))
     return bool(left.update(uses=F("uses") + 1, used_at=now))
 
 

@@ -21,5 +21,5 @@ def make(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("errorkernel", "0004_rules")]
+    dependencies = [("errorkernel", "0005_rules")]
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]
