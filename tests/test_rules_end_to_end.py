@@ -202,7 +202,7 @@ def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(
         product.kill()
         stored, before = sum(states(product, node).values()), decisions(product, rule)
         product.start()
-        wait_for(lambda: decisions(product, rule) == 400, 60)
+        wait_for(lambda: decisions(product, rule) == 400, 120)
         assert stored > 0
         assert before <= 400
         assert rule_now(product, token, rule)["uses"] == 400
@@ -243,7 +243,7 @@ def test_two_operators_and_a_rule_race_for_2000_questions_and_each_gets_one_answ
         for thread in threads:
             thread.join(300)
             assert not thread.is_alive()
-        wait_for(lambda: states(product, node)["open"] == 0, 60)
+        wait_for(lambda: states(product, node)["open"] == 0, 120)
         stands = {
             incident: (by, action)
             for incident, by, action in rows(product, "SELECT incident_id, by, action FROM errorkernel_decision")
