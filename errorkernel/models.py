@@ -3,6 +3,8 @@
 Times that a node's clock gave are called ``occurred_at``; all others are ours. Ids that nodes give are UUIDs.
 """
 
+from typing import TypeAlias
+
 from django.conf import settings
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -10,6 +12,7 @@ from django.db.models import Q
 
 from errorkernel.core import incident as life
 from errorkernel.core.lineage import Ending
+from errorkernel.core.rules import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction, is_poison
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
 
@@ -21,13 +24,16 @@ class Sequence(models.BigIntegerField):
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
 
 
-def _choices(
-    words: type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State] | type[Ending],
-) -> list[tuple[str, str]]:
+Words: TypeAlias = (
+    type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State] | type[RuleAction] | type[Ending]
+)
+
+
+def _choices(words: Words) -> list[tuple[str, str]]:
     return [(word.value, word.value) for word in words]
 
 
-def _one_of(field: str, words: type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State]) -> Q:
+def _one_of(field: str, words: Words) -> Q:
     return Q(**{f"{field}__in": [word.value for word in words]})
 
 
@@ -35,12 +41,14 @@ class Counter(models.Model):
     """Gap-free numbers. A number is taken inside the transaction that uses it, so number order is commit order.
 
     ``events`` numbers stored events (their ``seq``), ``changes`` numbers changes of incidents, ``nodes`` is the
-    revision of the credentials: the broker's configuration is written anew when it moves.
+    revision of the credentials: the broker's configuration is written anew when it moves. ``rules`` is the revision of
+    all rules together: who judges by rules that have changed meanwhile notices, and begins anew.
     """
 
     EVENTS = "events"
     CHANGES = "changes"
     NODES = "nodes"
+    RULES = "rules"
 
     name = models.CharField(max_length=32, primary_key=True)
     value = models.BigIntegerField(default=0)
@@ -249,6 +257,7 @@ class Incident(models.Model):
     node_missing = models.CharField(
         max_length=5, blank=True, help_text="late or gone while it waits: its node has not said hello."
     )
+    judged = models.BooleanField(default=False, help_text="The rules have been asked about it.")
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome_detail = models.TextField(blank=True)
@@ -268,10 +277,54 @@ class Incident(models.Model):
             ),
             models.Index(fields=["state", "-opened_at"], name="incident_state_opened"),
             models.Index(fields=["change"], name="incident_change"),
+            models.Index(fields=["seq"], name="incident_seq"),
+            models.Index(fields=["process", "seq"], name="incident_process_seq"),
+            # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
+            models.Index(fields=["seq"], condition=Q(judged=False), name="incident_unjudged"),
         ]
 
     def __str__(self) -> str:
         return f"{self.process}: {self.text[:80]}"
+
+    @property
+    def is_poison(self) -> bool:
+        """Its process had failed on this message so often in a row that the message is kept as a dead letter."""
+        return is_poison(self.consecutive)
+
+
+class Rule(models.Model):
+    """An entry of the policy: what is said to a question without a person. First match wins, by ``position``.
+
+    A removed rule stays as a row, so that what it once answered can still say by what.
+    """
+
+    name = models.CharField(max_length=NAME_MAX_CHARS)
+    position = models.IntegerField()
+    enabled = models.BooleanField(default=False)
+    condition = models.TextField(help_text="A query over the fields of a question.")
+    action = models.CharField(max_length=8, choices=_choices(RuleAction))
+    reason = models.TextField(help_text="Goes with every answer that it gives.")
+    author = models.CharField(max_length=200, help_text="Who wrote the present revision: user:<name>.")
+    revision = models.IntegerField(default=1, help_text="Grows by one with every change.")
+    after_seq = models.BigIntegerField(default=0, help_text="Questions up to this number are older than the rule.")
+    created_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, blank=True)
+    max_uses = models.IntegerField(null=True, blank=True)
+    uses = models.IntegerField(default=0)
+    used_at = models.DateTimeField(null=True, blank=True)
+    storm_limit = models.IntegerField(default=STORM_LIMIT, help_text="More answers within 60 s suspend it.")
+    loop_limit = models.IntegerField(default=LOOP_LIMIT, help_text="More answers in a row on one message suspend it.")
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_why = models.TextField(blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.CheckConstraint(condition=_one_of("action", RuleAction), name="rule_action")]
+
+    def __str__(self) -> str:
+        return f"rule {self.pk} (revision {self.revision}): {self.name}"
 
 
 class Decision(models.Model):
@@ -281,6 +334,10 @@ class Decision(models.Model):
     incident = models.OneToOneField(Incident, on_delete=models.CASCADE, related_name="decision")
     action = models.CharField(max_length=8, choices=_choices(Action))
     by = models.CharField(max_length=200, help_text="user:<name>, rule:<id> or deadline.")
+    rule = models.ForeignKey(
+        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="decisions", db_index=False
+    )
+    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that answered.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -292,6 +349,9 @@ class Decision(models.Model):
     class Meta:
         ordering = ["-decided_at"]
         constraints = [models.CheckConstraint(condition=_one_of("action", Action), name="decision_action")]
+        indexes = [
+            models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at")
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} by {self.by}"
@@ -340,6 +400,40 @@ class Requeue(models.Model):
 
     def __str__(self) -> str:
         return f"requeue of {self.incident_id}: {self.state}"
+
+
+class DeadLetter(models.Model):
+    """A poison message: one process failed on it three times in a row for the same reason. Kept to be looked at."""
+
+    class State(models.TextChoices):
+        KEPT = "kept"
+        SENT = "sent again"
+        DROPPED = "dropped"
+
+    process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="dead_letters", db_index=False)
+    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="dead_letters")
+    digest = models.CharField(max_length=64, help_text="Digest of the message: two with one digest are one message.")
+    message = models.JSONField()
+    state = models.CharField(max_length=12, choices=State.choices, default=State.KEPT)
+    failures = models.BigIntegerField(help_text="How often in a row the process had failed on it.")
+    incident = models.ForeignKey(
+        Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="dead_letters",
+        help_text="The latest question about it, if it asked.",
+    )  # fmt: skip
+    seq = models.BigIntegerField(help_text="seq of the latest failure.")
+    first_at = models.DateTimeField(help_text="When it became poison.")
+    last_at = models.DateTimeField(help_text="When it failed last.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["process", "problem", "digest"], condition=Q(state="kept"), name="dead_letter_kept_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.process}: failed {self.failures} times on one message"
 
 
 class Outbox(models.Model):

@@ -1,6 +1,6 @@
-"""The stored side of the query language: a tree (``errorkernel.core.query``) as a condition on ``ErrorEvent``."""
+"""The stored side of the query language: a tree (``errorkernel.core.query``) as a condition on stored rows."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -11,9 +11,10 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact, In
 from django.db.models.sql.compiler import SQLCompiler
 
-from errorkernel.core.query import fold
+from errorkernel.core.query import COMPARISONS, fold
 from errorkernel.core.query_tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
-from errorkernel.models import Node, Process
+from errorkernel.core.values import LEVEL_RANK
+from errorkernel.models import Node, Problem, Process
 
 
 class Like(Func):
@@ -42,6 +43,27 @@ class _Plain(Func):
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
         return compiler.compile(self.source_expressions[0])
+
+
+def question_q(tree: Tree) -> Q:
+    """The condition on ``Incident`` that finds what a rule's ``tree`` matches, exactly as ``core.rules`` would.
+
+    It is made for walking through a range of ``seq``: no other index is tempting.
+    """
+    match tree:
+        case And(parts=parts):
+            return Q(*(question_q(part) for part in parts))
+        case Or(parts=parts):
+            return Q(*(question_q(part) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~question_q(part)
+        case Compare(field="level", op=op, value=value):
+            return Q(level__in=[word for word, rank in LEVEL_RANK.items() if COMPARISONS[op](rank, value)])
+        case Text(field="fingerprint"):
+            named = Problem.objects.filter(_like(F("fingerprint"), spread(tree.field, tree.pattern)))
+            return Q(In(_Plain(F("problem_id"), output_field=BigIntegerField()), named.order_by().values("pk").query))
+        case _:
+            return _condition(tree, _NO_TIME)
 
 
 def to_q(tree: Tree, now: datetime) -> Q:
@@ -84,7 +106,9 @@ def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:
             assert_never(tree)
 
 
-_COLUMNS = {"level": "level_rank", "repeat": "repeat", "problem": "problem_id"}
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
+"""Conditions of rules hold no times."""
+_COLUMNS = {"level": "level_rank", "repeat": "repeat", "consecutive": "consecutive", "problem": "problem_id"}
 _LOOKUPS = {"=": "exact", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
 
 

@@ -12,10 +12,12 @@ from errorkernel.admin.base import History, shown
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.core.attempts import Attempt
 from errorkernel.core.ids import uuid7
+from errorkernel.core.rules import RuleAction, Wording
 from errorkernel.core.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
     ApiToken,
     AuditEntry,
+    DeadLetter,
     ErrorEvent,
     ErrorState,
     Incident,
@@ -25,7 +27,7 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
 )
-from errorkernel.store import fleet, incidents, quarantine, refused
+from errorkernel.store import fleet, incidents, quarantine, refused, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 
@@ -49,12 +51,18 @@ def filled():
     """One row of everything."""
     asked = report(type=EventType.ACTION, incarnation=1)
     record(Batch(events=[("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
+    DeadLetter.objects.create(
+        process=Process.objects.get(), problem=Problem.objects.get(), digest="d", message={"id": HOSTILE}, failures=3,
+        seq=1, first_at=NOW, last_at=NOW,
+    )  # fmt: skip
     incidents.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
     quarantine.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
     refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
+    wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
+    rules.add(wording, actor="user:root", now=NOW)
     fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked

@@ -14,6 +14,7 @@ from errorkernel.admin.base import EXCERPT_CHARS, History, actor, excerpt, shown
 from errorkernel.core.query import QueryError, parse
 from errorkernel.models import (
     AuditEntry,
+    DeadLetter,
     Decision,
     ErrorEvent,
     ErrorState,
@@ -25,6 +26,8 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
     RefusedAttempt,
+    Requeue,
+    Rule,
 )
 from errorkernel.query import to_q
 from errorkernel.store import audit
@@ -137,6 +140,38 @@ class DecisionAdmin(History):
     @admin.display(description="incident")
     def short_incident(self, row: Decision) -> SafeString:
         return format_html("<bdi>{}</bdi>", str(row.incident)[:EXCERPT_CHARS])
+
+
+@admin.register(Rule)
+class RuleAdmin(History):
+    """To look at; a rule is written on its own page, which can try it first."""
+
+    console = ("rule", "pk")
+    list_display = ["id", "position", "name", "action", "enabled", "suspended_at", "uses", "expires_at", "revision"]
+    list_filter = ["enabled", "action", ("removed_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "condition", "author"]
+    ordering = ["position", "id"]
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(History):
+    list_display = ["id", "process", "short_problem", "failures", "state", "first_at", "last_at"]
+    list_filter = ["state"]
+    list_select_related = ["process__node", "problem"]
+    search_fields = ["=process__name", "=process__node__name"]
+    raw_id_fields = ["incident"]
+    short_problem = excerpt("problem")
+
+
+@admin.register(Requeue)
+class RequeueAdmin(History):
+    console = ("incident", "incident_id")
+    list_display = ["created_at", "state", "by", "short_reason", "short_detail", "sent_at", "received_at", "ended_at"]
+    list_filter = ["state"]
+    search_fields = ["incident__id__exact", "by", "reason"]
+    raw_id_fields = ["incident"]
+    short_reason = excerpt("reason")
+    short_detail = excerpt("detail")
 
 
 @admin.register(Process)

@@ -23,6 +23,7 @@ from errorkernel.core.query_parse import DEPTH_MAX, QUERY_MAX_CHARS, TERMS_MAX, 
 from errorkernel.core.query_tree import (
     EVERYTHING,
     FIELDS,
+    QUESTION_FIELDS,
     And,
     Compare,
     Identity,
@@ -37,10 +38,12 @@ from errorkernel.core.query_tree import (
 from errorkernel.core.values import LEVEL_RANK
 
 __all__ = [
+    "COMPARISONS",
     "DEPTH_MAX",
     "EVERYTHING",
     "FIELDS",
     "QUERY_MAX_CHARS",
+    "QUESTION_FIELDS",
     "TERMS_MAX",
     "Predicate",
     "QueryError",
@@ -81,7 +84,7 @@ class Row(Protocol):
 
 
 Predicate = Callable[[Row], bool]
-_COMPARISONS: dict[str, Callable[[int, int], bool]] = {"=": eq, ">=": ge, "<=": le, ">": gt, "<": lt}
+COMPARISONS: dict[str, Callable[[int, int], bool]] = {"=": eq, ">=": ge, "<=": le, ">": gt, "<": lt}
 
 
 def compile_predicate(tree: Tree, now: datetime) -> Predicate:
@@ -100,7 +103,7 @@ def compile_predicate(tree: Tree, now: datetime) -> Predicate:
         case Text():
             return _text_predicate(tree)
         case Compare(field=field, op=op, value=value):
-            compare, number = _COMPARISONS[op], _number_getter(field)
+            compare, number = COMPARISONS[op], _number_getter(field)
             return lambda row: compare(number(row), value)
         case OfType(type=wanted):
             return lambda row: row.type == wanted

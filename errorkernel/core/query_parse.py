@@ -11,7 +11,7 @@ The grammar, loosest first::
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -24,8 +24,10 @@ from errorkernel.core.query_tree import (
     FIELDS,
     KEYWORD,
     LEVELS,
+    QUESTION_FIELDS,
     And,
     Compare,
+    Field,
     Identity,
     Not,
     OfType,
@@ -64,20 +66,24 @@ class QueryError(ValueError):
         self.suggestion = suggestion
 
 
-def parse(text: str) -> Tree:
-    """The tree of a query; EVERYTHING for a blank one. Raises QueryError, and nothing else, for any other text."""
+def parse(text: str, fields: Mapping[str, Field] = FIELDS) -> Tree:
+    """The tree of a query that speaks of ``fields``; EVERYTHING for a blank one.
+
+    Raises QueryError, and nothing else, for any other text.
+    """
     if len(text) > QUERY_MAX_CHARS:
         raise QueryError(f"A query has at most {QUERY_MAX_CHARS:,} characters.", QUERY_MAX_CHARS)
     if found := _UNUSABLE.search(text):
         raise QueryError("This character cannot be searched for.", found.start())
-    return _Parser(text).whole()
+    return _Parser(text, fields).whole()
 
 
 class _Parser:
     """Recursive descent over one query; ``at`` is the index of the next character."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, fields: Mapping[str, Field]) -> None:
         self.text = text
+        self.fields = fields
         self.at = 0
         self.terms = 0
 
@@ -156,10 +162,10 @@ class _Parser:
 
     def _field_term(self, given: str, op: str, value_at: int) -> Term:
         start, name = self.at, given.lower()
-        field = FIELDS.get(name)
+        field = self.fields.get(name)
         if field is None:
-            near = next(iter(difflib.get_close_matches(name, FIELDS, n=1)), None)
-            meant = f'Did you mean "{near}"?' if near else f"Fields are {', '.join(FIELDS)}."
+            near = next(iter(difflib.get_close_matches(name, self.fields, n=1)), None)
+            meant = f'Did you mean "{near}"?' if near else f"Fields are {', '.join(self.fields)}."
             raise QueryError(
                 f'There is no field "{given}". {meant} To search for it as text, put quotes around it.', start, near
             )
@@ -239,9 +245,13 @@ def _joined(kind: type[And] | type[Or], parts: list[Tree]) -> Tree:
     return kind(tuple(inner for part in parts for inner in (part.parts if isinstance(part, kind) else (part,))))
 
 
+def _example(name: str) -> str:
+    return (FIELDS | QUESTION_FIELDS)[name].example
+
+
 def _literal(name: str, pattern: Pattern, at: int) -> str:
     if not pattern.literal:
-        raise QueryError(f'"{name}" takes no *; write the whole value, as in {FIELDS[name].example}.', at)
+        raise QueryError(f'"{name}" takes no *; write the whole value, as in {_example(name)}.', at)
     return pattern.parts[0]
 
 
@@ -269,7 +279,7 @@ def _type_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 def _number_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
     given = _literal(name, pattern, at)
     if not re.fullmatch("[0-9]+", given) or int(given) > NUMBER_MAX:
-        raise QueryError(f'"{name}" takes a whole number, as in {FIELDS[name].example}.', at)
+        raise QueryError(f'"{name}" takes a whole number, as in {_example(name)}.', at)
     return Compare(name, "=" if op == ":" else op, int(given))
 
 
@@ -308,8 +318,8 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 
 
 _TERMS: dict[str, Callable[[str, str, Pattern, int], Term]] = {
-    **dict.fromkeys(("node", "process", "kind", "method", "text"), _text_term),
-    **dict.fromkeys(("repeat", "problem"), _number_term),
+    **dict.fromkeys(("node", "process", "kind", "method", "text", "fingerprint"), _text_term),
+    **dict.fromkeys(("repeat", "consecutive", "problem"), _number_term),
     **dict.fromkeys(("incident", "id"), _identity_term),
     **dict.fromkeys(("since", "until"), _time_term),
     "level": _level_term,

@@ -92,7 +92,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A number compares with ``value``; ``field`` is level (by rank), repeat or problem; ``op`` one of = < <= > >=."""
+    """A number compares with ``value``; ``field`` is level (by rank), repeat, consecutive or problem; ``op`` one of
+    = < <= > >=."""
 
     field: str
     op: str
@@ -212,7 +213,14 @@ FIELDS: dict[str, Field] = {
 }
 """Every field of the language, in the order in which help shows them."""
 
-WHOLE = frozenset({"node", "process", "kind", "method"})
+QUESTION_FIELDS: dict[str, Field] = {
+    **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
+    "consecutive": Field(_ORDER, "How often in a row this process had failed on this very message.", "consecutive>=3"),
+    "fingerprint": Field(_IS, "Fingerprint of the problem, whole; * stands for any characters.", "fingerprint:9f2c*"),
+}
+"""What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
+
+WHOLE = frozenset({"node", "process", "kind", "method", "fingerprint"})
 """Fields that are names: a value must be the whole name, unless it has a star."""
 
 FIELD = re.compile(r"([A-Za-z_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)(>=|<=|!=|[:=<>])")

@@ -52,7 +52,7 @@ class _Opened:
 
 
 class Intake:
-    """``nodes_seen`` is told the nodes of every stored batch."""
+    """``nodes_seen`` is told the nodes of every stored batch; ``questions_stored`` when there were questions in it."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Intake:
         limits: Limits,
         batch_events: int,
         nodes_seen: Callable[[Iterable[str]], None],
+        questions_stored: Callable[[], None],
     ) -> None:
         self._source = source
         self._threads = threads
@@ -70,6 +71,7 @@ class Intake:
         self._limits = limits
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
+        self._questions_stored = questions_stored
         self._directory = Directory()
 
     async def run(self) -> None:
@@ -106,6 +108,8 @@ class Intake:
         self._count(opened, recorded, now)
         self._announcer.add(recorded.rows, recorded.changed)
         self._nodes_seen({row.node for row in recorded.rows})
+        if any(row.incident for row in recorded.rows):
+            self._questions_stored()
         metrics.observe_batch(time.perf_counter() - started)
 
     async def _record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:

@@ -20,6 +20,7 @@ from errorkernel.conf import Conf
 from errorkernel.kernel.clock import Clock
 from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake
+from errorkernel.kernel.judge import Judge
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
 from errorkernel.live import KERNEL_CHANNEL, Announcer
@@ -60,6 +61,7 @@ class KernelWorker(Worker):
         self.announcer = Announcer(DatabaseThreads("announce"))
         self.outbox = OutboxTask(self.link, self._threads, self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
+        self._judge = Judge(self._threads, self.announcer, self.outbox)
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
@@ -70,6 +72,7 @@ class KernelWorker(Worker):
             limits=conf.limits,
             batch_events=conf.batch_events,
             nodes_seen=self.fleet.notice,
+            questions_stored=self._judge.wake,
         )
         self._refusals = RefusalWatch(log_of(conf), self._threads)
         self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
@@ -91,6 +94,7 @@ class KernelWorker(Worker):
                 for loop in (
                     self.announcer.run,
                     self.outbox.run,
+                    self._judge.run,
                     self.fleet.keep_access,
                     self.fleet.write_down,
                     self._clock.keep_deadlines,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from errorkernel.core import incident as life
 from errorkernel.core import values
@@ -20,7 +20,7 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State, Step
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
-from errorkernel.models import Counter, Decision, Incident, Outbox
+from errorkernel.models import Counter, Decision, Incident, Outbox, Rule
 from errorkernel.store import audit, counters, fleet, lineage
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
@@ -60,16 +60,17 @@ def decide(
     reason: str = "",
     request_id: str = "",
     origin: str = "",
+    rule: Rule | None = None,
 ) -> Decision:
     """Record the one answer. Person, rule and deadline all come through here.
 
-    ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``. The same ``request_id`` by the same answerer again returns
-    the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
+    ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``; ``rule``: the one that answers. The same ``request_id`` by
+    the same answerer again returns the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
     with transaction.atomic():
         incident = _answer(incident_id)
         if incident is not None:
-            return _record_decision(incident, Action(action), by, now, user, reason, request_id, origin)
+            return _record_decision(incident, Action(action), by, now, user, reason, request_id, origin, rule)
     return _lost(incident_id, by, request_id)
 
 
@@ -88,18 +89,22 @@ def _record_decision(
     reason: str,
     request_id: str,
     origin: str,
+    rule: Rule | None,
 ) -> Decision:
     decision = Decision.objects.create(
         id=uuid7(),
         incident=incident,
         action=action.value,
         by=by,
+        rule=rule,
+        rule_revision=rule.revision if rule else None,
         user_id=user.pk if user else None,
         reason=reason,
         request_id=request_id,
         decided_at=now,
     )
     _owe(decision, incident, now)
+    after = {"state": State.DECIDED.value, "action": action.value, "process": str(incident.process)}
     audit.record(
         audit.entry(
             by,
@@ -108,7 +113,7 @@ def _record_decision(
             now=now,
             reason=reason,
             before={"state": State.OPEN.value},
-            after={"state": State.DECIDED.value, "action": action.value, "process": str(incident.process)},
+            after=after | ({"rule": str(rule)} if rule else {}),
             user=user,
             origin=origin,
         )
@@ -238,22 +243,26 @@ def as_value(decision: Decision, incident: Incident) -> values.Decision:
 
 
 def past_deadline(*, now: datetime, limit: int = 500) -> list[Incident]:
-    """Open questions whose deadline has passed and that have not been escalated for it yet."""
-    return list(
-        Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now, escalated_at__isnull=True).order_by(
-            "deadline_at"
-        )[:limit]
-    )
+    """Open questions whose deadline has passed and has yet to be met.
+
+    One that is escalated already, by a rule, still gets the answer that was configured for its deadline.
+    """
+    due = Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now)
+    unmet = due.filter(Q(escalated_at__isnull=True) | ~Q(on_deadline=OnDeadline.ESCALATE.value))
+    return list(unmet.order_by("deadline_at")[:limit])
 
 
-def escalate(incident_id: UUID, *, now: datetime) -> bool:
-    """Mark a question whose deadline passed: it keeps waiting, and says so. False where it is no longer open."""
+def escalate(
+    incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "", rule: Rule | None = None
+) -> bool:
+    """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
     with transaction.atomic():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
             escalated_at=now
         )
         if marked:
-            audit.record(audit.entry("deadline", "escalate", f"incident:{incident_id}", now=now))
+            after = {"rule": str(rule)} if rule else {}
+            audit.record(audit.entry(by, "escalate", f"incident:{incident_id}", now=now, reason=reason, after=after))
             number_change([incident_id])
     return bool(marked)
 
@@ -301,7 +310,7 @@ def changed_since(change: int, *, limit: int = 200) -> list[Incident]:
 
 def with_relations() -> QuerySet[Incident]:
     """Incidents with everything that their card shows."""
-    return Incident.objects.select_related("node", "process", "problem", "decision")
+    return Incident.objects.select_related("node", "process", "problem", "decision__rule")
 
 
 def decided_at(incident_id: UUID) -> datetime:

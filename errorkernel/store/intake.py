@@ -6,7 +6,7 @@ batch is stored and all of it may be delivered again.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,9 +17,11 @@ from django.db import IntegrityError, transaction
 
 from errorkernel.core import fingerprint
 from errorkernel.core.fingerprint import Grouping
+from errorkernel.core.rules import is_poison
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
 from errorkernel.models import Counter, Incident
-from errorkernel.store import counters, hotpath, incidents, lineage, quarantine, requeues
+from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues
+from errorkernel.store.dead_letters import Failure
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.quarantine import Refusal
@@ -119,6 +121,7 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     _count_totals(placed, seen, now)
     rows = [_row(one, now) for one in placed]
     _open_incidents(placed, now)
+    dead_letters.keep(_poisonous(placed), now=now)
     counters.take(Counter.EVENTS, len(placed))
     return rows
 
@@ -270,6 +273,22 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
         ],
         batch_size=200,
     )
+
+
+def _poisonous(placed: list[_Placed]) -> Iterator[Failure]:
+    for one in placed:
+        event = one.event
+        if not is_poison(one.consecutive) or event.message is None or event.type is EventType.INFO:
+            continue
+        yield Failure(
+            process_id=one.process_id,
+            problem_id=one.problem_id,
+            digest=_message_digest(event.message),
+            message=_message(event.message) or {},
+            failures=one.consecutive,
+            seq=one.seq,
+            incident=event.id if event.type is EventType.ACTION else None,
+        )
 
 
 def _message(message: Message | None) -> dict[str, Any] | None:

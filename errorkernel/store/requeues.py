@@ -16,7 +16,7 @@ from errorkernel.core import values
 from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import ENDED
 from errorkernel.core.values import Message, OutcomeState
-from errorkernel.models import Incident, Outbox, Requeue
+from errorkernel.models import DeadLetter, Incident, Outbox, Requeue
 from errorkernel.store import audit, incidents
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.wire import commands, subjects
@@ -72,6 +72,8 @@ def dispose(
             )
             if wish is Wish.REQUEUE:
                 _owe(row, incident, now)
+            letter = DeadLetter.State.SENT if wish is Wish.REQUEUE else DeadLetter.State.DROPPED
+            DeadLetter.objects.filter(incident=incident, state=DeadLetter.State.KEPT).update(state=letter)
             after = {"message": row.state, "command": str(row.pk)}
             target = f"incident:{incident.pk}"
             entry = audit.entry(by, wish, target, now=now, reason=reason, after=after, user=user, origin=origin)

@@ -1,6 +1,6 @@
 """What is forgotten, and when: events by age and number, refused input by number. In small deletes: nothing waits.
 
-Error states, problems, incidents, decisions and the audit trail outlive their events.
+Error states, problems, incidents, decisions, dead letters and the audit trail outlive their events.
 """
 
 from datetime import datetime, timedelta

@@ -15,6 +15,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from errorkernel.models import Decision
 from errorkernel.store.rows import EventRow
 
 register = template.Library()
@@ -103,6 +104,13 @@ def who(actor: str) -> str:
     if kind == "deadline":
         return "its deadline"
     return visible(f"{kind} {name}".strip())
+
+
+@register.filter
+def answerer(decision: Decision) -> str:
+    """As ``who``, with the revision of a rule: ``rule 12 (revision 3)``."""
+    revision = f" (revision {decision.rule_revision})" if decision.rule_revision is not None else ""
+    return who(decision.by) + revision
 
 
 def _utc(moment: datetime) -> datetime:

@@ -12,7 +12,7 @@ from django import template
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
-from errorkernel.templatetags.console import roughly, visible, who
+from errorkernel.templatetags.console import answerer, roughly, visible
 
 register = template.Library()
 
@@ -38,12 +38,13 @@ def truth(incident: Incident, now: datetime) -> list[Step]:
         Step("stored", incident.opened_at, "done", "by ours"),
     ]
     if incident.escalated_at:
-        steps.append(Step("deadline passed", incident.escalated_at, "done"))
+        met = incident.deadline_at is not None and incident.deadline_at <= incident.escalated_at
+        steps.append(Step("deadline passed" if met else "escalated by a rule", incident.escalated_at, "done"))
     decision = getattr(incident, "decision", None)
     if decision is None:
         waits = incident.state == State.OPEN
         return [*steps, Step("waiting", None, "now") if waits else _end(incident)]
-    steps.append(Step(f"answered {decision.action} by {who(decision.by)}", decision.decided_at, "done"))
+    steps.append(Step(f"answered {decision.action} by {answerer(decision)}", decision.decided_at, "done"))
     return steps + _way(incident, decision, now)
 
 

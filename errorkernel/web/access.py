@@ -15,6 +15,9 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 VIEW = "errorkernel.view_incident"
 ANSWER = "errorkernel.answer_incident"
 AUDIT = "errorkernel.view_auditentry"
+SEE_RULES = "errorkernel.view_rule"
+CHANGE_RULES = "errorkernel.change_rule"
+SEE_DEAD_LETTERS = "errorkernel.view_deadletter"
 
 FETCHED = "X-Steward-Card"
 """Header of a request that our script made: it wants the card alone, and a status instead of a redirect."""

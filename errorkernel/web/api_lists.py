@@ -22,10 +22,12 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness, of_node, of_process
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import DeadLetter, ErrorEvent, Incarnation, Incident, Node, Problem, Process, Rule
 from errorkernel.query import to_q
 from errorkernel.store import fleet
+from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.rows import EventRow
+from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
 LIMIT_DEFAULT = 100
@@ -97,7 +99,7 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     if states:
         rows = rows.filter(state__in=states)
     rows = _named(rows, request.GET, node="node__name", process="process__name")
-    return _answer(rows, "change", _page(request.GET), _incident)
+    return _answer(rows, "change", _page(request.GET), incident_item)
 
 
 @needs("errorkernel.view_problem")
@@ -139,11 +141,19 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     return _answer(rows, "id", _page(request.GET), partial(_node, now=now))
 
 
-@needs("errorkernel.view_incident")
+@needs("errorkernel.view_rule")
 def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
-    """There are none yet; the address is part of the contract."""
-    _page(request.GET)
-    return as_json(200, {"items": [], "next": None})
+    """By number, not in their order: ``position`` says that."""
+    _no_query(request.GET, "nothing")
+    return _answer(listed_rules(), "id", _page(request.GET), rule_item)
+
+
+@needs("errorkernel.view_deadletter")
+def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``node``, ``process``."""
+    _no_query(request.GET, "node and process")
+    rows = _named(listed_letters(), request.GET, node="process__node__name", process="process__name")
+    return _answer(rows, "id", _page(request.GET), _dead_letter)
 
 
 def _answer(
@@ -205,7 +215,8 @@ def _no_query(given: QueryDict, instead: str) -> None:
         raise ApiError(400, f"q is for events; this list is filtered by {instead}.")
 
 
-def _incident(row: Incident) -> dict[str, Any]:
+def incident_item(row: Incident) -> dict[str, Any]:
+    """An incident as the API shows it. Needs ``select_related("node", "process", "decision")``."""
     decision = getattr(row, "decision", None)
     return {
         "id": row.pk,
@@ -222,6 +233,7 @@ def _incident(row: Incident) -> dict[str, Any]:
         "problem": row.problem_id,
         "repeat": row.repeat,
         "consecutive": row.consecutive,
+        "poison": row.is_poison,
         "raised_at": row.raised_at,
         "opened_at": row.opened_at,
         "deadline_at": row.deadline_at,
@@ -233,6 +245,7 @@ def _incident(row: Incident) -> dict[str, Any]:
             "id": decision.pk,
             "action": decision.action,
             "by": decision.by,
+            "rule_revision": decision.rule_revision,
             "reason": decision.reason,
             "decided_at": decision.decided_at,
         },
@@ -240,6 +253,21 @@ def _incident(row: Incident) -> dict[str, Any]:
         "ended_at": row.ended_at,
         "outcome_detail": row.outcome_detail,
         "new_incarnation": row.new_incarnation,
+    }
+
+
+def rule_item(row: Rule) -> dict[str, Any]:
+    """A rule as the API shows it."""
+    written = _columns(row, "id", "revision", "position", "name", "condition", "action", "reason", "enabled", "author")
+    limits = _columns(row, "expires_at", "max_uses", "uses", "used_at", "storm_limit", "loop_limit")
+    return written | limits | _columns(row, "created_at", "changed_at", "suspended_at", "suspended_why")
+
+
+def _dead_letter(row: DeadLetter) -> dict[str, Any]:
+    where = {"id": row.pk, "node": row.process.node.name, "process": row.process.name, "problem": row.problem_id}
+    return where | {
+        "incident": row.incident_id,
+        **_columns(row, "seq", "message", "failures", "state", "first_at", "last_at"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_lists, requeue
+from errorkernel.web import api, api_lists, api_rules, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -15,7 +15,11 @@ urlpatterns = [
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
-    path("rules", api.listing(api_lists.rules), name="api-rules"),
+    path("rules", api_rules.rules, name="api-rules"),
+    path("rules/dry-run", api_rules.dry, name="api-rules-dry-run"),
+    path("rules/<str:rule_id>", api_rules.rule, name="api-rule"),
+    *(path(f"rules/<str:rule_id>/{name}", api_rules.acting(name), name=f"api-rule-{name}") for name in api_rules.ACTS),
+    path("dead-letters", api.listing(api_lists.dead_letters), name="api-dead-letters"),
     # Last: what is not there.
     re_path(r"", api.unknown),
 ]

@@ -11,7 +11,8 @@ from errorkernel import conf
 from errorkernel.core.liveness import LATE_AFTER
 from errorkernel.models import Counter, KernelHeartbeat, Node
 from errorkernel.store.incidents import waiting_count
-from errorkernel.web.access import ANSWER, VIEW
+from errorkernel.store.rules import listed
+from errorkernel.web.access import ANSWER, CHANGE_RULES, VIEW
 
 KERNEL_LATE_S = 15.0
 """A kernel worker writes every few seconds that it lives; after this long without, the page says so."""
@@ -36,8 +37,16 @@ class Frame:
         return self._request.user.has_perm(ANSWER)
 
     @cached_property
+    def may_change_rules(self) -> bool:
+        return self._request.user.has_perm(CHANGE_RULES)
+
+    @cached_property
     def waiting(self) -> int:
         return waiting_count()
+
+    @cached_property
+    def rules_suspended(self) -> int:
+        return listed().filter(enabled=True, suspended_at__isnull=False).count()
 
     @cached_property
     def events(self) -> int:

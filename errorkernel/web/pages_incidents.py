@@ -11,9 +11,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
-from errorkernel.models import ErrorEvent, ErrorState, Incident
+from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident
 from errorkernel.store.incidents import with_relations as cards
-from errorkernel.templatetags.console import ROW_TEXT_CHARS
+from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, number, refuse
 
@@ -91,6 +91,24 @@ def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     return render(request, "errorkernel/incident.html", opened(found))
 
 
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A rule that spoke without answering. ``name``: as it was called then."""
+
+    number: int
+    name: str
+    action: str
+
+
+def ruled(incident: Incident) -> Ruled | None:
+    """The last rule that escalated the question or left it to a person."""
+    said = AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor__startswith="rule:")
+    entry = said.filter(action__in=["ask", "escalate"]).order_by("-id").first()
+    if entry is None:
+        return None
+    return Ruled(int(entry.actor.partition(":")[2]), str(entry.after.get("rule", who(entry.actor))), entry.action)
+
+
 def opened(incident: Incident) -> dict[str, Any]:
     """Context of an incident's own page."""
     event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "cut").first()
@@ -100,6 +118,7 @@ def opened(incident: Incident) -> dict[str, Any]:
         "incident": incident,
         "event": event,
         "is_long": is_long,
+        "ruled": ruled(incident),
         "requeues": list(incident.requeues.all()) if incident.message else [],
         **asked(incident),
     }

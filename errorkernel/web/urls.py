@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, requeue
+from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, pages_rules, requeue
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -18,6 +18,11 @@ urlpatterns = [
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
     path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
+    path("rules/", pages_rules.rules, name="rules"),
+    path("rules/new/", pages_rules.new, name="new-rule"),
+    path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
+    path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
+    path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
     path("audit/", pages_audit.audit, name="audit"),
     path("audit/export", pages_audit.export, name="audit-export"),
     path(

@@ -1,0 +1,57 @@
+"""Asks the rules about questions that have been stored, at once and in the order in which they opened.
+
+In the thread of the kernel's other transactions, an answer at a time: however many questions there are, a batch of the
+intake waits for one answer at most. After each the database is left alone for as long as the answer took, since
+SQLite's lock goes to whoever asks at the right moment, and people's answers come from other processes' connections.
+"""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from errorkernel.kernel.outbox import OutboxTask
+from errorkernel.live import Announcer
+from errorkernel.store import judging
+from errorkernel.threads import DatabaseThreads
+
+LOOK_INTERVAL_S = 1.0
+"""How soon a question is found whose kernel died before it asked, or that a changed rule shall be asked about."""
+
+
+class Judge:
+    def __init__(self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask) -> None:
+        self._threads = threads
+        self._announcer = announcer
+        self._outbox = outbox
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There are questions: do not wait for the next look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_INTERVAL_S)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            while found := await self._threads.run(judging.look, now=datetime.now(UTC)):
+                while found:
+                    await self._step(found)
+
+    async def _step(self, found: judging.Look) -> None:
+        done, took_s = await self._threads.run(_timed_step, found)
+        if done.changed:
+            self._announcer.add([], done.changed)
+        if done.answered:
+            self._outbox.wake()
+        if found:
+            await asyncio.sleep(took_s)
+
+
+def _timed_step(found: judging.Look) -> tuple[judging.Step, float]:
+    """Without the time that it waited for the thread: that was somebody else's turn."""
+    began = time.monotonic()
+    done = judging.step(found, now=datetime.now(UTC))
+    return done, time.monotonic() - began

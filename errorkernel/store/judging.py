@@ -1,0 +1,195 @@
+"""Asking the rules about open questions. Each question is asked about once, in the order in which they opened.
+
+The question is stored and committed before any rule sees it, so a crash in between leaves it open and unjudged, and the
+next look finds it. A rule's answer is the same conditional update as a person's, and in its transaction the rule's use
+is counted by an update that fails where the rule has changed, is used up or is suspended: so two workers that race,
+a person who is quicker, and a rule that is just being switched off are all harmless.
+
+Each answer is a transaction and a call of its own: whoever calls lets others at the database in between, so a storm of
+questions keeps neither the intake nor a person's answer waiting.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from errorkernel.core import rules as policy
+from errorkernel.core.incident import State
+from errorkernel.core.rules import STORM_WINDOW_S, Question, RuleAction, Verdict
+from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
+from errorkernel.store import audit, counters, incidents, rules
+
+AT_ONCE = 50
+"""Questions that are read and asked about together."""
+
+
+@dataclass(slots=True)
+class Look:
+    """What the rules say to the next questions, read together: to be carried out by ``step``, one after the other."""
+
+    revision: int = 0
+    silent: list[UUID] = field(default_factory=list)
+    """No rule speaks to these, or a suspended one holds them."""
+    speaking: deque[tuple[Verdict, Incident]] = field(default_factory=deque)
+
+    def __bool__(self) -> bool:
+        """There is something to carry out."""
+        return bool(self.silent or self.speaking)
+
+
+@dataclass(slots=True)
+class Step:
+    """``changed``: the questions that a rule answered or escalated; ``answered``: the outbox has something."""
+
+    changed: list[UUID] = field(default_factory=list)
+    answered: bool = False
+
+
+class _RulesChanged(Exception):
+    """The rules are no longer those that were judged by: read them again."""
+
+
+def look(*, now: datetime) -> Look:
+    """Ask the rules about the next unjudged questions. Empty where there are none."""
+    revision, active = rules.load()
+    found = Look(revision)
+    unjudged = Incident.objects.filter(judged=False).select_related("node", "process", "problem").order_by("seq")
+    for incident in unjudged[:AT_ONCE]:
+        verdict = _verdict(active, incident, now)
+        if verdict is None or verdict.held:
+            found.silent.append(incident.pk)
+        else:
+            found.speaking.append((verdict, incident))
+    return found
+
+
+def step(found: Look, *, now: datetime) -> Step:
+    """One transaction of what ``found`` says; it forgets what is done, and everything where the rules have changed."""
+    done = Step()
+    try:
+        if found.silent:
+            silent, found.silent = found.silent, []
+            _leave(silent, found.revision)
+        elif found.speaking:
+            _carry_out(*found.speaking.popleft(), found.revision, now, done)
+    except _RulesChanged:
+        found.silent.clear()
+        found.speaking.clear()
+    return done
+
+
+def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> Verdict | None:
+    """None also where nobody asks any more: a person was quicker than the first look."""
+    return policy.decide(active, question(incident), now) if incident.state == State.OPEN.value else None
+
+
+def question(incident: Incident) -> Question:
+    """An incident as rules see it. Needs ``select_related("node", "process", "problem")``."""
+    return Question(
+        id=incident.pk,
+        seq=incident.seq,
+        node=incident.node.name,
+        process=incident.process.name,
+        kind=incident.kind,
+        text=incident.text,
+        level=incident.level,
+        message=incident.message,
+        problem=incident.problem_id,
+        fingerprint=incident.problem.fingerprint,
+        repeat=incident.repeat,
+        consecutive=incident.consecutive,
+        received_at=incident.opened_at,
+    )
+
+
+def _hold_rules(revision: int) -> None:
+    """Until the end of the transaction nobody changes a rule. Raises _RulesChanged where somebody has."""
+    if counters.lock(Counter.RULES) != revision:
+        raise _RulesChanged
+
+
+def _leave(incident_ids: list[UUID], revision: int) -> None:
+    """No rule speaks to these, or a suspended one holds them: a person answers."""
+    with transaction.atomic():
+        _hold_rules(revision)
+        Incident.objects.filter(pk__in=incident_ids).update(judged=True)
+
+
+def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, done: Step) -> None:
+    """Raises _RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
+    suspended = False
+    with transaction.atomic():
+        _hold_rules(revision)
+        if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, judged=False).update(judged=True):
+            return  # a person was quicker, its worker is gone, or another kernel has judged it
+        row = Rule.objects.get(pk=verdict.rule.id)
+        if trouble := _trouble(row, incident, now):
+            rules.suspend(row.pk, trouble, actor="system", now=now)
+            why = f"The rule was suspended. {trouble}"
+            incidents.escalate(incident.pk, by=_name(row), reason=why, rule=row, now=now)
+            done.changed.append(incident.pk)
+            suspended = True
+        else:
+            _speak(row, verdict, incident, now, done)
+    if suspended:
+        raise _RulesChanged
+
+
+def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done: Step) -> None:
+    action = verdict.rule.action
+    if action.answer is None and _has_spoken(row, incident):
+        return
+    if not _count_use(verdict, now):
+        raise _RulesChanged  # used up or expired since it was read
+    if action.answer is not None:
+        incidents.decide(incident.pk, action.answer, by=_name(row), reason=row.reason, rule=row, now=now)
+        done.answered = True
+    elif action is RuleAction.ESCALATE:
+        incidents.escalate(incident.pk, by=_name(row), reason=row.reason, rule=row, now=now)
+    else:
+        after = {"rule": str(row)}
+        audit.record(audit.entry(_name(row), "ask", f"incident:{incident.pk}", now=now, reason=row.reason, after=after))
+    done.changed.append(incident.pk)
+
+
+def _count_use(verdict: Verdict, now: datetime) -> bool:
+    rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
+    left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))
+    return bool(left.update(uses=F("uses") + 1, used_at=now))
+
+
+def _has_spoken(row: Rule, incident: Incident) -> bool:
+    """It asked or escalated here before: that the rules are asked anew must not use it twice."""
+    return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=_name(row)).exists()
+
+
+def _trouble(row: Rule, incident: Incident, now: datetime) -> str | None:
+    """Why the rule must not answer this one but be suspended; the answers of its present revision count."""
+    if RuleAction(row.action).answer is None:
+        return None
+    given = Decision.objects.filter(rule=row, rule_revision=row.revision)
+    lately = given.filter(decided_at__gt=now - timedelta(seconds=STORM_WINDOW_S)).count()
+    return policy.storm(lately, row.storm_limit) or policy.loop(_in_a_row(row, incident), row.loop_limit)
+
+
+def _in_a_row(row: Rule, incident: Incident) -> int:
+    """How often the rule was the last to answer this process, always on the message that it fails on now."""
+    if incident.consecutive <= row.loop_limit:
+        return 0  # it has not failed on this message often enough for the answers to be in a row
+    before = Incident.objects.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")
+    count = 0
+    for one in before.select_related("decision")[: row.loop_limit]:
+        decision: Decision | None = getattr(one, "decision", None)
+        same = decision and decision.rule_id == row.pk and decision.rule_revision == row.revision
+        if not same or one.problem_id != incident.problem_id or one.message != incident.message:
+            break
+        count += 1
+    return count
+
+
+def _name(row: Rule) -> str:
+    return f"rule:{row.pk}"

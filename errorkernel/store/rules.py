@@ -1,0 +1,277 @@
+"""The one place where a rule changes. Each change is one transaction: the row, its revision, the audit row.
+
+Every change takes a number of the counter ``rules`` first. Whoever judges by the rules holds that counter too, so what
+is judged is judged by the rules as they are, and a change never slips in between.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Max, QuerySet
+
+from errorkernel.core import rules as policy
+from errorkernel.core.incident import State
+from errorkernel.core.rules import RuleAction, RuleError, Wording
+from errorkernel.models import Counter, Incident, Rule
+from errorkernel.store import audit, counters
+
+log = logging.getLogger("errorkernel.rules")
+
+
+class RuleChanged(Exception):
+    """Somebody else changed the rule meanwhile; ``rule`` is how it is now."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(f"{rule.author} has changed it to revision {rule.revision} meanwhile.")
+        self.rule = rule
+
+
+def listed() -> QuerySet[Rule]:
+    """The rules that there are, in their order."""
+    return Rule.objects.filter(removed_at__isnull=True).order_by("position", "id")
+
+
+def load() -> tuple[int, list[policy.Rule]]:
+    """(revision of them all, the rules that are switched on, in their order)."""
+    # The number first: rules that are younger than it are noticed later, rules that are older never.
+    revision = counters.current(Counter.RULES)
+    return revision, [one for one in map(as_value, listed().filter(enabled=True)) if one is not None]
+
+
+def as_value(row: Rule) -> policy.Rule | None:
+    """The rule as it is judged by; None where its condition cannot be read (written by another version of ours)."""
+    try:
+        condition = policy.parse_condition(row.condition)
+    except RuleError:
+        log.exception("The condition of %s cannot be read; it is passed by", row)
+        return None
+    return policy.Rule(
+        id=row.pk,
+        revision=row.revision,
+        condition=condition,
+        action=RuleAction(row.action),
+        enabled=row.enabled,
+        after_seq=row.after_seq,
+        expires_at=row.expires_at,
+        uses=row.uses,
+        max_uses=row.max_uses,
+        suspended=row.suspended_at is not None,
+    )
+
+
+def wording(row: Rule) -> Wording:
+    """The part of a rule that people write."""
+    return Wording(
+        name=row.name,
+        condition=row.condition,
+        action=RuleAction(row.action),
+        reason=row.reason,
+        enabled=row.enabled,
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+        storm_limit=row.storm_limit,
+        loop_limit=row.loop_limit,
+    )
+
+
+def add(
+    given: Wording,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+) -> Rule:
+    """A new rule, the last in order. It applies to questions that open from now on, or ``also_waiting``.
+
+    Raises RuleError.
+    """
+    given.check()
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        if listed().count() >= policy.RULES_MAX:
+            raise RuleError("name", f"There are {policy.RULES_MAX} rules; remove one first.")
+        last = listed().aggregate(last=Max("position"))["last"] or 0
+        rule = Rule(position=last + 1, created_at=now)
+        _write(rule, given, actor, now, also_waiting)
+        rule.save()
+        _note("add", rule, {}, actor, now, user, origin)
+    return rule
+
+
+def change(
+    rule_id: int,
+    revision: int,
+    given: Wording,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+) -> Rule:
+    """Write ``revision`` of a rule anew. What was answered by the old revision stands.
+
+    Raises RuleError, RuleChanged or Rule.DoesNotExist.
+    """
+    given.check()
+
+    def write(rule: Rule) -> None:
+        if rule.revision != revision:
+            raise RuleChanged(rule)
+        rule.revision += 1
+        _write(rule, given, actor, now, also_waiting)
+
+    return _change("change", rule_id, write, actor, now, user, origin)
+
+
+def suspend(
+    rule_id: int, why: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """Let it answer nothing more; what it matches waits for a person. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.suspended_at, rule.suspended_why = rule.suspended_at or now, rule.suspended_why or why
+
+    return _change("suspend", rule_id, write, actor, now, user, origin, reason=why)
+
+
+def resume(
+    rule_id: int,
+    reason: str,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+) -> Rule:
+    """Clear a suspension: it answers what opens from now on, or ``also_waiting``. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.suspended_at, rule.suspended_why = None, ""
+        # The answers of earlier revisions count for no limit: whoever clears it has seen them.
+        _apply_from(rule, also_waiting)
+
+    return _change("resume", rule_id, write, actor, now, user, origin, reason=reason)
+
+
+def remove(
+    rule_id: int, reason: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """Take it out of the order for good; its row stays for what it once answered. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.enabled, rule.removed_at = False, now
+
+    return _change("remove", rule_id, write, actor, now, user, origin, reason=reason)
+
+
+def move(
+    rule_id: int, step: int, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """So many places down (or, negative, up), as far as there are any. Raises Rule.DoesNotExist."""
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        order = list(listed())
+        at = next((index for index, one in enumerate(order) if one.pk == rule_id), None)
+        if at is None:
+            raise Rule.DoesNotExist
+        to = min(max(at + step, 0), len(order) - 1)
+        rule = order.pop(at)
+        if to == at:
+            return rule
+        before = {"position": at + 1, "revision": rule.revision}
+        order.insert(to, rule)
+        for place, one in enumerate(order, 1):
+            Rule.objects.filter(pk=one.pk).update(position=place)
+        rule.position, rule.revision = to + 1, rule.revision + 1
+        Rule.objects.filter(pk=rule.pk).update(revision=rule.revision)
+        after = {"position": to + 1, "revision": rule.revision}
+        audit.record(
+            audit.entry(actor, "move", f"rule:{rule.pk}", now=now, before=before, after=after, user=user, origin=origin)
+        )
+    return rule
+
+
+def _change(
+    what: str,
+    rule_id: int,
+    write: Callable[[Rule], None],
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None,
+    origin: str,
+    *,
+    reason: str = "",
+) -> Rule:
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        rule = listed().select_for_update().get(pk=rule_id)
+        before = shown(rule)
+        write(rule)
+        rule.changed_at = now
+        # Not ``uses``: what was answered meanwhile must not be forgotten.
+        rule.save(update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "used_at")])
+        _note(what, rule, before, actor, now, user, origin, reason)
+    return rule
+
+
+def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: bool) -> None:
+    for name, value in asdict(given).items():
+        setattr(rule, name, value)
+    rule.author, rule.changed_at = actor, now
+    _apply_from(rule, also_waiting)
+
+
+def _apply_from(rule: Rule, also_waiting: bool) -> None:
+    """From which question on. The counter of all rules is held, so nobody judges while this is not committed."""
+    rule.after_seq = 0 if also_waiting else counters.current(Counter.EVENTS)
+    if also_waiting:
+        Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
+
+
+def shown(rule: Rule) -> dict[str, Any]:
+    """What the audit trail keeps of a rule."""
+    words = asdict(wording(rule)) | {
+        "action": rule.action,
+        "expires_at": rule.expires_at and rule.expires_at.isoformat(),
+    }
+    return {"revision": rule.revision, **words, "suspended": rule.suspended_why}
+
+
+def _note(
+    what: str,
+    rule: Rule,
+    before: dict[str, Any],
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None,
+    origin: str,
+    reason: str = "",
+) -> None:
+    """Only what differs: that is what somebody looks for later."""
+    after = shown(rule)
+    changed = [name for name in after if after[name] != before.get(name)]
+    audit.record(
+        audit.entry(
+            actor,
+            what,
+            f"rule:{rule.pk}",
+            now=now,
+            reason=reason,
+            before={name: before[name] for name in changed if name in before},
+            after={name: after[name] for name in changed},
+            user=user,
+            origin=origin,
+        )
+    )

@@ -1,0 +1,100 @@
+"""A rule as it comes from a form, and as it goes back into one: what was typed stays typed when it cannot be taken."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from errorkernel.core import rules as policy
+from errorkernel.core.rules import RuleAction, RuleError, Wording
+from errorkernel.models import Incident, Rule
+
+FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
+SINCE_DAYS = {"1": "day", "7": "7 days", "30": "30 days", "365": "year"}
+_NUMBERS = ("max_uses", "storm_limit", "loop_limit")
+
+
+def read(given: Mapping[str, str], *, enabled: bool) -> Wording:
+    """What a form says. Raises RuleError naming the field."""
+    action = given.get("action", "")
+    if action not in list(RuleAction):
+        raise RuleError("action", "Choose what it says.")
+    numbers = {name: _number(given, name) for name in _NUMBERS}
+    wording = Wording(
+        name=given.get("name", "").strip(),
+        condition=given.get("condition", "").strip(),
+        action=RuleAction(action),
+        reason=given.get("reason", "").strip(),
+        enabled=enabled,
+        expires_at=_time(given.get("expires_at", "")),
+        max_uses=numbers["max_uses"],
+        storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
+        loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
+    )
+    wording.check()
+    return wording
+
+
+def _number(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= policy.COUNT_MAX):
+        raise RuleError(name, f"This takes a whole number from 1 to {policy.COUNT_MAX:,}.")
+    return int(text)
+
+
+def _time(text: str) -> datetime | None:
+    """What a browser's field for local times sends; we call it UTC, and so does the label."""
+    if not text.strip():
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise RuleError("expires_at", "This takes a time like 2026-11-25T10:00 (UTC).") from None
+
+
+def since(given: Mapping[str, str], now: datetime) -> datetime:
+    """How far back a dry run shall look."""
+    days = given.get("since", "")
+    return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
+
+
+def typed(given: Mapping[str, str]) -> dict[str, Any]:
+    """The form as it was sent."""
+    return {name: given.get(name, "") for name in FIELDS}
+
+
+def filled(rule: Rule) -> dict[str, Any]:
+    """The form of a rule that exists."""
+    text = {name: getattr(rule, name) for name in ("name", "condition", "action", "reason")}
+    return text | {
+        "expires_at": rule.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if rule.expires_at else "",
+        "max_uses": rule.max_uses or "",
+        "storm_limit": rule.storm_limit,
+        "loop_limit": rule.loop_limit,
+        "since": "7",
+    }
+
+
+def blank() -> dict[str, Any]:
+    return {
+        "action": RuleAction.ASK.value,
+        "storm_limit": policy.STORM_LIMIT,
+        "loop_limit": policy.LOOP_LIMIT,
+        "since": "7",
+    }
+
+
+def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
+    """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
+    decision = getattr(incident, "decision", None)
+    ends = now + timedelta(seconds=policy.REMEMBERED_S)
+    return blank() | {
+        "name": f"{incident.process.name} on {incident.node.name}"[: policy.NAME_MAX_CHARS],
+        "condition": policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
+        "action": decision.action if decision else RuleAction.CONTINUE.value,
+        "reason": decision.reason if decision else "",
+        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
+        "max_uses": policy.REMEMBERED_USES,
+    }

@@ -1,0 +1,53 @@
+// Carries a long dry run on, step by step, where the page stopped after its first second. Without it a button does so.
+// Each step is a request of its own: leaving the page ends it.
+
+const part = document.querySelector("[data-dry-run][data-next]");
+
+const number = (text) => Number(text.replaceAll(",", ""));
+const shown = (value) => value.toLocaleString("en");
+
+function ending(how, count) {
+  return `${shown(count)} answered ${how === "nobody" ? "by nobody" : how}`;
+}
+
+async function step(start) {
+  const { condition, days, rule } = part.dataset;
+  const body = { condition, days: Number(days), start };
+  if (rule) body.rule = Number(rule);
+  const response = await fetch("/api/v1/rules/dry-run", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`The dry run stopped: ${response.status}`);
+  return response.json();
+}
+
+async function goOn() {
+  const find = (name) => part.querySelector(`[data-${name}]`);
+  const ended = JSON.parse(part.dataset.counts);
+  const bar = part.querySelector("progress");
+  let next = Number(part.dataset.next);
+  find("all").hidden = true;
+  while (next !== null) {
+    const found = await step(next);
+    for (const [how, count] of Object.entries(found.ended)) ended[how] = (ended[how] ?? 0) + count;
+    find("matched").textContent = shown(number(find("matched").textContent) + found.matched);
+    find("taken").textContent = shown(number(find("taken").textContent) + found.taken);
+    find("taken-part").hidden = find("taken").textContent === "0";
+    find("looked-at").textContent = shown(number(find("looked-at").textContent) + found.looked_at);
+    const parts = Object.entries(ended).map(([how, count]) => ending(how, count));
+    find("ended").textContent = parts.length ? `: ${parts.join(", ")}` : "";
+    bar.value = 100 * found.done;
+    find("back-to").textContent = found.back_to ? `looked back to ${found.back_to.slice(0, 16).replace("T", " ")} UTC` : "";
+    next = found.next;
+  }
+  part.querySelector(".further").hidden = true;
+}
+
+if (part) {
+  goOn().catch((error) => {
+    part.querySelector("[data-all]").hidden = false;
+    part.querySelector("[data-back-to]").textContent = error.message;
+  });
+}

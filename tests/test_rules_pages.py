@@ -1,0 +1,342 @@
+"""Rules in the browser and over HTTP: who may, what is said when something is wrong, and that nothing is lost by it."""
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from errorkernel.core.rules import RuleAction
+from errorkernel.core.values import Action, EventType, Level, OnDeadline
+from errorkernel.models import AuditEntry, Decision, Incident, Rule
+from errorkernel.store import fleet, incidents, rules
+from tests.test_rules import ask, event, store, wording
+from tests.test_rules import judge as judge_at
+
+pytestmark = pytest.mark.django_db
+
+
+def judge():
+    judge_at(timezone.now())
+
+
+HOSTILE = "<script>alert(1)</script>\u202eevil"
+
+
+def person(name, group=None):
+    user = User.objects.create_user(name)
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+def client_of(name, group=None):
+    client = Client()
+    client.force_login(person(name, group))
+    return client
+
+
+@pytest.fixture
+def alice():
+    return client_of("alice", "operator")
+
+
+@pytest.fixture
+def viewer():
+    return client_of("vera", "viewer")
+
+
+def made(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Rule:
+    return rules.add(wording(condition, action, **given), actor="user:alice", now=timezone.now())
+
+
+def form(**given):
+    usual = {
+        "name": "go on", "condition": "node:ship*", "action": "continue", "reason": "known", "expires_at": "",
+        "max_uses": "", "storm_limit": "50", "loop_limit": "5", "since": "7", "do": "on",
+    }  # fmt: skip
+    return usual | given
+
+
+NEW = "/rules/new/"
+
+
+# Pages
+
+
+def test_pages_answer_for_those_who_may_see_them(alice, viewer, client):
+    rule = made()
+    for page in (reverse("rules"), reverse("rule", args=[rule.pk]), reverse("dead-letters")):
+        assert viewer.get(page).status_code == 200
+        assert alice.get(page).status_code == 200
+        assert client.get(page).status_code == 302
+        assert client_of(f"nobody {page}").get(page).status_code == 403
+    assert alice.get(NEW).status_code == 200
+    assert viewer.get(NEW).status_code == 403
+    assert viewer.get("/rules/4711/").status_code == 404
+    assert viewer.get(f"/rules/{10**30}/").status_code == 404
+
+
+def test_a_viewer_changes_nothing(viewer):
+    rule = made()
+    assert viewer.post(NEW, form()).status_code == 403
+    assert viewer.post(f"/rules/{rule.pk}/", form(revision=1)).status_code == 403
+    for act in ("move", "suspend", "resume", "remove"):
+        assert viewer.post(f"/rules/{rule.pk}/{act}/", {"reason": "x", "direction": "up"}).status_code == 403
+    assert "Save and switch on" not in viewer.get(f"/rules/{rule.pk}/").content.decode()
+    rule.refresh_from_db()
+    assert (rule.revision, Rule.objects.count()) == (1, 1)
+
+
+def test_the_journey_from_remembering_to_an_answer(alice):
+    incident = ask(node="ship 1".replace(" ", "-"), process="copy files")
+    incidents.decide(incident.pk, Action.KILL, by="user:alice", reason="always helps", now=timezone.now())
+    page = alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert f"/rules/new/?incident={incident.pk}" in page
+    draft = alice.get(f"/rules/new/?incident={incident.pk}")
+    typed = draft.context["form"]
+    assert typed["condition"] == f'node:ship-1 process:"copy files" problem:{incident.problem_id}'
+    assert (typed["action"], typed["max_uses"], typed["reason"]) == ("kill", 10, "always helps")
+    assert Rule.objects.count() == 0
+    tried = alice.post(NEW, {**typed, "do": "try", "since": "7"})
+    assert "It would have had the word on" in tried.content.decode()
+    assert Rule.objects.count() == 0
+    saved = alice.post(NEW, {**typed, "do": "on"}, follow=True)
+    assert "is saved as revision 1 and on" in saved.content.decode()
+    rule = Rule.objects.get()
+    assert timedelta(hours=23, minutes=58) < rule.expires_at - timezone.now() <= timedelta(hours=24)
+    again = ask(node="ship-1", process="copy files", message="other")
+    judge()
+    shown = f"rule {rule.pk} (revision 1): {rule.name}"
+    assert Decision.objects.get(incident=again).by == f"rule:{rule.pk}"
+    for page in (f"/incidents/{again.pk}/", "/incidents/", f"/rules/{rule.pk}/"):
+        assert shown in alice.get(page).content.decode(), page
+    assert f'href="/rules/{rule.pk}/"' in alice.get(f"/incidents/{again.pk}/").content.decode()
+
+
+def test_an_unknown_incident_is_not_remembered(alice):
+    for wrong in ("x", "0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"):
+        assert alice.get(f"/rules/new/?incident={wrong}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"condition": "nod:x"}, "no field"), ({"condition": ""}, "needs a condition"), ({"action": "x"}, "Choose"),
+        ({"name": ""}, "needs a name"), ({"reason": " "}, "needs a reason"), ({"max_uses": "-1"}, "whole number"),
+        ({"expires_at": "soon"}, "2026-11-25T10:00"), ({"loop_limit": "9" * 30}, "whole number"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_taken_is_said_and_what_was_typed_stays(alice, wrong, said):
+    answer = alice.post(NEW, form(**{"name": "my name", "reason": "my reason"} | wrong))
+    page = answer.content.decode()
+    assert answer.status_code == 400
+    assert said in page
+    assert ("my name" in page) or "name" in wrong
+    assert Rule.objects.count() == 0
+
+
+def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(alice):
+    rule = made()
+    rules.change(rule.pk, 1, wording(name="bob's"), actor="user:bob", now=timezone.now())
+    answer = alice.post(f"/rules/{rule.pk}/", form(revision=1, name="mine"))
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "user:bob has changed it to revision 2" in page
+    assert 'value="mine"' in page
+    rule.refresh_from_db()
+    assert rule.name == "bob's"
+    assert alice.post(f"/rules/{rule.pk}/", form(revision=2, name="mine")).status_code == 302
+
+
+def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
+    first, second = made(name="first"), made(name="second")
+    alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
+    assert [one.name for one in rules.listed()] == ["second", "first"]
+    assert alice.post(f"/rules/{first.pk}/suspend/", {"reason": ""}).status_code == 400
+    alice.post(f"/rules/{first.pk}/suspend/", {"reason": "looks odd"})
+    assert "1 rule suspended" in alice.get("/").content.decode()
+    assert "looks odd" in alice.get("/rules/").content.decode()
+    alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
+    assert "rule suspended" not in alice.get("/").content.decode()
+    alice.post(f"/rules/{first.pk}/remove/", {"reason": "done"})
+    assert [one.name for one in rules.listed()] == ["second"]
+    assert "removed" in alice.get(f"/rules/{first.pk}/").content.decode()
+    assert alice.post(f"/rules/{first.pk}/", form(revision=4)).status_code == 409
+    assert alice.post(f"/rules/{first.pk}/resume/", {"reason": "x"}).status_code == 404
+    assert alice.post(f"/rules/{second.pk}/dance/", {}).status_code == 404
+    assert set(AuditEntry.objects.filter(target=f"rule:{first.pk}").values_list("action", flat=True)) == {
+        "add", "suspend", "resume", "remove",
+    }  # fmt: skip
+
+
+def test_what_a_rule_left_to_a_person_is_told_on_the_incident(alice):
+    rule = made(action=RuleAction.ASK, name="look first")
+    incident = ask()
+    judge()
+    page = alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert f"rule {rule.pk} (revision 1): look first" in page
+    rules.change(rule.pk, 1, wording(action=RuleAction.ESCALATE), actor="user:bob", now=timezone.now())
+    other = ask(process="other")
+    judge()
+    assert "escalated by a rule" in alice.get(f"/incidents/{other.pk}/").content.decode()
+    assert '<span class="escalated">escalated</span>' in alice.get("/incidents/").content.decode()
+
+
+def test_a_question_that_a_rule_escalated_still_says_what_its_deadline_will_do(alice):
+    made(action=RuleAction.ESCALATE)
+    incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
+    judge()
+    assert "→ kill" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_hostile_text_stays_text_everywhere(alice):
+    made("node:*", name=HOSTILE, reason=HOSTILE)
+    store(*(event(HOSTILE, message=HOSTILE) for _ in range(3)))
+    incident = ask(HOSTILE)
+    judge()
+    for page in ("/rules/", f"/rules/{Rule.objects.get().pk}/", "/dead-letters/", f"/incidents/{incident.pk}/"):
+        answer = alice.get(page).content.decode()
+        assert "<script>alert" not in answer, page
+        # A field must hold what was typed; browsers keep what is in it to itself.
+        assert "\u202e" not in re.sub(r'value="[^"]*"', "", answer), page
+    tried = alice.post(NEW, form(do="try", condition='"<script>"', name=HOSTILE)).content.decode()
+    assert "<script>alert" not in tried
+
+
+def test_a_dead_letter_is_shown_with_its_message_and_the_incident_says_poison(alice):
+    store(event(), event())
+    incident = ask()
+    page = alice.get("/dead-letters/").content.decode()
+    assert "8841" in page
+    assert f"/incidents/{incident.pk}/" in page
+    assert "poison" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
+    for number in range(5):
+        ask(process=f"p{number}", now=timezone.now())
+    monkeypatch.setattr("errorkernel.web.dry_run.STEP_QUESTIONS", 2)
+    monkeypatch.setattr("errorkernel.web.pages_rules.BUDGET_S", 0)
+    page = alice.post(NEW, form(do="try")).content.decode()
+    assert "<progress" in page
+    assert "errorkernel/rules" in page
+    whole = alice.post(NEW, form(do="all")).content.decode()
+    assert "<progress" not in whole
+    assert "<b data-matched>5</b>" in whole
+
+
+# API
+
+
+class Caller:
+    def __init__(self, user):
+        self.client = Client()
+        self.headers = {"Authorization": f"Bearer {fleet.add_api_token(user, actor='user:root', now=timezone.now())}"}
+
+    def __call__(self, method, path, body=None):
+        data = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+        return self.client.generic(
+            method, f"/api/v1/{path}", b"" if method == "GET" else data, "application/json", headers=self.headers
+        )
+
+
+@pytest.fixture
+def api():
+    return Caller(person("bob", "operator"))
+
+
+@pytest.fixture
+def reader():
+    return Caller(person("rita", "viewer"))
+
+
+BODY = {"name": "go on", "condition": "node:ship*", "action": "kill", "reason": "known", "enabled": True}
+
+
+def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
+    answer = api("POST", "rules", {**BODY, "max_uses": 3, "expires_at": "2100-01-01T00:00:00Z"})
+    assert answer.status_code == 201
+    rule = answer.json()
+    assert (rule["revision"], rule["position"], rule["author"], rule["uses"]) == (1, 1, "user:bob", 0)
+    assert reader("GET", "rules").json() == {"items": [rule], "next": None}
+    changed = api("PUT", f"rules/{rule['id']}", {**BODY, "action": "stop", "revision": 1}).json()
+    assert (changed["revision"], changed["action"], changed["max_uses"]) == (2, "stop", None)
+    lost = api("PUT", f"rules/{rule['id']}", {**BODY, "revision": 1})
+    assert (lost.status_code, lost.json()["revision"], lost.json()["author"]) == (409, 2, "user:bob")
+    assert api("POST", f"rules/{rule['id']}/suspend", {"reason": "odd"}).json()["suspended_why"] == "odd"
+    assert api("POST", f"rules/{rule['id']}/resume", {"reason": "fine"}).json()["suspended_at"] is None
+    assert api("POST", f"rules/{rule['id']}/move", {"steps": -1}).status_code == 200
+    assert api("POST", f"rules/{rule['id']}/delete", {"reason": "done"}).status_code == 200
+    assert reader("GET", "rules").json()["items"] == []
+    assert api("POST", f"rules/{rule['id']}/delete", {"reason": "done"}).status_code == 404
+    assert AuditEntry.objects.filter(origin__contains="token").count() >= 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"condition": "level>=err"}, "condition"), ({"name": ""}, "name"), ({"max_uses": 0}, "max_uses"),
+     ({"expires_at": "2100-01-01T00:00:00"}, "expires_at"), ({"reason": "a\0b"}, "reason")],
+)  # fmt: skip
+def test_what_cannot_be_is_a_400_that_names_the_field(api, wrong, field):
+    answer = api("POST", "rules", BODY | wrong)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert Rule.objects.count() == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"name": 7}', b"x" * 70_000, b"\xff", b"[" * 5000])
+def test_a_body_that_cannot_be_read_is_refused(api, body):
+    assert api("POST", "rules", body).status_code in (400, 413)
+    assert api("POST", "rules/dry-run", body).status_code in (400, 413)
+
+
+def test_addresses_that_are_not_there_and_methods_that_are_not_meant(api):
+    assert api("PUT", "rules/x", {**BODY, "revision": 1}).status_code == 404
+    assert api("PUT", f"rules/{10**18}", {**BODY, "revision": 1}).status_code == 404
+    assert api("DELETE", "rules/1").status_code == 405
+    assert api("GET", "rules/dry-run").status_code == 405
+    assert api("GET", "rules/1/suspend").status_code == 405
+    assert api("POST", "rules/1/suspend", {}).status_code == 400
+    assert api("POST", "rules/1/dance", {}).status_code == 404
+
+
+def test_a_viewer_may_read_and_try_and_change_nothing(reader):
+    rule = made()
+    ask()
+    tried = reader("POST", "rules/dry-run", {"condition": "node:ship*", "days": 4000})
+    assert tried.status_code == 400
+    assert reader("POST", "rules", BODY).status_code == 403
+    assert reader("PUT", f"rules/{rule.pk}", {**BODY, "revision": 1}).status_code == 403
+    assert reader("POST", f"rules/{rule.pk}/suspend", {"reason": "x"}).status_code == 403
+    assert Caller(person("nobody"))("POST", "rules/dry-run", {"condition": "x"}).status_code == 403
+
+
+def test_a_dry_run_tells_what_would_have_been_the_rules_own(reader):
+    now = timezone.now()
+    asked = [ask(process=f"p{number}", now=now - timedelta(minutes=9 - number)) for number in range(3)]
+    incidents.decide(asked[0].pk, Action.CONTINUE, by="user:bob", now=now)
+    above = made("process:p1")
+    found = reader("POST", "rules/dry-run", {"condition": "node:ship*"}).json()
+    assert (found["looked_at"], found["matched"], found["next"], found["done"]) == (3, 2, None, 1.0)
+    assert found["ended"] == {"continue": 1, "nobody": 1}
+    assert [one["id"] for one in found["items"]] == [str(asked[2].pk), str(asked[0].pk)]
+    assert reader("POST", "rules/dry-run", {"condition": "node:ship*", "rule": above.pk}).json()["matched"] == 3
+    wrong = reader("POST", "rules/dry-run", {"condition": "node:ship* nod:x"})
+    assert (wrong.status_code, wrong.json()["position"]) == (400, 11)
+
+
+def test_poison_and_the_revision_that_answered_are_in_the_lists(reader):
+    made("consecutive>=3")
+    store(event(), event(level=Level.CRITICAL, type=EventType.ERROR))
+    incident = ask()
+    judge()
+    [item] = reader("GET", "incidents").json()["items"]
+    assert (item["id"], item["poison"], item["decision"]["rule_revision"]) == (str(incident.pk), True, 1)
+    [letter] = reader("GET", "dead-letters").json()["items"]
+    assert (letter["incident"], letter["failures"], letter["state"]) == (str(incident.pk), 3, "kept")
+    assert letter["message"]["data"] == "x"
+    assert Incident.objects.count() == 1
