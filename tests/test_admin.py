@@ -26,6 +26,7 @@ from errorkernel.models import (
     Problem,
     Process,
     QuarantinedMessage,
+    Requeue,
 )
 from errorkernel.store import fleet, incidents, quarantine, refused, rules
 from errorkernel.store.directory import Directory
@@ -61,6 +62,7 @@ def filled():
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
     refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
+    Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     rules.add(wording, actor="user:root", now=NOW)
     fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
