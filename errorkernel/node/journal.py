@@ -19,6 +19,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,25 @@ END;
 """
 
 
+_journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+_FORK_WAITS_S = 1.0
+
+
+def _before_fork() -> None:
+    # A thread that is inside SQLite when the program forks would leave SQLite's own locks taken in the child for ever,
+    # and the child could not open a journal of its own.
+    for journal in _journals:
+        journal.hold(_FORK_WAITS_S)
+
+
+def _after_fork() -> None:
+    for journal in _journals:
+        journal.let_go()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
 class WouldWait(JournalError):
     """The journal is being written by somebody else just now; nothing was kept."""
 
@@ -88,7 +108,9 @@ class Journal:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._unsettled = False
-        self._checkpointing = threading.Lock()
+        self._closed = False
+        self._held = False
+        self._checkpointing = threading.RLock()
         self._checkpoint_after = 0.0
         self._unlooked = 0
         self._patience_s = BUSY_TIMEOUT_S
@@ -96,6 +118,7 @@ class Journal:
         """Threads that write just now."""
         self._presence: Presence | None = None
         self._pid = os.getpid()
+        _journals.add(self)
         self.client = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +150,18 @@ class Journal:
                     self.settle()
                 self._presence.release(self.client)
                 self._presence = None
+            self._closed = True
             self._db.close()
             self._log.close()
+
+    def hold(self, at_most_s: float) -> None:
+        """Nobody writes or reads from now on until ``let_go``, if that can be had within the time."""
+        self._held = self._lock.acquire(timeout=at_most_s)
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self._lock.release()
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -178,8 +211,7 @@ class Journal:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Look without changing anything. Raises JournalError."""
-        if os.getpid() != self._pid:
-            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        self._check()
         with self._lock:
             try:
                 self._be_patient(BUSY_TIMEOUT_S)
@@ -205,9 +237,14 @@ class Journal:
         numbers = [number for (number,) in db.execute("SELECT number FROM client WHERE number != ?", (self.client,))]
         return [number for number in numbers if not self._presence.alive(number)]
 
-    def _enter(self, wait: bool) -> None:
+    def _check(self) -> None:
         if os.getpid() != self._pid:
             raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        if self._closed:
+            raise JournalError(f"The journal {self.path} has been closed.")
+
+    def _enter(self, wait: bool) -> None:
+        self._check()
         me = threading.get_ident()
         if me in self._inside:
             # A signal handler, or what the garbage collector calls, amid a transaction of its own thread.
