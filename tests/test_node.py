@@ -541,7 +541,6 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
     kernel.outgoing.next = counting  # type: ignore[method-assign]
     for number in range(400):
         kernel.report_now(EventType.ERROR, "p", _report("refuse me" if number == 100 else f"{number}"))
-    kernel.poke()
     await eventually(lambda: len(peer.events) == 399)
     assert peer.texts() == [f"{number}" for number in range(400) if number != 100]
     assert max(batches) == sender.WINDOW_ROWS

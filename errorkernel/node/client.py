@@ -19,6 +19,7 @@ from uuid import UUID
 from errorkernel.broker.link import Link
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import Action, Decision, EventType, OutcomeState
+from errorkernel.node import once
 from errorkernel.node.answers import Answers
 from errorkernel.node.ending import AGAIN_S, end_all
 from errorkernel.node.errors import CredentialsError, JournalError
@@ -28,6 +29,7 @@ from errorkernel.node.journal import Journal, WouldWait
 from errorkernel.node.outgoing import ERROR, INFO, Outgoing
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import Questions
+from errorkernel.node.reporting import Reporter
 from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
 from errorkernel.node.roster import Roster
 from errorkernel.node.sender import Sender
@@ -50,13 +52,15 @@ ADOPT_EVERY = 5
 CLOSE_S = 1.0
 
 
-class Kernel:
+class Kernel(Reporter):
     """``async with Kernel.from_file("ship1.json") as kernel:``
 
     ``journal``: path of the journal file (default: ``<node>.journal`` in the working directory); programs of one node
     may share it. ``process``: the name that reports get which do not say one. ``max_reports``, ``max_bytes``: what may
     wait in the journal. Raises JournalError where the journal cannot be used; the broker need not be there.
     """
+
+    waits_in_thread = False
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Kernel:
         max_reports: int = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
     ) -> None:
+        super().__init__()
         if not subjects.is_node_name(node):
             raise CredentialsError(f"{node!r} is no name of a node: 1 to 64 letters, digits, _ or -.")
         self.node = node
@@ -88,7 +93,7 @@ class Kernel:
         self.supervised: set[str] = set()
         """Names of the workers of this program."""
         self._incarnations: dict[str, int] = {}
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._waiting: dict[UUID, asyncio.Future[Decision]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -144,7 +149,8 @@ class Kernel:
         self._tasks = [asyncio.create_task(self._survive(part), name=f"{self.node}: {part.__name__}") for part in parts]
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
+        self.failing(exc)
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_S)
         with contextlib.suppress(JournalError):
@@ -160,7 +166,9 @@ class Kernel:
 
     async def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """Report an error; returns its id once it is in the journal. Raises JournalError."""
-        return await self.report(EventType.ERROR, process, describe(error, details))
+        event_id = await self.report(EventType.ERROR, process, describe(error, details))
+        once.mark(error)
+        return event_id
 
     async def info(self, text: str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """Report something worth knowing; returns its id once it is in the journal. Raises JournalError."""
@@ -182,7 +190,9 @@ class Kernel:
         self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]
     ) -> Decision:
         """As ``ask``, returning the whole decision; what became of it is yours to ``settle``."""
-        return await self.put(process, describe(error, details))
+        decision = await self.put(process, describe(error, details))
+        once.mark(error)
+        return decision
 
     async def settle(
         self, decision: Decision, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
@@ -234,9 +244,10 @@ class Kernel:
         return event_id
 
     def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
-        """As ``report``, from any thread, blocking; the sender is not woken. Raises JournalError."""
+        """As ``report``, from any thread, blocking. Raises JournalError."""
         name = process_name(process) if process else self.process
         event_id, too_many = self._write_down(kind, name, report)
+        self._poke()
         if too_many:
             with contextlib.suppress(JournalError):  # this one is kept, and the next one makes room
                 self.outgoing.make_room()
@@ -315,8 +326,8 @@ class Kernel:
         self._sender.wake()
         self._greeter.soon()
 
-    def poke(self) -> None:
-        """There is something to send. From any thread."""
+    def _poke(self) -> None:
+        # There is something to send; from any thread.
         if self._loop is not None and not self._sender.awake:
             with contextlib.suppress(RuntimeError):  # closed: the journal keeps it
                 self._loop.call_soon_threadsafe(self._sender.wake)
