@@ -6,6 +6,8 @@ one when its lines have not been seen before.
 """
 
 import asyncio
+import logging
+import os
 import sys
 import tempfile
 import time
@@ -14,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from errorkernel.node import BlockingKernel, Kernel, tracebacks
+from errorkernel.node import BlockingKernel, Kernel, KernelHandler, tracebacks
 from tests.node_peer import Broker, peer_kernel
 
 TEXT = "copy of chart 17 to the archive failed after 3 tries: no such file or directory"
@@ -118,6 +120,31 @@ async def non_blocking(kernel: Kernel, count: int) -> None:
         line(name, [await taken_async(calls[name]) for _ in range(count)])
 
 
+def logged(kernel: BlockingKernel, rate: int, count: int) -> None:
+    """``count`` errors, every tenth with an exception, at ``rate`` a second (0: at once)."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread, and so of the handler's
+    handler = KernelHandler(kernel)
+    log = logging.Logger("app")
+    log.addHandler(handler)
+    exc = made()
+    times = []
+    began, used = time.perf_counter(), time.process_time()
+    for number in range(count):
+        if rate and (early := began + number / rate - time.perf_counter()) > 0:
+            time.sleep(early)
+        exc.__dict__.clear()  # else it would be told once
+        call_began = time.perf_counter()
+        log.error("copy of chart %d failed", number, exc_info=None if number % 10 else exc)
+        times.append(time.perf_counter() - call_began)
+    given = time.perf_counter() - began
+    handler.flush(60)
+    took, used = time.perf_counter() - began, time.process_time() - used
+    line(f"{count / given:,.0f} records/s given", times)
+    print(f"  {handler.dropped} of {count} dropped; in the journal {took - given:.2f} s after the last;", end=" ")
+    print(f"{used / took:.0%} of a core")
+    handler.close()
+
+
 async def measure(directory: Path, count: int) -> None:
     broker = Broker(directory / "broker").start()
     try:
@@ -126,6 +153,13 @@ async def measure(directory: Path, count: int) -> None:
             credentials = broker.credentials(directory / "node.json")
             with BlockingKernel.from_file(credentials, journal=directory / "blocking") as kernel:
                 await asyncio.to_thread(blocking, kernel, count)
+            cores = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {min(cores)})  # and so of the threads that the kernel starts
+            with BlockingKernel.from_file(credentials, journal=directory / "handler") as kernel:
+                head("KernelHandler, on one core")
+                await asyncio.to_thread(logged, kernel, 2000, 20_000)
+                await asyncio.to_thread(logged, kernel, 0, 20_000)
+            os.sched_setaffinity(0, cores)
             async with Kernel.from_file(credentials, journal=directory / "async") as other:
                 await non_blocking(other, count)
     finally:
