@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -189,3 +190,18 @@ def alive(pid: int) -> bool:
 def program_env() -> dict[str, str]:
     """For programs that tests start: the checkout is importable."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def unreachable(directory: Path) -> Path:
+    """A node's credentials, and a broker that is not there."""
+    path = directory / "unreachable.json"
+    given = {"node": NODE, "nkey_seed": make_nkey()[0], "nats_url": "nats://127.0.0.1:9"}
+    path.write_text(json.dumps(given))
+    return path
+
+
+def written(journal: Path) -> list[Event]:
+    """What waits in a journal, in its order."""
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        rows = db.execute("SELECT payload FROM outgoing WHERE subject LIKE 'ek.evt.%' ORDER BY number").fetchall()
+    return [wire.decode_event(payload, Limits()) for (payload,) in rows]

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from errorkernel.node import run_options
 from errorkernel.web import health
 from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
+from tests.node_peer import program_env, unreachable, written
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -229,6 +231,24 @@ def test_the_names_that_readme_imports_exist() -> None:
     for code in blocks("README.md", "python"):
         for line in re.findall(r"^from errorkernel\S* import .*$", code, re.MULTILINE):
             exec(line, {})
+
+
+def test_the_examples_for_code_that_is_there_already_do_what_they_say(tmp_path: Path) -> None:
+    made = unreachable(tmp_path).rename(tmp_path / "ship1.json")
+    text = section("docs/nodes.md", "From Python code you have already")
+    logged, raised, hooked = [code for language, code in BLOCK.findall(text) if language == "python"]
+    for code in (logged, raised, hooked + "\nraise RuntimeError('nobody')\n"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=made.parent, env=program_env(), capture_output=True, text=True, timeout=60
+        )
+        assert not done.returncode or "RuntimeError: nobody" in done.stderr, done.stderr
+    events = written(tmp_path / "ship1.journal")
+    assert [(one.kind, one.process) for one in events] == [
+        ("FileNotFoundError", "copy-files"), ("FileNotFoundError", "copy-files"), ("RuntimeError", "copy-files"),
+    ]  # fmt: skip
+    assert events[0].message
+    assert events[0].message.id == "8841"
+    assert events[0].fingerprint[:2] == ("charts", "copy of %s failed")
 
 
 def test_curl_examples_post_what_the_wire_reads() -> None:

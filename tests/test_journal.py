@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
 from errorkernel.core.values import Action, Decision, Event, EventType, Level, Outcome, OutcomeState
+from errorkernel.node import journal
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.events import fit
-from errorkernel.node.journal import Journal
+from errorkernel.node.journal import Journal, WouldWait
 from errorkernel.node.outgoing import ERROR, INFO, KEPT, Outgoing
 from errorkernel.node.questions import Questions, Taken
 from errorkernel.node.reports import cut, cut_middle, describe, event_of
@@ -40,7 +42,8 @@ class Program:
         self.roster = Roster(self.journal, NODE)
 
     def report(self, text: str, weight: int = ERROR, process: str = "p") -> None:
-        self.outgoing.report(process, f"ek.evt.{NODE}", text, weight, text.encode())
+        if self.outgoing.report(process, f"ek.evt.{NODE}", text, weight, text.encode()):
+            self.outgoing.make_room()
 
     def ask(self, process: str = "p", incarnation: int = 1) -> UUID:
         incident = uuid7()
@@ -292,6 +295,97 @@ def test_a_full_disk_is_told_and_damages_nothing(path: Path) -> None:
     assert program.waiting()[-1] == "after"
     assert program.journal._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert program.outgoing.totals()["rows"] == len(program.waiting())
+
+
+def log_bytes(path: Path) -> int:
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def test_the_log_begins_anew_when_it_is_settled_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LOG_BYTES", 200_000)
+    program = Program(path)
+    texts = [f"{number:03d} " + "x" * 3000 for number in range(300)]
+    for number, text in enumerate(texts):
+        program.report(text)
+        if number % 10 == 0:
+            program.journal.settle()
+    assert log_bytes(path) < 400_000
+    assert [one[:3] for one in program.waiting()] == [text[:3] for text in texts]
+    assert program.journal._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_log_has_a_bound_where_nobody_settles(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LOG_MAX_BYTES", 400_000)
+    monkeypatch.setattr(journal, "LOOK_EVERY", 5)
+    program, other = Program(path), Program(path)
+    for number in range(300):
+        (program if number % 2 else other).report(f"{number}" + "x" * 3000)
+    assert log_bytes(path) < 600_000
+    assert len(program.waiting()) + len(other.waiting()) == 300
+
+
+def test_another_programs_reading_does_not_hold_a_writer_up_for_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LOG_MAX_BYTES", 100_000)
+    monkeypatch.setattr(journal, "LOOK_EVERY", 5)
+    program = Program(path)
+    program.report("first")
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM outgoing").fetchone() == (1,)
+    for number in range(200):  # far more than may wait for the reader
+        program.report(f"{number}" + "x" * 3000)
+    reader.close()
+    monkeypatch.setattr(program.journal, "_checkpoint_after", 0.0)
+    before = log_bytes(path)
+    for number in range(200):
+        program.report(f"{number}" + "x" * 3000)
+    assert log_bytes(path) < before + 100_000, "the log is used again from its beginning"
+    assert len(program.waiting()) == 401
+
+
+def test_who_does_not_want_to_wait_is_told_and_nothing_was_written(path: Path) -> None:
+    program = Program(path)
+
+    def at_once() -> None:
+        program.outgoing.report("p", f"ek.evt.{NODE}", "x", ERROR, b"x", wait=False)
+
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(WouldWait):
+        at_once()
+    other.execute("ROLLBACK")
+    other.close()
+    entered, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with program.journal.transaction():
+            entered.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert entered.wait(20)
+    with pytest.raises(WouldWait):
+        at_once()
+    leave.set()
+    thread.join()
+    assert program.waiting() == []
+    at_once()
+    assert program.waiting() == ["x"]
+
+
+def test_a_report_amid_a_transaction_of_its_own_thread_is_refused_and_harms_nothing(path: Path) -> None:
+    """A signal handler may come at any moment."""
+    program = Program(path)
+    with program.journal.transaction() as db:
+        db.execute("UPDATE total SET value = 7 WHERE name = 'refused'")
+        with pytest.raises(JournalError, match="interrupts"):
+            program.report("from a handler")
+    assert program.outgoing.totals()["refused"] == 7
+    program.report("later")
+    assert program.waiting() == ["later"]
 
 
 def test_a_file_that_is_no_journal_is_told_in_one_sentence(tmp_path: Path) -> None:

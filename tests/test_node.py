@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -379,6 +380,44 @@ async def test_hello_tells_what_runs(kernel: Kernel, peer: PeerKernel) -> None:
     assert peer.hellos[-1].at is not None
 
 
+async def test_reports_that_have_to_wait_for_another_program_keep_their_order_and_hold_up_nothing_else(
+    kernel: Kernel, peer: PeerKernel, tmp_path: Path
+) -> None:
+    await kernel.info("0", process="p")
+    other = sqlite3.connect(tmp_path / "journal", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = [asyncio.create_task(kernel.info(f"{number}", process="p")) for number in range(1, 6)]
+    turns = 0
+    while turns < 20:  # the event loop goes round, though nothing can be written
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert not any(task.done() for task in waiting)
+    other.execute("ROLLBACK")
+    other.close()
+    # These find the way free while the former may still be in the journal's thread.
+    await asyncio.gather(*waiting[:1], *(kernel.info(f"{number}", process="p") for number in range(6, 30)))
+    await asyncio.gather(*waiting)
+    await eventually(lambda: len(peer.events) == 30)
+    assert list(dict.fromkeys(peer.texts("p"))) == [f"{number}" for number in range(30)]
+
+
+async def test_a_program_that_reports_without_pause_lets_others_run(kernel: Kernel) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    await kernel.info("the first one goes through the journal's thread")
+    running = asyncio.create_task(other())
+    for number in range(100):
+        await kernel.info(f"{number}")
+    running.cancel()
+    assert turns >= 40
+
+
 async def test_an_unanswerable_journal_call_does_not_end_the_client(kernel: Kernel, peer: PeerKernel) -> None:
     """A background part that fails is logged and started again."""
     real = kernel.outgoing.next
@@ -502,7 +541,6 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
     kernel.outgoing.next = counting  # type: ignore[method-assign]
     for number in range(400):
         kernel.report_now(EventType.ERROR, "p", _report("refuse me" if number == 100 else f"{number}"))
-    kernel.poke()
     await eventually(lambda: len(peer.events) == 399)
     assert peer.texts() == [f"{number}" for number in range(400) if number != 100]
     assert max(batches) == sender.WINDOW_ROWS

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from errorkernel.node.blocking import BlockingKernel
     from errorkernel.node.client import Kernel
     from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
+    from errorkernel.node.hooks import install_hooks
+    from errorkernel.node.log_handler import KernelHandler
     from errorkernel.node.restart import Backoff, Restart
     from errorkernel.node.strategy import Strategy
     from errorkernel.node.supervisor import Supervisor
@@ -24,12 +26,14 @@ __all__ = [
     "CredentialsError",
     "JournalError",
     "Kernel",
+    "KernelHandler",
     "Message",
     "NodeError",
     "ProcessTaken",
     "Restart",
     "Strategy",
     "Supervisor",
+    "install_hooks",
 ]
 
 _HOMES = {
@@ -37,6 +41,8 @@ _HOMES = {
     "Message": "errorkernel.core.values",
     "BlockingKernel": "errorkernel.node.blocking",
     "Kernel": "errorkernel.node.client",
+    "KernelHandler": "errorkernel.node.log_handler",
+    "install_hooks": "errorkernel.node.hooks",
     "CredentialsError": "errorkernel.node.errors",
     "JournalError": "errorkernel.node.errors",
     "NodeError": "errorkernel.node.errors",

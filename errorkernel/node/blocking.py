@@ -16,18 +16,21 @@ from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from errorkernel.core.values import Action, EventType, Message
+from errorkernel.node import once, own_thread
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
-from errorkernel.node.reports import AskDetails, Details, describe
+from errorkernel.node.reporting import Reporter
+from errorkernel.node.reports import AskDetails, Details, Report, describe
 
 R = TypeVar("R")
 CLOSE_S = 3.0
 
 
-class BlockingKernel:
+class BlockingKernel(Reporter):
     """``with BlockingKernel.from_file(path) as kernel: kernel.error(exc, process="backup")``. Takes what ``Kernel``
     takes, and may be used from several threads."""
 
+    waits_in_thread = True
     _kernel: Kernel
     _loop: asyncio.AbstractEventLoop
     _thread: threading.Thread
@@ -53,11 +56,18 @@ class BlockingKernel:
 
     def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """As ``Kernel.error``."""
-        return self._report(EventType.ERROR, error, process, details)
+        event_id = self.report_now(EventType.ERROR, process, describe(error, details))
+        once.mark(error)
+        return event_id
 
     def info(self, text: str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """As ``Kernel.info``."""
-        return self._report(EventType.INFO, text, process, details)
+        return self.report_now(EventType.INFO, process, describe(text, details))
+
+    def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
+        """As ``Kernel.report_now``."""
+        self._check()
+        return self._kernel.report_now(kind, process, report)
 
     def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Action:
         """As ``Kernel.ask``; an interrupt (Ctrl-C) withdraws the question."""
@@ -87,10 +97,12 @@ class BlockingKernel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
+        self.failing(exc)
         self.close()
 
     def _begin(self, make: Callable[[], Kernel]) -> None:
+        super().__init__()
         self._pid = os.getpid()
         self._closed = False
         self._loop = asyncio.new_event_loop()
@@ -108,14 +120,9 @@ class BlockingKernel:
         atexit.register(self.close)
 
     def _run(self) -> None:
+        own_thread.this_is_one()
         self._loop.run_forever()
         self._loop.close()
-
-    def _report(self, kind: EventType, error: BaseException | str, process: str, details: Details) -> UUID:
-        self._check()
-        event_id = self._kernel.report_now(kind, process, describe(error, details))
-        self._kernel.poke()
-        return event_id
 
     def _call(self, work: Coroutine[Any, Any, R]) -> R:
         try:

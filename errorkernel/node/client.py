@@ -18,16 +18,17 @@ from uuid import UUID
 from errorkernel.broker.link import Link
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import Action, Decision, EventType, OutcomeState
-from errorkernel.node import credentials
+from errorkernel.node import credentials, once
 from errorkernel.node.answers import Answers
 from errorkernel.node.ending import AGAIN_S, end_all
 from errorkernel.node.errors import CredentialsError, JournalError
 from errorkernel.node.events import fit
 from errorkernel.node.hello import Greeter
-from errorkernel.node.journal import Journal
+from errorkernel.node.journal import Journal, WouldWait
 from errorkernel.node.outgoing import ERROR, INFO, Outgoing
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import Questions
+from errorkernel.node.reporting import Reporter
 from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
 from errorkernel.node.requeues import Requeues
 from errorkernel.node.restart import INTENSITY, PERIOD_S
@@ -54,13 +55,15 @@ ADOPT_EVERY = 5
 CLOSE_S = 1.0
 
 
-class Kernel:
+class Kernel(Reporter):
     """``async with Kernel.from_file("ship1.json") as kernel:``
 
     ``journal``: path of the journal file (default: ``<node>.journal`` in the working directory); programs of one node
     may share it. ``process``: the name that reports get which do not say one. ``max_reports``, ``max_bytes``: what may
     wait in the journal. Raises JournalError where the journal cannot be used; the broker need not be there.
     """
+
+    waits_in_thread = False
 
     def __init__(
         self,
@@ -73,10 +76,12 @@ class Kernel:
         max_reports: int = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
     ) -> None:
+        super().__init__()
         if not subjects.is_node_name(node):
             raise CredentialsError(f"{node!r} is no name of a node: 1 to 64 letters, digits, _ or -.")
         self.node = node
         self.process = process_name(process)
+        self._subject = subjects.event(node)
         self.journal = Journal(Path(journal or f"{node}.journal"))
         self.outgoing = Outgoing(self.journal, max_rows=max_reports, max_bytes=max_bytes)
         self.questions = Questions(self.journal, node)
@@ -105,11 +110,17 @@ class Kernel:
         self.supervised: set[str] = set()
         """Names of the workers of this program."""
         self._incarnations: dict[str, int] = {}
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._waiting: dict[UUID, asyncio.Future[Decision]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._queued = 0
+        """Reports that were given to the journal's thread; counted by the event loop's thread alone."""
+        self._written = 0
+        """How many of these are done; counted by the journal's thread alone."""
+        self._others_wait = False
+        """A report was made since the event loop last came round."""
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Kernel":
@@ -153,7 +164,8 @@ class Kernel:
         self._tasks = [asyncio.create_task(self._survive(part), name=f"{self.node}: {part.__name__}") for part in parts]
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
+        self.failing(exc)
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_S)
         with contextlib.suppress(JournalError):
@@ -169,7 +181,9 @@ class Kernel:
 
     async def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """Report an error; returns its id once it is in the journal. Raises JournalError."""
-        return await self.report(EventType.ERROR, process, describe(error, details))
+        event_id = await self.report(EventType.ERROR, process, describe(error, details))
+        once.mark(error)
+        return event_id
 
     async def info(self, text: str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """Report something worth knowing; returns its id once it is in the journal. Raises JournalError."""
@@ -191,7 +205,9 @@ class Kernel:
         self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]
     ) -> Decision:
         """As ``ask``, returning the whole decision; what became of it is yours to ``settle``."""
-        return await self.put(process, describe(error, details))
+        decision = await self.put(process, describe(error, details))
+        once.mark(error)
+        return decision
 
     async def settle(
         self, decision: Decision, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
@@ -251,21 +267,66 @@ class Kernel:
         return Supervisor(self, name, strategy=strategy, intensity=intensity, period_s=period_s)
 
     async def report(self, kind: EventType, process: str, report: Report) -> UUID:
-        """Write a report down that has been described already. Raises JournalError."""
-        event_id = await self.call(self.report_now, kind, process, report)
+        """Write a report down that has been described already. Raises JournalError.
+
+        At once where nothing is in the way, which holds the event loop up for less than a hop to a thread would; else
+        in the journal's thread. In the order in which it is called, either way.
+        """
+        name = process_name(process) if process else self.process
+        event_id, too_many = await self._written_down(kind, name, report)
         self._sender.wake()
+        if too_many:
+            with contextlib.suppress(JournalError):  # this one is kept, and the next one makes room
+                await self.call(self.outgoing.make_room)
         return event_id
 
     def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
-        """As ``report``, from any thread, blocking; the sender is not woken. Raises JournalError."""
+        """As ``report``, from any thread, blocking. Raises JournalError."""
         name = process_name(process) if process else self.process
+        event_id, too_many = self._write_down(kind, name, report)
+        self._poke()
+        if too_many:
+            with contextlib.suppress(JournalError):  # this one is kept, and the next one makes room
+                self.outgoing.make_room()
+        return event_id
+
+    async def _written_down(self, kind: EventType, name: str, report: Report) -> tuple[UUID, bool]:
+        if self._queued == self._written and name in self._incarnations:
+            with contextlib.suppress(WouldWait):
+                written = self._write_down(kind, name, report, wait=False)
+                await self._let_others_run()
+                return written
+        self._queued += 1
+        return await self.call(self._write_down_in_turn, kind, name, report)
+
+    async def _let_others_run(self) -> None:
+        # Whoever reports in a loop must not keep all others from running; whoever reports once need not wait for them.
+        if self._others_wait:
+            await asyncio.sleep(0)
+        else:
+            self._others_wait = True
+            asyncio.get_running_loop().call_soon(self._others_ran)
+
+    def _others_ran(self) -> None:
+        self._others_wait = False
+
+    def _write_down(self, kind: EventType, name: str, report: Report, *, wait: bool = True) -> tuple[UUID, bool]:
+        """(id, whether the journal now holds too many). Raises JournalError, WouldWait."""
         event = event_of(report, uuid7(), kind, name, self.incarnation(name))
         weight = INFO if kind is EventType.INFO else ERROR
-        self.outgoing.report(name, subjects.event(self.node), str(event.id), weight, fit(event))
-        return event.id
+        payload = fit(event)
+        return event.id, self.outgoing.report(name, self._subject, str(event.id), weight, payload, wait=wait)
+
+    def _write_down_in_turn(self, kind: EventType, name: str, report: Report) -> tuple[UUID, bool]:
+        try:
+            return self._write_down(kind, name, report)
+        finally:
+            self._written += 1
 
     def incarnation(self, name: str) -> int:
         """Of a process of this program; its first mention starts it. From any thread, blocking. Raises JournalError."""
+        if name in self._incarnations:  # and never leaves it again: no lock, which a first mention may hold for long
+            return self._incarnations[name]
         with self._starting:
             if name not in self._incarnations:
                 self._incarnations[name] = self.roster.begin(name, worker=False, pid=os.getpid()).incarnation
@@ -302,8 +363,8 @@ class Kernel:
         self._sender.wake()
         self._greeter.soon()
 
-    def poke(self) -> None:
-        """There is something to send. From any thread."""
+    def _poke(self) -> None:
+        # There is something to send; from any thread.
         if self._loop is not None and not self._sender.awake:
             with contextlib.suppress(RuntimeError):  # closed: the journal keeps it
                 self._loop.call_soon_threadsafe(self._sender.wake)

@@ -8,7 +8,10 @@ program that died has left behind is taken over, whole, by whoever notices first
 ``synchronous`` is NORMAL for reports (a crash of the program loses nothing; a power cut may lose what was written
 since ``settle`` last ran, at most about a second) and FULL for questions, decisions and outcomes.
 
-Everything here blocks, and may be called from any thread.
+SQLite would now and then make a writer pay for a checkpoint (from the log to the file, with the disk's pace). Here
+``settle`` pays, in a thread where nobody waits; only when the log has outgrown ``LOG_MAX_BYTES`` do writers.
+
+Everything here blocks, and may be called from any thread; ``write(…, wait=False)`` raises instead of waiting.
 """
 
 import contextlib
@@ -16,15 +19,28 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from errorkernel.node.errors import JournalError
+from errorkernel.node.journal_log import JournalLog
 from errorkernel.node.presence import Presence
 
 VERSION = 2
 BUSY_TIMEOUT_S = 10.0
-CHECKPOINT_PAGES = 2000
+PAGE_BYTES = 1024
+"""A report of the usual size changes half a dozen pages, and each is written whole."""
+LOG_BYTES = 8 * 1024 * 1024
+"""From here on ``settle`` makes a checkpoint."""
+LOG_MAX_BYTES = 64 * 1024 * 1024
+"""From here on writers do, before they write: the log has a bound however fast they are."""
+LOOK_EVERY = 50
+"""Writes, between two looks whether the log has got there."""
+CHECKPOINT_AGAIN_S = 1.0
+"""After one that another program's reading kept from its end."""
+CHECKPOINT_BUSY_S = 0.2
 
 # ``weight``: 0 info, 1 error, 2 what is never dropped (questions, outcomes). ``waiting`` is kept by triggers, so that
 # the bound costs no count(*) per report, and cannot drift from what is really there.
@@ -66,6 +82,29 @@ END;
 """
 
 
+_journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+_FORK_WAITS_S = 1.0
+
+
+def _before_fork() -> None:
+    # A thread that is inside SQLite when the program forks would leave SQLite's own locks taken in the child for ever,
+    # and the child could not open a journal of its own.
+    for journal in _journals:
+        journal.hold(_FORK_WAITS_S)
+
+
+def _after_fork() -> None:
+    for journal in _journals:
+        journal.let_go()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
+class WouldWait(JournalError):
+    """The journal is being written by somebody else just now; nothing was kept."""
+
+
 class Journal:
     """The file, and this program's place in it (``client``, a number). Raises JournalError where it cannot be used."""
 
@@ -73,8 +112,17 @@ class Journal:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._unsettled = False
+        self._closed = False
+        self._held = False
+        self._checkpointing = threading.RLock()
+        self._checkpoint_after = 0.0
+        self._unlooked = 0
+        self._patience_s = BUSY_TIMEOUT_S
+        self._inside: set[int] = set()
+        """Threads that write just now."""
         self._presence: Presence | None = None
         self._pid = os.getpid()
+        _journals.add(self)
         self.client = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +132,8 @@ class Journal:
             raise JournalError(f"The journal {self.path} cannot be used: {exc.strerror}.") from exc
         try:
             self._db = self._connect()
-        except sqlite3.Error as exc:
+            self._log = JournalLog(self.path, _one(self._db, "PRAGMA page_size"))
+        except (sqlite3.Error, OSError) as exc:
             raise JournalError(f"The journal {self.path} cannot be used: {exc}.") from exc
 
     def enter(self) -> None:
@@ -105,49 +154,86 @@ class Journal:
                     self.settle()
                 self._presence.release(self.client)
                 self._presence = None
+            self._closed = True
             self._db.close()
+            self._log.close()
+
+    def hold(self, at_most_s: float) -> None:
+        """Nobody writes or reads from now on until ``let_go``, if that can be had within the time."""
+        self._held = self._lock.acquire(timeout=at_most_s)
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self._lock.release()
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One transaction; ``durable``: survives a power cut once this returns. Raises JournalError."""
-        if os.getpid() != self._pid:
-            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
-        with self._lock:
+        self._enter(wait=True)
+        try:
+            if durable:
+                self._db.execute("PRAGMA synchronous = FULL")
+            self._be_patient(BUSY_TIMEOUT_S)
+            self._db.execute("BEGIN IMMEDIATE")
             try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            finally:
                 if durable:
-                    self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-                finally:
-                    if durable:
-                        self._db.execute("PRAGMA synchronous = NORMAL")
-                # A durable commit syncs the whole log: with it, all that was written before.
-                self._unsettled = not durable
-            except sqlite3.Error as exc:
-                raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
+                    self._db.execute("PRAGMA synchronous = NORMAL")
+            # A durable commit syncs the whole log: with it, all that was written before.
+            self._unsettled = not durable
+        except sqlite3.Error as exc:
+            raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
+        finally:
+            self._leave()
+
+    def write(self, statement: str, arguments: tuple[object, ...], then: str, *, wait: bool = True) -> tuple[Any, ...]:
+        """One statement, a transaction by itself and not durable, and the row that ``then`` finds: the cheapest way.
+
+        ``wait=False``: raises WouldWait at once, nothing written, where it would have to wait for others or for the
+        disk. Raises JournalError.
+        """
+        self._enter(wait)
+        try:
+            self._be_patient(BUSY_TIMEOUT_S if wait else 0)
+            self._db.execute(statement, arguments)
+            self._unsettled = True
+            return tuple(self._db.execute(then).fetchone())
+        except sqlite3.Error as exc:
+            if not wait and exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise WouldWait("Another program writes.") from exc
+            raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
+        finally:
+            self._leave()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Look without changing anything. Raises JournalError."""
-        if os.getpid() != self._pid:
-            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        self._check()
         with self._lock:
             try:
+                self._be_patient(BUSY_TIMEOUT_S)
                 yield self._db
             except sqlite3.Error as exc:
                 raise JournalError(f"The journal {self.path} cannot be read: {exc}.") from exc
 
     def settle(self) -> None:
-        """Bring what was written without waiting for the disk onto the disk."""
+        """Bring what was written without waiting for the disk onto the disk. Writers need not wait meanwhile."""
         if self._unsettled:
-            with self.transaction(durable=True) as db:
-                db.execute("UPDATE total SET value = value + 1 WHERE name = 'settled'")
+            # Before the sync: what is written from now on may not be part of it.
+            self._unsettled = False
+            try:
+                self._log.sync()
+            except OSError as exc:
+                self._unsettled = True
+                raise JournalError(f"The journal {self.path} cannot be written: {exc.strerror}.") from exc
+        self._checkpoint_from(LOG_BYTES)
 
     def dead(self, db: sqlite3.Connection) -> list[int]:
         """Programs that had a place and run no longer."""
@@ -155,12 +241,75 @@ class Journal:
         numbers = [number for (number,) in db.execute("SELECT number FROM client WHERE number != ?", (self.client,))]
         return [number for number in numbers if not self._presence.alive(number)]
 
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+        if self._closed:
+            raise JournalError(f"The journal {self.path} has been closed.")
+
+    def _enter(self, wait: bool) -> None:
+        self._check()
+        me = threading.get_ident()
+        if me in self._inside:
+            # A signal handler, or what the garbage collector calls, amid a transaction of its own thread.
+            raise JournalError("The journal is being written by the very code that this interrupts.")
+        self._unlooked += 1
+        if self._unlooked > LOOK_EVERY and self._log.reaches(LOG_MAX_BYTES):
+            if not wait:
+                raise WouldWait("The journal's log has to be begun anew first.")
+            self._checkpoint_from(LOG_MAX_BYTES)
+        if self._unlooked > LOOK_EVERY:
+            self._unlooked = 0
+        if not self._lock.acquire(blocking=wait):
+            raise WouldWait("Another thread writes.")
+        self._inside.add(me)
+
+    def _leave(self) -> None:
+        self._inside.discard(threading.get_ident())
+        self._lock.release()
+
+    def _be_patient(self, at_most_s: float) -> None:
+        """From now on SQLite waits that long for other programs."""
+        if at_most_s != self._patience_s:
+            self._db.execute(f"PRAGMA busy_timeout = {at_most_s * 1000:.0f}")
+            self._patience_s = at_most_s
+
+    def _checkpoint_from(self, log_bytes: int) -> None:
+        """If the log has that many bytes, bring it into the file and begin it anew. Raises JournalError."""
+        if not self._log.reaches(log_bytes) or time.monotonic() < self._checkpoint_after:
+            return
+        me = threading.get_ident()
+        with self._checkpointing:
+            if not self._log.reaches(log_bytes):
+                return
+            self._inside.add(me)
+            try:
+                # The bulk of it while others write; a connection of its own, so that no thread of ours waits.
+                with contextlib.closing(sqlite3.connect(self.path, isolation_level=None, timeout=0)) as aside:
+                    aside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                with self._lock:
+                    self._begin_log_anew()
+            except sqlite3.Error as exc:
+                raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
+            finally:
+                self._inside.discard(me)
+
+    def _begin_log_anew(self) -> None:
+        self._be_patient(CHECKPOINT_BUSY_S)
+        if _one(self._db, "PRAGMA wal_checkpoint(RESTART)"):
+            self._checkpoint_after = time.monotonic() + CHECKPOINT_AGAIN_S
+            return
+        # The first write after that begins the log anew, and waits for the disk: this one, so that no report does.
+        self._be_patient(BUSY_TIMEOUT_S)
+        self._db.execute("UPDATE total SET value = value + 1 WHERE name = 'settled'")
+
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
             _use_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")
-            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
             version = _one(db, "PRAGMA user_version")
             if version > VERSION:
                 raise JournalError(f"The journal {self.path} was made by a newer version of this program.")

@@ -35,10 +35,11 @@ def add(
     db: sqlite3.Connection, client: int, process: str, subject: str, msg_id: str, weight: int, payload: bytes
 ) -> None:
     """Within a transaction: let it be sent. A kept one that still waits under its ``msg_id`` is not added twice."""
-    db.execute(
-        "INSERT OR IGNORE INTO outgoing (client, process, subject, msg_id, weight, payload) VALUES (?, ?, ?, ?, ?, ?)",
-        (client, process, subject, msg_id, weight, payload),
-    )
+    db.execute(_ADD, (client, process, subject, msg_id, weight, payload))
+
+
+_ADD = "INSERT OR IGNORE INTO outgoing (client, process, subject, msg_id, weight, payload) VALUES (?, ?, ?, ?, ?, ?)"
+_WAITING = "SELECT rows, bytes FROM waiting"
 
 
 class Outgoing:
@@ -50,10 +51,20 @@ class Outgoing:
         self._max_bytes = max_bytes
         self._sending: frozenset[int] = frozenset()
 
-    def report(self, process: str, subject: str, msg_id: str, weight: int, payload: bytes) -> None:
-        """Write one report down, making room for it where there is none. Raises JournalError."""
+    def report(
+        self, process: str, subject: str, msg_id: str, weight: int, payload: bytes, *, wait: bool = True
+    ) -> bool:
+        """Write one report down; True where that is one too many: the caller has to ``make_room``. Raises JournalError.
+
+        ``wait=False``: raises WouldWait, and has written nothing, where others are in the way.
+        """
+        row = (self._journal.client, process, subject, msg_id, weight, payload)
+        waiting = self._journal.write(_ADD, row, _WAITING, wait=wait)
+        return max(self._over(waiting)) > 0
+
+    def make_room(self) -> None:
+        """Drop what is over the bound, and count it. Raises JournalError."""
         with self._journal.transaction() as db:
-            add(db, self._journal.client, process, subject, msg_id, weight, payload)
             self._make_room(db)
 
     def next(self, max_rows: int, max_bytes: int) -> list[Item]:
@@ -112,12 +123,16 @@ class Outgoing:
     def totals(self) -> dict[str, int]:
         """``rows`` and ``bytes`` that wait, of all programs; ``dropped_infos``, ``dropped_errors``, ``refused``."""
         with self._journal.reading() as db:
-            rows, size = db.execute("SELECT rows, bytes FROM waiting").fetchone()
+            rows, size = db.execute(_WAITING).fetchone()
             return {"rows": rows, "bytes": size, **dict(db.execute("SELECT name, value FROM total").fetchall())}
 
+    def _over(self, waiting: tuple[int, ...]) -> tuple[int, int]:
+        """By how many rows and bytes what waits is more than may wait."""
+        rows, size = waiting
+        return rows - self._max_rows, size - self._max_bytes
+
     def _make_room(self, db: sqlite3.Connection) -> None:
-        rows, size = db.execute("SELECT rows, bytes FROM waiting").fetchone()
-        rows_over, bytes_over = rows - self._max_rows, size - self._max_bytes
+        rows_over, bytes_over = self._over(db.execute(_WAITING).fetchone())
         for weight, counter in _DROPPED.items():
             while rows_over > 0 or bytes_over > 0:
                 oldest = db.execute(

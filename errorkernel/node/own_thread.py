@@ -14,6 +14,18 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_here = threading.local()
+
+
+def this_is_one() -> None:
+    """The current thread does the error kernel's own work."""
+    _here.ours = True
+
+
+def are_we_in_one() -> bool:
+    """Whether the current thread does. What goes wrong there must not be reported by what went wrong."""
+    return getattr(_here, "ours", False)
+
 
 class OwnThread:
     """Calls run one after the other, in the order in which they were given."""
@@ -43,6 +55,7 @@ class OwnThread:
         self._calls.put(None)
 
     def _work(self) -> None:
+        this_is_one()
         while call := self._calls.get():
             call()
 

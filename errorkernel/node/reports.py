@@ -5,7 +5,6 @@ Nothing here raises for what an exception contains, only for what the caller wro
 """
 
 import contextlib
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from errorkernel.core.limits import (
     Limits,
 )
 from errorkernel.core.values import Event, EventType, Level, Message, OnDeadline
+from errorkernel.node import tracebacks
 
 LIMITS = Limits()
 _MARK_BYTES = 40
@@ -45,6 +45,9 @@ class AskDetails(Details, total=False):
     on_deadline: OnDeadline | str
 
 
+_DETAILS = frozenset(AskDetails.__annotations__)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A report in plain values, as it also goes from a supervised child to its supervisor."""
@@ -67,8 +70,7 @@ def describe(error: BaseException | str, details: Mapping[str, Any]) -> Report:
 
     ``details``: what ``AskDetails`` names. Raises ValueError, TypeError.
     """
-    unknown = details.keys() - AskDetails.__annotations__.keys()
-    if unknown:
+    if unknown := details.keys() - _DETAILS:
         raise TypeError(f"A report has no {', '.join(sorted(unknown))}.")
     text, kind, stack = _of_exception(error) if isinstance(error, BaseException) else (str(error), "", "")
     kind = details.get("kind") or kind
@@ -150,7 +152,7 @@ def _of_exception(error: BaseException) -> tuple[str, str, str]:
         text = str(error)
     if error.__traceback__ or error.__cause__ or error.__context__:
         with contextlib.suppress(Exception):
-            stack = "".join(traceback.format_exception(error))
+            stack = tracebacks.render(error)
     return text, type(error).__name__, stack
 
 
