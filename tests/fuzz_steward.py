@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 from errorkernel.core.limits import Limits
-from errorkernel.wire import steward
+from errorkernel.wire import steward, steward_envelope
 from errorkernel.wire.errors import WireError
 from errorkernel.wire.steward_envelope import Compression, pack
 from errorkernel.wire.steward_layout import StewardMessage
@@ -51,6 +51,52 @@ class Fuzz:
             self._one(*self._frame())
         self.growth_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert self.growth_kib < GROWTH_MAX_KIB, f"memory grew by {self.growth_kib} KiB"
+
+    def run_giants(self) -> None:
+        """What costs most for its size: texts made for the patterns, and as many things as are let through."""
+        texts = [
+            "[",
+            "{",
+            "{{} ",
+            "{{} a [] 0 [] m [] ",
+            "methodArgs: [",
+            "a@",
+            "a.",
+            "a-",
+            "::",
+            "/",
+            "1",
+            "a1",
+            "a:/",
+        ]
+        texts += [
+            "error: methodX: cmd.Run failed : ",
+            "methodA",
+            "{a ",
+            "info: OpProcessStart: {",
+            "\xff",
+            "\n",
+            "a b ",
+        ]
+        for text in texts:
+            data = ("error: " + text * 65536)[:65536].encode()
+            message = StewardMessage(from_node="a", method="REQErrorLog", data=data)
+            for _, body in every_body(message):
+                self._one({}, body)
+        long = steward_envelope.MESSAGE_MAX_BYTES - 100
+        empty = StewardMessage(from_node="a", method_args=("",) * 16_000)
+        for body in [
+            *(body for _, body in every_body(empty)),
+            b'{"methodArgs":[' + b'"",' * (long // 3 - 9) + b'""]}',
+            b'{"schedule":[' + b"1234," * (long // 5 - 9) + b"1]}",
+            b'{"unknown":[' + b"[]," * (long // 3 - 9) + b"1]}",
+            b'{"PreviousMessage":' * (long // 20),
+            b"\xa1\x66toNode\x7a" + long.to_bytes(4) + b"\xff" * long,
+            b"\xa1\x61x\x99\x3e\x80" + b"\xa0" * 16_000,
+        ]:
+            self._one({}, body)
+            self._one({"cmp": "z"}, pack(body, Compression.ZSTD))
+            self._one({"cmp": "g"}, pack(body, Compression.GZIP))
 
     def _one(self, headers: dict[str, str], payload: bytes) -> None:
         began = time.thread_time()
@@ -118,6 +164,9 @@ def main() -> None:
     given = parser.parse_args()
     fuzz = Fuzz(given.seed)
     began = time.perf_counter()
+    fuzz.run_giants()
+    print(f"giants: slowest {fuzz.slowest_s * 1000:.1f} ms, values {fuzz.values}, refused {dict(fuzz.refused)}")
+    fuzz = Fuzz(given.seed)
     fuzz.run(given.frames)
     print(f"{given.frames} frames in {time.perf_counter() - began:.0f} s, seed {given.seed}")
     print(f"values {fuzz.values}, refused {dict(fuzz.refused.most_common())}")
