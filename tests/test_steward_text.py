@@ -97,6 +97,7 @@ def test_both_projects_and_all_nodes_share_a_cause() -> None:
         (f"error: odd: {DUMP}", "error: odd: {{} other [] 7 [1 2] x}"),
         ("error: odd, methodArgs: [a b]", "error: odd, methodArgs: []"),
         ("error: odd: [a b]", "error: odd: [b a]"),
+        ('error: odd: "a b"', 'error: odd: "c"'),
     ]:
         nodes = frozenset({"ship2", "ww.central"})
         assert understand(one, nodes=nodes).fingerprint == understand(other, nodes=nodes).fingerprint, one
@@ -106,7 +107,7 @@ def test_both_projects_and_all_nodes_share_a_cause() -> None:
 
 
 def test_a_name_is_masked_only_where_it_stands_alone() -> None:
-    assert steward_text.mask("a ab a. a.httpGet", frozenset({"a"})) == "<node> ab <node>. httpGet"
+    assert steward_text.mask("a ab b. a.httpGet", "a", frozenset({"b"})) == "<node> ab <node>. httpGet"
 
 
 def test_parts_of_a_masked_text_survive_our_own_json() -> None:

@@ -22,6 +22,7 @@ _WRAPPERS_MAX = 4
 PART_CHARS = 200
 
 _DUMP = re.compile(r"&?\{\{\} .*\}", re.DOTALL)
+_QUOTED = re.compile(r'"[^"]{0,500}"')
 _ARGUMENTS = re.compile(r"methodArgs: \[[^\]]*\]")
 _WORD = re.compile(r"\w[\w.-]*\w|\w")
 _LABEL = re.compile(r"\bmethodREQ([A-Z])")
@@ -63,7 +64,7 @@ def understand(text: str, *, node: str, req: bool, nodes: frozenset[str] = froze
             type=kind_of_event,
             level=level,
             kind="",
-            fingerprint=_masked_parts(inner, nodes | {node}),
+            fingerprint=_masked_parts(inner, node, nodes),
             prefix=prefix,
             process=guess(inner, req),
             message=steward_dump.parse(inner),
@@ -132,27 +133,27 @@ def _digest(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
-def mask(text: str, nodes: frozenset[str]) -> str:
+def mask(text: str, node: str, nodes: frozenset[str]) -> str:
     """A text with everything masked that differs between two occurrences, both projects' spellings made one."""
     text = text[: 4 * fingerprint.MASKED_CHARS]
-    text = _ARGUMENTS.sub("methodArgs: <args>", _DUMP.sub("<message>", text))
-    text = _LABEL.sub(r"method\1", _WORD.sub(lambda found: _word(found[0], nodes), text))
+    text = _QUOTED.sub("<quoted>", _ARGUMENTS.sub("methodArgs: <args>", _DUMP.sub("<message>", text)))
+    text = _LABEL.sub(r"method\1", _WORD.sub(lambda found: _word(found[0], node, nodes), text))
     text = _NODE_LIST.sub(lambda found: f"[{' '.join(sorted(found[1].split()))}]", text)
     return fingerprint.mask(text)
 
 
-def _word(word: str, nodes: frozenset[str]) -> str:
+def _word(word: str, node: str, nodes: frozenset[str]) -> str:
     """A node's name goes, and a subject leaves its method: both differ from node to node."""
-    if word in nodes:
+    if word == node or word in nodes:
         return "<node>"
     for token in word.split("."):
         if token.startswith("REQ") and token[3:4].isupper():
             return canonical(token)
-    node, _, method = word.removesuffix(".reply").rpartition(".")
-    return canonical(method) if node in nodes else word
+    to_node, dot, method = word.removesuffix(".reply").rpartition(".")
+    return canonical(method) if dot and (to_node == node or to_node in nodes) else word
 
 
-def _masked_parts(text: str, nodes: frozenset[str]) -> tuple[str, ...]:
+def _masked_parts(text: str, node: str, nodes: frozenset[str]) -> tuple[str, ...]:
     """In parts of a fingerprint's size, so that none of it is cut off on any way."""
-    masked = mask(text, nodes)
+    masked = mask(text, node, nodes)
     return (SOURCE, "", *(masked[at : at + PART_CHARS] for at in range(0, len(masked), PART_CHARS)))
