@@ -14,11 +14,13 @@ from errorkernel import conf, metrics
 from errorkernel.core.incident import TRANSITIONS, State
 from errorkernel.core.limits import Limits
 from errorkernel.core.query import parse
+from errorkernel.core.steward_methods import SAFE_METHODS
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, OutcomeState
 from errorkernel.node import run_options
 from errorkernel.web import health
-from errorkernel.wire import commands, subjects
+from errorkernel.wire import commands, steward, subjects
 from errorkernel.wire import json as wire
+from errorkernel.wire.steward_layout import LAYOUTS
 from tests.node_peer import program_env, unreachable, written
 
 ROOT = Path(__file__).parents[1]
@@ -269,3 +271,19 @@ def test_pins_are_exact_and_hashed() -> None:
         lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
         assert len(lines) > 20
         assert [line for line in lines if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_what_is_known_of_steward_nodes_is_documented() -> None:
+    assert first_column(section("docs/steward.md", "Where errors come from")) == list(steward.ERROR_SUBJECTS)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", section("docs/steward.md", "Formats"), re.MULTILINE)
+    assert {name: int(count) for name, count in rows} == {name: len(fields) for name, fields in LAYOUTS.items()}
+    methods = re.findall(r"`(\w+)`", section("docs/steward.md", "Stop and start"))
+    assert sorted(methods) == sorted(SAFE_METHODS)
+
+
+def test_every_reason_to_refuse_a_steward_message_is_documented() -> None:
+    refused = section("docs/steward.md", "What is refused")
+    documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", refused, re.MULTILINE))))
+    files = [*(ROOT / "errorkernel" / "wire").glob("steward*.py"), ROOT / "errorkernel" / "wire" / "gob.py"]
+    raised = {reason for path in files for reason in re.findall(r'WireError\("(\w+)"', path.read_text())}
+    assert documented == raised

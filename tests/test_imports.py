@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "errorkernel"
 LIBRARIES = {
     "django", "channels", "daphne", "twisted", "zope", "asgiref", "nats", "nkeys", "prometheus_client", "msgspec",
-    "csp", "whitenoise", "django_htmx", "channels_redis", "psycopg", "steward_site",
+    "csp", "whitenoise", "django_htmx", "channels_redis", "psycopg", "steward_site", "cbor2", "zstandard", "nacl",
 }  # fmt: skip
 ORM_WRITES = {
     "save", "create", "bulk_create", "bulk_update", "get_or_create", "update_or_create", "acreate", "asave",
@@ -96,7 +96,15 @@ def test_module_imports_only_what_its_room_may(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "rooms"), [("nats", {"broker"}), ("nkeys", {"broker"}), ("prometheus_client", {"metrics"})]
+    ("library", "rooms"),
+    [
+        ("nats", {"broker"}),
+        ("nkeys", {"broker"}),
+        ("prometheus_client", {"metrics"}),
+        ("cbor2", {"wire"}),
+        ("zstandard", {"wire"}),
+        ("nacl", {"wire"}),
+    ],
 )
 def test_library_has_one_door(library: str, rooms: set[str]) -> None:
     users = {room_of(path) for path in modules() if any(name.split(".")[0] == library for _, name in imports(path))}

@@ -1,8 +1,8 @@
 """What makes two events "the same error".
 
-The node may say so itself (``fingerprint``). Otherwise: the kind and the text with everything masked that differs
-between two occurrences of one cause: ids, times, addresses, paths, numbers. Errors and questions about the same
-failure share a fingerprint; infos never mix with them.
+The node may say so itself (``fingerprint``), or what is known of a Steward node's texts (``steward_text``). Otherwise:
+the kind and the text with everything masked that differs between two occurrences of one cause: ids, times, addresses,
+paths, numbers. Errors and questions about the same failure share a fingerprint; infos never mix with them.
 
 The process and the node are *not* part of it: one fingerprint is one problem, fleet-wide, and an error state is
 kept per (process, fingerprint).
@@ -48,6 +48,9 @@ _MASKS = re.compile(
 _SHOWN = {"drive": "path", "float": "n", "host": "addr"}
 """Groups that are one thing to a reader."""
 
+RECOGNISED = "steward"
+"""First part of a fingerprint that was not given by a node: we read it out of the text of a Steward or ctrl node."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -92,6 +95,9 @@ def _computed(family: str, kind: str, text: str) -> Grouping:
 @lru_cache(maxsize=4096)
 def _given(family: str, parts: tuple[str, ...], kind: str, text: str) -> Grouping:
     why = "The node gave this fingerprint: " + " · ".join(parts)
+    if parts[0] == RECOGNISED:
+        known = " · ".join(part for part in parts[1:] if part) if parts[1:2] != ("",) else ""
+        why = f"A text of Steward's that is known: {known}" if known else "Same text of a Steward node once masked."
     return Grouping(_digest(family, "given", *parts), mask(text) or kind, why)
 
 

@@ -17,11 +17,11 @@ from errorkernel.core.limits import (
     DEADLINE_MAX_S,
     FINGERPRINT_PARTS_MAX,
     PROCESS_NAME_MAX_CHARS,
-    SHORT_TEXT_MAX_CHARS,
     Limits,
 )
 from errorkernel.wire import commands
 from errorkernel.wire.errors import WireError
+from errorkernel.wire.texts import plain, short, shorten
 
 T = TypeVar("T")
 VERSION = 1
@@ -146,13 +146,13 @@ def decode_event(data: bytes, limits: Limits) -> values.Event:
         id=raw.id,
         type=raw.type,
         level=raw.level or (values.Level.INFO if raw.type is values.EventType.INFO else values.Level.ERROR),
-        process=_plain(raw.process),
-        text=_cut(raw.error.text, limits.text_bytes, "text", cut),
-        kind=_short(raw.error.kind, "kind", cut),
-        stack=_cut(raw.error.stack, limits.stack_bytes, "stack", cut),
+        process=plain(raw.process),
+        text=shorten(raw.error.text, limits.text_bytes, "text", cut),
+        kind=short(raw.error.kind, "kind", cut),
+        stack=shorten(raw.error.stack, limits.stack_bytes, "stack", cut),
         incarnation=raw.incarnation,
         message=_message(raw.message, limits, cut),
-        relay_from_node=_short(raw.relay_from_node, "relay_from_node", cut),
+        relay_from_node=short(raw.relay_from_node, "relay_from_node", cut),
         occurred_at=_utc(raw.occurred_at),
         fingerprint=_fingerprint(raw.fingerprint, cut),
         tags=_tags(raw.tags, limits, cut),
@@ -227,13 +227,13 @@ def decode_hello(data: bytes) -> values.Hello:
     _check_version(raw.v)
     processes = tuple(
         values.ProcessReport(
-            name=_plain(name), state=_short(one.state), incarnation=one.incarnation, pid=one.pid, since=_utc(one.since)
+            name=plain(name), state=short(one.state), incarnation=one.incarnation, pid=one.pid, since=_utc(one.since)
         )
         for one in raw.processes or ()
         if (name := one.name or one.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
     )
     return values.Hello(
-        version=_short(raw.version),
+        version=short(raw.version),
         started_at=_utc(raw.started_at),
         at=_utc(raw.at),
         processes=processes,
@@ -304,7 +304,7 @@ def _outcome(raw: _Outcome) -> values.Outcome:
         decision_id=raw.decision_id,
         incarnation=raw.incarnation,
         new_incarnation=raw.new_incarnation,
-        detail=_cut(raw.detail, 4096, "detail", []),
+        detail=shorten(raw.detail, 4096, "detail", []),
         at=_utc(raw.at),
     )
 
@@ -332,11 +332,11 @@ def _message(raw: _Message | None, limits: Limits, cut: list[str]) -> values.Mes
     if raw is None:
         return None
     return values.Message(
-        id=_short(None if raw.id is None else str(raw.id), "message.id", cut),
-        method=_short(raw.method, "message.method", cut),
-        from_node=_short(raw.from_node, "message.from_node", cut),
-        to_node=_short(raw.to_node, "message.to_node", cut),
-        data=_cut(raw.data, limits.data_bytes, "message.data", cut),
+        id=short(None if raw.id is None else str(raw.id), "message.id", cut),
+        method=short(raw.method, "message.method", cut),
+        from_node=short(raw.from_node, "message.from_node", cut),
+        to_node=short(raw.to_node, "message.to_node", cut),
+        data=shorten(raw.data, limits.data_bytes, "message.data", cut),
     )
 
 
@@ -345,7 +345,7 @@ def _fingerprint(parts: list[str] | None, cut: list[str]) -> tuple[str, ...]:
         return ()
     if len(parts) > FINGERPRINT_PARTS_MAX:
         cut.append("fingerprint")
-    return tuple(_short(part, "fingerprint", cut) for part in parts[:FINGERPRINT_PARTS_MAX])
+    return tuple(short(part, "fingerprint", cut) for part in parts[:FINGERPRINT_PARTS_MAX])
 
 
 def _tags(raw: dict[str, Any] | None, limits: Limits, cut: list[str]) -> dict[str, str]:
@@ -359,33 +359,8 @@ def _tags(raw: dict[str, Any] | None, limits: Limits, cut: list[str]) -> dict[st
         text = value if isinstance(value, str) else _encoder.encode(value).decode()
         if len(key) > limits.tag_chars or len(text) > limits.tag_chars:
             cut.append("tags")
-        tags[_plain(key[: limits.tag_chars])] = _plain(text[: limits.tag_chars])
+        tags[plain(key[: limits.tag_chars])] = plain(text[: limits.tag_chars])
     return tags
-
-
-def _short(text: str | None, name: str = "", cut: list[str] | None = None) -> str:
-    if not text:
-        return ""
-    if len(text) > SHORT_TEXT_MAX_CHARS and cut is not None:
-        cut.append(name)
-    return _plain(text[:SHORT_TEXT_MAX_CHARS])
-
-
-def _cut(text: str | None, limit_bytes: int, name: str, cut: list[str]) -> str:
-    if not text:
-        return ""
-    # A character has at most four bytes: most texts are known to fit without being encoded.
-    if len(text) * 4 > limit_bytes:
-        encoded = text.encode()
-        if len(encoded) > limit_bytes:
-            cut.append(name)
-            text = encoded[:limit_bytes].decode(errors="ignore")
-    return _plain(text)
-
-
-def _plain(text: str) -> str:
-    # PostgreSQL cannot hold NUL in a text; it is replaced everywhere, so that both databases show the same.
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
 def _utc(moment: datetime | None) -> datetime | None:
