@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from errorkernel.core.values import Event
 from errorkernel.node import BlockingKernel, Kernel, install_hooks
 from tests.node_peer import program_env, unreachable, written
+from tests.running import Running, wait_for
 
 
 @pytest.fixture
@@ -162,3 +164,44 @@ def test_hooks_are_taken_out_and_one_that_was_set_later_stays(kernel: BlockingKe
     hooks.uninstall()
     assert threading.excepthook is not None
     sys.excepthook, threading.excepthook, sys.unraisablehook, kernel.on_failure = formers
+
+
+@pytest.mark.slow
+def test_the_operators_read_what_a_program_logged_raised_and_died_of(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    try:
+        credentials = tmp_path / "ship1.json"
+        credentials.write_text(json.dumps(product.add_node("ship1")))
+        code = f"""
+            import logging
+            from errorkernel.node import BlockingKernel, KernelHandler, install_hooks
+            kernel = BlockingKernel.from_file({str(credentials)!r}, journal={str(tmp_path / "j")!r}, process="copy")
+            logging.getLogger().addHandler(KernelHandler(kernel))
+            install_hooks(kernel)
+            logging.error("copy of %d charts failed", 3)
+            with kernel.reporting(reraise=False):
+                raise KeyError("chart")
+            1 / 0
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=program_env(), timeout=60)
+        assert done.returncode == 1
+        # It may have died before it was connected: then its next start sends what it left.
+        again = f"""
+            from errorkernel.node import BlockingKernel
+            with BlockingKernel.from_file({str(credentials)!r}, journal={str(tmp_path / "j")!r}) as kernel:
+                kernel.flush(30)
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(again)], env=program_env(), timeout=60)
+        assert done.returncode == 0
+        token = product.token()
+
+        def arrived() -> list[tuple[str, str]]:
+            _, found = product.call("/api/v1/events?limit=50", token)
+            events = [(one["text"], one["level"]) for one in found["items"] if one["process"] == "copy"]
+            return sorted(events) if len(events) >= 3 else []
+
+        assert wait_for(arrived) == [
+            ("'chart'", "error"), ("copy of 3 charts failed", "error"), ("division by zero", "critical"),
+        ]  # fmt: skip
+    finally:
+        product.stop()
