@@ -10,7 +10,6 @@ middleware; ``api_access`` makes the check for whoever comes with a session.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -22,6 +21,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel import conf
+from errorkernel.core.incident import State
 from errorkernel.core.values import Action
 from errorkernel.hub import hub
 from errorkernel.live import announce_incidents, announce_incidents_async
@@ -32,20 +32,13 @@ from errorkernel.web import api_lists, uplink
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed
 from errorkernel.web.bodies import BodyError
 from errorkernel.web.gateway import Gateway, Response
+from errorkernel.web.shapes import Answer, Answered, Fault, NobodyAsks, SomebodyWasFirst, of_row
 
-REASON_MAX_CHARS = 1000
-REQUEST_ID_MAX_CHARS = 64
 DECISION_BODY_MAX_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
-class _Answer(msgspec.Struct):
-    action: Action
-    reason: str | None = None
-    request_id: str | int | None = None
-
-
-_answer_decoder = msgspec.json.Decoder(_Answer)
+_answer_decoder = msgspec.json.Decoder(Answer)
 _gateway: Gateway | None = None
 _threads: DatabaseThreads | None = None
 
@@ -122,7 +115,7 @@ def listing(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReques
 @csrf_exempt
 def unknown(request: HttpRequest) -> HttpResponse:
     """Below ``/api/v1`` even what is not there answers in JSON."""
-    return as_json(404, {"error": "There is nothing at this address."})
+    return as_json(404, Fault("There is nothing at this address."))
 
 
 @needs("errorkernel.answer_incident")
@@ -140,8 +133,8 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
             answer.action,
             by=f"user:{operator.user.get_username()}",
             user=operator.user,
-            reason=_clean(answer.reason, "reason", REASON_MAX_CHARS),
-            request_id=_clean(answer.request_id, "request_id", REQUEST_ID_MAX_CHARS),
+            reason=_clean(answer.reason),
+            request_id=_clean(answer.request_id),
             origin=operator.origin,
             now=now,
         )
@@ -150,15 +143,15 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
     except AlreadyDecided as exc:
         raise _lost(exc.decision) from None
     except NotOpen as exc:
-        raise ApiError(409, "Nobody waits for this answer any more.", state=exc.state) from None
+        raise ApiError(409, NobodyAsks("Nobody waits for this answer any more.", State(exc.state))) from None
     if made.action != answer.action:
         # The same request_id was used for two different answers: the first one counts.
         raise _lost(made)
     announce_incidents([made.incident_id])
-    return as_json(200, {"incident": made.incident_id, "decision_id": made.pk, **_told(made)})
+    return as_json(200, of_row(Answered, made, incident=made.incident_id, decision_id=made.pk))
 
 
-def _read_answer(request: HttpRequest) -> _Answer:
+def _read_answer(request: HttpRequest) -> Answer:
     try:
         body = request.body
     except RequestDataTooBig:
@@ -174,11 +167,9 @@ def _read_answer(request: HttpRequest) -> _Answer:
         raise ApiError(400, f"An answer is an object with an action ({actions}): {exc}") from None
 
 
-def _clean(given: str | int | None, name: str, chars: int) -> str:
-    text = "" if given is None else str(given).replace("\0", "").strip()
-    if len(text) > chars:
-        raise ApiError(400, f"{name} has {len(text)} characters; {chars} are allowed.")
-    return text
+def _clean(given: str | int | None) -> str:
+    """Without NUL, which PostgreSQL cannot hold, and without blanks around it."""
+    return "" if given is None else str(given).replace("\0", "").strip()
 
 
 def _unknown_incident() -> ApiError:
@@ -186,18 +177,8 @@ def _unknown_incident() -> ApiError:
 
 
 def _lost(decision: Decision) -> ApiError:
-    told = _told(decision)
-    winner = told.pop("by")
-    return ApiError(409, f"{winner} answered {decision.action} first.", winner=winner, **told)
-
-
-def _told(decision: Decision) -> dict[str, Any]:
-    return {
-        "action": decision.action,
-        "by": decision.by,
-        "reason": decision.reason,
-        "decided_at": decision.decided_at,
-    }
+    error = f"{decision.by} answered {decision.action} first."
+    return ApiError(409, of_row(SomebodyWasFirst, decision, error=error, winner=decision.by))
 
 
 async def _read(request: HttpRequest, view: Callable[[HttpRequest], HttpResponse], *allowed: str) -> HttpResponse:

@@ -22,6 +22,7 @@ from errorkernel.core.query import QueryError, parse
 from errorkernel.models import ErrorEvent, Incident, Node, Problem, Process
 from errorkernel.query import to_q
 from errorkernel.store.rows import EventRow
+from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
 LIMIT_DEFAULT = 100
@@ -47,7 +48,7 @@ def _page(given: QueryDict) -> Page:
     limit = _number(given, "limit")
     if limit is not None and not 1 <= limit <= LIMIT_MAX:
         raise ApiError(400, f"limit is from 1 to {LIMIT_MAX}.")
-    order = given.get("order", "asc")
+    order = _one(given, "order", "asc")
     if order not in ("asc", "desc"):
         raise ApiError(400, "order is asc or desc.")
     return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
@@ -58,13 +59,13 @@ def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
     rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
-    query = request.GET.get("q", "").strip()
+    query = _one(request.GET, "q").strip()
     if not query:
         return _answer(rows, "seq", page, EventRow.from_model)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
-        raise ApiError(400, str(exc), position=exc.position) from None
+        raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
     return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
 
@@ -87,20 +88,20 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``state`` (one or several with commas), ``node``, ``process``."""
     _no_query(request.GET, "state, node and process")
     rows = Incident.objects.select_related("node", "process", "decision")
-    states = [one for one in request.GET.get("state", "").split(",") if one]
+    states = [one for one in _one(request.GET, "state").split(",") if one]
     if unknown := [one for one in states if one not in [state.value for state in State]]:
         raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(State)}.")
     if states:
         rows = rows.filter(state__in=states)
     rows = _named(rows, request.GET, node="node__name", process="process__name")
-    return _answer(rows, "change", _page(request.GET), _incident)
+    return _answer(rows, "change", _page(request.GET), shapes.incident)
 
 
 @needs("errorkernel.view_problem")
 def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``kind``."""
     _no_query(request.GET, "kind")
-    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), _problem)
+    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), shapes.problem)
 
 
 @needs("errorkernel.view_process")
@@ -108,14 +109,14 @@ def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``, ``process``."""
     _no_query(request.GET, "node and process")
     rows = _named(Process.objects.select_related("node"), request.GET, node="node__name", process="name")
-    return _answer(rows, "id", _page(request.GET), _process)
+    return _answer(rows, "id", _page(request.GET), shapes.process)
 
 
 @needs("errorkernel.view_node")
 def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``."""
     _no_query(request.GET, "node")
-    return _answer(_named(Node.objects.all(), request.GET, node="name"), "id", _page(request.GET), _node)
+    return _answer(_named(Node.objects.all(), request.GET, node="name"), "id", _page(request.GET), shapes.node)
 
 
 @needs("errorkernel.view_incident")
@@ -152,8 +153,16 @@ def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tup
     return taken, False
 
 
+def _one(given: QueryDict, name: str, otherwise: str = "") -> str:
+    """The parameter, ``otherwise`` where it is not given. Raises ApiError (400) where it is given twice."""
+    values = given.getlist(name)
+    if len(values) > 1:
+        raise ApiError(400, f"{name} is given {len(values)} times.")
+    return values[0] if values else otherwise
+
+
 def _number(given: QueryDict, name: str) -> int | None:
-    text = given.get(name, "").strip()
+    text = _one(given, name).strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= NUMBER_MAX):
@@ -164,7 +173,7 @@ def _number(given: QueryDict, name: str) -> int | None:
 def _named(rows: QuerySet[Any], given: QueryDict, **columns: str) -> QuerySet[Any]:
     """Only rows whose columns are what was given; a NUL, which no database holds, finds nothing."""
     for name, column in columns.items():
-        if text := given.get(name, ""):
+        if text := _one(given, name):
             rows = rows.none() if "\0" in text else rows.filter(**{column: text})
     return rows
 
@@ -173,60 +182,3 @@ def _no_query(given: QueryDict, instead: str) -> None:
     """A filter that is silently ignored would look like an answer."""
     if given.get("q", "").strip():
         raise ApiError(400, f"q is for events; this list is filtered by {instead}.")
-
-
-def _incident(row: Incident) -> dict[str, Any]:
-    decision = getattr(row, "decision", None)
-    return {
-        "id": row.pk,
-        "change": row.change,
-        "seq": row.seq,
-        "state": row.state,
-        "level": row.level,
-        "node": row.node.name,
-        "process": row.process.name,
-        "incarnation": row.incarnation,
-        "kind": row.kind,
-        "text": row.text,
-        "message": row.message,
-        "problem": row.problem_id,
-        "repeat": row.repeat,
-        "consecutive": row.consecutive,
-        "raised_at": row.raised_at,
-        "opened_at": row.opened_at,
-        "deadline_at": row.deadline_at,
-        "on_deadline": row.on_deadline,
-        "escalated_at": row.escalated_at,
-        "decision": decision
-        and {
-            "id": decision.pk,
-            "action": decision.action,
-            "by": decision.by,
-            "reason": decision.reason,
-            "decided_at": decision.decided_at,
-        },
-        "delivered_at": row.delivered_at,
-        "ended_at": row.ended_at,
-        "outcome_detail": row.outcome_detail,
-        "new_incarnation": row.new_incarnation,
-    }
-
-
-def _columns(row: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
-
-
-def _problem(row: Problem) -> dict[str, Any]:
-    return _columns(
-        row, "id", "fingerprint", "kind", "title", "why", "level", "count", "nodes", "first_seen", "last_seen"
-    )
-
-
-def _process(row: Process) -> dict[str, Any]:
-    known = _columns(row, "incarnation", "state", "pid", "since", "first_seen", "last_seen", "events", "failures")
-    return {"id": row.pk, "node": row.node.name, "name": row.name, **known}
-
-
-def _node(row: Node) -> dict[str, Any]:
-    identity = _columns(row, "id", "name", "enabled", "demo", "note", "created_at", "version", "started_at", "hello_at")
-    return identity | _columns(row, "clock_skew_s", "backlog", "dropped", "last_event_at", "events")

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_lists
+from errorkernel.web import api, api_docs, api_lists
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -13,6 +13,8 @@ urlpatterns = [
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
     path("rules", api.listing(api_lists.rules), name="api-rules"),
+    path("openapi.json", api.listing(api_docs.openapi), name="api-document"),
+    path("docs", api.listing(api_docs.page), name="api-docs"),
     # Last: what is not there.
     re_path(r"", api.unknown),
 ]

@@ -1,0 +1,343 @@
+"""The OpenAPI document of this installation: every address of the HTTP API, with all that it takes and answers.
+
+Schemas come from ``api_schema``; numbers come from where they are kept. What stands here alone is which address
+answers what, and tests hold that against the addresses and against the running product.
+
+Source: https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from typing import Any
+
+import msgspec
+
+from errorkernel.core.incident import State
+from errorkernel.core.limits import Limits
+from errorkernel.store.rows import EventRow
+from errorkernel.web import api_lists, shapes
+from errorkernel.web.api_schema import batch, page_of, ref, schemas
+from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+QUERY_FORMAT = "steward-query"
+"""Of texts in the query language, which JSON Schema has no word for."""
+ERRORS: dict[str, str] = {
+    "400": "It cannot be read, or a parameter cannot be right.",
+    "401": "Who asks is not known.",
+    "403": "Who asks may not do this, or the CSRF token is missing.",
+    "404": "There is no such thing.",
+    "405": "Not with this method; `Allow` names those that there are.",
+    "413": "The body is too large.",
+    "415": "The encoding of the body is not known here.",
+    "429": "Too much; wait for `Retry-After` seconds.",
+    "503": "The broker or the database is away; try again after `Retry-After` seconds.",
+}
+_ABOUT = (
+    "Nodes report over HTTP what they cannot report over NATS; operators read and answer. Unknown fields and "
+    "parameters are ignored; a body is read by what it is, whatever its Content-Type says. Whole numbers are written "
+    "without a decimal point. Every error is JSON with one sentence in `error`. `HEAD` is answered wherever a list is."
+)
+_RESPONSE_HEADERS = {"401": ("WWW-Authenticate",), "405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
+_NODE: list[dict[str, list[str]]] = [{"nodeToken": []}]
+_READER: list[dict[str, list[str]]] = [{"operatorToken": []}, {"session": []}]
+_WRITER: list[dict[str, list[str]]] = [{"operatorToken": []}, {"session": [], "csrf": []}]
+
+
+def document(address: str, version: str, limits: Limits, *, example: str) -> dict[str, Any]:
+    """The document for the installation at ``address`` (no slash at its end), to be encoded as JSON.
+
+    ``example``: the id of the event in the examples; a new one makes them work as they are.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Steward error kernel",
+            "version": version,
+            "description": _ABOUT,
+        },
+        "servers": [{"url": address}],
+        "tags": [
+            {"name": "nodes", "description": "For nodes: report, wait for the answer, tell the outcome"},
+            {"name": "operators", "description": "For operators: read, answer"},
+            {"name": "probes", "description": "Without login, for orchestrators and scrapers"},
+        ],
+        "paths": _node_paths(limits, example) | _operator_paths() | _probe_paths(),
+        "components": {
+            "schemas": schemas(limits),
+            "parameters": {"IncidentId": _incident_id()},
+            "headers": _headers(),
+            "responses": {status: _error(status) for status in ERRORS},
+            "securitySchemes": _security(),
+        },
+    }
+
+
+def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
+    return {
+        "/api/v1/events": {
+            "post": {
+                "operationId": "postEvents",
+                "tags": ["nodes"],
+                "summary": "Report one event or many",
+                "description": "One event, an array, or one event a line (NDJSON). 202 is said only after the broker "
+                "has what is in `accepted`. Repeat whatever you are unsure of: an event with the same id is stored "
+                "once.",
+                "security": _NODE,
+                "parameters": [_content_encoding()],
+                "requestBody": _events_body(limits, example),
+                "responses": {
+                    "202": _ok("The broker has them", ref(shapes.Taken)),
+                    "400": _ok("The body cannot be read, or none of the events can be taken", ref(shapes.NoneTaken)),
+                    **_errors("401", "405", "413", "415", "429", "503"),
+                },
+            },
+            "get": _listing("listEvents", "The stored events", EventRow, _Q),
+        },
+        "/api/v1/incidents/{id}/decision": {
+            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
+            "get": {
+                "operationId": "awaitDecision",
+                "tags": ["nodes"],
+                "summary": "Wait for the answer to a question",
+                "security": _NODE,
+                "parameters": [_wait()],
+                "responses": {
+                    "200": _ok("The answer; from now on it counts as delivered", ref("Decision")),
+                    "204": {"description": "No answer yet: ask again"},
+                    "404": _ok("This node has no such question, or it was withdrawn", ref(shapes.NoQuestion)),
+                    **_errors("400", "401", "405", "503"),
+                },
+            },
+            "post": {
+                "operationId": "decide",
+                "tags": ["operators"],
+                "summary": "Answer a question",
+                "description": "Needs the permission to answer: group operator or administrator.",
+                "security": _WRITER,
+                "requestBody": _body(shapes.Answer, {"action": "kill", "reason": "disk is being replaced"}),
+                "responses": {
+                    "200": _ok("The answer is recorded and on its way", ref(shapes.Answered)),
+                    "409": _ok("Somebody was first, or nobody asks any more", {"anyOf": [
+                        ref(shapes.SomebodyWasFirst), ref(shapes.NobodyAsks)]}),
+                    **_errors("400", "401", "403", "404", "405", "413", "503"),
+                },
+            },
+        },
+        "/api/v1/incidents/{id}/outcome": {
+            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
+            "post": {
+                "operationId": "postOutcome",
+                "tags": ["nodes"],
+                "summary": "Tell what became of the answer",
+                "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
+                "`incident` that is not the one of the address is a 400.",
+                "security": _NODE,
+                "parameters": [_content_encoding()],
+                "requestBody": _body("Outcome", {"state": "applied", "new_incarnation": 8}),
+                "responses": {
+                    "202": _ok("The broker has it", ref(shapes.OutcomeTaken)),
+                    **_errors("400", "401", "404", "405", "413", "415", "429", "503"),
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+def _operator_paths() -> dict[str, Any]:
+    named = [_text("node", "Only of this node"), _text("process", "Only of this process")]
+    states = {
+        "name": "state",
+        "in": "query",
+        "description": "Only in these states, with commas between them",
+        "style": "form",
+        "explode": False,
+        "schema": {"type": "array", "items": ref(State)},
+    }
+    return {
+        "/api/v1/incidents": {"get": _listing("listIncidents", "Questions", shapes.IncidentItem, states, *named)},
+        "/api/v1/problems": {
+            "get": _listing("listProblems", "Problems", shapes.ProblemItem, _text("kind", "Only of this kind"))
+        },
+        "/api/v1/processes": {"get": _listing("listProcesses", "Processes", shapes.ProcessItem, *named)},
+        "/api/v1/nodes": {"get": _listing("listNodes", "Nodes", shapes.NodeItem, named[0])},
+        "/api/v1/rules": {"get": _listing("listRules", "Rules", shapes.RuleItem)},
+        "/api/v1/openapi.json": {
+            "get": {
+                "operationId": "openapi",
+                "tags": ["operators"],
+                "summary": "This document",
+                "security": _READER,
+                "responses": {
+                    "200": _ok("OpenAPI 3.1", {"type": "object", "required": ["openapi", "info", "paths"]}),
+                    **_errors("401", "403", "405", "503"),
+                },
+            }
+        },
+        "/api/v1/docs": {
+            "get": {
+                "operationId": "docs",
+                "tags": ["operators"],
+                "summary": "This document as a page",
+                "security": _READER,
+                "responses": {
+                    "200": {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}},
+                    "302": {
+                        "description": "To the login, for a browser that is not logged in",
+                        "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
+                        "content": {"text/html": {"schema": {"type": "string"}}},
+                    },
+                    **_errors("401", "403", "405", "503"),
+                },
+            }
+        },
+    }
+
+
+def _probe_paths() -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "/health/live": {"get": _probe("live", "Whether the process answers at all", {"200": {
+            "description": "It does", "content": text}})},
+        "/health/ready": {"get": _probe("ready", "Whether work can be done", {
+            "200": _ok("It can", ref(shapes.Readiness)), "503": _ok("It cannot", ref(shapes.Readiness))})},
+        "/metrics": {"get": _probe("metrics", "Metrics in Prometheus' text format", {"200": {
+            "description": "All of them", "content": text}})},
+    }  # fmt: skip
+
+
+def _probe(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    refused = {"description": ERRORS["405"], "headers": {"Allow": {"$ref": "#/components/headers/Allow"}}}
+    return {
+        "operationId": name,
+        "tags": ["probes"],
+        "summary": summary,
+        "security": [],
+        "responses": {**responses, "405": refused},
+    }
+
+
+def _listing(name: str, summary: str, item: type[msgspec.Struct], *filters: dict[str, Any]) -> dict[str, Any]:
+    number = {"type": "integer", "minimum": 0, "maximum": api_lists.NUMBER_MAX}
+    limit = {"type": "integer", "minimum": 1, "maximum": api_lists.LIMIT_MAX, "default": api_lists.LIMIT_DEFAULT}
+    order = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
+    seen = "The last number that you have seen; empty: from the start"
+    parameters = [
+        {"name": "after", "in": "query", "schema": number, "allowEmptyValue": True, "description": seen},
+        {"name": "limit", "in": "query", "schema": limit, "allowEmptyValue": True},
+        {"name": "order", "in": "query", "schema": order, "description": "Oldest first, or newest first"},
+        *filters,
+    ]
+    return {
+        "operationId": name,
+        "tags": ["operators"],
+        "summary": summary,
+        "description": "Give `next` as `after` for the following page, until it is null.",
+        "security": _READER,
+        "parameters": parameters,
+        "responses": {
+            "200": _ok("A page", page_of(item)),
+            "400": _ok(ERRORS["400"], ref(shapes.BadRequest)),
+            **_errors("401", "403", "405", "503"),
+        },
+    }
+
+
+def _text(name: str, told: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string"}, "description": told}
+
+
+_Q = {
+    "name": "q",
+    "in": "query",
+    "schema": {"type": "string", "format": QUERY_FORMAT},
+    "description": "A query, e.g. `node:ship* level>=error since:2h`; a mistake in it is a 400 with its `position`",
+}
+
+
+def _wait() -> dict[str, Any]:
+    told = f"Seconds to wait for an answer; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
+    seconds = {"type": "number", "default": 0}
+    return {"name": "wait", "in": "query", "schema": seconds, "allowEmptyValue": True, "description": told}
+
+
+def _incident_id() -> dict[str, Any]:
+    told = (
+        "The id of the event that asked. A node that asks about one that was posted just now is held for up to "
+        f"{APPEAR_WAIT_S:g} s until it is stored."
+    )
+    return {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": told,
+        "schema": {"type": "string", "format": "uuid"},
+    }
+
+
+def _content_encoding() -> dict[str, Any]:
+    packed = {"type": "string", "enum": ["identity", "gzip", "deflate"], "default": "identity"}
+    return {"name": "Content-Encoding", "in": "header", "schema": packed, "description": "How the body is packed"}
+
+
+def _body(shape: type[msgspec.Struct] | str, example: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {JSON: {"schema": ref(shape), "example": example}}}
+
+
+def _events_body(limits: Limits, example: str) -> dict[str, Any]:
+    told = (
+        f"Up to {limits.events_per_request} events; at most {limits.body_compressed_bytes} bytes as sent, "
+        f"{limits.body_bytes} when unpacked. As NDJSON, the lines are the items of the array."
+    )
+    event = {"v": 1, "id": example, "type": "error", "process": "copy-files", "error": {"text": "no such file"}}
+    return {
+        "required": True,
+        "description": told,
+        "content": {
+            JSON: {"schema": {"anyOf": [ref("Event"), batch(limits)]}, "example": event},
+            NDJSON: {"schema": {**batch(limits), "minItems": 1}, "example": [event]},
+        },
+    }
+
+
+def _ok(told: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": told, "content": {JSON: {"schema": schema}}}
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+def _error(status: str) -> dict[str, Any]:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RESPONSE_HEADERS.get(status, ())}
+    return {**_ok(ERRORS[status], ref(shapes.Fault)), **({"headers": headers} if headers else {})}
+
+
+def _headers() -> dict[str, Any]:
+    return {
+        "Retry-After": {
+            "description": "Seconds to wait before the same again",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        "WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer "}},
+        "Allow": {"description": "The methods that there are", "required": True, "schema": {"type": "string"}},
+    }
+
+
+def _security() -> dict[str, Any]:
+    return {
+        "nodeToken": {"type": "http", "scheme": "bearer", "description": "`token` of a node's credentials"},
+        "operatorToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A personal token, from `steward token add USER`. A token that is sent is the one that "
+            "counts: it never falls back to a session.",
+        },
+        "session": {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "As the pages have it"},
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-CSRFToken",
+            "description": "With a session, every change needs Django's CSRF token: the value of the cookie csrftoken",
+        },
+    }
