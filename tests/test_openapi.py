@@ -149,7 +149,8 @@ class Packed(requests.auth.AuthBase):
     """Packs a body as its Content-Encoding says, which schemathesis does not."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(request.headers.get("Content-Encoding", ""))
+        packers = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
+        pack = packers.get(request.headers.get("Content-Encoding", ""))
         if pack and request.body:
             request.prepare_body(pack(request.body if isinstance(request.body, bytes) else request.body.encode()), None)
         return request

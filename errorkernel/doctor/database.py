@@ -1,7 +1,7 @@
 """Checks of the database: reachable, migrated, as safe as promised, consistent with itself."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
@@ -26,7 +26,21 @@ def checks() -> Iterator[Check]:
         yield found
         if found.remedy:
             return
-    yield from (_durable(), _intact(), _counters(), _administrator())
+    for name, look in (
+        ("durability", _durable),
+        ("integrity", _intact),
+        ("counters", _counters),
+        ("administrator", _administrator),
+    ):
+        yield guarded(name, look)
+
+
+def guarded(name: str, look: Callable[[], Check]) -> Check:
+    """What ``look`` finds; a database that fails while it is looked at is a finding too."""
+    try:
+        return look()
+    except DatabaseError as exc:
+        return failed(name, f"the database cannot say: {_first_line(exc)}", _RESTORE)
 
 
 def is_usable() -> bool:
@@ -46,11 +60,10 @@ def _reachable() -> Check:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as exc:
-        return failed(
-            "database",
-            f"{_name()} cannot be used: {_first_line(exc)}",
-            "Start the database, and compare STEWARD_DATABASE_URL with where it is.",
-        )
+        remedy = "Start the database, and compare STEWARD_DATABASE_URL with where it is."
+        if connection.vendor == "sqlite":
+            remedy = f"Let this user read and write the file. If it is damaged: {_RESTORE}"
+        return failed("database", f"{_name()} cannot be used: {_first_line(exc)}", remedy)
     return ok("database", f"{_name()} answers")
 
 

@@ -1,6 +1,7 @@
 """All checks, in the order in which one would mend what they find."""
 
 from asgiref.sync import sync_to_async
+from django.db import DatabaseError
 
 from errorkernel.conf import Conf
 from errorkernel.doctor import broker, database, life, machine
@@ -28,5 +29,8 @@ def _here(conf: Conf, running: bool) -> tuple[bool, list[Check]]:
     return usable, found
 
 
-def _nodes() -> list[str]:
-    return [one.name for one in fleet.broker_users()]
+def _nodes() -> list[str] | None:
+    try:
+        return [one.name for one in fleet.broker_users()]
+    except DatabaseError:
+        return None

@@ -8,6 +8,7 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from errorkernel.conf import Conf
+from errorkernel.doctor.database import guarded
 from errorkernel.doctor.report import Check, failed, ok, warning
 from errorkernel.models import KernelHeartbeat, Node
 
@@ -19,9 +20,9 @@ SKEW_S = 5.0
 
 def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
     """Needs a database that can be used."""
-    yield _kernel(conf, running)
-    yield _database_clock()
-    yield _node_clocks()
+    yield guarded("kernel", lambda: _kernel(conf, running))
+    yield guarded("database clock", _database_clock)
+    yield guarded("node clocks", _node_clocks)
 
 
 def _kernel(conf: Conf, running: bool) -> Check:

@@ -15,6 +15,7 @@ from errorkernel.core.limits import Limits
 from errorkernel.store.rows import EventRow
 from errorkernel.web import api_lists, shapes
 from errorkernel.web.api_schema import batch, page_of, ref, schemas
+from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
 
 JSON = "application/json"
@@ -275,7 +276,7 @@ def _incident_id() -> dict[str, Any]:
 
 
 def _content_encoding() -> dict[str, Any]:
-    packed = {"type": "string", "enum": ["identity", "gzip", "deflate"], "default": "identity"}
+    packed = {"type": "string", "enum": list(ENCODINGS), "default": "identity"}
     return {"name": "Content-Encoding", "in": "header", "schema": packed, "description": "How the body is packed"}
 
 
