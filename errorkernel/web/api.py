@@ -18,6 +18,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
+from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel import conf
@@ -116,6 +117,13 @@ def listing(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReques
 def unknown(request: HttpRequest) -> HttpResponse:
     """Below ``/api/v1`` even what is not there answers in JSON."""
     return as_json(404, Fault("There is nothing at this address."))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What Django itself refuses before a view is asked (a host name that is not ours): in JSON below ``/api/v1``."""
+    if request.path.startswith("/api/v1/"):
+        return as_json(400, Fault("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
+    return defaults.bad_request(request, exception)
 
 
 @needs("errorkernel.answer_incident")
