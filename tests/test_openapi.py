@@ -60,12 +60,11 @@ def token_for(security: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @SCHEMA.hook
-def map_path_parameters(ctx: Any, values: dict[str, Any]) -> dict[str, Any]:
+def map_path_parameters(ctx: Any, values: dict[str, Any] | None) -> dict[str, Any] | None:
     """Questions that exist, mostly: for one that does not a node is held for seconds."""
-    try:
-        number = UUID(values["id"]).int
-    except (KeyError, ValueError, AttributeError, TypeError):
+    if not values or not is_uuid(values.get("id")):
         return values
+    number = UUID(values["id"]).int
     return values | {"id": QUESTIONS[number % len(QUESTIONS)]} if number % 64 else values
 
 
@@ -119,9 +118,16 @@ def map_body(ctx: Any, value: Any) -> Any:
     """What the document says in words: how whole numbers are written, and that an outcome is the address's."""
     value = whole(value)
     outcome = ctx.operation.definition.raw["operationId"] == "postOutcome" and isinstance(value, dict)
-    if outcome and isinstance(value.get("incident"), str):
+    if outcome and is_uuid(value.get("incident")):
         del value["incident"]
     return value
+
+
+def is_uuid(value: Any) -> bool:
+    try:
+        return bool(UUID(value))
+    except (ValueError, AttributeError, TypeError):
+        return False
 
 
 def whole(value: Any) -> Any:
@@ -232,6 +238,11 @@ def test_the_pages_commands_work_as_they_are(product: Product, name: str) -> Non
         )  # fmt: skip
         # The question was answered already: whoever decides comes second.
         assert done.stdout == {"postEvents": "202", "postOutcome": "202", "decide": "409"}.get(name, "200"), done
+
+
+def test_a_blank_name_is_the_same_to_the_document_and_to_the_wire() -> None:
+    pattern = re.compile(schemas(Limits())["Event"]["properties"]["process"]["pattern"])
+    assert [hex(n) for n in range(0x110000) if bool(pattern.search(chr(n))) != bool(chr(n).strip())] == []
 
 
 @pytest.mark.slow

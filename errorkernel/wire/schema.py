@@ -11,6 +11,8 @@ PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._
 """Event, outcome and decision. Their names begin with an underscore, which a description leaves away."""
 
 _VERSION = {"const": wire.VERSION}
+# What Python takes for white space, in a pattern that means the same to every reader: ECMA's \\S differs in a few.
+_NOT_BLANK = r"[^\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 _TIME = {
     "description": "RFC 3339, from 1970 to 2199; without a zone it is taken as UTC",
     "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-",
@@ -21,7 +23,7 @@ BEYOND_TYPES: dict[str, dict[str, dict[str, Any]]] = {
         "id": {
             "description": "Made by the sender, time-ordered (UUIDv7) at best; of an action event, its incident's id"
         },
-        "process": {"minLength": 1, "maxLength": PROCESS_NAME_MAX_CHARS, "pattern": "\\S"},
+        "process": {"minLength": 1, "maxLength": PROCESS_NAME_MAX_CHARS, "pattern": _NOT_BLANK},
         "occurred_at": _TIME,
     },
     "Outcome": {"v": _VERSION, "at": _TIME},
