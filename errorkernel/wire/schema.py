@@ -11,7 +11,7 @@ PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._
 """Event, outcome and decision. Their names begin with an underscore, which a description leaves away."""
 
 _VERSION = {"const": wire.VERSION}
-# What Python takes for white space, in a pattern that means the same to every reader: ECMA's \\S differs in a few.
+# What Python takes for white space, in a pattern that means the same to every reader: ECMA's \S differs in a few.
 _NOT_BLANK = r"[^\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 _TIME = {
     "description": "RFC 3339, from 1970 to 2199; without a zone it is taken as UTC",
