@@ -53,7 +53,7 @@ def filled():
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
-    fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
+    fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked
 

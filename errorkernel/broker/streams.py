@@ -68,11 +68,13 @@ def node_durable(node: str) -> dict[str, Any]:
     }
 
 
-async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
+async def ensure_streams(link: Link, *, events_max_bytes: int) -> bool:
     """Make both streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
 
+    True where the stream of reports did not exist, and nobody else was quicker to make it.
     What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
     """
+    made = set()
     for config in (events_stream(events_max_bytes), decisions_stream()):
         try:
             # Update first: creating one that exists would reserve its room a second time before it is compared.
@@ -80,9 +82,11 @@ async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
         except BrokerRefused as exc:
             if f"({_STREAM_NOT_FOUND})" not in str(exc):
                 raise
-            await link.api(f"STREAM.CREATE.{config['name']}", config)
+            if (await link.api(f"STREAM.CREATE.{config['name']}", config)).get("did_create"):
+                made.add(config["name"])
     await _forget_deliveries(link)
     await _ensure_durable(link, subjects.EVENTS_STREAM, kernel_durable())
+    return subjects.EVENTS_STREAM in made
 
 
 async def _forget_deliveries(link: Link) -> None:

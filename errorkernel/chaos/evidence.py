@@ -102,6 +102,8 @@ class Evidence:
     """What was blocked with an answer, or not agreed upon, for too long after contact had returned."""
     strange: list[str] = field(default_factory=list)
     outbox: int = 0
+    losses_told: int = 0
+    """How often the product has said that the broker had lost its stream of reports."""
     wiped_at: list[float] = field(default_factory=list)
     """When the broker's data was wiped, by the ledgers' clock."""
 
@@ -217,6 +219,9 @@ def collect(evidence: Evidence, database: Path, places: Mapping[str, Place]) -> 
                 " JOIN errorkernel_node n ON n.id = e.node_id ORDER BY e.seq"
             )
         ]
+        evidence.losses_told = db.execute(
+            "SELECT count(*) FROM errorkernel_auditentry WHERE action = 'lost' AND target = 'stream:EK_EVENTS'"
+        ).fetchone()[0]
         evidence.outbox = db.execute("SELECT count(*) FROM errorkernel_outbox").fetchone()[0]
 
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 
 from errorkernel.chaos import clock
-from errorkernel.chaos.instance import Instance
+from errorkernel.chaos.instance import TWIN, Instance
 from errorkernel.chaos.plan import Fault, Kind
 from errorkernel.chaos.proxy import Mode
 
@@ -29,6 +29,8 @@ def begin(instance: Instance, fault: Fault) -> Undo:
             return _clock(instance, fault)
         case Kind.KERNEL_KILL | Kind.WEB_KILL | Kind.NODE_KILL:
             return _kill(instance, fault.target)
+        case Kind.KERNEL_TWIN:
+            return _twin(instance)
         case Kind.BROKER_RESTART:
             return _broker(instance, instance.broker.stop)
         case Kind.BROKER_KILL:
@@ -68,6 +70,21 @@ def _pause(instance: Instance, name: str) -> Undo:
             what.signal(signal.SIGCONT)
 
     return go_on
+
+
+def _twin(instance: Instance) -> Undo:
+    twin = instance.parts[TWIN]
+    twin.holds -= 1
+    twin.tend()
+    go_on = _pause(instance, "kernel")
+
+    def end_twin() -> None:
+        go_on()
+        twin.holds += 1
+        if twin.holds > 0:
+            twin.kill()
+
+    return end_twin
 
 
 def _broker(instance: Instance, end: Callable[[], None]) -> Undo:

@@ -29,6 +29,8 @@ from errorkernel.chaos.work import Place
 STREAM_MAX_BYTES = 256 * 1024**2
 STORE_MAX_BYTES = 4 * STREAM_MAX_BYTES
 STOP_S = 8.0
+TWIN = "twin"
+"""A second kernel, which is down unless a fault wants it."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -183,11 +185,13 @@ class Instance:
         users = [NodeUser(name, public_nkey(one["nkey_seed"])) for name, one in given["nodes"].items()]
         self.broker = Broker(self.directory / "broker", public_nkey(seed), users)
         self.broker.tend()
-        for name in ("kernel", "web", *self.nodes):
+        for name in ("kernel", TWIN, "web", *self.nodes):
             self.links[name] = Proxy(name, lambda: self.broker.port, self._switchboard.loop, self._seed)
             self.links[name].start()
         port = self.http_url.rsplit(":", 1)[1]
         self._add_role("kernel", "kernel")
+        self._add_role(TWIN, "kernel")
+        self.parts[TWIN].holds = 1
         self._add_role("web", "web", "--port", port)
         for name, credentials in given["nodes"].items():
             self._add_node(name, credentials)

@@ -199,6 +199,10 @@ def every_event_once(evidence: Evidence) -> list[str]:
             for entry in entries
             if entry.what == "reported" and entry["text"] not in found and entry.at > wiped
         ]
+    if lost_with_wipes(evidence) and not evidence.losses_told:
+        broken.append(f"{lost_with_wipes(evidence)} reports went with JetStream's data, and nobody said so")
+    if evidence.losses_told > len(evidence.wiped_at):
+        broken.append(f"{evidence.losses_told} losses were told, {len(evidence.wiped_at)} happened")
     numbers = [one.seq for one in evidence.stored]
     if numbers != list(range(1, len(numbers) + 1)):
         broken.append(f"the numbers of {len(numbers)} events have a gap")

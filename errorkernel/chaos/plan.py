@@ -21,6 +21,8 @@ class Kind(StrEnum):
 
     KERNEL_KILL = "kernel.kill"
     KERNEL_PAUSE = "kernel.pause"
+    KERNEL_TWIN = "kernel.twin"
+    """A second one starts while the first stands still, and the first goes on as if nothing had been."""
     WEB_KILL = "web.kill"
     WEB_PAUSE = "web.pause"
     NODE_KILL = "node.kill"
@@ -50,6 +52,7 @@ class _Habit:
 _HABITS = {
     Kind.KERNEL_KILL: _Habit(3, 0.1, 3.0),
     Kind.KERNEL_PAUSE: _Habit(2, 0.5, 6.0),
+    Kind.KERNEL_TWIN: _Habit(2, 3.0, 8.0),
     Kind.WEB_KILL: _Habit(2, 0.1, 2.0),
     Kind.WEB_PAUSE: _Habit(1, 0.5, 5.0),
     Kind.NODE_KILL: _Habit(5, 0.3, 4.0),

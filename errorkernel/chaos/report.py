@@ -20,7 +20,7 @@ def lines(result: Result) -> Iterator[str]:
     if total:
         yield from (f"{at:8.2f} s  {text}" for at, text in result.timeline)
         for name, broken in result.broken.items():
-            yield f"{name.replace('_', ' ')}: {len(broken)}"
+            yield f"{name} ({len(broken)} times not)"
             yield from (f"    {one}" for one in broken[:SHOWN])
             if len(broken) > SHOWN:
                 yield f"    … and {len(broken) - SHOWN} more"

@@ -25,7 +25,9 @@ LOOK_S = 0.3
 EVERY_S = 1.0
 START_S = 60.0
 CONTACT_S = 60.0
-SETTLE_S = 60.0
+SETTLE_S = 90.0
+STUCK_S = 12.0
+"""What has not changed for so long will not change any more."""
 STEADY_LOOKS = 3
 """So often in a row must all be well before the run is over."""
 
@@ -41,7 +43,7 @@ class Options:
 
 @dataclass(slots=True)
 class Result:
-    """What came of a run. ``broken``: the invariant's name → what broke it."""
+    """What came of a run. ``broken``: the invariant → what broke it."""
 
     options: Options
     directory: Path
@@ -136,19 +138,27 @@ class Run:
 
     def _settle(self) -> None:
         """Until nothing is open, unsent or not agreed upon, or for as long as that may take."""
-        since = monotonic()
+        since = changed = monotonic()
         steady = 0
-        wrong: list[str] = []
+        before: list[str] = []
         for _ in self._rounds():
-            wrong = self._watch.judge()
-            open_ = sum(history[-1][0] is State.OPEN for history in self._evidence.history.values())
-            unanswered = sum(len(one.unanswered) for one in self._operators)
-            left = look.waiting(self._instance.places) + look.owed(self._instance.database)
-            steady = steady + 1 if not (wrong or open_ or unanswered or left) else 0
-            if steady >= STEADY_LOOKS or monotonic() - since > SETTLE_S:
+            left = self._watch.judge() + self._unfinished()
+            if left != before:
+                before, changed = left, monotonic()
+            steady = 0 if left else steady + 1
+            if steady >= STEADY_LOOKS or monotonic() - changed > STUCK_S or monotonic() - since > SETTLE_S:
                 break
         self.result.settled_s = monotonic() - since
-        self._note("settled" if steady else f"not settled: {'; '.join(wrong[:3]) or 'something is open or unsent'}")
+        self._note("settled" if steady else f"not settled: {'; '.join(before[:3])}")
+
+    def _unfinished(self) -> list[str]:
+        left = {
+            "questions are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
+            "operators wait for a reply": sum(len(one.unanswered) for one in self._operators),
+            "messages are in journals": look.waiting(self._instance.places),
+            "answers are in the outbox": look.owed(self._instance.database),
+        }
+        return [f"{count} {what}" for what, count in left.items() if count]
 
     def _judge(self) -> None:
         evidence = self._evidence
@@ -161,7 +171,7 @@ class Run:
         look.collect(evidence, self._instance.database, self._instance.places)
         for check in invariants.CHECKS:
             if broken := check(evidence):
-                self.result.broken[check.__name__] = broken
+                self.result.broken[(check.__doc__ or "").partition("\n")[0]] = broken
         result = self.result
         result.took_s = monotonic() - self._began
         result.incidents = len(evidence.incidents)

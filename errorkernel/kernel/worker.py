@@ -7,6 +7,7 @@ is lost by it: what is not committed has not been acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from channels.worker import Worker
@@ -22,6 +23,7 @@ from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import KERNEL_CHANNEL, Announcer
+from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import subjects
 
@@ -111,7 +113,10 @@ class KernelWorker(Worker):
             self._threads.close()
 
     async def _connected(self) -> None:
-        await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
+        if await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes):
+            waiting = await self._threads.run(stream.made_anew, now=datetime.now(UTC))
+            if waiting is not None:
+                log.error("The broker had lost its stream of reports; %d of them are known to be gone", waiting)
         await self.fleet.connected()
         await self._source.open()
         await self.outbox.connected()

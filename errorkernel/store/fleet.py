@@ -204,11 +204,16 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                     Process.objects.filter(older, pk=row.pk).update(**known, incarnation=process.incarnation)
 
 
-def beat(worker: str, *, started_at: datetime, broker_connected: bool, lag: int, now: datetime) -> None:
-    """A kernel worker lives."""
+def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -> None:
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record."""
+    if lag is None and not KernelHeartbeat.objects.filter(worker=worker).exists():
+        last = KernelHeartbeat.objects.order_by("-at").first()
+        seen = {"lag": last.lag if last else 0}
+    else:
+        seen = {} if lag is None else {"lag": lag}
     KernelHeartbeat.objects.update_or_create(
         worker=worker,
-        defaults={"at": now, "started_at": started_at, "broker_connected": broker_connected, "lag": lag},
+        defaults={"at": now, "started_at": started_at, "broker_connected": lag is not None, **seen},
     )
 
 
