@@ -39,7 +39,10 @@ class Watch:
                     applied.append(one)
         if applied:
             known = look.questions(self._instance.places)
-            self._evidence.shown_early += [one.id for one in applied if not _applied(known.get(one.id))]
+            # What the kernel has confirmed, a node may forget: sooner than usual where its clock has jumped.
+            self._evidence.shown_early += [
+                one.id for one in applied if one.id in known and known[one.id].outcome != "applied"
+            ]
         return shown
 
     def judge(self) -> list[str]:
@@ -47,6 +50,11 @@ class Watch:
         shown = self.look()
         known = look.questions(self._instance.places)
         wrong = [said for one in known.values() if (said := disagreement(one, shown.get(one.id)))]
+        wrong += [
+            f"{one.id} is shown as {one.state.value}; {one.node} knows nothing of it"
+            for one in shown.values()
+            if one.id not in known and one.state not in ENDED
+        ]
         wrong += self._processes()
         now = self._now()
         self._since = {said: self._since.get(said, now) for said in wrong}
@@ -64,10 +72,6 @@ class Watch:
             for (node, process), is_ in theirs.items()
             if ours.get((node, process)) != is_
         ]
-
-
-def _applied(question: Question | None) -> bool:
-    return question is not None and question.outcome == "applied"
 
 
 def disagreement(question: Question, incident: Incident | None) -> str:
