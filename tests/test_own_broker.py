@@ -142,8 +142,8 @@ def test_parts_of_it_are_printed_on_their_own(foreign: Foreign) -> None:
     assert "jetstream {" not in accounts
     assert accounts in foreign.printed()
     made = json.loads(foreign.printed("--streams"))
-    assert [one["name"] for one in made["streams"]] == ["EK_EVENTS", "EK_DECISIONS"]
-    assert [one["config"]["durable_name"] for one in made["consumers"]] == ["kernel", "node-first"]
+    assert [one["name"] for one in made["streams"]] == ["EK_EVENTS", "EK_DECISIONS", "EK_COMMANDS"]
+    assert [one["config"]["durable_name"] for one in made["consumers"]] == ["kernel", "node-first", "node-first"]
 
 
 def test_the_printed_accounts_can_be_included_in_a_configuration_that_is_there(foreign: Foreign) -> None:
