@@ -394,6 +394,14 @@ def test_permanent_is_always_started_again_until_it_is_told_to_end(node: Node, t
     assert node.events("permanent") == []
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_not_ignored() -> Iterator[None]:
+    """As they are where the tests themselves run under ``nohup``: a program that ignores one never sees it."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
 # --- signals ---------------------------------------------------------------------------------------------------------
 
 _TRAPS = """
