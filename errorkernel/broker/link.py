@@ -289,7 +289,7 @@ class Link:
         try:
             while True:
                 await asyncio.wait({lost}, timeout=PING_INTERVAL_S)
-                if lost.done() or not self.connected:
+                if lost.done() or not self.connected or _is_deaf(self._client):
                     return
                 probing = asyncio.ensure_future(self.flush(PING_INTERVAL_S * 2))
                 await asyncio.wait({lost, probing}, return_when=asyncio.FIRST_COMPLETED)
@@ -327,6 +327,12 @@ class Link:
         # Without this a denied publish would look like a broker that does not answer.
         for asking in list(self._pending.get(subject, ())):
             asking.cancel()
+
+
+def _is_deaf(client: Client | None) -> bool:
+    # Its flush says that all is well when nothing reads any more.
+    reading = getattr(client, "_reading_task", None)
+    return reading is not None and reading.done()
 
 
 def _json(message: Msg) -> dict[str, Any]:
