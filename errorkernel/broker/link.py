@@ -188,8 +188,9 @@ class Link:
         try:
             await asyncio.wait_for(asyncio.shield(flushing), timeout_s)
         except (TimeoutError, nats.errors.Error) as exc:
-            flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise BrokerAway("The broker did not answer in time.") from exc
+        finally:
+            flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _need(self) -> Client:
         if self._client is None or not self._client.is_connected:
@@ -237,7 +238,7 @@ class Link:
                 await self._run_on_up()
                 self._up.set()
                 log.info("Connected to the broker as %s", self.name)
-                await self._lost.wait()
+                await self._until_lost()
                 log.warning("Connection of %s to the broker was lost; connecting again", self.name)
             except (TimeoutError, OSError, nats.errors.Error, BrokerAway, BrokerRefused) as exc:
                 failures += 1
@@ -278,6 +279,27 @@ class Link:
         )
         self._client = client
 
+    async def _until_lost(self) -> None:
+        """Return when the connection is gone: by the client's word, or by its silence.
+
+        Its word is not enough: when a connection ends while a close or a flush of the client's own is stuck on it (a
+        process that stood still while the broker went away), it never calls back, and we would wait for ever.
+        """
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            while True:
+                await asyncio.wait({lost}, timeout=PING_INTERVAL_S)
+                if lost.done() or not self.connected or _is_deaf(self._client):
+                    return
+                probing = asyncio.ensure_future(self.flush(PING_INTERVAL_S * 2))
+                await asyncio.wait({lost, probing}, return_when=asyncio.FIRST_COMPLETED)
+                if not probing.done():
+                    probing.cancel()
+                elif probing.exception():
+                    return
+        finally:
+            lost.cancel()
+
     async def _run_on_up(self) -> None:
         for callback in self._on_up:
             await asyncio.wait_for(callback(), 30)
@@ -305,6 +327,12 @@ class Link:
         # Without this a denied publish would look like a broker that does not answer.
         for asking in list(self._pending.get(subject, ())):
             asking.cancel()
+
+
+def _is_deaf(client: Client | None) -> bool:
+    # Its flush says that all is well when nothing reads any more.
+    reading = getattr(client, "_reading_task", None)
+    return reading is not None and reading.done()
 
 
 def _json(message: Msg) -> dict[str, Any]:
