@@ -187,3 +187,20 @@ async def test_a_dropped_message_stays_dropped_and_on_record(running: Running, t
     with sqlite3.connect(running.directory / "steward.sqlite3") as database:
         query = "SELECT actor, reason FROM errorkernel_auditentry WHERE target = ? AND action = 'drop'"
         assert database.execute(query, (f"incident:{found}",)).fetchall() == [("user:admin", "obsolete")]
+
+
+@pytest.mark.parametrize(("wish", "state"), [("requeue", "sent again"), ("drop", "dropped")])
+async def test_the_dead_letter_of_a_message_says_what_was_done_with_it(
+    running: Running, token: str, tmp_path: Path, wish: str, state: str
+) -> None:
+    def letters() -> list[dict]:
+        return list(running.call(f"/api/v1/dead-letters?node=poisoned-{wish}", token)[1]["items"])
+
+    async with node(running, f"poisoned-{wish}", tmp_path) as kernel:
+        for _ in range(2):
+            await kernel.error("no space left", process="copy-files", message=WORK)
+        found = await ended(running, token, kernel)
+        [letter] = await asyncio.to_thread(wait_for, letters)
+        assert (letter["state"], letter["incident"]) == ("kept", found)
+        assert running.call(f"/api/v1/incidents/{found}/{wish}", token, {})[0] == 200
+        assert [one["state"] for one in letters()] == [state]

@@ -60,20 +60,7 @@ def dispose(
             if request_id and (known := incident.requeues.filter(request_id=request_id, by=by).first()):
                 return known
             _check(incident, wish)
-            row = Requeue.objects.create(
-                id=uuid7(),
-                incident=incident,
-                state=State.SENT if wish is Wish.REQUEUE else State.DROPPED,
-                by=by,
-                reason=reason,
-                request_id=request_id,
-                created_at=now,
-                ended_at=now if wish is Wish.DROP else None,
-            )
-            if wish is Wish.REQUEUE:
-                _owe(row, incident, now)
-            letter = DeadLetter.State.SENT if wish is Wish.REQUEUE else DeadLetter.State.DROPPED
-            DeadLetter.objects.filter(incident=incident, state=DeadLetter.State.KEPT).update(state=letter)
+            row = _begin(incident, wish, by=by, reason=reason, request_id=request_id, now=now)
             after = {"message": row.state, "command": str(row.pk)}
             target = f"incident:{incident.pk}"
             entry = audit.entry(by, wish, target, now=now, reason=reason, after=after, user=user, origin=origin)
@@ -81,6 +68,26 @@ def dispose(
             incidents.number_change([incident.pk])
     except IntegrityError:
         raise CannotRequeue(_UNDER_WAY) from None
+    return row
+
+
+def _begin(incident: Incident, wish: Wish, *, by: str, reason: str, request_id: str, now: datetime) -> Requeue:
+    """The row, what is owed to the node for it, and the word on the dead letter that the message may have become."""
+    sends = wish is Wish.REQUEUE
+    row = Requeue.objects.create(
+        id=uuid7(),
+        incident=incident,
+        state=State.SENT if sends else State.DROPPED,
+        by=by,
+        reason=reason,
+        request_id=request_id,
+        created_at=now,
+        ended_at=None if sends else now,
+    )
+    if sends:
+        _owe(row, incident, now)
+    letter = DeadLetter.State.SENT if sends else DeadLetter.State.DROPPED
+    DeadLetter.objects.filter(incident=incident, state=DeadLetter.State.KEPT).update(state=letter)
     return row
 
 
