@@ -1,0 +1,35 @@
+"""What the product remembers. The database is the truth; every change of it goes through ``errorkernel.store``.
+
+Times that a node's clock gave are called ``occurred_at``; all others are ours. Ids that nodes give are UUIDs.
+"""
+
+from errorkernel.models.access import ApiToken
+from errorkernel.models.fields import Sequence
+from errorkernel.models.fleet import Incarnation, Node, Process, RefusedAttempt
+from errorkernel.models.history import AuditEntry
+from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
+from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
+from errorkernel.models.rules import Rule
+from errorkernel.models.running import Counter, KernelHeartbeat, Outbox
+
+__all__ = [
+    "ApiToken",
+    "AuditEntry",
+    "Counter",
+    "DeadLetter",
+    "Decision",
+    "ErrorEvent",
+    "ErrorState",
+    "Incarnation",
+    "Incident",
+    "KernelHeartbeat",
+    "Node",
+    "Outbox",
+    "Problem",
+    "Process",
+    "QuarantinedMessage",
+    "RefusedAttempt",
+    "Requeue",
+    "Rule",
+    "Sequence",
+]

@@ -1,0 +1,41 @@
+"""The policy: who answers without a person."""
+
+from django.db import models
+
+from errorkernel.core.rules import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction
+from errorkernel.models.fields import choices, one_of
+
+
+class Rule(models.Model):
+    """An entry of the policy: what is said to a question without a person. First match wins, by ``position``.
+
+    A removed rule stays as a row, so that what it once answered can still say by what.
+    """
+
+    name = models.CharField(max_length=NAME_MAX_CHARS)
+    position = models.IntegerField()
+    enabled = models.BooleanField(default=False)
+    condition = models.TextField(help_text="A query over the fields of a question.")
+    action = models.CharField(max_length=8, choices=choices(RuleAction))
+    reason = models.TextField(help_text="Goes with every answer that it gives.")
+    author = models.CharField(max_length=200, help_text="Who wrote the present revision: user:<name>.")
+    revision = models.IntegerField(default=1, help_text="Grows by one with every change.")
+    after_seq = models.BigIntegerField(default=0, help_text="Questions up to this number are older than the rule.")
+    created_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, blank=True)
+    max_uses = models.IntegerField(null=True, blank=True)
+    uses = models.IntegerField(default=0)
+    used_at = models.DateTimeField(null=True, blank=True)
+    storm_limit = models.IntegerField(default=STORM_LIMIT, help_text="More answers within 60 s suspend it.")
+    loop_limit = models.IntegerField(default=LOOP_LIMIT, help_text="More answers in a row on one message suspend it.")
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_why = models.TextField(blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.CheckConstraint(condition=one_of("action", RuleAction), name="rule_action")]
+
+    def __str__(self) -> str:
+        return f"rule {self.pk} (revision {self.revision}): {self.name}"

@@ -1,0 +1,55 @@
+"""How the kernel numbers, sends, and is seen to live."""
+
+from django.db import models
+
+
+class Counter(models.Model):
+    """Gap-free numbers. A number is taken inside the transaction that uses it, so number order is commit order.
+
+    ``events`` numbers stored events (their ``seq``), ``changes`` numbers changes of incidents, ``nodes`` is the
+    revision of the credentials: the broker's configuration is written anew when it moves. ``rules`` is the revision of
+    all rules together: who judges by rules that have changed meanwhile notices, and begins anew.
+    """
+
+    EVENTS = "events"
+    CHANGES = "changes"
+    NODES = "nodes"
+    RULES = "rules"
+
+    name = models.CharField(max_length=32, primary_key=True)
+    value = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+class Outbox(models.Model):
+    """What the kernel still has to publish. Written with the change that causes it; removed when the broker has it."""
+
+    subject = models.CharField(max_length=200)
+    msg_id = models.CharField(max_length=100, unique=True)
+    payload = models.BinaryField()
+    created_at = models.DateTimeField()
+    attempts = models.IntegerField(default=0)
+    next_try_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "outbox"
+        ordering = ["id"]
+        indexes = [models.Index(fields=["next_try_at"], name="outbox_next_try")]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class KernelHeartbeat(models.Model):
+    """When each kernel worker last wrote that it lives. Pages and readiness look here."""
+
+    worker = models.CharField(max_length=200, unique=True, help_text="host:pid")
+    at = models.DateTimeField()
+    started_at = models.DateTimeField()
+    broker_connected = models.BooleanField(default=False)
+    lag = models.BigIntegerField(default=0, help_text="Messages in the stream that are not stored yet.")
+
+    def __str__(self) -> str:
+        return self.worker
