@@ -17,7 +17,7 @@ import pytest
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
 from errorkernel.core.values import Action, Decision, Event, EventType, Level, Outcome, OutcomeState
-from errorkernel.node import journal
+from errorkernel.node import journal, questions
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.events import fit
 from errorkernel.node.journal import Journal, WouldWait
@@ -421,6 +421,32 @@ def test_confirmed_outcomes_are_told_once_and_long_ended_ones_are_forgotten(path
         db.execute("UPDATE incident SET ended_at = ?", (long_ago,))
     program.questions.confirm([])
     assert program.questions.take(decision(incident)) is Taken.UNKNOWN
+
+
+def test_an_outcome_that_nobody_confirmed_outlives_any_jump_of_the_clock(path: Path) -> None:
+    program = Program(path)
+    incidents = [program.ask() for _ in range(2)]
+    for incident in incidents:
+        program.questions.give_up(incident, "gone")
+    # A machine without a clock of its own: it ended in 1970, and then learns what year it is.
+    with program.journal.transaction() as db:
+        db.execute("UPDATE incident SET ended_at = 100")
+    program.questions.confirm([incidents[0]])
+    assert [one.incident for one in program.questions.unconfirmed()] == [incidents[1]]
+    assert program.questions.take(decision(incidents[0])) is Taken.UNKNOWN
+    assert program.questions.take(decision(incidents[1])) is Taken.STALE
+
+
+def test_outcomes_that_are_never_confirmed_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "REMEMBER_UNCONFIRMED", 3)
+    program = Program(path)
+    incidents = [program.ask() for _ in range(5)]
+    for incident in incidents:
+        program.questions.give_up(incident, "gone")
+    waits = program.ask()
+    program.questions.confirm([])
+    assert [one.incident for one in program.questions.unconfirmed()] == incidents[2:]
+    assert program.questions.unanswered() == [waits]
 
 
 def nasty() -> Exception:
