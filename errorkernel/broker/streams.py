@@ -156,6 +156,17 @@ async def node_consumer(link: Link, node: str) -> None:
         raise BrokerAway(str(exc)) from exc
 
 
+async def consumer_names(link: Link, stream: str) -> set[str]:
+    """The names of all durables of a stream. Raises BrokerError."""
+    found: set[str] = set()
+    while True:
+        answer = await link.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
+        names = answer.get("consumers") or []
+        found.update(names)
+        if not names or len(found) >= int(answer["total"]):
+            return found
+
+
 async def lag(link: Link) -> int:
     """How many messages the kernel has yet to store. Raises BrokerError."""
     info = await link.api(f"CONSUMER.INFO.{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}", {})
