@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from errorkernel.core.values import Decision
+from errorkernel.core.values import Decision, Requeue
 from errorkernel.node.answers import Answers
 from errorkernel.node.client import Kernel
 from errorkernel.node.questions import Questions, Taken
+from errorkernel.node.requeues import Requeues
 from errorkernel.wire import json as wire
 
 VARIABLE = "STEWARD_CHAOS_BREAK"
@@ -24,18 +25,20 @@ NAMES = {
     "outbox": "an answer is published right after its commit or never",
     "compare": "a node does not compare an answer with the one that it has",
     "guard": "an answer is recorded without asking whether there is one",
+    "once": "a node takes a message that was given back again, as often as its command comes",
+    "uses": "the answers of rules are not counted",
 }
 _OUTBOX_TRIES_S = 1.0
 
 
 def break_node() -> None:
     """In a node's program, before it starts."""
-    _run({"fencing": _no_fencing, "sync": _no_sync, "compare": _no_compare})
+    _run({"fencing": _no_fencing, "sync": _no_sync, "compare": _no_compare, "once": _no_once})
 
 
 def break_kernel() -> None:
     """In the kernel or the web, once Django is set up."""
-    _run({"outbox": _no_outbox, "guard": _no_guard})
+    _run({"outbox": _no_outbox, "guard": _no_guard, "uses": _no_uses})
 
 
 def _run(breaks: dict[str, Callable[[], None]]) -> None:
@@ -94,6 +97,23 @@ def _take_without(*, compare: bool) -> None:
     Questions.take = careless  # type: ignore[method-assign]
 
 
+def _no_once() -> None:
+    take = Requeues.take
+
+    def again(self: Requeues, command: Requeue) -> bool:
+        with self._journal.transaction(durable=True) as db:
+            db.execute("DELETE FROM requeue WHERE state = 'ended' AND id = ?", (str(command.id),))
+        return take(self, command)
+
+    Requeues.take = again  # type: ignore[method-assign]
+
+
+def _no_uses() -> None:
+    from errorkernel.store import judging
+
+    judging._count_use = lambda verdict, now: True
+
+
 def _no_outbox() -> None:
     from errorkernel.store import outbox
 
@@ -116,7 +136,7 @@ def _no_guard() -> None:
 
     def any_state(incident_id: UUID) -> Any:
         known = Incident.objects.select_related("node", "process").filter(pk=incident_id).first()
-        if known is None or known.state not in (State.DECIDED.value, State.DELIVERED.value):
+        if known is None or known.state in (State.OPEN.value, State.WITHDRAWN.value):
             return answer(incident_id)
         known.decision.delete()
         return known

@@ -9,13 +9,17 @@ from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
 
-from errorkernel.chaos.evidence import Evidence, texts
+from errorkernel.chaos.evidence import Audit, Evidence, texts
+from errorkernel.chaos.given_back import UNDER_WAY, handed_over_once
 from errorkernel.chaos.ledger import Entry
+from errorkernel.chaos.ruled import not_its_own, rules_keep_within_bounds
 from errorkernel.chaos.work import INTENSITY, PERIOD_S
 from errorkernel.core.incident import TRANSITIONS, State
 
 Check = Callable[[Evidence], list[str]]
 CLOCK_TOLERANCE = timedelta(milliseconds=50)
+BEFORE_A_WIPE_S = 45.0
+"""What is older has been stored, however many faults keep a report in its journal and the kernel from storing it."""
 _OWN_WORDS = ("reported", "fails", "went_on")
 
 
@@ -145,23 +149,44 @@ def restarts_are_bounded(evidence: Evidence) -> list[str]:
 def every_change_is_audited(evidence: Evidence) -> list[str]:
     """10. Every state change has exactly one audit row."""
     broken = []
-    rows: dict[UUID, list[tuple[str, str]]] = {}
+    rows: dict[UUID, list[Audit]] = {}
     for one in evidence.audit:
-        if one.before or one.after:
-            rows.setdefault(one.incident, []).append((one.before, one.after))
+        rows.setdefault(one.incident, []).append(one)
     for incident in evidence.incidents.values():
         state = State.OPEN.value
-        for before, after in rows.get(incident.id, []):
-            if before != state:
-                broken.append(f"{incident.id} was {state}; its next audit row says {before} → {after}")
-            state = after
+        for row in rows.get(incident.id, []):
+            if row.before != state:
+                broken.append(f"{incident.id} was {state}; its next audit row says {row.before} → {row.after}")
+            state = row.after
         if state != incident.state.value:
             broken.append(f"{incident.id} is {incident.state.value}; its audit rows end with {state}")
+    return broken + _unaudited_messages(evidence)
+
+
+def _unaudited_messages(evidence: Evidence) -> list[str]:
+    """One message of a question is under way at a time, so its rows are a chain as well, from each beginning anew."""
+    broken = []
+    state: dict[UUID, str] = {}
+    begun: Counter[UUID] = Counter()
+    for row in evidence.audit_of_messages:
+        before = state.get(row.incident, "")
+        if row.before != (before if before in UNDER_WAY else ""):
+            broken.append(f"the message of {row.incident} was {before}; its next row says {row.before} → {row.after}")
+        begun[row.incident] += not row.before
+        state[row.incident] = row.after
+    commands = Counter(one.incident for one in evidence.commands.values())
+    if commands != begun:
+        broken.append(f"{commands.total()} messages were given back or dropped; the audit trail has {begun.total()}")
+    broken += [
+        f"{one.id} is {one.state}; its audit rows end with {state.get(one.incident)}"
+        for one in evidence.commands.values()
+        if commands[one.incident] == 1 and state.get(one.incident) != one.state
+    ]
     return broken
 
 
 def nobody_by_itself(evidence: Evidence) -> list[str]:
-    """11. No answer that neither an operator sent nor the question's own deadline had configured."""
+    """11. No answer that neither an operator sent nor a rule or the question's own deadline had configured."""
     broken = []
     asked = {UUID(entry["incident"]): entry for _, entry in evidence.asked()}
     for incident in evidence.incidents.values():
@@ -178,6 +203,10 @@ def nobody_by_itself(evidence: Evidence) -> list[str]:
                 broken.append(f"{incident.id} was answered {answer.action} by a deadline that it does not have")
             elif answer.decided_at < due - CLOCK_TOLERANCE:
                 broken.append(f"{incident.id} was answered {due - answer.decided_at} before its deadline")
+        elif answer.by.startswith("rule:"):
+            rule = evidence.rules.get(int(answer.by.removeprefix("rule:")))
+            if wrong := not_its_own(answer, rule, asked.get(incident.id)):
+                broken.append(f"{incident.id} was {wrong}")
         elif evidence.sent.get((answer.by, incident.id)) != answer.action:
             broken.append(f"{incident.id} was answered {answer.action} by {answer.by}, who did not send that")
     return broken
@@ -189,12 +218,11 @@ def every_event_once(evidence: Evidence) -> list[str]:
     # The texts that nobody else uses; a supervisor's words about two endings may well be the same.
     ours = {entry["text"] for entries in evidence.ledgers.values() for entry in entries if entry.what in _OWN_WORDS}
     broken = [f"{text!r} is stored {len(found[text])} times" for text in ours if len(found.get(text, ())) > 1]
-    wiped = max(evidence.wiped_at, default=0.0)
     for node, entries in evidence.ledgers.items():
         broken += [
             f"{entry['text']!r} of {node} was reported and is not stored"
             for entry in entries
-            if entry.what == "reported" and entry["text"] not in found and entry.at > wiped
+            if entry.what == "reported" and entry["text"] not in found and not _may_be_gone(evidence, entry)
         ]
     if lost_with_wipes(evidence) and not evidence.losses_told:
         broken.append(f"{lost_with_wipes(evidence)} reports went with JetStream's data, and nobody said so")
@@ -204,6 +232,10 @@ def every_event_once(evidence: Evidence) -> list[str]:
     if numbers != list(range(1, len(numbers) + 1)):
         broken.append(f"the numbers of {len(numbers)} events have a gap")
     return broken
+
+
+def _may_be_gone(evidence: Evidence, entry: Entry) -> bool:
+    return any(wiped - BEFORE_A_WIPE_S < entry.at < wiped for wiped in evidence.wiped_at)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -218,6 +250,8 @@ CHECKS: tuple[Check, ...] = (
     every_change_is_audited,
     nobody_by_itself,
     every_event_once,
+    handed_over_once,
+    rules_keep_within_bounds,
 )
 
 

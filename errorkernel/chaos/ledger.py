@@ -28,7 +28,7 @@ class Ledger:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line. ``what``: began (a program), begins (a supervisor starts an incarnation), born (it runs), reported,
-    fails, asked, took, went_on."""
+    fails, asked, took, went_on; begun (a command), handed (its message to the process), handled (by the process)."""
 
     what: str
     at: float

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,24 @@ from errorkernel.chaos import breaks, clock, tempo, work
 from errorkernel.chaos.ledger import Ledger
 from errorkernel.chaos.work import Place
 from errorkernel.core.limits import Limits
-from errorkernel.core.values import Decision
+from errorkernel.core.values import Decision, Requeue
 from errorkernel.node.client import Kernel
 from errorkernel.node.questions import Questions, Taken
+from errorkernel.node.requeues import Requeues
 from errorkernel.node.restart import Backoff, Restart
 from errorkernel.wire import json as wire
 
 TASKS = ("copy", "fetch")
 CHILD = "engine"
 HELM = "helm"
+PROCESSES = (*TASKS, CHILD, HELM)
 BACKOFF = Backoff(first_s=0.1, last_s=1.0, healthy_s=2.0)
 GRACE_S = 1.0
 
 
 def look_on(ledger: Ledger) -> None:
-    """From now on every question and every answer of this program is in the ledger, in the order of the journal."""
-    ask, take, began = Questions.ask, Questions.take, Kernel.began
+    """From now on what this program asks, is answered, starts and is given back is in the ledger, in its order."""
+    ask, take, began, begin = Questions.ask, Questions.take, Kernel.began, Requeues.begin
 
     def asked(self: Questions, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
         ask(self, incident, process, incarnation, payload)
@@ -41,6 +44,7 @@ def look_on(ledger: Ledger) -> None:
             "deadline_s": event.deadline_s,
             "on_deadline": event.on_deadline.value,
             "quarantined": event.tags.get("quarantined"),
+            "method": event.message.method if event.message else "",
         }
         ledger.write("asked", incident=str(incident), process=process, incarnation=incarnation, text=event.text, **asks)
 
@@ -59,6 +63,13 @@ def look_on(ledger: Ledger) -> None:
         ledger.write("begins", process=name, incarnation=incarnation)
         began(self, name, incarnation)
 
+    def begun(self: Requeues, processes: Collection[str]) -> Requeue | None:
+        command = begin(self, processes)
+        if command:
+            ledger.write("begun", command=str(command.id), text=command.message.id)
+        return command
+
+    Requeues.begin = begun  # type: ignore[method-assign]
     Kernel.began = begins  # type: ignore[method-assign]
     Questions.ask = asked  # type: ignore[method-assign]
     Questions.take = taken  # type: ignore[method-assign]
@@ -82,6 +93,8 @@ async def run(place: Place) -> None:
         ]
         for worker in workers:
             await worker.start()
+        for name in PROCESSES:
+            kernel.on_requeue(name, partial(work.take, place, name))
         helm = asyncio.create_task(work.helm(place, kernel, HELM))
         ended = asyncio.create_task(told_to_end.wait())
         try:
@@ -98,7 +111,7 @@ def main() -> None:
     tempo.hasten()
     breaks.break_node()
     ledger = Ledger(place.ledger)
-    ledger.write("began", processes=[*TASKS, CHILD, HELM])
+    ledger.write("began", processes=PROCESSES)
     look_on(ledger)
     clock.install(place.clock)
     asyncio.run(run(place))

@@ -17,7 +17,8 @@ def main() -> None:
     from django.contrib.auth import get_user_model
     from django.core.management import call_command
 
-    from errorkernel.store import fleet
+    from errorkernel.chaos import policy
+    from errorkernel.store import fleet, rules
 
     names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
     now = datetime.now(UTC)
@@ -30,6 +31,8 @@ def main() -> None:
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
         tokens[name] = fleet.add_api_token(owner, actor="system", now=now)
+    for wording in policy.wordings():
+        rules.add(wording, actor="system", now=now)
     print(json.dumps({"nodes": nodes, "tokens": tokens}))  # noqa: T201
 
 

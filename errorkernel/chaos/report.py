@@ -28,8 +28,9 @@ def lines(result: Result) -> Iterator[str]:
     gone = f", {result.lost_with_wipes} plain reports gone with wipes" if result.lost_with_wipes else ""
     yield (
         f"seed {options.seed}: {options.faults} faults, {result.events} events, {result.incidents} questions,"
-        f" {result.answers} answers{gone}; contact after {result.contact_s:.1f} s, settled {result.settled_s:.1f} s"
-        f" later, {result.took_s:.0f} s in all: {total} violations"
+        f" {result.answers} answers ({result.by_rules} by rules), {result.given_back} messages given back{gone};"
+        f" contact after {result.contact_s:.1f} s, settled {result.settled_s:.1f} s later,"
+        f" {result.took_s:.0f} s in all: {total} violations"
     )
     if total:
         yield f"Again: {command(options)}"

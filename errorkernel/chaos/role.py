@@ -13,7 +13,7 @@ from errorkernel.chaos import breaks, tempo
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
     django.setup()
-    tempo.hasten()
+    tempo.hasten_kernel()
     breaks.break_kernel()
     from steward_site.cli import main as steward
 

@@ -10,16 +10,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from errorkernel.chaos import evidence as look
-from errorkernel.chaos import faults, invariants, plan
+from errorkernel.chaos import faults, given_back, invariants, look, plan
 from errorkernel.chaos.evidence import Evidence
+from errorkernel.chaos.givers import Giver
 from errorkernel.chaos.instance import ChaosError, Instance, monotonic
 from errorkernel.chaos.operators import Operator
+from errorkernel.chaos.person import Person
 from errorkernel.chaos.plan import Fault, Kind
+from errorkernel.chaos.policy import Keeper
 from errorkernel.chaos.watch import Watch
 from errorkernel.core.incident import State
 
 OPERATORS = ("anna", "bert", "cleo")
+GIVERS = ("dora", "emil")
+KEEPER = "fred"
 TEND_S = 0.1
 LOOK_S = 0.3
 START_S = 60.0
@@ -53,6 +57,8 @@ class Result:
     took_s: float = 0.0
     incidents: int = 0
     answers: int = 0
+    by_rules: int = 0
+    given_back: int = 0
     events: int = 0
     lost_with_wipes: int = 0
     contact_s: float = 0.0
@@ -64,10 +70,13 @@ class Run:
         self._options = options
         nodes = [f"ship{number}" for number in range(1, options.nodes + 1)]
         self._plan = plan.make(options.seed, options.faults, nodes, options.every_s)
-        self._instance = Instance(directory, nodes, OPERATORS, seed=options.seed, off=options.off)
+        self._instance = Instance(directory, nodes, (*OPERATORS, *GIVERS, KEEPER), seed=options.seed, off=options.off)
         self._evidence = Evidence()
         self._watch = Watch(self._instance, self._evidence, monotonic)
         self._operators: list[Operator] = []
+        self._givers: list[Giver] = []
+        self._people: list[Person] = []
+        """Everybody."""
         self._began = monotonic()
         self.result = Result(options, directory)
 
@@ -79,8 +88,8 @@ class Run:
             self._heal()
             self._settle()
         finally:
-            for operator in self._operators:
-                operator.stop()
+            for person in self._people:
+                person.stop()
             self._instance.close()
         self._judge()
         return self.result
@@ -89,11 +98,17 @@ class Run:
         self._instance.start()
         self._note("started")
         self._wait(self._ready, START_S, "The scratch instance did not become ready")
-        for name, token in self._instance.tokens.items():
-            self._operators.append(Operator(name, token, self._instance.http_url, self._options.seed))
-            self._operators[-1].start()
+        self._invite()
         self._began = monotonic()
         self._note("ready")
+
+    def _invite(self) -> None:
+        tokens, url, seed = self._instance.tokens, self._instance.http_url, self._options.seed
+        self._operators = [Operator(name, tokens[name], url, seed) for name in OPERATORS]
+        self._givers = [Giver(name, tokens[name], url, seed) for name in GIVERS]
+        self._people = [*self._operators, *self._givers, Keeper(KEEPER, tokens[KEEPER], url, seed)]
+        for person in self._people:
+            person.start()
 
     def _faults(self) -> None:
         """The plan, each fault from its beginning to its end, however they overlap."""
@@ -125,6 +140,8 @@ class Run:
         """Nothing new begins; return once kernel and nodes have heard each other."""
         for place in self._instance.places.values():
             place.quiet.touch()
+        for person in self._people:
+            person.calm()
         healed = datetime.now(UTC)
         self._note("all is mended")
         since = monotonic()
@@ -155,7 +172,10 @@ class Run:
     def _unfinished(self) -> list[str]:
         left = {
             "questions are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
-            "operators wait for a reply": sum(len(one.unanswered) for one in self._operators),
+            "requests wait for a reply": sum(one.unanswered for one in self._people),
+            "messages are on their way": sum(
+                one.state in given_back.UNDER_WAY for one in look.commands(self._instance.database).values()
+            ),
             "messages are in journals": look.waiting(self._instance.places),
             "answers are in the outbox": look.owed(self._instance.database),
         }
@@ -165,10 +185,11 @@ class Run:
         evidence = self._evidence
         for operator in self._operators:
             evidence.told += operator.told
-            evidence.strange += operator.strange
-            evidence.sent |= {(one.operator, one.incident): one.sent for one in operator.told}
-            by = f"user:{operator.name}"
-            evidence.sent |= {(by, one): sent for one, (sent, _) in operator.unanswered.items()}
+            evidence.sent |= {(operator.actor, incident): sent for incident, sent in operator.sent.items()}
+        for giver in self._givers:
+            evidence.given += giver.given
+        for person in self._people:
+            evidence.strange += person.strange
         look.collect(evidence, self._instance.database, self._instance.places)
         for check in invariants.CHECKS:
             if broken := check(evidence):
@@ -176,7 +197,10 @@ class Run:
         result = self.result
         result.took_s = monotonic() - self._began
         result.incidents = len(evidence.incidents)
-        result.answers = sum(one.answer is not None for one in evidence.incidents.values())
+        answers = [one.answer for one in evidence.incidents.values() if one.answer]
+        result.answers = len(answers)
+        result.by_rules = sum(one.by.startswith("rule:") for one in answers)
+        result.given_back = len(evidence.commands)
         result.events = len(evidence.stored)
         result.lost_with_wipes = invariants.lost_with_wipes(evidence)
 

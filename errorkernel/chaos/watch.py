@@ -7,8 +7,7 @@ node by then. Once all is mended, whatever is still blocked with an answer, or n
 from collections.abc import Callable
 from uuid import UUID
 
-from errorkernel.chaos import evidence as look
-from errorkernel.chaos import tempo
+from errorkernel.chaos import given_back, look, tempo
 from errorkernel.chaos.evidence import Evidence, Incident, Question
 from errorkernel.chaos.instance import Instance
 from errorkernel.core.incident import ENDED, State
@@ -55,7 +54,7 @@ class Watch:
             for one in shown.values()
             if one.id not in known and one.state not in ENDED
         ]
-        wrong += self._processes()
+        wrong += self._processes() + self._commands()
         now = self._now()
         self._since = {said: self._since.get(said, now) for said in wrong}
         for said, since in self._since.items():
@@ -63,6 +62,11 @@ class Watch:
                 self._told.add(said)
                 self._evidence.overdue.append(said)
         return wrong
+
+    def _commands(self) -> list[str]:
+        theirs = look.commands_of_nodes(self._instance.places)
+        ours = look.commands(self._instance.database).values()
+        return [said for one in ours if (said := given_back.disagreement(one, theirs.get(one.id)))]
 
     def _processes(self) -> list[str]:
         theirs = look.processes_of_nodes(self._instance.places)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.chaos.ledger import Ledger
+from errorkernel.chaos.policy import METHODS
+from errorkernel.core.values import Message
 from errorkernel.node.child import worker
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
@@ -28,6 +30,10 @@ DEADLINES: tuple[dict[str, Any], ...] = (
     {"deadline_s": 1.0, "on_deadline": "escalate"},
     {"deadline_s": 3600, "on_deadline": "kill"},
 )
+
+
+HANDLING_S = (0.0, 0.5)
+HANDLING_FAILS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,11 @@ class _Life:
     def text(self) -> str:
         return f"{self._name} {next(self._numbers)}"
 
+    def question(self, text: str) -> dict[str, Any]:
+        """What is said with a question: a message in progress, and perhaps a deadline."""
+        message = {"id": text, "method": self.dice.choice(METHODS), "data": text}
+        return {"message": message, **self.dice.choice(DEADLINES)}
+
     def reported(self, text: str) -> None:
         self.ledger.write("reported", text=text, **self.me)
 
@@ -91,7 +102,7 @@ async def task(place: Place, node: str, context: Context) -> None:
         await asyncio.sleep(life.dice.uniform(*PAUSE_S))
         text, chance = life.text(), life.dice.random()
         if chance < ASKS:
-            await context.ask(text, **life.dice.choice(DEADLINES))
+            await context.ask(text, **life.question(text))
             life.went_on(text)
         elif chance < ASKS + FAILS:
             raise life.fails(text)
@@ -109,7 +120,7 @@ def child(directory: str) -> None:
         time.sleep(life.dice.uniform(*PAUSE_S))
         text, chance = life.text(), life.dice.random()
         if chance < ASKS:
-            me.ask(text, **life.dice.choice(DEADLINES))
+            me.ask(text, **life.question(text))
             life.went_on(text)
         elif chance < ASKS + FAILS:
             raise life.fails(text)
@@ -118,6 +129,17 @@ def child(directory: str) -> None:
             life.reported(text)
     while True:
         time.sleep(3600)
+
+
+async def take(place: Place, process: str, message: Message) -> None:
+    """A message that was given back. Raises RuntimeError now and then: it fails on it again."""
+    ledger = Ledger(place.ledger)
+    ledger.write("handed", process="", text=message.id)
+    dice = random.Random(f"{message.id} {time.clock_gettime_ns(time.CLOCK_MONOTONIC)}")  # noqa: S311
+    await asyncio.sleep(dice.uniform(*HANDLING_S))
+    if dice.random() < HANDLING_FAILS:
+        raise RuntimeError(f"{process} failed again on {message.id}")
+    ledger.write("handled", process="", text=message.id)
 
 
 async def helm(place: Place, kernel: Kernel, name: str) -> str:
@@ -129,7 +151,7 @@ async def helm(place: Place, kernel: Kernel, name: str) -> str:
             await asyncio.sleep(life.dice.uniform(*PAUSE_S) * 3)
             text = life.text()
             if life.dice.random() < ASKS:
-                action = await kernel.ask(text, process=name, **life.dice.choice(DEADLINES))
+                action = await kernel.ask(text, process=name, **life.question(text))
                 if action != "continue":
                     return str(action)
                 life.went_on(text)
