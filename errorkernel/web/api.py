@@ -103,6 +103,12 @@ async def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
 
 
 @csrf_exempt
+async def commands(request: HttpRequest) -> HttpResponse:
+    """GET: a node asks what it has been told to do."""
+    return _django(await gateway().get_commands(_headers(request))) if request.method == "GET" else not_allowed("GET")
+
+
+@csrf_exempt
 async def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
     """POST: a node says what it did."""
     if request.method == "POST":

@@ -121,12 +121,26 @@ def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
                 },
             },
         },
+        "/api/v1/commands": {
+            "get": {
+                "operationId": "takeCommands",
+                "tags": ["nodes"],
+                "summary": "See what the node is to do",
+                "description": "A failed message that is to be taken up again. Each is told until its outcome is "
+                "posted, to its own `id`: do each once.",
+                "security": NODE,
+                "responses": {
+                    "200": ok("All whose outcome is not known yet", _COMMANDS),
+                    **errors("401", "405", "429", "503"),
+                },
+            },
+        },
         "/api/v1/incidents/{id}/outcome": {
             "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
             "post": {
                 "operationId": "postOutcome",
                 "tags": ["nodes"],
-                "summary": "Tell what became of the answer",
+                "summary": "Tell what became of an answer, or of a command",
                 "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
                 "`incident` that is not the one of the address is a 400.",
                 "security": NODE,
@@ -230,6 +244,11 @@ def _liveness() -> dict[str, Any]:
     }
 
 
+_COMMANDS = {
+    "type": "object",
+    "required": ["commands"],
+    "properties": {"commands": {"type": "array", "items": ref("Command")}},
+}
 _Q = {
     "name": "q",
     "in": "query",

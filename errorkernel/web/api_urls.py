@@ -6,6 +6,7 @@ from errorkernel.web import api, api_docs, api_lists, api_rules, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
+    path("commands", api.commands, name="api-commands"),
     path("incidents", api.listing(api_lists.incidents), name="api-incidents"),
     path("incidents/<str:incident_id>/decision", api.decision, name="api-decision"),
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),

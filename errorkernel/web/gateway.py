@@ -29,13 +29,13 @@ from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.rate import RateLimit
 from errorkernel.models import Incident
-from errorkernel.store import fleet, incidents, quarantine
+from errorkernel.store import fleet, incidents, quarantine, requeues
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import bodies
 from errorkernel.web.refused import RefusedTokens
 from errorkernel.web.shapes import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
+from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
 from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.gateway")
@@ -120,6 +120,13 @@ class Gateway:
     ) -> Response:
         """``POST /api/v1/incidents/{id}/outcome``: 202 once JetStream has it; ``v`` and ``incident`` may be missing."""
         return await _answer_errors(self._post_outcome(headers, incident_id, chunks))
+
+    async def get_commands(self, headers: Mapping[str, str]) -> Response:
+        """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not told yet, oldest first.
+
+        They count as received. A node does each once, by its id, since it is told of one until its outcome is here.
+        """
+        return await _answer_errors(self._get_commands(headers))
 
     async def _post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
         node = await self._node(headers)
@@ -211,6 +218,14 @@ class Gateway:
             finally:
                 changed.cancel()
 
+    async def _get_commands(self, headers: Mapping[str, str]) -> Response:
+        node = await self._node(headers)
+        self._charge(node, 1)
+        given = await self._threads.run(requeues.under_way, node)
+        if changed := await self._threads.run(_mark_received, [one.id for one in given]):
+            await self._announce(changed)
+        return _json(200, {"commands": [commands.body(one) for one in given]})
+
     async def _tell_delivered(self, incident: UUID) -> None:
         """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
         try:
@@ -236,7 +251,7 @@ class Gateway:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
             raise Refused(400, str(exc)) from None
         until = time.monotonic() + APPEAR_WAIT_S
-        while (await self._threads.run(_look_up, node, incident))[0] is None:
+        while not await self._threads.run(_asked, node, incident):
             if time.monotonic() >= until:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
@@ -358,6 +373,16 @@ def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision |
         return State.DECIDED, decision
     state = Incident.objects.filter(pk=incident).values_list("state", flat=True).first()
     return (State(state) if state else None), None
+
+
+def _asked(node: str, number: UUID) -> bool:
+    """Whether an outcome is owed by the node: for a question of its own, or a command that it was given."""
+    return _look_up(node, number)[0] is not None or requeues.is_of(node, number)
+
+
+def _mark_received(command_ids: list[UUID]) -> list[UUID]:
+    now = datetime.now(UTC)
+    return [changed for one in command_ids for changed in requeues.mark_received(one, now=now)]
 
 
 def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 
 from errorkernel.core.limits import PROCESS_NAME_MAX_CHARS
+from errorkernel.wire import commands
 from errorkernel.wire import json as wire
 
-PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._Decision)
-"""Event, outcome and decision. Their names begin with an underscore, which a description leaves away."""
+PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._Decision, commands._Command)
+"""Event, outcome, decision and command. Their names begin with an underscore, which a description leaves away."""
 
 _VERSION = {"const": wire.VERSION}
 # What Python takes for white space, in a pattern that means the same to every reader: ECMA's \S differs in a few.
@@ -29,6 +30,7 @@ BEYOND_TYPES: dict[str, dict[str, dict[str, Any]]] = {
         "occurred_at": _TIME,
     },
     "Outcome": {"v": _VERSION, "at": _TIME},
+    "Command": {"v": _VERSION, "do": {"const": commands.REQUEUE}, "id": {"description": "Of its outcome too"}},
     "Decision": {"v": _VERSION, "by": {"description": "`user:<name>`, `rule:<id>` or `deadline`"}},
 }
 """Payload → field → keywords of JSON Schema that its type alone does not say."""
