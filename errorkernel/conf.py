@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -116,6 +117,7 @@ def describe(conf: Conf) -> list[tuple[str, str, str]]:
     for one in fields(Conf):
         value = getattr(conf, one.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        shown = re.sub(r"://[^/@\s]*@", "://(hidden)@", shown)  # a password in an address
         hidden = one.metadata["secret"] and value
         rows.append((PREFIX + one.name.upper(), "(set, hidden)" if hidden else shown, one.metadata["doc"]))
     return rows

@@ -19,6 +19,11 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ConfError as exc:
+        if sys.argv[1:2] == ["doctor"]:
+            from errorkernel.doctor.report import without_settings
+
+            print(without_settings(str(exc), as_json="--json" in sys.argv))  # noqa: T201
+            sys.exit(1)
         sys.exit(f"steward: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)

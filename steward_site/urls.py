@@ -7,3 +7,4 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("errorkernel.web.urls")),
 ]
+handler400 = "errorkernel.web.api.bad_request"

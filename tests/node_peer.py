@@ -89,6 +89,7 @@ class PeerKernel:
 
     async def connected(self) -> None:
         await streams.ensure_streams(self.link, events_max_bytes=2**28)
+        await streams.ensure_intake(self.link)
         for node in self.nodes:
             await streams.ensure_node_durable(self.link, node)
         await self.link.subscribe(subjects.HELLO_ALL, self._hello)

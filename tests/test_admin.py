@@ -65,7 +65,7 @@ def filled():
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     rules.add(wording, actor="user:root", now=NOW)
-    fleet.beat("host:1", started_at=NOW, broker_connected=True, lag=0, now=NOW)
+    fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked
 

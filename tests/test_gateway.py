@@ -27,6 +27,7 @@ from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.broker.link import Link
 from errorkernel.core.ids import uuid7
+from errorkernel.core.rate import RateLimit
 from errorkernel.core.values import Action, Outcome, OutcomeState
 from errorkernel.live import announce_incidents_async
 from errorkernel.models import Incident, Node, QuarantinedMessage
@@ -36,7 +37,6 @@ from errorkernel.store.intake import Batch, record
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api, bodies, gateway, uplink
 from errorkernel.web.front import NodesFirst
-from errorkernel.web.gateway import RateLimit
 from errorkernel.wire import json as wire
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,14 +16,26 @@ import pytest
 
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
-from errorkernel.core.values import Action, Decision, Event, EventType, Level, Outcome, OutcomeState
-from errorkernel.node import journal
+from errorkernel.core.values import (
+    Action,
+    Decision,
+    Event,
+    EventType,
+    Level,
+    Message,
+    Outcome,
+    OutcomeState,
+    Requeue,
+)
+from errorkernel.node import journal, questions
+from errorkernel.node import requeues as module_of_requeues
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.events import fit
 from errorkernel.node.journal import Journal, WouldWait
 from errorkernel.node.outgoing import ERROR, INFO, KEPT, Outgoing
 from errorkernel.node.questions import Questions, Taken
 from errorkernel.node.reports import cut, cut_middle, describe, event_of
+from errorkernel.node.requeues import Requeues
 from errorkernel.node.roster import Roster
 from errorkernel.wire import json as wire
 from tests.node_peer import program_env
@@ -421,6 +433,64 @@ def test_confirmed_outcomes_are_told_once_and_long_ended_ones_are_forgotten(path
         db.execute("UPDATE incident SET ended_at = ?", (long_ago,))
     program.questions.confirm([])
     assert program.questions.take(decision(incident)) is Taken.UNKNOWN
+
+
+def test_an_outcome_that_nobody_confirmed_outlives_any_jump_of_the_clock(path: Path) -> None:
+    program = Program(path)
+    incidents = [program.ask() for _ in range(2)]
+    for incident in incidents:
+        program.questions.give_up(incident, "gone")
+    # A machine without a clock of its own: it ended in 1970, and then learns what year it is.
+    with program.journal.transaction() as db:
+        db.execute("UPDATE incident SET ended_at = 100")
+    program.questions.confirm([incidents[0]])
+    assert [one.incident for one in program.questions.unconfirmed()] == [incidents[1]]
+    assert program.questions.take(decision(incidents[0])) is Taken.UNKNOWN
+    assert program.questions.take(decision(incidents[1])) is Taken.STALE
+
+
+def test_outcomes_that_are_never_confirmed_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "REMEMBER_UNCONFIRMED", 3)
+    program = Program(path)
+    incidents = [program.ask() for _ in range(5)]
+    for incident in incidents:
+        program.questions.give_up(incident, "gone")
+    waits = program.ask()
+    program.questions.confirm([])
+    assert [one.incident for one in program.questions.unconfirmed()] == incidents[2:]
+    assert program.questions.unanswered() == [waits]
+
+
+def command() -> Requeue:
+    return Requeue(id=uuid7(), process="p", message=Message(id="8841"), by="user:anna", at=datetime.now(UTC))
+
+
+def test_a_message_that_was_given_back_is_handed_over_once_however_the_clock_jumps(path: Path) -> None:
+    program = Program(path)
+    requeues = Requeues(program.journal, NODE)
+    given = command()
+    assert requeues.take(given)
+    assert requeues.begin(["p"]) == given
+    requeues.end(given, OutcomeState.APPLIED, "")
+    # A machine without a clock of its own: it happened in 1970, and then learns what year it is.
+    with program.journal.transaction() as db:
+        db.execute("UPDATE requeue SET at = 100")
+    assert requeues.take(command())
+    assert not requeues.take(given)
+    assert program.outcomes()[given.id].state is OutcomeState.APPLIED
+
+
+def test_commands_that_have_ended_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_of_requeues, "REMEMBER_ENDED", 2)
+    requeues = Requeues(Program(path).journal, NODE)
+    given = [command() for _ in range(4)]
+    for one in given:
+        requeues.take(one)
+        requeues.end(one, OutcomeState.FAILED, "")
+    waits = command()
+    assert requeues.take(waits)
+    assert [requeues.take(one) for one in given] == [True, True, False, False]
+    assert requeues.begin(["p"]) == waits
 
 
 def nasty() -> Exception:

@@ -303,12 +303,12 @@ def test_a_silent_kernel_and_a_lost_broker_are_said(viewer):
 
     now = datetime.now(UTC)
     assert shown("kernel")
-    fleet.beat("w", started_at=now, broker_connected=True, lag=0, now=now)
+    fleet.beat("w", started_at=now, lag=0, now=now)
     assert not shown("kernel")
     assert not shown("broker")
-    fleet.beat("w", started_at=now, broker_connected=False, lag=0, now=now)
+    fleet.beat("w", started_at=now, lag=None, now=now)
     assert shown("broker")
-    fleet.beat("w", started_at=now, broker_connected=False, lag=0, now=now - timedelta(seconds=40))
+    fleet.beat("w", started_at=now, lag=None, now=now - timedelta(seconds=40))
     assert shown("kernel")
     assert not shown("broker")  # an old heartbeat says nothing of the broker
 

@@ -160,6 +160,30 @@ async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Runnin
     await connection.close()
 
 
+def test_a_node_that_speaks_only_http_takes_its_message_once(running: Running, token: str, tmp_path: Path) -> None:
+    mine, others = (json.loads(credentials(running, name, tmp_path).read_text())["token"] for name in ("curl", "wget"))
+    asked = {"v": 1, "id": str(uuid4()), "type": "action", "process": "job", "error": {"text": "x"}, "message": WORK}
+    assert running.call("/api/v1/events", mine, asked)[0] == 202
+    wait_for(lambda: incident(running, token, "curl", "open"))
+    assert running.call(f"/api/v1/incidents/{asked['id']}/decision", token, {"action": "continue"})[0] == 200
+    assert running.call(f"/api/v1/incidents/{asked['id']}/outcome", mine, {"state": "applied"})[0] == 202
+    wait_for(lambda: incident(running, token, "curl", "applied"))
+    assert running.call("/api/v1/commands", mine) == (200, {"commands": []})
+    assert requeue(running, token, asked["id"], request_id="r1")[0] == 200
+    status, told = running.call("/api/v1/commands", mine)
+    [command] = told["commands"]
+    assert (status, command["message"], command["process"], command["incident"]) == (200, WORK, "job", asked["id"])
+    assert state(running, token, asked["id"], "r1") == "received"
+    assert running.call("/api/v1/commands", mine) == (200, told), "until its outcome is known"
+    assert running.call("/api/v1/commands", others) == (200, {"commands": []})
+    assert running.call("/api/v1/commands", token)[0] == 401
+    outcome = f"/api/v1/incidents/{command['id']}/outcome"
+    assert running.call(outcome, others, {"state": "applied"})[0] == 404
+    assert running.call(outcome, mine, {"state": "applied"})[0] == 202
+    wait_for(lambda: state(running, token, asked["id"], "r1") == "applied")
+    assert running.call("/api/v1/commands", mine) == (200, {"commands": []})
+
+
 async def test_what_cannot_be_sent_again_says_why(running: Running, token: str, tmp_path: Path) -> None:
     async with node(running, "refusing", tmp_path) as kernel:
         asking = asyncio.create_task(kernel.ask("no", process="copy-files", message={**WORK, "data": "x" * 70_000}))

@@ -254,7 +254,7 @@ async def test_kill_ends_a_process_that_ignores_sigterm_with_its_children_and_st
         began = time.monotonic()
         await peer.decide(first.id, Action.KILL)
         await eventually(lambda: not alive(old[0]))
-        assert time.monotonic() - began < 0.3 + 1 + 1  # one more for a machine that is busy
+        assert time.monotonic() - began < 0.3 + 1
         ended = await peer.ended(first.id)
         assert (ended.state, ended.incarnation, ended.new_incarnation) == ("applied", 1, 2)
         second = await peer.question("job", after=1)

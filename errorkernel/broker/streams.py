@@ -93,21 +93,36 @@ def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any
     }
 
 
-async def ensure_streams(link: Link, *, events_max_bytes: int) -> None:
-    """Make the streams and the kernel's durable consumer, or bring them up to date. Raises BrokerError.
+async def ensure_streams(link: Link, *, events_max_bytes: int) -> str:
+    """Make the streams, or bring them up to date. Raises BrokerError.
+
+    Returns when the broker made the stream of reports, as the broker writes it: another moment is another stream.
+    """
+    made = [
+        await _ensure_stream(link, config)
+        for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream())
+    ]
+    return made[0]
+
+
+async def ensure_intake(link: Link) -> None:
+    """Make the kernel's durable consumer, or bring it up to date; after ``ensure_streams``. Raises BrokerError.
 
     What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
     """
-    for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream()):
-        try:
-            # Update first: creating one that exists would reserve its room a second time before it is compared.
-            await link.api(f"STREAM.UPDATE.{config['name']}", config)
-        except BrokerRefused as exc:
-            if f"({_STREAM_NOT_FOUND})" not in str(exc):
-                raise
-            await link.api(f"STREAM.CREATE.{config['name']}", config)
     await _forget_deliveries(link)
     await _ensure_durable(link, subjects.EVENTS_STREAM, kernel_durable())
+
+
+async def _ensure_stream(link: Link, config: dict[str, Any]) -> str:
+    try:
+        # Update first: creating one that exists would reserve its room a second time before it is compared.
+        stream = await link.api(f"STREAM.UPDATE.{config['name']}", config)
+    except BrokerRefused as exc:
+        if f"({_STREAM_NOT_FOUND})" not in str(exc):
+            raise
+        stream = await link.api(f"STREAM.CREATE.{config['name']}", config)
+    return str(stream["created"])
 
 
 async def _forget_deliveries(link: Link) -> None:
@@ -139,6 +154,17 @@ async def node_consumer(link: Link, node: str) -> None:
         await link.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
     except BrokerRefused as exc:
         raise BrokerAway(str(exc)) from exc
+
+
+async def consumer_names(link: Link, stream: str) -> set[str]:
+    """The names of all durables of a stream. Raises BrokerError."""
+    found: set[str] = set()
+    while True:
+        answer = await link.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
+        names = answer.get("consumers") or []
+        found.update(names)
+        if not names or len(found) >= int(answer["total"]):
+            return found
 
 
 async def lag(link: Link) -> int:

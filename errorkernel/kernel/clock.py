@@ -61,12 +61,7 @@ class Clock:
             if lag is not None:
                 metrics.set_lag(lag)
             await self._threads.run(
-                fleet.beat,
-                self._worker,
-                started_at=self._started_at,
-                broker_connected=lag is not None,
-                lag=lag or 0,
-                now=datetime.now(UTC),
+                fleet.beat, self._worker, started_at=self._started_at, lag=lag, now=datetime.now(UTC)
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 

@@ -7,6 +7,7 @@ is lost by it: what is not committed has not been acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from channels.worker import Worker
@@ -24,6 +25,7 @@ from errorkernel.kernel.judge import Judge
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
 from errorkernel.live import KERNEL_CHANNEL, Announcer
+from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import subjects
 
@@ -119,7 +121,12 @@ class KernelWorker(Worker):
             self._threads.close()
 
     async def _connected(self) -> None:
-        await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
+        made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
+        # Before there is a consumer: until then no heartbeat overwrites what was last seen waiting.
+        waiting = await self._threads.run(stream.seen, subjects.EVENTS_STREAM, made, now=datetime.now(UTC))
+        if waiting is not None:
+            log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
+        await streams.ensure_intake(self.link)
         await self.fleet.connected()
         await self._source.open()
         await self.outbox.connected()

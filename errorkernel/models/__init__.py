@@ -10,11 +10,12 @@ from errorkernel.models.history import AuditEntry
 from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
-from errorkernel.models.running import Counter, KernelHeartbeat, Outbox
+from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
 
 __all__ = [
     "ApiToken",
     "AuditEntry",
+    "BrokerStream",
     "Counter",
     "DeadLetter",
     "Decision",

@@ -42,6 +42,16 @@ class Outbox(models.Model):
         return self.subject
 
 
+class BrokerStream(models.Model):
+    """The broker's streams as they were last seen. One that was made anew has lost what was in it."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    made = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class KernelHeartbeat(models.Model):
     """When each kernel worker last wrote that it lives. Pages and readiness look here."""
 

@@ -22,7 +22,8 @@ from errorkernel.wire import subjects
 
 REMEMBER_CONFIRMED_S = 86400.0
 """After this long nobody sends the same decision again."""
-REMEMBER_S = 30 * 86400.0
+REMEMBER_UNCONFIRMED = 10_000
+"""Outcomes that the kernel does not say it knows; by number, not by age: a clock may jump over any age at once."""
 SYNC_ITEMS = 500
 """In one sync request; the rest goes with the next ones."""
 
@@ -142,13 +143,18 @@ class Questions:
         return [wire.decode_outcome(data, _LIMITS) for (data,) in rows]
 
     def confirm(self, incidents: Iterable[UUID]) -> None:
-        """The kernel knows these outcomes; what was confirmed long ago is forgotten."""
+        """The kernel knows these outcomes; what ended long ago and is known there is forgotten."""
         now = time.time()
         with self._journal.transaction() as db:
             db.executemany("UPDATE incident SET confirmed = 1 WHERE id = ?", [(str(one),) for one in incidents])
             db.execute(
-                "DELETE FROM incident WHERE state = 'ended' AND ((confirmed = 1 AND ended_at < ?) OR ended_at < ?)",
-                (now - REMEMBER_CONFIRMED_S, now - REMEMBER_S),
+                "DELETE FROM incident WHERE state = 'ended' AND confirmed = 1 AND ended_at < ?",
+                (now - REMEMBER_CONFIRMED_S,),
+            )
+            db.execute(
+                "DELETE FROM incident WHERE rowid IN (SELECT rowid FROM incident WHERE state = 'ended'"
+                " AND confirmed = 0 ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+                (REMEMBER_UNCONFIRMED,),
             )
 
     def publish_again(self, incidents: Iterable[UUID]) -> None:

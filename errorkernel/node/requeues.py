@@ -17,8 +17,8 @@ from errorkernel.node.journal import Journal
 from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
 
-REMEMBER_S = 30 * 86400.0
-"""For so long the kernel may offer a command again."""
+REMEMBER_ENDED = 10_000
+"""Commands that may arrive again; by number, not by age: a clock may jump over any age at once."""
 
 
 class Requeues:
@@ -35,7 +35,11 @@ class Requeues:
                     "INSERT INTO requeue (id, process, state, payload, at) VALUES (?, ?, 'waiting', ?, ?)",
                     (str(command.id), command.process, commands.encode(command), time.time()),
                 )
-                db.execute("DELETE FROM requeue WHERE state = 'ended' AND at < ?", (time.time() - REMEMBER_S,))
+                db.execute(
+                    "DELETE FROM requeue WHERE rowid IN (SELECT rowid FROM requeue WHERE state = 'ended'"
+                    " ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+                    (REMEMBER_ENDED,),
+                )
                 return True
             if row[1]:
                 _publish(db, self._journal.client, self._node, row[0], command.id, row[1])
@@ -46,7 +50,8 @@ class Requeues:
         marks = ", ".join("?" * len(processes))
         with self._journal.transaction(durable=True) as db:
             row = db.execute(
-                f"SELECT id, payload FROM requeue WHERE state = 'waiting' AND process IN ({marks}) ORDER BY at LIMIT 1",
+                "SELECT id, payload FROM requeue WHERE state = 'waiting'"
+                f" AND process IN ({marks}) ORDER BY rowid LIMIT 1",
                 tuple(processes),
             ).fetchone()
             if row is None:
@@ -78,7 +83,8 @@ def _end(
     db: sqlite3.Connection, client: int, node: str, number: str, process: str, state: OutcomeState, detail: str
 ) -> None:
     outcome = wire.encode_outcome(Outcome(incident=UUID(number), state=state, detail=detail, at=datetime.now(UTC)))
-    db.execute("UPDATE requeue SET state = 'ended', outcome = ? WHERE id = ?", (outcome, number))
+    # Its message is not needed any more, and may be large.
+    db.execute("UPDATE requeue SET state = 'ended', outcome = ?, payload = x'' WHERE id = ?", (outcome, number))
     _publish(db, client, node, process, UUID(number), outcome)
 
 

@@ -242,11 +242,16 @@ def count_nodes(now: datetime) -> dict[str, int]:
     return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
 
 
-def beat(worker: str, *, started_at: datetime, broker_connected: bool, lag: int, now: datetime) -> None:
-    """A kernel worker lives."""
+def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -> None:
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record."""
+    if lag is None:
+        last = KernelHeartbeat.objects.order_by("-at").first()
+        known = last.lag if last else 0
+    else:
+        known = lag
     KernelHeartbeat.objects.update_or_create(
         worker=worker,
-        defaults={"at": now, "started_at": started_at, "broker_connected": broker_connected, "lag": lag},
+        defaults={"at": now, "started_at": started_at, "broker_connected": lag is not None, "lag": known},
     )
 
 

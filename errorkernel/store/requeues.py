@@ -166,16 +166,21 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tupl
     return OutcomeResult.CHANGED, row.incident_id
 
 
-def to_offer(node: str, *, now: datetime, limit: int = 100) -> list[values.Requeue]:
-    """Commands of the node that have not ended and may have got lost: for the sync's answer."""
-    rows = (
-        Requeue.objects.filter(
-            incident__node__name=node, state__in=Requeue.UNDER_WAY, created_at__lte=now - REPEAT_AFTER
-        )
-        .select_related("incident__process", "incident__node")
-        .order_by("created_at")[:limit]
-    )
-    return [as_value(row, row.incident) for row in rows]
+def is_of(node: str, command_id: UUID) -> bool:
+    """Whether there is such a command for the node."""
+    return Requeue.objects.filter(pk=command_id, incident__node__name=node).exclude(state=State.DROPPED).exists()
+
+
+def under_way(node: str, *, limit: int = 100) -> list[values.Requeue]:
+    """Commands of the node that have not ended, oldest first."""
+    rows = Requeue.objects.filter(incident__node__name=node, state__in=Requeue.UNDER_WAY)
+    found = rows.select_related("incident__process", "incident__node").order_by("created_at")[:limit]
+    return [as_value(row, row.incident) for row in found]
+
+
+def to_offer(node: str, *, now: datetime) -> list[values.Requeue]:
+    """Those of ``under_way`` that may have got lost: for the sync's answer."""
+    return [one for one in under_way(node) if one.at <= now - REPEAT_AFTER]
 
 
 def _audit(

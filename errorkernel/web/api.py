@@ -18,9 +18,11 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
+from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel import conf
+from errorkernel.core.incident import State
 from errorkernel.core.values import Action
 from errorkernel.hub import hub
 from errorkernel.live import announce_incidents, announce_incidents_async
@@ -31,19 +33,20 @@ from errorkernel.web import api_lists, uplink
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bodies import BodyError
 from errorkernel.web.gateway import CLIENT, Gateway, Response
+from errorkernel.web.shapes import (
+    REASON_MAX_CHARS,
+    REQUEST_ID_MAX_CHARS,
+    Answer,
+    Answered,
+    Fault,
+    NobodyAsks,
+    SomebodyWasFirst,
+    of_row,
+)
 
-REASON_MAX_CHARS = 1000
-REQUEST_ID_MAX_CHARS = 64
 _CHUNK_BYTES = 64 * 1024
 
-
-class _Answer(msgspec.Struct):
-    action: Action
-    reason: str | None = None
-    request_id: str | int | None = None
-
-
-_answer_decoder = msgspec.json.Decoder(_Answer)
+_answer_decoder = msgspec.json.Decoder(Answer)
 _gateway: Gateway | None = None
 _threads: DatabaseThreads | None = None
 
@@ -100,6 +103,12 @@ async def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
 
 
 @csrf_exempt
+async def commands(request: HttpRequest) -> HttpResponse:
+    """GET: a node asks what it has been told to do."""
+    return _django(await gateway().get_commands(_headers(request))) if request.method == "GET" else not_allowed("GET")
+
+
+@csrf_exempt
 async def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
     """POST: a node says what it did."""
     if request.method == "POST":
@@ -120,7 +129,14 @@ def listing(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 @csrf_exempt
 def unknown(request: HttpRequest) -> HttpResponse:
     """Below ``/api/v1`` even what is not there answers in JSON."""
-    return as_json(404, {"error": "There is nothing at this address."})
+    return as_json(404, Fault("There is nothing at this address."))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What Django itself refuses before a view is asked (a host name that is not ours): in JSON below ``/api/v1``."""
+    if request.path.startswith("/api/v1/"):
+        return as_json(400, Fault("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
+    return defaults.bad_request(request, exception)
 
 
 @needs("errorkernel.answer_incident")
@@ -148,15 +164,16 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
     except AlreadyDecided as exc:
         raise _lost(exc.decision) from None
     except NotOpen as exc:
-        raise ApiError(409, "Nobody waits for this answer any more.", state=exc.state) from None
+        raise ApiError(409, NobodyAsks("Nobody waits for this answer any more.", State(exc.state))) from None
     if made.action != answer.action:
         # The same request_id was used for two different answers: the first one counts.
         raise _lost(made)
     announce_incidents([made.incident_id])
-    return as_json(200, {"incident": made.incident_id, "decision_id": made.pk, **_told(made)})
+    return as_json(200, of_row(Answered, made, incident=made.incident_id, decision_id=made.pk))
 
 
 def _clean(given: str | int | None, name: str, chars: int) -> str:
+    """Without NUL, which PostgreSQL cannot hold, and without blanks around it. Raises ApiError for what is too long."""
     text = "" if given is None else str(given).replace("\0", "").strip()
     if len(text) > chars:
         raise ApiError(400, f"{name} has {len(text)} characters; {chars} are allowed.")
@@ -168,18 +185,8 @@ def _unknown_incident() -> ApiError:
 
 
 def _lost(decision: Decision) -> ApiError:
-    told = _told(decision)
-    winner = told.pop("by")
-    return ApiError(409, f"{winner} answered {decision.action} first.", winner=winner, **told)
-
-
-def _told(decision: Decision) -> dict[str, Any]:
-    return {
-        "action": decision.action,
-        "by": decision.by,
-        "reason": decision.reason,
-        "decided_at": decision.decided_at,
-    }
+    error = f"{decision.by} answered {decision.action} first."
+    return ApiError(409, of_row(SomebodyWasFirst, decision, error=error, winner=decision.by))
 
 
 async def _read(request: HttpRequest, view: Callable[[HttpRequest], HttpResponse], *allowed: str) -> HttpResponse:

@@ -20,6 +20,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
 from errorkernel.store import fleet
+from errorkernel.web.shapes import Fault
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,13 +30,13 @@ BODY_MAX_BYTES = 64 * 1024
 
 
 class ApiError(Exception):
-    """The request ends with this status; the message is one sentence for whoever wrote the client."""
+    """The request ends with this status; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
 
-    def __init__(self, status: int, error: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
-        super().__init__(error)
+    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(told)
         self.status = status
         self.headers = headers or {}
-        self.body = {"error": error, **more}
+        self.body = Fault(told) if isinstance(told, str) else told
 
 
 class Operator:
@@ -67,10 +68,10 @@ def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpReque
                 return as_json(exc.status, exc.body, exc.headers)
             except (OperationalError, InterfaceError):
                 log.exception("The database is away")
-                return as_json(503, {"error": "The database is away."}, {"Retry-After": str(RETRY_AFTER_S)})
+                return as_json(503, Fault("The database is away."), {"Retry-After": str(RETRY_AFTER_S)})
             except Exception:
                 log.exception("%s %s failed", request.method, request.path)
-                return as_json(500, {"error": "This failed here; the log of the server says why."})
+                return as_json(500, Fault("This failed here; the log of the server says why."))
 
         return guarded
 
@@ -108,7 +109,7 @@ def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) ->
 def not_allowed(*methods: str) -> HttpResponse:
     """405, naming what is."""
     allowed = ", ".join(methods)
-    return as_json(405, {"error": f"Only {allowed} here."}, {"Allow": allowed})
+    return as_json(405, Fault(f"Only {allowed} here."), {"Allow": allowed})
 
 
 def _operator(request: HttpRequest) -> Operator:

@@ -10,7 +10,6 @@ a page may hold fewer items than the limit, or none, with ``next`` set all the s
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,14 +19,15 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 
 from errorkernel.core.incident import State
-from errorkernel.core.liveness import Liveness, of_node, of_process
+from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import DeadLetter, ErrorEvent, Incarnation, Incident, Node, Problem, Process, Rule
+from errorkernel.models import ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
 from errorkernel.store import fleet
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.rows import EventRow
 from errorkernel.store.rules import listed as listed_rules
+from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
 LIMIT_DEFAULT = 100
@@ -53,7 +53,7 @@ def _page(given: QueryDict) -> Page:
     limit = _number(given, "limit")
     if limit is not None and not 1 <= limit <= LIMIT_MAX:
         raise ApiError(400, f"limit is from 1 to {LIMIT_MAX}.")
-    order = given.get("order", "asc")
+    order = _one(given, "order", "asc")
     if order not in ("asc", "desc"):
         raise ApiError(400, "order is asc or desc.")
     return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
@@ -64,13 +64,13 @@ def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
     rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
-    query = request.GET.get("q", "").strip()
+    query = _one(request.GET, "q").strip()
     if not query:
         return _answer(rows, "seq", page, EventRow.from_model)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
-        raise ApiError(400, str(exc), position=exc.position) from None
+        raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
     return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
 
@@ -93,20 +93,20 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``state`` (one or several with commas), ``node``, ``process``."""
     _no_query(request.GET, "state, node and process")
     rows = Incident.objects.select_related("node", "process", "decision")
-    states = [one for one in request.GET.get("state", "").split(",") if one]
+    states = [one for one in _one(request.GET, "state").split(",") if one]
     if unknown := [one for one in states if one not in [state.value for state in State]]:
         raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(State)}.")
     if states:
         rows = rows.filter(state__in=states)
     rows = _named(rows, request.GET, node="node__name", process="process__name")
-    return _answer(rows, "change", _page(request.GET), incident_item)
+    return _answer(rows, "change", _page(request.GET), shapes.incident)
 
 
 @needs("errorkernel.view_problem")
 def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``kind``."""
     _no_query(request.GET, "kind")
-    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), _problem)
+    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), shapes.problem)
 
 
 @needs("errorkernel.view_process")
@@ -117,7 +117,7 @@ def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = _named(Process.objects.select_related("node"), request.GET, node="node__name", process="name")
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.processes_by_liveness(wanted, now))
-    return _answer(rows, "id", _page(request.GET), partial(_process, now=now))
+    return _answer(rows, "id", _page(request.GET), partial(shapes.process, now=now))
 
 
 @needs("errorkernel.view_incarnation")
@@ -127,7 +127,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
     rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
-    return _answer(rows, "number", _page(request.GET), _incarnation)
+    return _answer(rows, "number", _page(request.GET), shapes.incarnation)
 
 
 @needs("errorkernel.view_node")
@@ -138,14 +138,14 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = _named(Node.objects.all(), request.GET, node="name")
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
-    return _answer(rows, "id", _page(request.GET), partial(_node, now=now))
+    return _answer(rows, "id", _page(request.GET), partial(shapes.node, now=now))
 
 
 @needs("errorkernel.view_rule")
 def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
     """By number, not in their order: ``position`` says that."""
     _no_query(request.GET, "nothing")
-    return _answer(listed_rules(), "id", _page(request.GET), rule_item)
+    return _answer(listed_rules(), "id", _page(request.GET), shapes.rule)
 
 
 @needs("errorkernel.view_deadletter")
@@ -153,7 +153,7 @@ def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``, ``process``."""
     _no_query(request.GET, "node and process")
     rows = _named(listed_letters(), request.GET, node="process__node__name", process="process__name")
-    return _answer(rows, "id", _page(request.GET), _dead_letter)
+    return _answer(rows, "id", _page(request.GET), shapes.dead_letter)
 
 
 def _answer(
@@ -183,8 +183,16 @@ def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tup
     return taken, False
 
 
+def _one(given: QueryDict, name: str, otherwise: str = "") -> str:
+    """The parameter, ``otherwise`` where it is not given. Raises ApiError (400) where it is given twice."""
+    values = given.getlist(name)
+    if len(values) > 1:
+        raise ApiError(400, f"{name} is given {len(values)} times.")
+    return values[0] if values else otherwise
+
+
 def _number(given: QueryDict, name: str) -> int | None:
-    text = given.get(name, "").strip()
+    text = _one(given, name).strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= NUMBER_MAX):
@@ -195,14 +203,14 @@ def _number(given: QueryDict, name: str) -> int | None:
 def _named(rows: QuerySet[Any], given: QueryDict, **columns: str) -> QuerySet[Any]:
     """Only rows whose columns are what was given; a NUL, which no database holds, finds nothing."""
     for name, column in columns.items():
-        if text := given.get(name, ""):
+        if text := _one(given, name):
             rows = rows.none() if "\0" in text else rows.filter(**{column: text})
     return rows
 
 
 def _liveness(given: QueryDict) -> Liveness | None:
     """Raises ApiError (400)."""
-    text = given.get("liveness", "")
+    text = _one(given, "liveness")
     try:
         return Liveness(text) if text else None
     except ValueError:
@@ -213,97 +221,3 @@ def _no_query(given: QueryDict, instead: str) -> None:
     """A filter that is silently ignored would look like an answer."""
     if given.get("q", "").strip():
         raise ApiError(400, f"q is for events; this list is filtered by {instead}.")
-
-
-def incident_item(row: Incident) -> dict[str, Any]:
-    """An incident as the API shows it. Needs ``select_related("node", "process", "decision")``."""
-    decision = getattr(row, "decision", None)
-    return {
-        "id": row.pk,
-        "change": row.change,
-        "seq": row.seq,
-        "state": row.state,
-        "level": row.level,
-        "node": row.node.name,
-        "process": row.process.name,
-        "incarnation": row.incarnation,
-        "kind": row.kind,
-        "text": row.text,
-        "message": row.message,
-        "problem": row.problem_id,
-        "repeat": row.repeat,
-        "consecutive": row.consecutive,
-        "poison": row.is_poison,
-        "raised_at": row.raised_at,
-        "opened_at": row.opened_at,
-        "deadline_at": row.deadline_at,
-        "on_deadline": row.on_deadline,
-        "escalated_at": row.escalated_at,
-        "node_liveness": (row.node_missing or None) if row.state == State.OPEN else None,
-        "decision": decision
-        and {
-            "id": decision.pk,
-            "action": decision.action,
-            "by": decision.by,
-            "rule_revision": decision.rule_revision,
-            "reason": decision.reason,
-            "decided_at": decision.decided_at,
-        },
-        "delivered_at": row.delivered_at,
-        "ended_at": row.ended_at,
-        "outcome_detail": row.outcome_detail,
-        "new_incarnation": row.new_incarnation,
-    }
-
-
-def rule_item(row: Rule) -> dict[str, Any]:
-    """A rule as the API shows it."""
-    written = _columns(row, "id", "revision", "position", "name", "condition", "action", "reason", "enabled", "author")
-    limits = _columns(row, "expires_at", "max_uses", "uses", "used_at", "storm_limit", "loop_limit")
-    return written | limits | _columns(row, "created_at", "changed_at", "suspended_at", "suspended_why")
-
-
-def _dead_letter(row: DeadLetter) -> dict[str, Any]:
-    where = {"id": row.pk, "node": row.process.node.name, "process": row.process.name, "problem": row.problem_id}
-    return where | {
-        "incident": row.incident_id,
-        **_columns(row, "seq", "message", "failures", "state", "first_at", "last_at"),
-    }
-
-
-def _columns(row: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
-
-
-def _problem(row: Problem) -> dict[str, Any]:
-    return _columns(
-        row, "id", "fingerprint", "kind", "title", "why", "level", "count", "nodes", "first_seen", "last_seen"
-    )
-
-
-def _process(row: Process, now: datetime) -> dict[str, Any]:
-    known = _columns(row, "incarnation", "state", "pid", "since", "first_seen", "last_seen", "events", "failures")
-    liveness = of_process(row.node.hello_at, row.state, row.last_seen, now)
-    return {"id": row.pk, "node": row.node.name, "name": row.name, "liveness": liveness, **known} | _heard(
-        row.node, now
-    )
-
-
-def _incarnation(row: Incarnation) -> dict[str, Any]:
-    decision = getattr(row.incident, "decision", None) if row.incident else None
-    return _columns(row, "number", "pid", "first_seen", "since", "ended_at", "failures") | {
-        "ending": row.ending or None,
-        "incident": row.incident_id,
-        "answer": decision and {"action": decision.action, "by": decision.by, "reason": decision.reason},
-    }
-
-
-def _node(row: Node, now: datetime) -> dict[str, Any]:
-    identity = _columns(row, "id", "name", "enabled", "demo", "note", "created_at", "version", "started_at", "hello_at")
-    told = _columns(row, "backlog", "dropped", "dropped_infos", "dropped_errors", "refused", "last_event_at", "events")
-    return identity | {"liveness": of_node(row.hello_at, now)} | _heard(row, now) | told
-
-
-def _heard(node: Node, now: datetime) -> dict[str, Any]:
-    age_s = round((now - node.hello_at).total_seconds(), 1) if node.hello_at else None
-    return {"hello_age_s": age_s, "clock_skew_s": node.clock_skew_s}

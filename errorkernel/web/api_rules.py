@@ -2,62 +2,28 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
-from django.http.request import UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.core import rules as policy
-from errorkernel.core.rules import RuleAction, RuleError, Wording
+from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import Rule
 from errorkernel.store import rules as store
 from errorkernel.store.rules import RuleChanged
-from errorkernel.web import api_lists
+from errorkernel.web import api_lists, shapes
 from errorkernel.web.access import CHANGE_RULES
-from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed
-from errorkernel.web.api_lists import rule_item
+from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.dry_run import Tried, before, dry_run
+from errorkernel.web.shapes import DAYS_MAX, BadRule, DryRun, RuleAct, RuleHasChanged, RuleMove, RuleWording, of_row
 
-T = TypeVar("T")
-BODY_MAX_BYTES = 64 * 1024
-DAYS_MAX = 3650
-
-
-class _Written(msgspec.Struct):
-    name: str
-    condition: str
-    action: RuleAction
-    reason: str
-    enabled: bool = False
-    expires_at: datetime | None = None
-    max_uses: int | None = None
-    storm_limit: int = policy.STORM_LIMIT
-    loop_limit: int = policy.LOOP_LIMIT
-    also_waiting: bool = False
-    revision: int = 0
-    """Of the rule that is replaced; a new one has none."""
-
-    def wording(self) -> Wording:
-        given = msgspec.structs.asdict(self)
-        return Wording(**{name: value for name, value in given.items() if name not in ("also_waiting", "revision")})
-
-
-class _Act(msgspec.Struct):
-    reason: str = ""
-    also_waiting: bool = False
-    steps: int = 0
-
-
-class _Try(msgspec.Struct):
-    condition: str
-    days: float = 7
-    rule: int | None = None
-    """Rules before this one come first; without, all that speak."""
-    start: int | None = None
+_wordings = msgspec.json.Decoder(RuleWording)
+_moves = msgspec.json.Decoder(RuleMove)
+_acts = msgspec.json.Decoder(RuleAct)
+_dry_runs = msgspec.json.Decoder(DryRun)
 
 
 @csrf_exempt
@@ -81,7 +47,7 @@ def dry(request: HttpRequest) -> HttpResponse:
 
 
 def acting(name: str) -> Callable[[HttpRequest, str], HttpResponse]:
-    """The address of one of ACTS: POST."""
+    """The address of one of ACTS: POST, with a reason."""
 
     @csrf_exempt
     def view(request: HttpRequest, rule_id: str) -> HttpResponse:
@@ -90,57 +56,72 @@ def acting(name: str) -> Callable[[HttpRequest, str], HttpResponse]:
     return view
 
 
+@csrf_exempt
+def move(request: HttpRequest, rule_id: str) -> HttpResponse:
+    """POST: so many places down, or up."""
+    return _move(request, rule_id) if request.method == "POST" else not_allowed("POST")
+
+
 @needs(CHANGE_RULES)
 def _add(request: HttpRequest, operator: Operator) -> HttpResponse:
-    given = _read(request, _Written)
+    given = read_body(request, _wordings, "a rule")
     try:
-        made = store.add(given.wording(), also_waiting=given.also_waiting, **_actor(operator))
+        made = store.add(_wording(given), also_waiting=given.also_waiting, **_actor(operator))
     except RuleError as exc:
         raise _wrong(exc) from None
-    return as_json(201, rule_item(made))
+    return as_json(201, shapes.rule(made))
 
 
 @needs(CHANGE_RULES)
 def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
-    given = _read(request, _Written)
+    given = read_body(request, _wordings, "a rule")
     try:
         changed = store.change(
-            _number(rule_id), given.revision, given.wording(), also_waiting=given.also_waiting, **_actor(operator)
+            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, **_actor(operator)
         )
     except RuleError as exc:
         raise _wrong(exc) from None
     except RuleChanged as exc:
-        raise ApiError(409, str(exc), revision=exc.rule.revision, author=exc.rule.author) from None
+        raise ApiError(409, RuleHasChanged(str(exc), exc.rule.revision, exc.rule.author)) from None
     except Rule.DoesNotExist:
         raise _unknown() from None
-    return as_json(200, rule_item(changed))
+    return as_json(200, shapes.rule(changed))
 
 
 @needs(CHANGE_RULES)
 def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> HttpResponse:
-    given = _read(request, _Act)
+    given = read_body(request, _acts, "a reason", empty=RuleAct())
     reason = given.reason.replace("\0", "").strip()
-    if name != "move" and not 1 <= len(reason) <= policy.REASON_MAX_CHARS:
-        raise ApiError(400, f"This needs a reason of at most {policy.REASON_MAX_CHARS} characters.", field="reason")
+    if not reason or len(given.reason) > policy.REASON_MAX_CHARS:
+        told = f"This needs a reason of at most {policy.REASON_MAX_CHARS} characters."
+        raise ApiError(400, BadRule(told, "reason"))
     try:
-        return as_json(200, rule_item(ACTS[name](_number(rule_id), reason, given, _actor(operator))))
+        return as_json(200, shapes.rule(ACTS[name](_number(rule_id), reason, given, _actor(operator))))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
 
-ACTS: dict[str, Callable[[int, str, _Act, dict[str, Any]], Rule]] = {
-    "move": lambda pk, reason, given, who: store.move(pk, given.steps, **who),
+ACTS: dict[str, Callable[[int, str, RuleAct, dict[str, Any]], Rule]] = {
     "suspend": lambda pk, reason, given, who: store.suspend(pk, reason, **who),
     "resume": lambda pk, reason, given, who: store.resume(pk, reason, also_waiting=given.also_waiting, **who),
     "delete": lambda pk, reason, given, who: store.remove(pk, reason, **who),
 }
 
 
+@needs(CHANGE_RULES)
+def _move(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
+    given = read_body(request, _moves, "steps")
+    try:
+        return as_json(200, shapes.rule(store.move(_number(rule_id), given.steps, **_actor(operator))))
+    except Rule.DoesNotExist:
+        raise _unknown() from None
+
+
 @needs("errorkernel.view_rule")
 def _dry(request: HttpRequest, operator: Operator) -> HttpResponse:
-    given = _read(request, _Try)
+    given = read_body(request, _dry_runs, "a condition")
     if not 0 < given.days <= DAYS_MAX:
-        raise ApiError(400, f"days is more than 0 and at most {DAYS_MAX}.", field="days")
+        raise ApiError(400, BadRule(f"days is more than 0 and at most {DAYS_MAX}.", "days"))
     now = timezone.now()
     try:
         condition = policy.parse_condition(given.condition)
@@ -151,34 +132,14 @@ def _dry(request: HttpRequest, operator: Operator) -> HttpResponse:
     return as_json(200, _tried(dry_run(condition, before(place, now), since=since, start=given.start), now))
 
 
-def _tried(found: Tried, now: datetime) -> dict[str, Any]:
-    return {
-        "looked_at": found.looked_at,
-        "matched": found.matched,
-        "taken": found.taken,
-        "ended": found.ended,
-        "items": [api_lists.incident_item(one) for one in found.shown],
-        "since": found.since,
-        "back_to": found.back_to,
-        "done": round(found.done(now), 4),
-        "next": found.next,
-    }
+def _tried(found: Tried, now: datetime) -> shapes.Tried:
+    items = [shapes.incident(one) for one in found.shown]
+    return of_row(shapes.Tried, found, items=items, done=round(found.done(now), 4))
 
 
-def _read(request: HttpRequest, kind: type[T]) -> T:
-    """The body as ``kind``. Raises ApiError (400, 413)."""
-    try:
-        body = request.body
-    except RequestDataTooBig:
-        raise ApiError(413, "The body is too large for a rule.") from None
-    except UnreadablePostError:
-        raise ApiError(400, "The body ended too early.") from None
-    if len(body) > BODY_MAX_BYTES:
-        raise ApiError(413, "The body is too large for a rule.")
-    try:
-        return msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
-        raise ApiError(400, f"The body cannot be read: {exc}") from None
+def _wording(given: RuleWording) -> Wording:
+    fields = msgspec.structs.asdict(given)
+    return Wording(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
 
 
 def _number(text: str) -> int:
@@ -197,7 +158,4 @@ def _unknown() -> ApiError:
 
 
 def _wrong(exc: RuleError) -> ApiError:
-    where: dict[str, Any] = (
-        {"field": exc.field} if exc.position is None else {"field": exc.field, "position": exc.position}
-    )
-    return ApiError(400, str(exc), **where)
+    return ApiError(400, BadRule(str(exc), exc.field, exc.position))

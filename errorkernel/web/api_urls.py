@@ -2,10 +2,11 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_lists, api_rules, requeue
+from errorkernel.web import api, api_docs, api_lists, api_rules, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
+    path("commands", api.commands, name="api-commands"),
     path("incidents", api.listing(api_lists.incidents), name="api-incidents"),
     path("incidents/<str:incident_id>/decision", api.decision, name="api-decision"),
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),
@@ -18,8 +19,12 @@ urlpatterns = [
     path("rules", api_rules.rules, name="api-rules"),
     path("rules/dry-run", api_rules.dry, name="api-rules-dry-run"),
     path("rules/<str:rule_id>", api_rules.rule, name="api-rule"),
+    path("rules/<str:rule_id>/move", api_rules.move, name="api-rule-move"),
     *(path(f"rules/<str:rule_id>/{name}", api_rules.acting(name), name=f"api-rule-{name}") for name in api_rules.ACTS),
     path("dead-letters", api.listing(api_lists.dead_letters), name="api-dead-letters"),
+    path("rules", api.listing(api_lists.rules), name="api-rules"),
+    path("openapi.json", api.listing(api_docs.openapi), name="api-document"),
+    path("docs", api.listing(api_docs.page), name="api-docs"),
     # Last: what is not there.
     re_path(r"", api.unknown),
 ]

@@ -21,6 +21,9 @@ GZIP_MEMBERS_MAX = 64
 """A gzip file may be several one after the other; thousands of empty ones would cost time and carry nothing."""
 COMMAS_PER_EVENT = 200
 """The contract's largest event has 70; an average beyond this is no batch of events."""
+ENCODINGS = {"": None, "identity": None, "gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS,
+             "deflate": zlib.MAX_WBITS}  # fmt: skip
+"""Content-Encoding → how zlib reads it; None: not packed."""
 _INFLATE_STEP = 64 * 1024
 _NDJSON_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -121,14 +124,11 @@ def _check_commas(body: bytes, limits: Limits) -> None:
 
 
 def _unpacker(encoding: str, limits: Limits) -> "_Identity | _Inflate":
-    match encoding.strip().lower():
-        case "" | "identity":
-            return _Identity()
-        case "gzip" | "x-gzip":
-            return _Inflate(limits, 16 + zlib.MAX_WBITS)
-        case "deflate":
-            return _Inflate(limits, zlib.MAX_WBITS)
-    raise BodyError(415, "encoding", f"Content-Encoding {encoding[:40]!r} is not known here; gzip and deflate are.")
+    known = encoding.strip().lower()
+    if known not in ENCODINGS:
+        raise BodyError(415, "encoding", f"Content-Encoding {encoding[:40]!r} is not known here; gzip and deflate are.")
+    wbits = ENCODINGS[known]
+    return _Identity() if wbits is None else _Inflate(limits, wbits)
 
 
 class _Identity:

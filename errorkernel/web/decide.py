@@ -24,9 +24,8 @@ from errorkernel.store.incidents import with_relations as cards
 from errorkernel.templatetags.console import duration, who
 from errorkernel.web.access import ANSWER, FETCHED, is_fetched, needs
 from errorkernel.web.pages_incidents import opened
+from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
 
-REASON_MAX_CHARS = 1000
-REQUEST_ID_MAX_CHARS = 64
 SAYING = {
     Action.CONTINUE: gettext_lazy("It will continue"),
     Action.KILL: gettext_lazy("It will be killed and started again"),

@@ -26,7 +26,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_PATH = re.compile(r"/api/v1/(?:events|incidents/(?P<incident>[^/]+)/(?P<what>decision|outcome))\Z")
+_PATH = re.compile(r"/api/v1/(?:events|(?P<own>commands)|incidents/(?P<incident>[^/]+)/(?P<what>decision|outcome))\Z")
 _FAILED = Response(
     500, b'{"error":"This failed here; the log of the server says why."}', {"Content-Type": "application/json"}
 )
@@ -60,7 +60,7 @@ def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
     path = _PATH.match(scope["path"]) if scope["type"] == "http" else None
     if path is None:
         return None
-    incident, what = path["incident"], path["what"]
+    incident, what = path["incident"], path["own"] or path["what"]
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     headers[CLIENT] = (scope.get("client") or ("",))[0]
     match scope["method"], what:
@@ -71,6 +71,8 @@ def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
         case "GET", "decision":
             query = parse_qs(scope["query_string"].decode("latin-1"))
             return gateway().get_decision(headers, incident, query.get("wait", [""])[-1])
+        case "GET", "commands":
+            return gateway().get_commands(headers)
     return None
 
 

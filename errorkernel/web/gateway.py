@@ -27,14 +27,15 @@ from errorkernel.broker.link import Link
 from errorkernel.core import values
 from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
+from errorkernel.core.rate import RateLimit
 from errorkernel.models import Incident
-from errorkernel.store import fleet, incidents, quarantine
-from errorkernel.store.quarantine import Refusal
+from errorkernel.store import fleet, incidents, quarantine, requeues
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import bodies
 from errorkernel.web.refused import RefusedTokens
+from errorkernel.web.shapes import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
+from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
 from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.gateway")
@@ -70,35 +71,11 @@ class Response:
 
 
 class Refused(Exception):
-    """The request ends here with this status; the message is one sentence for whoever wrote the client."""
+    """The request ends here; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
 
-    def __init__(self, status: int, error: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
-        super().__init__(error)
-        self.response = _json(status, {"error": error, **more}, headers)
-
-
-class RateLimit:
-    """A token bucket a node, counted in events. Each web process has its own, so N of them allow N times as much."""
-
-    def __init__(self, per_s: int, burst: int) -> None:
-        self._per_s = per_s
-        self._burst = max(1, burst)
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def wait_s(self, node: str, events: int, now: float) -> float:
-        """Take ``events`` and return 0, or take nothing and return the seconds until they could be taken.
-
-        ``now`` is a monotonic clock's. A request larger than the whole burst passes when the bucket is full, and is
-        paid off afterwards: it could never pass otherwise. A rate of 0 means no limit.
-        """
-        if not self._per_s:
-            return 0.0
-        left, at = self._buckets.get(node, (float(self._burst), now))
-        left = min(self._burst, left + (now - at) * self._per_s)
-        missing = min(events, self._burst) - left
-        taken = 0 if missing > 0 else events
-        self._buckets[node] = left - taken, now
-        return max(0.0, missing / self._per_s)
+    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(told)
+        self.response = _json(status, Fault(told) if isinstance(told, str) else told, headers)
 
 
 class Gateway:
@@ -144,6 +121,13 @@ class Gateway:
         """``POST /api/v1/incidents/{id}/outcome``: 202 once JetStream has it; ``v`` and ``incident`` may be missing."""
         return await _answer_errors(self._post_outcome(headers, incident_id, chunks))
 
+    async def get_commands(self, headers: Mapping[str, str]) -> Response:
+        """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not told yet, oldest first.
+
+        They count as received. A node does each once, by its id, since it is told of one until its outcome is here.
+        """
+        return await _answer_errors(self._get_commands(headers))
+
     async def _post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
         node = await self._node(headers)
         self._charge(node, 0)
@@ -156,26 +140,23 @@ class Gateway:
         self._charge(node, max(1, len(items)))
         valid, rejected, refusals = await self._validate(node, items)
         refused = await self._publish(node, valid)
-        rejected += [(index, str(exc)) for index, exc in refused.items()]
+        rejected += [Refusal(index, str(exc)) for index, exc in refused.items()]
+        rejected.sort(key=lambda one: one.index)
         await self._quarantine(refusals)
         accepted = [event_id for index, event_id, _ in valid if index not in refused]
-        answer: dict[str, Any] = {
-            "accepted": accepted,
-            "rejected": [{"index": index, "error": error} for index, error in sorted(rejected)],
-        }
         if rejected and not accepted:
-            return _json(400, {"error": "None of the events can be taken.", **answer})
-        return _json(202, answer)
+            return _json(400, NoneTaken("None of the events can be taken.", accepted, rejected))
+        return _json(202, Taken(accepted, rejected))
 
     async def _validate(
         self, node: str, items: list[bytes]
-    ) -> tuple[list[tuple[int, UUID, bytes]], list[tuple[int, str]], list[Refusal]]:
+    ) -> tuple[list[tuple[int, UUID, bytes]], list[Refusal], list[quarantine.Refusal]]:
         valid, rejected, refusals, seen_bytes = [], [], [], 0
         for index, item in enumerate(items):
             try:
                 valid.append((index, wire.decode_event(item, self._limits).id, item))
             except WireError as exc:
-                rejected.append((index, str(exc)))
+                rejected.append(Refusal(index, str(exc)))
                 refusals.append(_refusal(node, exc.reason, str(exc), item))
             seen_bytes += len(item)
             if seen_bytes > YIELD_BYTES:
@@ -230,12 +211,20 @@ class Gateway:
                 if decision is not None or (state is not None and time.monotonic() >= until):
                     return decision
                 if state is State.WITHDRAWN:
-                    raise Refused(404, "The question was withdrawn; no answer will come.", state=state.value)
+                    raise Refused(404, NoQuestion("The question was withdrawn; no answer will come.", state))
                 if state is None and time.monotonic() >= appear_until:
                     raise _unknown()
                 await changed
             finally:
                 changed.cancel()
+
+    async def _get_commands(self, headers: Mapping[str, str]) -> Response:
+        node = await self._node(headers)
+        self._charge(node, 1)
+        given = await self._threads.run(requeues.under_way, node)
+        if changed := await self._threads.run(_mark_received, [one.id for one in given]):
+            await self._announce(changed)
+        return _json(200, {"commands": [commands.body(one) for one in given]})
 
     async def _tell_delivered(self, incident: UUID) -> None:
         """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
@@ -262,13 +251,13 @@ class Gateway:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
             raise Refused(400, str(exc)) from None
         until = time.monotonic() + APPEAR_WAIT_S
-        while (await self._threads.run(_look_up, node, incident))[0] is None:
+        while not await self._threads.run(_asked, node, incident):
             if time.monotonic() >= until:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
         link = await self._link()
         await link.store(subjects.outcome(node, incident), data, msg_id=f"{incident}:{outcome.state.value}")
-        return _json(202, {"accepted": [incident]})
+        return _json(202, OutcomeTaken([incident]))
 
     async def _node(self, headers: Mapping[str, str]) -> str:
         """The name of the node whose token it is. Raises Refused (401)."""
@@ -310,7 +299,7 @@ class Gateway:
         else:
             metrics.count_rejected(exc.reason)
 
-    async def _quarantine(self, refusals: list[Refusal]) -> None:
+    async def _quarantine(self, refusals: list[quarantine.Refusal]) -> None:
         """Count refused inputs and keep them where an administrator sees them; the answer does not depend on it."""
         if not refusals:
             return
@@ -333,17 +322,17 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
     except Refused as exc:
         return exc.response
     except bodies.BodyError as exc:
-        detail = {"accepted": [], "rejected": [{"index": 0, "error": str(exc)}]} if exc.status == 400 else {}
-        return _json(exc.status, {"error": str(exc), **detail})
+        told = NoneTaken(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else Fault(str(exc))
+        return _json(exc.status, told)
     except BrokerAway as exc:
         log.warning("A node's request is put off, the broker is away: %s", exc)
-        return _json(503, {"error": "The broker is away; send all of it again."}, _retry_after(RETRY_AFTER_S))
+        return _json(503, Fault("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
     except BrokerRefused as exc:
         log.error("The broker does not take what a node sent: %s", exc)
-        return _json(503, {"error": "The broker does not take this now."}, _retry_after(RETRY_AFTER_S))
+        return _json(503, Fault("The broker does not take this now."), _retry_after(RETRY_AFTER_S))
     except DATABASE_AWAY:
         log.exception("A node's request is put off, the database is away")
-        return _json(503, {"error": "The database is away; send all of it again."}, _retry_after(RETRY_AFTER_S))
+        return _json(503, Fault("The database is away; send all of it again."), _retry_after(RETRY_AFTER_S))
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -386,6 +375,16 @@ def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision |
     return (State(state) if state else None), None
 
 
+def _asked(node: str, number: UUID) -> bool:
+    """Whether an outcome is owed by the node: for a question of its own, or a command that it was given."""
+    return _look_up(node, number)[0] is not None or requeues.is_of(node, number)
+
+
+def _mark_received(command_ids: list[UUID]) -> list[UUID]:
+    now = datetime.now(UTC)
+    return [changed for one in command_ids for changed in requeues.mark_received(one, now=now)]
+
+
 def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
     """The outcome with ``v`` and ``incident`` filled in where they are missing. Raises WireError."""
     if len(body) > limits.event_bytes:
@@ -401,8 +400,8 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
     return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
 
 
-def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> Refusal:
+def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> quarantine.Refusal:
     # Named by its content: a client that repeats the same bad input fills no table.
     source = f"http:{node}:{hashlib.sha256(data).hexdigest()[:40]}"
     subject = subjects.outcome(node, incident) if incident else subjects.event(node)
-    return Refusal(source, subject, node, reason, detail, data)
+    return quarantine.Refusal(source, subject, node, reason, detail, data)

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from errorkernel import metrics
@@ -21,6 +22,7 @@ from errorkernel.models import Incident, KernelHeartbeat, Node
 from errorkernel.store import fleet
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import uplink
+from errorkernel.web.shapes import Readiness
 
 log = logging.getLogger("errorkernel.health")
 
@@ -31,6 +33,7 @@ DATABASE_TIMEOUT_S = 3.0
 _threads = DatabaseThreads("health", 2)
 
 
+@csrf_exempt  # other methods are 405, not a question of who sent them
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
@@ -38,6 +41,7 @@ def live(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+@csrf_exempt
 @never_cache
 @require_safe
 async def ready(request: HttpRequest) -> HttpResponse:
@@ -47,12 +51,13 @@ async def ready(request: HttpRequest) -> HttpResponse:
     checks = {"database": database, "broker": uplink.is_connected(), "kernel": not late}
     is_ready = all(checks.values())
     return HttpResponse(
-        msgspec.json.encode({"ready": is_ready, "checks": checks}),
+        msgspec.json.encode(Readiness(is_ready, checks)),
         status=200 if is_ready else 503,
         content_type="application/json",
     )
 
 
+@csrf_exempt
 @never_cache
 @require_safe
 async def prometheus(request: HttpRequest) -> HttpResponse:

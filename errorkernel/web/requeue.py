@@ -1,6 +1,5 @@
 """The failed message back to the operator: send it to its process again or drop it, by a form or by the API."""
 
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -14,28 +13,22 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.live import announce_incidents
-from errorkernel.models import Incident, Requeue
+from errorkernel.models import Incident
 from errorkernel.store.requeues import CannotRequeue, Wish, dispose
-from errorkernel.web import api_access
+from errorkernel.web import api_access, shapes
 from errorkernel.web.access import ANSWER, needs
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
 from errorkernel.web.decide import origin_of
 from errorkernel.web.parameters import refuse
+from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS, Disposal
 
-REASON_MAX_CHARS = 1000
-REQUEST_ID_MAX_CHARS = 64
 DONE = {
     Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
     Wish.DROP: gettext_lazy("The message was dropped. It stays here to be read."),
 }
 
 
-class _Given(msgspec.Struct):
-    reason: str = ""
-    request_id: str | int = ""
-
-
-_decoder = msgspec.json.Decoder(_Given)
+_decoder = msgspec.json.Decoder(Disposal)
 
 
 @require_http_methods(["GET", "POST"])
@@ -76,7 +69,7 @@ def api(request: HttpRequest, incident_id: str, wish: str) -> HttpResponse:
 
 @api_access.needs(ANSWER)
 def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: Wish) -> HttpResponse:
-    given = read_body(request, _decoder, "a reason and a request_id, or nothing", empty=_Given())
+    given = read_body(request, _decoder, "a reason and a request_id, or nothing", empty=Disposal())
     try:
         row = dispose(
             UUID(incident_id),
@@ -93,23 +86,7 @@ def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: W
     except CannotRequeue as exc:
         raise ApiError(409, str(exc)) from None
     announce_incidents([row.incident_id])
-    return as_json(200, told(row))
-
-
-def told(row: Requeue) -> dict[str, Any]:
-    """What the API says of a message that was sent again or dropped."""
-    return {
-        "command": row.pk,
-        "incident": row.incident_id,
-        "state": row.state,
-        "by": row.by,
-        "reason": row.reason,
-        "detail": row.detail,
-        "created_at": row.created_at,
-        "sent_at": row.sent_at,
-        "received_at": row.received_at,
-        "ended_at": row.ended_at,
-    }
+    return as_json(200, shapes.disposed(row))
 
 
 def _short(text: str, chars: int) -> str:

@@ -1,0 +1,25 @@
+"""How fast somebody may go on: pure, the clock is given."""
+
+
+class RateLimit:
+    """A token bucket a node, counted in events. Each web process has its own, so N of them allow N times as much."""
+
+    def __init__(self, per_s: int, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = max(1, burst)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, node: str, events: int, now: float) -> float:
+        """Take ``events`` and return 0, or take nothing and return the seconds until they could be taken.
+
+        ``now`` is a monotonic clock's. A request larger than the whole burst passes when the bucket is full, and is
+        paid off afterwards: it could never pass otherwise. A rate of 0 means no limit.
+        """
+        if not self._per_s:
+            return 0.0
+        left, at = self._buckets.get(node, (float(self._burst), now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        missing = min(events, self._burst) - left
+        taken = 0 if missing > 0 else events
+        self._buckets[node] = left - taken, now
+        return max(0.0, missing / self._per_s)

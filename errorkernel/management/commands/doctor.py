@@ -1,0 +1,33 @@
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from errorkernel import conf
+from errorkernel.doctor.examine import examine
+from errorkernel.doctor.report import Status, line
+from errorkernel.management.base import StewardCommand
+
+
+class Command(StewardCommand):
+    help = "Check broker, streams, database, layer, disk, clocks and static files; say how to mend what is wrong."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        settings = conf.get()
+        checks = asyncio.run(examine(settings))
+        well = not any(one.status is Status.FAILED for one in checks)
+        described = conf.describe(settings)
+        if options["json"]:
+            told = [{"name": name, "value": value, "meaning": meaning} for name, value, meaning in described]
+            self.stdout.write(json.dumps({"ok": well, "checks": [asdict(one) for one in checks], "settings": told}))
+        else:
+            self.stdout.write("\n".join(map(line, checks)))
+            self.stdout.write("\nSettings")
+            self.stdout.write("\n".join(f"{name:<32} {value}" for name, value, _ in described))
+        sys.exit(0 if well else 1)

@@ -1,0 +1,329 @@
+"""The OpenAPI document of this installation: every address of the HTTP API, with all that it takes and answers.
+
+Schemas come from ``api_schema``; numbers come from where they are kept. What stands here alone is which address
+answers what, and tests hold that against the addresses and against the running product.
+
+Source: https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from typing import Any
+
+from errorkernel.core.incident import State
+from errorkernel.core.limits import Limits
+from errorkernel.core.liveness import Liveness
+from errorkernel.store.rows import EventRow
+from errorkernel.web import shapes
+from errorkernel.web.api_parts import (
+    ERRORS,
+    JSON,
+    NDJSON,
+    NODE,
+    QUERY_FORMAT,
+    READER,
+    WRITER,
+    body,
+    error,
+    errors,
+    listing,
+    number,
+    ok,
+    text,
+)
+from errorkernel.web.api_policy import message_paths, rule_paths
+from errorkernel.web.api_schema import batch, ref, schemas
+from errorkernel.web.bodies import ENCODINGS
+from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
+
+_ABOUT = (
+    "Nodes report over HTTP what they cannot report over NATS; operators read and answer. Unknown fields and "
+    "parameters are ignored; a body is read by what it is, whatever its Content-Type says. Whole numbers are written "
+    "without a decimal point. Every error is JSON with one sentence in `error`. `HEAD` is answered wherever a list is."
+)
+
+
+def document(address: str, version: str, limits: Limits, *, example: str) -> dict[str, Any]:
+    """The document for the installation at ``address`` (no slash at its end), to be encoded as JSON.
+
+    ``example``: the id of the event in the examples; a new one makes them work as they are.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Steward error kernel",
+            "version": version,
+            "description": _ABOUT,
+        },
+        "servers": [{"url": address}],
+        "tags": [
+            {"name": "nodes", "description": "For nodes: report, wait for the answer, tell the outcome"},
+            {"name": "operators", "description": "For operators: read, answer"},
+            {"name": "probes", "description": "Without login, for orchestrators and scrapers"},
+        ],
+        "paths": _node_paths(limits, example) | _operator_paths() | message_paths() | rule_paths() | _probe_paths(),
+        "components": {
+            "schemas": schemas(limits),
+            "parameters": {"IncidentId": _incident_id()},
+            "headers": _headers(),
+            "responses": {status: error(status) for status in ERRORS},
+            "securitySchemes": _security(),
+        },
+    }
+
+
+def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
+    return {
+        "/api/v1/events": {
+            "post": {
+                "operationId": "postEvents",
+                "tags": ["nodes"],
+                "summary": "Report one event or many",
+                "description": "One event, an array, or one event a line (NDJSON). 202 is said only after the broker "
+                "has what is in `accepted`. Repeat whatever you are unsure of: an event with the same id is stored "
+                "once.",
+                "security": NODE,
+                "parameters": [_content_encoding()],
+                "requestBody": _events_body(limits, example),
+                "responses": {
+                    "202": ok("The broker has them", ref(shapes.Taken)),
+                    "400": ok("The body cannot be read, or none of the events can be taken", ref(shapes.NoneTaken)),
+                    **errors("401", "405", "413", "415", "429", "503"),
+                },
+            },
+            "get": listing("listEvents", "The stored events", EventRow, _Q),
+        },
+        "/api/v1/incidents/{id}/decision": {
+            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
+            "get": {
+                "operationId": "awaitDecision",
+                "tags": ["nodes"],
+                "summary": "Wait for the answer to a question",
+                "security": NODE,
+                "parameters": [_wait()],
+                "responses": {
+                    "200": ok("The answer; from now on it counts as delivered", ref("Decision")),
+                    "204": {"description": "No answer yet: ask again"},
+                    "404": ok("This node has no such question, or it was withdrawn", ref(shapes.NoQuestion)),
+                    **errors("400", "401", "405", "503"),
+                },
+            },
+            "post": {
+                "operationId": "decide",
+                "tags": ["operators"],
+                "summary": "Answer a question",
+                "description": "Needs the permission to answer: group operator or administrator.",
+                "security": WRITER,
+                "requestBody": body(shapes.Answer, {"action": "kill", "reason": "disk is being replaced"}),
+                "responses": {
+                    "200": ok("The answer is recorded and on its way", ref(shapes.Answered)),
+                    "409": ok("Somebody was first, or nobody asks any more", {"anyOf": [
+                        ref(shapes.SomebodyWasFirst), ref(shapes.NobodyAsks)]}),
+                    **errors("400", "401", "403", "404", "405", "413", "503"),
+                },
+            },
+        },
+        "/api/v1/commands": {
+            "get": {
+                "operationId": "takeCommands",
+                "tags": ["nodes"],
+                "summary": "See what the node is to do",
+                "description": "A failed message that is to be taken up again. Each is told until its outcome is "
+                "posted, to its own `id`: do each once.",
+                "security": NODE,
+                "responses": {
+                    "200": ok("All whose outcome is not known yet", _COMMANDS),
+                    **errors("401", "405", "429", "503"),
+                },
+            },
+        },
+        "/api/v1/incidents/{id}/outcome": {
+            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
+            "post": {
+                "operationId": "postOutcome",
+                "tags": ["nodes"],
+                "summary": "Tell what became of an answer, or of a command",
+                "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
+                "`incident` that is not the one of the address is a 400.",
+                "security": NODE,
+                "parameters": [_content_encoding()],
+                "requestBody": body("Outcome", {"state": "applied", "new_incarnation": 8}),
+                "responses": {
+                    "202": ok("The broker has it", ref(shapes.OutcomeTaken)),
+                    **errors("400", "401", "404", "405", "413", "415", "429", "503"),
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+def _operator_paths() -> dict[str, Any]:
+    named = [text("node", "Only of this node"), text("process", "Only of this process")]
+    states = {
+        "name": "state",
+        "in": "query",
+        "description": "Only in these states, with commas between them",
+        "style": "form",
+        "explode": False,
+        "schema": {"type": "array", "items": ref(State)},
+    }
+    return {
+        "/api/v1/incidents": {"get": listing("listIncidents", "Questions", shapes.IncidentItem, states, *named)},
+        "/api/v1/problems": {
+            "get": listing("listProblems", "Problems", shapes.ProblemItem, text("kind", "Only of this kind"))
+        },
+        "/api/v1/processes": {"get": listing("listProcesses", "Processes", shapes.ProcessItem, *named, _liveness())},
+        "/api/v1/processes/{number}/incarnations": {
+            "parameters": [number("The process's `id`")],
+            "get": listing("listIncarnations", "The lives of a process", shapes.IncarnationItem, of_one=True),
+        },
+        "/api/v1/nodes": {"get": listing("listNodes", "Nodes", shapes.NodeItem, named[0], _liveness())},
+        "/api/v1/dead-letters": {
+            "get": listing("listDeadLetters", "Poison messages that are kept", shapes.DeadLetterItem, *named)
+        },
+        "/api/v1/openapi.json": {
+            "get": {
+                "operationId": "openapi",
+                "tags": ["operators"],
+                "summary": "This document",
+                "security": READER,
+                "responses": {
+                    "200": ok("OpenAPI 3.1", {"type": "object", "required": ["openapi", "info", "paths"]}),
+                    **errors("401", "403", "405", "503"),
+                },
+            }
+        },
+        "/api/v1/docs": {
+            "get": {
+                "operationId": "docs",
+                "tags": ["operators"],
+                "summary": "This document as a page",
+                "security": READER,
+                "responses": {
+                    "200": {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}},
+                    "302": {
+                        "description": "To the login, for a browser that is not logged in",
+                        "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
+                        "content": {"text/html": {"schema": {"type": "string"}}},
+                    },
+                    **errors("401", "403", "405", "503"),
+                },
+            }
+        },
+    }
+
+
+def _probe_paths() -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "/health/live": {"get": _probe("live", "Whether the process answers at all", {"200": {
+            "description": "It does", "content": text}})},
+        "/health/ready": {"get": _probe("ready", "Whether work can be done", {
+            "200": ok("It can", ref(shapes.Readiness)), "503": ok("It cannot", ref(shapes.Readiness))})},
+        "/metrics": {"get": _probe("metrics", "Metrics in Prometheus' text format", {"200": {
+            "description": "All of them", "content": text}})},
+    }  # fmt: skip
+
+
+def _probe(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    refused = {"description": ERRORS["405"], "headers": {"Allow": {"$ref": "#/components/headers/Allow"}}}
+    return {
+        "operationId": name,
+        "tags": ["probes"],
+        "summary": summary,
+        "security": [],
+        "responses": {**responses, "405": refused},
+    }
+
+
+def _liveness() -> dict[str, Any]:
+    return {
+        "name": "liveness",
+        "in": "query",
+        "allowEmptyValue": True,
+        "description": "Only those that are so",
+        "schema": {"type": "string", "enum": list(Liveness)},
+    }
+
+
+_COMMANDS = {
+    "type": "object",
+    "required": ["commands"],
+    "properties": {"commands": {"type": "array", "items": ref("Command")}},
+}
+_Q = {
+    "name": "q",
+    "in": "query",
+    "schema": {"type": "string", "format": QUERY_FORMAT},
+    "description": "A query, e.g. `node:ship* level>=error since:2h`; a mistake in it is a 400 with its `position`",
+}
+
+
+def _wait() -> dict[str, Any]:
+    told = f"Seconds to wait for an answer; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
+    seconds = {"type": "number", "default": 0}
+    return {"name": "wait", "in": "query", "schema": seconds, "allowEmptyValue": True, "description": told}
+
+
+def _incident_id() -> dict[str, Any]:
+    told = (
+        "The id of the event that asked. A node that asks about one that was posted just now is held for up to "
+        f"{APPEAR_WAIT_S:g} s until it is stored."
+    )
+    return {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": told,
+        "schema": {"type": "string", "format": "uuid"},
+    }
+
+
+def _content_encoding() -> dict[str, Any]:
+    packed = {"type": "string", "enum": list(ENCODINGS), "default": "identity"}
+    return {"name": "Content-Encoding", "in": "header", "schema": packed, "description": "How the body is packed"}
+
+
+def _events_body(limits: Limits, example: str) -> dict[str, Any]:
+    told = (
+        f"Up to {limits.events_per_request} events; at most {limits.body_compressed_bytes} bytes as sent, "
+        f"{limits.body_bytes} when unpacked. As NDJSON, the lines are the items of the array."
+    )
+    event = {"v": 1, "id": example, "type": "error", "process": "copy-files", "error": {"text": "no such file"}}
+    return {
+        "required": True,
+        "description": told,
+        "content": {
+            JSON: {"schema": {"anyOf": [ref("Event"), batch(limits)]}, "example": event},
+            NDJSON: {"schema": {**batch(limits), "minItems": 1}, "example": [event]},
+        },
+    }
+
+
+def _headers() -> dict[str, Any]:
+    return {
+        "Retry-After": {
+            "description": "Seconds to wait before the same again",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        "WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer "}},
+        "Allow": {"description": "The methods that there are", "required": True, "schema": {"type": "string"}},
+    }
+
+
+def _security() -> dict[str, Any]:
+    return {
+        "nodeToken": {"type": "http", "scheme": "bearer", "description": "`token` of a node's credentials"},
+        "operatorToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A personal token, from `steward token add USER`. A token that is sent is the one that "
+            "counts: it never falls back to a session.",
+        },
+        "session": {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "As the pages have it"},
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-CSRFToken",
+            "description": "With a session, every change needs Django's CSRF token: the value of the cookie csrftoken",
+        },
+    }

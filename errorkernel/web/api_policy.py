@@ -1,0 +1,82 @@
+"""The part of the OpenAPI document on what is done about failures: rules, and failed messages."""
+
+from typing import Any
+
+import msgspec
+
+from errorkernel.web import shapes
+from errorkernel.web.api_parts import WRITER, body, errors, listing, number, ok
+from errorkernel.web.api_schema import ref
+
+_RULE = {"action": "continue", "condition": "process:copy-files kind:FileNotFoundError",
+         "name": "Missing sources", "reason": "They are sent again every hour.", "enabled": True}  # fmt: skip
+_ACTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "suspend": ("suspendRule", "Stop a rule; what it matches waits for a person", {"reason": "It kills too much."}),
+    "resume": ("resumeRule", "Let a suspended rule answer again", {"reason": "The cause is mended."}),
+    "delete": ("deleteRule", "Take a rule away; its answers stay on record", {"reason": "The process is gone."}),
+}
+_DONE = {"200": ok("The rule as it is now", ref(shapes.RuleItem)), **errors("404")}
+
+
+def rule_paths() -> dict[str, Any]:
+    """Rules: to read, to write, to try."""
+    one = {"parameters": [number("The rule's `id`")]}
+    acts = {"/api/v1/rules/{number}/move": one | {"post": _change(
+        "moveRule", "Have a rule asked earlier or later", shapes.RuleMove, {"steps": -1}, _DONE)}}  # fmt: skip
+    acts |= {f"/api/v1/rules/{{number}}/{name}": one | {"post": _act(*told)} for name, told in _ACTS.items()}
+    return {
+        "/api/v1/rules": {
+            "get": listing("listRules", "Rules", shapes.RuleItem),
+            "post": _change("addRule", "Write a rule", shapes.RuleWording, _RULE, {
+                "201": ok("It stands, at the end", ref(shapes.RuleItem))}),
+        },
+        "/api/v1/rules/dry-run": {
+            "post": _change("tryRule", "See what a condition would have had the word on", shapes.DryRun, {
+                "condition": _RULE["condition"], "days": 30}, {
+                "200": ok("What was found, so far as was looked", ref(shapes.Tried))}),
+        },
+        "/api/v1/rules/{number}": one | {
+            "put": _change("changeRule", "Write a rule anew", shapes.RuleWording, {**_RULE, "revision": 1}, {
+                "200": ok("It stands", ref(shapes.RuleItem)),
+                "409": ok("Somebody else has changed it meanwhile", ref(shapes.RuleHasChanged)),
+                **errors("404")}),
+        },
+    } | acts  # fmt: skip
+
+
+def message_paths() -> dict[str, Any]:
+    """The failed message: to its process again, or away."""
+    return {
+        "/api/v1/incidents/{id}/requeue": _dispose("requeueMessage", "Send the failed message to its process again"),
+        "/api/v1/incidents/{id}/drop": _dispose("dropMessage", "Drop the failed message; it stays to be read"),
+    }
+
+
+def _dispose(name: str, summary: str) -> dict[str, Any]:
+    asked = _change(name, summary, shapes.Disposal, {"reason": "The disk was replaced."}, {
+        "200": ok("How far it is", ref(shapes.Disposed)),
+        "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
+        **errors("400", "404")})  # fmt: skip
+    asked["requestBody"]["required"] = False
+    return {"parameters": [{"$ref": "#/components/parameters/IncidentId"}], "post": asked}
+
+
+def _act(name: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
+    return _change(name, summary, shapes.RuleAct, example, _DONE)
+
+
+def _change(
+    name: str, summary: str, shape: type[msgspec.Struct], example: dict[str, Any], answers: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "tags": ["operators"],
+        "summary": summary,
+        "security": WRITER,
+        "requestBody": body(shape, example),
+        "responses": {
+            "400": ok("It cannot be read, or cannot be so", ref(shapes.BadRule)),
+            **errors("401", "403", "405", "413", "503"),
+            **answers,
+        },
+    }

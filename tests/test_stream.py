@@ -1,0 +1,75 @@
+"""A broker that has lost its data: that is told, once, with what is known to be gone."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errorkernel.models import AuditEntry, KernelHeartbeat
+from errorkernel.store import fleet, stream
+from tests.running import Running, wait_for
+
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def beat(worker: str, lag: int | None, seconds: int = 0) -> None:
+    fleet.beat(worker, started_at=NOW, lag=lag, now=NOW + seconds * SECOND)
+
+
+@pytest.mark.django_db
+def test_a_stream_that_was_made_anew_is_on_record_once_with_what_is_known_to_be_gone() -> None:
+    beat("kernel", 7)
+    assert stream.seen("EK_EVENTS", "10:00", now=NOW) is None  # the first one that there ever was
+    assert stream.seen("EK_EVENTS", "10:00", now=NOW) is None
+    assert not AuditEntry.objects.exists()
+    assert stream.seen("EK_EVENTS", "11:00", now=NOW) == 7
+    assert stream.seen("EK_EVENTS", "11:00", now=NOW) is None  # another kernel, or the same after a restart
+    [said] = AuditEntry.objects.all()
+    assert (said.actor, said.action, said.target) == ("system", "lost", "stream:EK_EVENTS")
+    assert (said.before, said.after) == ({"made": "10:00"}, {"made": "11:00", "waiting": 7})
+    assert "7 messages" in said.reason
+
+
+@pytest.mark.django_db
+def test_what_was_last_seen_waiting_is_kept_while_the_broker_does_not_say() -> None:
+    beat("first", 7)
+    beat("first", None, 2)
+    beat("second", None, 4)
+    assert list(KernelHeartbeat.objects.order_by("pk").values_list("lag", "broker_connected")) == [(7, False)] * 2
+    assert stream.seen("EK_EVENTS", "10:00", now=NOW) is None
+    assert stream.seen("EK_EVENTS", "11:00", now=NOW) == 7
+    beat("second", 0, 6)
+    assert stream.seen("EK_EVENTS", "12:00", now=NOW) == 0
+
+
+def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data")
+
+    def losses() -> list[Any]:
+        with closing(sqlite3.connect(product.directory / "steward.sqlite3")) as database:
+            found = database.execute("SELECT json_extract(after, '$.waiting') FROM errorkernel_auditentry"
+                                     " WHERE action = 'lost'").fetchall()  # fmt: skip
+            return [waiting for (waiting,) in found]
+
+    try:
+        product.start()
+        product.stop()
+        product.start()
+        assert losses() == []
+        product.stop()
+        with closing(sqlite3.connect(product.directory / "steward.sqlite3", isolation_level=None)) as database:
+            database.execute("UPDATE errorkernel_kernelheartbeat SET lag = 3")
+        shutil.rmtree(product.directory / "nats" / "jetstream")
+        product.start()
+        assert wait_for(losses) == [3]
+        assert "lost its stream of reports; 3 messages" in product.log()
+        product.stop()
+        product.start()
+        assert losses() == [3]
+    finally:
+        product.kill()
