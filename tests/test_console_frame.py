@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
+from errorkernel import frames
+from errorkernel.core.values import OutcomeState
 from errorkernel.models import AuditEntry, Node
 from errorkernel.web.search import RANGES
 from errorkernel.web.texts import texts
 from tests.running import ROOT
-from tests.test_pages import ask, event, person, store
+from tests.test_pages import answer, ask, event, every_page, person, store
 
 pytestmark = pytest.mark.django_db
 
@@ -47,6 +50,26 @@ def test_the_reader_chooses_the_language_and_it_stays(alice: Client) -> None:
 def test_a_browser_that_prefers_german_gets_it(alice: Client) -> None:
     page = alice.get("/", headers={"accept-language": "de-AT,de;q=0.9,en;q=0.5"})
     assert '<html lang="de">' in page.content.decode()
+
+
+def test_every_page_answers_in_german(alice: Client) -> None:
+    incident = ask("Frage")
+    answer(ask("beantwortet"), outcome=OutcomeState.APPLIED)
+    for page in every_page(incident):
+        shown = alice.get(page, headers={"accept-language": "de"})
+        assert shown.status_code == 200, page
+        assert ">Wartend " in shown.content.decode(), page
+
+
+def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:
+    incident = ask("may I?")
+    with translation.override("de"):
+        card = frames.card_part(incident)
+    assert "waiting <time" in card["html"]
+    frame = frames.build([], first=2, last=1, cards=[incident])
+    german = frames.with_cards(frame, frames.cards_in("de", frame.changes))
+    assert "wartet <time" in german.body()["incidents"][0]["html"]
+    assert {**german.body(), "incidents": []} == {**frame.body(), "incidents": []}
 
 
 def test_the_search_stands_in_the_address_and_narrows_the_rows(alice: Client) -> None:
