@@ -2,11 +2,24 @@
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
+from django.views.i18n import set_language
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, pages_rules, requeue
+from errorkernel.web import (
+    decide,
+    first_node,
+    jump,
+    pages,
+    pages_audit,
+    pages_fleet,
+    pages_incidents,
+    pages_nodes,
+    pages_rules,
+    requeue,
+)
 
 urlpatterns = [
     path("", pages.live, name="live"),
+    path("first-node/", first_node.first_node, name="first-node"),
     path("events/", pages.events, name="events"),
     path("events/<int:seq>/", pages.event, name="event"),
     path("incidents/", pages_incidents.incidents, name="incidents"),
@@ -31,6 +44,8 @@ urlpatterns = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("language/", set_language, name="set_language"),
+    path("jump/", jump.jump, name="jump"),
     path("api/v1/", include("errorkernel.web.api_urls")),
     path("", include("errorkernel.web.health_urls")),
 ]
