@@ -118,6 +118,11 @@ def set_node_enabled(
         counters.take(Counter.NODES)
 
 
+def note_signing_key(public_key: str, *, actor: str, now: datetime, origin: str = "") -> None:
+    """Write down that messages to ctrl nodes are signed with another key from now on."""
+    audit.record(audit.entry(actor, "make", "signing-key", now=now, origin=origin, after={"public_key": public_key}))
+
+
 def broker_users() -> list[NodeUser]:
     """The nodes that the broker lets in."""
     known = Node.objects.filter(enabled=True).exclude(public_key="").order_by("name")
