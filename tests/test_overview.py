@@ -50,8 +50,10 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     assert tallies.failures_by_step(Series.PROCESS_HOURS, [process], hour, hour + 14) == {
         process: {hour: 3, hour + 14: 1}
     }
-    found = tallies.totals(Series.PROBLEM_HOURS, hour, hour)
-    assert found == {Problem.objects.get(title="a").pk: (3, 3), Problem.objects.get(title="b").pk: (1, 0)}
+    a, b = (Problem.objects.get(title=title).pk for title in "ab")
+    assert tallies.totals(Series.PROBLEM_HOURS, hour, hour) == {a: (3, 3), b: (1, 0)}
+    assert tallies.largest(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
+    assert tallies.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
 
 
 @pytest.mark.django_db

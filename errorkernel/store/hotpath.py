@@ -41,18 +41,21 @@ _UPDATE_PROCESS = (
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-_ADD_COUNTS = (
-    "INSERT INTO errorkernel_{table} ({key}, " + ", ".join(_LEVELS) + "{more}) VALUES (%s, %s, %s, %s, %s, %s{given})"
-    " ON CONFLICT ({key}) DO UPDATE SET "
-    + ", ".join(f"{level} = errorkernel_{{table}}.{level} + excluded.{level}" for level in _LEVELS)
+_ADD_MINUTE = (
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    " VALUES (%s, %s, %s, %s, %s, %s, 0)"
+    " ON CONFLICT (minute) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
+    " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
+    " critical = m.critical + excluded.critical"
 )
-_ADD_TALLIES = _ADD_COUNTS.format(table="tally", key="id", more="", given="")
-_ADD_MINUTE = _ADD_COUNTS.format(table="minutecount", key="minute", more=", blocked_s", given=", 0")
+_ADD_TALLY = (
+    "INSERT INTO errorkernel_tally AS t (id, events, failures) VALUES (%s, %s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
+)
 _ADD_BLOCKED = (
-    "INSERT INTO errorkernel_minutecount (minute, debug, info, warning, error, critical, blocked_s)"
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
-    " ON CONFLICT (minute) DO UPDATE SET blocked_s = errorkernel_minutecount.blocked_s + excluded.blocked_s"
+    " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
@@ -128,9 +131,9 @@ def add_minute(minute: int, counts: Sequence[int]) -> None:
     _many(_ADD_MINUTE, [(minute, *counts)])
 
 
-def add_tallies(rows: Iterable[tuple[int, Sequence[int]]]) -> None:
-    """(key, more events by level from debug to critical)."""
-    _many(_ADD_TALLIES, ((key, *counts) for key, counts in rows))
+def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
+    """(key, more events, more failures)."""
+    _many(_ADD_TALLY, rows)
 
 
 def add_blocked(rows: Iterable[tuple[int, float]]) -> None:

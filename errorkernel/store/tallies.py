@@ -6,6 +6,7 @@ keeps thirty days of a large fleet readable in some milliseconds (keys: ``errork
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import F, QuerySet, Sum
 
@@ -17,32 +18,34 @@ from errorkernel.store import hotpath
 
 LEVELS = tuple(LEVEL_RANK)
 """From the lowest to the highest."""
-FAILURES = ("error", "critical")
-"""The levels that count as a failure in pictures."""
+FAILURE_RANK = LEVEL_RANK[Level.ERROR]
+"""From this level on an event counts as a failure."""
 HOURS_KEPT = timedelta(days=8)
 KEPT = timedelta(days=31)
 _STEP_ROWS = 2000
+_KEYS_AT_ONCE = 10_000
 _SPREAD_ABOVE_S = 120.0
 
 
 def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
     """(process, problem, level) of events that have just been stored, all received ``now``."""
     fleet = [0] * len(LEVELS)
-    found: dict[tuple[Series, int], list[int]] = {}
+    processes: dict[int, list[int]] = {}
+    problems: dict[int, list[int]] = {}
     for process, problem, level in events:
         rank = LEVEL_RANK[level]
         fleet[rank] += 1
-        for counted in ((Series.PROCESS_HOURS, process), (Series.PROBLEM_HOURS, problem)):
-            counts = found.get(counted)
-            if counts is None:
-                counts = found[counted] = [0] * len(LEVELS)
-            counts[rank] += 1
+        for found, subject in ((processes, process), (problems, problem)):
+            counts = found.setdefault(subject, [0, 0])
+            counts[0] += 1
+            counts[1] += rank >= FAILURE_RANK
     hotpath.add_minute(minute_of(now), fleet)
-    rows = []
-    for (hours, subject), counts in found.items():
-        days = Series.PROCESS_DAYS if hours is Series.PROCESS_HOURS else Series.PROBLEM_DAYS
-        rows += [(key(series, step_of(series, now), subject), counts) for series in (hours, days)]
-    hotpath.add_tallies(sorted(rows))
+    rows: list[tuple[int, int, int]] = []
+    for series in Series:
+        start = key(series, step_of(series, now))
+        found = processes if series in (Series.PROCESS_HOURS, Series.PROCESS_DAYS) else problems
+        rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
+    hotpath.add_tallies(rows)
 
 
 def count_blocked(*, since: datetime, now: datetime) -> None:
@@ -78,13 +81,24 @@ def _between(series: Series, first: int, last: int) -> QuerySet[Tally]:
 
 def totals(series: Series, first: int, last: int) -> dict[int, tuple[int, int]]:
     """From step ``first`` to ``last``: process or problem → (events, failures among them)."""
-    found = _between(series, first, last).annotate(subject=F("pk").bitand(SUBJECT_MASK)).order_by()
-    everything = sum((F(level) for level in LEVELS[1:]), F(LEVELS[0]))
-    failed = sum((F(level) for level in FAILURES[1:]), F(FAILURES[0]))
-    sums = found.values("subject").annotate(events=Sum(everything), failures=Sum(failed))
-    return {
-        subject: (events, failures) for subject, events, failures in sums.values_list("subject", "events", "failures")
-    }
+    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"), bad=Sum("failures"))
+    return {subject: (events, failures) for subject, events, failures in found.values_list("subject", "n", "bad")}
+
+
+def largest(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (process or problem, events) of those with most."""
+    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"))
+    return list(found.order_by("-n", "subject").values_list("subject", "n")[:count])
+
+
+def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (process or problem, failures) of those with most, none without any."""
+    found = _with_subject(series, first, last).values("subject").annotate(bad=Sum("failures"))
+    return list(found.filter(bad__gt=0).order_by("-bad", "subject").values_list("subject", "bad")[:count])
+
+
+def _with_subject(series: Series, first: int, last: int) -> QuerySet[Any]:
+    return _between(series, first, last).annotate(subject=F("pk").bitand(SUBJECT_MASK)).order_by()
 
 
 def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> Mapping[int, dict[int, int]]:
@@ -92,11 +106,10 @@ def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: 
     wanted = list(subjects)
     keys = [key(series, step, subject) for step in range(first, last + 1) for subject in wanted]
     found: dict[int, dict[int, int]] = {}
-    for start in range(0, len(keys), 10_000):
-        rows = Tally.objects.filter(pk__in=keys[start : start + 10_000])
-        for pk, *counts in rows.values_list("pk", *FAILURES):
-            if failures := sum(counts):
-                found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = failures
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        rows = Tally.objects.filter(pk__in=keys[start : start + _KEYS_AT_ONCE], failures__gt=0)
+        for pk, failures in rows.values_list("pk", "failures"):
+            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = failures
     return found
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from django.db.models import Manager
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -234,31 +235,34 @@ class Top:
 
 def _top(chosen: Range, now: datetime) -> dict[str, Any]:
     """Problems and nodes with most events. They are counted by the hour or day, so from the beginning of one on."""
-    by_process, by_problem = (
-        (Series.PROCESS_HOURS, Series.PROBLEM_HOURS) if chosen.by_hours else (Series.PROCESS_DAYS, Series.PROBLEM_DAYS)
+    problems, processes = (
+        (Series.PROBLEM_HOURS, Series.PROCESS_HOURS) if chosen.by_hours else (Series.PROBLEM_DAYS, Series.PROCESS_DAYS)
     )
-    first, last = steps_back(by_process, now, chosen.length)
-    nodes: dict[int, list[int]] = {}
+    first, last = steps_back(problems, now, chosen.length)
+    counted = [(pk, events, 0) for pk, events in tallies.largest(problems, first, last, TOP_SHOWN)]
+    return {
+        "top_since": begin_of(problems, first),
+        "top_problems": _tops(Problem.objects, counted),
+        "top_nodes": _tops(Node.objects, _noisiest(tallies.totals(processes, first, last))),
+    }
+
+
+def _noisiest(by_process: dict[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(node, events, failures) of the nodes whose processes have reported most."""
     node_of = dict(Process.objects.order_by().values_list("pk", "node_id"))
-    for process, (events, failures) in tallies.totals(by_process, first, last).items():
+    nodes: dict[int, list[int]] = {}
+    for process, (events, failures) in by_process.items():
         if node := node_of.get(process):
             sums = nodes.setdefault(node, [0, 0])
             sums[0] += events
             sums[1] += failures
-    problems = tallies.totals(by_problem, first, last)
-    return {
-        "top_since": begin_of(by_process, first),
-        "top_nodes": _largest(nodes, Node.objects),
-        "top_problems": _largest(problems, Problem.objects),
-    }
+    ordered = sorted(nodes.items(), key=lambda one: (-one[1][0], one[0]))
+    return [(pk, events, failures) for pk, (events, failures) in ordered[:TOP_SHOWN]]
 
 
-def _largest(counted: Any, rows: Any) -> list[Top]:
-    ordered = sorted(counted.items(), key=lambda one: (-one[1][0], one[0]))[:TOP_SHOWN]
-    known = rows.in_bulk([key for key, _counts in ordered])
-    most = ordered[0][1][0] if ordered else 0
+def _tops(rows: Manager[Any], counted: list[tuple[int, int, int]]) -> list[Top]:
+    known = rows.in_bulk([pk for pk, _events, _failures in counted])
+    most = counted[0][1] if counted else 0
     return [
-        Top(known[key], events, failures, charts.part(events, most))
-        for key, (events, failures) in ordered
-        if key in known
+        Top(known[pk], events, failures, charts.part(events, most)) for pk, events, failures in counted if pk in known
     ]
