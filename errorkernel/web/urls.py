@@ -3,7 +3,17 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, pages_rules, requeue
+from errorkernel.web import (
+    decide,
+    pages,
+    pages_audit,
+    pages_incidents,
+    pages_nodes,
+    pages_problems,
+    pages_rules,
+    problem_acts,
+    requeue,
+)
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -13,8 +23,9 @@ urlpatterns = [
     path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
     path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
-    path("problems/", pages_fleet.problems, name="problems"),
-    path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
+    path("problems/", pages_problems.problems, name="problems"),
+    path("problems/<int:problem_id>/", pages_problems.problem, name="problem"),
+    path("problems/<int:problem_id>/<str:act>/", problem_acts.act, name="act-on-problem"),
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
     path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
