@@ -61,6 +61,7 @@ def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
         "waiting": cards().filter(problem=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        "questions": Incident.objects.filter(problem=found, state=State.OPEN).count(),
         "past": cards().filter(problem=found, decision__isnull=False).order_by("-opened_at")[:PART_ROWS],
         "events": rows(stored().filter(problem=found)[:PART_ROWS]),
     }

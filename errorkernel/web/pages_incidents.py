@@ -12,6 +12,7 @@ from django.shortcuts import render
 
 from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident
+from errorkernel.store.bulk import together
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
@@ -38,6 +39,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "page": page,
         "has_more": len(waiting) > CARDS_A_PAGE,
         "waiting": waiting[:CARDS_A_PAGE],
+        "together": together(),
         "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
         "ended": cards().filter(state__in=ENDED).order_by("-ended_at")[:CARDS_A_PAGE],
     }

@@ -3,13 +3,26 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, pages_rules, requeue
+from errorkernel.web import (
+    bulk,
+    decide,
+    pages,
+    pages_audit,
+    pages_fleet,
+    pages_incidents,
+    pages_nodes,
+    pages_rules,
+    requeue,
+)
 
 urlpatterns = [
     path("", pages.live, name="live"),
     path("events/", pages.events, name="events"),
     path("events/<int:seq>/", pages.event, name="event"),
     path("incidents/", pages_incidents.incidents, name="incidents"),
+    path("incidents/answer/", bulk.answer_many, name="answer-many"),
+    path("incidents/answer/<int:bulk_id>/", bulk.answer_to_many, name="answer-to-many"),
+    path("incidents/answer/<int:bulk_id>/<str:act>/", bulk.act, name="act-on-many"),
     path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
     path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
