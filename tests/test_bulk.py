@@ -304,3 +304,29 @@ def test_a_filter_that_cannot_be_read_proposes_nothing(alice, query):
     form = {"q": query, "action": "continue", "reason": "x"}
     assert alice.post(reverse("answer-many"), form).status_code in (200, 400)
     assert not BulkAnswer.objects.exists()
+
+
+def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
+    first, second = many(2)
+    proposal = {"action": "kill", "condition": "process:p*", "reason": "because", "first": str(first.pk)}
+
+    def post(client, path, body=None):
+        return client.post(f"/api/v1/answers{path}", body or {}, content_type="application/json")
+
+    assert post(viewer, "", proposal).status_code == 403
+    made = post(alice, "", proposal)
+    assert (made.status_code, made.json()["count"], made.json()["state"]) == (201, 2, "proposed")
+    one = f"/{made.json()['id']}"
+    assert post(viewer, f"{one}/confirm").status_code == 403
+    assert post(alice, f"{one}/confirm").json()["won"] == 1
+    early = post(alice, f"{one}/go-on")
+    assert (early.status_code, "still being watched" in early.json()["error"]) == (409, True)
+    assert post(bob, f"{one}/leave").json()["state"] == "left"
+    told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
+    assert [(row["incident"], row["result"]) for row in told] == [(str(first.pk), "won"), (str(second.pk), "pending")]
+    assert told[0]["answer"] == {"action": "kill", "by": "user:alice", "reason": "because"}
+    assert viewer.get("/api/v1/answers").json()["items"] == [viewer.get(f"/api/v1/answers{one}").json()]
+    assert post(alice, "/4711/confirm").status_code == 404
+    for wrong in ({"condition": "process:("}, {"condition": ""}, {"reason": " "}, {"action": "dance"}):
+        assert post(alice, "", proposal | wrong).status_code == 400
+    assert post(alice, "", proposal | {"condition": "process:nobody", "first": None}).status_code == 409
