@@ -16,7 +16,6 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
-from errorkernel.core.incident import State as Asked
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
 from errorkernel.store import audit, incidents
@@ -180,12 +179,6 @@ def watched(bulk: BulkAnswer) -> Watched | None:
     again = ErrorState.objects.filter(process=incident.process_id, problem=incident.problem_id)
     since = incident.ended_at or bulk.confirmed_at
     return Watched(incident, item.result, again.filter(last_seq__gt=incident.seq, last_seen__gt=since).exists())
-
-
-def together(limit: int = 5) -> list[tuple[int, str, int]]:
-    """(problem, title, questions) of the problems on which several processes wait, those with most first."""
-    waiting = Incident.objects.filter(state=Asked.OPEN.value).order_by().values_list("problem", "problem__title")
-    return list(waiting.annotate(asked=Count("pk")).filter(asked__gt=1).order_by("-asked", "problem")[:limit])
 
 
 def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:

@@ -2,21 +2,26 @@
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
+from django.views.i18n import set_language
 
 from errorkernel.web import (
     bulk,
     decide,
+    first_node,
+    jump,
     pages,
     pages_audit,
     pages_fleet,
     pages_incidents,
     pages_nodes,
+    pages_overview,
     pages_rules,
     requeue,
 )
 
 urlpatterns = [
     path("", pages.live, name="live"),
+    path("first-node/", first_node.first_node, name="first-node"),
     path("events/", pages.events, name="events"),
     path("events/<int:seq>/", pages.event, name="event"),
     path("incidents/", pages_incidents.incidents, name="incidents"),
@@ -36,6 +41,7 @@ urlpatterns = [
     path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
     path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
     path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
+    path("overview/", pages_overview.overview, name="overview"),
     path("audit/", pages_audit.audit, name="audit"),
     path("audit/export", pages_audit.export, name="audit-export"),
     path(
@@ -44,6 +50,8 @@ urlpatterns = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("language/", set_language, name="set_language"),
+    path("jump/", jump.jump, name="jump"),
     path("api/v1/", include("errorkernel.web.api_urls")),
     path("", include("errorkernel.web.health_urls")),
 ]

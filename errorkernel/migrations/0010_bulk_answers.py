@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0008_broker_streams'),
+        ('errorkernel', '0009_tallies'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
