@@ -4,6 +4,7 @@ Times that a node's clock gave are called ``occurred_at``; all others are ours. 
 """
 
 from errorkernel.models.access import ApiToken
+from errorkernel.models.bulk import BulkAnswer, BulkItem
 from errorkernel.models.fields import Sequence
 from errorkernel.models.fleet import Incarnation, Node, Process, RefusedAttempt
 from errorkernel.models.history import AuditEntry
@@ -18,6 +19,8 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "BrokerStream",
+    "BulkAnswer",
+    "BulkItem",
     "Counter",
     "DeadLetter",
     "Decision",

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from errorkernel.web import (
+    bulk,
     decide,
     first_node,
     jump,
@@ -25,6 +26,9 @@ urlpatterns = [
     path("events/", pages.events, name="events"),
     path("events/<int:seq>/", pages.event, name="event"),
     path("incidents/", pages_incidents.incidents, name="incidents"),
+    path("incidents/answer/", bulk.answer_many, name="answer-many"),
+    path("incidents/answer/<int:bulk_id>/", bulk.answer_to_many, name="answer-to-many"),
+    path("incidents/answer/<int:bulk_id>/<str:act>/", bulk.act, name="act-on-many"),
     path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
     path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
