@@ -11,6 +11,7 @@ from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
+from errorkernel.models.tallies import MinuteCount, Tally
 
 __all__ = [
     "ApiToken",
@@ -24,6 +25,7 @@ __all__ = [
     "Incarnation",
     "Incident",
     "KernelHeartbeat",
+    "MinuteCount",
     "Node",
     "Outbox",
     "Problem",
@@ -33,4 +35,5 @@ __all__ = [
     "Requeue",
     "Rule",
     "Sequence",
+    "Tally",
 ]

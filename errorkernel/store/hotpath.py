@@ -41,6 +41,22 @@ _UPDATE_PROCESS = (
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
+_ADD_MINUTE = (
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    " VALUES (%s, %s, %s, %s, %s, %s, 0)"
+    " ON CONFLICT (minute) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
+    " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
+    " critical = m.critical + excluded.critical"
+)
+_ADD_TALLY = (
+    "INSERT INTO errorkernel_tally AS t (id, events, failures) VALUES (%s, %s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
+)
+_ADD_BLOCKED = (
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    " VALUES (%s, 0, 0, 0, 0, 0, %s)"
+    " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
+)
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
@@ -108,6 +124,21 @@ def count_failures(rows: Iterable[tuple[int, int, int]]) -> None:
 def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
     """(node, more events, last event)."""
     _many(_UPDATE_NODE, ((more, seen, pk) for pk, more, seen in rows))
+
+
+def add_minute(minute: int, counts: Sequence[int]) -> None:
+    """The fleet's events of this minute are so many more, by level from debug to critical."""
+    _many(_ADD_MINUTE, [(minute, *counts)])
+
+
+def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
+    """(key, more events, more failures)."""
+    _many(_ADD_TALLY, rows)
+
+
+def add_blocked(rows: Iterable[tuple[int, float]]) -> None:
+    """(minute, more seconds in which processes stood still)."""
+    _many(_ADD_BLOCKED, rows)
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:

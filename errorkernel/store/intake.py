@@ -20,7 +20,7 @@ from errorkernel.core.fingerprint import Grouping
 from errorkernel.core.rules import is_poison
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
 from errorkernel.models import Counter, Incident
-from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues
+from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues, tallies
 from errorkernel.store.dead_letters import Failure
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
@@ -119,6 +119,7 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     _count_states(placed, seen)
     hotpath.insert_events([_columns(one, seen) for one in placed])
     _count_totals(placed, seen, now)
+    tallies.count(((one.process_id, one.problem_id, one.event.level) for one in placed), now=now)
     rows = [_row(one, now) for one in placed]
     _open_incidents(placed, now)
     dead_letters.keep(_poisonous(placed), now=now)

@@ -163,6 +163,7 @@ def _operator_paths() -> dict[str, Any]:
         "description": "Only in these states, with commas between them",
         "style": "form",
         "explode": False,
+        "allowEmptyValue": True,
         "schema": {"type": "array", "items": ref(State)},
     }
     return {

@@ -73,6 +73,8 @@ def schemas(limits: Limits) -> dict[str, Any]:
     structs = (*wire.PAYLOADS, *_LISTED, *_OTHERS)
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
+    if len(found) < len(raw):
+        raise ValueError(f"Two shapes have one name: {sorted(raw)}")
     for struct in structs:
         _mark_times(struct, found[_name(struct)]["properties"])
     for struct, table in _LISTED.items():

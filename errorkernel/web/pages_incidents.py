@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 
 from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
+from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
@@ -23,8 +23,6 @@ CARDS_A_PAGE = 50
 CROWDS_SHOWN = 5
 PAST_READ = 200
 PAST_SHOWN = 10
-CAME_BACK_WITHIN = timedelta(hours=1)
-"""An answer has not helped if the same process asks about the same problem again this soon."""
 
 
 @needs(VIEW)

@@ -13,6 +13,7 @@ from errorkernel.web import (
     pages_fleet,
     pages_incidents,
     pages_nodes,
+    pages_overview,
     pages_rules,
     requeue,
 )
@@ -36,6 +37,7 @@ urlpatterns = [
     path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
     path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
     path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
+    path("overview/", pages_overview.overview, name="overview"),
     path("audit/", pages_audit.audit, name="audit"),
     path("audit/export", pages_audit.export, name="audit-export"),
     path(
