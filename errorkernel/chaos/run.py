@@ -18,7 +18,7 @@ from errorkernel.chaos.operators import Operator
 from errorkernel.chaos.person import Person
 from errorkernel.chaos.plan import Fault, Kind
 from errorkernel.chaos.policy import Keeper
-from errorkernel.chaos.watch import Watch
+from errorkernel.chaos.watch import ALLOWANCE_S, LIMIT_S, Watch
 from errorkernel.core.incident import State
 
 OPERATORS = ("anna", "bert", "cleo")
@@ -29,7 +29,7 @@ LOOK_S = 0.3
 START_S = 60.0
 CONTACT_S = 60.0
 SETTLE_S = 90.0
-STUCK_S = 12.0
+STUCK_S = LIMIT_S + ALLOWANCE_S + 2.0
 """What has not changed for so long will not change any more."""
 STEADY_LOOKS = 3
 """So often in a row must all be well before the run is over."""
