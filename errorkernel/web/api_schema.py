@@ -41,6 +41,11 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.RuleItem: Rule,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
+    shapes.ProblemAct,
+    shapes.ProblemMute,
+    shapes.ProblemAssignment,
+    shapes.ProblemRemark,
+    shapes.ProblemMerge,
     shapes.Disposal,
     shapes.RuleWording,
     shapes.RuleMove,

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_docs, api_lists, api_rules, requeue
+from errorkernel.web import api, api_docs, api_lists, api_problems, api_rules, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -12,6 +12,10 @@ urlpatterns = [
     path("incidents/<str:incident_id>/requeue", requeue.api, {"wish": "requeue"}, name="api-requeue"),
     path("incidents/<str:incident_id>/drop", requeue.api, {"wish": "drop"}, name="api-drop"),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
+    *(
+        path(f"problems/<int:problem_id>/{name}", api_problems.acting(name), name=f"api-problem-{name}")
+        for name in api_problems.ACTS
+    ),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
