@@ -12,6 +12,7 @@ from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
+from errorkernel.models.views import SavedView
 
 __all__ = [
     "ApiToken",
@@ -35,5 +36,6 @@ __all__ = [
     "RefusedAttempt",
     "Requeue",
     "Rule",
+    "SavedView",
     "Sequence",
 ]
