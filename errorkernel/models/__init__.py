@@ -14,6 +14,7 @@ from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, Quaranti
 from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
 from errorkernel.models.tallies import MinuteCount, Tally
+from errorkernel.models.views import SavedView
 
 __all__ = [
     "ApiToken",
@@ -39,6 +40,7 @@ __all__ = [
     "RefusedAttempt",
     "Requeue",
     "Rule",
+    "SavedView",
     "Sequence",
     "Tally",
 ]

@@ -106,7 +106,12 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
 def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``kind``."""
     _no_query(request.GET, "kind")
-    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), shapes.problem)
+    return _answer(
+        _named(Problem.objects.select_related("assignee"), request.GET, kind="kind"),
+        "id",
+        _page(request.GET),
+        shapes.problem,
+    )
 
 
 @needs("errorkernel.view_process")

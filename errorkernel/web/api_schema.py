@@ -45,6 +45,11 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.ManyAnswerQuestion: BulkItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
+    shapes.ProblemAct,
+    shapes.ProblemMute,
+    shapes.ProblemAssignment,
+    shapes.ProblemRemark,
+    shapes.ProblemMerge,
     shapes.Disposal,
     shapes.ManyAnswer,
     shapes.RuleWording,
