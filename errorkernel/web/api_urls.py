@@ -17,6 +17,7 @@ urlpatterns = [
     path("answers/<int:number>/questions", api.listing(api_lists.answered_questions), name="api-answer-questions"),
     *(path(f"answers/<str:number>/{act}", api_bulk.acting(act), name=f"api-answer-{act}") for act in bulk.ACTS),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
+    path("map", api.listing(api_lists.error_map), name="api-map"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
