@@ -21,6 +21,7 @@ urlpatterns = [
         path(f"problems/<int:problem_id>/{name}", api_problems.acting(name), name=f"api-problem-{name}")
         for name in api_problems.ACTS
     ),
+    path("map", api.listing(api_lists.error_map), name="api-map"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),

@@ -23,6 +23,7 @@ from errorkernel.models import (
     BulkAnswer,
     BulkItem,
     DeadLetter,
+    ErrorState,
     Incarnation,
     Incident,
     Node,
@@ -206,6 +207,23 @@ class ProblemItem(msgspec.Struct):
     since_resolved: int | None
     assignee: str | None
     merged_into: int | None
+
+
+class ErrorStateItem(msgspec.Struct):
+    """What one process met of one problem: a leaf of the map fleet, node, process, error state. ``level``: the worst
+    that the problem was reported with; ``consecutive``: failures in a row on the same message."""
+
+    id: int
+    node: str
+    process: str
+    problem: int
+    kind: str
+    title: str
+    level: Level
+    count: int
+    consecutive: int
+    first_seen: datetime
+    last_seen: datetime
 
 
 class ProcessItem(msgspec.Struct):
@@ -541,6 +559,21 @@ def incident(row: Incident) -> IncidentItem:
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
+    )
+
+
+def error_state(row: ErrorState) -> ErrorStateItem:
+    """Needs ``select_related("process__node", "problem")``, or costs queries."""
+    process, met = row.process, row.problem
+    return of_row(
+        ErrorStateItem,
+        row,
+        node=process.node.name,
+        process=process.name,
+        problem=met.pk,
+        kind=met.kind,
+        title=met.title,
+        level=met.level,
     )
 
 
