@@ -101,6 +101,7 @@ class KernelWorker(Worker):
                     self.fleet.write_down,
                     self._clock.keep_deadlines,
                     self._clock.watch_nodes,
+                    self._clock.end_mutes,
                     self._clock.beat,
                     self._clock.keep_house,
                     self._refusals.run,

@@ -7,6 +7,7 @@ from errorkernel.models.access import ApiToken
 from errorkernel.models.fields import Sequence
 from errorkernel.models.fleet import Incarnation, Node, Process, RefusedAttempt
 from errorkernel.models.history import AuditEntry
+from errorkernel.models.problems import ProblemComment
 from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
@@ -29,6 +30,7 @@ __all__ = [
     "Node",
     "Outbox",
     "Problem",
+    "ProblemComment",
     "Process",
     "QuarantinedMessage",
     "RefusedAttempt",

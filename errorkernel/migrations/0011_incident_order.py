@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0009_tallies'),
+        ('errorkernel', '0010_problems_are_handled'),
     ]
 
     operations = [
