@@ -4,9 +4,11 @@ Times that a node's clock gave are called ``occurred_at``; all others are ours. 
 """
 
 from errorkernel.models.access import ApiToken
+from errorkernel.models.bulk import BulkAnswer, BulkItem
 from errorkernel.models.fields import Sequence
 from errorkernel.models.fleet import Incarnation, Node, Process, RefusedAttempt
 from errorkernel.models.history import AuditEntry
+from errorkernel.models.problems import ProblemComment
 from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
@@ -17,6 +19,8 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "BrokerStream",
+    "BulkAnswer",
+    "BulkItem",
     "Counter",
     "DeadLetter",
     "Decision",
@@ -29,6 +33,7 @@ __all__ = [
     "Node",
     "Outbox",
     "Problem",
+    "ProblemComment",
     "Process",
     "QuarantinedMessage",
     "RefusedAttempt",

@@ -4,7 +4,7 @@ The fleet as a whole is counted by the minute; each process and each problem by 
 keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.core.tallies``).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,13 +13,14 @@ from django.db.models import F, QuerySet, Sum
 from errorkernel.core.incident import State
 from errorkernel.core.tallies import MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
 from errorkernel.core.values import LEVEL_RANK, Level
-from errorkernel.models import Incident, MinuteCount, Tally
+from errorkernel.models import Incident, MinuteCount, Problem, Tally
 from errorkernel.store import hotpath
 
 LEVELS = tuple(LEVEL_RANK)
 """From the lowest to the highest."""
 FAILURE_RANK = LEVEL_RANK[Level.ERROR]
 """From this level on an event counts as a failure."""
+PROBLEM_HOURS_SHOWN = 24
 HOURS_KEPT = timedelta(days=8)
 KEPT = timedelta(days=31)
 _STEP_ROWS = 2000
@@ -101,15 +102,38 @@ def _with_subject(series: Series, first: int, last: int) -> QuerySet[Any]:
     return _between(series, first, last).annotate(subject=F("pk").bitand(SUBJECT_MASK)).order_by()
 
 
-def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> Mapping[int, dict[int, int]]:
+def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
     """Subject → step → failures, from step ``first`` to ``last``; what never failed in them is left out."""
+    return _by_step("failures", series, subjects, first, last)
+
+
+def events_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    """Subject → step → events, from step ``first`` to ``last``; what was never reported in them is left out."""
+    return _by_step("events", series, subjects, first, last)
+
+
+def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
     wanted = list(subjects)
     keys = [key(series, step, subject) for step in range(first, last + 1) for subject in wanted]
     found: dict[int, dict[int, int]] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        rows = Tally.objects.filter(pk__in=keys[start : start + _KEYS_AT_ONCE], failures__gt=0)
-        for pk, failures in rows.values_list("pk", "failures"):
-            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = failures
+        rows = Tally.objects.filter(pk__in=keys[start : start + _KEYS_AT_ONCE], **{f"{column}__gt": 0})
+        for pk, counted in rows.values_list("pk", column):
+            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = counted
+    return found
+
+
+def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:
+    """Problem → events in each of the latest ``hours``, oldest first, the present one last; with those of its parts."""
+    last = step_of(Series.PROBLEM_HOURS, now)
+    first = last - hours + 1
+    found = {pk: [0] * hours for pk in wholes}
+    merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
+    parts = {one.pk: one.merged_into_id or 0 for one in merged}
+    counted = events_by_step(Series.PROBLEM_HOURS, [*found, *parts], first, last)
+    for problem, steps in counted.items():
+        for step, count in steps.items():
+            found[parts.get(problem, problem)][step - first] += count
     return found
 
 

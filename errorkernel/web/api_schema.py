@@ -10,6 +10,8 @@ from django.db.models import Model
 
 from errorkernel.core.limits import Limits
 from errorkernel.models import (
+    BulkAnswer,
+    BulkItem,
     DeadLetter,
     Decision,
     ErrorEvent,
@@ -39,9 +41,12 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.DeadLetterItem: DeadLetter,
     shapes.Disposed: Requeue,
     shapes.RuleItem: Rule,
+    shapes.ManyAnswerItem: BulkAnswer,
+    shapes.ManyAnswerQuestion: BulkItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes.Disposal,
+    shapes.ManyAnswer,
     shapes.RuleWording,
     shapes.RuleMove,
     shapes.RuleAct,

@@ -15,7 +15,7 @@ from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
 from errorkernel.models import Counter, ErrorEvent, Process
-from errorkernel.store import counters
+from errorkernel.store import counters, problems
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
@@ -109,7 +109,8 @@ class EventFilter:
         elif self.node:
             events = events.filter(node__name=self.node)
         if self.problem is not None:
-            events = events.filter(problem=self.problem)
+            members = problems.members(self.problem)
+            events = events.filter(problem__in=members) if members[1:] else events.filter(problem=self.problem)
         if self.type:
             events = events.filter(type=self.type)
         if self.level:

@@ -5,16 +5,18 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from errorkernel.web import (
+    bulk,
     decide,
     first_node,
     jump,
     pages,
     pages_audit,
-    pages_fleet,
     pages_incidents,
     pages_nodes,
     pages_overview,
+    pages_problems,
     pages_rules,
+    problem_acts,
     requeue,
 )
 
@@ -24,11 +26,15 @@ urlpatterns = [
     path("events/", pages.events, name="events"),
     path("events/<int:seq>/", pages.event, name="event"),
     path("incidents/", pages_incidents.incidents, name="incidents"),
+    path("incidents/answer/", bulk.answer_many, name="answer-many"),
+    path("incidents/answer/<int:bulk_id>/", bulk.answer_to_many, name="answer-to-many"),
+    path("incidents/answer/<int:bulk_id>/<str:act>/", bulk.act, name="act-on-many"),
     path("incidents/<uuid:incident_id>/", pages_incidents.incident, name="incident"),
     path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
     path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
-    path("problems/", pages_fleet.problems, name="problems"),
-    path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
+    path("problems/", pages_problems.problems, name="problems"),
+    path("problems/<int:problem_id>/", pages_problems.problem, name="problem"),
+    path("problems/<int:problem_id>/<str:act>/", problem_acts.act, name="act-on-problem"),
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
     path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
