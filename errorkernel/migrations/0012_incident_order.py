@@ -6,11 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-<<<<<<<< HEAD:errorkernel/migrations/0012_incident_order.py
         ('errorkernel', '0011_bulk_answers'),
-========
-        ('errorkernel', '0010_problems_are_handled'),
->>>>>>>> lane-overview:errorkernel/migrations/0011_incident_order.py
     ]
 
     operations = [
