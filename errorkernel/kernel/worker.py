@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from channels.worker import Worker
@@ -20,6 +21,7 @@ from errorkernel.broker.link import Link
 from errorkernel.broker.pull import PullSource, Source
 from errorkernel.conf import Conf
 from errorkernel.kernel.clock import Clock
+from errorkernel.kernel.error_log import ErrorLog
 from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
 from errorkernel.kernel.judge import Judge
@@ -146,6 +148,9 @@ class KernelWorker(Worker):
         parts = [self._make_intake(legacy.source, legacy.take_in).run(), _outlast_database(legacy.write_down)]
         if isinstance(legacy.source, PullSource):
             parts.append(_mend_stream(legacy.source, legacy.errors))
+        if self._conf.legacy_error_log:
+            log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
+            parts.append(_outlast_database(log_file.run))
         return parts
 
 
