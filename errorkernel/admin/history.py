@@ -23,6 +23,7 @@ from errorkernel.models import (
     KernelHeartbeat,
     Outbox,
     Problem,
+    ProblemComment,
     Process,
     QuarantinedMessage,
     RefusedAttempt,
@@ -114,7 +115,6 @@ class IncidentAdmin(History):
     list_filter = ["state", "level", "on_deadline"]
     search_fields = ["id__exact", "=node__name", "=process__name", "text"]
     search_help_text = "An id, node or process as it is, or part of the text."
-    date_hierarchy = "opened_at"
     short_text = excerpt("text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
@@ -131,7 +131,6 @@ class DecisionAdmin(History):
     list_display = ["decided_at", "action", "by", "short_incident", "short_reason", "sent_at"]
     list_filter = ["action"]
     search_fields = ["incident__id__exact", "by", "reason"]
-    date_hierarchy = "decided_at"
     short_reason = excerpt("reason")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
@@ -205,10 +204,20 @@ class RefusedAttemptAdmin(History):
 @admin.register(Problem)
 class ProblemAdmin(History):
     console = ("problem", "pk")
-    list_display = ["short_title", "kind", "level", "count", "nodes", "first_seen", "last_seen"]
-    list_filter = ["level"]
+    list_display = ["short_title", "kind", "level", "state", "assignee", "count", "nodes", "first_seen", "last_seen"]
+    list_filter = ["level", "state"]
+    list_select_related = ["assignee"]
     search_fields = ["=fingerprint", "kind", "title"]
     short_title = excerpt("title")
+
+
+@admin.register(ProblemComment)
+class ProblemCommentAdmin(History):
+    list_display = ["at", "author", "short_problem", "short_text"]
+    list_select_related = ["problem"]
+    search_fields = ["=author", "text"]
+    short_problem = excerpt("problem")
+    short_text = excerpt("text")
 
 
 @admin.register(ErrorState)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from django.contrib.staticfiles import finders
 
+from errorkernel.broker import signing
 from errorkernel.conf import Conf
 from errorkernel.doctor.report import Check, bytes_of, failed, ok, warning
 
@@ -129,7 +130,7 @@ def _size(directory: Path) -> int:
 
 
 def _secrets(conf: Conf) -> Check:
-    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk")]
+    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), signing.path(conf)]
     files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
     open_ones = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     if open_ones:

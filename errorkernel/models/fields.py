@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from errorkernel.core import incident as life
 from errorkernel.core.lineage import Ending
+from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
@@ -21,7 +22,14 @@ class Sequence(models.BigIntegerField):
 
 
 Words: TypeAlias = (
-    type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State] | type[RuleAction] | type[Ending]
+    type[EventType]
+    | type[Level]
+    | type[Action]
+    | type[OnDeadline]
+    | type[life.State]
+    | type[RuleAction]
+    | type[Ending]
+    | type[ProblemState]
 )
 
 

@@ -60,9 +60,12 @@ class Incident(models.Model):
                 fields=["deadline_at"], condition=Q(state="open", deadline_at__isnull=False), name="incident_deadline"
             ),
             models.Index(fields=["state", "-opened_at"], name="incident_state_opened"),
+            models.Index(fields=["-opened_at", "-id"], name="incident_opened"),
+            models.Index(fields=["-ended_at"], name="incident_ended"),
             models.Index(fields=["change"], name="incident_change"),
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),
+            models.Index(fields=["process", "problem", "seq"], name="incident_asked_again"),
             # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
             models.Index(fields=["seq"], condition=Q(judged=False), name="incident_unjudged"),
         ]
@@ -99,7 +102,8 @@ class Decision(models.Model):
         ordering = ["-decided_at"]
         constraints = [models.CheckConstraint(condition=one_of("action", Action), name="decision_action")]
         indexes = [
-            models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at")
+            models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at"),
+            models.Index(fields=["-decided_at"], name="decision_decided_at"),
         ]
 
     def __str__(self) -> str:

@@ -14,9 +14,13 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 VIEW = "errorkernel.view_incident"
 ANSWER = "errorkernel.answer_incident"
+ADD_NODES = "errorkernel.add_node"
 AUDIT = "errorkernel.view_auditentry"
 SEE_RULES = "errorkernel.view_rule"
 CHANGE_RULES = "errorkernel.change_rule"
+SEE_REFUSED = "errorkernel.view_quarantinedmessage"
+SEE_SETTINGS = "errorkernel.change_node"
+"""Who administers nodes administers the product: paths and addresses of the machine are of no use to others."""
 SEE_DEAD_LETTERS = "errorkernel.view_deadletter"
 
 FETCHED = "X-Steward-Card"

@@ -29,7 +29,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import message_paths, rule_paths
+from errorkernel.web.api_policy import answer_paths, message_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -59,7 +59,12 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
             {"name": "operators", "description": "For operators: read, answer"},
             {"name": "probes", "description": "Without login, for orchestrators and scrapers"},
         ],
-        "paths": _node_paths(limits, example) | _operator_paths() | message_paths() | rule_paths() | _probe_paths(),
+        "paths": _node_paths(limits, example)
+        | _operator_paths()
+        | answer_paths()
+        | message_paths()
+        | rule_paths()
+        | _probe_paths(),
         "components": {
             "schemas": schemas(limits),
             "parameters": {"IncidentId": _incident_id()},
@@ -163,6 +168,7 @@ def _operator_paths() -> dict[str, Any]:
         "description": "Only in these states, with commas between them",
         "style": "form",
         "explode": False,
+        "allowEmptyValue": True,
         "schema": {"type": "array", "items": ref(State)},
     }
     return {

@@ -15,15 +15,20 @@ from errorkernel.core import steward_names, steward_record
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
-from errorkernel.models import ErrorEvent, Process
+from errorkernel.models import Counter, ErrorEvent, Node, Process
+from errorkernel.store import counters, problems
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.web.search import Search
 
 ROWS_AT_FIRST = 100
 ROWS_A_PAGE = 100
+SCAN_EVENTS = 50_000
+"""Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies
+further back is one click away."""
 CARDS_SHOWN = 5
 """The page shows so many; the others wait in it unseen and move up as cards are answered."""
 
@@ -40,20 +45,34 @@ def stored() -> QuerySet[ErrorEvent]:
 @needs(VIEW)
 def live(request: HttpRequest) -> HttpResponse:
     """What waits, and the newest events; the socket goes on from the highest ``seq`` on the page."""
-    now = timezone.now()
-    shown = waiting_room(now)
+    try:
+        search = Search.of(request.GET, timezone.now())
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
+
+
+def live_context(search: Search) -> dict[str, Any]:
+    """What the live page shows of ``search``."""
+    shown = waiting_room(timezone.now())
     waiting = sum(one.state == State.OPEN for one in shown)
-    # Read after the cards: an event between the two reads is then on the page or comes over the socket, never neither.
-    newest = rows(stored()[:ROWS_AT_FIRST])
-    context = {
+    # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
+    # socket, never both or neither.
+    position = counters.current(Counter.EVENTS)
+    edge = max(0, position - SCAN_EVENTS)
+    newest = rows(stored().filter(search.condition, seq__gt=edge, seq__lte=position)[:ROWS_AT_FIRST])
+    oldest = newest[-1].seq if newest else edge + 1 if edge else 0
+    return {
         "section": "live",
         "cards": shown,
         "more": waiting_count() - CARDS_SHOWN if waiting > CARDS_SHOWN else 0,
         "events": newest,
-        "seq": newest[0].seq if newest else 0,
-        "oldest": newest[-1].seq if newest else 0,
+        "seq": position,
+        "never": position == 0,
+        "search": search,
+        "older": urlencode(search.parts() | {"before": str(oldest)}) if oldest else "",
+        **search.context(),
     }
-    return render(request, "errorkernel/live.html", context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +106,28 @@ class EventFilter:
         given = {names.get(slot, slot): getattr(self, slot) for slot in self.__slots__}
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
+    def narrow(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
+        """By what has an index of its own, newest first: a process, a node or a problem."""
+        if self.node and self.process:
+            # Their numbers first: then the index finds the newest without a walk over all events.
+            named = Process.objects.filter(name=self.process, node__name=self.node)
+            return events.filter(process__in=list(named.values_list("pk", flat=True)))
+        if self.node:
+            return events.filter(node__in=list(Node.objects.filter(name=self.node).values_list("pk", flat=True)))
+        return events if self.problem is None else self._of_problem(events, self.problem)
+
+    @staticmethod
+    def _of_problem(events: QuerySet[ErrorEvent], problem: int) -> QuerySet[ErrorEvent]:
+        members = problems.members(problem)
+        return events.filter(problem__in=members) if members[1:] else events.filter(problem=problem)
+
     def apply(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
-        if self.process:
-            # Their numbers first: then the index over (process, seq) finds the newest without a walk over all events.
-            named = Process.objects.filter(name=self.process)
-            named = named.filter(node__name=self.node) if self.node else named
-            events = events.filter(process__in=list(named.values_list("pk", flat=True)[:500]))
-        elif self.node:
-            events = events.filter(node__name=self.node)
+        """By everything. Only over so many as ``looked_to`` allows."""
+        events = self.narrow(events)
+        if self.process and not self.node:
+            events = events.filter(process__name=self.process)
         if self.problem is not None:
-            events = events.filter(problem=self.problem)
+            events = self._of_problem(events, self.problem)
         if self.type:
             events = events.filter(type=self.type)
         if self.level:
@@ -108,31 +139,47 @@ class EventFilter:
         return events
 
 
+def looked_to(chosen: EventFilter, before: int | None) -> int:
+    """The lowest number that a page with these filters looks at; 0 where it looks at all that there is."""
+    every = ErrorEvent.objects.order_by("-seq")
+    near = chosen.narrow(every) if before is None else chosen.narrow(every).filter(seq__lt=before)
+    numbers = near.values_list("seq", flat=True)
+    if chosen.node or chosen.problem is not None:
+        return numbers[SCAN_EVENTS : SCAN_EVENTS + 1].first() or 0
+    # Numbers have no gaps, so nothing needs to be walked over.
+    edge = (numbers.first() or 0) - SCAN_EVENTS
+    return edge if edge > (every.values_list("seq", flat=True).last() or 0) else 0
+
+
 @needs(VIEW)
 def events(request: HttpRequest) -> HttpResponse:
     """Stored events, newest first, a page at a time by ``seq``: what arrives meanwhile shifts nothing."""
     try:
         chosen = EventFilter.of(request.GET)
         before = number(request.GET, "before")
+        search = Search.of(request.GET, timezone.now())
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = chosen.apply(stored())
+    edge = looked_to(chosen, before)
+    found = chosen.apply(stored().filter(search.condition, seq__gte=edge))
     if before is not None:
         found = found.filter(seq__lt=before)
     page = rows(found[: ROWS_A_PAGE + 1])
-    has_older = len(page) > ROWS_A_PAGE
+    oldest = page[ROWS_A_PAGE - 1].seq if len(page) > ROWS_A_PAGE else edge
     page = page[:ROWS_A_PAGE]
-    parts = chosen.parts()
+    parts = chosen.parts() | search.parts()
     context = {
         "section": "live",
         "events": page,
-        "chosen": parts,
-        "types": [one.value for one in EventType],
-        "levels": [one.value for one in reversed(Level)],
-        "older": f"?{urlencode(parts | {'before': str(page[-1].seq)})}" if has_older else "",
+        "chosen": chosen.parts(),
+        "live": f"?{urlencode(search.parts())}" if search.parts() else "",
+        **search.context(),
+        "older": f"?{urlencode(parts | {'before': str(oldest)})}" if oldest else "",
+        "cut_at": edge if oldest == edge else 0,
+        "looked_at": SCAN_EVENTS,
         "newest": f"?{urlencode(parts)}" if before is not None else "",
     }
-    return render(request, "errorkernel/events.html", context)
+    return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
 
 
 def _line(found: ErrorEvent) -> str:

@@ -16,6 +16,8 @@ from errorkernel.core.steward_methods import SAFE_METHODS, canonical, spelled
 from errorkernel.wire.steward_dialect import Dialect
 from errorkernel.wire.steward_layout import StewardMessage
 
+OPERATOR_NAME = "errorkernel"
+"""Our name among nodes: they answer to it, and know our key by it."""
 SUBSCRIBER, PUBLISHER = "subscriber", "publisher"
 SIGNING_SEED_BYTES = 32
 PROCESSES_MAX = 10_000

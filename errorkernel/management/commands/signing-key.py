@@ -1,0 +1,74 @@
+import base64
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from errorkernel import conf
+from errorkernel.broker import signing
+from errorkernel.management.base import StewardCommand, add_data_dir
+from errorkernel.store import fleet
+from errorkernel.wire.steward_operator import OPERATOR_NAME, Operator
+
+_HOW = """\
+A node of ctrl that checks signatures has to know it. In the file publickeys.txt of its database folder, under "Keys":
+  "{name}": "{key}"
+and where it has no such file yet (`steward signing-key show --json` prints this alone):
+  {file}
+It reads the file when it starts. Nodes that take their keys from a central one are told there: it has to allow {name}.
+"""
+
+
+class Command(StewardCommand):
+    help = "The key with which messages to nodes of ctrl are signed: make it, show its public half."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        make = actions.add_parser("make", help="make the key and show its public half")
+        make.add_argument("--force", action="store_true", help="also where there is one; nodes do not know the new one")
+        show = actions.add_parser("show", help="show the public half")
+        for one in (make, show):
+            one.add_argument("--json", action="store_true", help="print the file that a node reads, and nothing else")
+            add_data_dir(one)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        settings = conf.get()
+        making = options["action"] == "make"
+        seed = self._make(settings, force=options["force"]) if making else signing.seed(settings)
+        if not seed:
+            sys.exit("steward: there is no key yet; `steward signing-key make` makes one.")
+        self._show(seed, as_json=options["json"])
+
+    def _make(self, settings: conf.Conf, *, force: bool) -> bytes:
+        try:
+            seed = signing.make(settings, force=force)
+        except signing.KeyExists:
+            sys.exit(
+                f"steward: {signing.path(settings)} is there already, and nodes may know it; "
+                "--force puts a new key in its place."
+            )
+        except OSError as exc:
+            sys.exit(f"steward: {signing.path(settings)} cannot be written: {exc.strerror}.")
+        fleet.note_signing_key(
+            _text(seed), actor="system", origin=f"command line, uid {os.getuid()}", now=datetime.now(UTC)
+        )
+        return seed
+
+    def _show(self, seed: bytes, *, as_json: bool) -> None:
+        key = _text(seed)
+        # A node compares the hash with the one that its central node has; zeros are none.
+        file = json.dumps({"Keys": {OPERATOR_NAME: key}, "Hash": [0] * 32})
+        if as_json:
+            self.stdout.write(file)
+            return
+        self.stdout.write(
+            f"Public key of {OPERATOR_NAME}: {key}\n\n" + _HOW.format(name=OPERATOR_NAME, key=key, file=file)
+        )
+
+
+def _text(seed: bytes) -> str:
+    """The public half as nodes write keys."""
+    return base64.b64encode(Operator(OPERATOR_NAME, seed).public_key).decode()
