@@ -16,6 +16,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import nats
 import pytest
 
+from errorkernel.broker.credentials import make_nkey
 from tests.running import Running, wait_for
 from tests.steward_peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
 
@@ -261,3 +262,22 @@ async def test_old_scripts_find_their_log_with_each_line_once_over_kills_and_rot
     expected = [f"Wed Nov  4 10:00:00 2026, node: log.ship, error: number {number}" for number in range(6)]
     assert ours() == expected
     assert len(log.read_text().splitlines()) >= 3
+
+
+@pytest.mark.parametrize("mode", ["jetstream", "plain"])
+async def test_nodes_on_our_own_broker_report_and_say_hello(tmp_path: Path, mode: str) -> None:
+    seed, key = make_nkey()
+    keys = tmp_path / "keys"
+    keys.write_text(f"# name, public key\nww.moved {key}\n")
+    product = Product(tmp_path, mode, "", STEWARD_LEGACY_KEYS_FILE=str(keys))
+    await asyncio.to_thread(product.start)
+    try:
+        async with node(product.nats_url, "ww.moved", STEW, seed=seed) as peer:
+            assert (await peer.error(TEXT, AT)).acknowledged
+            await stored(product, "ww.moved", 1)
+            peer.ack_timeout = 1
+            await peer.hello()
+            heard = "SELECT 1 FROM errorkernel_node WHERE name = 'ww.moved@steward' AND hello_at IS NOT NULL"
+            await asyncio.to_thread(wait_for, lambda: product.rows(heard))
+    finally:
+        product.stop()
