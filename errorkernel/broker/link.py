@@ -42,15 +42,16 @@ OnMessage = Callable[["Received"], Awaitable[None]]
 
 
 class Received:
-    """A core message: ``subject``, ``data``, and ``respond`` where an answer is wanted."""
+    """A core message: ``subject``, ``headers``, ``data``, and ``respond`` where an answer is wanted."""
 
-    __slots__ = ("_link", "data", "reply", "subject")
+    __slots__ = ("_link", "data", "headers", "reply", "subject")
 
     def __init__(self, link: "Link", message: Msg) -> None:
         self._link = link
         self.subject: str = message.subject
         self.data: bytes = message.data
         self.reply: str = message.reply
+        self.headers: dict[str, str] = message.headers or {}
 
     async def respond(self, data: bytes) -> None:
         """Answer, if the sender asked for an answer and is still there."""
