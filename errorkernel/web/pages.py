@@ -17,6 +17,7 @@ from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
 from errorkernel.models import Counter, ErrorEvent, Node, Process
 from errorkernel.store import counters, problems
+from errorkernel.store import rows as rows_of
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
@@ -38,8 +39,8 @@ def rows(found: Iterable[ErrorEvent]) -> list[EventRow]:
 
 
 def stored() -> QuerySet[ErrorEvent]:
-    """Events with what their row shows; the stack can be 128 KiB and is left where it is."""
-    return ErrorEvent.objects.select_related("node", "process").defer("stack", "tags").order_by("-seq")
+    """Events with what their row shows, newest first."""
+    return rows_of.stored().order_by("-seq")
 
 
 @needs(VIEW)
