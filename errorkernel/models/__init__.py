@@ -10,7 +10,7 @@ from errorkernel.models.history import AuditEntry
 from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
-from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
+from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
 
 __all__ = [
     "ApiToken",
@@ -33,4 +33,5 @@ __all__ = [
     "Requeue",
     "Rule",
     "Sequence",
+    "StewardArrival",
 ]
