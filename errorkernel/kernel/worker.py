@@ -13,7 +13,7 @@ from typing import Any
 from channels.worker import Worker
 
 from errorkernel.broker import streams
-from errorkernel.broker.access import own_access
+from errorkernel.broker.access import legacy_access, own_access
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.link import Link
 from errorkernel.broker.pull import PullSource
@@ -24,6 +24,7 @@ from errorkernel.kernel.intake import DATABASE_AWAY, Intake
 from errorkernel.kernel.judge import Judge
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
+from errorkernel.kernel.steward_operator import StewardOperator
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
@@ -76,6 +77,7 @@ class KernelWorker(Worker):
             nodes_seen=self.fleet.notice,
             questions_stored=self._judge.wake,
         )
+        self._steward_link, self._steward_operator = self._with_steward(conf)
         self._refusals = RefusalWatch(log_of(conf), self._threads)
         self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
         self.ready = asyncio.Event()
@@ -87,6 +89,8 @@ class KernelWorker(Worker):
         _running = self
         self.link.on_up(self._connected)
         self.link.start()
+        if self._steward_link:
+            self._steward_link.start()
         parts: list[Coroutine[Any, Any, None]] = [
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
@@ -104,6 +108,7 @@ class KernelWorker(Worker):
                     self._clock.beat,
                     self._clock.keep_house,
                     self._refusals.run,
+                    *([self._steward_operator.run] if self._steward_operator else []),
                 )
             ),
         ]
@@ -118,7 +123,19 @@ class KernelWorker(Worker):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.link.close()
+            if self._steward_link:
+                await self._steward_link.close()
             self._threads.close()
+
+    def _with_steward(self, conf: Conf) -> tuple[Link | None, StewardOperator | None]:
+        """The connection to where nodes of Steward and ctrl are, and who acts on them, where there are such nodes."""
+        if conf.legacy == "off":
+            return None, None
+        access = legacy_access(conf)
+        link = Link(access.url, name="steward kernel, for Steward's nodes", seed=access.seed)
+        operator = StewardOperator(conf, link, self._threads)
+        link.on_up(operator.connected)
+        return link, operator
 
     async def _connected(self) -> None:
         made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)

@@ -11,6 +11,7 @@ from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
+from errorkernel.models.steward_actions import StewardAction, StewardLine
 
 __all__ = [
     "ApiToken",
@@ -33,5 +34,7 @@ __all__ = [
     "Requeue",
     "Rule",
     "Sequence",
+    "StewardAction",
     "StewardArrival",
+    "StewardLine",
 ]

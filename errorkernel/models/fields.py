@@ -9,6 +9,7 @@ from django.db.models import Q
 from errorkernel.core import incident as life
 from errorkernel.core.lineage import Ending
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_steps import Ask, Plan, Result
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
 
@@ -21,7 +22,16 @@ class Sequence(models.BigIntegerField):
 
 
 Words: TypeAlias = (
-    type[EventType] | type[Level] | type[Action] | type[OnDeadline] | type[life.State] | type[RuleAction] | type[Ending]
+    type[EventType]
+    | type[Level]
+    | type[Action]
+    | type[OnDeadline]
+    | type[life.State]
+    | type[RuleAction]
+    | type[Ending]
+    | type[Plan]
+    | type[Ask]
+    | type[Result]
 )
 
 

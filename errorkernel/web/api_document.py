@@ -29,7 +29,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import message_paths, rule_paths
+from errorkernel.web.api_policy import message_paths, node_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -59,7 +59,12 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
             {"name": "operators", "description": "For operators: read, answer"},
             {"name": "probes", "description": "Without login, for orchestrators and scrapers"},
         ],
-        "paths": _node_paths(limits, example) | _operator_paths() | message_paths() | rule_paths() | _probe_paths(),
+        "paths": _node_paths(limits, example)
+        | _operator_paths()
+        | message_paths()
+        | node_paths()
+        | rule_paths()
+        | _probe_paths(),
         "components": {
             "schemas": schemas(limits),
             "parameters": {"IncidentId": _incident_id()},

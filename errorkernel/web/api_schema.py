@@ -20,6 +20,8 @@ from errorkernel.models import (
     Process,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
 from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
@@ -39,9 +41,12 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.DeadLetterItem: DeadLetter,
     shapes.Disposed: Requeue,
     shapes.RuleItem: Rule,
+    shapes.ActionItem: StewardAction,
+    shapes.ActionLine: StewardLine,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes.Disposal,
+    shapes.ActionWish,
     shapes.RuleWording,
     shapes.RuleMove,
     shapes.RuleAct,

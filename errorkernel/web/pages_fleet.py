@@ -8,6 +8,7 @@ from django.shortcuts import render
 
 from errorkernel.core.incident import State
 from errorkernel.models import ErrorState, Incident, Problem
+from errorkernel.store import steward_actions
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
@@ -61,6 +62,7 @@ def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
         "waiting": cards().filter(problem=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        "actions": steward_actions.with_lines().filter(problem=found)[:PART_ROWS],
         "past": cards().filter(problem=found, decision__isnull=False).order_by("-opened_at")[:PART_ROWS],
         "events": rows(stored().filter(problem=found)[:PART_ROWS]),
     }

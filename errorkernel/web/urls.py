@@ -3,7 +3,17 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from errorkernel.web import decide, pages, pages_audit, pages_fleet, pages_incidents, pages_nodes, pages_rules, requeue
+from errorkernel.web import (
+    act,
+    decide,
+    pages,
+    pages_audit,
+    pages_fleet,
+    pages_incidents,
+    pages_nodes,
+    pages_rules,
+    requeue,
+)
 
 urlpatterns = [
     path("", pages.live, name="live"),
@@ -17,6 +27,8 @@ urlpatterns = [
     path("problems/<int:problem_id>/", pages_fleet.problem, name="problem"),
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
+    path("nodes/<str:name>/actions/", act.page, name="act"),
+    path("nodes/<str:name>/actions/<int:action_id>/", act.action, name="steward-action"),
     path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
     path("rules/", pages_rules.rules, name="rules"),
     path("rules/new/", pages_rules.new, name="new-rule"),
