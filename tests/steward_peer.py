@@ -92,13 +92,14 @@ VERSIONS = [
 class PlainServer:
     """A nats-server that lets everybody in, on a free port of this machine alone."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self._more = options
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def start(self) -> "PlainServer":
-        options = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(self._directory)]
+        options = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(self._directory), *self._more]
         self._process = subprocess.Popen([find_binary(""), *options], stderr=subprocess.DEVNULL)
         self.url = wait_for(self._url)
         return self
@@ -138,6 +139,7 @@ class StewardPeer:
     retries: int = 2
     deaf: bool = False
     key: bytes = b""
+    seed: str | None = None
     processes: set[str] = field(default_factory=lambda: {"httpGet", "cliCommand", "fileAppend"})
     fates: list[str] = field(default_factory=list)
     """What goes wrong with the operators' messages, in their order: ``deaf`` (it never came), ``no reply``, ``late``
@@ -155,7 +157,7 @@ class StewardPeer:
     _tasks: set[asyncio.Task[object]] = field(default_factory=set)
 
     async def start(self) -> "StewardPeer":
-        self._client = await nats.connect(self.url)
+        self._client = await nats.connect(self.url, nkeys_seed_str=self.seed)
         for name, answer in (
             ("opProcessList", self._list),
             ("opProcessStop", self._stop),
@@ -180,6 +182,23 @@ class StewardPeer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.close()
+
+    # Signs of life
+
+    async def hello(self, central: str = "central") -> Sent:
+        """Say hello once; whether the version waits for an acknowledgement is not looked at by others."""
+        subject = f"{central}.REQHello.EventNACK" if self.version.token else f"{central}.hello"
+        message = StewardMessage(
+            to_node=central,
+            data=bytes(32),
+            method=self.version.method("hello"),
+            from_node=self.node,
+            ack_timeout=self.ack_timeout,
+            retries=0,
+            directory="hello-messages",
+            file_name="hello.log",
+        )
+        return await self.send(subject, message)
 
     # Errors
 

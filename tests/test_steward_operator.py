@@ -87,25 +87,18 @@ def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> It
     running.stop()
 
 
-def know(product: Product, peer: StewardPeer) -> None:
-    """The node has reported, so it is known how it is spoken to."""
-    payload, headers = peer.version.pack(peer.error_message("error: x"))
-    dialect = steward.read(peer.version.subject, headers or {}, payload).dialect
-    with closing(sqlite3.connect(product.directory / "steward.sqlite3", timeout=20)) as database:
-        found = database.execute(
-            "INSERT INTO errorkernel_node (name, enabled, public_key, former_key, token_digest, demo, note, created_at,"
-            " version, events, family, formats, dialect)"
-            " VALUES (?, 1, '', '', '', 0, '', '2026-11-24', '', 0, 'steward', '[]', ?)",
-            (ours(peer.node), msgspec.json.encode(dialect).decode() if dialect else None),
-        )
-        product.numbers[peer.node] = int(found.lastrowid or 0)
-        database.commit()
+async def know(product: Product, peer: StewardPeer) -> None:
+    """The node reports, so it is known how it is spoken to."""
+    await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.1/]")
+    address = f"/api/v1/nodes?node={ours(peer.node)}"
+    found = await until(lambda: product.call(address, product.operator)[1]["items"])
+    product.numbers[peer.node] = found[0]["id"]
 
 
 @asynccontextmanager
 async def node(product: Product, name: str, version: Version, **more: Any) -> AsyncIterator[StewardPeer]:
     peer = await StewardPeer(product.legacy_url, name, version, ack_timeout=100, **more).start()
-    await asyncio.to_thread(know, product, peer)
+    await know(product, peer)
     try:
         yield peer
     finally:

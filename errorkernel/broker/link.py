@@ -42,7 +42,7 @@ OnMessage = Callable[["Received"], Awaitable[None]]
 
 
 class Received:
-    """A core message: ``subject``, ``data``, and ``respond`` where an answer is wanted."""
+    """A core message: ``subject``, ``headers``, ``data``, and ``respond`` where an answer is wanted."""
 
     __slots__ = ("_link", "data", "headers", "reply", "subject")
 

@@ -14,7 +14,7 @@ from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, incidents, retention
+from errorkernel.store import fleet, incidents, retention, steward
 from errorkernel.threads import DatabaseThreads
 
 DEADLINES_INTERVAL_S = 0.5
@@ -80,6 +80,7 @@ class Clock:
 
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
+        steward.prune_arrivals(now=now)
         return retention.prune_quarantine(keep=self._conf.quarantine_keep) + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )
