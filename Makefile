@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup run dev test check requirements clean
+.PHONY: setup run dev test check messages requirements clean
 
 setup: $(VENV)/runtime.stamp
 
@@ -21,6 +21,10 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Texts that are new or gone: into the languages' files, and these compiled. What is to be translated is listed.
+messages: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.messages
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with PYTHON=python3.12")'

@@ -86,6 +86,12 @@ class Conf:
         8 * 1024**3, "Room of the event stream on the broker, in bytes; when it is full, new reports wait on the nodes."
     )
     metrics_port: int = _setting(0, "Port on which `steward kernel` serves /metrics on its own; 0: not at all.")
+    kill_needs_two_above: int = _setting(
+        20, "An answer that kills or stops more processes than this at once needs a second person; 0: never."
+    )
+    canary_watch_s: int = _setting(
+        60, "How long the first of many is watched, in seconds, before the same answer to the rest is offered."
+    )
     event_bytes: int = _setting(_LIMITS.event_bytes, "Largest event, in bytes; larger ones are refused.")
     text_bytes: int = _setting(_LIMITS.text_bytes, "Longest error text, in bytes; longer ones are cut.")
     stack_bytes: int = _setting(_LIMITS.stack_bytes, "Longest stack, in bytes; longer ones are cut.")

@@ -10,13 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.db.models import Q
 from django.template.loader import get_template
+from django.utils import translation
 
-from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
+from errorkernel.core.incident import ENDED, ON_ITS_WAY
 from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store import incidents as store
 from errorkernel.store.rows import EventRow
+from errorkernel.store.waiting import Waiting
 
 TEXT_CHARS = 2000
 DATA_CHARS = 200
@@ -120,10 +123,26 @@ def event_part(row: EventRow) -> dict[str, Any]:
     }
 
 
-def card_part(incident: Incident) -> dict[str, Any]:
+def card_part(incident: Incident, language: str = settings.LANGUAGE_CODE) -> dict[str, Any]:
     """A card as it stands in a frame. ``incident`` needs its relations (``store.incidents.with_relations``)."""
-    html = _plain(get_template("errorkernel/_incident.html").render({"incident": incident, "now": datetime.now(UTC)}))
+    # Frames are for everybody: not in the language of the request that happened to cause this one.
+    with translation.override(language):
+        shown = {"incident": incident, "now": datetime.now(UTC)}
+        html = _plain(get_template("errorkernel/_incident.html").render(shown))
     return {"id": str(incident.pk), "state": incident.state, "change": incident.change, "html": html}
+
+
+def cards_in(language: str, changes: Iterable[tuple[str, int]]) -> dict[str, dict[str, Any]]:
+    """The cards of a frame's ``changes`` in another language, by their incident's id, as they are by now."""
+    shown = load_cards(UUID(incident) for incident, _ in changes)
+    return {str(incident.pk): card_part(incident, language) for incident in shown}
+
+
+def with_cards(frame: Frame, cards: dict[str, dict[str, Any]]) -> Frame:
+    """The frame with these in the places of its own cards."""
+    body = frame.body()
+    shown = [cards.get(card["id"], card) for card in body["incidents"]]
+    return Frame(frame.first, frame.last, _encode({**body, "incidents": shown}).decode(), frame.skipped, frame.changes)
 
 
 def without_events(frame: Frame) -> Frame:
@@ -162,9 +181,9 @@ def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Fra
 
 
 def waiting_room(now: datetime) -> list[Incident]:
-    """What a fresh page shows: open questions, longest waiting first, then what is on its way or has just ended."""
+    """What a fresh page shows: open questions, most urgent first, then what is on its way or has just ended."""
     cards = store.with_relations()
-    waiting = cards.filter(state=State.OPEN).order_by("opened_at")[:SNAPSHOT_CARDS]
+    waiting = Waiting(now).cards(0, SNAPSHOT_CARDS)
     moving = cards.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:SNAPSHOT_CARDS]
     since = now - timedelta(seconds=RECENTLY_ENDED_S)
     ended = cards.filter(state__in=ENDED, ended_at__gte=since).order_by("-ended_at")[:ENDED_CARDS]

@@ -27,6 +27,7 @@ log = logging.getLogger("errorkernel.live")
 QUEUE_FRAMES = 100
 CHECK_INTERVAL_S = 1.0
 STATUS_INTERVAL_S = 5.0
+TRANSLATED_KEPT_S = 5.0
 REJOIN_INTERVAL_S = 3600.0
 """Group memberships expire after a day; ours is renewed long before."""
 
@@ -62,6 +63,7 @@ class Hub:
         self._change = 0
         self._moved = False
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._translated: dict[tuple[str, tuple[tuple[str, int], ...]], asyncio.Task[dict[str, Any]]] = {}
 
     async def join(self) -> Subscriber:
         """Take part from the present position on."""
@@ -89,6 +91,18 @@ class Hub:
             waiters.discard(changed)
             if not waiters:
                 del self._waiters[incident_id]
+
+    async def in_language(self, frame: Frame, language: str) -> Frame:
+        """The frame with its cards in ``language``; they are rendered once for all who read it."""
+        if not frame.changes:
+            return frame
+        key = (language, frame.changes)
+        task = self._translated.get(key)
+        if task is None:
+            task = asyncio.create_task(self.threads.run(frames.cards_in, language, frame.changes))
+            self._translated[key] = task
+            asyncio.get_running_loop().call_later(TRANSLATED_KEPT_S, self._translated.pop, key, None)
+        return frames.with_cards(frame, await asyncio.shield(task))
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
@@ -11,10 +12,11 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact, In
 from django.db.models.sql.compiler import SQLCompiler
 
+from errorkernel.core.problem import LISTED, ProblemState
 from errorkernel.core.query import COMPARISONS, fold
 from errorkernel.core.query_tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
 from errorkernel.core.values import LEVEL_RANK
-from errorkernel.models import Node, Problem, Process
+from errorkernel.models import ErrorState, Node, Problem, Process
 
 
 class Like(Func):
@@ -76,6 +78,45 @@ def to_q(tree: Tree, now: datetime) -> Q:
     if isinstance(tree, And):
         return Q(*(_condition(part, now, outermost=True) for part in tree.parts))
     return _condition(tree, now, outermost=True)
+
+
+def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
+    """The condition on ``Problem`` that finds what ``tree``, which speaks of PROBLEM_FIELDS, asks for. ``me``: the key
+    of whoever asks. Nodes and processes are those of the problem and of its parts."""
+    match tree:
+        case And(parts=parts):
+            return Q(*(problem_q(part, now, me) for part in parts))
+        case Or(parts=parts):
+            return Q(*(problem_q(part, now, me) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~problem_q(part, now, me)
+        case Compare(field=field, op=op, value=value):
+            return Q(**{f"{_PROBLEM_COLUMNS[field]}__{_LOOKUPS[op]}": value})
+        case Time(field=field):
+            return Q(**{"last_seen__gte" if field == "since" else "last_seen__lt": tree.moment(now)})
+        case Text(field="state", pattern=pattern) if pattern.parts == (ProblemState.OPEN,):
+            return Q(state__in=[one.value for one in LISTED])
+        case Text(field="assigned", pattern=pattern) if pattern.parts == ("me",):
+            return Q(assignee=me) if me is not None else Q(pk__in=[])
+        case Text(field="assigned", pattern=pattern) if pattern.parts == ("nobody",):
+            return Q(assignee__isnull=True)
+        case Text(field="assigned"):
+            people = get_user_model().objects.filter(_like(F("username"), spread(tree.field, tree.pattern)))
+            return Q(assignee__isnull=False, assignee__in=people.order_by().values("pk"))
+        case Text(field="node" | "process" as field):
+            column = "process__node__name" if field == "node" else "process__name"
+            met = ErrorState.objects.filter(_like(F(column), spread(field, tree.pattern))).order_by()
+            return Q(pk__in=met.values(whole=Coalesce("problem__merged_into", "problem")))
+        case Text(field=field):
+            wanted = spread(field, tree.pattern)
+            columns = [_PROBLEM_TEXTS[field]] if field in _PROBLEM_TEXTS else ["title", "kind"]
+            return Q(*(_like(F(column), wanted) for column in columns), _connector=Q.OR)
+        case _:
+            raise TypeError(f"problems are not asked for {tree}")
+
+
+_PROBLEM_COLUMNS = {"level": "level_rank", "times": "count", "nodes": "nodes"}
+_PROBLEM_TEXTS = {"kind": "kind", "text": "title", "state": "state"}
 
 
 def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:

@@ -42,6 +42,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -144,7 +145,10 @@ CONTENT_SECURITY_POLICY = {
 # Our own limits (errorkernel.core.limits) are enforced while the body is read; Django's would answer 400 with a page.
 DATA_UPLOAD_MAX_MEMORY_SIZE = CONF.body_compressed_bytes + 1
 
+# The language of the source; frames are built in it, and a web process puts them into a reader's own.
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [_CHECKOUT / "errorkernel" / "locale"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"

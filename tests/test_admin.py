@@ -28,7 +28,7 @@ from errorkernel.models import (
     QuarantinedMessage,
     Requeue,
 )
-from errorkernel.store import fleet, incidents, quarantine, refused, rules
+from errorkernel.store import fleet, incidents, problems, quarantine, refused, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 
@@ -65,6 +65,7 @@ def filled():
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     rules.add(wording, actor="user:root", now=NOW)
+    problems.comment(Problem.objects.get().pk, HOSTILE, actor="user:alice", now=NOW)
     fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked

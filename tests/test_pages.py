@@ -175,7 +175,9 @@ def test_pages_hold_no_inline_script_or_style_that_their_policy_would_block(alic
         html = response.content.decode()
         assert "script-src 'self'" in response["Content-Security-Policy"]
         assert not re.search(r"<[^>]+\s(style|on\w+)=", html), page
-        assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", html)), page
+        scripts = re.findall(r"<script[^>]*>", html)
+        # What has a type that is no script is data: it does not run.
+        assert all("src=" in tag or 'type="application/json"' in tag for tag in scripts), page
 
 
 # What the pages say
@@ -607,7 +609,7 @@ def test_lists_take_the_same_few_queries_however_much_there_is(viewer, django_as
         if n % 2:
             answer(incident, outcome=OutcomeState.APPLIED if n % 4 == 1 else None)
     for page in every_page(incident):
-        with django_assert_max_num_queries(18):
+        with django_assert_max_num_queries(22):
             assert viewer.get(page).status_code == 200, page
 
 

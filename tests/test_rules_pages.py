@@ -191,7 +191,7 @@ def test_a_question_that_a_rule_escalated_still_says_what_its_deadline_will_do(a
     made(action=RuleAction.ESCALATE)
     incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
     judge()
-    assert "→ kill" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert "→ it is killed" in alice.get(f"/incidents/{incident.pk}/").content.decode()
 
 
 def test_hostile_text_stays_text_everywhere(alice):

@@ -23,6 +23,7 @@ from errorkernel.models import (
     KernelHeartbeat,
     Outbox,
     Problem,
+    ProblemComment,
     Process,
     QuarantinedMessage,
     RefusedAttempt,
@@ -205,10 +206,20 @@ class RefusedAttemptAdmin(History):
 @admin.register(Problem)
 class ProblemAdmin(History):
     console = ("problem", "pk")
-    list_display = ["short_title", "kind", "level", "count", "nodes", "first_seen", "last_seen"]
-    list_filter = ["level"]
+    list_display = ["short_title", "kind", "level", "state", "assignee", "count", "nodes", "first_seen", "last_seen"]
+    list_filter = ["level", "state"]
+    list_select_related = ["assignee"]
     search_fields = ["=fingerprint", "kind", "title"]
     short_title = excerpt("title")
+
+
+@admin.register(ProblemComment)
+class ProblemCommentAdmin(History):
+    list_display = ["at", "author", "short_problem", "short_text"]
+    list_select_related = ["problem"]
+    search_fields = ["=author", "text"]
+    short_problem = excerpt("problem")
+    short_text = excerpt("text")
 
 
 @admin.register(ErrorState)

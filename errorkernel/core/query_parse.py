@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
+from errorkernel.core.problem import ProblemState
 from errorkernel.core.query_tree import (
     AGO_UNITS,
     BARE_SPECIAL,
@@ -24,6 +25,7 @@ from errorkernel.core.query_tree import (
     FIELDS,
     KEYWORD,
     LEVELS,
+    PROBLEM_FIELDS,
     QUESTION_FIELDS,
     And,
     Compare,
@@ -246,7 +248,7 @@ def _joined(kind: type[And] | type[Or], parts: list[Tree]) -> Tree:
 
 
 def _example(name: str) -> str:
-    return (FIELDS | QUESTION_FIELDS)[name].example
+    return (FIELDS | QUESTION_FIELDS | PROBLEM_FIELDS)[name].example
 
 
 def _literal(name: str, pattern: Pattern, at: int) -> str:
@@ -270,6 +272,10 @@ def _word_of(name: str, words: list[str], pattern: Pattern, at: int) -> str:
 
 def _level_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
     return Compare(name, "=" if op == ":" else op, LEVEL_RANK[_word_of(name, LEVELS, pattern, at)])
+
+
+def _state_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
+    return Text(name, pattern if pattern.filled else Pattern((_word_of(name, list(ProblemState), pattern, at),)))
 
 
 def _type_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
@@ -318,10 +324,11 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 
 
 _TERMS: dict[str, Callable[[str, str, Pattern, int], Term]] = {
-    **dict.fromkeys(("node", "process", "kind", "method", "text", "fingerprint"), _text_term),
-    **dict.fromkeys(("repeat", "consecutive", "problem"), _number_term),
+    **dict.fromkeys(("node", "process", "kind", "method", "text", "fingerprint", "assigned"), _text_term),
+    **dict.fromkeys(("repeat", "consecutive", "problem", "times", "nodes"), _number_term),
     **dict.fromkeys(("incident", "id"), _identity_term),
     **dict.fromkeys(("since", "until"), _time_term),
     "level": _level_term,
     "type": _type_term,
+    "state": _state_term,
 }

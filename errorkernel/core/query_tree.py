@@ -220,7 +220,22 @@ QUESTION_FIELDS: dict[str, Field] = {
 }
 """What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
 
-WHOLE = frozenset({"node", "process", "kind", "method", "fingerprint"})
+PROBLEM_FIELDS: dict[str, Field] = {
+    "state": Field(_IS, "open (reopened ones too), muted, resolved, reopened; * is all.", "state:muted"),
+    "assigned": Field(_IS, "Who looks after it: a name, me, or nobody.", "assigned:me"),
+    "level": Field(_ORDER, "The highest level of its events.", "level>=error"),
+    "kind": Field(_IS, "Kind of the error, whole; * stands for any characters.", "kind:*NotFound*"),
+    "text": Field((":",), "Anywhere in its text.", 'text:"no such file"'),
+    "node": Field(_IS, "Name of a node that it was seen on, whole; * stands for any characters.", "node:ship*"),
+    "process": Field(_IS, "Name of a process that met it, whole; * stands for any characters.", "process:copy-files"),
+    "times": Field(_ORDER, "How often it was met.", "times>100"),
+    "nodes": Field(_ORDER, "On how many nodes it was seen.", "nodes>=3"),
+    "since": Field((":",), "Met this long ago or later, or at this time (UTC) or later.", "since:2h"),
+    "until": Field((":",), "Not met since this long ago, or since this time (UTC).", "until:7d"),
+}
+"""What may be asked of a problem."""
+
+WHOLE = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
 """Fields that are names: a value must be the whole name, unless it has a star."""
 
 FIELD = re.compile(r"([A-Za-z_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)(>=|<=|!=|[:=<>])")

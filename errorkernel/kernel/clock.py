@@ -14,11 +14,12 @@ from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, incidents, retention, steward
+from errorkernel.store import fleet, handled, incidents, retention, steward, tallies
 from errorkernel.threads import DatabaseThreads
 
 DEADLINES_INTERVAL_S = 0.5
 LIVENESS_INTERVAL_S = 1.0
+MUTES_INTERVAL_S = 5.0
 HEARTBEAT_INTERVAL_S = 2.0
 HOUSEKEEPING_INTERVAL_S = 60.0
 HOUSEKEEPING_PAUSE_S = 0.2
@@ -54,6 +55,12 @@ class Clock:
             await asyncio.sleep(LIVENESS_INTERVAL_S)
             self._announcer.add([], await self._threads.run(incidents.note_missing_nodes, now=datetime.now(UTC)))
 
+    async def end_mutes(self) -> None:
+        """Show muted problems again when their time is over, also those that nothing is heard of."""
+        while True:
+            await asyncio.sleep(MUTES_INTERVAL_S)
+            await self._threads.run(handled.end_mutes, now=datetime.now(UTC))
+
     async def beat(self) -> None:
         """Write that this worker lives, what it sees of the broker, and how far behind it is."""
         while True:
@@ -81,7 +88,8 @@ class Clock:
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
         steward.prune_arrivals(now=now)
-        return retention.prune_quarantine(keep=self._conf.quarantine_keep) + retention.prune_events(
+        removed = retention.prune_quarantine(keep=self._conf.quarantine_keep) + tallies.prune(now=now)
+        return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )
 

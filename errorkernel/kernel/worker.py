@@ -19,6 +19,7 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.link import Link
 from errorkernel.broker.pull import PullSource, Source
 from errorkernel.conf import Conf
+from errorkernel.kernel.bulk import BulkAnswering
 from errorkernel.kernel.clock import Clock
 from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
@@ -66,6 +67,7 @@ class KernelWorker(Worker):
         self.announcer = Announcer(DatabaseThreads("announce"))
         self.outbox = OutboxTask(self.link, self._threads, self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
+        self._bulk = BulkAnswering(self._threads, self.announcer, self.outbox)
         self._judge = Judge(self._threads, self.announcer, self.outbox)
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
@@ -105,10 +107,12 @@ class KernelWorker(Worker):
                     self.announcer.run,
                     self.outbox.run,
                     self._judge.run,
+                    self._bulk.run,
                     self.fleet.keep_access,
                     self.fleet.write_down,
                     self._clock.keep_deadlines,
                     self._clock.watch_nodes,
+                    self._clock.end_mutes,
                     self._clock.beat,
                     self._clock.keep_house,
                     self._refusals.run,

@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from errorkernel.core import incident as life
 from errorkernel.core.lineage import Ending
+from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_steps import Ask, Plan, Result
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
@@ -32,6 +33,7 @@ Words: TypeAlias = (
     | type[Plan]
     | type[Ask]
     | type[Result]
+    | type[ProblemState]
 )
 
 

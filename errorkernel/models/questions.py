@@ -63,6 +63,7 @@ class Incident(models.Model):
             models.Index(fields=["change"], name="incident_change"),
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),
+            models.Index(fields=["process", "problem", "seq"], name="incident_asked_again"),
             # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
             models.Index(fields=["seq"], condition=Q(judged=False), name="incident_unjudged"),
         ]
@@ -99,7 +100,8 @@ class Decision(models.Model):
         ordering = ["-decided_at"]
         constraints = [models.CheckConstraint(condition=one_of("action", Action), name="decision_action")]
         indexes = [
-            models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at")
+            models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at"),
+            models.Index(fields=["-decided_at"], name="decision_decided_at"),
         ]
 
     def __str__(self) -> str:

@@ -1,14 +1,21 @@
 """What was reported, grouped and counted, and what could not be read."""
 
+from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
+from errorkernel.core.problem import ProblemState
 from errorkernel.core.values import EventType, Level
 from errorkernel.models.fields import Sequence, choices, one_of
 from errorkernel.models.fleet import Node, Process
 
 
 class Problem(models.Model):
-    """All error states with one fingerprint, fleet-wide."""
+    """All error states with one fingerprint, fleet-wide; and, with its parts, those of the problems merged into it.
+
+    Events, states and incidents stay with the problem of their own fingerprint, so that a merge can be taken back.
+    ``count``, ``nodes``, ``level``, ``first_seen`` and ``last_seen`` of a problem with parts are those of all together.
+    """
 
     fingerprint = models.CharField(max_length=32, unique=True)
     kind = models.CharField(max_length=200, blank=True)
@@ -20,17 +27,42 @@ class Problem(models.Model):
     nodes = models.IntegerField(default=0, help_text="Number of nodes that it was seen on.")
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=choices(ProblemState), default=ProblemState.OPEN.value)
+    state_at = models.DateTimeField(null=True, blank=True)
+    state_by = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system: it ended by itself.")
+    state_reason = models.TextField(blank=True)
+    muted_until = models.DateTimeField(null=True, blank=True)
+    muted_until_count = models.BigIntegerField(null=True, blank=True, help_text="The count at which the mute ends.")
+    muted_releases = models.JSONField(
+        null=True, blank=True, help_text="The releases that it was seen in when it was muted until another one."
+    )
+    resolved_count = models.BigIntegerField(null=True, blank=True, help_text="Its count when it was last resolved.")
+    assignee = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    merged_into = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="parts", help_text="Never a part itself."
+    )
 
     class Meta:
         ordering = ["-last_seen"]
-        constraints = [models.CheckConstraint(condition=one_of("level", Level), name="problem_level")]
+        constraints = [
+            models.CheckConstraint(condition=one_of("level", Level), name="problem_level"),
+            models.CheckConstraint(condition=one_of("state", ProblemState), name="problem_state"),
+        ]
         indexes = [
             models.Index(fields=["-last_seen"], name="problem_last_seen"),
             models.Index(fields=["-count"], name="problem_count"),
+            models.Index(fields=["muted_until"], condition=Q(muted_until__isnull=False), name="problem_muted_until"),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.title}"[:120] if self.kind else self.title[:120]
+
+    @property
+    def since_resolved(self) -> int | None:
+        """How many events came since it was last resolved; None: it never was."""
+        return None if self.resolved_count is None else self.count - self.resolved_count
 
 
 class ErrorState(models.Model):

@@ -1,11 +1,20 @@
 """The audit trail: who did what, why, when and from where. Rows are only ever added."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from django.contrib.auth.models import AbstractBaseUser
 
 from errorkernel.models import AuditEntry
+
+
+class Who(TypedDict):
+    """Who does something, when, and from where: what functions that change something take as ``**who``."""
+
+    actor: str
+    now: datetime
+    user: NotRequired[AbstractBaseUser | None]
+    origin: NotRequired[str]
 
 
 def entry(

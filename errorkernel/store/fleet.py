@@ -15,7 +15,7 @@ from errorkernel.core import liveness
 from errorkernel.core.liveness import STOPPED, Liveness
 from errorkernel.core.values import Hello
 from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
-from errorkernel.store import audit, counters, lineage
+from errorkernel.store import audit, counters, lineage, tallies
 from errorkernel.wire.subjects import is_node_name
 
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
@@ -248,16 +248,20 @@ def count_nodes(now: datetime) -> dict[str, int]:
 
 
 def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -> None:
-    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record."""
-    if lag is None:
-        last = KernelHeartbeat.objects.order_by("-at").first()
-        known = last.lag if last else 0
-    else:
-        known = lag
-    KernelHeartbeat.objects.update_or_create(
-        worker=worker,
-        defaults={"at": now, "started_at": started_at, "broker_connected": lag is not None, "lag": known},
-    )
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record.
+
+    What has stood still since any worker last said that it lives is counted, once however many workers there are.
+    """
+    with transaction.atomic():
+        # Of two workers the second waits here for the first, and counts on from where that one stopped.
+        last = KernelHeartbeat.objects.select_for_update().order_by("-at").first()
+        if last:
+            tallies.count_blocked(since=last.at, now=now)
+        known = lag if lag is not None else last.lag if last else 0
+        KernelHeartbeat.objects.update_or_create(
+            worker=worker,
+            defaults={"at": now, "started_at": started_at, "broker_connected": lag is not None, "lag": known},
+        )
 
 
 def remove_demo(*, now: datetime) -> int:

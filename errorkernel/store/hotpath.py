@@ -5,7 +5,7 @@ transaction is the only one that adds events, so what it reads (which ids exist,
 problem) stays true until it commits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,9 @@ _UPDATE_PROBLEM = (
 )
 _COUNT_NODES = (
     "UPDATE errorkernel_problem SET nodes = (SELECT COUNT(DISTINCT p.node_id) FROM errorkernel_errorstate s"
-    " JOIN errorkernel_process p ON p.id = s.process_id WHERE s.problem_id = errorkernel_problem.id) WHERE id = %s"
+    " JOIN errorkernel_process p ON p.id = s.process_id WHERE s.problem_id IN (SELECT part.id"
+    " FROM errorkernel_problem part WHERE part.id = errorkernel_problem.id"
+    " OR part.merged_into_id = errorkernel_problem.id)) WHERE id = %s"
 )
 _UPDATE_PROCESS = (
     "UPDATE errorkernel_process SET events = events + %s, failures = failures + %s, last_seen = %s,"
@@ -41,6 +43,22 @@ _UPDATE_PROCESS = (
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
+_ADD_MINUTE = (
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    " VALUES (%s, %s, %s, %s, %s, %s, 0)"
+    " ON CONFLICT (minute) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
+    " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
+    " critical = m.critical + excluded.critical"
+)
+_ADD_TALLY = (
+    "INSERT INTO errorkernel_tally AS t (id, events, failures) VALUES (%s, %s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
+)
+_ADD_BLOCKED = (
+    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    " VALUES (%s, 0, 0, 0, 0, 0, %s)"
+    " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
+)
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
@@ -75,6 +93,20 @@ def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int,
     return found
 
 
+def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
+    """Problem → (what it is merged into, or itself; the state of that), of those that people have merged, muted or
+    resolved. Of most there is nothing to tell."""
+    marks = ", ".join(["%s"] * len(problems))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.id, whole.id, whole.state FROM errorkernel_problem p"
+            " JOIN errorkernel_problem whole ON whole.id = COALESCE(p.merged_into_id, p.id)"
+            f" WHERE p.id IN ({marks}) AND (p.merged_into_id IS NOT NULL OR p.state IN ('muted', 'resolved'))",
+            list(problems),
+        )
+        return {problem: (whole, state) for problem, whole, state in cursor.fetchall()}
+
+
 def insert_events(rows: Iterable[Sequence[Any]]) -> None:
     """``rows``: values in the order of ``EVENT_COLUMNS``."""
     _many(_INSERT_EVENT, rows)
@@ -91,7 +123,7 @@ def update_problems(rows: Iterable[tuple[int, int, str, int, Any]]) -> None:
 
 
 def count_problem_nodes(problems: Iterable[int]) -> None:
-    """Count anew on how many nodes these problems were seen."""
+    """Count anew on how many nodes these problems, each with its parts, were seen."""
     _many(_COUNT_NODES, ((pk,) for pk in problems))
 
 
@@ -108,6 +140,21 @@ def count_failures(rows: Iterable[tuple[int, int, int]]) -> None:
 def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
     """(node, more events, last event)."""
     _many(_UPDATE_NODE, ((more, seen, pk) for pk, more, seen in rows))
+
+
+def add_minute(minute: int, counts: Sequence[int]) -> None:
+    """The fleet's events of this minute are so many more, by level from debug to critical."""
+    _many(_ADD_MINUTE, [(minute, *counts)])
+
+
+def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
+    """(key, more events, more failures)."""
+    _many(_ADD_TALLY, rows)
+
+
+def add_blocked(rows: Iterable[tuple[int, float]]) -> None:
+    """(minute, more seconds in which processes stood still)."""
+    _many(_ADD_BLOCKED, rows)
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -20,9 +20,10 @@ from errorkernel.core.fingerprint import Grouping
 from errorkernel.core.rules import is_poison
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
 from errorkernel.models import Counter, Incident
-from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues
+from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues, tallies
 from errorkernel.store.dead_letters import Failure
 from errorkernel.store.directory import Directory
+from errorkernel.store.handled import Handled
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.quarantine import Refusal
 from errorkernel.store.rows import EventRow
@@ -116,9 +117,12 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     for seq, one in enumerate(placed, last + 1):
         one.seq = seq
     seen = hotpath.moment(now)
-    _count_states(placed, seen)
+    people = Handled({one.problem_id for one in placed})
+    _count_states(placed, people, seen)
     hotpath.insert_events([_columns(one, seen) for one in placed])
-    _count_totals(placed, seen, now)
+    _count_totals(placed, people, seen, now)
+    tallies.count(((one.process_id, one.problem_id, one.event.level) for one in placed), now=now)
+    people.note(((one.problem_id, one.event.tags) for one in placed), now=now)
     rows = [_row(one, now) for one in placed]
     _open_incidents(placed, now)
     dead_letters.keep(_poisonous(placed), now=now)
@@ -141,7 +145,7 @@ def _place(reports: Sequence[tuple[str, Event]], directory: Directory, now: date
     return placed
 
 
-def _count_states(placed: list[_Placed], seen: Any) -> None:
+def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
     """Continue each (process, problem)'s counts through the batch, in the order of the events."""
     pairs = sorted({(one.process_id, one.problem_id) for one in placed})
     known = hotpath.states(pairs)
@@ -164,10 +168,10 @@ def _count_states(placed: list[_Placed], seen: Any) -> None:
         for pair, state in sorted(now_counts.items())
     )
     new = {problem for process, problem in pairs if (process, problem) not in known}
-    hotpath.count_problem_nodes(sorted(new))
+    hotpath.count_problem_nodes(sorted(new | {people.whole(problem) for problem in new}))
 
 
-def _count_totals(placed: list[_Placed], seen: Any, now: datetime) -> None:
+def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: datetime) -> None:
     problems: dict[int, list[Any]] = {}
     processes: dict[int, list[Any]] = {}
     nodes: dict[int, int] = {}
@@ -175,10 +179,11 @@ def _count_totals(placed: list[_Placed], seen: Any, now: datetime) -> None:
     for one in placed:
         event = one.event
         rank = LEVEL_RANK[event.level]
-        problem = problems.setdefault(one.problem_id, [0, event.level.value, rank])
-        problem[0] += 1
-        if rank > problem[2]:
-            problem[1:] = event.level.value, rank
+        for key in {one.problem_id, people.whole(one.problem_id)}:
+            problem = problems.setdefault(key, [0, event.level.value, rank])
+            problem[0] += 1
+            if rank > problem[2]:
+                problem[1:] = event.level.value, rank
         process = processes.setdefault(one.process_id, [0, 0, None])
         process[0] += 1
         process[1] += event.type is not EventType.INFO

@@ -14,6 +14,8 @@ from typing import Any
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from errorkernel.models import Decision
 from errorkernel.store.rows import EventRow
@@ -35,13 +37,13 @@ _HIDDEN = re.compile(
 _BREAKS = re.compile(r"\s*[\r\n]+\s*")
 _SHAPES = {"critical": "■", "error": "■", "warning": "▲"}
 _STATES = {
-    "open": ("◆", "waiting"),
-    "decided": ("◇", "on its way"),
-    "delivered": ("◇", "on its way"),
-    "applied": ("✓", "done"),
-    "failed": ("✕", "failed"),
-    "stale": ("✕", "too late"),
-    "withdrawn": ("⊘", "withdrawn"),
+    "open": ("◆", gettext_lazy("waiting")),
+    "decided": ("◇", gettext_lazy("on its way")),
+    "delivered": ("◇", gettext_lazy("on its way")),
+    "applied": ("✓", gettext_lazy("done")),
+    "failed": ("✕", gettext_lazy("failed")),
+    "stale": ("✕", gettext_lazy("too late")),
+    "withdrawn": ("⊘", gettext_lazy("withdrawn")),
 }
 
 
@@ -92,25 +94,38 @@ def state_sign(state: str) -> str:
 
 @register.filter
 def state_word(state: str) -> str:
-    return _STATES[state][1]
+    return str(_STATES[state][1])
+
+
+@register.filter
+def at_zero(on_deadline: str) -> str:
+    """What happens to the process when its deadline passes."""
+    match on_deadline:
+        case "kill":
+            return _("it is killed and restarted")
+        case "continue":
+            return _("it continues")
+        case _other:
+            return _("it goes on waiting, escalated")
 
 
 @register.filter
 def who(actor: str) -> str:
     """``user:alice`` → ``alice``, ``rule:12`` → ``rule 12``, ``deadline`` → ``its deadline``."""
-    kind, _, name = actor.partition(":")
+    kind, _separator, name = actor.partition(":")
     if kind == "user":
         return visible(name)
     if kind == "deadline":
-        return "its deadline"
-    return visible(f"{kind} {name}".strip())
+        return _("its deadline")
+    return visible(_("rule {number}").format(number=name) if kind == "rule" else f"{kind} {name}".strip())
 
 
 @register.filter
 def answerer(decision: Decision) -> str:
     """As ``who``, with the revision of a rule: ``rule 12 (revision 3)``."""
-    revision = f" (revision {decision.rule_revision})" if decision.rule_revision is not None else ""
-    return who(decision.by) + revision
+    if decision.rule_revision is None:
+        return who(decision.by)
+    return who(decision.by) + " " + _("(revision {number})").format(number=decision.rule_revision)
 
 
 def _utc(moment: datetime) -> datetime:
@@ -174,27 +189,32 @@ def lateness(event: EventRow) -> str:
 
 
 @register.simple_tag
-def ago(moment: datetime | None, now: datetime, never: str = "never") -> SafeString | str:
+def ago(moment: datetime | None, now: datetime, never: str = "") -> SafeString | str:
     """``4 m ago`` that the page keeps true, with the exact time on hover."""
     if moment is None:
-        return never
-    text = roughly(now - moment)
-    return format_html('<time class="ago" datetime="{}" title="{}">{} ago</time>', iso(moment), stamp(moment), text)
+        return never or _("never")
+    text = _("{age} ago").format(age=roughly(now - moment))
+    return format_html('<time class="ago" datetime="{}" title="{}">{}</time>', iso(moment), stamp(moment), text)
 
 
 @register.simple_tag
 def since(moment: datetime, now: datetime) -> SafeString:
     """``4 m 12 s``, counted on by the page, with the exact beginning on hover."""
     text = duration(now - moment)
-    return format_html('<time class="since" datetime="{}" title="since {}">{}</time>', iso(moment), stamp(moment), text)
+    return format_html('<time class="since" datetime="{}" title="{}">{}</time>', iso(moment), stamp(moment), text)
 
 
 @register.simple_tag
 def until(moment: datetime, now: datetime) -> SafeString:
     """``in 4 m 12 s`` or ``passed 10 s ago``, counted down by the page."""
     left = (moment - now).total_seconds()
-    text = f"in {duration(left)}" if left > 0 else f"passed {duration(-left)} ago"
-    return format_html('<time class="until" datetime="{}" title="{}">{}</time>', iso(moment), stamp(moment), text)
+    text = _("in {age}") if left > 0 else _("passed {age} ago")
+    return format_html(
+        '<time class="until" datetime="{}" title="{}">{}</time>',
+        iso(moment),
+        stamp(moment),
+        text.format(age=duration(abs(left))),
+    )
 
 
 @register.simple_tag

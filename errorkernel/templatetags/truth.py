@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django import template
+from django.utils.translation import gettext as _
 
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness, of_node
@@ -34,48 +35,50 @@ class Step:
 def truth(incident: Incident, now: datetime) -> list[Step]:
     """The steps of ``incident`` in order. Needs ``select_related("node", "decision")``."""
     steps = [
-        Step("raised", incident.raised_at, "done", f"by {incident.node.name}'s clock"),
-        Step("stored", incident.opened_at, "done", "by ours"),
+        Step(_("raised"), incident.raised_at, "done", _("by the clock of {node}").format(node=incident.node.name)),
+        Step(_("stored"), incident.opened_at, "done", _("by ours")),
     ]
     if incident.escalated_at:
         met = incident.deadline_at is not None and incident.deadline_at <= incident.escalated_at
-        steps.append(Step("deadline passed" if met else "escalated by a rule", incident.escalated_at, "done"))
+        steps.append(Step(_("deadline passed") if met else _("escalated by a rule"), incident.escalated_at, "done"))
     decision = getattr(incident, "decision", None)
     if decision is None:
         waits = incident.state == State.OPEN
-        return [*steps, Step("waiting", None, "now") if waits else _end(incident)]
-    steps.append(Step(f"answered {decision.action} by {answerer(decision)}", decision.decided_at, "done"))
+        return [*steps, Step(_("waiting"), None, "now") if waits else _end(incident)]
+    answered = _("answered {action} by {who}").format(action=decision.action, who=answerer(decision))
+    steps.append(Step(answered, decision.decided_at, "done"))
     return steps + _way(incident, decision, now)
 
 
 def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
     """From the answer to its end. A step that a later one has overtaken without leaving its time is left out."""
     name = incident.node.name
+    received = _("received by {node}").format(node=name)
     ended = incident.state not in (State.DECIDED, State.DELIVERED)
     steps = []
     if decision.sent_at:
-        steps.append(Step("sent", decision.sent_at, "done"))
+        steps.append(Step(_("sent"), decision.sent_at, "done"))
     elif not ended and not incident.delivered_at:
         return [
-            Step("to be sent", None, "now", "kept until the broker has it"),
-            Step(f"received by {name}", None, "open"),
-            Step("done", None, "open"),
+            Step(_("to be sent"), None, "now", _("kept until the broker has it")),
+            Step(received, None, "open"),
+            Step(_("done"), None, "open"),
         ]
     if incident.delivered_at:
-        steps.append(Step(f"received by {name}", incident.delivered_at, "done"))
+        steps.append(Step(received, incident.delivered_at, "done"))
     elif not ended:
         return [
             *steps,
-            Step(f"not yet received by {name}", None, "now", _silence(incident.node, now)),
-            Step("done", None, "open"),
+            Step(_("not yet received by {node}").format(node=name), None, "now", _silence(incident.node, now)),
+            Step(_("done"), None, "open"),
         ]
-    return [*steps, _end(incident) if ended else Step("not yet done", None, "now", _silence(incident.node, now))]
+    return [*steps, _end(incident) if ended else Step(_("not yet done"), None, "now", _silence(incident.node, now))]
 
 
 def _silence(node: Node, now: datetime) -> str:
     if node.hello_at is None or of_node(node.hello_at, now) is Liveness.ALIVE:
         return ""
-    return f"{node.name} has not been heard for {roughly(now - node.hello_at)}"
+    return _("{node} has not been heard for {age}").format(node=node.name, age=roughly(now - node.hello_at))
 
 
 def _end(incident: Incident) -> Step:
@@ -97,14 +100,14 @@ def blocked_since(incident: Incident) -> datetime:
 def ending(incident: Incident) -> str:
     """What came of an incident that has ended, in a few words."""
     if incident.state == State.STALE:
-        return "too late: the process had restarted"
+        return _("too late: the process had restarted")
     if incident.state == State.FAILED:
-        return "failed"
+        return _("failed")
     if incident.state == State.WITHDRAWN:
-        return "withdrawn: nobody had answered"
+        return _("withdrawn: nobody had answered")
     words = []
     if incident.new_incarnation is not None:
-        words.append(f"incarnation {incident.new_incarnation}")
+        words.append(_("incarnation {number}").format(number=incident.new_incarnation))
         if incident.process.pid is not None and incident.process.incarnation == incident.new_incarnation:
             words.append(f"pid {incident.process.pid}")
-    return "done: " + ", ".join(words) if words else "done"
+    return _("done: {what}").format(what=", ".join(words)) if words else _("done")

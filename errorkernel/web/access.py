@@ -14,6 +14,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 VIEW = "errorkernel.view_incident"
 ANSWER = "errorkernel.answer_incident"
+ADD_NODES = "errorkernel.add_node"
 AUDIT = "errorkernel.view_auditentry"
 SEE_RULES = "errorkernel.view_rule"
 CHANGE_RULES = "errorkernel.change_rule"

@@ -29,7 +29,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import message_paths, node_paths, rule_paths
+from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -61,6 +61,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         ],
         "paths": _node_paths(limits, example)
         | _operator_paths()
+        | answer_paths()
         | message_paths()
         | node_paths()
         | rule_paths()
@@ -168,6 +169,7 @@ def _operator_paths() -> dict[str, Any]:
         "description": "Only in these states, with commas between them",
         "style": "form",
         "explode": False,
+        "allowEmptyValue": True,
         "schema": {"type": "array", "items": ref(State)},
     }
     return {

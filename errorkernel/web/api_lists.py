@@ -21,9 +21,9 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import BulkAnswer, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
-from errorkernel.store import fleet, steward_actions
+from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.rows import EventRow
 from errorkernel.store.rules import listed as listed_rules
@@ -155,6 +155,23 @@ def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
     """By number, not in their order: ``position`` says that."""
     _no_query(request.GET, "nothing")
     return _answer(listed_rules(), "id", _page(request.GET), shapes.rule)
+
+
+@needs("errorkernel.view_incident")
+def answers(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """Answers to many questions."""
+    _no_query(request.GET, "nothing")
+    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), shapes.answer_to_many)
+
+
+@needs("errorkernel.view_incident")
+def answered_questions(request: HttpRequest, operator: Operator, number: int) -> HttpResponse:
+    """The questions of one answer to many."""
+    _no_query(request.GET, "nothing")
+    found = BulkAnswer.objects.filter(pk=min(number, NUMBER_MAX)).first()
+    if found is None:
+        raise ApiError(404, "There is no such answer to many.")
+    return _answer(bulk.items(found), "id", _page(request.GET), shapes.question_of_many)
 
 
 @needs("errorkernel.view_deadletter")

@@ -1,11 +1,11 @@
-"""The part of the OpenAPI document on what is done about failures: rules, failed messages, processes of others."""
+"""The part of the OpenAPI document on what is done about failures: rules, answers to many, failed messages, actions."""
 
 from typing import Any
 
 import msgspec
 
 from errorkernel.web import shapes
-from errorkernel.web.api_parts import WRITER, body, errors, listing, number, ok
+from errorkernel.web.api_parts import READER, WRITER, body, errors, listing, number, ok
 from errorkernel.web.api_schema import ref
 
 _RULE = {"action": "continue", "condition": "process:copy-files kind:FileNotFoundError",
@@ -42,6 +42,38 @@ def rule_paths() -> dict[str, Any]:
                 **errors("404")}),
         },
     } | acts  # fmt: skip
+
+
+def answer_paths() -> dict[str, Any]:
+    """One answer to many questions."""
+    one = {"parameters": [number("The answer's `id`")]}
+    item = ref(shapes.ManyAnswerItem)
+    acts = {
+        "confirm": ("confirmAnswer", "Answer what was proposed: all of it, or the first one"),
+        "go-on": ("goOnWithAnswer", "The first one has been watched: answer the others"),
+        "leave": ("leaveAnswer", "Answer no more of them"),
+    }
+    refused = {"409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault))}
+    done = {"200": ok("How far it is", item), **refused, **errors("401", "403", "404", "405", "503")}
+    asked = {"action": "continue", "condition": _RULE["condition"], "reason": "The disk is back."}
+    return {
+        "/api/v1/answers": {
+            "get": listing("listAnswers", "Answers to many questions", shapes.ManyAnswerItem),
+            "post": _change("proposeAnswer", "Propose one answer to many questions", shapes.ManyAnswer, asked, {
+                "201": ok("These questions are kept; nothing is answered yet", item), **refused}),
+        },
+        "/api/v1/answers/{number}": one | {"get": {
+            "operationId": "getAnswer", "tags": ["operators"], "summary": "How far an answer to many is",
+            "security": READER,
+            "responses": {"200": ok("How far it is", item), **errors("401", "403", "404", "405", "503")}}},
+        "/api/v1/answers/{number}/questions": one | {
+            "get": listing("listAnswerQuestions", "Its questions, and what became of each", shapes.ManyAnswerQuestion,
+                           of_one=True)},
+    } | {
+        f"/api/v1/answers/{{number}}/{act}": one | {"post": {
+            "operationId": name, "tags": ["operators"], "summary": summary, "security": WRITER, "responses": done}}
+        for act, (name, summary) in acts.items()
+    }  # fmt: skip
 
 
 def message_paths() -> dict[str, Any]:

@@ -10,6 +10,8 @@ from django.db.models import Model
 
 from errorkernel.core.limits import Limits
 from errorkernel.models import (
+    BulkAnswer,
+    BulkItem,
     DeadLetter,
     Decision,
     ErrorEvent,
@@ -43,10 +45,13 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.RuleItem: Rule,
     shapes.ActionItem: StewardAction,
     shapes.ActionLine: StewardLine,
+    shapes.ManyAnswerItem: BulkAnswer,
+    shapes.ManyAnswerQuestion: BulkItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes.Disposal,
     shapes.ActionWish,
+    shapes.ManyAnswer,
     shapes.RuleWording,
     shapes.RuleMove,
     shapes.RuleAct,
@@ -78,6 +83,8 @@ def schemas(limits: Limits) -> dict[str, Any]:
     structs = (*wire.PAYLOADS, *_LISTED, *_OTHERS)
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
+    if len(found) < len(raw):
+        raise ValueError(f"Two shapes have one name: {sorted(raw)}")
     for struct in structs:
         _mark_times(struct, found[_name(struct)]["properties"])
     for struct, table in _LISTED.items():

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import act, api, api_docs, api_lists, api_rules, requeue
+from errorkernel.web import act, api, api_bulk, api_docs, api_lists, api_rules, bulk, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -12,6 +12,10 @@ urlpatterns = [
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),
     path("incidents/<str:incident_id>/requeue", requeue.api, {"wish": "requeue"}, name="api-requeue"),
     path("incidents/<str:incident_id>/drop", requeue.api, {"wish": "drop"}, name="api-drop"),
+    path("answers", api_bulk.answers, name="api-answers"),
+    path("answers/<str:number>", api_bulk.answer, name="api-answer"),
+    path("answers/<int:number>/questions", api.listing(api_lists.answered_questions), name="api-answer-questions"),
+    *(path(f"answers/<str:number>/{act}", api_bulk.acting(act), name=f"api-answer-{act}") for act in bulk.ACTS),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),

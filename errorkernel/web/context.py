@@ -12,7 +12,8 @@ from errorkernel.core.liveness import LATE_AFTER
 from errorkernel.models import Counter, KernelHeartbeat, Node
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.rules import listed
-from errorkernel.web.access import ANSWER, CHANGE_RULES, VIEW
+from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES, VIEW
+from errorkernel.web.texts import texts
 
 KERNEL_LATE_S = 15.0
 """A kernel worker writes every few seconds that it lives; after this long without, the page says so."""
@@ -37,8 +38,17 @@ class Frame:
         return self._request.user.has_perm(ANSWER)
 
     @cached_property
+    def may_add_nodes(self) -> bool:
+        return self._request.user.has_perm(ADD_NODES)
+
+    @cached_property
     def may_change_rules(self) -> bool:
         return self._request.user.has_perm(CHANGE_RULES)
+
+    @property
+    def texts(self) -> dict[str, str | list[str]]:
+        """What the page's scripts say."""
+        return texts()
 
     @cached_property
     def waiting(self) -> int:

@@ -12,6 +12,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.core.values import Action
@@ -25,9 +27,9 @@ from errorkernel.web.pages_incidents import opened
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
 
 SAYING = {
-    Action.CONTINUE: "It will continue",
-    Action.KILL: "It will be killed and started again",
-    Action.STOP: "It will be stopped and not started again",
+    Action.CONTINUE: gettext_lazy("It will continue"),
+    Action.KILL: gettext_lazy("It will be killed and started again"),
+    Action.STOP: gettext_lazy("It will be stopped and not started again"),
 }
 
 
@@ -46,13 +48,19 @@ def read(request: HttpRequest) -> Answer:
     """The form that was sent. Raises NotAnAnswer."""
     given = request.POST.get("action", "")
     if given not in [one.value for one in Action]:
-        raise NotAnAnswer("Choose one of the answers: continue, kill or stop.")
+        raise NotAnAnswer(_("Choose one of the answers: continue, kill or stop."))
     action = Action(given)
     reason = request.POST.get("reason", "").replace("\x00", "").strip()
     if action is not Action.CONTINUE and not reason:
-        raise NotAnAnswer(f"To {action.value} a process needs a reason: it is kept, and others will read it.")
+        raise NotAnAnswer(
+            _("To {action} a process needs a reason: it is kept, and others will read it.").format(action=action.value)
+        )
     if len(reason) > REASON_MAX_CHARS:
-        raise NotAnAnswer(f"The reason has {len(reason)} characters; at most {REASON_MAX_CHARS} are kept.")
+        raise NotAnAnswer(
+            _("The reason has {count} characters; at most {most} are kept.").format(
+                count=len(reason), most=REASON_MAX_CHARS
+            )
+        )
     return Answer(action, reason, request.POST.get("request_id", "").replace("\x00", "")[:REQUEST_ID_MAX_CHARS])
 
 
@@ -83,7 +91,7 @@ def answer(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     except AlreadyDecided as exc:
         return _card(request, incident_id, notice=lost_to(exc.decision, request.user, now), status=409)
     except NotOpen:
-        return _card(request, incident_id, notice="Nothing was answered: the question no longer stands.", status=409)
+        return _card(request, incident_id, notice=_("Nothing was answered: the question no longer stands."), status=409)
     announce_incidents([incident_id])
     if decision.action != given.action:
         # The same form, sent before with another button: the first one counts.
@@ -91,18 +99,22 @@ def answer(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     if is_fetched(request):
         return _card(request, incident_id, status=200)
     messages.success(
-        request, f"You answered {given.action.value}. {SAYING[given.action]}; its card shows how far that is."
+        request,
+        _("You answered {action}. {saying}; its card shows how far that is.").format(
+            action=given.action.value, saying=SAYING[given.action]
+        ),
     )
     return HttpResponseRedirect(_next(request, incident_id))
 
 
 def lost_to(decision: Decision, user: AbstractBaseUser | AnonymousUser, now: datetime) -> str:
     """“bob answered kill 0.4 s earlier: disk is being replaced”."""
-    winner = "You" if decision.by == f"user:{user.get_username()}" else who(decision.by)
+    winner = _("You") if decision.by == f"user:{user.get_username()}" else who(decision.by)
     seconds = max(0.0, (now - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""
-    return f"{winner} answered {decision.action} {earlier} earlier{reason}"
+    said = _("{winner} answered {action} {time} earlier")
+    return said.format(winner=winner, action=decision.action, time=earlier) + reason
 
 
 def origin_of(request: HttpRequest) -> str:

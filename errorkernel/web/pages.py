@@ -14,13 +14,14 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
-from errorkernel.models import ErrorEvent, Process
-from errorkernel.store import steward_actions
+from errorkernel.models import Counter, ErrorEvent, Process
+from errorkernel.store import counters, problems, steward_actions
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.web.search import Search
 
 ROWS_AT_FIRST = 100
 ROWS_A_PAGE = 100
@@ -40,20 +41,32 @@ def stored() -> QuerySet[ErrorEvent]:
 @needs(VIEW)
 def live(request: HttpRequest) -> HttpResponse:
     """What waits, and the newest events; the socket goes on from the highest ``seq`` on the page."""
-    now = timezone.now()
-    shown = waiting_room(now)
+    try:
+        search = Search.of(request.GET, timezone.now())
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
+
+
+def live_context(search: Search) -> dict[str, Any]:
+    """What the live page shows of ``search``."""
+    shown = waiting_room(timezone.now())
     waiting = sum(one.state == State.OPEN for one in shown)
-    # Read after the cards: an event between the two reads is then on the page or comes over the socket, never neither.
-    newest = rows(stored()[:ROWS_AT_FIRST])
-    context = {
+    # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
+    # socket, never both or neither.
+    position = counters.current(Counter.EVENTS)
+    newest = rows(stored().filter(search.condition, seq__lte=position)[:ROWS_AT_FIRST])
+    return {
         "section": "live",
         "cards": shown,
         "more": waiting_count() - CARDS_SHOWN if waiting > CARDS_SHOWN else 0,
         "events": newest,
-        "seq": newest[0].seq if newest else 0,
-        "oldest": newest[-1].seq if newest else 0,
+        "seq": position,
+        "never": position == 0,
+        "search": search,
+        "older": urlencode(search.parts() | {"before": str(newest[-1].seq)}) if newest else "",
+        **search.context(),
     }
-    return render(request, "errorkernel/live.html", context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,8 @@ class EventFilter:
         elif self.node:
             events = events.filter(node__name=self.node)
         if self.problem is not None:
-            events = events.filter(problem=self.problem)
+            members = problems.members(self.problem)
+            events = events.filter(problem__in=members) if members[1:] else events.filter(problem=self.problem)
         if self.type:
             events = events.filter(type=self.type)
         if self.level:
@@ -114,25 +128,26 @@ def events(request: HttpRequest) -> HttpResponse:
     try:
         chosen = EventFilter.of(request.GET)
         before = number(request.GET, "before")
+        search = Search.of(request.GET, timezone.now())
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = chosen.apply(stored())
+    found = chosen.apply(stored().filter(search.condition))
     if before is not None:
         found = found.filter(seq__lt=before)
     page = rows(found[: ROWS_A_PAGE + 1])
     has_older = len(page) > ROWS_A_PAGE
     page = page[:ROWS_A_PAGE]
-    parts = chosen.parts()
+    parts = chosen.parts() | search.parts()
     context = {
         "section": "live",
         "events": page,
-        "chosen": parts,
-        "types": [one.value for one in EventType],
-        "levels": [one.value for one in reversed(Level)],
+        "chosen": chosen.parts(),
+        "live": f"?{urlencode(search.parts())}" if search.parts() else "",
+        **search.context(),
         "older": f"?{urlencode(parts | {'before': str(page[-1].seq)})}" if has_older else "",
         "newest": f"?{urlencode(parts)}" if before is not None else "",
     }
-    return render(request, "errorkernel/events.html", context)
+    return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
 
 
 def seed_line(at: datetime, node: str, relay_from_node: str, text: str) -> str:

@@ -3,41 +3,45 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
-from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident
+from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
+from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import with_relations as cards
+from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, number, refuse
 
 CARDS_A_PAGE = 50
+CROWDS_SHOWN = 5
 PAST_READ = 200
 PAST_SHOWN = 10
-CAME_BACK_WITHIN = timedelta(hours=1)
-"""An answer has not helped if the same process asks about the same problem again this soon."""
 
 
 @needs(VIEW)
 def incidents(request: HttpRequest) -> HttpResponse:
-    """Open questions, the longest waiting first; answers on their way; what ended last."""
+    """Open questions, the most urgent first; answers on their way; what ended last."""
     try:
         page = number(request.GET, "page") or 1
     except BadParameter as exc:
         return refuse(request, str(exc))
     first = (min(page, 10_000) - 1) * CARDS_A_PAGE
-    waiting = list(cards().filter(state=State.OPEN).order_by("opened_at", "id")[first : first + CARDS_A_PAGE + 1])
+    waiting = Waiting(timezone.now())
+    crowds = dict(waiting.crowds(CROWDS_SHOWN))
+    crowded = sorted(Problem.objects.filter(pk__in=crowds), key=lambda one: -crowds[one.pk])
     context = {
         "section": "waiting",
         "page": page,
-        "has_more": len(waiting) > CARDS_A_PAGE,
-        "waiting": waiting[:CARDS_A_PAGE],
+        "has_more": len(waiting.ids) > first + CARDS_A_PAGE,
+        "waiting": waiting.cards(first, first + CARDS_A_PAGE),
+        "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
         "ended": cards().filter(state__in=ENDED).order_by("-ended_at")[:CARDS_A_PAGE],
     }

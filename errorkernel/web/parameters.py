@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 LARGEST = 2**63 - 1
 """The databases' largest whole number: beyond it they fail instead of finding nothing."""
@@ -19,7 +20,7 @@ def number(given: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text[:20]) <= LARGEST and len(text) <= 20):
-        raise BadParameter(f"“{name}” must be a whole number, not “{text[:40]}”.")
+        raise BadParameter(_("“{name}” must be a whole number, not “{text}”.").format(name=name, text=text[:40]))
     return int(text)
 
 
@@ -27,7 +28,11 @@ def word(given: Mapping[str, str], name: str, allowed: list[str]) -> str:
     """The word ``name``, which must be one of ``allowed``; empty where it is not given. Raises BadParameter."""
     text = given.get(name, "").strip()
     if text and text not in allowed:
-        raise BadParameter(f"“{name}” must be one of {', '.join(allowed)}, not “{text[:40]}”.")
+        raise BadParameter(
+            _("“{name}” must be one of {allowed}, not “{text}”.").format(
+                name=name, allowed=", ".join(allowed), text=text[:40]
+            )
+        )
     return text
 
 
@@ -35,7 +40,7 @@ def name_of(given: Mapping[str, str], name: str) -> str:
     """The free text ``name``; empty where it is not given. Raises BadParameter for what no database can hold."""
     text = given.get(name, "")
     if "\x00" in text:
-        raise BadParameter(f"“{name}” must not contain a NUL character.")
+        raise BadParameter(_("“{name}” must not contain a NUL character.").format(name=name))
     return text
 
 

@@ -7,6 +7,8 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
@@ -21,8 +23,8 @@ from errorkernel.web.parameters import refuse
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS, Disposal
 
 DONE = {
-    Wish.REQUEUE: "The message is on its way to its process. This page shows how far it is.",
-    Wish.DROP: "The message was dropped. It stays here to be read.",
+    Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
+    Wish.DROP: gettext_lazy("The message was dropped. It stays here to be read."),
 }
 
 
@@ -38,7 +40,7 @@ def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
         return HttpResponseRedirect(page)
     wish = request.POST.get("wish", "")
     if wish not in list(Wish):
-        return refuse(request, "Choose what is to be done with the message: send it again, or drop it.")
+        return refuse(request, _("Choose what is to be done with the message: send it again, or drop it."))
     try:
         dispose(
             incident_id,

@@ -5,7 +5,7 @@ added here is answered and described. What nodes post has its shapes in ``errork
 """
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,6 +19,8 @@ from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
 from errorkernel.models import (
+    BulkAnswer,
+    BulkItem,
     DeadLetter,
     Incarnation,
     Incident,
@@ -30,6 +32,7 @@ from errorkernel.models import (
     StewardAction,
     StewardLine,
 )
+from errorkernel.store import bulk
 from errorkernel.wire import schema as wire
 
 REASON_MAX_CHARS = 1000
@@ -39,6 +42,8 @@ CONDITION_FORMAT = "steward-condition"
 """Of texts in the query language that a rule can have, which JSON Schema has no word for."""
 _WHOLE_MAX = 2**63 - 1
 
+BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
+BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -448,6 +453,72 @@ class RuleHasChanged(msgspec.Struct):
     error: str
     revision: int
     author: str
+
+
+class ManyAnswer(msgspec.Struct):
+    """One answer to all questions that ``condition`` finds now. ``first``: the one that is answered first, and watched
+    before the others follow; null: all in a row."""
+
+    action: Action
+    condition: Annotated[str, _told(format=CONDITION_FORMAT)]
+    reason: Annotated[str, _told(**_Text, maxLength=REASON_MAX_CHARS)]
+    first: UUID | None = None
+
+
+class ManyAnswerItem(msgspec.Struct):
+    """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this (``won``),
+    answered by others first (``lost``), or asked no more (``gone``)."""
+
+    id: int
+    state: BulkState
+    action: Action
+    condition: str
+    reason: str
+    by: str
+    needs_second: bool
+    second_by: str
+    count: int
+    pending: int
+    won: int
+    lost: int
+    gone: int
+    first: UUID | None
+    proposed_at: datetime
+    expires_at: datetime
+    confirmed_at: datetime | None
+    watch_until: datetime | None
+    ended_at: datetime | None
+
+
+class ManyAnswerQuestion(msgspec.Struct):
+    """One of the questions, what became of it, and the answer that stands."""
+
+    id: int
+    incident: UUID
+    node: str
+    process: str
+    result: BulkResult
+    state: State
+    answer: GivenAnswer | None
+
+
+def answer_to_many(row: BulkAnswer) -> ManyAnswerItem:
+    return of_row(ManyAnswerItem, row, condition=row.query, first=row.canary_id, **bulk.results(row))
+
+
+def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
+    """Needs ``bulk.items``, or costs queries."""
+    asked = row.incident
+    made = getattr(asked, "decision", None)
+    return of_row(
+        ManyAnswerQuestion,
+        row,
+        incident=asked.pk,
+        node=asked.node.name,
+        process=asked.process.name,
+        state=asked.state,
+        answer=made and of_row(GivenAnswer, made),
+    )
 
 
 def incident(row: Incident) -> IncidentItem:

@@ -1,4 +1,4 @@
-"""The live websocket (``/ws/live?after=<seq>&q=<query>``): one way, server to browser.
+"""The live websocket (``/ws/live?after=<seq>&q=<query>&lang=<code>``): one way, server to browser.
 
 A plain ASGI application instead of a Channels consumer: a consumer joins the channel layer once per socket and hops to
 a thread before every handler, which at some hundred browsers costs ten times what the frames do. The hub is this
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
 from django.urls import path
@@ -92,11 +93,12 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
 
 
 class _Asked(NamedTuple):
-    """The socket's query string. ``rows``: False for pages without a stream (``events=0``)."""
+    """The socket's query string. ``rows``: False for pages without a stream (``events=0``). ``language``: of cards."""
 
     after: int | None
     chosen: LiveFilter | None
     rows: bool
+    language: str
 
 
 def _asked(scope: dict[str, Any]) -> _Asked:
@@ -105,8 +107,11 @@ def _asked(scope: dict[str, Any]) -> _Asked:
     number = given.get("after", [""])[0]
     after = int(number) if number.isdecimal() and number.isascii() and len(number) < 19 else None
     rows = given.get("events", [""])[0] != "0"
+    language = given.get("lang", [""])[0]
+    language = language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
     try:
-        return _Asked(after if rows else None, LiveFilter(text, now=datetime.now(UTC)) if text else None, rows)
+        chosen = LiveFilter(text, now=datetime.now(UTC)) if text else None
+        return _Asked(after if rows else None, chosen, rows, language)
     except QueryError as exc:
         raise _Closed(BAD_QUERY, f"{exc} (at {exc.position})") from None
 
@@ -145,7 +150,7 @@ class _Socket:
         # A number from the future was given by another database (restored, replaced): begin at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
-        await self._text((await self._hub.threads.run(_snapshot, present)).text)
+        await self._frame(await self._hub.threads.run(_snapshot, present))
         while True:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:
@@ -154,7 +159,7 @@ class _Socket:
                 frame = frames.without_events(frame)
             elif self._filter and frame.first <= frame.last:
                 frame = await self._hub.threads.run(self._filter.apply, frame)
-            await self._text(frame.text)
+            await self._frame(frame)
 
     async def _catch_up(self, after: int, present: int) -> None:
         """The newest rows of what was missed, in frames that follow each other; the first counts what is left out."""
@@ -175,6 +180,11 @@ class _Socket:
             built = await self._hub.threads.run(frames.build, part, first=first, last=last, skipped=left_out)
             await self._text(built.text)
             first, left_out = last + 1, 0
+
+    async def _frame(self, frame: frames.Frame) -> None:
+        if self._asked.language != settings.LANGUAGE_CODE:
+            frame = await self._hub.in_language(frame, self._asked.language)
+        await self._text(frame.text)
 
     async def _text(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})

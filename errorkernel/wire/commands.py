@@ -11,6 +11,7 @@ import msgspec
 
 from errorkernel.core.values import Message, Requeue
 from errorkernel.wire.errors import WireError
+from errorkernel.wire.message import MessageShape
 
 VERSION = 1
 REQUEUE = "requeue"
@@ -21,7 +22,7 @@ class _Command(msgspec.Struct):
     do: str
     id: UUID
     process: str
-    message: Message
+    message: MessageShape
     by: str
     at: datetime
     incident: UUID | None = None
@@ -50,6 +51,8 @@ def decode(data: bytes) -> Requeue:
     if raw.v != VERSION or raw.do != REQUEUE:
         raise WireError("unknown_command", f"The command {raw.do!r} of version {raw.v} is not known here.")
     at = raw.at if raw.at.tzinfo else raw.at.replace(tzinfo=UTC)
+    told = {name: str(value) for name, value in msgspec.structs.asdict(raw.message).items() if value is not None}
+    message = Message(**told)
     return Requeue(
-        id=raw.id, process=raw.process, message=raw.message, by=raw.by, at=at, incident=raw.incident, reason=raw.reason
+        id=raw.id, process=raw.process, message=message, by=raw.by, at=at, incident=raw.incident, reason=raw.reason
     )

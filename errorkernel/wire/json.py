@@ -21,6 +21,7 @@ from errorkernel.core.limits import (
 )
 from errorkernel.wire import commands
 from errorkernel.wire.errors import WireError
+from errorkernel.wire.message import MessageShape
 from errorkernel.wire.texts import plain, short, shorten
 
 T = TypeVar("T")
@@ -29,21 +30,12 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 Incarnation = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-ShortOrInt = str | int
 
 
 class _Error(msgspec.Struct):
     text: str
     kind: str | None = None
     stack: str | None = None
-
-
-class _Message(msgspec.Struct):
-    id: ShortOrInt | None = None
-    method: str | None = None
-    from_node: str | None = None
-    to_node: str | None = None
-    data: str | None = None
 
 
 class _Event(msgspec.Struct):
@@ -54,7 +46,7 @@ class _Event(msgspec.Struct):
     error: _Error
     level: values.Level | None = None
     incarnation: Incarnation | None = None
-    message: _Message | None = None
+    message: MessageShape | None = None
     relay_from_node: str | None = None
     occurred_at: datetime | None = None
     fingerprint: list[str] | None = None
@@ -328,7 +320,7 @@ def _decision_body(decision: values.Decision) -> dict[str, Any]:
     return {"v": VERSION, **msgspec.structs.asdict(decision)}
 
 
-def _message(raw: _Message | None, limits: Limits, cut: list[str]) -> values.Message | None:
+def _message(raw: MessageShape | None, limits: Limits, cut: list[str]) -> values.Message | None:
     if raw is None:
         return None
     return values.Message(

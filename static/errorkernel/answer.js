@@ -1,6 +1,7 @@
 // Answering in place. The forms work without this; with it the card changes where it stands.
 
 import { replace } from "./cards.js";
+import { text } from "./texts.js";
 
 const MARK = "X-Steward-Card";
 
@@ -24,15 +25,15 @@ export function arm(card) {
   const form = card.querySelector("form.answer");
   if (!form) return;
   form.classList.add("armed");
-  form.elements.reason.placeholder = "Reason, then Enter to kill and restart";
+  form.elements.reason.placeholder = text("reason-then-enter");
 }
 
 export function disarm(form) {
   form.classList.remove("armed");
-  form.elements.reason.placeholder = "Reason (needed to kill)";
+  form.elements.reason.placeholder = text("reason");
 }
 
-function notice(form, text) {
+function notice(form, said) {
   const card = form.closest(".incident");
   let line = card.querySelector(".notice");
   if (!line) {
@@ -41,13 +42,13 @@ function notice(form, text) {
     line.setAttribute("role", "alert");
     form.before(line);
   }
-  line.textContent = text;
+  line.textContent = said;
 }
 
 const REFUSALS = new Map([
-  [401, "Signed out: nothing was answered. Log in in another tab, then answer again here."],
-  [403, "Nothing was answered: you may not, or your login has changed. Reload the page and try again."],
-  [404, "Nothing was answered: this question is not known here any more."],
+  [401, text("answer-401")],
+  [403, text("answer-403")],
+  [404, text("answer-404")],
 ]);
 
 async function send(form, button) {
@@ -55,13 +56,13 @@ async function send(form, button) {
   const data = new FormData(form, button);
   const response = await fetch(form.getAttribute("action"), { method: "POST", body: data, headers: { [MARK]: "1" }, redirect: "error" });
   if (response.headers.has(MARK)) replace(await response.text(), { isAnswer: true });
-  else notice(form, REFUSALS.get(response.status) ?? `The server failed (${response.status}). Answer again: it counts once.`);
+  else notice(form, REFUSALS.get(response.status) ?? text("answer-failed", { status: String(response.status) }));
 }
 
 async function onSubmit(event) {
   const form = event.target;
   const button = event.submitter;
-  if (!form.matches("form.answer") || !button?.value) return;
+  if (!form.matches(".incident form.answer") || !button?.value) return;
   event.preventDefault();
   if (form.dataset.busy) return; // a double click
   form.dataset.busy = "1";
@@ -69,7 +70,7 @@ async function onSubmit(event) {
   try {
     await send(form, button);
   } catch {
-    notice(form, "No connection: it is not known whether your answer arrived. Answer again: it counts once.");
+    notice(form, text("answer-unsent"));
   } finally {
     delete form.dataset.busy;
     button.removeAttribute("aria-busy");

@@ -4,6 +4,7 @@ import { arm, makeReady } from "./answer.js";
 import { newInZone, now } from "./clock.js";
 import { isInUse } from "./hold.js";
 import { fragment } from "./rows.js";
+import { number } from "./texts.js";
 
 const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
 const ENDED_SHOWN_MS = 60_000;
@@ -165,6 +166,6 @@ export class Cards {
     const shown = Math.min(SHOWN, this.list.querySelectorAll(".is-open").length);
     const hidden = Math.max(0, this.waiting - shown);
     more.hidden = hidden === 0;
-    more.querySelector("[data-more-count]").textContent = hidden.toLocaleString("en");
+    more.querySelector("[data-more-count]").textContent = number(hidden);
   }
 }

@@ -4,6 +4,7 @@
 // it does. The page tells the server's time when it is made; the difference is kept.
 
 import { remember, remembered } from "./storage.js";
+import { text } from "./texts.js";
 
 const offset = Date.parse(document.body.dataset.now) - Date.now();
 let local = remembered("zone") === "local";
@@ -22,8 +23,8 @@ export function duration(seconds) {
 const roughly = (seconds) => duration(seconds).split(" ").slice(0, 2).join(" ");
 const two = (number) => String(number).padStart(2, "0");
 
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function say(element, said) {
+  if (element.textContent !== said) element.textContent = said;
 }
 
 function parts(iso) {
@@ -49,17 +50,25 @@ function inZone(root) {
   }
 }
 
+const age = (element, present) => roughly((present - Date.parse(element.dateTime)) / 1000);
+
+// An exact time says how long ago it was to whoever points at it; made then, since thousands of rows come and go.
+function onPoint(event) {
+  const element = event.target.closest?.("time.clock, time.stamp");
+  if (element) element.title = `${text("ago", { age: age(element, now()) })} · ${element.dateTime.replace("T", " ").replace("Z", " UTC")}`;
+}
+
 function tick() {
   const present = now();
   for (const element of document.querySelectorAll("time.ago")) {
-    say(element, `${roughly((present - Date.parse(element.dateTime)) / 1000)} ago`);
+    say(element, text("ago", { age: age(element, present) }));
   }
   for (const element of document.querySelectorAll("time.since")) {
     say(element, duration((present - Date.parse(element.dateTime)) / 1000));
   }
   for (const element of document.querySelectorAll("time.until")) {
     const left = (Date.parse(element.dateTime) - present) / 1000;
-    say(element, left > 0 ? `in ${duration(left)}` : `passed ${duration(-left)} ago`);
+    say(element, text(left > 0 ? "in" : "passed", { age: duration(Math.abs(left)) }));
     element.classList.toggle("is-soon", left < 60);
   }
 }
@@ -80,6 +89,7 @@ export function startClock() {
     });
     if (local) show();
   }
+  document.addEventListener("pointerover", onPoint, { passive: true });
   tick();
   setInterval(tick, 1000);
 }

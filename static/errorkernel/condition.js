@@ -1,21 +1,19 @@
 // The status strip and the banners: how old this picture is, and what is the matter if something is.
 
 import { duration } from "./clock.js";
+import { remember, remembered } from "./storage.js";
+import { number, text } from "./texts.js";
 
 const KERNEL_LATE_S = 15;
 const LOST_SHOWN_AFTER_S = 2; // a link that is back at once needs no banner
-const WORDS = {
-  opening: ["○", "connecting"],
-  live: ["●", "live"],
-  lost: ["○", "not connected"],
-  out: ["✕", "signed out"],
-  refused: ["✕", "not allowed"],
-};
+const SLOW_SHOWN_MS = 20_000;
+const LAG_SAID = 1_000; // fewer reports than that are stored within the blink of an eye
+const SIGNS = { opening: "○", live: "●", lost: "○", out: "✕", refused: "✕" };
 
 const find = (name) => document.querySelector(`[data-${name}]`);
 
-function say(element, text) {
-  if (element && element.textContent !== text) element.textContent = text;
+function say(element, said) {
+  if (element && element.textContent !== said) element.textContent = said;
 }
 
 export class Condition {
@@ -25,6 +23,9 @@ export class Condition {
     this.status = null;
     this.statusAt = 0;
     this.seenAt = Date.now(); // when this page was last known to be true
+    this.slowAt = 0;
+    this.hiddenLate = Number(remembered("hidden-late")); // so many late nodes are known to the reader
+    find("hide-nodes").addEventListener("click", () => this.hideNodes());
     setInterval(() => this.show(), 1000);
     // What sticks below the banners has to know how high they are.
     new ResizeObserver(([banners]) => {
@@ -38,9 +39,20 @@ export class Condition {
     if (state !== this.state) {
       this.state = state;
       find("link").dataset.link = state;
-      say(find("link").querySelector(".dot"), WORDS[state][0]);
-      say(find("link-word"), WORDS[state][1]);
+      say(find("link").querySelector(".dot"), SIGNS[state]);
+      say(find("link-word"), text(state));
     }
+    this.show();
+  }
+
+  slow() {
+    this.slowAt = Date.now();
+    this.show();
+  }
+
+  hideNodes() {
+    this.hiddenLate = this.status.nodes_late;
+    remember("hidden-late", String(this.hiddenLate));
     this.show();
   }
 
@@ -51,7 +63,7 @@ export class Condition {
       this.statusAt = Date.now();
     }
     const events = document.querySelector("[data-count=events]");
-    if (frame.counts) say(events, frame.counts.events.toLocaleString("en"));
+    if (frame.counts) say(events, number(frame.counts.events));
     this.show();
   }
 
@@ -66,6 +78,7 @@ export class Condition {
     this.banner("link", this.state === "lost" && lostFor > LOST_SHOWN_AFTER_S, duration((Date.now() - this.seenAt) / 1000));
     this.banner("out", this.state === "out");
     this.banner("refused", this.state === "refused");
+    this.banner("slow", Date.now() - this.slowAt < SLOW_SHOWN_MS);
     // Without a link nothing is known of the kernel, the broker and the nodes, so nothing is said of them.
     const isLost = this.state !== "live" && this.state !== "opening";
     document.querySelector(".condition").classList.toggle("is-stale", isLost);
@@ -74,17 +87,21 @@ export class Condition {
 
   showStatus(isLive) {
     const { kernel_age_s: told, broker, lag, nodes, nodes_late: late } = this.status;
+    const isUnseen = told === null;
     const age = told === null ? null : told + (isLive ? (Date.now() - this.statusAt) / 1000 : 0);
     const isLate = told === null || told > KERNEL_LATE_S;
     const kernel = find("kernel");
-    say(kernel, told === null ? "kernel never heard" : `kernel ${age < 10 ? `${age.toFixed(1)} s` : duration(age)}`);
+    say(kernel, isUnseen ? text("kernel-unseen") : text("kernel", { age: age < 10 ? `${age.toFixed(1)} s` : duration(age) }));
     kernel.classList.toggle("is-bad", isLate);
-    say(find("broker"), broker ? "broker ok" : "broker away");
+    say(find("broker"), text(broker ? "broker" : "broker-away"));
     find("broker").classList.toggle("is-bad", !broker);
-    say(find("nodes"), `${nodes} node${nodes === 1 ? "" : "s"}${late ? `, ${late} late` : ""}`);
+    const known = text("nodes", { count: nodes });
+    say(find("nodes"), late ? text("nodes-late", { nodes: known, count: late }) : known);
     find("nodes").classList.toggle("is-warn", late > 0);
-    say(find("lag"), lag > 0 ? `${lag.toLocaleString("en")} still to store` : "");
-    this.banner("kernel", isLive && isLate, told === null ? "yet" : `for ${duration(age)}`);
+    say(find("lag"), lag > 0 ? text("lag", { count: lag }) : "");
+    this.banner("kernel", isLive && isLate, isUnseen ? text("kernel-never") : text("kernel-late", { age: duration(age) }));
     this.banner("broker", isLive && !isLate && !broker);
+    this.banner("lag", isLive && !isLate && lag > LAG_SAID, text("lag", { count: lag }));
+    this.banner("nodes", isLive && !isLate && late > 0 && late !== this.hiddenLate, text("nodes-missing", { count: late }));
   }
 }

@@ -7,7 +7,11 @@ import { Condition } from "./condition.js";
 import { startKeys } from "./keys.js";
 import { Link } from "./link.js";
 import { remember, remembered } from "./storage.js";
+import { startJump } from "./jump.js";
+import { Parts } from "./parts.js";
+import { Signals } from "./signals.js";
 import { Stream } from "./stream.js";
+import { text } from "./texts.js";
 
 function startTheme() {
   const button = document.querySelector("[data-theme-switch]");
@@ -16,7 +20,7 @@ function startTheme() {
   const show = () => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = `◐ ${theme}`;
+    button.textContent = `◐ ${text(theme)}`;
   };
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -35,15 +39,22 @@ const list = document.querySelector("[data-stream]");
 const stream = list && new Stream(list);
 const cards = new Cards();
 const condition = new Condition();
+const parts = new Parts();
+const signals = new Signals(cards.waiting);
+const jump = startJump();
 
-startKeys({ onPause: () => stream?.pause(!stream.paused) });
+startKeys({ onPause: () => stream?.pause(!stream.paused), onJump: jump });
 
 const link = new Link({
   position: list ? Number(list.dataset.seq) : null,
+  query: list?.dataset.query ?? "",
+  onSlow: () => condition.slow(),
   onState: (state) => condition.link(state),
   onFrame: (frame) => {
     condition.take(frame);
     cards.take(frame);
+    parts.take(frame);
+    if (frame.counts?.waiting !== undefined) signals.take(frame.counts.waiting);
     stream?.take(frame);
   },
 });

@@ -1,4 +1,4 @@
-// Keys: j k move, c continues, x asks for the reason to kill, p pauses, ? explains.
+// Keys: j k move, c continues, x asks for the reason to kill, p pauses, / searches, Ctrl-K jumps, ? explains.
 
 import { arm } from "./answer.js";
 
@@ -35,16 +35,25 @@ function askToKill() {
   field.focus();
 }
 
-export function startKeys({ onPause }) {
+function search() {
+  document.querySelector("main [name=q]")?.select();
+}
+
+export function startKeys({ onPause, onJump }) {
   const help = document.getElementById("help");
   const button = document.querySelector("[data-help]");
-  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "?": () => help.showModal() };
+  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "/": search, "?": () => help.showModal() };
   button.hidden = false;
   button.addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      onJump();
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (event.repeat && !"jk".includes(event.key)) return;
-    if (help.open || event.target.closest?.("input, select, textarea, [contenteditable]")) return;
+    if (document.querySelector("dialog[open]") || event.target.closest?.("input, select, textarea, [contenteditable]")) return;
     if (event.key === "Enter" && event.target.matches?.(".incident")) event.target.querySelector("h3 a").click();
     const action = actions[event.key];
     if (!action) return;

@@ -15,9 +15,12 @@ const OTHER_DATABASE = 100_000; // so many numbers behind the page is no delay: 
 export class Link {
   // position: the highest seq on the page, or null where the page shows no events.
   // onFrame(frame): frame.events holds only rows that have not been handed on before.
-  // onState("opening" | "live" | "lost" | "out" | "refused")
-  constructor({ position, onFrame, onState }) {
+  // query: what the rows are narrowed to; may be empty.
+  // onState("opening" | "live" | "lost" | "out" | "refused"); onSlow(): this browser was too slow for what comes in.
+  constructor({ position, query, onFrame, onState, onSlow }) {
     this.position = position;
+    this.query = query;
+    this.onSlow = onSlow;
     this.onFrame = onFrame;
     this.onState = onState;
     this.socket = null;
@@ -37,7 +40,9 @@ export class Link {
     this.timer = null;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     // A page without rows asks for the state of things alone.
-    const query = this.position === null ? "events=0" : `after=${this.position}`;
+    const query = new URLSearchParams(this.position === null ? { events: "0" } : { after: this.position });
+    if (this.query) query.set("q", this.query);
+    query.set("lang", document.documentElement.lang);
     const socket = new WebSocket(`${scheme}://${location.host}/ws/live?${query}`);
     this.socket = socket;
     this.isFirst = true;
@@ -73,6 +78,7 @@ export class Link {
       this.ended = true;
       this.onState(code === SIGNED_OUT ? "out" : "refused");
     } else if (code === TOO_SLOW) {
+      this.onSlow();
       this.again(0);
     } else {
       this.again(this.wait * (0.75 + Math.random() / 2));

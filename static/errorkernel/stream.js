@@ -3,6 +3,7 @@
 import { newInZone } from "./clock.js";
 import { isInUse } from "./hold.js";
 import { fragment } from "./rows.js";
+import { text } from "./texts.js";
 
 const ROWS_MAX = 500;
 const FADING_MAX = 5; // a single row may fade in; a flood has no time for it
@@ -17,6 +18,7 @@ export class Stream {
     this.waitingRows = 0;
     this.waitingSince = 0; // how many events that is, with those that were skipped
     this.skipLine = null;
+    this.asked = list.dataset.query ? { q: list.dataset.query } : {}; // what the list is narrowed to
     this.fresh = document.querySelector("[data-fresh]");
     this.held = document.querySelector("[data-held]");
     this.pauseButton = document.querySelector("[data-pause]");
@@ -63,7 +65,7 @@ export class Stream {
     this.list.classList.toggle("is-flowing", !this.isScrolled);
     if (this.waiting.length && !this.isStill) this.show();
     this.fresh.hidden = this.waitingSince === 0;
-    this.fresh.textContent = `${this.waitingSince.toLocaleString("en")} new`;
+    this.fresh.textContent = text("new", { count: this.waitingSince });
     this.held.hidden = this.waitingSince === 0 || this.paused || this.isScrolled;
   }
 
@@ -75,7 +77,7 @@ export class Stream {
     const last = [...this.list.querySelectorAll(".event")].pop();
     if (last) {
       this.older.hidden = false;
-      this.older.querySelector("a").search = `?before=${last.dataset.seq}`;
+      this.older.querySelector("a").search = `?${new URLSearchParams({ ...this.asked, before: last.dataset.seq })}`;
     }
     document.querySelector("[data-empty]")?.remove();
   }
@@ -100,20 +102,20 @@ export class Stream {
       line.second = second;
       line.skipped = frame.skipped;
       line.from = frame.from;
-      line.append(document.createElement("span"), document.createElement("a"));
-      line.lastChild.textContent = "show";
+      line.append(document.createElement("span"), " · ", document.createElement("a"));
+      line.lastChild.textContent = text("show");
       const below = this.list.children[frame.events.length] ?? null;
       this.list.insertBefore(line, below);
       this.skipLine = line;
     }
-    line.firstChild.textContent = `… ${line.skipped.toLocaleString("en")} more in this second · `;
-    line.lastChild.href = `/events/?from=${line.from}&to=${frame.to}`;
+    line.firstChild.textContent = text("skipped", { count: line.skipped });
+    line.lastChild.href = `/events/?${new URLSearchParams({ ...this.asked, from: line.from, to: frame.to })}`;
   }
 
   pause(paused) {
     this.paused = paused;
     this.pauseButton.setAttribute("aria-pressed", String(paused));
-    this.pauseButton.textContent = paused ? "Go on" : "Pause";
+    this.pauseButton.textContent = text(paused ? "go-on" : "pause");
     this.settle();
   }
 

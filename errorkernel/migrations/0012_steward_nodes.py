@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0008_broker_streams'),
+        ('errorkernel', '0011_bulk_answers'),
     ]
 
     operations = [

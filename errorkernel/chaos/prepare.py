@@ -1,0 +1,40 @@
+"""``python -m errorkernel.chaos.prepare NODE,… OPERATOR,…``: makes the scratch database and who may do what in it.
+
+Prints one JSON object: ``nodes`` (name → credentials without addresses), ``tokens`` (operator → API token).
+"""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+
+import django
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from django.core.management import call_command
+
+    from errorkernel.chaos import policy
+    from errorkernel.store import fleet, rules
+
+    names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
+    now = datetime.now(UTC)
+    call_command("migrate", verbosity=0, interactive=False)
+    nodes = {}
+    for name in names:
+        made = fleet.add_node(name, actor="system", now=now)
+        nodes[name] = {"node": name, "nkey_seed": made.nkey_seed, "token": made.token}
+    tokens = {}
+    for name in operators:
+        owner = get_user_model().objects.create_superuser(name)
+        tokens[name] = fleet.add_api_token(owner, actor="system", now=now)
+    for wording in policy.wordings():
+        rules.add(wording, actor="system", now=now)
+    print(json.dumps({"nodes": nodes, "tokens": tokens}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The geometry of the console's pictures: numbers become bars, grid lines and labels. A template draws them.
+
+Widths are parts of the whole (per cent), so that a picture fills its place while its letters keep their size; heights
+are pixels. Every coordinate is text already: a template would write a number with the reader's decimal comma.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+PLOT_PX = 150
+ABOVE_PX = 18
+"""Room above the highest grid line, for its label."""
+BELOW_PX = 20
+"""Room below the axis, for the times."""
+GAP = 0.12
+"""Of a column's width is left free between it and the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One piece of a column. ``name``: of its series."""
+
+    name: str
+    x: str
+    y: str
+    width: str
+    height: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A stack of bars over the same stretch of time. ``said``: what it tells, in words."""
+
+    bars: list[Bar]
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A grid line with the value that it stands for, or a place on the time axis with its time."""
+
+    at: str
+    label_at: str
+    label: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    height: str
+    floor: str
+    columns: list[Column]
+    values: list[Line]
+    times: list[Line]
+
+
+def columns(
+    stacks: Sequence[Sequence[float]], names: Sequence[str], said: Sequence[str], times: Sequence[str]
+) -> Chart:
+    """Stacked columns from left to right. ``stacks``: for each column its values, in the order of ``names``, lowest
+    first; ``said``: each column in words; ``times``: labels at equal distances, the first at the left edge."""
+    top, step = scale(max((sum(stack) for stack in stacks), default=0))
+    floor_px = ABOVE_PX + PLOT_PX
+    width = 100 / max(1, len(stacks))
+    made = []
+    for index, stack in enumerate(stacks):
+        bars, under = [], 0.0
+        for name, value in zip(names, stack, strict=True):
+            if value > 0:
+                tall = PLOT_PX * value / top
+                bars.append(
+                    Bar(
+                        name,
+                        f"{index * width:.3f}%",
+                        f"{floor_px - under - tall:.2f}",
+                        f"{width * (1 - GAP):.3f}%",
+                        f"{tall:.2f}",
+                    )
+                )
+                under += tall
+        made.append(Column(bars, said[index]))
+    values = [_value_line(step * number, top, floor_px) for number in range(1, round(top / step) + 1)]
+    return Chart(str(floor_px + BELOW_PX), str(floor_px), made, values, _time_lines(times, floor_px))
+
+
+def _value_line(value: float, top: float, floor_px: int) -> Line:
+    at = floor_px - PLOT_PX * value / top
+    return Line(f"{at:.2f}", f"{at - 4:.2f}", short(value))
+
+
+def _time_lines(times: Sequence[str], floor_px: int) -> list[Line]:
+    label_at = str(floor_px + 14)
+    last = len(times) - 1
+    lines = []
+    for index, label in enumerate(times):
+        anchor = "start" if index == 0 else "end" if index == last else "middle"
+        lines.append(Line(f"{100 * index / max(1, last):.3f}%", label_at, label, anchor))
+    return lines
+
+
+def row(parts: Sequence[tuple[str, float]], whole: float) -> list[Bar]:
+    """A lying stack: the named ``parts`` from left to right, as parts of ``whole``."""
+    bars, left = [], 0.0
+    for name, value in parts:
+        if value > 0:
+            wide = 100 * value / whole
+            bars.append(Bar(name, f"{left:.3f}%", "0", f"{wide:.3f}%", "100%"))
+            left += wide
+    return bars
+
+
+def scale(largest: float) -> tuple[float, float]:
+    """(top, step) of an axis for values up to ``largest``: 2 to 5 steps of 1, 2 or 5 times a power of ten."""
+    if largest <= 0:
+        return 1.0, 1.0
+    power = 10.0 ** floor(log10(largest / 2))
+    step = next(power * factor for factor in (0.5, 1, 2, 5, 10) if largest / (power * factor) <= 5)
+    return step * max(1, ceil(largest / step - 1e-9)), step
+
+
+def part(value: float, whole: float) -> str:
+    """``value`` of ``whole`` as the width of a bar, in per cent."""
+    return f"{100 * value / whole:.3f}%" if whole > 0 else "0%"
+
+
+def short(value: float) -> str:
+    """A value in few characters: ``0.5``, ``12``, ``1.5k``, ``20M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def span(seconds: int) -> str:
+    """A round length of time in its largest unit: ``10 s``, ``5 m``, ``2 h``, ``1 d``."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def heat(value: int, largest: int) -> int:
+    """0 for nothing, else 1 to 5: how hot a cell is beside the hottest, each step several times the one before it.
+
+    By the logarithm: one process that fails ten thousand times must not make all others look well."""
+    if value <= 0:
+        return 0
+    if largest <= 1:
+        return 1
+    return min(5, 1 + floor(4.999 * log10(value) / log10(largest))) if value > 1 else 1

@@ -1,0 +1,63 @@
+"""Counts by time: how often each process and each problem was reported, hour by hour and day by day.
+
+A count has one number as its key, made of what it spans, when that begins, and whom it is of. So all counts of one
+span lie together in the order of time: the intake adds to the end of one table without any other index, and a page
+reads one stretch of it. Hours and days are those of UTC, numbered from 1970 on.
+"""
+
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+
+MINUTE_S = 60
+_SUBJECT_BITS = 36
+_START_BITS = 24
+SUBJECT_MASK = (1 << _SUBJECT_BITS) - 1
+"""``key & SUBJECT_MASK`` is whom a count is of, in Python as in SQL."""
+
+
+class Series(IntEnum):
+    """What is counted, and in steps of what. The values are in the keys of stored rows: they never change."""
+
+    PROCESS_HOURS = 1
+    PROCESS_DAYS = 2
+    PROBLEM_HOURS = 3
+    PROBLEM_DAYS = 4
+
+    @property
+    def step_s(self) -> int:
+        return 3600 if self in (Series.PROCESS_HOURS, Series.PROBLEM_HOURS) else 86400
+
+
+def minute_of(moment: datetime) -> int:
+    """The number of the minute that ``moment`` is in."""
+    return int(moment.timestamp()) // MINUTE_S
+
+
+def moment_of(minute: int) -> datetime:
+    """When the minute with this number begins."""
+    return datetime.fromtimestamp(minute * MINUTE_S, UTC)
+
+
+def step_of(series: Series, moment: datetime) -> int:
+    """The number of the hour or day that ``moment`` is in."""
+    return int(moment.timestamp()) // series.step_s
+
+
+def begin_of(series: Series, step: int) -> datetime:
+    """When the hour or day with this number begins."""
+    return datetime.fromtimestamp(step * series.step_s, UTC)
+
+
+def key(series: Series, step: int, subject: int = 0) -> int:
+    """The key of the count of ``subject`` in the step; below it are all keys of earlier steps of the same series."""
+    return ((series << _START_BITS | step) << _SUBJECT_BITS) | subject
+
+
+def step_in(key: int) -> int:
+    """The number of the step that a count with this key spans."""
+    return key >> _SUBJECT_BITS & ((1 << _START_BITS) - 1)
+
+
+def steps_back(series: Series, now: datetime, back: timedelta) -> tuple[int, int]:
+    """The first step that touches the time from ``now - back`` on, and the present one."""
+    return step_of(series, now - back), step_of(series, now)

@@ -1,0 +1,219 @@
+"""One answer to many questions. Each is answered by ``incidents.decide``: there is no second way to answer.
+
+A proposal keeps which questions it is about when it is shown, so nothing that opens afterwards is answered unseen.
+Once confirmed, they are answered some at a time, each step one transaction that also writes what became of them. A
+crash between two steps leaves the rest pending, and the next look goes on with them; whoever is quicker, a person or a
+rule, has given the answer that stands, and the question is *lost* here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Count, QuerySet
+
+from errorkernel.core.values import Action
+from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
+from errorkernel.store import audit, incidents
+from errorkernel.store.incidents import AlreadyDecided, NotOpen
+
+LASTS = timedelta(minutes=15)
+"""How long a proposal can be confirmed: what it showed must still be what it is about."""
+AT_ONCE = 20
+"""Questions that are answered in one transaction."""
+MOST = 20_000
+"""Questions of one proposal."""
+State = BulkAnswer.State
+Result = BulkItem.Result
+
+
+class CannotBulk(Exception):
+    """It cannot be done now; the message is one sentence for whoever asked."""
+
+
+@dataclass(slots=True)
+class Who:
+    """Who does it, for the audit trail."""
+
+    name: str
+    now: datetime
+    user: AbstractBaseUser | None = None
+    origin: str = ""
+
+
+@dataclass(slots=True)
+class Step:
+    """``changed``: the questions that were answered; ``looked``: there was something to do."""
+
+    changed: list[UUID] = field(default_factory=list)
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How the canary does. ``came_back``: its process has met the same problem again since it was answered."""
+
+    incident: Incident
+    result: str
+    came_back: bool
+
+
+def propose(
+    incident_ids: Iterable[UUID],
+    who: Who,
+    *,
+    query: str,
+    action: Action,
+    reason: str,
+    canary: UUID | None = None,
+    two_above: int = 0,
+) -> BulkAnswer:
+    """Keep which questions are to be answered; nothing is answered yet. ``two_above``: killing more than this many
+    needs somebody else to confirm it (0: never). Raises CannotBulk."""
+    wanted = list(dict.fromkeys(incident_ids))[:MOST]
+    if not wanted:
+        raise CannotBulk("Nobody waits whom this filter finds.")
+    if not reason:
+        raise CannotBulk("An answer to many needs a reason: it is kept with each, and others will read it.")
+    if canary is not None and canary not in wanted:
+        raise CannotBulk("The one to be answered first is not among them.")
+    with transaction.atomic():
+        bulk = BulkAnswer.objects.create(
+            query=query, action=action.value, reason=reason, by=who.name, user_id=who.user.pk if who.user else None,
+            origin=who.origin, count=len(wanted), canary_id=canary, proposed_at=who.now, expires_at=who.now + LASTS,
+            needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
+        )  # fmt: skip
+        BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
+        _note(bulk, "propose", who, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+    return bulk
+
+
+def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list[UUID]]:
+    """Answer them: all, or the canary first, watched for ``watch_s``. Also returns what is answered already.
+
+    Raises CannotBulk or BulkAnswer.DoesNotExist.
+    """
+    changed: list[UUID] = []
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.PROPOSED)
+        if who.now >= bulk.expires_at:
+            raise CannotBulk("The proposal is too old: others may wait by now. Propose it anew.")
+        if bulk.needs_second and who.name == bulk.by:
+            raise CannotBulk(f"To {bulk.action} {bulk.count} processes needs a second person: somebody else confirms.")
+        bulk.second_by = who.name if who.name != bulk.by else ""
+        bulk.confirmed_at = who.now
+        bulk.state = State.ANSWERING
+        if bulk.canary_id is not None and bulk.count > 1:
+            bulk.state = State.WATCHING
+            changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), who.now)
+            # One that somebody else has answered shows nothing about this answer.
+            bulk.watch_until = who.now + timedelta(seconds=watch_s if changed else 0)
+        bulk.save()
+        _note(bulk, "confirm", who, {"state": bulk.state, "questions": bulk.count, "watched": len(changed)})
+    return bulk, changed
+
+
+def go_on(bulk_id: int, who: Who) -> BulkAnswer:
+    """The canary has been watched: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.WATCHING)
+        if bulk.watch_until is not None and who.now < bulk.watch_until:
+            left_s = (bulk.watch_until - who.now).total_seconds()
+            raise CannotBulk(f"The first one is still being watched, for {left_s:.0f} s more.")
+        bulk.state = State.ANSWERING
+        bulk.save(update_fields=["state"])
+        _note(bulk, "go on", who, {"state": bulk.state})
+    return bulk
+
+
+def leave(bulk_id: int, who: Who, reason: str = "") -> BulkAnswer:
+    """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
+        bulk.state, bulk.ended_at = State.LEFT, who.now
+        bulk.save(update_fields=["state", "ended_at"])
+        _note(bulk, "leave", who, {"state": bulk.state, **results(bulk)}, reason)
+    return bulk
+
+
+def step(*, now: datetime) -> Step:
+    """Answer the next of the oldest confirmed one: at most AT_ONCE questions, in one transaction."""
+    done = Step()
+    waiting = BulkAnswer.objects.filter(state=State.ANSWERING).order_by("id").values_list("pk", flat=True).first()
+    if waiting is None:
+        return done
+    done.looked = True
+    with transaction.atomic():
+        bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=waiting)
+        if bulk.state != State.ANSWERING:
+            return done  # another kernel has ended it, or somebody leaves the rest
+        done.changed = _answer(bulk, bulk.items.filter(result=Result.PENDING), now)
+        if not bulk.items.filter(result=Result.PENDING).exists():
+            bulk.state, bulk.ended_at = State.DONE, now
+            bulk.save(update_fields=["state", "ended_at"])
+            _note(bulk, "done", Who("system", now), {"state": bulk.state, **results(bulk)})
+    return done
+
+
+def results(bulk: BulkAnswer) -> dict[str, int]:
+    """How many of its questions are won, lost, gone and pending."""
+    counted = bulk.items.order_by().values_list("result").annotate(Count("pk"))
+    return {result.value: 0 for result in Result} | dict(counted)
+
+
+def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
+    """Its questions with what became of each; ``incident.decision`` is the answer that stands."""
+    return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
+
+
+def watched(bulk: BulkAnswer) -> Watched | None:
+    """The truth about its canary; None where it has none, or nothing was answered yet."""
+    if bulk.canary_id is None or bulk.confirmed_at is None:
+        return None
+    incident = incidents.with_relations().get(pk=bulk.canary_id)
+    item = bulk.items.get(incident_id=bulk.canary_id)
+    again = ErrorState.objects.filter(process=incident.process_id, problem=incident.problem_id)
+    since = incident.ended_at or bulk.confirmed_at
+    return Watched(incident, item.result, again.filter(last_seq__gt=incident.seq, last_seen__gt=since).exists())
+
+
+def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
+    """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
+    bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=bulk_id)
+    if bulk.state not in states:
+        raise CannotBulk(f"This answer is {bulk.state} by now.")
+    return bulk
+
+
+def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list[UUID]:
+    """Answer up to AT_ONCE of ``chosen`` and write down what became of each; returns those that were won."""
+    became: dict[BulkItem.Result, list[int]] = {Result.WON: [], Result.LOST: [], Result.GONE: []}
+    won = []
+    for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
+        try:
+            incidents.decide(
+                incident_id, Action(bulk.action), by=bulk.by, user=bulk.user, reason=bulk.reason, now=now,
+                origin=f"{bulk.origin} answer:{bulk.pk}",
+            )  # fmt: skip
+            became[Result.WON].append(item_id)
+            won.append(incident_id)
+        except AlreadyDecided:
+            became[Result.LOST].append(item_id)
+        except NotOpen:
+            became[Result.GONE].append(item_id)
+    for result, item_ids in became.items():
+        BulkItem.objects.filter(pk__in=item_ids).update(result=result)
+    return won
+
+
+def _note(bulk: BulkAnswer, what: str, who: Who, after: dict[str, Any], reason: str = "") -> None:
+    audit.record(
+        audit.entry(
+            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, after=after, user=who.user,
+            origin=who.origin,
+        )
+    )  # fmt: skip

@@ -1,0 +1,231 @@
+"""The one place where people change a problem. Each change is one transaction: the row, and the audit row.
+
+Every change holds the counter of events, as the intake does: what is counted, muted, resolved or merged is so from one
+event on, and no batch slips in between.
+
+A merge moves nothing: the part points at the whole, whose totals take the part's in, and lists read both. So a split is
+exact, however long they were one, but for the level: it stays the highest that was seen while they were.
+"""
+
+from collections.abc import Callable
+from typing import Unpack
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Max, Min, QuerySet
+
+from errorkernel.core.problem import (
+    REASON_MAX_CHARS,
+    RELEASE_TAG,
+    TEXT_MAX_CHARS,
+    Mute,
+    Muted,
+    ProblemError,
+    ProblemState,
+    checked_text,
+)
+from errorkernel.core.values import LEVEL_RANK
+from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
+from errorkernel.store import audit, counters, hotpath
+from errorkernel.store.audit import Who
+from errorkernel.store.handled import put
+
+RELEASES_READ = 1000
+"""Of so many of its latest events the releases are read when a problem is muted until another one."""
+_ANSWER = "errorkernel.answer_incident"
+
+
+class IsPart(ProblemError):
+    """It is merged into ``whole``, to which this is done instead."""
+
+    def __init__(self, whole: int) -> None:
+        super().__init__(f"It is part of problem {whole}; do this there.")
+        self.whole = whole
+
+
+def wholes() -> QuerySet[Problem]:
+    """The problems that stand for themselves: those that are merged into another are read through that one."""
+    return Problem.objects.filter(merged_into__isnull=True)
+
+
+def members(problem_id: int) -> list[int]:
+    """The problem and what is merged into it: whose events, states and incidents are its own."""
+    return [problem_id, *Problem.objects.filter(merged_into=problem_id).order_by("pk").values_list("pk", flat=True)]
+
+
+def answerers() -> QuerySet[User]:
+    """The people that a problem can be assigned to: those who may answer."""
+    found = get_user_model().objects.with_perm(_ANSWER, backend="django.contrib.auth.backends.ModelBackend")
+    return found.order_by("username")
+
+
+def mute(problem_id: int, wanted: Mute, reason: str, **who: Unpack[Who]) -> Problem:
+    """Take it out of the default lists until ``wanted`` ends. Raises ProblemError or Problem.DoesNotExist."""
+    wanted.check(who["now"])
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        muted = Muted(
+            wanted.until,
+            problem.count + wanted.more if wanted.more is not None else None,
+            _releases(problem) if wanted.another_release else None,
+        )
+        return put(problem, ProblemState.MUTED, reason, action="mute", mute=muted, **who)
+
+    return _change(problem_id, reason, write)
+
+
+def unmute(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+    """Show it in the lists again. Raises ProblemError or Problem.DoesNotExist."""
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        if problem.state != ProblemState.MUTED:
+            raise ProblemError(f"It is not muted: it is {problem.state}.")
+        return put(problem, ProblemState.OPEN, reason, action="unmute", **who)
+
+    return _change(problem_id, reason, write)
+
+
+def resolve(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+    """It is mended; the next event of it opens it again. Raises ProblemError or Problem.DoesNotExist."""
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        if problem.state == ProblemState.RESOLVED:
+            raise ProblemError("It is resolved already.")
+        return put(problem, ProblemState.RESOLVED, reason, action="resolve", **who)
+
+    return _change(problem_id, reason, write)
+
+
+def reopen(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+    """It is not mended after all. Raises ProblemError or Problem.DoesNotExist."""
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        if problem.state != ProblemState.RESOLVED:
+            raise ProblemError(f"It is not resolved: it is {problem.state}.")
+        return put(problem, ProblemState.REOPENED, reason, action="reopen", **who)
+
+    return _change(problem_id, reason, write)
+
+
+def assign(problem_id: int, to: str, **who: Unpack[Who]) -> Problem:
+    """Say who looks after it: the name of somebody who may answer; empty: nobody. Raises ProblemError or
+    Problem.DoesNotExist."""
+    assignee = answerers().filter(username=to).first() if to and "\0" not in to else None
+    if to and assignee is None:
+        raise ProblemError(f"There is nobody called {to[:150]!r} who may answer.", "to")
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        before = {"assignee": problem.assignee.get_username() if problem.assignee else None}
+        problem.assignee = assignee
+        problem.save(update_fields=["assignee"])
+        after = {"assignee": to or None}
+        return audit.entry(action="assign", target=f"problem:{problem.pk}", before=before, after=after, **who)
+
+    return _change(problem_id, "", write)
+
+
+def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
+    """Write something under it. Raises ProblemError or Problem.DoesNotExist."""
+    text = checked_text(text, "A comment", "text", TEXT_MAX_CHARS)
+    if not text:
+        raise ProblemError("A comment needs a text.", "text")
+    user = who.get("user")
+    made = ProblemComment(user_id=user.pk if user else None, author=who["actor"], text=text, at=who["now"])
+
+    def write(problem: Problem, reason: str) -> AuditEntry:
+        made.problem = problem
+        made.save()
+        after = {"comment": made.pk, "text": text}
+        return audit.entry(action="comment", target=f"problem:{problem.pk}", after=after, **who)
+
+    _change(problem_id, "", write)
+    return made
+
+
+def merge(problem_id: int, into: int, reason: str, **who: Unpack[Who]) -> Problem:
+    """Make it, with its parts, a part of ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
+    if problem_id == into:
+        raise ProblemError("A problem cannot be merged into itself.", "into")
+
+    def write(part: Problem, reason: str) -> AuditEntry:
+        whole = Problem.objects.select_for_update().filter(pk=into).first()
+        if whole is None:
+            raise ProblemError(f"There is no problem {into}.", "into")
+        if whole.merged_into_id is not None:
+            raise ProblemError(f"Problem {into} is itself part of problem {whole.merged_into_id}.", "into")
+        before = {"count": whole.count}
+        _add(whole, part.count)
+        if LEVEL_RANK[part.level] > LEVEL_RANK[whole.level]:
+            whole.level, whole.level_rank = part.level, part.level_rank
+        part.count -= sum(part.parts.values_list("count", flat=True))
+        part.parts.update(merged_into=whole)
+        part.merged_into = whole
+        _save(part, whole)
+        after = {"merged_into": whole.pk, "count": whole.count}
+        return audit.entry(
+            action="merge", target=f"problem:{part.pk}", reason=reason, before=before, after=after, **who
+        )
+
+    return _change(problem_id, reason, write).merged_into or Problem.objects.get(pk=into)
+
+
+def split(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+    """Take a part out of its whole again, with all events of its own fingerprint; it is open then. Raises
+    ProblemError or Problem.DoesNotExist."""
+    reason = checked_text(reason, "The reason", "reason", REASON_MAX_CHARS)
+    with transaction.atomic():
+        counters.lock(Counter.EVENTS)
+        part = Problem.objects.select_for_update().get(pk=problem_id)
+        if part.merged_into_id is None:
+            raise ProblemError("It is not merged into another problem.")
+        whole = Problem.objects.select_for_update().get(pk=part.merged_into_id)
+        before = {"merged_into": whole.pk, "count": whole.count}
+        _add(whole, -part.count)
+        part.merged_into = None
+        _save(part, whole)
+        entry = put(part, ProblemState.OPEN, reason, action="split", **who)
+        entry.before |= before
+        entry.after |= {"merged_into": None}
+        audit.record(entry)
+    return part
+
+
+def _change(problem_id: int, reason: str, write: Callable[[Problem, str], AuditEntry]) -> Problem:
+    reason = checked_text(reason, "The reason", "reason", REASON_MAX_CHARS)
+    with transaction.atomic():
+        counters.lock(Counter.EVENTS)
+        problem = Problem.objects.select_for_update().get(pk=problem_id)
+        if problem.merged_into_id is not None:
+            raise IsPart(problem.merged_into_id)
+        audit.record(write(problem, reason))
+    return problem
+
+
+def _add(whole: Problem, count: int) -> None:
+    """So many events more, or less, that did not come just now: no mute ends by them, and it was resolved with them."""
+    whole.count += count
+    if whole.muted_until_count is not None:
+        whole.muted_until_count += count
+    if whole.resolved_count is not None:
+        whole.resolved_count += count
+
+
+def _save(*problems: Problem) -> None:
+    for one in problems:
+        one.save(update_fields=["count", "level", "level_rank", "muted_until_count", "resolved_count", "merged_into"])
+    for one in problems:
+        states = ErrorState.objects.filter(problem__in=members(one.pk)).order_by()
+        seen = states.aggregate(first=Min("first_seen"), last=Max("last_seen"))
+        if seen["first"]:
+            one.first_seen, one.last_seen = seen["first"], seen["last"]
+            one.save(update_fields=["first_seen", "last_seen"])
+    hotpath.count_problem_nodes(one.pk for one in problems)
+
+
+def _releases(problem: Problem) -> list[str]:
+    found = set()
+    for member in members(problem.pk):  # one by one: each reads the end of its index
+        latest = ErrorEvent.objects.filter(problem=member).order_by("-seq").values_list("tags", flat=True)
+        found |= {tags[RELEASE_TAG] for tags in latest[:RELEASES_READ] if RELEASE_TAG in tags}
+    return sorted(found)

@@ -1,0 +1,154 @@
+"""Counts by time: written in the transaction of what they count, read by pictures.
+
+The fleet as a whole is counted by the minute; each process and each problem by the hour and by the day, which is what
+keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.core.tallies``).
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F, QuerySet, Sum
+
+from errorkernel.core.incident import State
+from errorkernel.core.tallies import MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
+from errorkernel.core.values import LEVEL_RANK, Level
+from errorkernel.models import Incident, MinuteCount, Problem, Tally
+from errorkernel.store import hotpath
+
+LEVELS = tuple(LEVEL_RANK)
+"""From the lowest to the highest."""
+FAILURE_RANK = LEVEL_RANK[Level.ERROR]
+"""From this level on an event counts as a failure."""
+PROBLEM_HOURS_SHOWN = 24
+HOURS_KEPT = timedelta(days=8)
+KEPT = timedelta(days=31)
+_STEP_ROWS = 2000
+_KEYS_AT_ONCE = 10_000
+_SPREAD_ABOVE_S = 120.0
+
+
+def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
+    """(process, problem, level) of events that have just been stored, all received ``now``."""
+    fleet = [0] * len(LEVELS)
+    processes: dict[int, list[int]] = {}
+    problems: dict[int, list[int]] = {}
+    for process, problem, level in events:
+        rank = LEVEL_RANK[level]
+        fleet[rank] += 1
+        for found, subject in ((processes, process), (problems, problem)):
+            counts = found.setdefault(subject, [0, 0])
+            counts[0] += 1
+            counts[1] += rank >= FAILURE_RANK
+    hotpath.add_minute(minute_of(now), fleet)
+    rows: list[tuple[int, int, int]] = []
+    for series in Series:
+        start = key(series, step_of(series, now))
+        found = processes if series in (Series.PROCESS_HOURS, Series.PROCESS_DAYS) else problems
+        rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
+    hotpath.add_tallies(rows)
+
+
+def count_blocked(*, since: datetime, now: datetime) -> None:
+    """Processes have stood still from ``since`` to ``now``, as many as wait now. Within the caller's transaction.
+
+    Where nobody has counted for a while, because no kernel ran, the time is spread over its minutes.
+    """
+    seconds = (now - since).total_seconds()
+    waiting = Incident.objects.filter(state=State.OPEN.value).count() if seconds > 0 else 0
+    if not waiting:
+        return
+    last = minute_of(now)
+    first = minute_of(since) if seconds > _SPREAD_ABOVE_S else last
+    first = max(first, last - int(KEPT.total_seconds()) // MINUTE_S)
+    hotpath.add_blocked((minute, waiting * seconds / (last - first + 1)) for minute in range(first, last + 1))
+
+
+def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
+    """From minute ``first`` to ``last``, in steps of ``size`` minutes: number of the step from ``first`` on → events by
+    level, then blocked seconds. Steps in which nothing was counted are left out."""
+    steps = MinuteCount.objects.filter(minute__gte=first, minute__lte=last).annotate(step=(F("minute") - first) / size)
+    sums = steps.values("step").annotate(*(Sum(name) for name in (*LEVELS, "blocked_s"))).order_by("step")
+    return {int(step): list(values) for step, *values in sums.values_list("step", *_sums((*LEVELS, "blocked_s")))}
+
+
+def _sums(names: Sequence[str]) -> list[str]:
+    return [f"{name}__sum" for name in names]
+
+
+def _between(series: Series, first: int, last: int) -> QuerySet[Tally]:
+    return Tally.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
+
+
+def totals(series: Series, first: int, last: int) -> dict[int, tuple[int, int]]:
+    """From step ``first`` to ``last``: process or problem → (events, failures among them)."""
+    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"), bad=Sum("failures"))
+    return {subject: (events, failures) for subject, events, failures in found.values_list("subject", "n", "bad")}
+
+
+def largest(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (process or problem, events) of those with most."""
+    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"))
+    return list(found.order_by("-n", "subject").values_list("subject", "n")[:count])
+
+
+def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (process or problem, failures) of those with most, none without any."""
+    found = _with_subject(series, first, last).values("subject").annotate(bad=Sum("failures"))
+    return list(found.filter(bad__gt=0).order_by("-bad", "subject").values_list("subject", "bad")[:count])
+
+
+def _with_subject(series: Series, first: int, last: int) -> QuerySet[Any]:
+    return _between(series, first, last).annotate(subject=F("pk").bitand(SUBJECT_MASK)).order_by()
+
+
+def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    """Subject → step → failures, from step ``first`` to ``last``; what never failed in them is left out."""
+    return _by_step("failures", series, subjects, first, last)
+
+
+def events_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    """Subject → step → events, from step ``first`` to ``last``; what was never reported in them is left out."""
+    return _by_step("events", series, subjects, first, last)
+
+
+def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    wanted = list(subjects)
+    keys = [key(series, step, subject) for step in range(first, last + 1) for subject in wanted]
+    found: dict[int, dict[int, int]] = {}
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        rows = Tally.objects.filter(pk__in=keys[start : start + _KEYS_AT_ONCE], **{f"{column}__gt": 0})
+        for pk, counted in rows.values_list("pk", column):
+            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = counted
+    return found
+
+
+def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:
+    """Problem → events in each of the latest ``hours``, oldest first, the present one last; with those of its parts."""
+    last = step_of(Series.PROBLEM_HOURS, now)
+    first = last - hours + 1
+    found = {pk: [0] * hours for pk in wholes}
+    merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
+    parts = {one.pk: one.merged_into_id or 0 for one in merged}
+    counted = events_by_step(Series.PROBLEM_HOURS, [*found, *parts], first, last)
+    for problem, steps in counted.items():
+        for step, count in steps.items():
+            found[parts.get(problem, problem)][step - first] += count
+    return found
+
+
+def prune(*, now: datetime) -> int:
+    """Forget one step of counts that no picture shows any more; returns how many went."""
+    removed = _remove(MinuteCount.objects.filter(minute__lt=minute_of(now - KEPT)))
+    for series in Series:
+        kept = HOURS_KEPT if series.step_s == 3600 else KEPT
+        removed += _remove(_between(series, 0, step_of(series, now - kept) - 1))
+    return removed
+
+
+def _remove(rows: QuerySet[MinuteCount] | QuerySet[Tally]) -> int:
+    oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:_STEP_ROWS])
+    if not oldest:
+        return 0
+    removed, _ = rows.filter(pk__lte=oldest[-1]).delete()
+    return removed

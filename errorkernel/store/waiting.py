@@ -1,0 +1,46 @@
+"""The order of the waiting room: how long somebody has been blocked, times how many wait on the same problem.
+
+So one process that has waited for ten minutes and ten that have waited for one are equally urgent.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from errorkernel.core.incident import State
+from errorkernel.models import Incident
+from errorkernel.store.incidents import with_relations
+
+RANKED_MAX = 10_000
+"""So many of the longest waiting are weighed; a fleet with more of them has no use for their order."""
+
+
+class Waiting:
+    """All open questions at one moment, the most urgent first, and how many wait on each problem."""
+
+    def __init__(self, now: datetime) -> None:
+        found = Incident.objects.filter(state=State.OPEN).order_by("opened_at", "id")
+        rows = list(found.values_list("id", "opened_at", "problem_id")[:RANKED_MAX])
+        self.on_problem = Counter(problem for _, _, problem in rows)
+
+        def weight(row: tuple[UUID, datetime, int]) -> float:
+            return (now - row[1]).total_seconds() * self.on_problem[row[2]]
+
+        # Sorting keeps the order of what is equal: the longest waiting first.
+        self.ids = [row[0] for row in sorted(rows, key=weight, reverse=True)]
+
+    def cards(self, first: int, last: int) -> list[Incident]:
+        """The questions in these places, with everything that their cards show."""
+        return in_order(self.ids[first:last])
+
+    def crowds(self, most: int) -> list[tuple[int, int]]:
+        """(problem, how many wait on it) where that is more than one, the most first."""
+        return [(problem, count) for problem, count in self.on_problem.most_common(most) if count > 1]
+
+
+def in_order(ids: Iterable[UUID]) -> list[Incident]:
+    """These questions in this order; those that are gone are left out."""
+    wanted = list(ids)
+    found = {one.pk: one for one in with_relations().filter(pk__in=wanted)}
+    return [found[one] for one in wanted if one in found]

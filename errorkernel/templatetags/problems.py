@@ -1,0 +1,42 @@
+"""Small pictures of how often a problem was met."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils.translation import gettext as _
+
+from errorkernel.core.tallies import Series, begin_of, step_of
+
+register = template.Library()
+
+BAR_W = 4
+HEIGHT = 20
+
+
+@register.inclusion_tag("errorkernel/_spark.html")
+def spark(counts: Sequence[int], now: datetime) -> dict[str, Any]:
+    """Events by the hour, the present hour last: bars, and a sentence for who does not see them."""
+    most = max(counts, default=0)
+    bars = [
+        # What there is at all is seen: at least one unit high.
+        {"x": index * BAR_W, "y": HEIGHT - height, "height": height}
+        for index, count in enumerate(counts)
+        if (height := max(1, round(HEIGHT * count / most)) if count else 0)
+    ]
+    told = _("none in the last %(hours)s hours") % {"hours": len(counts)}
+    if most:
+        top = max(by_hour(counts, now), key=lambda one: one[1])[0]
+        told = _("%(count)s in the last %(hours)s hours; most, %(most)s, in the hour from %(at)s UTC") % {
+            "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
+        }  # fmt: skip
+    return {"bars": bars, "told": told, "width": len(counts) * BAR_W, "height": HEIGHT, "bar": BAR_W - 1}
+
+
+@register.filter
+def by_hour(counts: Sequence[int], now: datetime) -> list[tuple[datetime, int]]:
+    """(beginning of the hour, events), the newest first: the table beside the picture."""
+    first = step_of(Series.PROBLEM_HOURS, now) - len(counts) + 1
+    hours = [begin_of(Series.PROBLEM_HOURS, first + index) for index in range(len(counts))]
+    return list(zip(hours, counts, strict=True))[::-1]

@@ -1,0 +1,54 @@
+"""The first step of an empty installation: a node's credentials, made by a button and shown once."""
+
+import json
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from errorkernel import conf
+from errorkernel.broker.access import own_access
+from errorkernel.store import fleet
+from errorkernel.web.access import ADD_NODES, needs
+from errorkernel.web.context import Frame
+from errorkernel.web.decide import origin_of
+from errorkernel.web.pages import live_context
+from errorkernel.web.search import Search
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@needs(ADD_NODES)
+def first_node(request: HttpRequest) -> HttpResponse:
+    """The live page with the new node's credentials in it; 400 for a name that cannot be.
+
+    The answer to the form shows them itself: a redirect would have to keep them somewhere in between.
+    """
+    if request.method == "GET":
+        return HttpResponseRedirect(reverse("live"))
+    name = request.POST.get("name", "").strip()
+    now = timezone.now()
+    page = live_context(Search.of({}, now))
+    try:
+        made = fleet.add_node(
+            name,
+            actor=f"user:{request.user.get_username()}",
+            user=request.user if request.user.is_authenticated else None,
+            origin=origin_of(request),
+            now=now,
+        )
+    except fleet.FleetError as exc:
+        context = {**page, "never": True, "name": name, "error_text": str(exc)}
+        return render(request, "errorkernel/live.html", context, status=400)
+    given = {
+        "node": made.node,
+        "nkey_seed": made.nkey_seed,
+        "token": made.token,
+        "nats_url": own_access(conf.get()).url,
+        "http_url": Frame(request).base_url,
+    }
+    context = {**page, "never": True, "new_node": made, "credentials": json.dumps(given)}
+    return render(request, "errorkernel/live.html", context)

@@ -1,0 +1,112 @@
+-- A large fleet's history, for measurements on SQLite; tests/bench_pages.py puts the numbers in. By default a million
+-- events of thirty days, 500 nodes with 2,000 processes, 5,000 problems, 50,000 error states, 25,000 questions of which
+-- 2,000 are open. Everything is made of running numbers, so two runs fill the same.
+
+INSERT INTO errorkernel_node (id, name, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
+  started_at, hello_at, clock_skew_s, backlog, dropped, last_event_at, events)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
+SELECT i, printf('node-%03d', i), 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
+  strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), 0.1, i % 7, 0,
+  strftime('$time', $now - i, 'unixepoch'), $events / $nodes
+FROM n;
+
+INSERT INTO errorkernel_process (id, node_id, name, incarnation, state, pid, since, first_seen, last_seen, events, failures)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $processes)
+SELECT i, 1 + (i - 1) % $nodes, 'worker-' || ((i - 1) / $nodes), 5, 'running', 1000 + i,
+  strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $first, 'unixepoch'),
+  strftime('$time', $now - i % 600, 'unixepoch'), $events / $processes, $events / $processes / 2
+FROM n;
+
+INSERT INTO errorkernel_problem (id, fingerprint, kind, title, why, level, level_rank, count, nodes, first_seen, last_seen)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $problems),
+  ranked AS (SELECT i, CASE WHEN i % 100 < 2 THEN 4 WHEN i % 100 < 40 THEN 3 WHEN i % 100 < 55 THEN 2 ELSE 1 END AS r FROM n)
+SELECT i, printf('%032x', i), 'Kind' || i % 50, 'copy of chart <n> failed in stage ' || i, 'kind and text',
+  CASE r WHEN 4 THEN 'critical' WHEN 3 THEN 'error' WHEN 2 THEN 'warning' ELSE 'info' END, r, $events / $problems, 10,
+  strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch')
+FROM ranked;
+
+INSERT INTO errorkernel_errorstate (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 25 - 1)
+SELECT 1 + i / 25, 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
+  strftime('$time', $now - i % 100000, 'unixepoch'), i + 1
+FROM n;
+
+-- Which process and which of its 25 problems: spread without a pattern that one sees.
+INSERT INTO errorkernel_errorevent (seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text,
+  stack, message, relay_from_node, tags, cut, repeat, occurred_at, received_at)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $events),
+  of_process AS (SELECT i, 1 + (i * 2654435761 >> 7) % $processes AS p FROM n),
+  of_problem AS (SELECT i, p, 1 + (p * 25 + (i * 40503 >> 5) % 25) % $problems AS q FROM of_process),
+  ranked AS (
+    SELECT i, p, q, $first + i * $step AS at,
+      CASE WHEN q % 100 < 2 THEN 4 WHEN q % 100 < 40 THEN 3 WHEN q % 100 < 55 THEN 2 ELSE 1 END AS r
+    FROM of_problem)
+SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65535),
+  CASE WHEN i % 40 = 0 THEN 'action' WHEN r = 1 THEN 'info' ELSE 'error' END,
+  CASE r WHEN 4 THEN 'critical' WHEN 3 THEN 'error' WHEN 2 THEN 'warning' ELSE 'info' END, r, 1 + (p - 1) % $nodes, p, q, 5,
+  'Kind' || q % 50,
+  'copy of chart ' || i || ' to the archive failed after 3 tries: no such file or directory /data/' || i % 977 || '.tif',
+  CASE WHEN r > 2 THEN replace(hex(zeroblob(12)), '00', '  File "copy.py", line 12, in copy') ELSE '' END,
+  CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.2"}', '', 1 + i % 30,
+  strftime('$time', at, 'unixepoch'), strftime('$time', at, 'unixepoch')
+FROM ranked;
+
+INSERT INTO errorkernel_incident (id, seq, node_id, process_id, problem_id, incarnation, level, kind, text, message, repeat,
+  consecutive, state, change, raised_at, opened_at, on_deadline, node_missing, judged, delivered_at, ended_at, outcome_detail,
+  new_incarnation)
+SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, repeat, 0,
+  CASE WHEN seq > $events - $open * 40 THEN 'open' WHEN seq % 11 = 0 THEN 'stale' WHEN seq % 13 = 0 THEN 'failed' ELSE 'applied' END,
+  seq / 40, received_at, received_at, 'escalate', '', 1, received_at,
+  CASE WHEN seq > $events - $open * 40 THEN NULL ELSE strftime('$time', received_at, '+' || (seq / 40 % 900) || ' seconds') END,
+  '', 6
+FROM errorkernel_errorevent WHERE type = 'action';
+
+INSERT INTO errorkernel_decision (id, incident_id, action, by, reason, request_id, decided_at, sent_at)
+SELECT id, id, CASE seq / 40 % 3 WHEN 0 THEN 'kill' ELSE 'continue' END,
+  CASE seq / 40 % 5 WHEN 0 THEN 'rule:1' ELSE 'user:alice' END, 'it is slow at night', '', ended_at, ended_at
+FROM errorkernel_incident WHERE state != 'open';
+
+INSERT INTO errorkernel_auditentry (at, actor, action, target, reason, before, after, origin)
+SELECT decided_at, by, 'decide', 'incident:' || incident_id, reason, '{}', '{"action":"' || action || '"}', '10.0.0.1'
+FROM errorkernel_decision ORDER BY decided_at;
+
+INSERT INTO errorkernel_incarnation (process_id, number, pid, first_seen, ended_at, ending, failures)
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 5 - 1)
+SELECT 1 + i / 5, 1 + i % 5, 1000 + i, strftime('$time', $first + i, 'unixepoch'),
+  CASE WHEN i % 5 < 4 THEN strftime('$time', $first + i + 60, 'unixepoch') END, CASE WHEN i % 5 < 4 THEN 'crashed' ELSE '' END, 3
+FROM n;
+
+INSERT INTO errorkernel_quarantinedmessage (source, received_at, subject, node, reason, detail, size, head)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+SELECT 'EK_EVENTS:' || i, strftime('$time', $now - (50000 - i), 'unixepoch'), 'ek.evt.node-' || i % 500,
+  printf('node-%03d', i % 500), CASE i % 3 WHEN 0 THEN 'not json' WHEN 1 THEN 'no process' ELSE 'too large' END,
+  'error.text is missing', 300, zeroblob(300)
+FROM n;
+
+INSERT INTO errorkernel_deadletter (process_id, problem_id, digest, message, state, failures, seq, first_at, last_at)
+SELECT process_id, problem_id, seq, message, 'kept', 3, seq, received_at, received_at
+FROM errorkernel_errorevent WHERE message IS NOT NULL AND seq % 300 = 0;
+
+UPDATE errorkernel_counter SET value = CASE name WHEN 'events' THEN $events WHEN 'changes' THEN $events / 40 ELSE value END;
+
+-- What the intake would have counted.
+INSERT INTO errorkernel_minutecount (minute, debug, info, warning, error, critical, blocked_s)
+SELECT CAST(strftime('%s', received_at) AS INTEGER) / 60, SUM(level_rank = 0), SUM(level_rank = 1), SUM(level_rank = 2),
+  SUM(level_rank = 3), SUM(level_rank = 4), 900.0
+FROM errorkernel_errorevent GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((1 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 3600)) << 36) | process_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent WHERE seq > $events * 22 / 30 GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((2 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 86400)) << 36) | process_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((3 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 3600)) << 36) | problem_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent WHERE seq > $events * 22 / 30 GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((4 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 86400)) << 36) | problem_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent GROUP BY 1;

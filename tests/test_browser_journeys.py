@@ -1,0 +1,211 @@
+"""What people do with the console, in Chromium against a whole running product: each from its beginning to its end."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.running import Running, wait_for
+from tests.test_browser import browser, log_in, post  # noqa: F401 - the fixture
+from tests.test_end_to_end import event
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=15_000)
+
+MAKE_VIEWER = (
+    "from django.contrib.auth.models import Group, User;"
+    "u = User.objects.create_user('vera', password='looks only');"
+    "u.groups.add(Group.objects.get(name='viewer'))"
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("journeys") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+    context = browser.new_context()
+    yield log_in(context.new_page(), running)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def first(browser: Browser, running: Running) -> dict[str, str]:  # noqa: F811 - the fixture
+    """The first journey: an empty installation, a node by the button, the first event. Gives the node's token."""
+    context = browser.new_context()
+    page = log_in(context.new_page(), running)
+    expect(page.get_by_text("Nothing has been reported yet")).to_be_visible()
+    page.get_by_role("button", name="Make node and token").click()
+    expect(page.locator("[data-token]")).to_contain_text("nkey_seed")
+    shown = page.locator("pre", has_text="curl").inner_text()
+    found = re.search(r"Bearer (\S+?)\"", shown)
+    assert found
+    assert running.http_url in shown
+    node = {"node": "ship1", "token": found[1]}
+    expect(page.get_by_text("Waiting for your first event")).to_be_visible()
+    wait_for(lambda: accepted(running, node, event(error={"text": "the first one"})))
+    expect(page.locator(".event").first).to_contain_text("the first one")
+    expect(page.get_by_text("Waiting for your first event")).to_have_count(0)
+    page.goto(running.http_url + "/first-node/")
+    assert found[1] not in page.content()
+    context.close()
+    return node
+
+
+def accepted(running: Running, node: dict[str, str], report: dict) -> bool:
+    try:
+        post(running, node, report)
+    except OSError:
+        return False
+    return True
+
+
+def ask(running: Running, node: dict[str, str], text: str, **fields: object) -> str:
+    """The selector of the card of a new question."""
+    asked = event(type="action", process="copy-files", error={"text": text}, **fields)
+    post(running, node, asked)
+    return f"[id='incident-{asked['id']}']"
+
+
+def test_a_storm_is_followed_through_a_search(running: Running, page: Page, first: dict[str, str]) -> None:
+    page.locator("main [name=q]").fill('level>=error text:"needle"')
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"\?q=level%3E%3Derror"))
+    expect(page.locator("[data-link=live]")).to_be_visible()
+    for wave in range(5):
+        hay = [event(level="info", type="info", error={"text": f"hay {wave} {number}"}) for number in range(300)]
+        post(running, first, *hay, event(error={"text": f"needle {wave}"}))
+    for wave in range(5):
+        expect(page.locator(".event", has_text=f"needle {wave}")).to_have_count(1)
+    expect(page.locator(".event", has_text="hay")).to_have_count(0)
+    page.locator("main [name=q]").fill("nod:x")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="There is no field")).to_be_visible()
+
+
+def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Running, page: Page, first: dict[str, str]) -> None:
+    page.keyboard.press("p")
+    post(running, first, *[event(error={"text": f"while paused {number}"}) for number in range(3)])
+    expect(page.locator("[data-fresh]")).to_have_text("3 new")
+    expect(page.locator(".event", has_text="while paused")).to_have_count(0)
+    page.locator("[data-fresh]").click()
+    expect(page.locator(".event", has_text="while paused")).to_have_count(3)
+
+
+def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Page, first: dict[str, str]) -> None:
+    card = ask(running, first, "keyboard?")
+    expect(page.locator(card)).to_be_visible()
+    expect(page).to_have_title(re.compile(r"^\(1\) Live"))
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("^data:image/svg"))
+    page.keyboard.press("j")
+    expect(page.locator(card)).to_be_focused()
+    page.keyboard.press("x")
+    page.keyboard.type("its disk is being replaced")
+    page.keyboard.press("Enter")
+    expect(page.locator(card)).to_contain_text("answered kill by admin")
+    expect(page.locator(card)).to_contain_text("its disk is being replaced")
+    page.keyboard.press("Control+k")
+    page.locator("#jump [name=q]").fill("copy-f")
+    expect(page.locator("#jump a").first).to_contain_text("copy-files")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="copy-files", exact=True)).to_be_visible()
+
+
+def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = log_in(context.new_page(), running)
+    card = ask(running, first, "phone?")
+    page.get_by_role("link", name=re.compile("^Waiting")).first.tap()
+    button = page.locator(f"{card} button.continue")
+    box = button.bounding_box()
+    assert box
+    assert box["height"] >= 40
+    assert box["width"] >= 100
+    button.tap()
+    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    context.close()
+
+
+def test_the_loser_of_a_race_reads_who_won(running: Running, page: Page, first: dict[str, str]) -> None:
+    card = ask(running, first, "who is first?")
+    page.route_web_socket("**/ws/live*", lambda socket: None)  # nothing arrives, so the page does not learn of it
+    page.goto(f"{running.http_url}/incidents/{card[14:-2]}/")
+    told = {"action": "kill", "reason": "bob was here"}
+    assert running.call(f"/api/v1/incidents/{card[14:-2]}/decision", running.token(), told)[0] == 200
+    page.locator(f"{card} button.continue").click()
+    expect(page.locator(card)).to_contain_text("answered kill")
+    expect(page.locator(card)).to_contain_text("bob was here")
+
+
+def test_a_lost_connection_is_said_and_made_good(running: Running, page: Page, first: dict[str, str]) -> None:
+    running.kill()
+    expect(page.locator("[data-banner=link]")).to_be_visible()
+    expect(page.locator("[data-link-word]")).to_have_text("not connected")
+    running.start()
+    wait_for(lambda: accepted(running, first, event(error={"text": "after the break"})))
+    expect(page.locator(".event", has_text="after the break")).to_have_count(1)
+    expect(page.locator("[data-banner=link]")).to_be_hidden()
+
+
+def test_an_answer_is_remembered_as_a_rule_that_then_answers(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    card = ask(running, first, "always the same")
+    page.locator(f"{card} h3 a").click()
+    page.locator("button.continue").click()
+    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    page.get_by_role("link", name="Remember this").click()
+    page.get_by_label("Reason, kept with every answer").fill("it is always so")
+    page.get_by_role("button", name="Save and switch on").click()
+    expect(page.get_by_text("Rule 1", exact=False).first).to_be_visible()
+    page.goto(running.http_url + "/")
+    again = ask(running, first, "always the same")
+    expect(page.locator(again)).to_contain_text("answered continue by rule 1")
+
+
+def test_what_became_of_a_message_is_told_without_a_reload(running: Running, page: Page, first: dict[str, str]) -> None:
+    card = ask(running, first, "a message fails", message={"id": "1", "method": "REQ", "data": "x"})
+    incident = card[14:-2]
+    page.goto(f"{running.http_url}/incidents/{incident}/")
+    page.locator("button.continue").click()
+    outcome = {"v": 1, "incident": incident, "decision_id": None, "state": "withdrawn", "at": "2026-11-24T10:00:00Z"}
+    assert running.call(f"/api/v1/incidents/{incident}/outcome", first["token"], outcome)[0] == 202
+    expect(page.get_by_role("button", name="Drop it")).to_be_visible()
+    assert running.call(f"/api/v1/incidents/{incident}/drop", running.token(), {"reason": "not needed"})[0] == 200
+    expect(page.locator(".requeues")).to_contain_text("dropped by admin")
+    expect(page.locator(".requeues")).to_contain_text("not needed")
+
+
+def test_a_viewer_sees_and_is_refused(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
+    assert running.command("shell", "-c", MAKE_VIEWER).returncode == 0
+    card = ask(running, first, "vera?")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(running.http_url + "/login/")
+    page.fill("[name=username]", "vera")
+    page.fill("[name=password]", "looks only")
+    page.press("[name=password]", "Enter")
+    expect(page.locator(card)).to_be_visible()
+    expect(page.locator(f"{card} button.continue")).to_be_hidden()
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    token = page.locator("[name=csrfmiddlewaretoken]").first.input_value()
+    address = f"{running.http_url}/incidents/{card[14:-2]}/decide/"
+    refused = page.request.post(address, form={"action": "continue", "csrfmiddlewaretoken": token})
+    assert refused.status == 403
+    expect(page.locator(card)).to_have_attribute("data-state", "open")
+    context.close()
+
+
+def test_the_console_speaks_german_where_it_is_asked_to(running: Running, page: Page, first: dict[str, str]) -> None:
+    page.locator(".strip .languages button", has_text="Deutsch").click()
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    card = ask(running, first, "deutsch?")  # pushed, not rendered with the page
+    expect(page.locator(f"{card} .state")).to_contain_text("wartet")
+    expect(page.locator(f"{card} button.continue")).to_contain_text("Weiter")

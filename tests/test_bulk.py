@@ -1,0 +1,332 @@
+"""One answer to many questions: what is shown is what is answered, each once, whoever races, whatever crashes."""
+
+import os
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import close_old_connections, connections
+from django.urls import reverse
+
+from errorkernel import conf
+from errorkernel.core.rules import RuleAction, Wording
+from errorkernel.core.values import Action, OutcomeState
+from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
+from errorkernel.store import bulk, incidents, judging, rules
+from errorkernel.store.bulk import CannotBulk, Who
+from tests.test_pages import NOW, answer, ask, event, person, store
+
+pytestmark = pytest.mark.django_db
+RACED = int(os.environ.get("BULK_QUESTIONS", "300"))
+ALICE, BOB = Who("user:alice", NOW), Who("user:bob", NOW)
+
+
+def many(count, *, start=0, **fields):
+    return [ask(process=f"p{number}", **fields) for number in range(start, start + count)]
+
+
+def proposed(questions, who=ALICE, *, action=Action.CONTINUE, **fields):
+    fields = {"query": "process:*", "reason": "the disk is back", **fields}
+    return bulk.propose([one.pk for one in questions], who, action=action, **fields)
+
+
+def carry_out(now=NOW):
+    while bulk.step(now=now).looked:
+        pass
+
+
+def later(who, seconds):
+    return Who(who.name, who.now + timedelta(seconds=seconds))
+
+
+@pytest.fixture
+def alice():
+    return person("alice", "operator")
+
+
+@pytest.fixture
+def bob():
+    return person("bob", "operator")
+
+
+@pytest.fixture
+def viewer():
+    return person("vera", "viewer")
+
+
+def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own():
+    made = proposed(many(45))
+    assert not Decision.objects.exists()
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    made.refresh_from_db()
+    assert made.state == "done"
+    assert bulk.results(made) == {"pending": 0, "won": 45, "lost": 0, "gone": 0}
+    assert set(Decision.objects.values_list("by", "action", "reason")) == {
+        ("user:alice", "continue", "the disk is back")
+    }
+    rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"answer:{made.pk}")
+    assert rows.count() == Outbox.objects.count() == 45
+    told = AuditEntry.objects.filter(target=f"answer:{made.pk}").order_by("id")
+    assert [one.action for one in told] == ["propose", "confirm", "done"]
+
+
+def test_what_opens_after_it_was_shown_is_not_answered():
+    made = proposed(many(3))
+    unseen = ask(process="later")
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    unseen.refresh_from_db()
+    assert unseen.state == "open"
+
+
+def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
+    first, second, third = many(3)
+    made = proposed([first, second, third])
+    answer(first, Action.KILL, by="bob")
+    withdrawn = incidents.values.Outcome(incident=second.pk, state=OutcomeState.WITHDRAWN)
+    incidents.record_outcome("ship1", withdrawn, now=NOW)
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    assert bulk.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
+    assert bulk.items(made).get(result="lost").incident.decision.by == "user:bob"
+    assert Decision.objects.get(incident=third).by == "user:alice"
+
+
+def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypatch):
+    made = proposed(many(30))
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    bulk.step(now=NOW)
+    given = Decision.objects.count()
+    real, calls = incidents.decide, []
+
+    def dies_at_the_fifth(*args, **fields):
+        calls.append(args)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args, **fields)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(incidents, "decide", dies_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            bulk.step(now=NOW)
+    assert Decision.objects.count() == given == BulkItem.objects.filter(result="won").count()
+    carry_out()
+    assert Decision.objects.count() == 30
+    assert bulk.results(made)["won"] == 30
+
+
+def test_no_step_answers_more_than_it_may_hold_the_database_for():
+    made = proposed(many(bulk.AT_ONCE + 1))
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    assert len(bulk.step(now=NOW).changed) == bulk.AT_ONCE
+    assert len(bulk.step(now=NOW).changed) == 1
+
+
+def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
+    questions = many(4)
+    made = proposed(questions, canary=questions[2].pk)
+    made, changed = bulk.confirm(made.pk, ALICE, watch_s=60)
+    assert changed == [questions[2].pk]
+    carry_out()
+    assert Decision.objects.count() == 1
+    with pytest.raises(CannotBulk, match="still being watched"):
+        bulk.go_on(made.pk, later(ALICE, 59))
+    bulk.go_on(made.pk, later(BOB, 60))
+    carry_out()
+    assert Decision.objects.count() == 4
+    assert set(Decision.objects.values_list("by", flat=True)) == {"user:alice"}
+
+
+def test_a_canary_whose_process_meets_the_problem_again_says_so():
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    made, _ = bulk.confirm(made.pk, ALICE, watch_s=60)
+    assert bulk.watched(made).came_back is False
+    store(event("disk is gone", process=other.process.name), now=NOW + timedelta(seconds=3))
+    assert bulk.watched(BulkAnswer.objects.get()).came_back is False
+    store(event("disk is gone", process=one.process.name), now=NOW + timedelta(seconds=4))
+    assert bulk.watched(BulkAnswer.objects.get()).came_back is True
+    bulk.leave(made.pk, later(ALICE, 5), "it came back")
+    carry_out()
+    assert Decision.objects.count() == 1
+    with pytest.raises(CannotBulk):
+        bulk.go_on(made.pk, later(ALICE, 100))
+
+
+def test_a_canary_that_somebody_else_answered_shows_nothing_and_need_not_be_watched():
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    answer(one, Action.KILL, by="bob")
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    assert bulk.watched(BulkAnswer.objects.get()).result == "lost"
+    bulk.go_on(made.pk, ALICE)
+    carry_out()
+    assert Decision.objects.get(incident=other).by == "user:alice"
+
+
+@pytest.mark.parametrize("action", [Action.KILL, Action.STOP])
+def test_many_are_killed_only_when_a_second_person_confirms(action):
+    made = proposed(many(3), action=action, two_above=2)
+    with pytest.raises(CannotBulk, match="second person"):
+        bulk.confirm(made.pk, ALICE, watch_s=60)
+    made, _ = bulk.confirm(made.pk, BOB, watch_s=60)
+    carry_out()
+    assert made.second_by == "user:bob"
+    assert Decision.objects.filter(by="user:alice", action=action).count() == 3
+
+
+@pytest.mark.parametrize(("action", "two_above"), [(Action.CONTINUE, 2), (Action.KILL, 3), (Action.KILL, 0)])
+def test_one_person_may_continue_many_and_kill_few(action, two_above):
+    made = proposed(many(3), action=action, two_above=two_above)
+    assert bulk.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
+
+
+def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
+    made = proposed(many(2))
+    with pytest.raises(CannotBulk, match="too old"):
+        bulk.confirm(made.pk, Who("user:bob", NOW + bulk.LASTS), watch_s=60)
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    with pytest.raises(CannotBulk, match="answering"):
+        bulk.confirm(made.pk, BOB, watch_s=60)
+
+
+@pytest.mark.parametrize("given", [{"reason": ""}, {"canary": "unknown"}, {"questions": []}])
+def test_what_cannot_be_proposed_leaves_nothing_behind(given):
+    questions = given.get("questions", many(2))
+    outsider = ask(process="outsider").pk
+    fields = {"reason": "x", **{k: outsider if k == "canary" else v for k, v in given.items() if k != "questions"}}
+    with pytest.raises(CannotBulk):
+        proposed(questions, **fields)
+    assert not BulkAnswer.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_all_are_told():
+    """``BULK_QUESTIONS=2000`` is the full size."""
+    questions = many(RACED)
+    mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
+    wording = Wording("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
+    rules.add(wording, actor="user:carol", now=NOW, also_waiting=True)
+    bulk.confirm(mine.pk, ALICE, watch_s=60)
+    bulk.confirm(theirs.pk, BOB, watch_s=60)
+    errors = []
+
+    def run(work):
+        try:
+            work()
+        except Exception as exc:
+            errors.append(exc)
+        finally:
+            connections.close_all()
+
+    def judge():
+        while found := judging.look(now=NOW):
+            while found:
+                judging.step(found, now=NOW)
+
+    def one_by_one():
+        for one in questions[:: max(1, RACED // 40)]:
+            try:
+                told = incidents.decide(one.pk, Action.STOP, by="user:dora", now=NOW, reason="by hand")
+            except incidents.AlreadyDecided as exc:
+                told = exc.decision
+            assert told == Decision.objects.get(incident=one)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in (carry_out, carry_out, judge, one_by_one)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    close_old_connections()
+    assert errors == []
+    assert Decision.objects.count() == AuditEntry.objects.filter(action="decide").count() == RACED
+    assert Outbox.objects.count() == RACED
+    for made, name in ((mine, "user:alice"), (theirs, "user:bob")):
+        made.refresh_from_db()
+        found = bulk.results(made)
+        assert (made.state, found["pending"], found["won"] + found["lost"]) == ("done", 0, RACED)
+        for item in bulk.items(made):
+            assert (item.result == "won") == (item.incident.decision.by == name)
+
+
+def test_the_pages_propose_confirm_and_show_what_became_of_each(alice):
+    one, other = many(2)
+    ask("another thing", process="other")
+    found = alice.get(reverse("answer-many"), {"q": f"problem:{one.problem_id}"})
+    assert "<b>2</b> processes wait" in found.text
+    form = {"q": f"problem:{one.problem_id}", "action": "continue", "reason": "because"}
+    page = alice.post(reverse("answer-many"), form).url
+    assert "nothing is answered yet" in alice.get(page).text
+    assert alice.post(page + "confirm/").status_code == 302
+    answer(other, Action.KILL, by="bob")
+    carry_out()
+    told = alice.get(page).text
+    assert "answered by this" in told
+    assert "lost:" in told
+    assert "bob" in told
+    assert Incident.objects.filter(state="open").count() == 1
+    assert alice.post(page + "confirm/").status_code == 409
+
+
+def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, monkeypatch):
+    monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
+    conf.get.cache_clear()
+    many(3)
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    shown = alice.get(page).text
+    assert "second person" in shown
+    assert "/confirm/" not in shown
+    assert alice.post(page + "confirm/").status_code == 409
+    assert "/confirm/" in bob.get(page).text
+    assert bob.post(page + "confirm/").status_code == 302
+    carry_out()
+    assert Decision.objects.filter(by="user:alice", action="kill").count() == 3
+    conf.get.cache_clear()
+
+
+def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
+    one = many(2)[0]
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "continue", "reason": "because"}).url
+    assert viewer.get(page).status_code == 200
+    assert "<form" not in viewer.get(page).text.split("data-answering")[1].split("<h2>")[0]
+    for act in ("confirm", "go-on", "leave"):
+        assert viewer.post(f"{page}{act}/").status_code == 403
+    assert viewer.get(reverse("answer-many")).status_code == 403
+    for name, args in (("incidents", []), ("incident", [one.pk]), ("problem", [one.problem_id])):
+        assert "Answer all 2" in alice.get(reverse(name, args=args)).text
+        assert "Answer all 2" not in viewer.get(reverse(name, args=args)).text
+
+
+@pytest.mark.parametrize("query", ["", "nonsense:1", "process:(", "since:2h"])
+def test_a_filter_that_cannot_be_read_proposes_nothing(alice, query):
+    many(1)
+    form = {"q": query, "action": "continue", "reason": "x"}
+    assert alice.post(reverse("answer-many"), form).status_code in (200, 400)
+    assert not BulkAnswer.objects.exists()
+
+
+def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
+    first, second = many(2)
+    proposal = {"action": "kill", "condition": "process:p*", "reason": "because", "first": str(first.pk)}
+
+    def post(client, path, body=None):
+        return client.post(f"/api/v1/answers{path}", body or {}, content_type="application/json")
+
+    assert post(viewer, "", proposal).status_code == 403
+    made = post(alice, "", proposal)
+    assert (made.status_code, made.json()["count"], made.json()["state"]) == (201, 2, "proposed")
+    one = f"/{made.json()['id']}"
+    assert post(viewer, f"{one}/confirm").status_code == 403
+    assert post(alice, f"{one}/confirm").json()["won"] == 1
+    early = post(alice, f"{one}/go-on")
+    assert (early.status_code, "still being watched" in early.json()["error"]) == (409, True)
+    assert post(bob, f"{one}/leave").json()["state"] == "left"
+    told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
+    assert [(row["incident"], row["result"]) for row in told] == [(str(first.pk), "won"), (str(second.pk), "pending")]
+    assert told[0]["answer"] == {"action": "kill", "by": "user:alice", "reason": "because"}
+    assert viewer.get("/api/v1/answers").json()["items"] == [viewer.get(f"/api/v1/answers{one}").json()]
+    assert post(alice, "/4711/confirm").status_code == 404
+    for wrong in ({"condition": "process:("}, {"condition": ""}, {"reason": " "}, {"action": "dance"}):
+        assert post(alice, "", proposal | wrong).status_code == 400
+    assert post(alice, "", proposal | {"condition": "process:nobody", "first": None}).status_code == 409

@@ -1,0 +1,168 @@
+"""The frame of every page: language, texts of its scripts, search in the address, jump, the first node."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import translation
+
+from errorkernel import frames
+from errorkernel.core.values import OutcomeState
+from errorkernel.models import AuditEntry, Node
+from errorkernel.web.search import RANGES
+from errorkernel.web.texts import texts
+from tests.running import ROOT
+from tests.test_pages import answer, ask, event, every_page, person, store
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice() -> Client:
+    return person("alice", "operator")
+
+
+@pytest.fixture
+def chief() -> Client:
+    return person("carol", "administrator")
+
+
+def test_scripts_say_what_the_server_translates_and_nothing_else() -> None:
+    scripts = "".join(path.read_text() for path in (ROOT / "static/errorkernel").glob("*.js"))
+    said = set(re.findall(r'text\("([a-z0-9-]+)"', scripts))
+    # Some are chosen before they are said: the text of a state, of a theme, of a switch.
+    chosen = {name for name in texts() if f'"{name}"' in scripts or f"{name}:" in scripts} | {
+        f"{switch}-{state}" for switch in ("sound", "notices") for state in ("on", "off")
+    }
+    assert said <= set(texts()), "a script says what has no text"
+    assert set(texts()) <= said | chosen, "a text that no script says"
+
+
+def test_the_reader_chooses_the_language_and_it_stays(alice: Client) -> None:
+    assert '<html lang="en">' in alice.get("/").content.decode()
+    chosen = alice.post(reverse("set_language"), {"language": "de", "next": "/incidents/"})
+    assert chosen["Location"] == "/incidents/"
+    assert '<html lang="de">' in alice.get("/incidents/").content.decode()
+
+
+def test_a_browser_that_prefers_german_gets_it(alice: Client) -> None:
+    page = alice.get("/", headers={"accept-language": "de-AT,de;q=0.9,en;q=0.5"})
+    assert '<html lang="de">' in page.content.decode()
+
+
+def test_every_page_answers_in_german(alice: Client) -> None:
+    incident = ask("Frage")
+    answer(ask("beantwortet"), outcome=OutcomeState.APPLIED)
+    for page in every_page(incident):
+        shown = alice.get(page, headers={"accept-language": "de"})
+        assert shown.status_code == 200, page
+        assert ">Wartend " in shown.content.decode(), page
+
+
+def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:
+    incident = ask("may I?")
+    with translation.override("de"):
+        card = frames.card_part(incident)
+    assert "waiting <time" in card["html"]
+    frame = frames.build([], first=2, last=1, cards=[incident])
+    german = frames.with_cards(frame, frames.cards_in("de", frame.changes))
+    assert "wartet <time" in german.body()["incidents"][0]["html"]
+    assert {**german.body(), "incidents": []} == {**frame.body(), "incidents": []}
+
+
+def test_the_search_stands_in_the_address_and_narrows_the_rows(alice: Client) -> None:
+    store(event("one thing"), node="ship1")
+    store(event("another thing"), node="ship2")
+    for address in ("/", "/events/"):
+        page = alice.get(address, {"q": "node:ship2"}).content.decode()
+        assert "another thing" in page
+        assert "one thing" not in page
+        assert 'value="node:ship2"' in page
+    assert 'data-query="(node:ship2) since:1h"' in alice.get("/", {"q": "node:ship2", "range": "1h"}).content.decode()
+
+
+def test_a_time_range_holds_for_all_alternatives_of_a_search(alice: Client) -> None:
+    store(event("long ago"), now=datetime(2020, 1, 1, tzinfo=UTC))
+    for span in RANGES:
+        assert "long ago" not in alice.get("/events/", {"q": "node:none OR long", "range": span}).content.decode(), span
+    assert "long ago" in alice.get("/events/", {"q": "node:none OR long"}).content.decode()
+
+
+def test_a_search_that_is_none_says_where_and_what_was_meant(alice: Client) -> None:
+    for address in ("/", "/events/"):
+        page = alice.get(address, {"q": "nod:ship2"})
+        assert page.status_code == 400
+        assert "at character 1" in page.content.decode()
+        assert "Did you mean &quot;node&quot;" in page.content.decode()
+        assert 'value="nod:ship2"' in page.content.decode()
+
+
+def test_the_socket_goes_on_from_the_last_event_also_where_the_search_shows_none(alice: Client) -> None:
+    store(event("one"), event("two"))
+    assert 'data-seq="2"' in alice.get("/", {"q": "node:none"}).content.decode()
+
+
+def test_what_many_wait_on_comes_before_what_one_waits_longer_on(alice: Client) -> None:
+    asked_at = datetime.now(UTC)
+    alone = ask("alone", process="p0", now=asked_at - timedelta(minutes=5))
+    many = [ask("many", process=f"q{n}", now=asked_at - timedelta(minutes=2)) for n in range(4)]
+    for address in ("/incidents/", "/"):
+        page = alice.get(address).content.decode()
+        assert all(page.index(f"incident-{one.pk}") < page.index(f"incident-{alone.pk}") for one in many), address
+    crowd = alice.get("/incidents/").content.decode()
+    assert re.search(r"<b>4</b> wait on</span> <bdi>FileNotFoundError: many", crowd)
+
+
+def test_jump_finds_nodes_processes_and_problems(alice: Client) -> None:
+    incident = ask("the copier is broken", process="copy-files", node="ship9")
+    page = alice.get("/jump/", {"q": "copie"}).content.decode()
+    assert reverse("problem", args=[incident.problem_id]) in page
+    process = reverse("process", args=["ship9", incident.process_id])
+    assert process in alice.get("/jump/", {"q": "COPY"}).content.decode()
+    alone = alice.get("/jump/", {"q": "hip9"}, headers={"X-Steward-Card": "1"}).content.decode()
+    assert reverse("node", args=["ship9"]) in alone
+    assert "<html" not in alone
+    assert "Nothing is called that" in alice.get("/jump/", {"q": "xyzzy"}).content.decode()
+
+
+def test_jump_is_for_those_who_may_look(client: Client) -> None:
+    assert client.get("/jump/", {"q": "s"}).status_code == 302
+    assert person("nobody").get("/jump/", {"q": "s"}).status_code == 403
+
+
+def test_the_first_node_is_made_by_a_button_and_shown_once(chief: Client) -> None:
+    assert 'action="/first-node/"' in chief.get("/").content.decode()
+    made = chief.post("/first-node/", {"name": "ship1"})
+    html = made.content.decode()
+    token = re.search(r"Bearer (\S+)&quot;|Bearer ([^\s\"]+)\"", html)
+    assert token
+    assert "nkey_seed" in html
+    assert "no-store" in made["Cache-Control"]
+    entry = AuditEntry.objects.get(target="node:ship1")
+    assert entry.actor == "user:carol"
+    assert "session" in entry.origin
+    assert chief.get("/first-node/")["Location"] == "/"
+
+
+def test_a_name_that_cannot_be_or_is_taken_is_said_and_kept_in_the_form(chief: Client) -> None:
+    for name, why in (("no spaces", "cannot be a node"), ("ship1", "already")):
+        chief.post("/first-node/", {"name": "ship1"})
+        page = chief.post("/first-node/", {"name": name})
+        assert page.status_code == 400
+        assert why in page.content.decode()
+        assert f'value="{name}"' in page.content.decode()
+
+
+def test_who_may_make_no_nodes_gets_no_button_and_no_node(alice: Client) -> None:
+    assert "/first-node/" not in alice.get("/").content.decode()
+    assert alice.post("/first-node/", {"name": "ship1"}).status_code == 403
+    assert not Node.objects.exists()
+
+
+def test_the_page_after_the_first_event_teaches_no_more(chief: Client) -> None:
+    store(event("here it is"))
+    page = chief.get("/").content.decode()
+    assert "here it is" in page
+    assert "Waiting for your first event" not in page

@@ -1,0 +1,203 @@
+"""The overview: what was counted while it came in, and the pictures that are made of it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.urls import reverse
+
+from errorkernel.core import charts
+from errorkernel.core.tallies import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
+from errorkernel.core.values import Action, EventType, Level, OutcomeState
+from errorkernel.models import ErrorEvent, MinuteCount, Node, Problem, Process, Tally
+from errorkernel.store import answers, fleet, tallies
+from errorkernel.store.answers import percentile
+from tests.test_pages import HOSTILE, answer, ask, event, person, store
+
+NOW = datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def viewer(db):
+    return person("vera", "viewer")
+
+
+# Keys and counts
+
+
+@pytest.mark.parametrize("series", Series)
+def test_a_key_holds_step_and_subject_and_grows_with_time(series):
+    step = step_of(series, NOW)
+    made = key(series, step, 4711)
+    assert (step_in(made), made & SUBJECT_MASK) == (step, 4711)
+    assert key(series, step) < made < key(series, step + 1) < key(max(Series), 2**24 - 1, SUBJECT_MASK) < 2**63
+    assert moment_of(minute_of(NOW)) == NOW.replace(second=0)
+
+
+@pytest.mark.django_db
+def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_day():
+    store(event("a"), event("a", level=Level.CRITICAL), now=NOW)
+    store(event("b", process="tail-log", type=EventType.INFO, level=Level.INFO), node="ship2", now=NOW)
+    store(event("a"), now=NOW + timedelta(minutes=1))
+    store(event("a"), now=NOW + timedelta(hours=14))
+    minutes = MinuteCount.objects.order_by("minute").values_list("info", "error", "critical")
+    assert list(minutes) == [(1, 1, 1), (0, 1, 0), (0, 1, 0)]
+    process = Process.objects.get(name="copy-files").pk
+    hour, day = step_of(Series.PROCESS_HOURS, NOW), step_of(Series.PROCESS_DAYS, NOW)
+    assert tallies.totals(Series.PROCESS_HOURS, hour, hour)[process] == (3, 3)
+    assert tallies.totals(Series.PROCESS_DAYS, day, day)[process] == (3, 3)
+    assert tallies.totals(Series.PROCESS_DAYS, day, day + 1)[process] == (4, 4)
+    assert tallies.failures_by_step(Series.PROCESS_HOURS, [process], hour, hour + 14) == {
+        process: {hour: 3, hour + 14: 1}
+    }
+    a, b = (Problem.objects.get(title=title).pk for title in "ab")
+    assert tallies.totals(Series.PROBLEM_HOURS, hour, hour) == {a: (3, 3), b: (1, 0)}
+    assert tallies.largest(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
+    assert tallies.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
+
+
+@pytest.mark.django_db
+def test_an_event_that_comes_twice_is_counted_once():
+    twice = event("a")
+    store(twice, twice, now=NOW)
+    store(twice, event("b"), now=NOW + timedelta(minutes=5))
+    counted = sum(sum(one) for one in MinuteCount.objects.values_list(*tallies.LEVELS))
+    assert counted == ErrorEvent.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_time_that_processes_stand_still_is_counted_once_however_many_kernels_there_are():
+    ask(now=NOW)
+    ask(process="other", now=NOW)
+    for seconds, worker in ((0, "a"), (1, "b"), (2, "a"), (3, "b")):
+        fleet.beat(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
+    assert sum(MinuteCount.objects.values_list("blocked_s", flat=True)) == pytest.approx(6)
+
+
+@pytest.mark.django_db
+def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
+    ask(now=NOW)
+    fleet.beat("a", started_at=NOW, lag=0, now=NOW)
+    fleet.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
+    blocked = list(MinuteCount.objects.filter(blocked_s__gt=0).values_list("blocked_s", flat=True))
+    assert len(blocked) == 121
+    assert sum(blocked) == pytest.approx(7200)
+
+
+@pytest.mark.django_db
+def test_counts_that_no_picture_shows_any_more_are_forgotten():
+    store(event(), now=NOW)
+    assert Tally.objects.count() == 4
+    assert tallies.prune(now=NOW + timedelta(days=7)) == 0
+    tallies.prune(now=NOW + timedelta(days=9))
+    assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4]
+    tallies.prune(now=NOW + timedelta(days=33))
+    assert (Tally.objects.count(), MinuteCount.objects.count()) == (0, 0)
+
+
+# Answers
+
+
+@pytest.mark.django_db
+def test_an_answer_has_not_helped_when_the_same_is_asked_again_within_an_hour():
+    times = (0, 30, 100, 101)
+    for minutes in times:
+        at = NOW + timedelta(minutes=minutes)
+        action = Action.KILL if minutes == 100 else Action.CONTINUE
+        answer(ask(now=at), action, now=at + timedelta(seconds=20), outcome=OutcomeState.APPLIED)
+    answer(ask(process="other", now=NOW), Action.CONTINUE, now=NOW, outcome=OutcomeState.STALE)
+    found, total = answers.newest(NOW - timedelta(days=1))
+    assert total == len(found) == 5
+    kept = {one.action: (one.given, one.done, one.came_back, one.too_late) for one in answers.outcomes(found)}
+    assert kept == {"continue": (4, 3, 1, 1), "kill": (1, 1, 1, 0)}
+
+
+def test_a_percentile_is_a_value_that_was_seen():
+    assert percentile([], 0.5) is None
+    assert [percentile(sorted(values), 0.5) for values in ([7], [1, 2], [1, 2, 3], [1, 2, 3, 4])] == [7, 1, 2, 2]
+    assert percentile(list(range(1, 101)), 0.95) == 95
+
+
+@pytest.mark.django_db
+def test_open_questions_are_counted_by_age():
+    for seconds in (10, 59, 61, 7200, 100_000):
+        ask(process=f"p{seconds}", now=NOW - timedelta(seconds=seconds))
+    bounds = [timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)]
+    assert answers.waiting_by_age(bounds, NOW) == [2, 1, 1, 1]
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("largest", "axis"), [(0, (1, 1)), (1, (1, 0.2)), (9, (10, 2)), (10, (10, 2)), (101, (150, 50)), (0.3, (0.3, 0.1))]
+)
+def test_an_axis_has_round_steps_and_ends_above_the_largest_value(largest, axis):
+    assert charts.scale(largest) == pytest.approx(axis)
+
+
+def test_columns_stand_on_each_other_and_fill_the_height():
+    chart = charts.columns([[1, 3], [0, 0], [2, 0]], ["low", "high"], ["a", "b", "c"], ["then", "now"])
+    low, high = chart.columns[0].bars
+    assert float(low.y) == pytest.approx(float(high.y) + float(high.height))
+    assert float(low.y) + float(low.height) == pytest.approx(float(chart.floor))
+    assert not chart.columns[1].bars
+    assert [line.anchor for line in chart.times] == ["start", "end"]
+    assert all(re.fullmatch(r"[\d.]+%?", text) for text in (low.x, low.y, low.width, low.height, chart.height))
+
+
+@pytest.mark.parametrize(("value", "heat"), [(0, 0), (1, 1), (2, 1), (10, 2), (1000, 4), (9999, 5), (10_000, 5)])
+def test_heat_grows_by_magnitudes(value, heat):
+    assert charts.heat(value, 10_000) == heat
+
+
+# The page
+
+
+@pytest.mark.parametrize("name", ["1h", "24h", "7d", "30d"])
+def test_the_overview_shows_every_range_on_an_empty_database(viewer, name):
+    html = viewer.get(reverse("overview"), {"range": name}).content.decode()
+    assert f'href="?range={name}" aria-current="page"' in html
+    assert "Nothing was answered in this time." in html
+
+
+def test_a_range_that_there_is_not_is_refused(viewer):
+    assert viewer.get(reverse("overview"), {"range": "2y"}).status_code == 400
+
+
+def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
+    now = datetime.now(UTC)
+    store(*[event("a") for _ in range(1200)], now=now)
+    store(event("b", type=EventType.INFO, level=Level.INFO), node="ship2", now=now)
+    answer(ask("x", process="p1", now=now), Action.KILL, now=now + timedelta(seconds=30), outcome=OutcomeState.APPLIED)
+    ask("y", process="p2", now=now)
+    html = viewer.get(reverse("overview")).content.decode()
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "■ error 1,202 (100 %)" in text
+    assert "ship1 1,202 1,202 (100 %)" in text
+    assert "ship2 1 0 (0 %)" in text
+    assert "half were answered within (p50)" in text
+    assert "kill 1 1 (100 %) 0 (0 %) 0" in text
+    assert "◆ 1 process waits for an answer" in text
+    assert html.count('role="img"') == 2
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
+
+
+def test_hostile_names_are_text_on_the_overview(viewer):
+    now = datetime.now(UTC)
+    store(event(HOSTILE.replace("\x00", ""), kind="<b>kind</b>"), now=now)
+    html = viewer.get(reverse("overview")).content.decode()
+    assert "<script>alert" not in html
+    assert "<b>kind" not in html
+    assert "\u202e" not in html
+
+
+def test_the_overview_asks_the_same_number_of_questions_however_much_there_is(viewer, django_assert_max_num_queries):
+    now = datetime.now(UTC)
+    for number in range(30):
+        store(event(f"problem {chr(97 + number)}", process=f"p{number}"), node=f"ship{number}", now=now)
+        answer(ask(process=f"q{number}", node=f"ship{number}", now=now), outcome=OutcomeState.APPLIED, now=now)
+    assert Node.objects.count() == 30
+    viewer.get(reverse("overview"))
+    with django_assert_max_num_queries(22):
+        viewer.get(reverse("overview"))
