@@ -143,6 +143,11 @@ def load(environ: Mapping[str, str]) -> Conf:
     return conf
 
 
+def is_given(variable: str) -> bool:
+    """Whether this process's environment sets the variable; else its default holds."""
+    return os.environ.get(variable, "") != ""
+
+
 def describe(conf: Conf) -> list[tuple[str, str, str]]:
     """(variable, value, explanation) of every setting, secrets hidden."""
     rows = []

@@ -110,3 +110,11 @@ FROM errorkernel_errorevent WHERE seq > $events * 22 / 30 GROUP BY 1;
 INSERT INTO errorkernel_tally (id, events, failures)
 SELECT (((4 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 86400)) << 36) | problem_id, COUNT(*), SUM(level_rank > 2)
 FROM errorkernel_errorevent GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((5 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 604800)) << 36) | process_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent GROUP BY 1;
+
+INSERT INTO errorkernel_tally (id, events, failures)
+SELECT (((6 << 24) | (CAST(strftime('%s', received_at) AS INTEGER) / 604800)) << 36) | problem_id, COUNT(*), SUM(level_rank > 2)
+FROM errorkernel_errorevent GROUP BY 1;

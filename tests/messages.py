@@ -55,7 +55,7 @@ def _in_code(path: Path, code: str) -> Iterator[tuple[str, Message]]:
 
 
 def template() -> Catalog:
-    """What has to be in every language, by file, without line numbers, which would change all the time."""
+    """What has to be in every language. Where it is said is not written down: that would change all the time."""
     found = Catalog(domain="django", project="Steward", charset="utf-8", fuzzy=False)
     for path, message in marked():
         found.add(message, locations=[(path, None)])
@@ -92,7 +92,7 @@ def update(language: str) -> Catalog:
     catalog.fuzzy = False  # the header, which would be left out of what is compiled
     path.parent.mkdir(parents=True, exist_ok=True)
     out = io.BytesIO()
-    write_po(out, catalog, width=120, ignore_obsolete=True, omit_header=False, include_lineno=False)
+    write_po(out, catalog, width=120, ignore_obsolete=True, omit_header=False, no_location=True, sort_output=True)
     path.write_bytes(_without_dates(out.getvalue()))
     path.with_suffix(".mo").write_bytes(compiled(read(language)))
     return catalog

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -9,10 +10,13 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import nats
 import pytest
 
+from errorkernel.broker.credentials import make_nkey
 from tests.running import Running, wait_for
 from tests.steward_peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
 
@@ -49,7 +53,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, broker: str) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("kept"), "jetstream", broker)
+    place = tmp_path_factory.mktemp("kept")
+    log = str(place / "errorLog" / "errorCentral" / "error.log")
+    product = Product(place, "jetstream", broker, STEWARD_LEGACY_ERROR_LOG=log)
     product.start()
     yield product
     product.stop()
@@ -207,3 +213,71 @@ async def test_without_jetstream_only_who_wants_it_is_answered_and_only_where_al
         with pytest.raises(nats.errors.TimeoutError):
             await elsewhere.next_msg(0.1)
         await watch.close()
+
+
+async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: Product, broker: str) -> None:
+    async with node(broker, "page.ship", CTRL) as peer:
+        await peer.error(TEXT.replace("REQ", ""), AT)
+        await stored(kept, "page.ship", 1)
+    page, event = await asyncio.to_thread(pages, kept, "page.ship@steward")
+    assert "a node of ctrl: it has no credentials here" in page
+    assert "B27, cbor, zstd" in page
+    assert "a guess from the text" in event
+    assert "whose time zone is not known" in event
+    assert "Wed Nov  4 10:00:00 2026, node: page.ship, error: methodHttpGet" in event
+
+
+def pages(product: Product, name: str) -> tuple[str, str]:
+    browser = build_opener(HTTPCookieProcessor())
+    login = browser.open(product.http_url + "/login/").read().decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login)
+    assert token
+    form = {"username": "admin", "password": product.password, "csrfmiddlewaretoken": token[1]}
+    browser.open(product.http_url + "/login/", urlencode(form).encode())
+    statement = "SELECT seq FROM errorkernel_errorevent e JOIN errorkernel_node n ON n.id = e.node_id WHERE n.name = ?"
+    ((seq,),) = product.rows(statement, name)
+    read = [browser.open(f"{product.http_url}/{one}/").read().decode() for one in (f"nodes/{name}", f"events/{seq}")]
+    return read[0], read[1]
+
+
+async def test_old_scripts_find_their_log_with_each_line_once_over_kills_and_rotation(
+    kept: Product, broker: str
+) -> None:
+    log = Path(kept.settings["STEWARD_LEGACY_ERROR_LOG"])
+
+    def ours() -> list[str]:
+        files = [one for one in (log, log.with_suffix(".log.1")) if one.exists()]
+        return sorted(line for one in files for line in one.read_text().splitlines() if "node: log.ship" in line)
+
+    async with node(broker, "log.ship", STEW) as peer:
+        for number in range(6):
+            await peer.error(f"error: number {number}", AT)
+            if number == 2:
+                await asyncio.to_thread(wait_for, lambda: len(ours()) == 3)
+                log.rename(log.with_suffix(".log.1"))
+            if number == 4:
+                kept.kill()
+                await asyncio.to_thread(kept.start)
+        await asyncio.to_thread(wait_for, lambda: len(ours()) >= 6)
+    expected = [f"Wed Nov  4 10:00:00 2026, node: log.ship, error: number {number}" for number in range(6)]
+    assert ours() == expected
+    assert len(log.read_text().splitlines()) >= 3
+
+
+@pytest.mark.parametrize("mode", ["jetstream", "plain"])
+async def test_nodes_on_our_own_broker_report_and_say_hello(tmp_path: Path, mode: str) -> None:
+    seed, key = make_nkey()
+    keys = tmp_path / "keys"
+    keys.write_text(f"# name, public key\nww.moved {key}\n")
+    product = Product(tmp_path, mode, "", STEWARD_LEGACY_KEYS_FILE=str(keys))
+    await asyncio.to_thread(product.start)
+    try:
+        async with node(product.nats_url, "ww.moved", STEW, seed=seed) as peer:
+            assert (await peer.error(TEXT, AT)).acknowledged
+            await stored(product, "ww.moved", 1)
+            peer.ack_timeout = 1
+            await peer.hello()
+            heard = "SELECT 1 FROM errorkernel_node WHERE name = 'ww.moved@steward' AND hello_at IS NOT NULL"
+            await asyncio.to_thread(wait_for, lambda: product.rows(heard))
+    finally:
+        product.stop()

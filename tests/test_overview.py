@@ -12,6 +12,7 @@ from errorkernel.core.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, MinuteCount, Node, Problem, Process, Tally
 from errorkernel.store import answers, fleet, tallies
 from errorkernel.store.answers import percentile
+from errorkernel.web import pages
 from tests.test_pages import HOSTILE, answer, ask, event, person, store
 
 NOW = datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC)
@@ -87,11 +88,11 @@ def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
 @pytest.mark.django_db
 def test_counts_that_no_picture_shows_any_more_are_forgotten():
     store(event(), now=NOW)
-    assert Tally.objects.count() == 4
+    assert Tally.objects.count() == len(Series)
     assert tallies.prune(now=NOW + timedelta(days=7)) == 0
     tallies.prune(now=NOW + timedelta(days=9))
-    assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4]
-    tallies.prune(now=NOW + timedelta(days=33))
+    assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4, 5, 6]
+    tallies.prune(now=NOW + timedelta(days=39))
     assert (Tally.objects.count(), MinuteCount.objects.count()) == (0, 0)
 
 
@@ -201,3 +202,30 @@ def test_the_overview_asks_the_same_number_of_questions_however_much_there_is(vi
     viewer.get(reverse("overview"))
     with django_assert_max_num_queries(22):
         viewer.get(reverse("overview"))
+
+
+# What is far back
+
+
+def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped(viewer, monkeypatch):
+    monkeypatch.setattr(pages, "SCAN_EVENTS", 20)
+    store(event("rare", level=Level.CRITICAL), *[event(f"often {n}") for n in range(50)], now=NOW)
+    address, found = "/events/?level=critical", []
+    for _ in range(3):
+        html = viewer.get(address).content.decode()
+        found.append("rare" in html)
+        older = re.search(r'href="([^"]+)" rel="next"', html)
+        address = "/events/" + older[1].replace("&amp;", "&") if older else ""
+    assert found == [False, False, True]
+    assert not address
+
+
+def test_a_search_within_a_node_or_problem_counts_its_own_events_only(viewer, monkeypatch):
+    monkeypatch.setattr(pages, "SCAN_EVENTS", 20)
+    store(event("rare", level=Level.CRITICAL), now=NOW)
+    store(*[event(f"often {n}") for n in range(50)], node="ship2", now=NOW)
+    assert "rare" in viewer.get("/events/?level=critical&node=ship1").content.decode()
+    assert "rare" in viewer.get("/events/?level=critical&node=ship1&process=copy-files").content.decode()
+    assert (
+        "rare" in viewer.get(f"/events/?level=critical&problem={Problem.objects.get(title='rare').pk}").content.decode()
+    )

@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
+from errorkernel.core import steward_record
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import (
     Action,
@@ -29,7 +30,6 @@ from errorkernel.store.intake import Batch, record
 from errorkernel.store.rows import EventRow
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
-from errorkernel.web.pages import seed_line
 from errorkernel.web.pages_incidents import record_of
 
 pytestmark = pytest.mark.django_db
@@ -251,10 +251,13 @@ def test_a_late_report_is_marked_with_its_age_and_a_fresh_one_is_not():
 
 
 def test_the_line_in_the_seeds_format():
-    assert seed_line(NOW, "ship1", "relay1", "it broke") == (
+    assert steward_record.line(NOW, "ship1", "relay1", "it broke") == (
         "Tue Nov 24 10:00:00 2026, node: ship1, relayFromNode: relay1, it broke"
     )
-    assert seed_line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b") == "Thu Mar  5 01:02:03 2026, node: a, b"
+    assert (
+        steward_record.line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b")
+        == "Thu Mar  5 01:02:03 2026, node: a, b"
+    )
 
 
 def test_an_events_page_shows_everything_that_is_known(viewer):

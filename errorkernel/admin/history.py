@@ -115,7 +115,6 @@ class IncidentAdmin(History):
     list_filter = ["state", "level", "on_deadline"]
     search_fields = ["id__exact", "=node__name", "=process__name", "text"]
     search_help_text = "An id, node or process as it is, or part of the text."
-    date_hierarchy = "opened_at"
     short_text = excerpt("text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
@@ -132,7 +131,6 @@ class DecisionAdmin(History):
     list_display = ["decided_at", "action", "by", "short_incident", "short_reason", "sent_at"]
     list_filter = ["action"]
     search_fields = ["incident__id__exact", "by", "reason"]
-    date_hierarchy = "decided_at"
     short_reason = excerpt("reason")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:

@@ -109,6 +109,14 @@ def owed(database: Path) -> int:
         return int(db.execute("SELECT count(*) FROM errorkernel_outbox").fetchone()[0])
 
 
+def lag(database: Path, after: datetime) -> int | None:
+    """How many messages the broker had that were not stored, as a kernel saw it after that moment; None: none has."""
+    with reading(database) as db:
+        rows = db.execute("SELECT at, lag FROM errorkernel_kernelheartbeat WHERE broker_connected").fetchall()
+    seen = [(_moment(at), lag) for at, lag in rows]
+    return max(((at, lag) for at, lag in seen if at > after), default=(after, None))[1]
+
+
 def processes_of_nodes(places: Mapping[str, Place]) -> dict[tuple[str, str], ProcessState]:
     """(node, process) → what the node knows of it."""
     found = {}

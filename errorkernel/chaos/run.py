@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from errorkernel.chaos import faults, given_back, invariants, look, plan
@@ -18,7 +18,7 @@ from errorkernel.chaos.operators import Operator
 from errorkernel.chaos.person import Person
 from errorkernel.chaos.plan import Fault, Kind
 from errorkernel.chaos.policy import Keeper
-from errorkernel.chaos.watch import Watch
+from errorkernel.chaos.watch import ALLOWANCE_S, LIMIT_S, Watch
 from errorkernel.core.incident import State
 
 OPERATORS = ("anna", "bert", "cleo")
@@ -29,8 +29,10 @@ LOOK_S = 0.3
 START_S = 60.0
 CONTACT_S = 60.0
 SETTLE_S = 90.0
-STUCK_S = 12.0
+STUCK_S = LIMIT_S + ALLOWANCE_S + 2.0
 """What has not changed for so long will not change any more."""
+BEAT = timedelta(seconds=1)
+"""A heartbeat that is so much younger than a moment tells of the time after it."""
 STEADY_LOOKS = 3
 """So often in a row must all be well before the run is over."""
 
@@ -159,8 +161,14 @@ class Run:
         since = changed = monotonic()
         steady = 0
         before: list[str] = []
+        empty = datetime.now(UTC)
         for _ in self._rounds():
             left = self._watch.judge() + self._unfinished()
+            if left:
+                empty = datetime.now(UTC)
+            elif look.lag(self._instance.database, empty + BEAT) != 0:
+                # What a kernel had been sent when it was killed is delivered to another one later.
+                left = ["messages are in the stream"]
             if left != before:
                 before, changed = left, monotonic()
             steady = 0 if left else steady + 1

@@ -7,14 +7,16 @@ node by then. Once all is mended, whatever is still blocked with an answer, or n
 from collections.abc import Callable
 from uuid import UUID
 
+from errorkernel.broker.link import REQUEST_TIMEOUT_S
 from errorkernel.chaos import given_back, look, tempo
 from errorkernel.chaos.evidence import Evidence, Incident, Question
 from errorkernel.chaos.instance import Instance
 from errorkernel.core.incident import ENDED, State
 
 LIMIT_S = 2 * tempo.SYNC_S
-ALLOWANCE_S = 4.0
-"""For a busy machine, and for our own looks, which are some tenths of a second apart."""
+ALLOWANCE_S = REQUEST_TIMEOUT_S + 4.0
+"""A request whose reply was lost is given up after as long as ever: that period is not shortened. The rest is for a
+busy machine, and for our own looks, which are some tenths of a second apart."""
 
 
 class Watch:

@@ -1,8 +1,8 @@
-"""Counts by time: how often each process and each problem was reported, hour by hour and day by day.
+"""Counts by time: how often each process and each problem was reported, by the hour, by the day and by the week.
 
 A count has one number as its key, made of what it spans, when that begins, and whom it is of. So all counts of one
 span lie together in the order of time: the intake adds to the end of one table without any other index, and a page
-reads one stretch of it. Hours and days are those of UTC, numbered from 1970 on.
+reads one stretch of it. Hours, days and weeks (which begin on Thursdays) are those of UTC, numbered from 1970 on.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,10 +22,16 @@ class Series(IntEnum):
     PROCESS_DAYS = 2
     PROBLEM_HOURS = 3
     PROBLEM_DAYS = 4
+    PROCESS_WEEKS = 5
+    PROBLEM_WEEKS = 6
 
     @property
     def step_s(self) -> int:
-        return 3600 if self in (Series.PROCESS_HOURS, Series.PROBLEM_HOURS) else 86400
+        return {"HOURS": 3600, "DAYS": 86400, "WEEKS": 604800}[self.name.partition("_")[2]]
+
+    @property
+    def of_processes(self) -> bool:
+        return self.name.startswith("PROCESS")
 
 
 def minute_of(moment: datetime) -> int:
@@ -39,12 +45,12 @@ def moment_of(minute: int) -> datetime:
 
 
 def step_of(series: Series, moment: datetime) -> int:
-    """The number of the hour or day that ``moment`` is in."""
+    """The number of the hour, day or week that ``moment`` is in."""
     return int(moment.timestamp()) // series.step_s
 
 
 def begin_of(series: Series, step: int) -> datetime:
-    """When the hour or day with this number begins."""
+    """When the hour, day or week with this number begins."""
     return datetime.fromtimestamp(step * series.step_s, UTC)
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from channels.worker import Worker
@@ -21,6 +22,7 @@ from errorkernel.broker.pull import PullSource, Source
 from errorkernel.conf import Conf
 from errorkernel.kernel.bulk import BulkAnswering
 from errorkernel.kernel.clock import Clock
+from errorkernel.kernel.error_log import ErrorLog
 from errorkernel.kernel.fleet import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
 from errorkernel.kernel.judge import Judge
@@ -157,6 +159,9 @@ class KernelWorker(Worker):
         ]
         if isinstance(legacy.source, PullSource):
             parts.append(_mend_stream(legacy.source, legacy.errors))
+        if self._conf.legacy_error_log:
+            log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
+            parts.append(_outlast_database(log_file.run))
         return parts
 
 

@@ -60,6 +60,8 @@ class Incident(models.Model):
                 fields=["deadline_at"], condition=Q(state="open", deadline_at__isnull=False), name="incident_deadline"
             ),
             models.Index(fields=["state", "-opened_at"], name="incident_state_opened"),
+            models.Index(fields=["-opened_at", "-id"], name="incident_opened"),
+            models.Index(fields=["-ended_at"], name="incident_ended"),
             models.Index(fields=["change"], name="incident_change"),
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),

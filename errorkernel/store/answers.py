@@ -11,7 +11,7 @@ from errorkernel.models import Decision, Incident
 
 CAME_BACK_WITHIN = timedelta(hours=1)
 """An answer has not helped if the same process asks about the same problem again this soon."""
-READ_AT_MOST = 2000
+READ_AT_MOST = 1000
 """Of more answers in a range the newest are looked at: so many a page can read while somebody waits for it."""
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from django.db import transaction
 
-from errorkernel.core import steward_names
+from errorkernel.core import steward_names, steward_record
 from errorkernel.core.limits import Limits
 from errorkernel.core.steward_repeats import Echoes, Seen, judge
 from errorkernel.core.values import Event
-from errorkernel.models import Counter, Node, StewardArrival
+from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
 from errorkernel.store import counters, intake
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, Recorded
@@ -145,6 +145,26 @@ def record_hellos(hellos: Sequence[tuple[str, Incoming]], *, now: datetime) -> N
                 Node.objects.filter(pk=node.pk).update(family=incoming.family, hello_at=now)
             if incoming.form not in node.formats or node.dialect is None:
                 _show(node.name, _shown(incoming))
+
+
+def error_lines(after: int, limit: int) -> tuple[list[str], int]:
+    """The next records of errors of such nodes, in the form in which they came, and the number up to which."""
+    last = counters.current(Counter.EVENTS)
+    found = list(
+        ErrorEvent.objects.filter(seq__gt=after, seq__lte=last)
+        .exclude(node__family="")
+        .order_by("seq")
+        .values_list("seq", "node__name", "occurred_at", "relay_from_node", "text", "tags")[:limit]
+    )
+    lines = [_line(name, at, relay, text, tags) for _, name, at, relay, text, tags in found]
+    return lines, found[-1][0] if found and len(found) == limit else last
+
+
+def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str, str]) -> str:
+    if at is None:
+        return text + "\n"
+    node = tags.get("node_in_text") or steward_names.theirs(name)
+    return steward_record.line(at, node, relay, text) + "\n"
 
 
 def prune_arrivals(*, now: datetime) -> None:

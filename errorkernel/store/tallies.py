@@ -1,6 +1,6 @@
 """Counts by time: written in the transaction of what they count, read by pictures.
 
-The fleet as a whole is counted by the minute; each process and each problem by the hour and by the day, which is what
+The fleet as a whole is counted by the minute; each process and each problem by the hour, day and week, which is what
 keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.core.tallies``).
 """
 
@@ -44,7 +44,7 @@ def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
     rows: list[tuple[int, int, int]] = []
     for series in Series:
         start = key(series, step_of(series, now))
-        found = processes if series in (Series.PROCESS_HOURS, Series.PROCESS_DAYS) else problems
+        found = processes if series.of_processes else problems
         rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
     hotpath.add_tallies(rows)
 

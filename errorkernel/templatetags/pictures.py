@@ -19,3 +19,9 @@ def few(value: float) -> str:
 def to_minute(moment: datetime) -> str:
     """2026-11-24 10:04 (UTC)."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+@register.filter
+def hour(moment: datetime) -> str:
+    """10 (UTC)."""
+    return moment.astimezone(UTC).strftime("%H")

@@ -33,7 +33,7 @@ from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 PAGE_BYTES = 8 * 1024 * 1024
-SCAN_EVENTS = 200_000
+SCAN_EVENTS = 100_000
 """Events that one request with a query looks at: a search for what is not there must not read millions at once."""
 NUMBER_MAX = 2**63 - 1
 _READ_AT_ONCE = 100

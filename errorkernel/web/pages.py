@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from errorkernel.core import steward_names, steward_record
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
-from errorkernel.models import Counter, ErrorEvent, Process
+from errorkernel.models import Counter, ErrorEvent, Node, Process
 from errorkernel.store import counters, problems, steward_actions
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
@@ -25,6 +26,9 @@ from errorkernel.web.search import Search
 
 ROWS_AT_FIRST = 100
 ROWS_A_PAGE = 100
+SCAN_EVENTS = 50_000
+"""Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies
+further back is one click away."""
 CARDS_SHOWN = 5
 """The page shows so many; the others wait in it unseen and move up as cards are answered."""
 
@@ -55,7 +59,9 @@ def live_context(search: Search) -> dict[str, Any]:
     # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
     # socket, never both or neither.
     position = counters.current(Counter.EVENTS)
-    newest = rows(stored().filter(search.condition, seq__lte=position)[:ROWS_AT_FIRST])
+    edge = max(0, position - SCAN_EVENTS)
+    newest = rows(stored().filter(search.condition, seq__gt=edge, seq__lte=position)[:ROWS_AT_FIRST])
+    oldest = newest[-1].seq if newest else edge + 1 if edge else 0
     return {
         "section": "live",
         "cards": shown,
@@ -64,7 +70,7 @@ def live_context(search: Search) -> dict[str, Any]:
         "seq": position,
         "never": position == 0,
         "search": search,
-        "older": urlencode(search.parts() | {"before": str(newest[-1].seq)}) if newest else "",
+        "older": urlencode(search.parts() | {"before": str(oldest)}) if oldest else "",
         **search.context(),
     }
 
@@ -100,17 +106,28 @@ class EventFilter:
         given = {names.get(slot, slot): getattr(self, slot) for slot in self.__slots__}
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
+    def narrow(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
+        """By what has an index of its own, newest first: a process, a node or a problem."""
+        if self.node and self.process:
+            # Their numbers first: then the index finds the newest without a walk over all events.
+            named = Process.objects.filter(name=self.process, node__name=self.node)
+            return events.filter(process__in=list(named.values_list("pk", flat=True)))
+        if self.node:
+            return events.filter(node__in=list(Node.objects.filter(name=self.node).values_list("pk", flat=True)))
+        return events if self.problem is None else self._of_problem(events, self.problem)
+
+    @staticmethod
+    def _of_problem(events: QuerySet[ErrorEvent], problem: int) -> QuerySet[ErrorEvent]:
+        members = problems.members(problem)
+        return events.filter(problem__in=members) if members[1:] else events.filter(problem=problem)
+
     def apply(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
-        if self.process:
-            # Their numbers first: then the index over (process, seq) finds the newest without a walk over all events.
-            named = Process.objects.filter(name=self.process)
-            named = named.filter(node__name=self.node) if self.node else named
-            events = events.filter(process__in=list(named.values_list("pk", flat=True)[:500]))
-        elif self.node:
-            events = events.filter(node__name=self.node)
+        """By everything. Only over so many as ``looked_to`` allows."""
+        events = self.narrow(events)
+        if self.process and not self.node:
+            events = events.filter(process__name=self.process)
         if self.problem is not None:
-            members = problems.members(self.problem)
-            events = events.filter(problem__in=members) if members[1:] else events.filter(problem=self.problem)
+            events = self._of_problem(events, self.problem)
         if self.type:
             events = events.filter(type=self.type)
         if self.level:
@@ -122,6 +139,18 @@ class EventFilter:
         return events
 
 
+def looked_to(chosen: EventFilter, before: int | None) -> int:
+    """The lowest number that a page with these filters looks at; 0 where it looks at all that there is."""
+    every = ErrorEvent.objects.order_by("-seq")
+    near = chosen.narrow(every) if before is None else chosen.narrow(every).filter(seq__lt=before)
+    numbers = near.values_list("seq", flat=True)
+    if chosen.node or chosen.problem is not None:
+        return numbers[SCAN_EVENTS : SCAN_EVENTS + 1].first() or 0
+    # Numbers have no gaps, so nothing needs to be walked over.
+    edge = (numbers.first() or 0) - SCAN_EVENTS
+    return edge if edge > (every.values_list("seq", flat=True).last() or 0) else 0
+
+
 @needs(VIEW)
 def events(request: HttpRequest) -> HttpResponse:
     """Stored events, newest first, a page at a time by ``seq``: what arrives meanwhile shifts nothing."""
@@ -131,11 +160,12 @@ def events(request: HttpRequest) -> HttpResponse:
         search = Search.of(request.GET, timezone.now())
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = chosen.apply(stored().filter(search.condition))
+    edge = looked_to(chosen, before)
+    found = chosen.apply(stored().filter(search.condition, seq__gte=edge))
     if before is not None:
         found = found.filter(seq__lt=before)
     page = rows(found[: ROWS_A_PAGE + 1])
-    has_older = len(page) > ROWS_A_PAGE
+    oldest = page[ROWS_A_PAGE - 1].seq if len(page) > ROWS_A_PAGE else edge
     page = page[:ROWS_A_PAGE]
     parts = chosen.parts() | search.parts()
     context = {
@@ -144,16 +174,26 @@ def events(request: HttpRequest) -> HttpResponse:
         "chosen": chosen.parts(),
         "live": f"?{urlencode(search.parts())}" if search.parts() else "",
         **search.context(),
-        "older": f"?{urlencode(parts | {'before': str(page[-1].seq)})}" if has_older else "",
+        "older": f"?{urlencode(parts | {'before': str(oldest)})}" if oldest else "",
+        "cut_at": edge if oldest == edge else 0,
+        "looked_at": SCAN_EVENTS,
         "newest": f"?{urlencode(parts)}" if before is not None else "",
     }
     return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
 
 
-def seed_line(at: datetime, node: str, relay_from_node: str, text: str) -> str:
-    """An event as a line of a Steward error log: asctime (UTC, day padded with a space), node, relay if any, text."""
-    relay = f"relayFromNode: {relay_from_node}, " if relay_from_node else ""
-    return f"{at.astimezone(UTC).ctime()}, node: {node}, {relay}{text}"
+def _line(found: ErrorEvent) -> str:
+    """An event as a line of a Steward error log."""
+    node = steward_names.theirs(found.node.name)
+    return steward_record.line(found.occurred_at or found.received_at, node, found.relay_from_node, found.text)
+
+
+def _first(found: ErrorEvent) -> ErrorEvent | None:
+    """The event that the same failure made before this one, where that is known and still kept."""
+    try:
+        return ErrorEvent.objects.filter(id=UUID(found.tags.get("part_of", ""))).only("seq").first()
+    except ValueError:
+        return None
 
 
 @needs(VIEW)
@@ -167,7 +207,8 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "section": "live",
         "event": found,
         "tags": sorted(found.tags.items()),
-        "line": seed_line(found.occurred_at or found.received_at, found.node.name, found.relay_from_node, found.text),
+        "line": _line(found),
+        "first": _first(found) if found.node.family else None,
         "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
         "actions": steward_actions.with_lines().filter(event_seq=found.seq),

@@ -12,6 +12,7 @@ from errorkernel.core.liveness import Liveness, of_node, of_process
 from errorkernel.models import ErrorState, Node, Process, RefusedAttempt
 from errorkernel.store import lineage, steward_actions
 from errorkernel.store.incidents import with_relations as cards
+from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
 from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by
@@ -50,6 +51,7 @@ def nodes(request: HttpRequest) -> HttpResponse:
         "nodes": found,
         "page": page,
         "has_more": has_more,
+        "heat": heat.of_fleet(timezone.now()) if page == 1 else None,
         "strangers": RefusedAttempt.objects.filter(node="")[:STRANGERS_SHOWN],
     }
     return render(request, "errorkernel/nodes.html", context)
@@ -75,6 +77,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "hearing": hearing(found, now),
         "processes": [(one, _liveness(one, found, now)) for one in processes[:PROCESSES_SHOWN]],
         "processes_total": processes.count(),
+        "heat": heat.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
         "states": met[:STATES_SHOWN],
         "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(node=found)[:PART_ROWS]),

@@ -34,7 +34,13 @@ class Range:
     name: str
     columns: int
     column_min: int
-    by_hours: bool
+    top: tuple[Series, Series]
+    """Where problems and processes with most events are looked up."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a time of day says which is meant."""
+        return self.length <= timedelta(days=1)
 
     @property
     def length(self) -> timedelta:
@@ -42,10 +48,10 @@ class Range:
 
 
 RANGES = [
-    Range("1h", 60, 1, by_hours=True),
-    Range("24h", 96, 15, by_hours=True),
-    Range("7d", 84, 120, by_hours=False),
-    Range("30d", 90, 480, by_hours=False),
+    Range("1h", 60, 1, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
+    Range("24h", 96, 15, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
+    Range("7d", 84, 120, (Series.PROBLEM_DAYS, Series.PROCESS_DAYS)),
+    Range("30d", 90, 480, (Series.PROBLEM_WEEKS, Series.PROCESS_WEEKS)),
 ]
 
 
@@ -131,14 +137,14 @@ def _counted_since(first: int) -> datetime | None:
 
 
 def _clock(moment: datetime, chosen: Range) -> str:
-    return moment.strftime("%H:%M" if chosen.by_hours else "%m-%d %H:%M")
+    return moment.strftime("%H:%M" if chosen.is_short else "%m-%d %H:%M")
 
 
 def _times(first: int, chosen: Range, now: datetime) -> list[str]:
     """Labels of the time axis, in UTC; the last stands at the right edge."""
     span = chosen.columns * chosen.column_min
     places = [moment_of(first + span * number // (TIMES_SHOWN - 1)) for number in range(TIMES_SHOWN - 1)]
-    return [place.strftime("%H:%M" if chosen.by_hours else "%m-%d") for place in places] + [_("now")]
+    return [place.strftime("%H:%M" if chosen.is_short else "%m-%d") for place in places] + [_("now")]
 
 
 def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
@@ -234,10 +240,8 @@ class Top:
 
 
 def _top(chosen: Range, now: datetime) -> dict[str, Any]:
-    """Problems and nodes with most events. They are counted by the hour or day, so from the beginning of one on."""
-    problems, processes = (
-        (Series.PROBLEM_HOURS, Series.PROCESS_HOURS) if chosen.by_hours else (Series.PROBLEM_DAYS, Series.PROCESS_DAYS)
-    )
+    """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
+    problems, processes = chosen.top
     first, last = steps_back(problems, now, chosen.length)
     counted = [(pk, events, 0) for pk, events in tallies.largest(problems, first, last, TOP_SHOWN)]
     return {

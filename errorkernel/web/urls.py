@@ -17,6 +17,7 @@ from errorkernel.web import (
     pages_overview,
     pages_problems,
     pages_rules,
+    pages_system,
     problem_acts,
     requeue,
 )
@@ -46,6 +47,8 @@ urlpatterns = [
     path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
     path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
     path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
+    path("quarantine/", pages_system.quarantine, name="quarantine"),
+    path("settings/", pages_system.settings, name="settings"),
     path("overview/", pages_overview.overview, name="overview"),
     path("audit/", pages_audit.audit, name="audit"),
     path("audit/export", pages_audit.export, name="audit-export"),
