@@ -17,12 +17,13 @@ SELECT i, 1 + (i - 1) % $nodes, 'worker-' || ((i - 1) / $nodes), 5, 'running', 1
   strftime('$time', $now - i % 600, 'unixepoch'), $events / $processes, $events / $processes / 2
 FROM n;
 
-INSERT INTO errorkernel_problem (id, fingerprint, kind, title, why, level, level_rank, count, nodes, first_seen, last_seen)
+INSERT INTO errorkernel_problem (id, fingerprint, kind, title, why, level, level_rank, count, nodes, first_seen, last_seen,
+  state, state_by, state_reason, muted_releases)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $problems),
   ranked AS (SELECT i, CASE WHEN i % 100 < 2 THEN 4 WHEN i % 100 < 40 THEN 3 WHEN i % 100 < 55 THEN 2 ELSE 1 END AS r FROM n)
 SELECT i, printf('%032x', i), 'Kind' || i % 50, 'copy of chart <n> failed in stage ' || i, 'kind and text',
   CASE r WHEN 4 THEN 'critical' WHEN 3 THEN 'error' WHEN 2 THEN 'warning' ELSE 'info' END, r, $events / $problems, 10,
-  strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch')
+  strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
 
 INSERT INTO errorkernel_errorstate (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)

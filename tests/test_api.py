@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -31,7 +32,7 @@ from errorkernel.web import api_lists
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, 123000, tzinfo=UTC)
-LISTS = ["events", "incidents", "problems", "processes", "nodes", "rules"]
+LISTS = ["events", "incidents", "problems", "processes", "nodes", "rules", "map", "answers"]
 
 
 class Caller:
@@ -123,8 +124,8 @@ def test_a_list_needs_the_permission_and_viewers_have_it(path, viewer):
     assert answer["Cache-Control"] == "no-store"
     assert Caller(user=User.objects.get(username="vera")).get(path).status_code == 200
     told = viewer.post(path, {})
-    # Events are posted by nodes, rules by those who may change them.
-    assert told.status_code == {"events": 401, "rules": 403}.get(path, 405)
+    # Events are posted by nodes, rules by those who may change them, answers by those who may answer.
+    assert told.status_code == {"events": 401, "rules": 403, "answers": 403}.get(path, 405)
 
 
 def test_a_token_that_is_sent_never_falls_back_to_the_session():
@@ -285,6 +286,25 @@ def test_nodes_processes_and_problems_tell_what_is_known_and_no_secrets(viewer):
 
 
 # Answers
+
+
+def test_the_map_tells_what_each_process_of_each_node_met(viewer):
+    store(report("no such file", kind="A"), report("no such file", kind="A"), report("disk full", kind="B"))
+    store(report("no such file", kind="A", process="other"), node="ship2")
+
+    def found(**given):
+        items = viewer.get(f"map?{urlencode(given)}").json()["items"]
+        return [(one["node"], one["process"], one["kind"], one["count"]) for one in items]
+
+    everything = found()
+    assert sorted(everything) == [
+        ("ship1", "copy-files", "A", 2), ("ship1", "copy-files", "B", 1), ("ship2", "other", "A", 1),
+    ]  # fmt: skip
+    assert found(node="ship2") == found(process="other") == [("ship2", "other", "A", 1)]
+    assert found(node="ship1", process="other") == found(node="nobody") == []
+    problem = viewer.get("map?node=ship2").json()["items"][0]["problem"]
+    assert {one[0] for one in found(problem=problem)} == {"ship1", "ship2"}
+    assert viewer.get("map?problem=x").status_code == 400
 
 
 def test_an_operator_answers_once_and_the_same_request_again_is_the_same_answer(alice):

@@ -95,6 +95,9 @@ def fill(running: Running) -> None:
     wait_for(lambda: len(running.call("/api/v1/incidents", token)[1]["items"]) == 2)
     status, _ = running.call(f"/api/v1/incidents/{asked[0]['id']}/decision", token, {"action": "continue"})
     assert status == 200
+    many = {"condition": "process:*", "action": "continue", "reason": "all of them"}
+    status, told = running.call("/api/v1/answers", token, many)
+    assert status == 201, told
     rule = {"condition": "process:nobody", "action": "continue", "reason": "none", "name": "none"}
     status, told = running.call("/api/v1/rules", token, rule)
     assert status in (200, 201), told
@@ -114,6 +117,7 @@ def pages(running: Running) -> list[str]:
         "rule_id": first("rules")["id"],
         "name": "ship1",
         "process_id": first("processes")["id"],
+        "bulk_id": first("answers")["id"],
         "act": "suspend",
     }
     named = [str(one.pattern) for one in urlpatterns if isinstance(one, URLPattern)]

@@ -9,11 +9,13 @@ from django.db import close_old_connections, connections
 from django.urls import reverse
 
 from errorkernel import conf
+from errorkernel.core.ids import uuid7
 from errorkernel.core.rules import RuleAction, Wording
 from errorkernel.core.values import Action, OutcomeState
 from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
 from errorkernel.store import bulk, incidents, judging, rules
 from errorkernel.store.bulk import CannotBulk, Who
+from tests.running import Running, wait_for
 from tests.test_pages import NOW, answer, ask, event, person, store
 
 pytestmark = pytest.mark.django_db
@@ -330,3 +332,31 @@ def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
     for wrong in ({"condition": "process:("}, {"condition": ""}, {"reason": " "}, {"action": "dance"}):
         assert post(alice, "", proposal | wrong).status_code == 400
     assert post(alice, "", proposal | {"condition": "process:nobody", "first": None}).status_code == 409
+
+
+def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
+    product = Running(tmp_path / "data", settings={"STEWARD_CANARY_WATCH_S": "0"}).start()
+    try:
+        node, token = product.add_node("ship1")["token"], product.token()
+        asked = [str(uuid7()) for _ in range(bulk.AT_ONCE + 5)]
+        events = [
+            {"v": 1, "id": one, "type": "action", "process": f"p{number}", "error": {"text": "no such file"}}
+            for number, one in enumerate(asked)
+        ]
+        assert product.call("/api/v1/events", node, events)[0] == 202
+        wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked), 60)
+        wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
+        made = product.call("/api/v1/answers", token, wanted)[1]["id"]
+        assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["won"] == 1
+        assert product.call(f"/api/v1/answers/{made}/go-on", token, {})[0] == 200
+        done = wait_for(lambda: _if_done(product.call(f"/api/v1/answers/{made}", token)[1]), 60)
+        assert (done["won"], done["pending"]) == (len(asked), 0)
+        # What was answered has also been sent: the kernel's outbox was told.
+        decision = f"/api/v1/incidents/{asked[-1]}/decision?wait=20"
+        assert product.call(decision, node)[1]["by"] == "user:admin"
+    finally:
+        product.stop()
+
+
+def _if_done(told):
+    return told if told["state"] == "done" else None

@@ -200,7 +200,7 @@ def test_the_same_report_again_counts_no_second_failure() -> None:
     [
         (None, "not told"), (1.9, "right, as far as a hello can tell"), (-2.5, "its clock is 2 s behind"),
         (250.0, "its clock is 4 min ahead"),
-        (-7300.0, "its clock is 2 h behind"), (90000.0, "its clock is 1 day ahead"),
+        (-7300.0, "its clock is 2 h behind"), (90000.0, "its clock is 1 d ahead"),
     ],
 )  # fmt: skip
 def test_a_wrong_clock_is_said_in_words(skew_s: float | None, words: str) -> None:
@@ -232,7 +232,7 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     page = viewer.get(reverse("process", args=["ship1", process.pk])).content.decode()
     for words in ("crashed", "lives", str(asked.id)):
         assert words in page
-    assert "with the key UX" in viewer.get(reverse("nodes")).content.decode()
+    assert "with key UX" in viewer.get(reverse("nodes")).content.decode()
     for wrong in (["ship2", process.pk], ["ship1", process.pk + 1], ["ship1", 2**70]):
         assert viewer.get(reverse("process", args=wrong)).status_code == 404
 

@@ -70,7 +70,7 @@ def map_path_parameters(ctx: Any, values: dict[str, Any] | None) -> dict[str, An
     """Questions that exist, mostly: for one that does not a node is held for seconds."""
     number = whole((values or {}).get("number"))
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= NUMBER_MAX:
-        return {**(values or {}), "number": number % 9}  # rules and processes are numbered from 1
+        return {**(values or {}), "number": number % 9}  # rules, problems, processes: numbered from 1
     if not values or not is_uuid(values.get("id")):
         return values
     number = UUID(values["id"]).int
@@ -99,6 +99,12 @@ class Product(Running):
         ]
         assert self.call("/api/v1/events", self.node, asked)[0] == 202
         wait_for(lambda: len(self.call("/api/v1/incidents", self.operator)[1]["items"]) == len(QUESTIONS))
+        failed = [
+            {"v": 1, "id": str(UUID(int=n)), "type": "error", "process": "p", "error": {"text": f"problem {word}"}}
+            for n, word in enumerate("abcdefg", 1)
+        ]
+        assert self.call("/api/v1/events", self.node, failed)[0] == 202
+        wait_for(lambda: len(self.call("/api/v1/problems", self.operator)[1]["items"]) == 8)
         rule = {"name": "r", "condition": "process:nobody", "action": "ask", "reason": "to be found"}
         assert {self.call("/api/v1/rules", self.operator, rule)[0] for _ in range(8)} == {201}
         answer = {"action": "continue", "condition": "process:p1*", "reason": "x", "first": QUESTIONS[10]}
@@ -296,7 +302,8 @@ def test_it_has_met_what_matters() -> None:
         # A revision is hardly guessed, and a message is sent again where one failed: these are tried elsewhere.
         met = {200, 201, 202}
         changed = ("changeRule", "requeueMessage", "dropMessage", "proposeAnswer", "confirmAnswer", "goOnWithAnswer")
-        often = dict.fromkeys((*changed, "leaveAnswer", "actOnNode"), met | {409})
+        acts = [f"{one}Problem" for one in ("unmute", "reopen", "split", "merge")]
+        often = dict.fromkeys((*changed, "leaveAnswer", "actOnNode", *acts), met | {409})
         assert [name for name, statuses in SEEN.items() if not often.get(name, met) & statuses.keys()] == []
         assert {202, 400, 415} <= SEEN["postEvents"].keys()
         assert {200, 204, 404} <= SEEN["awaitDecision"].keys()

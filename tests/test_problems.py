@@ -509,3 +509,39 @@ def test_the_page_tells_how_often_an_answer_helped(alice: Client) -> None:
     assert '<b>kill</b> 2× <span class="dim">(came back within an hour 0×)' in page
     assert ErrorState.objects.get().count == 4
     assert Problem.objects.get().state == ProblemState.OPEN
+
+
+# Over HTTP
+
+
+def test_the_same_is_done_over_http_by_who_may(alice: Client, vera: Client) -> None:
+    problem, other = met(times=3), met("no space left")
+
+    def post(act: str, body: Any = None, pk: int = problem.pk, client: Client = alice) -> tuple[int, Any]:
+        told = client.post(f"/api/v1/problems/{pk}/{act}", body or {}, content_type="application/json")
+        return told.status_code, told.json()
+
+    assert post("mute", {"more": 2, "reason": "known"})[1]["muted_until_count"] == 5
+    assert post("unmute")[1]["state"] == "open"
+    assert post("unmute")[0] == 409
+    assert post("resolve")[1]["state"] == "resolved"
+    assert post("reopen")[1]["since_resolved"] == 0
+    assert post("assign", {"to": "alice"})[1]["assignee"] == "alice"
+    assert post("assign", {"to": None})[1]["assignee"] is None
+    assert post("assign", {"to": "vera"})[0] == 409
+    assert post("comment", {"text": "hm"})[0] == 200
+    assert post("merge", {"into": other.pk})[1]["count"] == 4
+    assert post("mute")[0] == 409
+    assert post("split")[1]["merged_into"] is None
+    assert post("mute", pk=4711)[0] == 404
+    assert post("mute", pk=2**70)[0] == 404
+    for act, wrong in (("mute", {"until": "2030-01-01T00:00:00"}), ("merge", {}), ("comment", {"text": " "})):
+        assert post(act, wrong)[0] == 400
+    for act, fields in ACTS.items():
+        assert post(act, fields, client=vera)[0] == 403
+        assert Client().post(f"/api/v1/problems/{problem.pk}/{act}").status_code == 401
+        assert alice.get(f"/api/v1/problems/{problem.pk}/{act}").status_code == 405
+    by = AuditEntry.objects.filter(action="mute").get()
+    assert (by.actor, " session " in by.origin) == ("user:alice", True)
+    items = alice.get("/api/v1/problems").json()["items"]
+    assert [(one["state"], one["merged_into"]) for one in items] == [("open", None), ("open", None)]

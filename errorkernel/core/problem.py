@@ -74,9 +74,9 @@ class Muted:
 
 def checked_text(text: str, what: str, field: str, most: int) -> str:
     """``text`` without blanks around it. Raises ProblemError for what cannot be kept."""
-    text = text.replace("\r\n", "\n").strip()
+    text = text.replace("\r\n", "\n")
     if "\0" in text:
         raise ProblemError(f"{what} must not contain a NUL character.", field)
     if len(text) > most:
         raise ProblemError(f"{what} has {len(text):,} characters; at most {most:,} are kept.", field)
-    return text
+    return text.strip()

@@ -15,6 +15,7 @@ from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
 from errorkernel.models.steward_actions import StewardAction, StewardLine
 from errorkernel.models.tallies import MinuteCount, Tally
+from errorkernel.models.views import SavedView
 
 __all__ = [
     "ApiToken",
@@ -40,6 +41,7 @@ __all__ = [
     "RefusedAttempt",
     "Requeue",
     "Rule",
+    "SavedView",
     "Sequence",
     "StewardAction",
     "StewardArrival",

@@ -2,6 +2,8 @@
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from errorkernel.core.lineage import Ending
 from errorkernel.models import Node, RefusedAttempt
@@ -11,8 +13,13 @@ register = template.Library()
 
 SKEW_SAID_S = 2.0
 """Less than this is what a hello takes on its way, and what clocks differ by anyway."""
-_UNITS = ((86400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
-_ENDINGS = {Ending.KILLED: "killed", Ending.STOPPED: "stopped", Ending.CRASHED: "crashed", Ending.UNKNOWN: "replaced"}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_ENDINGS = {
+    Ending.KILLED: gettext_lazy("killed"),
+    Ending.STOPPED: gettext_lazy("stopped"),
+    Ending.CRASHED: gettext_lazy("crashed"),
+    Ending.UNKNOWN: gettext_lazy("replaced"),
+}
 
 
 @register.filter
@@ -25,44 +32,50 @@ def is_wrong(skew_s: float | None) -> bool:
 def skew_words(skew_s: float | None) -> str:
     """``its clock is 4 min ahead``, ``… behind``; ``right`` up to 2 s."""
     if skew_s is None:
-        return "not told"
+        return _("not told")
     if abs(skew_s) <= SKEW_SAID_S:
-        return "right, as far as a hello can tell"
+        return _("right, as far as a hello can tell")
     whole = int(abs(skew_s))
-    size, one, many = next(unit for unit in _UNITS if whole >= unit[0])
+    size, unit = next(one for one in _UNITS if whole >= one[0])
     count = whole // size
-    return f"its clock is {count} {one if count == 1 else many} {'ahead' if skew_s > 0 else 'behind'}"
+    said = _("its clock is {time} ahead") if skew_s > 0 else _("its clock is {time} behind")
+    return said.format(time=f"{count} {unit}")
 
 
 @register.filter
 def dropped_words(node: Node) -> str:
     """``1,204 infos and 3 errors that its journal had no room for``."""
     if node.dropped_infos is not None and node.dropped_errors is not None:
-        parts = [(node.dropped_infos, "info"), (node.dropped_errors, "error")]
+        infos = ngettext("{count} info", "{count} infos", node.dropped_infos)
+        errors = ngettext("{count} error", "{count} errors", node.dropped_errors)
+        parts = [(node.dropped_infos, infos), (node.dropped_errors, errors)]
     elif node.dropped is not None:
-        parts = [(node.dropped, "report")]
+        parts = [(node.dropped, ngettext("{count} report", "{count} reports", node.dropped))]
     else:
-        return "not told"
-    said = [f"{intcomma(count)} {word}{'' if count == 1 else 's'}" for count, word in parts if count]
-    return f"{' and '.join(said)} that its journal had no room for" if said else "none"
+        return _("not told")
+    said = [word.format(count=intcomma(count)) for count, word in parts if count]
+    if not said:
+        return _("none")
+    return _("{what} that its journal had no room for").format(what=_(" and ").join(said))
 
 
 @register.filter
 def tried(attempt: RefusedAttempt) -> str:
     """``tried to publish on ek.evt.other``."""
-    kind, _, value = attempt.claimed.partition(":")
-    by = f" with the {kind} {visible(value)}" if kind in ("key", "user", "token") else " without credentials"
+    kind, _separator, value = attempt.claimed.partition(":")
+    by = " ".join([kind, visible(value)]) if kind in ("key", "user", "token") else _("no credentials")
+    target = visible(attempt.target)
     match attempt.what:
         case "publish":
-            return f"tried to publish on {visible(attempt.target)}"
+            return _("tried to publish on {subject}").format(subject=target)
         case "subscribe":
-            return f"tried to listen on {visible(attempt.target)}"
+            return _("tried to listen on {subject}").format(subject=target)
         case "connect":
-            return f"tried to connect to the broker{by}"
-        case _:
-            return f"tried to come in over HTTP{by}"
+            return _("tried to connect to the broker with {by}").format(by=by)
+        case _other:
+            return _("tried to come in over HTTP with {by}").format(by=by)
 
 
 @register.filter
 def ending_words(ending: str) -> str:
-    return _ENDINGS[Ending(ending)]
+    return str(_ENDINGS[Ending(ending)])

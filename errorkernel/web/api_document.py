@@ -13,6 +13,7 @@ from errorkernel.core.limits import Limits
 from errorkernel.core.liveness import Liveness
 from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
+from errorkernel.web.api_lists import NUMBER_MAX
 from errorkernel.web.api_parts import (
     ERRORS,
     JSON,
@@ -29,7 +30,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, rule_paths
+from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, problem_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -62,6 +63,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         "paths": _node_paths(limits, example)
         | _operator_paths()
         | answer_paths()
+        | problem_paths()
         | message_paths()
         | node_paths()
         | rule_paths()
@@ -177,6 +179,9 @@ def _operator_paths() -> dict[str, Any]:
         "/api/v1/problems": {
             "get": listing("listProblems", "Problems", shapes.ProblemItem, text("kind", "Only of this kind"))
         },
+        "/api/v1/map": {
+            "get": listing("errorMap", "Error states by node and process", shapes.ErrorStateItem, *named, _problem())
+        },
         "/api/v1/processes": {"get": listing("listProcesses", "Processes", shapes.ProcessItem, *named, _liveness())},
         "/api/v1/processes/{number}/incarnations": {
             "parameters": [number("The process's `id`")],
@@ -238,6 +243,17 @@ def _probe(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]
         "summary": summary,
         "security": [],
         "responses": {**responses, "405": refused},
+    }
+
+
+def _problem() -> dict[str, Any]:
+    whole = {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}
+    return {
+        "name": "problem",
+        "in": "query",
+        "allowEmptyValue": True,
+        "description": "Only of this one",
+        "schema": whole,
     }
 
 

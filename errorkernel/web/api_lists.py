@@ -21,7 +21,7 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import BulkAnswer, ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
 from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
@@ -37,6 +37,8 @@ SCAN_EVENTS = 100_000
 """Events that one request with a query looks at: a search for what is not there must not read millions at once."""
 NUMBER_MAX = 2**63 - 1
 _READ_AT_ONCE = 100
+PROCESSES_MAX = 10_000
+"""Processes of one name, or of one node, whose error states a request looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,26 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
 def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``kind``."""
     _no_query(request.GET, "kind")
-    return _answer(_named(Problem.objects.all(), request.GET, kind="kind"), "id", _page(request.GET), shapes.problem)
+    return _answer(
+        _named(Problem.objects.select_related("assignee"), request.GET, kind="kind"),
+        "id",
+        _page(request.GET),
+        shapes.problem,
+    )
+
+
+@needs("errorkernel.view_errorstate")
+def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """``node``, ``process``, ``problem``: the error states of the fleet, of a node, of a process."""
+    _no_query(request.GET, "node, process and problem")
+    rows = ErrorState.objects.select_related("process__node", "problem")
+    # Keys first: with a join SQLite would walk through the states of the whole fleet.
+    if _one(request.GET, "node") or _one(request.GET, "process"):
+        chosen = _named(Process.objects.all(), request.GET, node="node__name", process="name")
+        rows = rows.filter(process__in=list(chosen.values_list("pk", flat=True)[:PROCESSES_MAX]))
+    if (problem := _number(request.GET, "problem")) is not None:
+        rows = rows.filter(problem=problem)
+    return _answer(rows, "id", _page(request.GET), shapes.error_state)
 
 
 @needs("errorkernel.view_process")

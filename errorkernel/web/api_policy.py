@@ -76,6 +76,34 @@ def answer_paths() -> dict[str, Any]:
     }  # fmt: skip
 
 
+_PROBLEM_ACTS: dict[str, tuple[str, str, type[msgspec.Struct], dict[str, Any]]] = {
+    "mute": ("muteProblem", "Take a problem out of the list for a time", shapes.ProblemMute, {
+        "more": 100, "reason": "It is known."}),
+    "unmute": ("unmuteProblem", "End a mute", shapes.ProblemAct, {"reason": "It is too many."}),
+    "resolve": ("resolveProblem", "Say that it is mended", shapes.ProblemAct, {"reason": "The disk was replaced."}),
+    "reopen": ("reopenProblem", "Say that it is not mended", shapes.ProblemAct, {"reason": "It was another disk."}),
+    "assign": ("assignProblem", "Say who looks after it", shapes.ProblemAssignment, {"to": None}),
+    "comment": ("commentProblem", "Write something under it", shapes.ProblemRemark, {"text": "Look at the cable."}),
+    "merge": ("mergeProblem", "Make it part of another", shapes.ProblemMerge, {"into": 1, "reason": "One disk."}),
+    "split": ("splitProblem", "Take it out of the other again", shapes.ProblemAct, {"reason": "Two disks."}),
+}  # fmt: skip
+
+
+def problem_paths() -> dict[str, Any]:
+    """What is done with problems."""
+    paths = {}
+    for act, (name, summary, shape, example) in _PROBLEM_ACTS.items():
+        asked = _change(name, summary, shape, example, {
+            "200": ok("The problem as it is now; of a merge, the one that it is part of", ref(shapes.ProblemItem)),
+            "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
+            **errors("400", "404")})  # fmt: skip
+        paths[f"/api/v1/problems/{{number}}/{act}"] = {
+            "parameters": [number("The problem's `id`")],
+            "post": asked | {"description": "Needs the permission to answer: group operator or administrator."},
+        }
+    return paths
+
+
 def message_paths() -> dict[str, Any]:
     """The failed message: to its process again, or away."""
     return {

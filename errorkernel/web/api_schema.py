@@ -15,6 +15,7 @@ from errorkernel.models import (
     DeadLetter,
     Decision,
     ErrorEvent,
+    ErrorState,
     Incarnation,
     Incident,
     Node,
@@ -37,6 +38,7 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.IncidentItem: Incident,
     shapes.DecisionItem: Decision,
     shapes.ProblemItem: Problem,
+    shapes.ErrorStateItem: ErrorState,
     shapes.ProcessItem: Process,
     shapes.NodeItem: Node,
     shapes.IncarnationItem: Incarnation,
@@ -49,6 +51,11 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.ManyAnswerQuestion: BulkItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
+    shapes.ProblemAct,
+    shapes.ProblemMute,
+    shapes.ProblemAssignment,
+    shapes.ProblemRemark,
+    shapes.ProblemMerge,
     shapes.Disposal,
     shapes.ActionWish,
     shapes.ManyAnswer,

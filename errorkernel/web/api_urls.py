@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import act, api, api_bulk, api_docs, api_lists, api_rules, bulk, requeue
+from errorkernel.web import act, api, api_bulk, api_docs, api_lists, api_problems, api_rules, bulk, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -17,6 +17,11 @@ urlpatterns = [
     path("answers/<int:number>/questions", api.listing(api_lists.answered_questions), name="api-answer-questions"),
     *(path(f"answers/<str:number>/{act}", api_bulk.acting(act), name=f"api-answer-{act}") for act in bulk.ACTS),
     path("problems", api.listing(api_lists.problems), name="api-problems"),
+    *(
+        path(f"problems/<int:problem_id>/{name}", api_problems.acting(name), name=f"api-problem-{name}")
+        for name in api_problems.ACTS
+    ),
+    path("map", api.listing(api_lists.error_map), name="api-map"),
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),

@@ -11,10 +11,12 @@ from uuid import UUID
 import msgspec
 
 from errorkernel.core import liveness
+from errorkernel.core import problem as problem_core
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
 from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import Liveness
+from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
@@ -22,6 +24,7 @@ from errorkernel.models import (
     BulkAnswer,
     BulkItem,
     DeadLetter,
+    ErrorState,
     Incarnation,
     Incident,
     Node,
@@ -40,7 +43,8 @@ REQUEST_ID_MAX_CHARS = 64
 DAYS_MAX = 3650
 CONDITION_FORMAT = "steward-condition"
 """Of texts in the query language that a rule can have, which JSON Schema has no word for."""
-_WHOLE_MAX = 2**63 - 1
+WHOLE_MAX = 2**63 - 1
+NO_NUL = r"^[^\u0000]*$"
 
 BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
 BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
@@ -108,7 +112,7 @@ class Answer(msgspec.Struct):
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
     request_id: (
         Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)]
-        | Annotated[int, msgspec.Meta(ge=-_WHOLE_MAX, le=_WHOLE_MAX)]
+        | Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
         | None
     ) = None
 
@@ -183,6 +187,9 @@ class IncidentItem(msgspec.Struct):
 
 
 class ProblemItem(msgspec.Struct):
+    """``since_resolved``: events since it was last resolved. ``merged_into``: the problem that it is part of, whose
+    numbers hold its own."""
+
     id: int
     fingerprint: str
     kind: str
@@ -191,6 +198,33 @@ class ProblemItem(msgspec.Struct):
     level: Level
     count: int
     nodes: int
+    first_seen: datetime
+    last_seen: datetime
+    state: ProblemState
+    state_at: datetime | None
+    state_by: str
+    state_reason: str
+    muted_until: datetime | None
+    muted_until_count: int | None
+    muted_releases: list[str] | None
+    since_resolved: int | None
+    assignee: str | None
+    merged_into: int | None
+
+
+class ErrorStateItem(msgspec.Struct):
+    """What one process met of one problem: a leaf of the map fleet, node, process, error state. ``level``: the worst
+    that the problem was reported with; ``consecutive``: failures in a row on the same message."""
+
+    id: int
+    node: str
+    process: str
+    problem: int
+    kind: str
+    title: str
+    level: Level
+    count: int
+    consecutive: int
     first_seen: datetime
     last_seen: datetime
 
@@ -314,7 +348,7 @@ class ActionWish(msgspec.Struct):
     action: Plan
     process: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
-    event: Annotated[int, msgspec.Meta(ge=1, le=_WHOLE_MAX)] | None = None
+    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
     request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
 
 
@@ -380,7 +414,7 @@ def _told(**keywords: Any) -> msgspec.Meta:
 
 _Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
 _Count: TypeAlias = Annotated[int, _told(minimum=1, maximum=policy.COUNT_MAX)]
-_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_WHOLE_MAX)]
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 
 class RuleWording(msgspec.Struct):
@@ -400,10 +434,48 @@ class RuleWording(msgspec.Struct):
     revision: _Place = 0
 
 
+_Reason: TypeAlias = Annotated[str, _told(pattern=NO_NUL, maxLength=problem_core.REASON_MAX_CHARS)]
+
+
+class ProblemAct(msgspec.Struct):
+    """Why something is done with a problem."""
+
+    reason: _Reason = ""
+
+
+class ProblemMute(msgspec.Struct):
+    """When the mute ends: at ``until``, after so many ``more`` events, with the first event of ``another_release``;
+    whichever comes first. Without any of them when somebody ends it."""
+
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    more: Annotated[int, msgspec.Meta(ge=1, le=problem_core.MORE_MAX)] | None = None
+    another_release: bool = False
+    reason: _Reason = ""
+
+
+class ProblemAssignment(msgspec.Struct):
+    """``to``: the name of somebody who may answer; null: nobody."""
+
+    to: Annotated[str, _told(minLength=1)] | None
+
+
+class ProblemRemark(msgspec.Struct):
+    """A comment; it is kept as it is."""
+
+    text: Annotated[str, _told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
+
+
+class ProblemMerge(msgspec.Struct):
+    """``into``: number of the problem that it is to be part of."""
+
+    into: _Place
+    reason: _Reason = ""
+
+
 class RuleMove(msgspec.Struct):
     """``steps``: how many rules it passes; less than 0 is up, so that it is asked earlier."""
 
-    steps: Annotated[int, msgspec.Meta(ge=-_WHOLE_MAX, le=_WHOLE_MAX)]
+    steps: Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
 
 
 class RuleAct(msgspec.Struct):
@@ -536,8 +608,25 @@ def incident(row: Incident) -> IncidentItem:
     )
 
 
+def error_state(row: ErrorState) -> ErrorStateItem:
+    """Needs ``select_related("process__node", "problem")``, or costs queries."""
+    process, met = row.process, row.problem
+    return of_row(
+        ErrorStateItem,
+        row,
+        node=process.node.name,
+        process=process.name,
+        problem=met.pk,
+        kind=met.kind,
+        title=met.title,
+        level=met.level,
+    )
+
+
 def problem(row: Problem) -> ProblemItem:
-    return of_row(ProblemItem, row)
+    """Needs ``select_related("assignee")``, or costs a query."""
+    assignee = row.assignee.get_username() if row.assignee else None
+    return of_row(ProblemItem, row, assignee=assignee, merged_into=row.merged_into_id)
 
 
 def process(row: Process, now: datetime) -> ProcessItem:

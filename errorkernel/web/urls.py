@@ -20,6 +20,7 @@ from errorkernel.web import (
     pages_system,
     problem_acts,
     requeue,
+    views_menu,
 )
 
 urlpatterns = [
@@ -37,6 +38,8 @@ urlpatterns = [
     path("problems/", pages_problems.problems, name="problems"),
     path("problems/<int:problem_id>/", pages_problems.problem, name="problem"),
     path("problems/<int:problem_id>/<str:act>/", problem_acts.act, name="act-on-problem"),
+    path("views/<str:page>/save/", views_menu.save, name="save-view"),
+    path("views/<int:view_id>/delete/", views_menu.delete, name="delete-view"),
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
     path("nodes/<str:name>/actions/", act.page, name="act"),

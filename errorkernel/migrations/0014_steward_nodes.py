@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0012_incident_order'),
+        ('errorkernel', '0013_saved_views'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0013_steward_nodes'),
+        ('errorkernel', '0014_steward_nodes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
