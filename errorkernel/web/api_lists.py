@@ -23,7 +23,7 @@ from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
 from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
-from errorkernel.store import bulk, fleet
+from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.problems import members
 from errorkernel.store.rows import EventRow, stored
@@ -161,6 +161,15 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
     return _answer(rows, "id", _page(request.GET), partial(shapes.node, now=now))
+
+
+@needs("errorkernel.view_node")
+def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+    """Of one node, by their numbers."""
+    _no_query(request.GET, "nothing")
+    if not Node.objects.filter(pk=min(node_id, NUMBER_MAX)).exists():
+        raise ApiError(404, "There is no such node.")
+    return _answer(steward_actions.with_lines().filter(node=node_id), "id", _page(request.GET), shapes.action)
 
 
 @needs("errorkernel.view_rule")
