@@ -148,7 +148,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     _no_query(request.GET, "nothing")
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
-    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
+    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision", "incident__node")
     return _answer(rows, "number", _page(request.GET), shapes.incarnation)
 
 
