@@ -634,7 +634,7 @@ def test_lists_take_the_same_few_queries_however_much_there_is(viewer, django_as
         if n % 2:
             answer(incident, outcome=OutcomeState.APPLIED if n % 4 == 1 else None)
     for page in every_page(incident):
-        with django_assert_max_num_queries(22):
+        with django_assert_max_num_queries(23):
             assert viewer.get(page).status_code == 200, page
 
 

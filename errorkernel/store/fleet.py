@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.core import liveness
-from errorkernel.core.liveness import STOPPED, Liveness
+from errorkernel.core.liveness import QUARANTINED, STOPPED, Liveness
 from errorkernel.core.values import Hello
 from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
 from errorkernel.store import audit, counters, lineage, tallies
@@ -217,6 +217,8 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                     lineage.begin(row.pk, process.incarnation, now=now, pid=process.pid, since=process.since)
                     if process.state == STOPPED:
                         lineage.stopped(row.pk, process.incarnation, now=now)
+                    elif process.state == QUARANTINED:
+                        lineage.failed(row.pk, process.incarnation, now=now)
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
