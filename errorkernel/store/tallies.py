@@ -27,6 +27,13 @@ KEPT = timedelta(days=31)
 _STEP_ROWS = 2000
 _KEYS_AT_ONCE = 10_000
 _SPREAD_ABOVE_S = 120.0
+# Added up by what was counted first: so a problem is looked up once instead of once a step.
+_LARGEST_PROBLEMS = (
+    "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
+    " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_tally"
+    " WHERE id >= %s AND id < %s GROUP BY 1) t"
+    " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
+)
 
 
 def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
@@ -87,10 +94,11 @@ def totals(series: Series, first: int, last: int) -> dict[int, tuple[int, int]]:
     return {subject: (events, failures) for subject, events, failures in found.values_list("subject", "n", "bad")}
 
 
-def largest(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
-    """From step ``first`` to ``last``: (process or problem, events) of those with most."""
-    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"))
-    return list(found.order_by("-n", "subject").values_list("subject", "n")[:count])
+def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LARGEST_PROBLEMS, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        return [(problem, int(events)) for problem, events in cursor.fetchall()]
 
 
 def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
