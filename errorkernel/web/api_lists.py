@@ -25,7 +25,6 @@ from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, 
 from errorkernel.query import to_q
 from errorkernel.store import bulk, fleet
 from errorkernel.store.dead_letters import listed as listed_letters
-from errorkernel.store.rows import EventRow
 from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
@@ -65,16 +64,16 @@ def _page(given: QueryDict) -> Page:
 def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
-    rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
+    rows = ErrorEvent.objects.select_related("node", "process").defer("stack")
     query = _one(request.GET, "q").strip()
     if not query:
-        return _answer(rows, "seq", page, EventRow.from_model)
+        return _answer(rows, "seq", page, shapes.event)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
         raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
-    return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
+    return _answer(rows, "seq", page, shapes.event, scanned_to)
 
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:

@@ -23,6 +23,7 @@ from errorkernel.models import (
     BulkAnswer,
     BulkItem,
     DeadLetter,
+    ErrorEvent,
     ErrorState,
     Incarnation,
     Incident,
@@ -33,6 +34,7 @@ from errorkernel.models import (
     Rule,
 )
 from errorkernel.store import bulk
+from errorkernel.store.rows import EventRow
 from errorkernel.wire import schema as wire
 
 REASON_MAX_CHARS = 1000
@@ -43,6 +45,7 @@ CONDITION_FORMAT = "steward-condition"
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
 
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
 BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -267,11 +270,22 @@ class IncarnationItem(msgspec.Struct):
     answer: GivenAnswer | None
 
 
+class EventItem(EventRow):
+    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text."""
+
+    family: NodeFamily = ""
+    process_guess: str = ""
+
+
 class NodeItem(msgspec.Struct):
-    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours."""
+    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
+    messages of a node that is not one of ours came, the latest last."""
 
     id: int
     name: str
+    family: NodeFamily
+    formats: list[str]
     enabled: bool
     demo: bool
     note: str
@@ -560,6 +574,13 @@ def incident(row: Incident) -> IncidentItem:
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
     )
+
+
+def event(row: ErrorEvent) -> EventItem:
+    """Needs ``select_related("node", "process")``, or costs two queries."""
+    guess = row.tags.get("process", "") if row.node.family else ""
+    more: dict[str, Any] = {"family": row.node.family, "process_guess": guess}
+    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more)
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
