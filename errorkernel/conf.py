@@ -65,6 +65,9 @@ class Conf:
     legacy_error_log: str = _setting(
         "", "File that gets their errors as lines, as errorCentral wrote them; empty: none."
     )
+    legacy_reply_timeout_s: int = _setting(
+        10, "Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it."
+    )
     channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
     secret_key: str = _setting(
         "", "Django's secret key; empty: made at the first start and kept in the data dir.", secret=True
@@ -225,5 +228,7 @@ def _check(conf: Conf) -> None:
         raise ConfError(f"STEWARD_LEGACY={conf.legacy!r} must be off, jetstream or plain.")
     if conf.legacy != "off" and not conf.legacy_nats_url and not conf.embedded_broker:
         raise ConfError("STEWARD_LEGACY_NATS_URL must name the broker of those nodes.")
+    if conf.legacy_reply_timeout_s == 0:
+        raise ConfError("STEWARD_LEGACY_REPLY_TIMEOUT_S must be at least 1.")
     if conf.batch_events == 0:
         raise ConfError("STEWARD_BATCH_EVENTS must be at least 1.")

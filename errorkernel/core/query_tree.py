@@ -205,7 +205,7 @@ FIELDS: dict[str, Field] = {
     "type": Field(_IS, "error, info or action.", "type:action"),
     "level": Field(_ORDER, "debug, info, warning, error or critical.", "level>=error"),
     "repeat": Field(_ORDER, "How often this process had met this problem by then.", "repeat>10"),
-    "problem": Field(_IS, "Number of the problem.", "problem:42"),
+    "problem": Field(_IS, "Number of the problem, also of one that it is merged into.", "problem:42"),
     "incident": Field(_IS, "Id of the question; * for every event that asked one.", "incident:*"),
     "id": Field(_IS, "Id of the event.", "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
     "since": Field((":",), "Received this long ago or later, or at this time (UTC) or later.", "since:2h"),

@@ -107,7 +107,7 @@ def parse_condition(text: str) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a rule sees of an incident."""
+    """What a rule sees of an incident. ``whole``: what its problem is merged into, or the problem itself."""
 
     id: UUID
     seq: int
@@ -118,6 +118,7 @@ class Question:
     level: str
     message: dict[str, Any] | None
     problem: int
+    whole: int
     fingerprint: str
     repeat: int
     consecutive: int

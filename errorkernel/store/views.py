@@ -11,7 +11,8 @@ from errorkernel.models import SavedView
 from errorkernel.store import audit
 from errorkernel.store.audit import Who
 
-PAGES = {"live": ("q", "range"), "events": ("q", "range"), "problems": ("q", "sort")}
+_TIMES = ("range", "since", "until")
+PAGES = {"live": ("q", *_TIMES), "events": ("q", *_TIMES), "problems": ("q", "sort")}
 """Page → the parameters that a view of it keeps."""
 NAME_MAX_CHARS = 60
 OWN_MAX = 50
