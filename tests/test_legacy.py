@@ -117,6 +117,7 @@ async def test_the_same_bytes_again_are_one_event_and_two_failures_in_one_second
         await stored(kept, "early", 3)
 
 
+@pytest.mark.timeout(180 + 2 * DOWN_S)
 async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept: Product, broker: str) -> None:
     sent = {"down.seed": 0, "down.stew": 0, "down.ctrl": 0}
     async with (
