@@ -59,8 +59,14 @@ class Conf:
         False, "We are that central node, so hellos are acknowledged; never while another one is."
     )
     legacy_stream_bytes: int = _setting(1024**3, "Room of the stream of their errors, in bytes.")
+    legacy_nodes: int = _setting(
+        10_000, "At most this many such nodes become known, since nobody vouches for their names."
+    )
     legacy_error_log: str = _setting(
         "", "File that gets their errors as lines, as errorCentral wrote them; empty: none."
+    )
+    legacy_reply_timeout_s: int = _setting(
+        10, "Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it."
     )
     channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
     secret_key: str = _setting(
@@ -222,5 +228,7 @@ def _check(conf: Conf) -> None:
         raise ConfError(f"STEWARD_LEGACY={conf.legacy!r} must be off, jetstream or plain.")
     if conf.legacy != "off" and not conf.legacy_nats_url and not conf.embedded_broker:
         raise ConfError("STEWARD_LEGACY_NATS_URL must name the broker of those nodes.")
+    if conf.legacy_reply_timeout_s == 0:
+        raise ConfError("STEWARD_LEGACY_REPLY_TIMEOUT_S must be at least 1.")
     if conf.batch_events == 0:
         raise ConfError("STEWARD_BATCH_EVENTS must be at least 1.")

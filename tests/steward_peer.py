@@ -141,8 +141,17 @@ class StewardPeer:
     key: bytes = b""
     seed: str | None = None
     processes: set[str] = field(default_factory=lambda: {"httpGet", "cliCommand", "fileAppend"})
+    fates: list[str] = field(default_factory=list)
+    """What goes wrong with the operators' messages, in their order: ``deaf`` (it never came), ``no reply``, ``late``
+    (after three seconds), ``twice``, ``garbled``, ``gone`` (it ends instead); empty: nothing."""
+    operations: list[str] = field(default_factory=list)
+    """What it has done for operators, in order."""
+    doubled: bool = False
+    """A process was started while it ran."""
     crashed: str = ""
     _number: int = 0
+    _highest: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Client | None = None
     _tasks: set[asyncio.Task[object]] = field(default_factory=set)
@@ -268,6 +277,12 @@ class StewardPeer:
             else:
                 self._later(f"error: gob decoding failed, subject: {message.subject}, header: map[], error: {exc}")
             return
+        fate = self.fates.pop(0) if self.fates else ""
+        if fate == "deaf":
+            return
+        if fate == "gone":
+            await self._crash("somebody has ended it")
+            return
         if message.reply and (message.subject.endswith("EventACK") or request.ack_timeout >= 1):
             await self.client.publish(message.reply)
         if self.key and not self._signed(request):
@@ -278,8 +293,13 @@ class StewardPeer:
         except IndexError:
             await self._crash("index out of range")
             return
-        if output is not None:
-            await self._reply(request, output)
+        self.operations.append(canonical(request.method).removeprefix("opProcess").lower())
+        if output is None or fate == "no reply":
+            return
+        if fate == "late":
+            await asyncio.sleep(3)
+        for _ in range(2 if fate == "twice" else 1):
+            await self._reply(request, "a\x00b\xff" if fate == "garbled" else output)
 
     def _decoded(self, message: Msg) -> StewardMessage:
         """As strict as the version: its own number of elements, and ctrl nothing but zstd with CBOR, or JSON."""
@@ -308,7 +328,11 @@ class StewardPeer:
         clock = datetime.now(UTC).strftime("%a %b %e %H:%M:%S %Y")
         kind = "process: subscriber, " if self.version.token else ""
         names = random.sample(sorted(self.processes), len(self.processes))
-        return "".join(f"{clock}, {kind}id: {number}, name: {self._name(name)}\n" for number, name in enumerate(names))
+        for name in names:
+            if name not in self._numbers:
+                self._highest += 1
+                self._numbers[name] = self._highest
+        return "".join(f"{clock}, {kind}id: {self._numbers[one]}, name: {self._name(one)}\n" for one in names)
 
     def _stop(self, request: StewardMessage) -> str:
         method, _, *kind = request.method_args
@@ -334,7 +358,10 @@ class StewardPeer:
             artefact = "%!v(MISSING)" if self.version.token else ""
             self._later(f"error: OpProcessStart: no such request type defined: {artefact}{method}")
             return None
+        self.doubled |= canonical(method) in self.processes
         self.processes.add(canonical(method))
+        self._highest += 1
+        self._numbers[canonical(method)] = self._highest
         shown = f"{{{self.node} EventACK {method} 0xc0000801e0}}" if self.version.token else f"{{{self.node} {method}}}"
         text = f"info: OpProcessStart: started id: 23, subject: {shown}: node: {self.node}"
         self._later(text)

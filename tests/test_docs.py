@@ -148,7 +148,8 @@ def test_every_field_of_a_frame_is_documented() -> None:
     now = datetime.now(UTC)
     row = EventRow(
         seq=1, id=uuid4(), type="error", level="error", node="ship1", process="copy", incarnation=1, kind="OSError",
-        text="no such file", message=None, occurred_at=now, received_at=now, problem=1, incident=None, repeat=1,
+        text="no such file", message=None, occurred_at=now, received_at=now, problem=1, whole=1, incident=None,
+        repeat=1,
     )  # fmt: skip
     status = hub.read_status()
     frame = frames.build([row], first=1, last=1, extra={"status": status, "snapshot": True}).body()

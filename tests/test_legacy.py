@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -126,6 +126,7 @@ async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept
                 # The same second again and again: an early node's failures are the same bytes then.
                 assert (await peer.error(TEXT, AT)).acknowledged
                 sent[peer.node] += 1
+            await asyncio.sleep(DOWN_S / 1000)
         kept.start()
         for name, count in sent.items():
             await stored(kept, name, count)
@@ -163,14 +164,25 @@ async def test_a_node_is_alive_by_its_hello_and_has_the_family_and_format_of_its
         assert heard
 
 
-async def test_the_second_text_of_one_failure_says_which_it_belongs_to(kept: Product, broker: str) -> None:
-    async with node(broker, "pair", STEW) as peer:
-        await peer.error("error: methodREQHttpGet: client.Do failed: Get x: no route, bailing out: [http://192.0.2.9/]")
-        await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.9/]")
-        await stored(kept, "pair", 2)
+@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed between"])
+async def test_the_second_text_of_one_failure_says_which_it_belongs_to(
+    kept: Product, broker: str, killed: bool
+) -> None:
+    name = f"pair.{killed}"
+    async with node(broker, name, STEW) as peer:
+        await peer.error(
+            "error: methodREQHttpGet: client.Do failed: Get x: no route, bailing out: [http://192.0.2.9/]", AT
+        )
+        if killed:
+            await stored(kept, name, 1)
+            kept.kill()
+            await asyncio.to_thread(kept.start)
+        await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.9/]", AT + timedelta(seconds=10))
+        await stored(kept, name, 2)
     found = kept.rows(
         "SELECT e.id, e.tags FROM errorkernel_errorevent e JOIN errorkernel_node n ON n.id = e.node_id"
-        " WHERE n.name = 'pair@steward' ORDER BY seq"
+        " WHERE n.name = ? ORDER BY seq",
+        f"{name}@steward",
     )
     assert found[0][0] in found[1][1].replace("-", "")
     assert "part_of" not in found[0][1]

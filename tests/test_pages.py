@@ -28,6 +28,7 @@ from errorkernel.store import fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.rows import EventRow
+from errorkernel.store.rows import stored as events_stored
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
 from errorkernel.web.pages_incidents import record_of
@@ -239,7 +240,7 @@ def test_a_row_renders_without_a_request_or_a_query(django_assert_num_queries):
 
 def test_a_row_from_the_table_is_the_row_that_was_pushed():
     pushed = store(event(message=Message(id="1", method="m")), event("x", type=EventType.ACTION)).rows
-    stored = [EventRow.from_model(one) for one in ErrorEvent.objects.select_related("node", "process").order_by("seq")]
+    stored = [EventRow.from_model(one) for one in events_stored().order_by("seq")]
     render = [render_to_string("errorkernel/_event.html", {"event": row}) for row in pushed]
     assert render == [render_to_string("errorkernel/_event.html", {"event": row}) for row in stored]
 

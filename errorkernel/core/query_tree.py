@@ -208,7 +208,7 @@ FIELDS: dict[str, Field] = {
     "type": Field(_IS, _("error, info or action."), "type:action"),
     "level": Field(_ORDER, _("debug, info, warning, error or critical."), "level>=error"),
     "repeat": Field(_ORDER, _("How often this process had met this problem by then."), "repeat>10"),
-    "problem": Field(_IS, _("Number of the problem."), "problem:42"),
+    "problem": Field(_IS, _("Number of the problem, also of one that it is merged into."), "problem:42"),
     "incident": Field(_IS, _("Id of the question; * for every event that asked one."), "incident:*"),
     "id": Field(_IS, _("Id of the event."), "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
     "since": Field((":",), _("Received this long ago or later, or at this time (UTC) or later."), "since:2h"),

@@ -111,7 +111,7 @@ def parse_condition(text: str) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a rule sees of an incident."""
+    """What a rule sees of an incident. ``whole``: what its problem is merged into, or the problem itself."""
 
     id: UUID
     seq: int
@@ -122,6 +122,7 @@ class Question:
     level: str
     message: dict[str, Any] | None
     problem: int
+    whole: int
     fingerprint: str
     repeat: int
     consecutive: int

@@ -29,6 +29,7 @@ from errorkernel.kernel.judge import Judge
 from errorkernel.kernel.legacy import Legacy
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
+from errorkernel.kernel.steward_operator import StewardOperator
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
@@ -148,8 +149,14 @@ class KernelWorker(Worker):
         self.ready.set()
 
     def _legacy_parts(self, legacy: Legacy) -> list[Coroutine[Any, Any, None]]:
+        operator = StewardOperator(self._conf, legacy.link, self._threads)
+        legacy.link.on_up(operator.connected)
         legacy.link.start()
-        parts = [self._make_intake(legacy.source, legacy.take_in).run(), _outlast_database(legacy.write_down)]
+        parts = [
+            self._make_intake(legacy.source, legacy.take_in).run(),
+            _outlast_database(legacy.write_down),
+            _outlast_database(operator.run),
+        ]
         if isinstance(legacy.source, PullSource):
             parts.append(_mend_stream(legacy.source, legacy.errors))
         if self._conf.legacy_error_log:

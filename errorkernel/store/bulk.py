@@ -19,7 +19,7 @@ from django.db.models import Count, QuerySet
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
-from errorkernel.store import audit, incidents
+from errorkernel.store import audit, incidents, problems
 from errorkernel.store.incidents import AlreadyDecided, NotOpen
 
 LASTS = timedelta(minutes=15)
@@ -191,7 +191,7 @@ def watched(bulk: BulkAnswer) -> Watched | None:
         return None
     incident = incidents.with_relations().get(pk=bulk.canary_id)
     item = bulk.items.get(incident_id=bulk.canary_id)
-    again = ErrorState.objects.filter(process=incident.process_id, problem=incident.problem_id)
+    again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
     since = incident.ended_at or bulk.confirmed_at
     return Watched(incident, item.result, again.filter(last_seq__gt=incident.seq, last_seen__gt=since).exists())
 

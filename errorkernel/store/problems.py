@@ -56,6 +56,11 @@ def members(problem_id: int) -> list[int]:
     return [problem_id, *Problem.objects.filter(merged_into=problem_id).order_by("pk").values_list("pk", flat=True)]
 
 
+def together(problem: Problem) -> list[int]:
+    """All that are one problem with ``problem``, whether it is the whole or a part."""
+    return members(problem.merged_into_id or problem.pk)
+
+
 def answerers() -> QuerySet[User]:
     """The people that a problem can be assigned to: those who may answer."""
     found = get_user_model().objects.with_perm(_ANSWER, backend="django.contrib.auth.backends.ModelBackend")

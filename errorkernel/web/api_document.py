@@ -30,7 +30,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import answer_paths, message_paths, problem_paths, rule_paths
+from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, problem_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -65,6 +65,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         | answer_paths()
         | problem_paths()
         | message_paths()
+        | node_paths()
         | rule_paths()
         | _probe_paths(),
         "components": {

@@ -23,9 +23,10 @@ from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
 from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
-from errorkernel.store import bulk, fleet
+from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
-from errorkernel.store.rows import EventRow
+from errorkernel.store.problems import members
+from errorkernel.store.rows import EventRow, stored
 from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
@@ -65,7 +66,7 @@ def _page(given: QueryDict) -> Page:
 def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
-    rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
+    rows = stored()
     query = _one(request.GET, "q").strip()
     if not query:
         return _answer(rows, "seq", page, EventRow.from_model)
@@ -126,7 +127,7 @@ def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
         chosen = _named(Process.objects.all(), request.GET, node="node__name", process="name")
         rows = rows.filter(process__in=list(chosen.values_list("pk", flat=True)[:PROCESSES_MAX]))
     if (problem := _number(request.GET, "problem")) is not None:
-        rows = rows.filter(problem=problem)
+        rows = rows.filter(problem__in=members(problem))
     return _answer(rows, "id", _page(request.GET), shapes.error_state)
 
 
@@ -160,6 +161,15 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
     return _answer(rows, "id", _page(request.GET), partial(shapes.node, now=now))
+
+
+@needs("errorkernel.view_node")
+def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+    """Of one node, by their numbers."""
+    _no_query(request.GET, "nothing")
+    if not Node.objects.filter(pk=min(node_id, NUMBER_MAX)).exists():
+        raise ApiError(404, "There is no such node.")
+    return _answer(steward_actions.with_lines().filter(node=node_id), "id", _page(request.GET), shapes.action)
 
 
 @needs("errorkernel.view_rule")

@@ -23,6 +23,8 @@ from errorkernel.models import (
     Process,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
 from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
@@ -43,6 +45,8 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.DeadLetterItem: DeadLetter,
     shapes.Disposed: Requeue,
     shapes.RuleItem: Rule,
+    shapes.ActionItem: StewardAction,
+    shapes.ActionLine: StewardLine,
     shapes.ManyAnswerItem: BulkAnswer,
     shapes.ManyAnswerQuestion: BulkItem,
 }
@@ -53,6 +57,7 @@ _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes.ProblemRemark,
     shapes.ProblemMerge,
     shapes.Disposal,
+    shapes.ActionWish,
     shapes.ManyAnswer,
     shapes.RuleWording,
     shapes.RuleMove,

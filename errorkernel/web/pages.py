@@ -16,7 +16,8 @@ from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
 from errorkernel.models import Counter, ErrorEvent, Node, Process
-from errorkernel.store import counters, problems
+from errorkernel.store import counters, problems, steward_actions
+from errorkernel.store import rows as rows_of
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
@@ -38,8 +39,8 @@ def rows(found: Iterable[ErrorEvent]) -> list[EventRow]:
 
 
 def stored() -> QuerySet[ErrorEvent]:
-    """Events with what their row shows; the stack can be 128 KiB and is left where it is."""
-    return ErrorEvent.objects.select_related("node", "process").defer("stack", "tags").order_by("-seq")
+    """Events with what their row shows, newest first."""
+    return rows_of.stored().order_by("-seq")
 
 
 @needs(VIEW)
@@ -212,6 +213,7 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "first": _first(found) if found.node.family else None,
         "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
+        "actions": steward_actions.with_lines().filter(event_seq=found.seq),
         "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],
     }
     return render(request, "errorkernel/event.html", context)

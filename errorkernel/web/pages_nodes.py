@@ -10,7 +10,7 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness, of_node, of_process
 from errorkernel.models import ErrorState, Node, Process, RefusedAttempt
-from errorkernel.store import lineage
+from errorkernel.store import lineage, steward_actions
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
@@ -20,6 +20,7 @@ from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
+ACTIONS_SHOWN = 3
 STRANGERS_SHOWN = 10
 
 
@@ -56,7 +57,7 @@ def nodes(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/nodes.html", context)
 
 
-def _node(name: str) -> Node:
+def node_named(name: str) -> Node:
     """Raises Http404."""
     found = Node.objects.filter(name=name).first() if "\x00" not in name else None
     if found is None:
@@ -67,7 +68,7 @@ def _node(name: str) -> Node:
 @needs(VIEW)
 def node(request: HttpRequest, name: str) -> HttpResponse:
     """One node: its processes, what they met, what they wait for, what it tried and may not."""
-    found, now = _node(name), timezone.now()
+    found, now = node_named(name), timezone.now()
     processes = found.processes.order_by("name")
     met = ErrorState.objects.filter(process__node=found).select_related("process", "problem").order_by("-last_seen")
     context = {
@@ -80,6 +81,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "states": met[:STATES_SHOWN],
         "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
+        "actions": steward_actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
         "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)
@@ -92,7 +94,7 @@ def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
 @needs(VIEW)
 def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
     """One process: its lives, what it met, what it waits for."""
-    found = _node(name)
+    found = node_named(name)
     one = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
     if one is None:
         raise Http404

@@ -18,6 +18,7 @@ from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
 from errorkernel.models import (
     BulkAnswer,
@@ -31,6 +32,8 @@ from errorkernel.models import (
     Process,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
 from errorkernel.store import bulk
 from errorkernel.wire import schema as wire
@@ -337,6 +340,49 @@ class Disposed(msgspec.Struct):
     ended_at: datetime | None
 
 
+class ActionWish(msgspec.Struct):
+    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
+    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
+    repeats nothing."""
+
+    action: Plan
+    process: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
+    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
+    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
+
+
+class ActionLine(msgspec.Struct):
+    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
+
+    number: int
+    ask: Ask
+    result: str
+    detail: str
+    sent_at: datetime
+    ended_at: datetime | None
+
+
+class ActionItem(msgspec.Struct):
+    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look.
+    ``listed``: the processes in the node's last list."""
+
+    id: int
+    node: str
+    action: Plan
+    process: str
+    state: str
+    said: str
+    by: str
+    reason: str
+    event: int | None
+    problem: int | None
+    created_at: datetime
+    ended_at: datetime | None
+    listed: list[dict[str, Any]]
+    lines: list[ActionLine]
+
+
 class RuleItem(msgspec.Struct):
     """Rules are asked in the order of ``position``."""
 
@@ -620,6 +666,24 @@ def dead_letter(row: DeadLetter) -> DeadLetterItem:
 
 def disposed(row: Requeue) -> Disposed:
     return of_row(Disposed, row, command=row.pk, incident=row.incident_id)
+
+
+def action(row: StewardAction) -> ActionItem:
+    """Needs ``steward_actions.with_lines()``, or costs queries."""
+    return of_row(
+        ActionItem,
+        row,
+        node=row.node.name,
+        action=row.plan,
+        process=row.method,
+        event=row.event_seq,
+        problem=row.problem_id,
+        lines=[_line(one) for one in row.lines.all()],
+    )
+
+
+def _line(row: StewardLine) -> ActionLine:
+    return of_row(ActionLine, row)
 
 
 def rule(row: Rule) -> RuleItem:
