@@ -4,7 +4,6 @@
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,16 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") and not CHROMIUM and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason=f"no chromium ({HOW})"))
-    _name_apart(items)
-
-
-def _name_apart(items: list[pytest.Item]) -> None:
-    """schemathesis gives the tests of all operations one name, and tests of one name would be run once by xdist."""
-    seen: Counter[str] = Counter()
-    for item in items:
-        seen[item.nodeid] += 1
-        if seen[item.nodeid] > 1:
-            item._nodeid = f"{item.nodeid}[{seen[item.nodeid]}]"
+        # schemathesis gives the tests of all operations one name, and xdist would run but one of them.
+        if operation := getattr(item, "operation_label", None):
+            item._id = item.id.with_params(operation)
 
 
 @pytest.hookimpl(wrapper=True)
