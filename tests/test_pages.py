@@ -625,19 +625,6 @@ def test_the_audit_trail_is_paged_and_narrowed_to_one_thing(viewer):
     assert reverse("incident", args=[incident.pk]) in about
 
 
-def test_lists_take_the_same_few_queries_however_much_there_is(viewer, django_assert_max_num_queries):
-    """Sessions, user, permissions and the frame take about ten; the rest must not grow with the rows."""
-    many = [event(f"kind {n}", kind=f"E{n}", process=f"p{n % 30}") for n in range(300)]
-    store(*many)
-    for n in range(60):
-        incident = ask(f"question {n}", kind=f"Q{n}", node=f"node{n}", process=f"p{n}", now=NOW + timedelta(seconds=n))
-        if n % 2:
-            answer(incident, outcome=OutcomeState.APPLIED if n % 4 == 1 else None)
-    for page in every_page(incident):
-        with django_assert_max_num_queries(22):
-            assert viewer.get(page).status_code == 200, page
-
-
 def test_ten_thousand_rows_stay_quick(viewer):
     for start in range(0, 10_000, 1000):
         store(*[event(f"kind {n % 50}", kind=f"E{n % 500}", process=f"p{n % 40}") for n in range(start, start + 1000)])

@@ -36,6 +36,7 @@ from errorkernel.models import (
     StewardLine,
 )
 from errorkernel.store import bulk
+from errorkernel.store.rows import EventRow
 from errorkernel.wire import schema as wire
 
 REASON_MAX_CHARS = 1000
@@ -46,6 +47,7 @@ CONDITION_FORMAT = "steward-condition"
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
 
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
 BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -272,11 +274,22 @@ class IncarnationItem(msgspec.Struct):
     answer: GivenAnswer | None
 
 
+class EventItem(EventRow):
+    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text."""
+
+    family: NodeFamily = ""
+    process_guess: str = ""
+
+
 class NodeItem(msgspec.Struct):
-    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours."""
+    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
+    messages of a node that is not one of ours came, the latest last."""
 
     id: int
     name: str
+    family: NodeFamily
+    formats: list[str]
     enabled: bool
     demo: bool
     note: str
@@ -609,6 +622,13 @@ def incident(row: Incident) -> IncidentItem:
         decision=made and of_row(DecisionItem, made),
         by_itself=row.by_itself or None,
     )
+
+
+def event(row: Any) -> EventItem:
+    """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
+    family = row.node.family
+    more = {"family": family, "process_guess": (row.guess or "") if family else ""}
+    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more)
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
