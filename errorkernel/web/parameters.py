@@ -1,6 +1,7 @@
 """Reading what stands in an address. What cannot be right is told to the reader in one sentence (400)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -42,6 +43,19 @@ def name_of(given: Mapping[str, str], name: str) -> str:
     if "\x00" in text:
         raise BadParameter(_("“{name}” must not contain a NUL character.").format(name=name))
     return text
+
+
+def moment(given: Mapping[str, str], name: str) -> datetime | None:
+    """The time ``name``, as a date or with a time of day, in UTC unless it says otherwise. Raises BadParameter."""
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        said = _("“{name}” must be a time such as 2026-11-24T10:30, not “{text}”.")
+        raise BadParameter(said.format(name=name, text=text[:40])) from None
 
 
 def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:
