@@ -59,6 +59,9 @@ class Conf:
         False, "We are that central node, so hellos are acknowledged; never while another one is."
     )
     legacy_stream_bytes: int = _setting(1024**3, "Room of the stream of their errors, in bytes.")
+    legacy_nodes: int = _setting(
+        10_000, "At most this many such nodes become known, since nobody vouches for their names."
+    )
     legacy_error_log: str = _setting(
         "", "File that gets their errors as lines, as errorCentral wrote them; empty: none."
     )

@@ -158,6 +158,39 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
 
 
 @pytest.mark.django_db
+def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_too_late(viewer: Client) -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    incidents.decide(asked.id, Action.CONTINUE, by="user:alice", now=NOW)
+    alone = Outcome(
+        incident=asked.id, state=OutcomeState.WITHDRAWN, incarnation=1, new_incarnation=2, by_itself=Action.KILL
+    )
+    take_in(outcomes=(alone,))
+    incident = Incident.objects.get(pk=asked.id)
+    assert (incident.state, incident.by_itself) == ("stale", "kill")
+    assert lives() == [(1, "killed", 1), (2, "", 0)]
+    page = viewer.get(reverse("process", args=["ship1", incident.process_id])).content.decode()
+    assert "answered <b>kill</b> by the node itself" in page
+    assert "alice" not in page
+    found = viewer.get(f"/api/v1/processes/{incident.process_id}/incarnations").json()["items"]
+    first = next(one for one in found if one["number"] == 1)
+    assert (first["answer"]["action"], first["answer"]["by"]) == ("kill", "node:ship1")
+
+
+@pytest.mark.django_db
+def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_obeyed() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    decision = incidents.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW)
+    done = Outcome(
+        incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, by_itself=Action.KILL, new_incarnation=2
+    )
+    take_in(outcomes=(done,))
+    incident = Incident.objects.get(pk=asked.id)
+    assert (incident.state, incident.by_itself) == ("applied", "")
+
+
+@pytest.mark.django_db
 def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)

@@ -6,7 +6,7 @@ store, and acknowledge. Nothing else is ever sent from here: all nodes share the
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from errorkernel.broker import streams
@@ -81,28 +81,46 @@ class Legacy:
         while True:
             await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
             hellos, self._hellos = list(self._hellos.items()), {}
-            if hellos:
-                await self._threads.run(store.record_hellos, hellos, now=datetime.now(UTC))
+            if not hellos:
+                continue
+            left_out = await self._threads.run(
+                store.record_hellos, hellos, self._memory, nodes_max=self._conf.legacy_nodes, now=datetime.now(UTC)
+            )
+            if left_out:
+                log.warning("There are %d nodes already; %d new ones say hello", self._conf.legacy_nodes, len(left_out))
 
     def take_in(self, deliveries: Sequence[Arrived], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
         """Errors of such nodes, in one transaction; in the thread of the database."""
         opened = Opened()
-        arrivals: list[Arrival] = []
         names = store.masked_names(self._memory)
+        arrivals: list[tuple[Arrived, Arrival]] = []
         for delivery in deliveries:
             try:
-                arrival = read(delivery, self._conf.limits, names)
+                arrivals.append((delivery, read(delivery, self._conf.limits, names)))
             except WireError as exc:
-                opened.batch.refusals.append(refusal(delivery, exc.reason, str(exc)))
-                opened.refused.append(delivery)
+                _refuse(opened, delivery, exc.reason, str(exc))
+        strangers = self._strangers(arrival for _, arrival in arrivals)
+        taken: list[Arrival] = []
+        for delivery, arrival in arrivals:
+            if arrival.report.node in strangers:
+                _refuse(opened, delivery, "too_many_nodes", f"There are {self._conf.legacy_nodes} such nodes already.")
                 continue
-            arrivals.append(arrival)
+            taken.append(arrival)
             if not self._plain or arrival.report.incoming.wants_ack:
                 opened.events.append(delivery)
         recorded = store.record(
-            arrivals, opened.batch.refusals, directory, self._memory, limits=self._conf.limits, now=now
+            taken, opened.batch.refusals, directory, self._memory, limits=self._conf.limits, now=now
         )
         return opened, recorded
+
+    def _strangers(self, arrivals: Iterable[Arrival]) -> set[str]:
+        names = (one.report.node for one in arrivals)
+        return store.strangers(names, self._memory, nodes_max=self._conf.legacy_nodes)
+
+
+def _refuse(opened: Opened, delivery: Arrived, reason: str, detail: str) -> None:
+    opened.batch.refusals.append(refusal(delivery, reason, detail))
+    opened.refused.append(delivery)
 
 
 def read(delivery: Arrived, limits: Limits, names: frozenset[str]) -> Arrival:

@@ -1,6 +1,6 @@
-"""Small pictures of how often a problem was met, and the menu of saved searches."""
+"""Small pictures of how often a problem was met."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,6 @@ from django import template
 from django.utils.translation import gettext as _
 
 from errorkernel.core.tallies import Series, begin_of, step_of
-from errorkernel.store import views
 
 register = template.Library()
 
@@ -16,37 +15,25 @@ BAR_W = 4
 HEIGHT = 20
 
 
-@register.inclusion_tag("errorkernel/_views.html", takes_context=True)
-def saved_views(context: Mapping[str, Any], page: str) -> dict[str, Any]:
-    """The menu of saved searches of a page; outside of other forms, since it has its own."""
-    request, frame = context["request"], context["frame"]
-    return {
-        "page": page,
-        "saved": views.listed(page, request.user),
-        "address": request.GET.urlencode(),
-        "may_share": frame.may_answer,
-        "user": request.user,
-        "csrf_token": context.get("csrf_token"),
-    }
-
-
 @register.inclusion_tag("errorkernel/_spark.html")
 def spark(counts: Sequence[int], now: datetime) -> dict[str, Any]:
     """Events by the hour, the present hour last: bars, and a sentence for who does not see them."""
     most = max(counts, default=0)
-    bars = [
-        # What there is at all is seen: at least one unit high.
-        {"x": index * BAR_W, "y": HEIGHT - height, "height": height}
+    # One path for all: a page has a hundred of these. What there is at all is seen: at least one unit high.
+    bars = "".join(
+        f"M{index * BAR_W} {HEIGHT}v-{max(1, round(HEIGHT * count / most))}h{BAR_W - 1}V{HEIGHT}"
         for index, count in enumerate(counts)
-        if (height := max(1, round(HEIGHT * count / most)) if count else 0)
-    ]
+        if count
+    )
     told = _("none in the last %(hours)s hours") % {"hours": len(counts)}
     if most:
-        top = max(by_hour(counts, now), key=lambda one: one[1])[0]
+        # Of hours with as many the latest.
+        last = step_of(Series.PROBLEM_HOURS, now)
+        top = begin_of(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
         told = _("%(count)s in the last %(hours)s hours; most, %(most)s, in the hour from %(at)s UTC") % {
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
-    return {"bars": bars, "told": told, "width": len(counts) * BAR_W, "height": HEIGHT, "bar": BAR_W - 1}
+    return {"bars": bars, "told": told, "width": len(counts) * BAR_W, "height": HEIGHT}
 
 
 @register.filter

@@ -172,6 +172,7 @@ def events(request: HttpRequest) -> HttpResponse:
     context = {
         "section": "live",
         "events": page,
+        "search": search,
         "chosen": chosen.parts(),
         "live": f"?{urlencode(search.parts())}" if search.parts() else "",
         **search.context(),

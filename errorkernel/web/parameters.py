@@ -46,16 +46,18 @@ def name_of(given: Mapping[str, str], name: str) -> str:
 
 
 def moment(given: Mapping[str, str], name: str) -> datetime | None:
-    """The time ``name``, as a date or with a time of day, in UTC unless it says otherwise. Raises BadParameter."""
+    """The time ``name``, as a browser's field sends it and in UTC unless it says otherwise, or None where it is not
+    given. Raises BadParameter."""
     text = given.get(name, "").strip()
     if not text:
         return None
     try:
         found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        said = _("“{name}” must be a time such as 2026-11-24T10:30, not “{text}”.")
-        raise BadParameter(said.format(name=name, text=text[:40])) from None
+        raise BadParameter(
+            _("“{name}” must be a time like 2026-11-25T10:00 (UTC), not “{text}”.").format(name=name, text=text[:40])
+        ) from None
 
 
 def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:
