@@ -263,8 +263,9 @@ def escalate(
             escalated_at=now
         )
         if marked:
-            after = {"rule": str(rule)} if rule else {}
-            audit.record(audit.entry(by, "escalate", f"incident:{incident_id}", now=now, reason=reason, after=after))
+            after = {"escalated_at": now.isoformat()} | ({"rule": str(rule)} if rule else {})
+            target, before = f"incident:{incident_id}", {"escalated_at": None}
+            audit.record(audit.entry(by, "escalate", target, now=now, reason=reason, before=before, after=after))
             number_change([incident_id])
     return bool(marked)
 
