@@ -44,6 +44,30 @@ class Conf:
         "", "Log of a broker that we do not start, where refused attempts are read; empty: they are not seen."
     )
     nats_server: str = _setting("", "Path of another nats-server binary; empty: the one that was installed with us.")
+    legacy: str = _setting(
+        "off",
+        "Nodes of Steward and ctrl: off, jetstream (a stream of the broker keeps their errors), or plain (we subscribe"
+        " and acknowledge ourselves, for brokers without JetStream).",
+    )
+    legacy_nats_url: str = _setting("", "The broker of those nodes; empty: the embedded one, which they move to.")
+    legacy_seed_file: str = _setting("", "File with our own nkey seed for that broker; empty: it asks for none.")
+    legacy_keys_file: str = _setting(
+        "", "Those nodes at the embedded broker: a file with a name and a public nkey a line."
+    )
+    legacy_central: str = _setting("*", "The central node that they say hello to; *: any whose name has no dot.")
+    legacy_replaces_central: bool = _setting(
+        False, "We are that central node, so hellos are acknowledged; never while another one is."
+    )
+    legacy_stream_bytes: int = _setting(1024**3, "Room of the stream of their errors, in bytes.")
+    legacy_nodes: int = _setting(
+        10_000, "At most this many such nodes become known, since nobody vouches for their names."
+    )
+    legacy_error_log: str = _setting(
+        "", "File that gets their errors as lines, as errorCentral wrote them; empty: none."
+    )
+    legacy_reply_timeout_s: int = _setting(
+        10, "Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it."
+    )
     channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
     secret_key: str = _setting(
         "", "Django's secret key; empty: made at the first start and kept in the data dir.", secret=True
@@ -93,6 +117,11 @@ class Conf:
     @property
     def embedded_broker(self) -> bool:
         return not self.nats_url
+
+    @property
+    def legacy_on_ours(self) -> bool:
+        """Steward's nodes connect to the broker that we start."""
+        return self.legacy != "off" and not self.legacy_nats_url and self.embedded_broker
 
     def data_file(self, name: str) -> Path:
         return self.data_dir / name
@@ -195,5 +224,11 @@ def _check(conf: Conf) -> None:
         raise ConfError(f"STEWARD_LOG_LEVEL={conf.log_level!r} must be DEBUG, INFO, WARNING or ERROR.")
     if conf.channel_layer not in ("memory", "nats") and not conf.channel_layer.startswith(("redis://", "rediss://")):
         raise ConfError(f"STEWARD_CHANNEL_LAYER={conf.channel_layer!r} must be memory, nats or redis://….")
+    if conf.legacy not in ("off", "jetstream", "plain"):
+        raise ConfError(f"STEWARD_LEGACY={conf.legacy!r} must be off, jetstream or plain.")
+    if conf.legacy != "off" and not conf.legacy_nats_url and not conf.embedded_broker:
+        raise ConfError("STEWARD_LEGACY_NATS_URL must name the broker of those nodes.")
+    if conf.legacy_reply_timeout_s == 0:
+        raise ConfError("STEWARD_LEGACY_REPLY_TIMEOUT_S must be at least 1.")
     if conf.batch_events == 0:
         raise ConfError("STEWARD_BATCH_EVENTS must be at least 1.")

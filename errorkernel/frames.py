@@ -18,7 +18,7 @@ from django.utils import translation
 from errorkernel.core.incident import ON_ITS_WAY
 from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store import incidents as store
-from errorkernel.store.rows import EventRow
+from errorkernel.store.rows import EventRow, stored
 from errorkernel.store.waiting import Waiting
 
 TEXT_CHARS = 2000
@@ -117,6 +117,7 @@ def event_part(row: EventRow) -> dict[str, Any]:
         "occurred_at": row.occurred_at,
         "received_at": row.received_at,
         "problem": row.problem,
+        "whole": row.whole,
         "incident": row.incident,
         "repeat": row.repeat,
         "html": _plain(get_template("errorkernel/_event.html").render({"event": row})),
@@ -163,7 +164,7 @@ def load_cards(incident_ids: Iterable[UUID]) -> list[Incident]:
 
 def stored_rows(first: int, last: int, limit: int, query: Q | None = None) -> list[EventRow]:
     """The newest ``limit`` stored events of a range, oldest first; ``query`` as the search would apply it."""
-    wanted = ErrorEvent.objects.select_related("node", "process").filter(seq__gte=first, seq__lte=last)
+    wanted = stored().filter(seq__gte=first, seq__lte=last)
     if query is not None:
         wanted = wanted.filter(query)
     return [EventRow.from_model(event) for event in reversed(wanted.order_by("-seq")[:limit])]

@@ -9,7 +9,7 @@ from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
-from django.db.models.lookups import Exact, In
+from django.db.models.lookups import In
 from django.db.models.sql.compiler import SQLCompiler
 
 from errorkernel.core.problem import LISTED, ProblemState
@@ -72,8 +72,8 @@ def to_q(tree: Tree, now: datetime) -> Q:
     """The condition on ``ErrorEvent`` that finds what ``tree`` asks for; relative times count back from ``now``.
 
     ``now`` is timezone-aware. It finds exactly the events for which ``compile_predicate(tree, now)`` is true. Names of
-    nodes and processes are looked up at once, so call it where queries may be run, right before its use. It is made
-    for reading the newest events first (``order_by("-seq")`` and a limit).
+    nodes and processes, and what is merged, are looked up at once, so call it where queries may be run, right before
+    its use. It is made for reading the newest events first (``order_by("-seq")`` and a limit).
     """
     if isinstance(tree, And):
         return Q(*(_condition(part, now, outermost=True) for part in tree.parts))
@@ -129,8 +129,9 @@ def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:
             return ~_condition(part, now)
         case Text():
             return _text(tree, outermost=outermost)
-        case Compare(field="problem", value=value) if not outermost:
-            return Q(Exact(_Plain(F("problem_id"), output_field=BigIntegerField()), value))
+        case Compare(field="problem", value=value):
+            together = Problem.objects.filter(Q(pk=value) | Q(merged_into=value))
+            return _keyed("problem_id", together, outermost=outermost)
         case Compare(field=field, op=op, value=value):
             return Q(**{f"{_COLUMNS[field]}__{_LOOKUPS[op]}": value})
         case OfType(type=wanted):
@@ -149,7 +150,7 @@ def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:
 
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 """Conditions of rules hold no times."""
-_COLUMNS = {"level": "level_rank", "repeat": "repeat", "consecutive": "consecutive", "problem": "problem_id"}
+_COLUMNS = {"level": "level_rank", "repeat": "repeat", "consecutive": "consecutive"}
 _LOOKUPS = {"=": "exact", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
 
 
@@ -159,9 +160,9 @@ def _text(term: Text, *, outermost: bool) -> Q:
         case None:
             return _like(F("text"), parts) | _like(F("kind"), parts)
         case "node":
-            return _named("node_id", Node.objects.filter(_like(F("name"), parts)), outermost=outermost)
+            return _keyed("node_id", Node.objects.filter(_like(F("name"), parts)), outermost=outermost)
         case "process":
-            return _named("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
+            return _keyed("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
         case "method":
             # No message, or one without a method: "", so that a negation is true of it.
             return _like(Coalesce(KeyTextTransform("method", "message"), Value(""), output_field=TextField()), parts)
@@ -169,13 +170,13 @@ def _text(term: Text, *, outermost: bool) -> Q:
             return _like(F(field), parts)
 
 
-def _named(column: str, named: QuerySet[Node] | QuerySet[Process], *, outermost: bool) -> Q:
-    """Events of these nodes or processes.
+def _keyed(column: str, wanted: QuerySet[Node] | QuerySet[Process] | QuerySet[Problem], *, outermost: bool) -> Q:
+    """Events of these nodes, processes or problems.
 
-    One name that all events must have is worth an index: (node, seq) gives them newest first. With several, SQLite
+    One that all events must have is worth an index: (node, seq) gives them newest first. With several, SQLite
     would fetch every event of them all and sort; passing over the others, newest first, finds a page far sooner.
     """
-    keys = named.order_by().values("pk")
+    keys = wanted.order_by().values("pk")
     match list(keys.values_list("pk", flat=True)[:2]):
         case []:
             return Q(pk__in=[])

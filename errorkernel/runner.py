@@ -26,7 +26,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection
 
 from errorkernel.broker import embedded
-from errorkernel.broker.access import kernel_seed
+from errorkernel.broker.access import kernel_seed, legacy_account
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway, BrokerStartError
@@ -117,7 +117,8 @@ def make_broker(conf: Conf) -> EmbeddedServer:
             host=conf.nats_host,
             port=conf.nats_port,
             binary=embedded.find_binary(conf.nats_server),
-            max_store_bytes=conf.stream_max_bytes * 2,
+            max_store_bytes=conf.stream_max_bytes * 2 + conf.legacy_stream_bytes,
+            legacy=legacy_account(conf),
         )
     except (BrokerStartError, ConfError, ValueError) as exc:
         raise StartError(str(exc)) from exc

@@ -92,13 +92,14 @@ VERSIONS = [
 class PlainServer:
     """A nats-server that lets everybody in, on a free port of this machine alone."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self._more = options
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def start(self) -> "PlainServer":
-        options = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(self._directory)]
+        options = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(self._directory), *self._more]
         self._process = subprocess.Popen([find_binary(""), *options], stderr=subprocess.DEVNULL)
         self.url = wait_for(self._url)
         return self
@@ -138,15 +139,25 @@ class StewardPeer:
     retries: int = 2
     deaf: bool = False
     key: bytes = b""
+    seed: str | None = None
     processes: set[str] = field(default_factory=lambda: {"httpGet", "cliCommand", "fileAppend"})
+    fates: list[str] = field(default_factory=list)
+    """What goes wrong with the operators' messages, in their order: ``deaf`` (it never came), ``no reply``, ``late``
+    (after three seconds), ``twice``, ``garbled``, ``gone`` (it ends instead); empty: nothing."""
+    operations: list[str] = field(default_factory=list)
+    """What it has done for operators, in order."""
+    doubled: bool = False
+    """A process was started while it ran."""
     crashed: str = ""
     _number: int = 0
+    _highest: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: Client | None = None
     _tasks: set[asyncio.Task[object]] = field(default_factory=set)
 
     async def start(self) -> "StewardPeer":
-        self._client = await nats.connect(self.url)
+        self._client = await nats.connect(self.url, nkeys_seed_str=self.seed)
         for name, answer in (
             ("opProcessList", self._list),
             ("opProcessStop", self._stop),
@@ -171,6 +182,23 @@ class StewardPeer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.close()
+
+    # Signs of life
+
+    async def hello(self, central: str = "central") -> Sent:
+        """Say hello once; whether the version waits for an acknowledgement is not looked at by others."""
+        subject = f"{central}.REQHello.EventNACK" if self.version.token else f"{central}.hello"
+        message = StewardMessage(
+            to_node=central,
+            data=bytes(32),
+            method=self.version.method("hello"),
+            from_node=self.node,
+            ack_timeout=self.ack_timeout,
+            retries=0,
+            directory="hello-messages",
+            file_name="hello.log",
+        )
+        return await self.send(subject, message)
 
     # Errors
 
@@ -249,6 +277,12 @@ class StewardPeer:
             else:
                 self._later(f"error: gob decoding failed, subject: {message.subject}, header: map[], error: {exc}")
             return
+        fate = self.fates.pop(0) if self.fates else ""
+        if fate == "deaf":
+            return
+        if fate == "gone":
+            await self._crash("somebody has ended it")
+            return
         if message.reply and (message.subject.endswith("EventACK") or request.ack_timeout >= 1):
             await self.client.publish(message.reply)
         if self.key and not self._signed(request):
@@ -259,8 +293,13 @@ class StewardPeer:
         except IndexError:
             await self._crash("index out of range")
             return
-        if output is not None:
-            await self._reply(request, output)
+        self.operations.append(canonical(request.method).removeprefix("opProcess").lower())
+        if output is None or fate == "no reply":
+            return
+        if fate == "late":
+            await asyncio.sleep(3)
+        for _ in range(2 if fate == "twice" else 1):
+            await self._reply(request, "a\x00b\xff" if fate == "garbled" else output)
 
     def _decoded(self, message: Msg) -> StewardMessage:
         """As strict as the version: its own number of elements, and ctrl nothing but zstd with CBOR, or JSON."""
@@ -289,7 +328,11 @@ class StewardPeer:
         clock = datetime.now(UTC).strftime("%a %b %e %H:%M:%S %Y")
         kind = "process: subscriber, " if self.version.token else ""
         names = random.sample(sorted(self.processes), len(self.processes))
-        return "".join(f"{clock}, {kind}id: {number}, name: {self._name(name)}\n" for number, name in enumerate(names))
+        for name in names:
+            if name not in self._numbers:
+                self._highest += 1
+                self._numbers[name] = self._highest
+        return "".join(f"{clock}, {kind}id: {self._numbers[one]}, name: {self._name(one)}\n" for one in names)
 
     def _stop(self, request: StewardMessage) -> str:
         method, _, *kind = request.method_args
@@ -315,7 +358,10 @@ class StewardPeer:
             artefact = "%!v(MISSING)" if self.version.token else ""
             self._later(f"error: OpProcessStart: no such request type defined: {artefact}{method}")
             return None
+        self.doubled |= canonical(method) in self.processes
         self.processes.add(canonical(method))
+        self._highest += 1
+        self._numbers[canonical(method)] = self._highest
         shown = f"{{{self.node} EventACK {method} 0xc0000801e0}}" if self.version.token else f"{{{self.node} {method}}}"
         text = f"info: OpProcessStart: started id: 23, subject: {shown}: node: {self.node}"
         self._later(text)

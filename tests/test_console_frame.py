@@ -58,7 +58,7 @@ def test_every_page_answers_in_german(alice: Client) -> None:
     for page in every_page(incident):
         shown = alice.get(page, headers={"accept-language": "de"})
         assert shown.status_code == 200, page
-        assert ">Wartend " in shown.content.decode(), page
+        assert ">Wartende " in shown.content.decode(), page
 
 
 def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:
@@ -166,3 +166,28 @@ def test_the_page_after_the_first_event_teaches_no_more(chief: Client) -> None:
     page = chief.get("/").content.decode()
     assert "here it is" in page
     assert "Waiting for your first event" not in page
+
+
+def test_exact_times_take_the_place_of_a_range_on_the_page_and_on_its_socket(alice: Client) -> None:
+    store(event("early"), now=datetime(2020, 1, 1, 10, 0, tzinfo=UTC))
+    store(event("late"), now=datetime(2020, 1, 1, 10, 5, tzinfo=UTC))
+    for address in ("/", "/events/"):
+        times = {"range": "1h", "since": "2020-01-01T10:00:01", "until": "2020-01-01T11:00"}
+        page = alice.get(address, times).content.decode()
+        assert "late" in page
+        assert "early" not in page
+        assert 'value="2020-01-01T10:00:01"' in page
+    found = alice.get("/", {"q": "late OR early", "until": "2020-01-01T11:00"}).content.decode()
+    assert 'data-query="(late OR early) until:2020-01-01T11:00"' in found
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "2020-13-01T00:00", "0001-01-01T00:00+14:00", "9" * 5000])
+def test_a_time_that_is_none_is_said(alice: Client, wrong: str) -> None:
+    assert alice.get("/", {"since": wrong}).status_code == 400
+    assert alice.get("/events/", {"until": wrong}).status_code == 400
+
+
+def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) -> None:
+    page = alice.get("/", {"q": "nod:ship2", "range": "1h"})
+    assert "at character 1)" in page.content.decode()
+    assert alice.get("/", {"q": "one) OR (two", "range": "1h"}).status_code == 400

@@ -403,8 +403,8 @@ def test_the_bucket_refills_and_a_request_above_the_burst_passes_when_it_is_full
     [
         ("PUT", EVENTS, "POST"),
         ("DELETE", EVENTS, "POST"),
-        ("HEAD", f"/api/v1/incidents/{uuid4()}/decision", "GET"),
-        ("GET", f"/api/v1/incidents/{uuid4()}/outcome", "POST"),
+        ("HEAD", "/api/v1/incidents/0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123/decision", "GET"),
+        ("GET", "/api/v1/incidents/0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123/outcome", "POST"),
     ],
 )
 async def test_other_methods_are_405(stream, peer, method, path, allowed):

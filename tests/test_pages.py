@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
+from errorkernel.core import steward_record
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import (
     Action,
@@ -27,9 +28,9 @@ from errorkernel.store import fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.rows import EventRow
+from errorkernel.store.rows import stored as events_stored
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
-from errorkernel.web.pages import seed_line
 from errorkernel.web.pages_incidents import record_of
 
 pytestmark = pytest.mark.django_db
@@ -239,7 +240,7 @@ def test_a_row_renders_without_a_request_or_a_query(django_assert_num_queries):
 
 def test_a_row_from_the_table_is_the_row_that_was_pushed():
     pushed = store(event(message=Message(id="1", method="m")), event("x", type=EventType.ACTION)).rows
-    stored = [EventRow.from_model(one) for one in ErrorEvent.objects.select_related("node", "process").order_by("seq")]
+    stored = [EventRow.from_model(one) for one in events_stored().order_by("seq")]
     render = [render_to_string("errorkernel/_event.html", {"event": row}) for row in pushed]
     assert render == [render_to_string("errorkernel/_event.html", {"event": row}) for row in stored]
 
@@ -251,10 +252,13 @@ def test_a_late_report_is_marked_with_its_age_and_a_fresh_one_is_not():
 
 
 def test_the_line_in_the_seeds_format():
-    assert seed_line(NOW, "ship1", "relay1", "it broke") == (
+    assert steward_record.line(NOW, "ship1", "relay1", "it broke") == (
         "Tue Nov 24 10:00:00 2026, node: ship1, relayFromNode: relay1, it broke"
     )
-    assert seed_line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b") == "Thu Mar  5 01:02:03 2026, node: a, b"
+    assert (
+        steward_record.line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b")
+        == "Thu Mar  5 01:02:03 2026, node: a, b"
+    )
 
 
 def test_an_events_page_shows_everything_that_is_known(viewer):
@@ -366,6 +370,27 @@ def test_the_truth_line_grows_step_by_step_and_claims_nothing_early():
     done = Outcome(incident=incident.pk, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=8)
     incidents.record_outcome("ship1", done, now=NOW)
     assert words(incident) == [*received, ("done: incarnation 8", "good")]
+
+
+def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
+    alone = {"state": OutcomeState.WITHDRAWN, "by_itself": Action.KILL, "detail": "Nobody could be reached."}
+    first, second = ask(), ask(process="index")
+    answer(second, Action.CONTINUE)
+    for one in (first, second):
+        incidents.record_outcome("ship1", Outcome(incident=one.pk, **alone), now=NOW)
+        one.refresh_from_db()
+    said = "the node answered kill by itself while it was isolated"
+    assert words(first)[-1] == (said, "bad")
+    assert (first.state, second.state) == ("withdrawn", "stale")
+    assert words(second)[-1] == ("too late: the node had answered kill by itself while it was isolated", "bad")
+    page = alice.get(reverse("incident", args=[first.pk])).content.decode()
+    assert said in page
+    assert "Nobody could be reached." in page
+    entry = AuditEntry.objects.filter(target=f"incident:{first.pk}", action="outcome").get()
+    assert (entry.actor, entry.reason, entry.after["by_itself"]) == ("node:ship1", "Nobody could be reached.", "kill")
+    late = alice.post(reverse("decide", args=[first.pk]), {"action": "continue", "reason": "x", "request_id": "1"})
+    assert late.status_code == 409
+    assert "Nothing was answered: the question no longer stands." in late.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,23 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from errorkernel import frames
 from errorkernel.core.ids import uuid7
 from errorkernel.core.problem import Mute, Muted, ProblemError, ProblemState
 from errorkernel.core.query import PROBLEM_FIELDS, QueryError, parse
+from errorkernel.core.rules import RuleAction, Wording
 from errorkernel.core.values import Action, Event, EventType, Level
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.query import problem_q
-from errorkernel.store import handled, incidents, problems, tallies
+from errorkernel.store import handled, incidents, judging, problems, rules, tallies
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.problems import IsPart
+from errorkernel.store.rows import EventRow
+from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.problems import by_hour, spark
+from errorkernel.web.bulk import found_by
+from errorkernel.web.live_filter import LiveFilter
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).parents[1]
@@ -476,6 +482,51 @@ def test_a_merged_problem_is_read_through_its_whole(alice: Client) -> None:
     assert state(whole) == "open"
     split = alice.post(f"/problems/{part.pk}/split/", follow=True)
     assert split.redirect_chain == [(f"/problems/{part.pk}/", 302)]
+
+
+def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> None:
+    """In the waiting room, on an incident, in a preview of one answer to many, in the map, and for a rule."""
+    whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)
+    problems.merge(part.pk, whole.pk, "one disk", **ALICE)
+    assert Waiting(NOW).crowds(5) == [(whole.pk, 3)]
+    for asked in Incident.objects.all():
+        page = alice.get(f"/incidents/{asked.pk}/").content.decode()
+        assert "2 others wait on it" in page
+        assert f"?q=problem:{whole.pk}" in page
+        assert "<b>3×</b>" in page
+    assert found_by(f"problem:{whole.pk}").count() == 3
+    assert found_by(f"problem:{part.pk}").count() == 2
+    assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
+    rules.add(
+        Wording("one disk", f"problem:{whole.pk}", RuleAction.KILL, "it is full", enabled=True),
+        also_waiting=True,
+        **ALICE,
+    )
+    while found_now := judging.look(now=NOW):
+        while found_now:
+            judging.step(found_now, now=NOW)
+    assert not Incident.objects.filter(state="open").exists()
+
+
+def test_an_open_live_search_follows_a_merge() -> None:
+    whole, part = met("disk full"), met("no space left")
+    live = LiveFilter(f"problem:{whole.pk}", now=NOW)
+
+    def passed(*rows: EventRow, skipped: int = 0) -> list[int]:
+        numbers = [row.seq for row in rows]
+        frame = frames.build(rows, first=min(numbers), last=max(numbers), skipped=skipped)
+        return [event["problem"] for event in live.apply(frame).events()]
+
+    before = stored_rows()
+    assert passed(*before) == passed(*before, skipped=1) == [whole.pk]
+    problems.merge(part.pk, whole.pk, "one disk", **ALICE)
+    later = record(Batch(events=[("ship1", report("no space left"))]), Directory(), now=NOW).rows
+    assert passed(*later) == [part.pk]
+    assert passed(*stored_rows()) == passed(*stored_rows(), skipped=1) == [whole.pk, part.pk, part.pk]
+
+
+def stored_rows() -> list[EventRow]:
+    return frames.stored_rows(1, 1000, 100)
 
 
 @pytest.mark.parametrize(

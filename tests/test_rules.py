@@ -15,10 +15,10 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.query import QUESTION_FIELDS
 from errorkernel.core.rules import Question, Rule, RuleAction, RuleError, Wording, parse_condition
 from errorkernel.core.values import Action, Event, EventType, Level, Message, OnDeadline
-from errorkernel.models import AuditEntry, DeadLetter, Decision, ErrorState, Incident, Outbox
+from errorkernel.models import AuditEntry, DeadLetter, Decision, ErrorState, Incident, Outbox, Problem
 from errorkernel.models import Rule as Row
 from errorkernel.query import question_q
-from errorkernel.store import incidents, judging, rules
+from errorkernel.store import incidents, judging, problems, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.rules import RuleChanged
@@ -34,7 +34,7 @@ WHO = {"actor": "user:alice"}
 def question(**given) -> Question:
     usual = {
         "id": UUID(int=1), "seq": 10, "node": "ship1", "process": "copy files", "kind": "OSError", "level": "error",
-        "text": "no such file", "message": {"id": "8841", "method": "REQCopySrc"}, "problem": 42,
+        "text": "no such file", "message": {"id": "8841", "method": "REQCopySrc"}, "problem": 42, "whole": 40,
         "fingerprint": "9f2c" * 8, "repeat": 4, "consecutive": 2, "received_at": NOW,
     }  # fmt: skip
     return Question(**usual | given)
@@ -51,6 +51,7 @@ def rule(condition="node:ship1", number=1, **given) -> Rule:
     [
         ("node:ship*", True), ("node:ship", False), ('process:"copy files"', True), ("process:copy*", True),
         ("method:REQCopySrc", True), ("kind:OS*", True), ("problem:42", True), ("problem:43", False),
+        ("problem:40", True), ("-problem:40", False),
         ("fingerprint:9f2c*", True), ("fingerprint:9f2c", False), ("level>=error", True), ("level>error", False),
         ('text:"such file"', True), ("file", True), ("repeat>=4", True), ("repeat>4", False), ("consecutive>=2", True),
         ("consecutive>=3", False), ("node:ship1 -process:copy*", False), ("node:x OR level:error", True),
@@ -599,6 +600,9 @@ def test_the_database_and_the_judge_agree_on_every_condition(condition):
             ("ship1", "p", "größe", Level.WARNING, "n"),
         ):  # fmt: skip
             ask(text, node=node, process=process, level=level, message=message)
+        whole, *_, part = Problem.objects.order_by("pk")
+        problems.merge(part.pk, whole.pk, "one disk", **WHO, now=NOW)
+    condition = condition.replace("problem:1", f"problem:{Problem.objects.earliest('pk').pk}")
     tree = parse_condition(condition)
     stored = Incident.objects.select_related("node", "process", "problem")
     judged = {one.pk for one in stored if rule(condition).matches(judging.question(one))}

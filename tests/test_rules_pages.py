@@ -106,7 +106,7 @@ def test_the_journey_from_remembering_to_an_answer(alice):
     assert "It would have had the word on" in tried.content.decode()
     assert Rule.objects.count() == 0
     saved = alice.post(NEW, {**typed, "do": "on"}, follow=True)
-    assert "is saved as revision 1 and on" in saved.content.decode()
+    assert "is saved as revision 1 and switched on" in saved.content.decode()
     rule = Rule.objects.get()
     assert timedelta(hours=23, minutes=58) < rule.expires_at - timezone.now() <= timedelta(hours=24)
     again = ask(node="ship-1", process="copy files", message="other")

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from errorkernel.core.limits import Limits
-from errorkernel.core.steward_repeats import Echoes, Repeats
+from errorkernel.core.steward_repeats import Echoes, Seen, judge
 from errorkernel.core.values import EventType
 from errorkernel.wire import steward, steward_operator
 from errorkernel.wire.errors import WireError
@@ -46,7 +46,7 @@ class Listener:
     reports: list[Report] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     replies: list[StewardMessage] = field(default_factory=list)
-    repeats: Repeats = field(default_factory=Repeats)
+    seen: dict[bytes, Seen] = field(default_factory=dict)
 
     async def open(self) -> None:
         for subject in steward.ERROR_SUBJECTS:
@@ -61,7 +61,9 @@ class Listener:
             self.refused.append(exc.reason)
             return
         self.arrived.append(incoming)
-        verdict = self.repeats.arrived(incoming.digest, incoming.sending, now_s=asyncio.get_running_loop().time())
+        now_s = asyncio.get_running_loop().time()
+        verdict = judge(self.seen.get(incoming.digest), incoming.sending, now_s=now_s)
+        self.seen[incoming.digest] = Seen(verdict.occurrence, now_s)
         if not verdict.retransmission:
             self.reports.append(steward.report(incoming, Limits(), occurrence=verdict.occurrence))
         await self._acknowledge(message, incoming)

@@ -118,7 +118,7 @@ def test_a_kill_is_list_stop_start_and_list() -> None:
     (Plan.STOP, False, [LIST], End.DONE),
     (Plan.START, False, [LIST, START, LIST], End.DONE),
     (Plan.START, True, [LIST], End.FAILED),
-    (Plan.KILL, False, [LIST, START, LIST], End.DONE),
+    (Plan.KILL, False, [LIST], End.FAILED),
 ])  # fmt: skip
 def test_nothing_is_sent_that_is_not_needed(plan: Plan, running: bool, asks: list[Ask], end: End) -> None:
     lines, ended = carried_out(plan, Node(running=running), [])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from errorkernel.core import fingerprint, steward_dump, steward_methods, steward_record, steward_text
 from errorkernel.core.ids import uuid7
 from errorkernel.core.steward_record import Record
-from errorkernel.core.steward_repeats import Echoes, Repeats, Sending, Verdict
+from errorkernel.core.steward_repeats import Echoes, Seen, Sending, Verdict, judge
 from errorkernel.core.steward_templates import TEMPLATES, find
 from errorkernel.core.steward_text import Understood
 from errorkernel.core.values import Event, EventType, Level, Message
@@ -248,55 +248,49 @@ SEED = Sending(ack_timeout_s=60, retry_wait_s=0, retries=10, numbered=False)
 STEW = Sending(ack_timeout_s=60, retry_wait_s=0, retries=10, numbered=True)
 
 
+def verdicts(sending: Sending, *moments: float) -> list[Verdict]:
+    """Of the same bytes, arriving at these moments."""
+    seen: Seen | None = None
+    found: list[Verdict] = []
+    for now_s in moments:
+        found.append(judge(seen, sending, now_s=now_s))
+        seen = Seen(found[-1].occurrence, now_s)
+    return found
+
+
 def test_a_numbered_message_that_comes_again_is_a_retransmission_whenever() -> None:
-    repeats = Repeats()
-    assert repeats.arrived(b"x", STEW, now_s=0) == Verdict(False, 0)
-    for now in (0.1, 30, 60, 660, 10_000):
-        assert repeats.arrived(b"x", STEW, now_s=now) == Verdict(True, 0)
-    assert repeats.arrived(b"y", STEW, now_s=10_000) == Verdict(False, 0)
+    assert verdicts(STEW, 0, 0.1, 30, 60, 660, 10_000) == [Verdict(False, 0), *[Verdict(True, 0)] * 5]
 
 
 def test_without_numbers_the_same_bytes_are_told_apart_by_when_they_come() -> None:
-    repeats = Repeats()
-    assert repeats.arrived(b"x", SEED, now_s=0) == Verdict(False, 0)
-    # Acknowledged, and the node sends the next one of that second.
-    assert repeats.arrived(b"x", SEED, now_s=0.02) == Verdict(False, 1)
-    assert repeats.arrived(b"x", SEED, now_s=0.04) == Verdict(False, 2)
-    # That acknowledgement was lost.
-    assert repeats.arrived(b"x", SEED, now_s=60.1) == Verdict(True, 2)
-    assert repeats.arrived(b"x", SEED, now_s=120.2) == Verdict(True, 2)
-    assert repeats.arrived(b"x", SEED, now_s=120.3) == Verdict(False, 3)
+    assert verdicts(SEED, 0, 0.02, 0.04, 60.1, 120.2, 120.3) == [
+        Verdict(False, 0),
+        # Acknowledged, and the node sends the next one of that second.
+        Verdict(False, 1),
+        Verdict(False, 2),
+        # That acknowledgement was lost.
+        Verdict(True, 2),
+        Verdict(True, 2),
+        Verdict(False, 3),
+    ]
 
 
 def test_a_node_that_never_sees_an_acknowledgement_reports_once() -> None:
-    repeats = Repeats()
-    verdicts = [repeats.arrived(b"x", SEED, now_s=60.0 * number) for number in range(11)]
-    assert verdicts == [Verdict(False, 0), *[Verdict(True, 0)] * 10]
+    moments = [60.0 * number for number in range(11)]
+    assert verdicts(SEED, *moments) == [Verdict(False, 0), *[Verdict(True, 0)] * 10]
 
 
 def test_beyond_the_window_nothing_is_claimed() -> None:
-    repeats = Repeats()
-    repeats.arrived(b"x", SEED, now_s=0)
-    assert repeats.arrived(b"x", SEED, now_s=721) == Verdict(False, 0)
+    assert verdicts(SEED, 0, 721)[-1] == Verdict(False, 0)
     once = Sending(ack_timeout_s=0, retry_wait_s=0, retries=10, numbered=False)
-    repeats.arrived(b"y", once, now_s=0)
-    assert repeats.arrived(b"y", once, now_s=0.5) == Verdict(False, 1)
+    assert verdicts(once, 0, 0.5)[-1] == Verdict(False, 1)
 
 
-def test_what_the_broker_delivers_again_is_the_same() -> None:
-    repeats = Repeats()
-    assert repeats.arrived(b"x", SEED, now_s=0, delivery="7") == Verdict(False, 0)
-    assert repeats.arrived(b"x", SEED, now_s=1, delivery="8") == Verdict(False, 1)
-    assert repeats.arrived(b"x", SEED, now_s=2, delivery="7") == Verdict(False, 0)
-    assert repeats.arrived(b"x", SEED, now_s=3, delivery="8") == Verdict(False, 1)
-
-
-def test_memories_are_bounded() -> None:
-    repeats, echoes = Repeats(limit=10), Echoes(limit=10)
+def test_the_memory_is_bounded() -> None:
+    echoes = Echoes(limit=10)
     for number in range(100):
-        repeats.arrived(bytes([number]), STEW, now_s=0, delivery=str(number))
         echoes.belongs_to("n", uuid4(), [steward_text.Echo(str(number), "r")], now_s=0)
-    assert len(repeats._seen) == len(repeats._judged) == len(echoes._made) == 10
+    assert len(echoes._made) == 10
 
 
 # What one failure makes

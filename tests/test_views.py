@@ -59,6 +59,15 @@ def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
     assert vera.post(f"/views/{own.pk}/delete/").status_code == 302
 
 
+@pytest.mark.parametrize(("page", "path"), [("live", "/"), ("events", "/events/")])
+def test_a_view_of_events_keeps_its_time_too(page: str, path: str) -> None:
+    alice = client_of("alice", "operator")
+    kept = "q=node%3Aship1&range=1h&since=2026-11-24T10%3A00&until=2026-11-24T11%3A00"
+    assert alice.post(f"/views/{page}/save/", {"name": "mine", "address": kept + "&before=7"}).status_code == 302
+    assert f"{path}?{kept}".replace("&", "&amp;") in alice.get(path, {"q": "x"}).content.decode()
+    assert "mine" not in menu(alice), "each page has its own"
+
+
 @pytest.mark.parametrize("wrong", [{"name": ""}, {"name": "x" * 61}, {"name": "a\0b"}, {"address": "q=" + "x" * 3000}])
 def test_what_cannot_be_kept_is_said(wrong: dict[str, str]) -> None:
     assert keep(client_of("alice", "operator"), **wrong) == 400

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errorkernel.wire import subjects
+from errorkernel.wire import steward, subjects
 
 ACCOUNT = "STEWARD"
+LEGACY_ACCOUNT = "LEGACY"
 MAX_PAYLOAD_BYTES = 1024 * 1024
 SYNC_INTERVAL = "5s"
 LOG_BYTES = 16 * 1024 * 1024
@@ -47,6 +48,19 @@ class ServerOptions:
     ports_dir: str
     log_file: str
     max_file_store: int
+    legacy: "LegacyAccount | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyAccount:
+    """The one account that all nodes of Steward and ctrl share, and we with them under a key of our own.
+
+    ``stream``: their errors go to a stream in the kernel's account, which they cannot reach; the broker acknowledges.
+    """
+
+    kernel_key: str
+    nodes: tuple[NodeUser, ...]
+    stream: bool
 
 
 def account_of(name: str) -> str:
@@ -115,9 +129,32 @@ def node_account(node: NodeUser) -> dict[str, Any]:
     }
 
 
-def render_accounts(kernel_key: str, nodes: Sequence[NodeUser]) -> str:
+def legacy_permissions() -> dict[str, Any]:
+    """What a node of Steward or ctrl may not do: hear errors, which it would acknowledge for us, and acknowledge them.
+
+    What such nodes may send each other is theirs to decide; it is left open here.
+    """
+    errors = list(steward.ERROR_SUBJECTS)
+    return {"publish": {"deny": [one + ".reply" for one in errors]}, "subscribe": {"deny": errors}}
+
+
+def _legacy_account(legacy: LegacyAccount) -> dict[str, Any]:
+    users = [{"nkey": one.public_key, "permissions": legacy_permissions()} for one in legacy.nodes]
+    errors = [{"service": {"account": ACCOUNT, "subject": one}} for one in steward.ERROR_SUBJECTS]
+    return {
+        "jetstream": "enabled",
+        "users": [{"nkey": legacy.kernel_key}, *users],
+        "imports": errors if legacy.stream else [],
+    }
+
+
+def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], legacy: LegacyAccount | None = None) -> str:
     """The ``accounts`` block: what changes when nodes are added or disabled."""
-    offered = ",\n".join("      " + json.dumps(one) for one in exports())
+    given = exports()
+    if legacy and legacy.stream:
+        given += [{"service": one} for one in steward.ERROR_SUBJECTS]
+    offered = ",\n".join("      " + json.dumps(one) for one in given)
+    of_legacy = f"  {LEGACY_ACCOUNT}: {json.dumps(_legacy_account(legacy))}\n" if legacy else ""
     of_nodes = "".join(f"  {json.dumps(account_of(one.name))}: {json.dumps(node_account(one))}\n" for one in nodes)
     return (
         "accounts {\n"
@@ -126,7 +163,7 @@ def render_accounts(kernel_key: str, nodes: Sequence[NodeUser]) -> str:
         f"    users: [{json.dumps({'nkey': kernel_key})}]\n"
         f"    exports: [\n{offered}\n    ]\n"
         "  }\n"
-        f"{of_nodes}"
+        f"{of_nodes}{of_legacy}"
         "  SYS { users: [] }\n"
         "}\n"
         "system_account: SYS\n"
@@ -172,5 +209,5 @@ def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
         'ping_interval: "20s"\n'
         'write_deadline: "10s"\n'
         + _jetstream(options.store_dir, options.max_file_store)
-        + render_accounts(options.kernel_key, nodes)
+        + render_accounts(options.kernel_key, nodes, options.legacy)
     )

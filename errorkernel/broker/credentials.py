@@ -1,5 +1,7 @@
 """Secrets of nodes and operators: made here, shown once, kept only as what verifies them."""
 
+import base64
+import binascii
 import hashlib
 import os
 import secrets
@@ -19,6 +21,19 @@ def public_nkey(seed: str) -> str:
         return nkeys.from_seed(bytearray(seed.strip().encode())).public_key.decode()  # type: ignore[no-any-return]
     except Exception as exc:
         raise ValueError("This is no nkey seed.") from exc
+
+
+def is_public_nkey(text: str) -> bool:
+    """Whether it is the public key of a user: the broker does not start with another one among its users."""
+    try:
+        raw = base64.b32decode(text)
+    except ValueError:
+        return False
+    return (
+        len(raw) == 35
+        and raw[0] == nkeys.PREFIX_BYTE_USER
+        and binascii.crc_hqx(raw[:-2], 0) == int.from_bytes(raw[-2:], "little")
+    )
 
 
 def make_token(prefix: str) -> str:

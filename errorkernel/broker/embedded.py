@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from errorkernel.broker.config import NodeUser, ServerOptions, render
+from errorkernel.broker.config import LegacyAccount, NodeUser, ServerOptions, render
 from errorkernel.broker.errors import BrokerStartError
 
 log = logging.getLogger("errorkernel.broker")
@@ -60,7 +60,15 @@ class EmbeddedServer:
     """One nats-server below ``data_dir``. ``port`` 0: the one it had last time if that is free, else any."""
 
     def __init__(
-        self, data_dir: Path, *, kernel_key: str, host: str, port: int, binary: str, max_store_bytes: int
+        self,
+        data_dir: Path,
+        *,
+        kernel_key: str,
+        host: str,
+        port: int,
+        binary: str,
+        max_store_bytes: int,
+        legacy: LegacyAccount | None = None,
     ) -> None:
         self._dir = data_dir / "nats"
         self._kernel_key = kernel_key
@@ -68,6 +76,7 @@ class EmbeddedServer:
         self._wanted_port = port
         self._binary = binary
         self._max_store_bytes = max_store_bytes
+        self._legacy = legacy
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -170,6 +179,7 @@ class EmbeddedServer:
             ports_dir=str(self._dir / "ports"),
             log_file=str(self._log),
             max_file_store=self._max_store_bytes,
+            legacy=self._legacy,
         )
 
     def _write_config(self, nodes: Sequence[NodeUser], port: int) -> None:

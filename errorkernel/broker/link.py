@@ -42,15 +42,16 @@ OnMessage = Callable[["Received"], Awaitable[None]]
 
 
 class Received:
-    """A core message: ``subject``, ``data``, and ``respond`` where an answer is wanted."""
+    """A core message: ``subject``, ``headers``, ``data``, and ``respond`` where an answer is wanted."""
 
-    __slots__ = ("_link", "data", "reply", "subject")
+    __slots__ = ("_link", "data", "headers", "reply", "subject")
 
     def __init__(self, link: "Link", message: Msg) -> None:
         self._link = link
         self.subject: str = message.subject
         self.data: bytes = message.data
         self.reply: str = message.reply
+        self.headers: dict[str, str] = message.headers or {}
 
     async def respond(self, data: bytes) -> None:
         """Answer, if the sender asked for an answer and is still there."""
@@ -141,6 +142,24 @@ class Link:
         """Ask and wait for one answer. Raises BrokerAway or BrokerRefused."""
         answer: bytes = (await self._request(subject, data, timeout_s, None)).data
         return answer
+
+    async def knock(self, subject: str, data: bytes, *, reply: str, headers: dict[str, str], timeout_s: float) -> bool:
+        """Publish to somebody who answers on ``reply``, a subject that is not ours alone; True once anything came.
+
+        That is a hint and no proof: it may have been meant for another. False is the broker's own word, and certain:
+        nobody listens on ``subject``. Raises BrokerAway where neither came within ``timeout_s``.
+        """
+        client = self._need()
+        try:
+            waiting = await client.subscribe(reply)
+            try:
+                await client.publish(subject, data, reply=reply, headers=headers)
+                message = await waiting.next_msg(timeout_s)
+            finally:
+                await waiting.unsubscribe()
+        except (TimeoutError, nats.errors.Error) as exc:
+            raise BrokerAway(f"No answer on {reply}: {exc!r}") from exc
+        return bool((message.headers or {}).get("Status") != "503")
 
     async def api(self, subject: str, body: dict[str, Any], *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         """A call of JetStream's API (``$JS.API.<subject>``). Raises BrokerAway or BrokerRefused."""

@@ -8,6 +8,8 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from nats.aio.msg import Msg
 
@@ -29,13 +31,19 @@ class Delivery:
     Answers are fire-and-forget: one that is lost means a redelivery, which must be harmless anyway.
     """
 
-    __slots__ = ("_link", "_reply", "data", "subject")
+    __slots__ = ("_link", "_reply", "data", "headers", "subject")
 
     def __init__(self, link: Link, message: Msg) -> None:
         self._link = link
         self._reply: str = message.reply
         self.subject: str = message.subject
         self.data: bytes = message.data
+        self.headers: dict[str, str] = message.headers or {}
+
+    @property
+    def stored_at(self) -> float:
+        """Unix time at which the broker got it."""
+        return int(self._metadata()[3]) / 1e9
 
     @property
     def deliveries(self) -> int:
@@ -46,7 +54,12 @@ class Delivery:
     def source(self) -> str:
         """What no other message of the stream has, even when the stream was wiped and numbers begin anew."""
         _, sequence, _, stored_ns = self._metadata()[:4]
-        return f"{sequence}:{stored_ns}"
+        return f"{self._stream}:{sequence}:{stored_ns}"
+
+    @property
+    def _stream(self) -> str:
+        parts = self._reply.split(".")
+        return parts[2] if len(parts) == 9 else parts[4]
 
     async def ack(self) -> None:
         await self._answer(b"+ACK")
@@ -69,6 +82,35 @@ class Delivery:
         # newer servers may put domain and account hash before the stream, and a random token at the end.
         parts = self._reply.split(".")
         return parts[4:] if len(parts) == 9 else parts[6:]
+
+
+class Arrived(Protocol):
+    """A message that waits for its answer, whichever way it came; ``source`` names it for good."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def stored_at(self) -> float: ...
+    @property
+    def deliveries(self) -> int: ...
+
+    async def ack(self) -> None: ...
+    async def nak(self, delay_s: float) -> None: ...
+    async def term(self) -> None: ...
+
+
+class Source(Protocol):
+    """Where messages come from: ``get`` returns at least one, ``waiting`` says whether there are more."""
+
+    @property
+    def waiting(self) -> bool: ...
+    async def get(self, limit: int) -> Sequence[Arrived]: ...
 
 
 class PullSource:

@@ -5,7 +5,7 @@ from typing import Any
 
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
-from errorkernel.wire import subjects
+from errorkernel.wire import steward, subjects
 
 NANOSECONDS = 1_000_000_000
 ACK_WAIT_S = 20
@@ -48,6 +48,16 @@ def decisions_stream() -> dict[str, Any]:
 def commands_stream() -> dict[str, Any]:
     """What operators sent to nodes; what got lost, or is older than the age, a node gets by sync."""
     return {**decisions_stream(), "name": subjects.COMMANDS_STREAM, "subjects": subjects.COMMANDS_SUBJECTS}
+
+
+def steward_stream(max_bytes: int) -> dict[str, Any]:
+    """Errors of Steward's and ctrl's nodes. The broker's word that it has stored one is the acknowledgement that the
+    node waits for; a stream that captured more, acknowledgements among them, would answer itself."""
+    return {
+        **events_stream(max_bytes),
+        "name": subjects.STEWARD_STREAM,
+        "subjects": list(steward.ERROR_SUBJECTS),
+    }
 
 
 def kernel_durable() -> dict[str, Any]:
@@ -110,8 +120,18 @@ async def ensure_intake(link: Link) -> None:
 
     What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
     """
-    await _forget_deliveries(link)
-    await _ensure_durable(link, subjects.EVENTS_STREAM, kernel_durable())
+    await _ensure_kernels(link, subjects.EVENTS_STREAM)
+
+
+async def ensure_steward(link: Link, *, max_bytes: int) -> None:
+    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError."""
+    await _ensure_stream(link, steward_stream(max_bytes))
+    await _ensure_kernels(link, subjects.STEWARD_STREAM)
+
+
+async def _ensure_kernels(link: Link, stream: str) -> None:
+    await _forget_deliveries(link, stream)
+    await _ensure_durable(link, stream, kernel_durable())
 
 
 async def _ensure_stream(link: Link, config: dict[str, Any]) -> str:
@@ -125,14 +145,14 @@ async def _ensure_stream(link: Link, config: dict[str, Any]) -> str:
     return str(stream["created"])
 
 
-async def _forget_deliveries(link: Link) -> None:
+async def _forget_deliveries(link: Link, stream: str) -> None:
     """Remove the kernel's durable where something was delivered and nobody pulls any more.
 
     Waiting for the acknowledgement's time instead would store what follows first: the order of a process would be lost.
     In a work queue nothing goes with a consumer but the memory of what it has delivered. A kernel that lives has a pull
     request open; should one be overlooked all the same, it gets some messages twice, which is harmless.
     """
-    durable = f"{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}"
+    durable = f"{stream}.{subjects.KERNEL_DURABLE}"
     try:
         info = await link.api(f"CONSUMER.INFO.{durable}", {})
         if info.get("num_ack_pending") and not info.get("num_waiting"):

@@ -57,7 +57,8 @@ __all__ = [
 
 
 class Row(Protocol):
-    """What a live event must carry to be filtered. ``problem`` is the problem's number, ``incident`` None or an id."""
+    """What a live event must carry to be filtered. ``problem`` is the problem's number, ``whole`` that of the one it is
+    merged into, or the same; ``incident`` None or an id."""
 
     @property
     def id(self) -> UUID: ...
@@ -77,6 +78,8 @@ class Row(Protocol):
     def message(self) -> dict[str, Any] | None: ...
     @property
     def problem(self) -> int: ...
+    @property
+    def whole(self) -> int: ...
     @property
     def incident(self) -> UUID | None: ...
     @property
@@ -104,6 +107,8 @@ def compile_predicate(tree: Tree, now: datetime) -> Predicate:
             return lambda row: not inner(row)
         case Text():
             return _text_predicate(tree)
+        case Compare(field="problem", value=value):
+            return lambda row: row.problem == value or row.whole == value
         case Compare(field=field, op=op, value=value):
             compare, number = COMPARISONS[op], _number_getter(field)
             return lambda row: compare(number(row), value)

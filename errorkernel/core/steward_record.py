@@ -5,7 +5,7 @@ A text of another form is kept whole.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -43,6 +43,13 @@ def parse(data: str) -> Record:
         relay, after = _up_to_comma(data, rest + len(_RELAY))
         rest = after if relay is not None else rest
     return Record(data[rest:].removesuffix("\n"), node, relay or "", local)
+
+
+def line(at: datetime, node: str, relay_node: str, text: str) -> str:
+    """A record as nodes write it, without its end; ``at`` is shown as UTC."""
+    relay = f"{_RELAY}{relay_node}, " if relay_node else ""
+    # Not strftime: that writes days and months in the language of the machine.
+    return f"{at.astimezone(UTC).ctime()}, node: {node}, {relay}{text}"
 
 
 def _up_to_comma(data: str, at: int) -> tuple[str | None, int]:

@@ -8,13 +8,12 @@ a node sends its next error only after the acknowledgement or the timeout of the
 
 One failure may also make several different texts, a moment apart; these are folded by the keys that the text gives.
 
-Everything here is pure: times are arguments (seconds on any one clock), memories are bounded and given.
+Everything here is pure: times are arguments (seconds on any one clock), what was before is given, memory is bounded.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,9 +25,6 @@ EARLY_SHARE = 0.8
 ECHO_WINDOW_S = 30.0
 """A method's timeout is 10 s by default, and its second text comes when that is over."""
 REMEMBERED_MAX = 50_000
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -82,29 +78,6 @@ def judge(seen: Seen | None, sending: Sending, *, now_s: float) -> Verdict:
 
 
 @dataclass(slots=True)
-class Repeats:
-    """Remembers the digests of payloads, the newest ``limit`` of them, and as many deliveries."""
-
-    limit: int = REMEMBERED_MAX
-    _seen: OrderedDict[bytes, Seen] = field(default_factory=OrderedDict)
-    _judged: OrderedDict[str, Verdict] = field(default_factory=OrderedDict)
-
-    def arrived(self, digest: bytes, sending: Sending, *, now_s: float, delivery: str = "") -> Verdict:
-        """Judge a payload and remember that it came.
-
-        ``delivery`` names the place in a stream that it came from: when the broker delivers that again, no node has
-        sent anything, and the verdict is the one of before.
-        """
-        if delivery and (before := self._judged.get(delivery)):
-            return before
-        verdict = judge(self._seen.get(digest), sending, now_s=now_s)
-        _remember(self._seen, digest, Seen(verdict.occurrence, now_s), self.limit)
-        if delivery:
-            _remember(self._judged, delivery, verdict, self.limit)
-        return verdict
-
-
-@dataclass(slots=True)
 class _Made:
     """What one failure has made so far: its first event, and the role of each event since."""
 
@@ -132,7 +105,10 @@ class Echoes:
             if made is None or not self._joins(made, event, echo.role, now_s):
                 made = _Made(event, now_s, {})
             made.roles[echo.role] = event
-            _remember(self._made, key, made, self.limit)
+            self._made[key] = made
+            self._made.move_to_end(key)
+            if len(self._made) > self.limit:
+                self._made.popitem(last=False)
             if made.event != event:
                 first = first or made.event
         return first
@@ -142,10 +118,3 @@ class Echoes:
         if event in made.roles.values():
             return True
         return role not in made.roles and abs(now_s - made.at_s) <= ECHO_WINDOW_S
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > limit:
-        memory.popitem(last=False)

@@ -160,9 +160,7 @@ def _seen_running(plan: Plan, lines: Sequence[Line]) -> Send | Ended:
             return Ended(End.DONE, "The process was started, and the node lists it.")
         return Ended(End.FAILED, "The process runs already: a second start would double it. Nothing was changed.")
     if plan is Plan.KILL and was_replaced(lines):
-        stopped = any(line.ask is Ask.STOP and _arrived(line) for line in lines)
-        what = "stopped and started" if stopped else "not running; it was started"
-        return Ended(End.DONE, f"The process was {what}, and the node lists it.")
+        return Ended(End.DONE, "The process was stopped and started, and the node lists it.")
     if _count(lines, Ask.STOP) < TRIES:
         return Send(Ask.STOP)
     return Ended(End.FAILED, "The node lists the process still: it was not stopped.")
@@ -175,6 +173,8 @@ def _seen_gone(plan: Plan, lines: Sequence[Line]) -> Send | Ended:
         if stopped:
             return Ended(End.DONE, "The process was stopped, and the node lists it no longer.")
         return Ended(End.DONE, "The process is not running. Nothing was changed.")
+    if plan is Plan.KILL and not any(line.ask is Ask.STOP for line in lines):
+        return Ended(End.FAILED, "The node does not list the process. Nothing was changed.")
     if _count(lines, Ask.START) < TRIES:
         return Send(Ask.START)
     if stopped:

@@ -14,7 +14,7 @@ from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, handled, incidents, retention, tallies
+from errorkernel.store import fleet, handled, incidents, retention, steward, tallies
 from errorkernel.threads import DatabaseThreads
 
 DEADLINES_INTERVAL_S = 0.5
@@ -87,6 +87,7 @@ class Clock:
 
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
+        steward.prune_arrivals(now=now)
         removed = retention.prune_quarantine(keep=self._conf.quarantine_keep) + tallies.prune(now=now)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now

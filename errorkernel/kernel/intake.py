@@ -9,14 +9,15 @@ what follows waits behind it, so that the order in which a process reported is t
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 
 from errorkernel import metrics
-from errorkernel.broker.pull import Delivery, PullSource
+from errorkernel.broker.pull import Arrived, Source
 from errorkernel.core.limits import Limits
 from errorkernel.live import Announcer
 from errorkernel.store import intake as store
@@ -42,33 +43,38 @@ UNKNOWN_INCIDENT_DELIVERIES = 5
 
 
 @dataclass(slots=True)
-class _Opened:
+class Opened:
     """A batch, decoded; the deliveries stand beside what they became."""
 
     batch: Batch = field(default_factory=Batch)
-    events: list[Delivery] = field(default_factory=list)
-    outcomes: list[Delivery] = field(default_factory=list)
-    refused: list[Delivery] = field(default_factory=list)
+    events: list[Arrived] = field(default_factory=list)
+    outcomes: list[Arrived] = field(default_factory=list)
+    refused: list[Arrived] = field(default_factory=list)
+
+
+TakeIn: TypeAlias = Callable[[Sequence[Arrived], Directory, datetime], tuple[Opened, Recorded]]
+"""Read a batch and store it in one transaction; whatever cannot be read becomes a refusal."""
 
 
 class Intake:
-    """``nodes_seen`` is told the nodes of every stored batch; ``questions_stored`` when there were questions in it."""
+    """``take_in`` knows what comes from ``source``. ``nodes_seen`` is told the nodes of every stored batch;
+    ``questions_stored`` when there were questions in it."""
 
     def __init__(
         self,
-        source: PullSource,
+        source: Source,
+        take_in: TakeIn,
         threads: DatabaseThreads,
         announcer: Announcer,
         *,
-        limits: Limits,
         batch_events: int,
         nodes_seen: Callable[[Iterable[str]], None],
         questions_stored: Callable[[], None],
     ) -> None:
         self._source = source
+        self._take_in = take_in
         self._threads = threads
         self._announcer = announcer
-        self._limits = limits
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
         self._questions_stored = questions_stored
@@ -92,7 +98,7 @@ class Intake:
                 # What is in the database thread finishes anyway; let it be acknowledged if the broker is there.
                 await asyncio.wait([storing], timeout=2)
 
-    async def _store(self, deliveries: list[Delivery]) -> None:
+    async def _store(self, deliveries: Sequence[Arrived]) -> None:
         started = time.perf_counter()
         now = datetime.now(UTC)
         try:
@@ -112,7 +118,7 @@ class Intake:
             self._questions_stored()
         metrics.observe_batch(time.perf_counter() - started)
 
-    async def _record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:
+    async def _record(self, deliveries: Sequence[Arrived], now: datetime) -> tuple[Opened, Recorded]:
         """Store a batch, however long the database is away. Raises what CANNOT_BE_STORED names.
 
         The broker may deliver again meanwhile what waits here: that is stored once all the same.
@@ -126,27 +132,26 @@ class Intake:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, AWAY_PAUSE_LAST_S)
 
-    def _open_and_record(self, deliveries: list[Delivery], now: datetime) -> tuple[_Opened, Recorded]:
-        opened = open_all(deliveries, self._limits)
+    def _open_and_record(self, deliveries: Sequence[Arrived], now: datetime) -> tuple[Opened, Recorded]:
         try:
-            return opened, store.record(opened.batch, self._directory, now=now)
+            return self._take_in(deliveries, self._directory, now)
         except DATABASE_AWAY:
             connection.close()
             raise
 
-    async def _set_aside(self, delivery: Delivery, exc: Exception, now: datetime) -> tuple[_Opened, Recorded]:
+    async def _set_aside(self, delivery: Arrived, exc: Exception, now: datetime) -> tuple[Opened, Recorded]:
         log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
-        opened = _Opened(refused=[delivery])
-        opened.batch.refusals.append(_refusal(delivery, "cannot_be_stored", str(exc)))
+        opened = Opened(refused=[delivery])
+        opened.batch.refusals.append(refusal(delivery, "cannot_be_stored", str(exc)))
         recorded = await self._threads.run(store.record, opened.batch, self._directory, now=now)
         return opened, recorded
 
-    async def _answer(self, opened: _Opened, recorded: Recorded) -> None:
+    async def _answer(self, opened: Opened, recorded: Recorded) -> None:
         for delivery in opened.events:
             await delivery.ack()
         for delivery in opened.refused:
             await delivery.term()
-        unknown: list[Delivery] = []
+        unknown: list[Arrived] = []
         for delivery, result in zip(opened.outcomes, recorded.outcomes, strict=True):
             if result is not OutcomeResult.UNKNOWN:
                 await delivery.ack()
@@ -157,14 +162,14 @@ class Intake:
         if unknown:
             await self._give_up(unknown)
 
-    async def _give_up(self, unknown: list[Delivery]) -> None:
-        refusals = [_refusal(one, "unknown_incident", "No such incident of this node is known.") for one in unknown]
+    async def _give_up(self, unknown: Sequence[Arrived]) -> None:
+        refusals = [refusal(one, "unknown_incident", "No such incident of this node is known.") for one in unknown]
         await self._threads.run(store.record, Batch(refusals=refusals), self._directory, now=datetime.now(UTC))
         metrics.count_rejected("unknown_incident", len(unknown))
         for delivery in unknown:
             await delivery.term()
 
-    def _count(self, opened: _Opened, recorded: Recorded, now: datetime) -> None:
+    def _count(self, opened: Opened, recorded: Recorded, now: datetime) -> None:
         for row in recorded.rows:
             metrics.count_event(row.type, row.level)
         for refusal in opened.batch.refusals:
@@ -173,9 +178,17 @@ class Intake:
             metrics.observe_decision_delivery((now - decided_at).total_seconds())
 
 
-def open_all(deliveries: list[Delivery], limits: Limits) -> _Opened:
+def take_in(
+    deliveries: Sequence[Arrived], directory: Directory, now: datetime, *, limits: Limits
+) -> tuple[Opened, Recorded]:
+    """Reports and outcomes of nodes of ours."""
+    opened = open_all(deliveries, limits)
+    return opened, store.record(opened.batch, directory, now=now)
+
+
+def open_all(deliveries: Sequence[Arrived], limits: Limits) -> Opened:
     """Decode what arrived. Whatever is wrong becomes a refusal; nothing raises."""
-    opened = _Opened()
+    opened = Opened()
     for delivery in deliveries:
         try:
             address = subjects.parse(delivery.subject)
@@ -189,15 +202,16 @@ def open_all(deliveries: list[Delivery], limits: Limits) -> _Opened:
             opened.batch.outcomes.append((address.node, outcome))
             opened.outcomes.append(delivery)
         except WireError as exc:
-            opened.batch.refusals.append(_refusal(delivery, exc.reason, str(exc)))
+            opened.batch.refusals.append(refusal(delivery, exc.reason, str(exc)))
             opened.refused.append(delivery)
     return opened
 
 
-def _refusal(delivery: Delivery, reason: str, detail: str) -> Refusal:
-    parts = delivery.subject.split(".")
+def refusal(delivery: Arrived, reason: str, detail: str) -> Refusal:
+    """The message as the quarantine keeps it. Only subjects of ours say of whom it is."""
+    parts = delivery.subject.split(".") if delivery.subject.startswith("ek.") else []
     return Refusal(
-        source=f"{subjects.EVENTS_STREAM}:{delivery.source}",
+        source=delivery.source,
         subject=delivery.subject,
         node=parts[2] if len(parts) > 2 else "",
         reason=reason,

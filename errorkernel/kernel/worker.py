@@ -8,6 +8,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from channels.worker import Worker
@@ -16,15 +18,18 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.link import Link
-from errorkernel.broker.pull import PullSource
+from errorkernel.broker.pull import PullSource, Source
 from errorkernel.conf import Conf
 from errorkernel.kernel.bulk import BulkAnswering
 from errorkernel.kernel.clock import Clock
+from errorkernel.kernel.error_log import ErrorLog
 from errorkernel.kernel.fleet import Fleet
-from errorkernel.kernel.intake import DATABASE_AWAY, Intake
+from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
 from errorkernel.kernel.judge import Judge
+from errorkernel.kernel.legacy import Legacy
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
+from errorkernel.kernel.steward_operator import StewardOperator
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
@@ -69,30 +74,35 @@ class KernelWorker(Worker):
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
-        self._intake = Intake(
-            self._source,
+        self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
+        self._refusals = RefusalWatch(log_of(conf), self._threads)
+        self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
+        self.link.on_up(self._connected)
+        self.legacy = Legacy(conf, self.link, self._threads) if conf.legacy != "off" else None
+        self.ready = asyncio.Event()
+        """Set once the streams exist and the intake pulls."""
+
+    def _make_intake(self, source: Source, take_in: TakeIn) -> Intake:
+        return Intake(
+            source,
+            take_in,
             self._threads,
             self.announcer,
-            limits=conf.limits,
-            batch_events=conf.batch_events,
+            batch_events=self._conf.batch_events,
             nodes_seen=self.fleet.notice,
             questions_stored=self._judge.wake,
         )
-        self._refusals = RefusalWatch(log_of(conf), self._threads)
-        self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
-        self.ready = asyncio.Event()
-        """Set once the streams exist and the intake pulls."""
 
     async def handle(self) -> None:
         """Run everything until something fails. Raises what it raised."""
         global _running
         _running = self
-        self.link.on_up(self._connected)
         self.link.start()
         parts: list[Coroutine[Any, Any, None]] = [
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
-            self._mend_streams(),
+            _mend_stream(self._source, self.link),
+            *(self._legacy_parts(self.legacy) if self.legacy else ()),
             *(
                 _outlast_database(loop)
                 for loop in (
@@ -121,6 +131,8 @@ class KernelWorker(Worker):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.legacy:
+                await self.legacy.link.close()
             await self.link.close()
             self._threads.close()
 
@@ -136,14 +148,31 @@ class KernelWorker(Worker):
         await self.outbox.connected()
         self.ready.set()
 
-    async def _mend_streams(self) -> None:
-        """The broker says that our consumer is gone (its data was wiped, somebody removed it): connect anew."""
-        while True:
-            await self._source.trouble.wait()
-            self._source.trouble.clear()
-            log.warning("The broker has lost our stream or consumer; making it again")
-            self.link.drop_connection()
-            await asyncio.sleep(1)
+    def _legacy_parts(self, legacy: Legacy) -> list[Coroutine[Any, Any, None]]:
+        operator = StewardOperator(self._conf, legacy.link, self._threads)
+        legacy.link.on_up(operator.connected)
+        legacy.link.start()
+        parts = [
+            self._make_intake(legacy.source, legacy.take_in).run(),
+            _outlast_database(legacy.write_down),
+            _outlast_database(operator.run),
+        ]
+        if isinstance(legacy.source, PullSource):
+            parts.append(_mend_stream(legacy.source, legacy.errors))
+        if self._conf.legacy_error_log:
+            log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
+            parts.append(_outlast_database(log_file.run))
+        return parts
+
+
+async def _mend_stream(source: PullSource, link: Link) -> None:
+    """The broker says that our consumer is gone (its data was wiped, somebody removed it): connect anew."""
+    while True:
+        await source.trouble.wait()
+        source.trouble.clear()
+        log.warning("The broker has lost our stream or consumer; making it again")
+        link.drop_connection()
+        await asyncio.sleep(1)
 
 
 async def _outlast_database(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -12,7 +12,8 @@ from errorkernel.models.problems import ProblemComment
 from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.rules import Rule
-from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox
+from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
+from errorkernel.models.steward_actions import StewardAction, StewardLine
 from errorkernel.models.tallies import MinuteCount, Tally
 from errorkernel.models.views import SavedView
 
@@ -42,5 +43,8 @@ __all__ = [
     "Rule",
     "SavedView",
     "Sequence",
+    "StewardAction",
+    "StewardArrival",
+    "StewardLine",
     "Tally",
 ]

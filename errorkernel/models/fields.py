@@ -10,6 +10,7 @@ from errorkernel.core import incident as life
 from errorkernel.core.lineage import Ending
 from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_steps import Ask, Plan, Result
 from errorkernel.core.values import Action, EventType, Level, OnDeadline
 
 
@@ -29,6 +30,9 @@ Words: TypeAlias = (
     | type[life.State]
     | type[RuleAction]
     | type[Ending]
+    | type[Plan]
+    | type[Ask]
+    | type[Result]
     | type[ProblemState]
 )
 

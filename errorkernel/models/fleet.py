@@ -6,11 +6,21 @@ from django.db.models import Q
 from errorkernel.core.lineage import Ending
 from errorkernel.models.fields import choices
 
+FAMILIES = [("steward", "Steward"), ("ctrl", "ctrl")]
+
 
 class Node(models.Model):
-    """A named sender with its own credentials. Only what verifies them is kept: a public key and a hash."""
+    """A named sender with its own credentials. Only what verifies them is kept: a public key and a hash.
 
-    name = models.CharField(max_length=64, unique=True)
+    Nodes of Steward and ctrl appear by themselves and have none; their ``name`` ends as ``core.steward_names`` says.
+    """
+
+    name = models.CharField(max_length=80, unique=True)
+    family = models.CharField(
+        max_length=8, blank=True, choices=FAMILIES, help_text="Empty: one of ours. Others have no credentials."
+    )
+    formats = models.JSONField(default=list, blank=True, help_text="In which its messages came, the latest last.")
+    dialect = models.JSONField(null=True, blank=True, help_text="How it is spoken to, if its messages told.")
     enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
     public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
     former_key = models.CharField(max_length=64, blank=True, help_text="The one before it: who still comes with it.")

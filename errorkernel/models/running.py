@@ -63,3 +63,22 @@ class KernelHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.worker
+
+
+class StewardArrival(models.Model):
+    """A message of a Steward node that does not number its messages: which failure of the same bytes it reported."""
+
+    source = models.CharField(max_length=120, unique=True, help_text="Its place in the stream.")
+    digest = models.BinaryField(max_length=32)
+    occurrence = models.IntegerField(help_text="Failures with these bytes before it.")
+    at = models.FloatField(help_text="Unix time at which the broker got it.")
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["digest", "-at"], name="steward_arrival_digest"),
+            models.Index(fields=["recorded_at"], name="steward_arrival_recorded_at"),
+        ]
+
+    def __str__(self) -> str:
+        return self.source

@@ -16,9 +16,10 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
-from errorkernel.store import audit, incidents
+from errorkernel.store import audit, incidents, problems
 from errorkernel.store.incidents import AlreadyDecided, NotOpen
 
 LASTS = timedelta(minutes=15)
@@ -29,6 +30,14 @@ MOST = 20_000
 """Questions of one proposal."""
 State = BulkAnswer.State
 Result = BulkItem.Result
+_NOT_NOW = {
+    State.PROPOSED: _("This answer is not confirmed yet."),
+    State.WATCHING: _("This answer is confirmed already, and its first one is being watched."),
+    State.ANSWERING: _("This answer is confirmed already, and being given."),
+    State.DONE: _("This answer has been given already."),
+    State.LEFT: _("Somebody has left this answer: no more of them are answered by it."),
+}
+"""Why something cannot be done with an answer in this state."""
 
 
 class CannotBulk(Exception):
@@ -76,11 +85,11 @@ def propose(
     needs somebody else to confirm it (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
-        raise CannotBulk("Nobody waits whom this filter finds.")
+        raise CannotBulk(_("Nobody waits whom this filter finds."))
     if not reason:
-        raise CannotBulk("An answer to many needs a reason: it is kept with each, and others will read it.")
+        raise CannotBulk(_("An answer to many needs a reason: it is kept with each, and others will read it."))
     if canary is not None and canary not in wanted:
-        raise CannotBulk("The one to be answered first is not among them.")
+        raise CannotBulk(_("The one to be answered first is not among them."))
     with transaction.atomic():
         bulk = BulkAnswer.objects.create(
             query=query, action=action.value, reason=reason, by=who.name, user_id=who.user.pk if who.user else None,
@@ -101,9 +110,15 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED)
         if who.now >= bulk.expires_at:
-            raise CannotBulk("The proposal is too old: others may wait by now. Propose it anew.")
+            raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
         if bulk.needs_second and who.name == bulk.by:
-            raise CannotBulk(f"To {bulk.action} {bulk.count} processes needs a second person: somebody else confirms.")
+            raise CannotBulk(
+                _(
+                    "To {action} {count} processes needs a second person: somebody else confirms.",
+                    action=bulk.action,
+                    count=bulk.count,
+                )
+            )
         bulk.second_by = who.name if who.name != bulk.by else ""
         bulk.confirmed_at = who.now
         bulk.state = State.ANSWERING
@@ -123,7 +138,7 @@ def go_on(bulk_id: int, who: Who) -> BulkAnswer:
         bulk = _held(bulk_id, State.WATCHING)
         if bulk.watch_until is not None and who.now < bulk.watch_until:
             left_s = (bulk.watch_until - who.now).total_seconds()
-            raise CannotBulk(f"The first one is still being watched, for {left_s:.0f} s more.")
+            raise CannotBulk(_("The first one is still being watched, for {seconds} s more.", seconds=round(left_s)))
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
         _note(bulk, "go on", who, {"state": bulk.state})
@@ -176,7 +191,7 @@ def watched(bulk: BulkAnswer) -> Watched | None:
         return None
     incident = incidents.with_relations().get(pk=bulk.canary_id)
     item = bulk.items.get(incident_id=bulk.canary_id)
-    again = ErrorState.objects.filter(process=incident.process_id, problem=incident.problem_id)
+    again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
     since = incident.ended_at or bulk.confirmed_at
     return Watched(incident, item.result, again.filter(last_seq__gt=incident.seq, last_seen__gt=since).exists())
 
@@ -185,7 +200,7 @@ def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
     """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
     bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
-        raise CannotBulk(f"This answer is {bulk.state} by now.")
+        raise CannotBulk(_NOT_NOW[State(bulk.state)])
     return bulk
 
 

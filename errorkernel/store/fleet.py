@@ -12,7 +12,8 @@ from django.db.models import F, Q
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.core import liveness
-from errorkernel.core.liveness import STOPPED, Liveness
+from errorkernel.core.liveness import QUARANTINED, STOPPED, Liveness
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Hello
 from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
 from errorkernel.store import audit, counters, lineage, tallies
@@ -46,14 +47,14 @@ def add_node(
 ) -> NodeSecrets:
     """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
     if not is_node_name(name):
-        raise FleetError(f"{name!r} cannot be a node's name: 1 to 64 letters, digits, _ or -.")
+        raise FleetError(_("“{name}” cannot be a node's name: 1 to 64 letters, digits, _ or -.", name=name))
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
     kept = {"public_key": public_key, "token_digest": digest(token)}
     with transaction.atomic():
         known = Node.objects.filter(name=name).first()
         if known and known.public_key:
-            raise FleetError(f"There is a node named {name} already.")
+            raise FleetError(_("There is a node named {name} already.", name=name))
         if known:
             Node.objects.filter(pk=known.pk).update(**kept)
         else:
@@ -61,7 +62,7 @@ def add_node(
                 with transaction.atomic():
                     Node.objects.create(name=name, demo=demo, **kept)
             except IntegrityError:
-                raise FleetError(f"There is a node named {name} already.") from None
+                raise FleetError(_("There is a node named {name} already.", name=name)) from None
         audit.record(
             audit.entry(
                 actor, "add", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
@@ -82,7 +83,7 @@ def renew_node(
             former_key=F("public_key"), public_key=public_key, token_digest=digest(token)
         )
         if not renewed:
-            raise FleetError(f"There is no node named {name}.")
+            raise FleetError(_("There is no node named {name}.", name=name))
         audit.record(
             audit.entry(
                 actor, "renew", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
@@ -99,7 +100,7 @@ def set_node_enabled(
     with transaction.atomic():
         node = Node.objects.filter(name=name).first()
         if node is None:
-            raise FleetError(f"There is no node named {name}.")
+            raise FleetError(_("There is no node named {name}.", name=name))
         if node.enabled == enabled:
             return
         Node.objects.filter(pk=node.pk).update(enabled=enabled)
@@ -217,6 +218,8 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                     lineage.begin(row.pk, process.incarnation, now=now, pid=process.pid, since=process.since)
                     if process.state == STOPPED:
                         lineage.stopped(row.pk, process.incarnation, now=now)
+                    elif process.state == QUARANTINED:
+                        lineage.failed(row.pk, process.incarnation, now=now)
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:

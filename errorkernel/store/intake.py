@@ -123,7 +123,7 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     _count_totals(placed, people, seen, now)
     tallies.count(((one.process_id, one.problem_id, one.event.level) for one in placed), now=now)
     people.note(((one.problem_id, one.event.tags) for one in placed), now=now)
-    rows = [_row(one, now) for one in placed]
+    rows = [_row(one, people.whole(one.problem_id), now) for one in placed]
     _open_incidents(placed, now)
     dead_letters.keep(_poisonous(placed), now=now)
     counters.take(Counter.EVENTS, len(placed))
@@ -225,7 +225,7 @@ def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:
     )
 
 
-def _row(one: _Placed, now: datetime) -> EventRow:
+def _row(one: _Placed, whole: int, now: datetime) -> EventRow:
     event = one.event
     return EventRow(
         seq=one.seq,
@@ -241,6 +241,7 @@ def _row(one: _Placed, now: datetime) -> EventRow:
         occurred_at=event.occurred_at,
         received_at=now,
         problem=one.problem_id,
+        whole=whole,
         incident=event.id if event.type is EventType.ACTION else None,
         repeat=one.repeat,
         relay_from_node=event.relay_from_node,

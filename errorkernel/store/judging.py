@@ -99,6 +99,7 @@ def question(incident: Incident) -> Question:
         level=incident.level,
         message=incident.message,
         problem=incident.problem_id,
+        whole=incident.problem.merged_into_id or incident.problem_id,
         fingerprint=incident.problem.fingerprint,
         repeat=incident.repeat,
         consecutive=incident.consecutive,

@@ -5,12 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db.models import QuerySet
 
 from errorkernel.models import ErrorEvent
 
 
 class EventRow(msgspec.Struct):
-    """One row of the stream. ``problem`` is a primary key; ``incident`` is set for ``action`` events alone."""
+    """One row of the stream. ``problem`` is a primary key, and ``whole`` that of the problem it is merged into, or the
+    same; ``incident`` is set for ``action`` events alone."""
 
     seq: int
     id: UUID
@@ -25,13 +27,14 @@ class EventRow(msgspec.Struct):
     occurred_at: datetime | None
     received_at: datetime
     problem: int
+    whole: int
     incident: UUID | None
     repeat: int
     relay_from_node: str = ""
 
     @classmethod
     def from_model(cls, event: ErrorEvent) -> "EventRow":
-        """Needs ``select_related("node", "process")``, or costs two queries."""
+        """An event of ``stored``; any other costs three queries."""
         return cls(
             seq=event.seq,
             id=event.id,
@@ -46,7 +49,14 @@ class EventRow(msgspec.Struct):
             occurred_at=event.occurred_at,
             received_at=event.received_at,
             problem=event.problem_id,
+            whole=event.problem.merged_into_id or event.problem_id,
             incident=event.id if event.type == "action" else None,
             repeat=event.repeat,
             relay_from_node=event.relay_from_node,
         )
+
+
+def stored() -> QuerySet[ErrorEvent]:
+    """Events with what their row shows; the stack can be 128 KiB and is left where it is."""
+    found = ErrorEvent.objects.select_related("node", "process", "problem")
+    return found.defer("stack", "tags", "problem__title", "problem__why", "problem__state_reason")

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models.functions import Coalesce
+
 from errorkernel.core.incident import State
 from errorkernel.models import Incident
 from errorkernel.store.incidents import with_relations
@@ -17,11 +19,11 @@ RANKED_MAX = 10_000
 
 
 class Waiting:
-    """All open questions at one moment, the most urgent first, and how many wait on each problem."""
+    """All open questions at one moment, the most urgent first, and how many wait on each problem with its parts."""
 
     def __init__(self, now: datetime) -> None:
         found = Incident.objects.filter(state=State.OPEN).order_by("opened_at", "id")
-        rows = list(found.values_list("id", "opened_at", "problem_id")[:RANKED_MAX])
+        rows = list(found.values_list("id", "opened_at", Coalesce("problem__merged_into", "problem"))[:RANKED_MAX])
         self.on_problem = Counter(problem for _, _, problem in rows)
 
         def weight(row: tuple[UUID, datetime, int]) -> float:

@@ -1,6 +1,6 @@
-"""Small pictures of how often a problem was met, and the menu of saved searches."""
+"""Small pictures of how often a problem was met."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,26 +8,11 @@ from django import template
 from django.utils.translation import gettext as _
 
 from errorkernel.core.tallies import Series, begin_of, step_of
-from errorkernel.store import views
 
 register = template.Library()
 
 BAR_W = 4
 HEIGHT = 20
-
-
-@register.inclusion_tag("errorkernel/_views.html", takes_context=True)
-def saved_views(context: Mapping[str, Any], page: str) -> dict[str, Any]:
-    """The menu of saved searches of a page; outside of other forms, since it has its own."""
-    request, frame = context["request"], context["frame"]
-    return {
-        "page": page,
-        "saved": views.listed(page, request.user),
-        "address": request.GET.urlencode(),
-        "may_share": frame.may_answer,
-        "user": request.user,
-        "csrf_token": context.get("csrf_token"),
-    }
 
 
 @register.inclusion_tag("errorkernel/_spark.html")

@@ -11,7 +11,6 @@ from typing import Any
 from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.liveness import Liveness
-from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
 from errorkernel.web.api_lists import NUMBER_MAX
 from errorkernel.web.api_parts import (
@@ -30,7 +29,7 @@ from errorkernel.web.api_parts import (
     ok,
     text,
 )
-from errorkernel.web.api_policy import answer_paths, message_paths, problem_paths, rule_paths
+from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, problem_paths, rule_paths
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
@@ -65,6 +64,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         | answer_paths()
         | problem_paths()
         | message_paths()
+        | node_paths()
         | rule_paths()
         | _probe_paths(),
         "components": {
@@ -96,7 +96,7 @@ def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
                     **errors("401", "405", "413", "415", "429", "503"),
                 },
             },
-            "get": listing("listEvents", "The stored events", EventRow, _Q),
+            "get": listing("listEvents", "The stored events", shapes.EventItem, _Q),
         },
         "/api/v1/incidents/{id}/decision": {
             "parameters": [{"$ref": "#/components/parameters/IncidentId"}],

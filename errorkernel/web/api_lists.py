@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from django.db.models import QuerySet
+from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 
@@ -23,9 +24,10 @@ from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
 from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
-from errorkernel.store import bulk, fleet
+from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
-from errorkernel.store.rows import EventRow
+from errorkernel.store.problems import members
+from errorkernel.store.rows import stored
 from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
@@ -61,20 +63,23 @@ def _page(given: QueryDict) -> Page:
     return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
 
 
+_GUESS = {"guess": KT("tags__process")}
+
+
 @needs("errorkernel.view_errorevent")
 def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
-    rows = ErrorEvent.objects.select_related("node", "process").defer("stack", "tags")
+    rows = stored()
     query = _one(request.GET, "q").strip()
     if not query:
-        return _answer(rows, "seq", page, EventRow.from_model)
+        return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
         raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
-    return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
+    return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event, scanned_to)
 
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:
@@ -127,7 +132,7 @@ def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
         chosen = _named(Process.objects.all(), request.GET, node="node__name", process="name")
         rows = rows.filter(process__in=list(chosen.values_list("pk", flat=True)[:PROCESSES_MAX]))
     if (problem := _number(request.GET, "problem")) is not None:
-        rows = rows.filter(problem=problem)
+        rows = rows.filter(problem__in=members(problem))
     return _answer(rows, "id", _page(request.GET), shapes.error_state)
 
 
@@ -148,7 +153,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     _no_query(request.GET, "nothing")
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
-    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
+    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision", "incident__node")
     return _answer(rows, "number", _page(request.GET), shapes.incarnation)
 
 
@@ -161,6 +166,15 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
     return _answer(rows, "id", _page(request.GET), partial(shapes.node, now=now))
+
+
+@needs("errorkernel.view_node")
+def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+    """Of one node, by their numbers."""
+    _no_query(request.GET, "nothing")
+    if not Node.objects.filter(pk=min(node_id, NUMBER_MAX)).exists():
+        raise ApiError(404, "There is no such node.")
+    return _answer(steward_actions.with_lines().filter(node=node_id), "id", _page(request.GET), shapes.action)
 
 
 @needs("errorkernel.view_rule")

@@ -1,4 +1,4 @@
-"""The part of the OpenAPI document on what is done about failures: rules, answers to many, and failed messages."""
+"""The part of the OpenAPI document on what is done about failures: rules, answers to many, failed messages, actions."""
 
 from typing import Any
 
@@ -110,6 +110,22 @@ def message_paths() -> dict[str, Any]:
         "/api/v1/incidents/{id}/requeue": _dispose("requeueMessage", "Send the failed message to its process again"),
         "/api/v1/incidents/{id}/drop": _dispose("dropMessage", "Drop the failed message; it stays to be read"),
     }
+
+
+def node_paths() -> dict[str, Any]:
+    """What is done to the processes of Steward and ctrl nodes."""
+    wish = {"action": "kill", "process": "REQHttpGet", "reason": "It hangs."}
+    return {
+        "/api/v1/nodes/{number}/actions": {
+            "parameters": [number("The node's `id`")],
+            "get": listing("listActions", "What was done to a node's processes", shapes.ActionItem, of_one=True),
+            "post": _change("actOnNode", "List, stop, start or kill a process of a Steward or ctrl node",
+                shapes.ActionWish, wish, {
+                "202": ok("It is going to be done; this is how far it is", ref(shapes.ActionItem)),
+                "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
+                **errors("400", "404")}),
+        }
+    }  # fmt: skip
 
 
 def _dispose(name: str, summary: str) -> dict[str, Any]:

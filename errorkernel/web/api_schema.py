@@ -23,8 +23,9 @@ from errorkernel.models import (
     Process,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
-from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
 from errorkernel.wire import schema as wire
 
@@ -32,7 +33,7 @@ REF = "#/components/schemas/"
 
 # Shape → the table whose help texts explain its fields.
 _LISTED: dict[type[msgspec.Struct], type[Model]] = {
-    EventRow: ErrorEvent,
+    shapes.EventItem: ErrorEvent,
     shapes.IncidentItem: Incident,
     shapes.DecisionItem: Decision,
     shapes.ProblemItem: Problem,
@@ -43,6 +44,8 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes.DeadLetterItem: DeadLetter,
     shapes.Disposed: Requeue,
     shapes.RuleItem: Rule,
+    shapes.ActionItem: StewardAction,
+    shapes.ActionLine: StewardLine,
     shapes.ManyAnswerItem: BulkAnswer,
     shapes.ManyAnswerQuestion: BulkItem,
 }
@@ -53,6 +56,7 @@ _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes.ProblemRemark,
     shapes.ProblemMerge,
     shapes.Disposal,
+    shapes.ActionWish,
     shapes.ManyAnswer,
     shapes.RuleWording,
     shapes.RuleMove,

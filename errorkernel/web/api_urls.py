@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from errorkernel.web import api, api_bulk, api_docs, api_lists, api_problems, api_rules, bulk, requeue
+from errorkernel.web import act, api, api_bulk, api_docs, api_lists, api_problems, api_rules, bulk, requeue
 
 urlpatterns = [
     path("events", api.events, name="api-events"),
@@ -25,6 +25,7 @@ urlpatterns = [
     path("processes", api.listing(api_lists.processes), name="api-processes"),
     path("processes/<int:process_id>/incarnations", api.listing(api_lists.incarnations), name="api-incarnations"),
     path("nodes", api.listing(api_lists.nodes), name="api-nodes"),
+    path("nodes/<int:node_id>/actions", act.api, name="api-actions"),
     path("rules", api_rules.rules, name="api-rules"),
     path("rules/dry-run", api_rules.dry, name="api-rules-dry-run"),
     path("rules/<str:rule_id>", api_rules.rule, name="api-rule"),

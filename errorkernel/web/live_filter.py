@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import msgspec
+from django.db.models import Q
 
 from errorkernel import frames
 from errorkernel.core.query import compile_predicate
@@ -20,9 +21,12 @@ class LiveFilter:
     """
 
     def __init__(self, text: str, *, now: datetime) -> None:
-        tree = parse(text)
-        self._holds = compile_predicate(tree, now)
-        self.query = to_q(tree, now)
+        self._tree, self._now = parse(text), now
+        self._holds = compile_predicate(self._tree, now)
+
+    def query(self) -> Q:
+        """Made anew each time: nodes come, and problems are merged, while a socket is open. Reads the database."""
+        return to_q(self._tree, self._now)
 
     def apply(self, frame: Frame) -> Frame:
         """The frame with the rows that match, its cards and counts unchanged. May read the database."""
@@ -30,7 +34,7 @@ class LiveFilter:
         skipped = 0
         if frame.skipped:
             # A storm was thinned out without regard to this filter: what matches in it is looked up.
-            found = frames.from_store(frame.first, frame.last, FRAME_ROWS, self.query)
+            found = frames.from_store(frame.first, frame.last, FRAME_ROWS, self.query())
             events, skipped = found.events(), found.skipped
         else:
             events = [one for one in body["events"] if self._holds(msgspec.convert(one, EventRow))]

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from errorkernel.core import steward_names, steward_record
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
 from errorkernel.models import Counter, ErrorEvent, Node, Process
-from errorkernel.store import counters, problems
+from errorkernel.store import counters, problems, steward_actions
+from errorkernel.store import rows as rows_of
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
@@ -37,8 +39,8 @@ def rows(found: Iterable[ErrorEvent]) -> list[EventRow]:
 
 
 def stored() -> QuerySet[ErrorEvent]:
-    """Events with what their row shows; the stack can be 128 KiB and is left where it is."""
-    return ErrorEvent.objects.select_related("node", "process").defer("stack", "tags").order_by("-seq")
+    """Events with what their row shows, newest first."""
+    return rows_of.stored().order_by("-seq")
 
 
 @needs(VIEW)
@@ -170,6 +172,7 @@ def events(request: HttpRequest) -> HttpResponse:
     context = {
         "section": "live",
         "events": page,
+        "search": search,
         "chosen": chosen.parts(),
         "live": f"?{urlencode(search.parts())}" if search.parts() else "",
         **search.context(),
@@ -181,10 +184,18 @@ def events(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
 
 
-def seed_line(at: datetime, node: str, relay_from_node: str, text: str) -> str:
-    """An event as a line of a Steward error log: asctime (UTC, day padded with a space), node, relay if any, text."""
-    relay = f"relayFromNode: {relay_from_node}, " if relay_from_node else ""
-    return f"{at.astimezone(UTC).ctime()}, node: {node}, {relay}{text}"
+def _line(found: ErrorEvent) -> str:
+    """An event as a line of a Steward error log."""
+    node = steward_names.theirs(found.node.name)
+    return steward_record.line(found.occurred_at or found.received_at, node, found.relay_from_node, found.text)
+
+
+def _first(found: ErrorEvent) -> ErrorEvent | None:
+    """The event that the same failure made before this one, where that is known and still kept."""
+    try:
+        return ErrorEvent.objects.filter(id=UUID(found.tags.get("part_of", ""))).only("seq").first()
+    except ValueError:
+        return None
 
 
 @needs(VIEW)
@@ -198,9 +209,11 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "section": "live",
         "event": found,
         "tags": sorted(found.tags.items()),
-        "line": seed_line(found.occurred_at or found.received_at, found.node.name, found.relay_from_node, found.text),
+        "line": _line(found),
+        "first": _first(found) if found.node.family else None,
         "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
+        "actions": steward_actions.with_lines().filter(event_seq=found.seq),
         "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],
     }
     return render(request, "errorkernel/event.html", context)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Min, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import ON_ITS_WAY, State
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
+from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import newest_ended
 from errorkernel.store.incidents import with_relations as cards
@@ -75,16 +77,20 @@ def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
 
 def asked(incident: Incident) -> dict[str, Any]:
     """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
-    problem, process = incident.problem_id, incident.process_id
-    here = cards().filter(problem=problem, process=process, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
-    elsewhere = ErrorState.objects.filter(problem=problem).exclude(process__node=incident.node_id)
-    answered = cards().filter(problem=problem, decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
+    same = problems.together(incident.problem)
+    asked = cards().filter(problem__in=same)
+    here = asked.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
+    states = ErrorState.objects.filter(problem__in=same)
+    elsewhere = states.exclude(process__node=incident.node_id)
+    answered = asked.filter(decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
+    met = states.filter(process=incident.process_id).aggregate(count=Sum("count"), first_seen=Min("first_seen"))
     return {
-        "error_state": ErrorState.objects.filter(problem=problem, process=process).first(),
+        "met": met,
+        "whole": same[0],
         "also_on": list(elsewhere.values_list("process__node__name", flat=True).distinct().order_by()[:6]),
         "record": record_of(list(here)[::-1], incident),
         "past": answered[:PAST_SHOWN],
-        "others_waiting": Incident.objects.filter(problem=problem, state=State.OPEN).exclude(pk=incident.pk).count(),
+        "others_waiting": Incident.objects.filter(problem__in=same, state=State.OPEN).exclude(pk=incident.pk).count(),
     }
 
 

@@ -1,5 +1,6 @@
 """Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count
@@ -8,9 +9,9 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import State
-from errorkernel.core.liveness import Liveness, of_node, of_process
-from errorkernel.models import ErrorState, Node, Process, RefusedAttempt
-from errorkernel.store import lineage
+from errorkernel.core.liveness import QUARANTINED, Liveness, of_node, of_process
+from errorkernel.models import ErrorState, Incident, Node, Process, RefusedAttempt
+from errorkernel.store import lineage, steward_actions, still
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
@@ -20,6 +21,7 @@ from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
+ACTIONS_SHOWN = 3
 STRANGERS_SHOWN = 10
 
 
@@ -56,7 +58,7 @@ def nodes(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/nodes.html", context)
 
 
-def _node(name: str) -> Node:
+def node_named(name: str) -> Node:
     """Raises Http404."""
     found = Node.objects.filter(name=name).first() if "\x00" not in name else None
     if found is None:
@@ -67,7 +69,7 @@ def _node(name: str) -> Node:
 @needs(VIEW)
 def node(request: HttpRequest, name: str) -> HttpResponse:
     """One node: its processes, what they met, what they wait for, what it tried and may not."""
-    found, now = _node(name), timezone.now()
+    found, now = node_named(name), timezone.now()
     processes = found.processes.order_by("name")
     met = ErrorState.objects.filter(process__node=found).select_related("process", "problem").order_by("-last_seen")
     context = {
@@ -78,11 +80,29 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "processes_total": processes.count(),
         "heat": heat.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
         "states": met[:STATES_SHOWN],
+        "quarantines": quarantines(found),
         "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
+        "actions": steward_actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
         "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Processes that stand still until ``incident`` is answered, the culprit first."""
+
+    incident: Incident
+    processes: list[Process]
+
+
+def quarantines(node: Node) -> list[Quarantined]:
+    """What stands still on ``node``, as far as the node says that it does."""
+    standing = {one.name: one for one in node.processes.filter(state=QUARANTINED)}
+    found = still.quarantines(node.pk) if standing else []
+    shown = [Quarantined(asked, [standing[name] for name in names if name in standing]) for asked, names in found]
+    return [one for one in shown if one.processes]
 
 
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
@@ -92,7 +112,7 @@ def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
 @needs(VIEW)
 def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
     """One process: its lives, what it met, what it waits for."""
-    found = _node(name)
+    found = node_named(name)
     one = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
     if one is None:
         raise Http404
@@ -106,6 +126,7 @@ def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
         "liveness": _liveness(one, found, now),
         "lives": lineage.of_process(one.pk),
         "states": met[:STATES_SHOWN],
+        "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
         "waiting": cards().filter(process=one, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(process=one)[:PART_ROWS]),
     }

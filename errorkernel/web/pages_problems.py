@@ -23,7 +23,7 @@ from errorkernel.core.query_tree import And, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.query import problem_q
 from errorkernel.store import problems as store
-from errorkernel.store import tallies
+from errorkernel.store import steward_actions, tallies
 from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
@@ -166,6 +166,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "waiting": list(asked.filter(state=State.OPEN).order_by("opened_at")[:PART_ROWS]),
         "waiting_total": waiting_on([found.pk])[found.pk],
         "record": record_of(members),
+        "actions": steward_actions.with_lines().filter(problem__in=members)[:PART_ROWS],
         "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_ROWS],
         "events": newest_events(members, PART_ROWS),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],

@@ -1,6 +1,7 @@
 """Reading what stands in an address. What cannot be right is told to the reader in one sentence (400)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -42,6 +43,21 @@ def name_of(given: Mapping[str, str], name: str) -> str:
     if "\x00" in text:
         raise BadParameter(_("“{name}” must not contain a NUL character.").format(name=name))
     return text
+
+
+def moment(given: Mapping[str, str], name: str) -> datetime | None:
+    """The time ``name``, as a browser's field sends it and in UTC unless it says otherwise, or None where it is not
+    given. Raises BadParameter."""
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise BadParameter(
+            _("“{name}” must be a time like 2026-11-25T10:00 (UTC), not “{text}”.").format(name=name, text=text[:40])
+        ) from None
 
 
 def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:

@@ -1,6 +1,7 @@
 """The query bar: what stands in it, as the condition on stored events and as the query of the page's socket.
 
-A page with it has ``q``, a query, and ``range``, how far back, in its address, so that what is seen can be sent on.
+A page with it has ``q``, a query, and the time in its address, so that what is seen can be sent on: ``range``, how far
+back, or exactly ``since`` and ``until``, which take the place of a range.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from errorkernel.core.query_parse import QueryError, parse
 from errorkernel.query import to_q
-from errorkernel.web.parameters import name_of, word
+from errorkernel.web.parameters import moment, name_of, word
 
 RANGES = ("15m", "1h", "24h", "7d")
 """As the query language writes them in ``since:``."""
@@ -21,31 +22,38 @@ RANGES = ("15m", "1h", "24h", "7d")
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """``error``: why ``text`` is no query, or None; such a search finds nothing."""
+    """``since``, ``until``: exact times as the form's fields have them. ``error``: why it is no query, or None; such a
+    search finds nothing."""
 
     text: str
-    range: str
     condition: Q
+    range: str = ""
+    since: str = ""
+    until: str = ""
     error: QueryError | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, str], now: datetime) -> "Search":
         """What the address asks for; relative times count from ``now``. Raises BadParameter for what no form sends."""
         text = name_of(given, "q").strip()
-        span = word(given, "range", list(RANGES))
+        since, until = _typed(moment(given, "since")), _typed(moment(given, "until"))
+        span = "" if since or until else word(given, "range", list(RANGES))
         try:
-            return cls(text, span, to_q(parse(_whole(text, span)), now))
+            parse(text)  # alone, so that a mistake is where the reader sees it, and parentheses close in it
+            found = to_q(parse(_whole(text, span, since, until)), now)
         except QueryError as exc:
-            return cls(text, span, Q(pk__in=[]), exc)
+            return cls(text, Q(pk__in=[]), span, since, until, exc)
+        return cls(text, found, span, since, until)
 
     @property
     def whole(self) -> str:
-        """Text and range as one query; empty where everything is wanted."""
-        return _whole(self.text, self.range)
+        """Text and time as one query; empty where everything is wanted."""
+        return _whole(self.text, self.range, self.since, self.until)
 
     def parts(self) -> dict[str, str]:
         """As it stands in an address."""
-        return {name: value for name, value in (("q", self.text), ("range", self.range)) if value}
+        given = {"q": self.text, "range": self.range, "since": self.since, "until": self.until}
+        return {name: value for name, value in given.items() if value}
 
     def context(self) -> dict[str, Any]:
         """What the query bar's template shows."""
@@ -56,10 +64,21 @@ class Search:
             "24h": _("last 24 hours"),
             "7d": _("last 7 days"),
         }
-        return {"query": self.text, "range": self.range, "ranges": list(names.items()), "error": self.error}
+        return {
+            "query": self.text,
+            "range": self.range,
+            "ranges": list(names.items()),
+            "since": self.since,
+            "until": self.until,
+            "error": self.error,
+        }
 
 
-def _whole(text: str, span: str) -> str:
-    if not span:
-        return text
-    return f"({text}) since:{span}" if text else f"since:{span}"
+def _typed(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S").removesuffix(":00") if at else ""
+
+
+def _whole(text: str, span: str, since: str, until: str) -> str:
+    times = [f"since:{since or span}"] if since or span else []
+    times += [f"until:{until}"] if until else []
+    return " ".join([f"({text})", *times] if text and times else [text, *times]).strip()

@@ -18,6 +18,7 @@ from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
 from errorkernel.models import (
     BulkAnswer,
@@ -31,8 +32,11 @@ from errorkernel.models import (
     Process,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
 from errorkernel.store import bulk
+from errorkernel.store.rows import EventRow
 from errorkernel.wire import schema as wire
 
 REASON_MAX_CHARS = 1000
@@ -43,6 +47,7 @@ CONDITION_FORMAT = "steward-condition"
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
 
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
 BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -153,7 +158,8 @@ class DecisionItem(msgspec.Struct):
 
 class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
-    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two."""
+    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
+    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale."""
 
     id: UUID
     change: int
@@ -181,6 +187,7 @@ class IncidentItem(msgspec.Struct):
     ended_at: datetime | None
     outcome_detail: str
     new_incarnation: int | None
+    by_itself: Action | None
 
 
 class ProblemItem(msgspec.Struct):
@@ -267,11 +274,22 @@ class IncarnationItem(msgspec.Struct):
     answer: GivenAnswer | None
 
 
+class EventItem(EventRow):
+    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text."""
+
+    family: NodeFamily = ""
+    process_guess: str = ""
+
+
 class NodeItem(msgspec.Struct):
-    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours."""
+    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
+    messages of a node that is not one of ours came, the latest last."""
 
     id: int
     name: str
+    family: NodeFamily
+    formats: list[str]
     enabled: bool
     demo: bool
     note: str
@@ -335,6 +353,49 @@ class Disposed(msgspec.Struct):
     sent_at: datetime | None
     received_at: datetime | None
     ended_at: datetime | None
+
+
+class ActionWish(msgspec.Struct):
+    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
+    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
+    repeats nothing."""
+
+    action: Plan
+    process: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
+    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
+    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
+
+
+class ActionLine(msgspec.Struct):
+    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
+
+    number: int
+    ask: Ask
+    result: str
+    detail: str
+    sent_at: datetime
+    ended_at: datetime | None
+
+
+class ActionItem(msgspec.Struct):
+    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look.
+    ``listed``: the processes in the node's last list."""
+
+    id: int
+    node: str
+    action: Plan
+    process: str
+    state: str
+    said: str
+    by: str
+    reason: str
+    event: int | None
+    problem: int | None
+    created_at: datetime
+    ended_at: datetime | None
+    listed: list[dict[str, Any]]
+    lines: list[ActionLine]
 
 
 class RuleItem(msgspec.Struct):
@@ -559,7 +620,15 @@ def incident(row: Incident) -> IncidentItem:
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
+        by_itself=row.by_itself or None,
     )
+
+
+def event(row: Any) -> EventItem:
+    """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
+    family = row.node.family
+    more = {"family": family, "process_guess": (row.guess or "") if family else ""}
+    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more)
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
@@ -590,15 +659,21 @@ def process(row: Process, now: datetime) -> ProcessItem:
 
 
 def incarnation(row: Incarnation) -> IncarnationItem:
-    """Needs ``select_related("incident__decision")``, or costs queries."""
-    made = getattr(row.incident, "decision", None) if row.incident else None
+    """Needs ``select_related("incident__decision", "incident__node")``, or costs queries."""
     return of_row(
         IncarnationItem,
         row,
         ending=row.ending or None,
         incident=row.incident_id,
-        answer=made and of_row(GivenAnswer, made),
+        answer=_answer_that_ended(row.incident) if row.incident else None,
     )
+
+
+def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
+    if asked.by_itself:
+        return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
+    made = getattr(asked, "decision", None)
+    return made and of_row(GivenAnswer, made)
 
 
 def node(row: Node, now: datetime) -> NodeItem:
@@ -620,6 +695,24 @@ def dead_letter(row: DeadLetter) -> DeadLetterItem:
 
 def disposed(row: Requeue) -> Disposed:
     return of_row(Disposed, row, command=row.pk, incident=row.incident_id)
+
+
+def action(row: StewardAction) -> ActionItem:
+    """Needs ``steward_actions.with_lines()``, or costs queries."""
+    return of_row(
+        ActionItem,
+        row,
+        node=row.node.name,
+        action=row.plan,
+        process=row.method,
+        event=row.event_seq,
+        problem=row.problem_id,
+        lines=[_line(one) for one in row.lines.all()],
+    )
+
+
+def _line(row: StewardLine) -> ActionLine:
+    return of_row(ActionLine, row)
 
 
 def rule(row: Rule) -> RuleItem:

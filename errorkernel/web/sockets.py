@@ -163,7 +163,7 @@ class _Socket:
 
     async def _catch_up(self, after: int, present: int) -> None:
         """The newest rows of what was missed, in frames that follow each other; the first counts what is left out."""
-        query = self._filter.query if self._filter else None
+        query = await self._hub.threads.run(self._filter.query) if self._filter else None
         rows = await self._hub.threads.run(frames.stored_rows, after + 1, present, CATCH_UP_ROWS, query)
         if not rows:
             frame = frames.assemble(

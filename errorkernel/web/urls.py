@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from errorkernel.web import (
+    act,
     bulk,
     decide,
     first_node,
@@ -41,6 +42,8 @@ urlpatterns = [
     path("views/<int:view_id>/delete/", views_menu.delete, name="delete-view"),
     path("nodes/", pages_nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", pages_nodes.node, name="node"),
+    path("nodes/<str:name>/actions/", act.page, name="act"),
+    path("nodes/<str:name>/actions/<int:action_id>/", act.action, name="steward-action"),
     path("nodes/<str:name>/<int:process_id>/", pages_nodes.process, name="process"),
     path("rules/", pages_rules.rules, name="rules"),
     path("rules/new/", pages_rules.new, name="new-rule"),

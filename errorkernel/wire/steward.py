@@ -23,7 +23,7 @@ from errorkernel.core.values import Event, Message
 from errorkernel.wire import steward_message
 from errorkernel.wire.errors import WireError
 from errorkernel.wire.steward_dialect import Dialect, dialect_of
-from errorkernel.wire.steward_envelope import MESSAGE_MAX_BYTES, unpack
+from errorkernel.wire.steward_envelope import MESSAGE_MAX_BYTES, Compression, Envelope, unpack
 from errorkernel.wire.steward_layout import StewardMessage
 from errorkernel.wire.texts import plain, short, shorten
 
@@ -36,12 +36,18 @@ _EARLIEST, _LATEST = 1970, 2199
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A message as it came. ``digest`` is of the payload; retransmissions have the same."""
+    """A message as it came. ``digest`` is of the payload; retransmissions have the same. ``form`` is for people."""
 
     subject: str
     message: StewardMessage
     dialect: Dialect | None
     digest: bytes
+    form: str = ""
+
+    @property
+    def family(self) -> str:
+        """``steward`` or ``ctrl``, by where it was sent: their subjects differ."""
+        return "steward" if self.subject.endswith((".EventACK", ".EventNACK")) else "ctrl"
 
     @property
     def wants_ack(self) -> bool:
@@ -78,7 +84,21 @@ def read(subject: str, headers: Mapping[str, str], payload: bytes, *, max_bytes:
     envelope = unpack(payload, headers, max_bytes)
     decoded = steward_message.decode(envelope.body, envelope.format)
     dialect = dialect_of(subject, envelope, decoded)
-    return Incoming(subject, decoded.message, dialect, hashlib.sha256(payload).digest())
+    digest = hashlib.sha256(payload).digest()
+    return Incoming(subject, decoded.message, dialect, digest, _form(envelope, decoded.layout))
+
+
+def _form(envelope: Envelope, layout: str) -> str:
+    packed = {Compression.ZSTD: ", zstd", Compression.GZIP: ", gzip", Compression.NONE: ""}[envelope.compression]
+    return f"{layout or 'other fields'}, {envelope.format}{packed}"
+
+
+def sender(message: StewardMessage) -> str:
+    """The node that a message says it is from. Raises WireError (``bad_node``)."""
+    node = message.from_node
+    if not 1 <= len(node) <= NODE_NAME_MAX_CHARS or not node.isprintable() or not node.strip():
+        raise WireError("bad_node", f"The name of the node has not 1 to {NODE_NAME_MAX_CHARS} printable characters.")
+    return node
 
 
 def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: frozenset[str] = frozenset()) -> Report:
@@ -87,9 +107,7 @@ def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: fr
     ``nodes`` are names of nodes to mask in texts that are grouped by their words. Raises WireError (``bad_node``).
     """
     message = incoming.message
-    node = message.from_node
-    if not 1 <= len(node) <= NODE_NAME_MAX_CHARS or not node.isprintable() or not node.strip():
-        raise WireError("bad_node", f"The name of the node has not 1 to {NODE_NAME_MAX_CHARS} printable characters.")
+    node = sender(message)
     cut: list[str] = []
     # Bytes beyond the limit are not even decoded; the room is for the time and the names before the text.
     room = limits.text_bytes + 2 * SHORT_TEXT_MAX_CHARS
@@ -155,7 +173,7 @@ def _tags(incoming: Incoming, record: Record, understood: Understood, limits: Li
     """How the rest was come by, for people to see and search."""
     guess = understood.process
     tags = {
-        "source": "ctrl" if incoming.dialect and incoming.dialect.is_ctrl else "steward",
+        "source": incoming.family,
         "process": "named in the text"
         if guess and guess.certain
         else "guessed from the text"

@@ -84,6 +84,14 @@ def parse_list(message: StewardMessage) -> tuple[Listed, ...]:
     return tuple(listed)
 
 
+def subscriber_of(listed: Listed, node: str) -> str:
+    """The method whose subscriber on ``node`` a line of its list is; empty for a publisher, and for anything else."""
+    method = listed.name.removeprefix(f"{node}.")
+    if method == listed.name or listed.kind not in ("", SUBSCRIBER):
+        return ""
+    return method.removesuffix(".EventACK").removesuffix(".EventNACK")
+
+
 def _safe(method: str) -> str:
     if method not in SAFE_METHODS:
         raise ValueError(f"{method!r} is not one of the methods that can be stopped and started again.")

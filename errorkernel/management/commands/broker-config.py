@@ -8,6 +8,7 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.config import render_accounts, render_foreign
 from errorkernel.broker.credentials import public_nkey
+from errorkernel.broker.steward_config import render_steward
 from errorkernel.management.base import StewardCommand
 from errorkernel.store import fleet
 
@@ -31,12 +32,18 @@ class Command(StewardCommand):
         part.add_argument(
             "--accounts", action="store_true", help="only users, permissions and accounts, to be included"
         )
+        part.add_argument(
+            "--steward", action="store_true", help="only what to permit on the broker of nodes of Steward and ctrl"
+        )
         part.add_argument("--streams", action="store_true", help="only the streams and consumers, as JSON")
         parser.add_argument("--listen", default="0.0.0.0:4222", help="address and port of the server")
         parser.add_argument("--store-dir", default="/var/lib/nats", help="where the server keeps its streams")
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
+        if options["steward"]:
+            self.stdout.write(render_steward(settings.legacy, settings.legacy_central), ending="")
+            return
         made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=fleet.node_names())
         if options["streams"]:
             self.stdout.write(json.dumps(made, indent=2))

@@ -1,0 +1,129 @@
+"""Nodes of Steward and ctrl: their errors and their hellos, on the broker where they are.
+
+Errors wait in a stream of the broker, whose word is the acknowledgement; or, where it has no JetStream, we subscribe,
+store, and acknowledge. Nothing else is ever sent from here: all nodes share the subjects of acknowledgements.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from errorkernel.broker import streams
+from errorkernel.broker.access import legacy_access
+from errorkernel.broker.link import Link, Received
+from errorkernel.broker.plain import PlainSource
+from errorkernel.broker.pull import Arrived, PullSource
+from errorkernel.conf import Conf
+from errorkernel.core.limits import Limits
+from errorkernel.kernel.intake import Opened, refusal
+from errorkernel.store import steward as store
+from errorkernel.store.directory import Directory
+from errorkernel.store.intake import Recorded
+from errorkernel.store.steward import Arrival, Memory
+from errorkernel.threads import DatabaseThreads
+from errorkernel.wire import steward, subjects
+from errorkernel.wire.errors import WireError
+from errorkernel.wire.steward import Incoming
+
+log = logging.getLogger("errorkernel.kernel")
+
+QUEUE = "errorkernel"
+HELLO_WRITE_INTERVAL_S = 1.0
+HELLOS_MAX = 10_000
+
+
+class Legacy:
+    """``link``: where such nodes are. Errors come over ``errors``, which on our own broker is the kernel's link: their
+    stream is in its account, where they cannot reach it."""
+
+    def __init__(self, conf: Conf, kernel_link: Link, threads: DatabaseThreads) -> None:
+        access = legacy_access(conf)
+        self._conf = conf
+        self._threads = threads
+        self.link = Link(access.url, name="steward kernel", seed=access.seed)
+        self._plain = conf.legacy == "plain"
+        self.errors = kernel_link if conf.legacy_on_ours and not self._plain else self.link
+        self.source: PullSource | PlainSource = (
+            PlainSource(self.errors, steward.ERROR_SUBJECTS)
+            if self._plain
+            else PullSource(self.errors, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events)
+        )
+        self._memory = Memory()
+        self._hellos: dict[str, Incoming] = {}
+        self.errors.on_up(self._listen)
+        self.link.on_up(self._hear)
+
+    async def _listen(self) -> None:
+        if not self._plain:
+            await streams.ensure_steward(self.errors, max_bytes=self._conf.legacy_stream_bytes)
+        await self.source.open()
+
+    async def _hear(self) -> None:
+        central = self._conf.legacy_central
+        for subject in (f"{central}.REQHello.EventNACK", f"{central}.hello"):
+            await self.link.subscribe(subject, self._hello, queue=QUEUE)
+
+    async def _hello(self, message: Received) -> None:
+        try:
+            incoming = steward.read(message.subject, message.headers, message.data)
+            name = steward.sender(incoming.message)
+        except WireError as exc:
+            log.info("A hello on %s cannot be read: %s", message.subject, exc)
+            return
+        if len(self._hellos) < HELLOS_MAX or name in self._hellos:
+            self._hellos[name] = incoming
+        if self._conf.legacy_replaces_central and incoming.wants_ack and message.reply == message.subject + ".reply":
+            await message.respond(b"")
+
+    async def write_down(self) -> None:
+        """Write what was heard, together, once a second."""
+        while True:
+            await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
+            hellos, self._hellos = list(self._hellos.items()), {}
+            if not hellos:
+                continue
+            left_out = await self._threads.run(
+                store.record_hellos, hellos, self._memory, nodes_max=self._conf.legacy_nodes, now=datetime.now(UTC)
+            )
+            if left_out:
+                log.warning("There are %d nodes already; %d new ones say hello", self._conf.legacy_nodes, len(left_out))
+
+    def take_in(self, deliveries: Sequence[Arrived], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
+        """Errors of such nodes, in one transaction; in the thread of the database."""
+        opened = Opened()
+        names = store.masked_names(self._memory)
+        arrivals: list[tuple[Arrived, Arrival]] = []
+        for delivery in deliveries:
+            try:
+                arrivals.append((delivery, read(delivery, self._conf.limits, names)))
+            except WireError as exc:
+                _refuse(opened, delivery, exc.reason, str(exc))
+        strangers = self._strangers(arrival for _, arrival in arrivals)
+        taken: list[Arrival] = []
+        for delivery, arrival in arrivals:
+            if arrival.report.node in strangers:
+                _refuse(opened, delivery, "too_many_nodes", f"There are {self._conf.legacy_nodes} such nodes already.")
+                continue
+            taken.append(arrival)
+            if not self._plain or arrival.report.incoming.wants_ack:
+                opened.events.append(delivery)
+        recorded = store.record(
+            taken, opened.batch.refusals, directory, self._memory, limits=self._conf.limits, now=now
+        )
+        return opened, recorded
+
+    def _strangers(self, arrivals: Iterable[Arrival]) -> set[str]:
+        names = (one.report.node for one in arrivals)
+        return store.strangers(names, self._memory, nodes_max=self._conf.legacy_nodes)
+
+
+def _refuse(opened: Opened, delivery: Arrived, reason: str, detail: str) -> None:
+    opened.batch.refusals.append(refusal(delivery, reason, detail))
+    opened.refused.append(delivery)
+
+
+def read(delivery: Arrived, limits: Limits, names: frozenset[str]) -> Arrival:
+    """Raises WireError."""
+    incoming = steward.read(delivery.subject, delivery.headers, delivery.data)
+    return Arrival(delivery.source, delivery.stored_at, steward.report(incoming, limits, nodes=names))

@@ -1,0 +1,160 @@
+"""Acting on the processes of a Steward or ctrl node: its list, stop, start and kill, by a form or by the API."""
+
+from typing import Any
+
+import msgspec
+from django.contrib import messages
+from django.contrib.auth.models import AbstractBaseUser
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from errorkernel import conf
+from errorkernel.core.steward_names import theirs
+from errorkernel.core.steward_steps import Plan
+from errorkernel.models import ErrorEvent, Node, StewardAction
+from errorkernel.store import steward_actions
+from errorkernel.store.steward_actions import CannotAct, Wish, dialect_of
+from errorkernel.web import api_access, api_lists, shapes
+from errorkernel.web.access import ANSWER, VIEW, needs
+from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
+from errorkernel.web.decide import origin_of
+from errorkernel.web.pages_nodes import node_named
+from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS, ActionWish
+from errorkernel.wire.steward_operator import Listed, subscriber_of
+
+ACTIONS_SHOWN = 20
+_decoder = msgspec.json.Decoder(ActionWish)
+
+
+@require_http_methods(["GET", "POST"])
+@needs(VIEW)
+def page(request: HttpRequest, name: str) -> HttpResponseBase:
+    """What the node lists, what may be done to it, what was done. ``event``: the one that it is looked at for.
+
+    A POST does something, and leads to the page of what it began; 409: it cannot be done now.
+    """
+    found = node_named(name)
+    if request.method == "POST":
+        return _act(request, name)
+    try:
+        event = _event(found, number(request.GET, "event"))
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    return render(request, "errorkernel/act.html", _context(found, event))
+
+
+@needs(ANSWER)
+def _act(request: HttpRequest, name: str) -> HttpResponse:
+    given = request.POST
+    plan = given.get("action", "")
+    if plan not in list(Plan):
+        return refuse(request, _("Choose what is to be done: list, stop, start or kill."))
+    # A start is of another list than a stop and a kill: of what may run and is not listed.
+    method = given.get("absent" if plan == Plan.START else "process", "") if plan != Plan.LIST else ""
+    try:
+        wish = Wish(
+            Plan(plan),
+            _short(method, 64),
+            _short(given.get("reason", ""), REASON_MAX_CHARS),
+            number(given, "event"),
+            _short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
+        )
+        user = request.user if request.user.is_authenticated else None
+        action = _request(name, wish, user, origin_of(request))
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    except CannotAct as exc:
+        return refuse(request, str(exc), status=409)
+    messages.success(request, _("It is going to be done. This page shows how far it is."))
+    return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
+
+
+def _request(name: str, wish: Wish, user: AbstractBaseUser | None, origin: str) -> StewardAction:
+    """Raises CannotAct."""
+    if conf.get().legacy == "off":
+        raise CannotAct("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
+    by = f"user:{user.get_username() if user else ''}"
+    return steward_actions.request(name, wish, by=by, user=user, origin=origin, now=timezone.now())
+
+
+@needs(VIEW)
+def action(request: HttpRequest, name: str, action_id: int) -> HttpResponse:
+    """One action, with its lines."""
+    found = steward_actions.with_lines().filter(node=node_named(name), pk=min(action_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    return render(request, "errorkernel/action.html", {"section": "nodes", "node": found.node, "action": found})
+
+
+def _event(node: Node, seq: int | None) -> ErrorEvent | None:
+    if seq is None:
+        return None
+    return ErrorEvent.objects.select_related("process").filter(node=node, seq=min(seq, LARGEST)).first()
+
+
+def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
+    dialect = dialect_of(node)
+    last = steward_actions.with_lines().filter(node=node).exclude(listed=[]).first()
+    may = steward_actions.choices(dialect) if dialect else []
+    listed = _listed(last, node)
+    guess = event.process.name if event else ""
+    running = {method for _one, method in listed}
+    return {
+        "section": "nodes",
+        "node": node,
+        "event": event,
+        "guess": guess,
+        "guess_or": event.tags.get("process_or", "") if event else "",
+        "understood": dialect is not None,
+        "spoken_to": conf.get().legacy != "off",
+        "last": last,
+        "processes": [(one, method, method in may) for one, method in listed],
+        "guess_listed": guess in running,
+        "absent": [method for method in may if method not in running],
+        "actions": steward_actions.with_lines().filter(node=node)[:ACTIONS_SHOWN],
+    }
+
+
+def _listed(last: StewardAction | None, node: Node) -> list[tuple[Listed, str]]:
+    """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
+    lines = msgspec.convert(last.listed, list[Listed]) if last else []
+    return sorted(((one, subscriber_of(one, theirs(node.name))) for one in lines), key=lambda line: line[0].name)
+
+
+@csrf_exempt
+def api(request: HttpRequest, node_id: int) -> HttpResponse:
+    """``/api/v1/nodes/{number}/actions``: GET what was done; POST 202 with how far it is, 409 it cannot be done now."""
+    if request.method in ("GET", "HEAD"):
+        return api_lists.actions(request, node_id)
+    return _post(request, node_id) if request.method == "POST" else not_allowed("GET", "HEAD", "POST")
+
+
+@api_access.needs(ANSWER)
+def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+    given = read_body(request, _decoder, "an action, a process and a reason")
+    node = Node.objects.filter(pk=min(node_id, LARGEST)).first()
+    if node is None:
+        raise ApiError(404, "There is no such node.")
+    wish = Wish(
+        given.action,
+        "" if given.action is Plan.LIST else _short(given.process, 64),
+        _short(given.reason, REASON_MAX_CHARS),
+        given.event,
+        _short(given.request_id, REQUEST_ID_MAX_CHARS),
+    )
+    try:
+        made = _request(node.name, wish, operator.user, operator.origin)
+    except CannotAct as exc:
+        raise ApiError(409, str(exc)) from None
+    return as_json(202, shapes.action(steward_actions.with_lines().get(pk=made.pk)))
+
+
+def _short(text: str, chars: int) -> str:
+    return text.replace("\0", "").strip()[:chars]

@@ -1,0 +1,241 @@
+"""What is kept of actions on Steward nodes, who may ask for them, what the pages show: without a node and a kernel."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from errorkernel import conf
+from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
+from errorkernel.models import AuditEntry, Node, StewardAction
+from errorkernel.store import fleet, steward_actions
+from errorkernel.store.steward_actions import CannotAct, Holder, Wish
+from errorkernel.wire.steward_dialect import Dialect
+from errorkernel.wire.steward_envelope import Compression, Format
+from errorkernel.wire.steward_operator import Listed
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
+CTRL = Dialect(False, False, Format.CBOR, Compression.ZSTD, "B27", declared=False)
+LISTED = (Listed("ship1.REQHttpGet.EventACK", 15, "subscriber"), Listed("ship1.REQErrorLog.EventACK", 3, "subscriber"))
+A, B = Holder("a", 30), Holder("b", 30)
+
+
+@pytest.fixture
+def ship1() -> Node:
+    return Node.objects.create(name="ship1", dialect=msgspec.to_builtins(STEWARD))
+
+
+def ask(plan: Plan = Plan.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
+    wish = Wish(plan, method, more.pop("reason", "it hangs"), **more)
+    return steward_actions.request("ship1", wish, by="user:alice", now=NOW)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_nothing_is_sent_to_a_node_that_was_not_understood(ship1: Node) -> None:
+    for dialect in (None, {}, {"token": True}, ["gob"]):
+        Node.objects.filter(pk=ship1.pk).update(dialect=dialect)
+        with pytest.raises(CannotAct, match="how it is spoken to"):
+            ask(Plan.LIST, "")
+    Node.objects.filter(pk=ship1.pk).update(dialect=msgspec.to_builtins(STEWARD), enabled=False)
+    with pytest.raises(CannotAct, match="disabled"):
+        ask(Plan.LIST, "")
+    assert not StewardAction.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["REQErrorLog", "REQOpProcessStop", "httpGet", "REQHello", "", "REQHttpGet.x"])
+def test_only_what_a_start_brings_back_is_touched_and_as_the_node_spells_it(ship1: Node, method: str) -> None:
+    for plan in (Plan.STOP, Plan.START, Plan.KILL):
+        with pytest.raises(CannotAct, match="not one of the processes"):
+            ask(plan, method)
+
+
+def test_it_needs_a_reason_and_one_process_is_acted_on_once_at_a_time(ship1: Node) -> None:
+    with pytest.raises(CannotAct, match="reason"):
+        ask(reason="")
+    first = ask(request_id="r1")
+    assert ask(request_id="r1") == first
+    with pytest.raises(CannotAct, match="acted on already"):
+        ask(Plan.STOP)
+    ask(method="REQCliCommand")
+    [taken, _] = steward_actions.claim(A, now=NOW, limit=9)
+    steward_actions.end(taken, A, Ended(End.DONE, "It is done."), now=NOW)
+    assert ask().pk != first.pk
+
+
+def test_a_node_is_not_asked_without_end(ship1: Node) -> None:
+    for _ in range(steward_actions.A_MINUTE_MAX):
+        ask(Plan.LIST, "")
+        [taken] = steward_actions.claim(A, now=NOW, limit=9)
+        steward_actions.end(taken, A, Ended(End.DONE, ""), now=NOW)
+    with pytest.raises(CannotAct, match="within a minute"):
+        ask(Plan.LIST, "")
+    wish = Wish(Plan.LIST)
+    steward_actions.request("ship1", wish, by="user:alice", now=at(61))
+
+
+def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> None:
+    ask()
+    [mine] = steward_actions.claim(A, now=NOW, limit=9)
+    assert steward_actions.claim(B, now=at(29), limit=9) == []
+    begun = steward_actions.begin(mine, A, Ask.LIST, now=at(10))
+    assert begun
+    assert steward_actions.claim(B, now=at(39), limit=9) == []
+    [theirs] = steward_actions.claim(B, now=at(41), limit=9)
+    # The message may have been carried out: it counts as sent, with no answer.
+    assert steward_actions.lines(theirs) == [Line(Ask.LIST, Result.SILENT)]
+    # Who was slow writes and sends nothing more.
+    assert not steward_actions.answered(mine, begun[0], A, Result.LISTED, "", listed=LISTED, now=at(42))
+    assert steward_actions.begin(mine, A, Ask.STOP, now=at(42)) is None
+    steward_actions.end(mine, A, Ended(End.DONE, "no"), now=at(42))
+    theirs.refresh_from_db()
+    assert (theirs.state, theirs.said) == ("running", "")
+
+
+def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
+    ask()
+    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    for ask_, result, detail, listed in (
+        (Ask.LIST, Result.LISTED, "2 processes", LISTED),
+        (Ask.STOP, Result.STOPPED, "info: OpProcessStop: process stopped id: 15", None),
+    ):
+        begun = steward_actions.begin(action, A, ask_, now=NOW)
+        assert begun
+        assert begun[1] == STEWARD
+        assert steward_actions.answered(action, begun[0], A, result, detail, listed=listed, now=NOW)
+    assert steward_actions.lines(action) == [Line(Ask.LIST, Result.LISTED, (15,)), Line(Ask.STOP, Result.STOPPED)]
+    steward_actions.end(action, A, Ended(End.UNCLEAR, "The node does not answer."), now=NOW)
+    told = AuditEntry.objects.filter(target="node:ship1").order_by("id")
+    assert [(one.actor, one.action) for one in told] == [
+        ("user:alice", "steward kill"), ("node:ship1", "steward line"), ("node:ship1", "steward line"),
+        ("system", "end kill"),
+    ]  # fmt: skip
+    assert told[2].after == {"action": action.pk, "line": 2, "ask": "stop", "result": "stopped"}
+    assert told[3].reason == "The node does not answer."
+
+
+def test_a_node_that_is_no_longer_understood_is_sent_nothing_more(ship1: Node) -> None:
+    ask()
+    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    Node.objects.filter(pk=ship1.pk).update(dialect=None)
+    with pytest.raises(CannotAct):
+        steward_actions.begin(action, A, Ask.LIST, now=NOW)
+    assert action.lines.count() == 0
+
+
+# Pages and API
+
+
+@pytest.fixture(autouse=True)
+def spoken_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = replace(conf.get(), legacy="plain", legacy_nats_url="nats://127.0.0.1:1")
+    monkeypatch.setattr(conf, "get", lambda: mine)
+
+
+def person(group: str) -> User:
+    user = User.objects.create_user(group)
+    user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+def signed_in(group: str) -> Client:
+    client = Client()
+    client.force_login(person(group))
+    return client
+
+
+def listed() -> None:
+    ask(Plan.LIST, "")
+    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    begun = steward_actions.begin(action, A, Ask.LIST, now=NOW)
+    assert begun
+    steward_actions.answered(action, begun[0], A, Result.LISTED, "2 processes", listed=LISTED, now=NOW)
+    steward_actions.end(action, A, Ended(End.DONE, "The node has told its processes."), now=NOW)
+
+
+def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) -> None:
+    client = signed_in("operator")
+    before = client.get("/nodes/ship1/actions/").content.decode()
+    assert "List its processes" in before
+    assert 'value="kill"' not in before
+    listed()
+    page = client.get("/nodes/ship1/actions/").content.decode()
+    assert '<input type="radio" name="process" value="REQHttpGet" required>' in page
+    assert 'value="REQErrorLog"' not in page
+    assert "<option>REQCliCommand</option>" in page
+    assert "<option>REQHttpGet</option>" not in page
+    sent = client.post("/nodes/ship1/actions/", {"action": "kill", "process": "REQHttpGet", "reason": "it hangs"})
+    assert sent.status_code == 302
+    action = StewardAction.objects.get(plan="kill")
+    assert sent["Location"] == f"/nodes/ship1/actions/{action.pk}/"
+    assert "waits for the kernel" in client.get(sent["Location"]).content.decode()
+    assert AuditEntry.objects.get(action="steward kill").origin
+
+
+def test_a_viewer_sees_and_does_nothing(ship1: Node) -> None:
+    listed()
+    client = signed_in("viewer")
+    page = client.get("/nodes/ship1/actions/").content.decode()
+    assert "REQHttpGet" in page
+    assert "<button name" not in page
+    assert client.post("/nodes/ship1/actions/", {"action": "list"}).status_code == 403
+    assert StewardAction.objects.count() == 1
+
+
+def test_the_page_says_why_nothing_can_be_done(ship1: Node) -> None:
+    client = signed_in("operator")
+    Node.objects.update(dialect=None)
+    page = client.get("/nodes/ship1/actions/").content.decode()
+    assert "have not shown how it is spoken to" in page
+    assert 'name="action"' not in page
+    refused = client.post("/nodes/ship1/actions/", {"action": "list"})
+    assert (refused.status_code, "how it is spoken to" in refused.content.decode()) == (409, True)
+    assert client.post("/nodes/ship1/actions/", {"action": "crash"}).status_code == 400
+    assert client.get("/nodes/nobody/actions/").status_code == 404
+    assert client.get("/nodes/ship1/actions/99/").status_code == 404
+
+
+def test_where_such_nodes_are_not_spoken_to_nothing_is_promised(ship1: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conf, "get", lambda: replace(conf.load({"HOME": "/"}), data_dir=conf.Path("/")))
+    client = signed_in("operator")
+    assert "STEWARD_LEGACY is off" in client.get("/nodes/ship1/actions/").content.decode()
+    assert client.post("/nodes/ship1/actions/", {"action": "list"}).status_code == 409
+
+
+def test_the_api_does_the_same(ship1: Node) -> None:
+    token = fleet.add_api_token(person("operator"), actor="system", now=NOW)
+    headers = {"Authorization": f"Bearer {token}"}
+    address, client = f"/api/v1/nodes/{ship1.pk}/actions", Client(headers=headers)
+
+    def post(**body: Any) -> tuple[int, Any]:
+        answer = client.post(address, json.dumps(body), content_type="application/json")
+        return answer.status_code, answer.json()
+
+    status, made = post(action="kill", process="REQHttpGet", reason="it hangs", request_id="r1")
+    assert (status, made["state"], made["by"], made["lines"]) == (202, "waiting", "user:operator", [])
+    assert post(action="kill", process="REQHttpGet", reason="it hangs", request_id="r1")[1]["id"] == made["id"]
+    assert post(action="stop", process="REQHttpGet", reason="it hangs")[0] == 409
+    assert post(action="stop", process="REQErrorLog", reason="it hangs")[0] == 409
+    assert post(action="melt")[0] == 400
+    assert [one["id"] for one in client.get(address).json()["items"]] == [made["id"]]
+    assert client.get("/api/v1/nodes/99999/actions").status_code == 404
+    viewer = fleet.add_api_token(person("viewer"), actor="system", now=NOW)
+    refused = Client(headers={"Authorization": f"Bearer {viewer}"})
+    assert refused.get(address).status_code == 200
+    assert refused.post(address, "{}", content_type="application/json").status_code == 403
+
+
+def test_what_may_be_touched_is_spelled_as_the_node_does() -> None:
+    assert {"REQHttpGet", "REQToFileNACK"} <= set(steward_actions.choices(STEWARD))
+    assert {"httpGet", "PortDst"} <= set(steward_actions.choices(CTRL))
+    assert not set(steward_actions.choices(STEWARD)) & set(steward_actions.choices(CTRL))
