@@ -21,7 +21,7 @@ INSERT INTO errorkernel_problem (id, fingerprint, kind, title, why, level, level
   state, state_by, state_reason, muted_releases)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $problems),
   ranked AS (SELECT i, CASE WHEN i % 100 < 2 THEN 4 WHEN i % 100 < 40 THEN 3 WHEN i % 100 < 55 THEN 2 ELSE 1 END AS r FROM n)
-SELECT i, printf('%032x', i), 'Kind' || i % 50, 'copy of chart <n> failed in stage ' || i, 'kind and text',
+SELECT i, printf('%032x', i), 'Kind' || (i % 50), 'copy of chart <n> failed in stage ' || i, 'kind and text',
   CASE r WHEN 4 THEN 'critical' WHEN 3 THEN 'error' WHEN 2 THEN 'warning' ELSE 'info' END, r, $events / $problems, 10,
   strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
@@ -63,8 +63,8 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $events
 SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65535),
   CASE WHEN i % 40 = 0 THEN 'action' WHEN r = 1 THEN 'info' ELSE 'error' END,
   CASE r WHEN 4 THEN 'critical' WHEN 3 THEN 'error' WHEN 2 THEN 'warning' ELSE 'info' END, r, 1 + (p - 1) % $nodes, p, q, 5,
-  'Kind' || q % 50,
-  'copy of chart ' || i || ' to the archive failed after 3 tries: no such file or directory /data/' || i % 977 || '.tif',
+  'Kind' || (q % 50),
+  'copy of chart ' || i || ' to the archive failed after 3 tries: no such file or directory /data/' || (i % 977) || '.tif',
   CASE WHEN r > 2 THEN replace(hex(zeroblob(12)), '00', '  File "copy.py", line 12, in copy') ELSE '' END,
   CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.2"}', '', 1 + i % 30,
   strftime('$time', at, 'unixepoch'), strftime('$time', at, 'unixepoch')
@@ -129,7 +129,7 @@ FROM n;
 
 INSERT INTO errorkernel_quarantinedmessage (source, received_at, subject, node, reason, detail, size, head)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $events / 20)
-SELECT 'EK_EVENTS:' || i, strftime('$time', $now - ($events / 20 - i), 'unixepoch'), 'ek.evt.node-' || i % 500,
+SELECT 'EK_EVENTS:' || i, strftime('$time', $now - ($events / 20 - i), 'unixepoch'), printf('ek.evt.node-%03d', i % 500),
   printf('node-%03d', i % 500), CASE i % 3 WHEN 0 THEN 'not json' WHEN 1 THEN 'no process' ELSE 'too large' END,
   'error.text is missing', 300, zeroblob(300)
 FROM n;
