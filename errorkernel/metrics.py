@@ -111,6 +111,13 @@ _decisions = _counter("errorkernel_decisions_total", "Answers, by action and kin
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
+_legacy_waiting = Gauge(
+    "errorkernel_legacy_waiting_messages", "Errors of Steward's nodes that are not stored yet.", registry=REGISTRY
+)
+_legacy_filled = Gauge(
+    "errorkernel_legacy_stream_filled_ratio", "Share of that stream's room that is taken.", registry=REGISTRY
+)
+_legacy_discarded = _counter("errorkernel_legacy_discarded_total", "Errors that the broker had no more room for.")
 _live_clients = Gauge("errorkernel_live_clients", "Open live connections of browsers.", registry=REGISTRY)
 _decision_wait = Histogram(
     "errorkernel_decision_wait_seconds",
@@ -176,6 +183,17 @@ def observe_batch(seconds: float) -> None:
 
 def set_lag(n: int) -> None:
     _lag.set(n)
+
+
+def set_legacy(waiting: int, filled: float) -> None:
+    """How the stream of errors of Steward's nodes stands."""
+    _legacy_waiting.set(waiting)
+    _legacy_filled.set(filled)
+
+
+def count_legacy_discarded(n: int) -> None:
+    """The broker threw away ``n`` of them, because the stream was full."""
+    _legacy_discarded.inc(n)
 
 
 def set_live_clients(n: int) -> None:

@@ -158,6 +158,7 @@ class KernelWorker(Worker):
             _outlast_database(operator.run),
         ]
         if isinstance(legacy.source, PullSource):
+            parts.append(_outlast_database(legacy.watch))
             parts.append(_mend_stream(legacy.source, legacy.errors))
         if self._conf.legacy_error_log:
             log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
