@@ -3,11 +3,11 @@
 -- 2,000 are open; merged problems, rules, answers to many and whatever else a page reads. Everything is made of running numbers, so two runs fill the same.
 
 INSERT INTO errorkernel_node (id, name, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
-  started_at, hello_at, clock_skew_s, backlog, dropped, last_event_at, events)
+  started_at, hello_at, clock_skew_s, backlog, dropped, last_event_at, events, family, formats)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
 SELECT i, printf('node-%03d', i), 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
   strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), 0.1, i % 7, 0,
-  strftime('$time', $now - i, 'unixepoch'), $events / $nodes
+  strftime('$time', $now - i, 'unixepoch'), $events / $nodes, '', '[]'
 FROM n;
 
 INSERT INTO errorkernel_process (id, node_id, name, incarnation, state, pid, since, first_seen, last_seen, events, failures)
@@ -26,9 +26,9 @@ SELECT i, printf('%032x', i), 'Kind' || (i % 50), 'copy of chart <n> failed in s
   strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
 
-INSERT INTO errorkernel_errorstate (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
+INSERT INTO errorkernel_errorstate (process_id, node_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 25 - 1)
-SELECT 1 + i / 25, 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
+SELECT 1 + i / 25, (SELECT node_id FROM errorkernel_process WHERE id = 1 + i / 25), 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
   strftime('$time', $now - i % 100000, 'unixepoch'), i + 1
 FROM n;
 
@@ -72,12 +72,12 @@ FROM ranked;
 
 INSERT INTO errorkernel_incident (id, seq, node_id, process_id, problem_id, incarnation, level, kind, text, message, repeat,
   consecutive, state, change, raised_at, opened_at, on_deadline, node_missing, judged, delivered_at, ended_at, outcome_detail,
-  new_incarnation)
+  new_incarnation, by_itself)
 SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, repeat, 0,
   CASE WHEN seq > $events - $open * 40 THEN 'open' WHEN seq % 11 = 0 THEN 'stale' WHEN seq % 13 = 0 THEN 'failed' ELSE 'applied' END,
   seq / 40, received_at, received_at, 'escalate', '', 1, received_at,
   CASE WHEN seq > $events - $open * 40 THEN NULL ELSE strftime('$time', received_at, '+' || (seq / 40 % 900) || ' seconds') END,
-  '', 6
+  '', 6, ''
 FROM errorkernel_errorevent WHERE type = 'action';
 
 INSERT INTO errorkernel_decision (id, incident_id, rule_id, rule_revision, action, by, reason, request_id, decided_at, sent_at)
