@@ -28,6 +28,7 @@ NOT_READ = {
     # All there is, sent as it is read.
     "audit-export",
 }  # fmt: skip
+STEWARD_NODE = "node-009@steward"
 STATES = ("open", "muted", "resolved", "reopened", "*")
 
 
@@ -64,6 +65,8 @@ def _pages() -> dict[str, list[str]]:
         "answer-many": _asked("answer-many", {"q": "process:*"}, {"q": f"node:{node}"}),
         "answer-to-many": [reverse("answer-to-many", args=[1])],
         "map": _asked("map", {"page": 2}, {"node": node}, {"node": node, "process": process.pk}),
+        "act": [reverse("act", args=[STEWARD_NODE])],
+        "steward-action": [reverse("steward-action", args=[STEWARD_NODE, 1])],
         "nodes": _asked("nodes", {"page": 2}),
         "node": [reverse("node", args=[node])],
         "process": [reverse("process", args=[node, process.pk])],
@@ -106,6 +109,7 @@ def _lists() -> dict[str, list[str]]:
         "api-map": _asked("api-map", newest, node, {"process": "worker-0"}, {"problem": "7"}),
         "api-nodes": _asked("api-nodes", newest, node, {"liveness": "gone"}),
         "api-processes": _asked("api-processes", newest, node, {"liveness": "alive"}),
+        "api-actions": [reverse("api-actions", args=[9])],
         "api-incarnations": [reverse("api-incarnations", args=[7])],
         "api-answer": [reverse("api-answer", args=[1])],
         "api-answer-questions": [reverse("api-answer-questions", args=[1])],
