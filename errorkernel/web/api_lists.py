@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from django.db.models import Max, Min, QuerySet
+from django.db.models import QuerySet
 from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
@@ -84,8 +84,9 @@ def events(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:
     """The part of the events that this request looks at, and where it ends if there is more behind it."""
-    ends = ErrorEvent.objects.aggregate(first=Min("seq"), last=Max("seq"))
-    first, last = ends["first"] or 0, ends["last"] or 0
+    # One after the other: asked for both ends at once, SQLite reads everything between them.
+    numbers = ErrorEvent.objects.order_by("seq").values_list("seq", flat=True)
+    first, last = numbers.first() or 0, numbers.last() or 0
     if page.descending:
         start = last + 1 if page.after is None else min(page.after, last + 1)
         edge = start - SCAN_EVENTS
@@ -152,7 +153,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     _no_query(request.GET, "nothing")
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
-    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
+    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision", "incident__node")
     return _answer(rows, "number", _page(request.GET), shapes.incarnation)
 
 

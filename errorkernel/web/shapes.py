@@ -158,7 +158,8 @@ class DecisionItem(msgspec.Struct):
 
 class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
-    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two."""
+    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
+    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale."""
 
     id: UUID
     change: int
@@ -186,6 +187,7 @@ class IncidentItem(msgspec.Struct):
     ended_at: datetime | None
     outcome_detail: str
     new_incarnation: int | None
+    by_itself: Action | None
 
 
 class ProblemItem(msgspec.Struct):
@@ -618,6 +620,7 @@ def incident(row: Incident) -> IncidentItem:
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
+        by_itself=row.by_itself or None,
     )
 
 
@@ -656,15 +659,21 @@ def process(row: Process, now: datetime) -> ProcessItem:
 
 
 def incarnation(row: Incarnation) -> IncarnationItem:
-    """Needs ``select_related("incident__decision")``, or costs queries."""
-    made = getattr(row.incident, "decision", None) if row.incident else None
+    """Needs ``select_related("incident__decision", "incident__node")``, or costs queries."""
     return of_row(
         IncarnationItem,
         row,
         ending=row.ending or None,
         incident=row.incident_id,
-        answer=made and of_row(GivenAnswer, made),
+        answer=_answer_that_ended(row.incident) if row.incident else None,
     )
+
+
+def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
+    if asked.by_itself:
+        return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
+    made = getattr(asked, "decision", None)
+    return made and of_row(GivenAnswer, made)
 
 
 def node(row: Node, now: datetime) -> NodeItem:
