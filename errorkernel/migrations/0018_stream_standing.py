@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0015_steward_actions'),
+        ('errorkernel', '0017_audit_filters'),
     ]
 
     operations = [
