@@ -69,7 +69,7 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
                     now=now,
                     reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
                     " were told that these had arrived, and repeat none.",
-                    before=None,
+                    before={"up_to": known.discarded_to},
                     after={"discarded": gone, "up_to": first - 1},
                 )
             )
