@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from errorkernel.core import charts
 from errorkernel.core.tallies import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
@@ -244,3 +245,14 @@ def test_a_search_within_a_node_or_problem_counts_its_own_events_only(viewer, mo
     assert (
         "rare" in viewer.get(f"/events/?level=critical&problem={Problem.objects.get(title='rare').pk}").content.decode()
     )
+
+
+def test_the_busiest_column_is_never_below_the_average(viewer):
+    """Also right after the upgrade, when a column of 15 minutes has counted two."""
+    now = timezone.now()
+    store(*[event("a") for _ in range(30)], now=now - timedelta(minutes=1))
+    store(*[event("b") for _ in range(10)], now=now)
+    for name in ("1h", "24h", "7d", "30d"):
+        levels = viewer.get(reverse("overview"), {"range": name}).context["levels"]
+        assert all(one.mean <= one.peak for one in levels), name
+        assert max(one.mean for one in levels) > 0

@@ -69,8 +69,8 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
                     now=now,
                     reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
                     " were told that these had arrived, and repeat none.",
-                    before={"up_to": known.discarded_to},
-                    after={"discarded": gone, "up_to": first - 1},
+                    before={"discarded": known.discarded},
+                    after={"discarded": known.discarded + gone, "up_to": first - 1},
                 )
             )
     return gone
