@@ -212,6 +212,14 @@ def test_a_dead_letter_is_shown_with_its_message_and_the_incident_says_poison(al
     store(event(), event())
     incident = ask()
     page = alice.get("/dead-letters/").content.decode()
+    for chosen, count in (
+        ("node=ship1&state=kept", 1),
+        ("process=copy-files", 1),
+        ("node=ship", 0),
+        ("state=dropped", 0),
+    ):
+        assert alice.get(f"/dead-letters/?{chosen}").content.decode().count('id="letter-') == count, chosen
+    assert alice.get("/dead-letters/?state=gone").status_code == 400
     assert "8841" in page
     assert f"/incidents/{incident.pk}/" in page
     assert "poison" in alice.get(f"/incidents/{incident.pk}/").content.decode()

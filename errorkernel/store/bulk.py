@@ -97,7 +97,7 @@ def propose(
             needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
         BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
-        _note(bulk, "propose", who, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+        _note(bulk, "propose", who, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
     return bulk
 
 
@@ -119,6 +119,7 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
                     count=bulk.count,
                 )
             )
+        before = {"state": bulk.state}
         bulk.second_by = who.name if who.name != bulk.by else ""
         bulk.confirmed_at = who.now
         bulk.state = State.ANSWERING
@@ -128,7 +129,8 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
             # One that somebody else has answered shows nothing about this answer.
             bulk.watch_until = who.now + timedelta(seconds=watch_s if changed else 0)
         bulk.save()
-        _note(bulk, "confirm", who, {"state": bulk.state, "questions": bulk.count, "watched": len(changed)})
+        after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
+        _note(bulk, "confirm", who, before, after)
     return bulk, changed
 
 
@@ -141,7 +143,7 @@ def go_on(bulk_id: int, who: Who) -> BulkAnswer:
             raise CannotBulk(_("The first one is still being watched, for {seconds} s more.", seconds=round(left_s)))
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
-        _note(bulk, "go on", who, {"state": bulk.state})
+        _note(bulk, "go on", who, {"state": State.WATCHING}, {"state": bulk.state})
     return bulk
 
 
@@ -149,9 +151,10 @@ def leave(bulk_id: int, who: Who, reason: str = "") -> BulkAnswer:
     """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
+        before = {"state": bulk.state}
         bulk.state, bulk.ended_at = State.LEFT, who.now
         bulk.save(update_fields=["state", "ended_at"])
-        _note(bulk, "leave", who, {"state": bulk.state, **results(bulk)}, reason)
+        _note(bulk, "leave", who, before, {"state": bulk.state, **results(bulk)}, reason)
     return bulk
 
 
@@ -170,7 +173,8 @@ def step(*, now: datetime) -> Step:
         if not bulk.items.filter(result=Result.PENDING).exists():
             bulk.state, bulk.ended_at = State.DONE, now
             bulk.save(update_fields=["state", "ended_at"])
-            _note(bulk, "done", Who("system", now), {"state": bulk.state, **results(bulk)})
+            before, after = {"state": State.ANSWERING}, {"state": bulk.state, **results(bulk)}
+            _note(bulk, "done", Who("system", now), before, after)
     return done
 
 
@@ -225,10 +229,12 @@ def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list
     return won
 
 
-def _note(bulk: BulkAnswer, what: str, who: Who, after: dict[str, Any], reason: str = "") -> None:
+def _note(
+    bulk: BulkAnswer, what: str, who: Who, before: dict[str, Any], after: dict[str, Any], reason: str = ""
+) -> None:
     audit.record(
         audit.entry(
-            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, after=after, user=who.user,
+            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, before=before, after=after, user=who.user,
             origin=who.origin,
         )
     )  # fmt: skip

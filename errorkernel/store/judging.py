@@ -152,8 +152,8 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done:
     elif action is RuleAction.ESCALATE:
         incidents.escalate(incident.pk, by=_name(row), reason=row.reason, rule=row, now=now)
     else:
-        after = {"rule": str(row)}
-        audit.record(audit.entry(_name(row), "ask", f"incident:{incident.pk}", now=now, reason=row.reason, after=after))
+        target, before, after = f"incident:{incident.pk}", {"judged": False}, {"judged": True, "rule": str(row)}
+        audit.record(audit.entry(_name(row), "ask", target, now=now, reason=row.reason, before=before, after=after))
     done.changed.append(incident.pk)
 
 

@@ -144,7 +144,7 @@ def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
         made.problem = problem
         made.save()
         after = {"comment": made.pk, "text": text}
-        return audit.entry(action="comment", target=f"problem:{problem.pk}", after=after, **who)
+        return audit.entry(action="comment", target=f"problem:{problem.pk}", before={}, after=after, **who)
 
     _change(problem_id, "", write)
     return made

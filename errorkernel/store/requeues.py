@@ -61,11 +61,16 @@ def dispose(
             if request_id and (known := incident.requeues.filter(request_id=request_id, by=by).first()):
                 return known
             _check(incident, wish)
+            last = incident.requeues.order_by("-created_at").values_list("state", flat=True).first()
             row = _begin(incident, wish, by=by, reason=reason, request_id=request_id, now=now)
             after = {"message": row.state, "command": str(row.pk)}
             target = f"incident:{incident.pk}"
-            entry = audit.entry(by, wish, target, now=now, reason=reason, after=after, user=user, origin=origin)
-            audit.record(entry)
+            audit.record(
+                audit.entry(
+                    by, wish, target, now=now, reason=reason, before={"message": last}, after=after, user=user,
+                    origin=origin,
+                )
+            )  # fmt: skip
             incidents.number_change([incident.pk])
     except IntegrityError:
         raise CannotRequeue(_UNDER_WAY) from None

@@ -249,7 +249,7 @@ def shown(rule: Rule) -> dict[str, Any]:
         "action": rule.action,
         "expires_at": rule.expires_at and rule.expires_at.isoformat(),
     }
-    return {"revision": rule.revision, **words, "suspended": rule.suspended_why}
+    return {"revision": rule.revision, **words, "suspended": rule.suspended_why, "removed": rule.removed_at is not None}
 
 
 def _note(

@@ -246,7 +246,7 @@ def _top(chosen: Range, now: datetime) -> dict[str, Any]:
     """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
     problems, processes = chosen.top
     first, last = steps_back(problems, now, chosen.length)
-    counted = [(pk, events, 0) for pk, events in tallies.largest(problems, first, last, TOP_SHOWN)]
+    counted = [(pk, events, 0) for pk, events in tallies.largest_problems(problems, first, last, TOP_SHOWN)]
     return {
         "top_since": begin_of(problems, first),
         "top_problems": _tops(Problem.objects, counted),

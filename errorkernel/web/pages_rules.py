@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -20,7 +21,7 @@ from django.views.decorators.http import require_http_methods
 
 from errorkernel.core.query import QUESTION_FIELDS
 from errorkernel.core.rules import REASON_MAX_CHARS, RuleAction, RuleError, parse_condition
-from errorkernel.models import AuditEntry, Decision, Rule
+from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.incidents import with_relations as cards
@@ -31,7 +32,7 @@ from errorkernel.web import rule_form
 from errorkernel.web.access import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.decide import origin_of
 from errorkernel.web.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
-from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
@@ -226,15 +227,20 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
     """Messages that a process failed on three times in a row, newest first, with all that they said."""
     try:
         before_id = number(request.GET, "before")
+        chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
+        chosen["state"] = word(request.GET, "state", [one.value for one in DeadLetter.State])
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = listed_letters()
+    found = listed_letters(**chosen)
     if before_id is not None:
         found = found.filter(pk__lt=before_id)
     page = list(found[: LETTERS_A_PAGE + 1])
     context = {
         "section": "problems",
         "letters": page[:LETTERS_A_PAGE],
+        "chosen": chosen,
+        "parts": urlencode({name: value for name, value in chosen.items() if value}),
+        "states": [one.value for one in DeadLetter.State],
         "before": before_id,
         "older": page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None,
     }
