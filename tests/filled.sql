@@ -27,9 +27,9 @@ SELECT i, printf('%032x', i), 'Kind' || (i % 50), 'copy of chart <n> failed in s
   strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
 
-INSERT INTO errorkernel_errorstate (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
+INSERT INTO errorkernel_errorstate (process_id, node_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 25 - 1)
-SELECT 1 + i / 25, 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
+SELECT 1 + i / 25, (SELECT node_id FROM errorkernel_process WHERE id = 1 + i / 25), 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
   strftime('$time', $now - i % 100000, 'unixepoch'), i + 1
 FROM n;
 

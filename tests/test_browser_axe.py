@@ -117,7 +117,6 @@ def pages(running: Running) -> list[str]:
         "rule_id": first("rules")["id"],
         "name": "ship1",
         "process_id": first("processes")["id"],
-        "action_id": 1,
         "bulk_id": first("answers")["id"],
         "act": "suspend",
         "page": "events",

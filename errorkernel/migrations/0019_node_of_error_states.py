@@ -10,7 +10,7 @@ def _fill(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("errorkernel", "0017_audit_filters")]
+    dependencies = [("errorkernel", "0018_stream_standing")]
 
     operations = [
         migrations.AddField(
