@@ -20,6 +20,7 @@ from uuid import UUID
 
 from errorkernel.core.query import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
 from errorkernel.core.query_tree import EVERYTHING, And, Compare, Pattern, Text
+from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.values import Action
 
 POISON_AFTER = 3
@@ -36,6 +37,9 @@ RULES_MAX = 200
 NAME_MAX_CHARS = 100
 REASON_MAX_CHARS = 1000
 COUNT_MAX = 1_000_000
+STEWARD_NODES_MAX = 100
+"""Nodes of Steward and ctrl that one rule may name."""
+NODE_NAME_MAX_CHARS = 80
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -64,7 +68,7 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A rule as a person writes it."""
+    """A rule as a person writes it. ``steward_nodes``: of Steward's and ctrl's, those on which it may act."""
 
     name: str
     condition: str
@@ -75,6 +79,7 @@ class Wording:
     max_uses: int | None = None
     storm_limit: int = STORM_LIMIT
     loop_limit: int = LOOP_LIMIT
+    steward_nodes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises RuleError for the first thing that cannot be."""
@@ -92,6 +97,18 @@ class Wording:
                 raise RuleError(field, f"{field} is from 1 to {COUNT_MAX:,}.")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise RuleError("expires_at", "A time of expiry needs its time zone.")
+        _check_nodes(self.steward_nodes)
+
+
+def _check_nodes(names: tuple[str, ...]) -> None:
+    """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
+    if len(names) > STEWARD_NODES_MAX:
+        raise RuleError("steward_nodes", f"A rule names at most {STEWARD_NODES_MAX} nodes.")
+    for name in names:
+        if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
+            raise RuleError("steward_nodes", f"Name nodes of Steward and ctrl as they are shown here: NAME{SUFFIX}.")
+        if "*" in name:
+            raise RuleError("steward_nodes", "Each node is named as it is; * stands for nothing here.")
 
 
 def parse_condition(text: str) -> Tree:
@@ -107,7 +124,10 @@ def parse_condition(text: str) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a rule sees of an incident. ``whole``: what its problem is merged into, or the problem itself."""
+    """What a rule sees of an incident, or (``type`` error) of an error of a node that asks nothing.
+
+    ``whole``: what its problem is merged into, or the problem itself.
+    """
 
     id: UUID
     seq: int
@@ -132,7 +152,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its."""
+    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its.
+    Errors of ``steward_nodes`` up to ``acts_after_seq`` are older than its present wording."""
 
     id: int
     revision: int
@@ -144,6 +165,8 @@ class Rule:
     uses: int = 0
     max_uses: int | None = None
     suspended: bool = False
+    steward_nodes: frozenset[str] = frozenset()
+    acts_after_seq: int = 0
 
     def is_over(self, now: datetime) -> bool:
         """It has said all that it will ever say."""

@@ -28,6 +28,8 @@ from errorkernel.wire.steward import Incoming, Report
 FORMATS_KEPT = 6
 ARRIVALS_KEPT = timedelta(days=1)
 NAMES_MASKED_MAX = 5000
+WAITED_S = 60
+"""An error that was with the broker for longer says so: what it tells may be over."""
 FOLDED_BACK = 2000
 """Numbers of events before ours that are looked through for the first text of a failure."""
 
@@ -107,7 +109,7 @@ def _record(
     _catch_up(memory, last)
     batch = Batch(refusals=refusals)
     for one in arrivals:
-        event = _folded(one, _event(one, memory, limits, now), memory)
+        event = _waited(one, _folded(one, _event(one, memory, limits, now), memory), now)
         batch.events.append((steward_names.ours(one.report.node), event))
     recorded = intake.record(batch, directory, now=now)
     told = {steward_names.ours(one.report.node): _shown(one.report.incoming) for one in arrivals}
@@ -169,6 +171,14 @@ def _folded(one: Arrival, event: Event, memory: Memory) -> Event:
     if first is None:
         return event
     return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first)})
+
+
+def _waited(one: Arrival, event: Event, now: datetime) -> Event:
+    """With a word on it where the broker had it for some time before a kernel came for it."""
+    waited_s = int(now.timestamp() - one.at)
+    if waited_s <= WAITED_S:
+        return event
+    return msgspec.structs.replace(event, tags={**event.tags, "waited": f"{waited_s} s at the broker"})
 
 
 def _shown(incoming: Incoming) -> tuple[str, str, Any]:

@@ -20,7 +20,7 @@ from django.db.models import Q, QuerySet
 from errorkernel.core.steward_methods import SAFE_METHODS
 from errorkernel.core.steward_names import theirs
 from errorkernel.core.steward_steps import Ask, Ended, Line, Plan, Result
-from errorkernel.models import ErrorEvent, Node, StewardAction, StewardLine
+from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
 from errorkernel.store import audit
 from errorkernel.wire.steward_dialect import Dialect
 from errorkernel.wire.steward_operator import Listed, subscriber_of
@@ -64,7 +64,14 @@ def dialect_of(node: Node) -> Dialect | None:
 
 
 def request(
-    node_name: str, wish: Wish, *, by: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+    node_name: str,
+    wish: Wish,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    rule: Rule | None = None,
 ) -> StewardAction:
     """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made.
 
@@ -78,8 +85,8 @@ def request(
             ):
                 return known
             _check(node, wish, now)
-            action = _create(node, wish, by, now, user)
-            after = {"action": action.pk, "process": wish.method}
+            action = _create(node, wish, by, now, user, rule)
+            after = {"action": action.pk, "process": wish.method} | ({"rule": str(rule)} if rule else {})
             entry = audit.entry(
                 by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, after=after, user=user,
                 origin=origin,
@@ -90,7 +97,9 @@ def request(
     return action
 
 
-def _create(node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None) -> StewardAction:
+def _create(
+    node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None, rule: Rule | None
+) -> StewardAction:
     event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
     return StewardAction.objects.create(
         token=secrets.token_hex(16),
@@ -99,6 +108,8 @@ def _create(node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUs
         method=wish.method,
         by=by,
         user_id=user.pk if user else None,
+        rule=rule,
+        rule_revision=rule.revision if rule else None,
         reason=wish.reason,
         request_id=wish.request_id,
         event_seq=event.seq if event else None,
@@ -209,7 +220,7 @@ def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -
 
 def with_lines() -> QuerySet[StewardAction]:
     """Actions, newest first, with all that a page shows of them."""
-    return StewardAction.objects.select_related("node").prefetch_related("lines")
+    return StewardAction.objects.select_related("node", "rule").prefetch_related("lines")
 
 
 def _hold(action: StewardAction, holder: Holder, now: datetime) -> int:

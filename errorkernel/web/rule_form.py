@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.http import QueryDict
+
 from errorkernel.core import rules as policy
 from errorkernel.core.rules import RuleAction, RuleError, Wording
-from errorkernel.models import Incident, Rule
+from errorkernel.models import Incident, Node, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
 SINCE_DAYS = {"1": "day", "7": "7 days", "30": "30 days", "365": "year"}
+STEWARD_NODES_SHOWN = 500
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
-def read(given: Mapping[str, str], *, enabled: bool) -> Wording:
+def read(given: QueryDict, *, enabled: bool) -> Wording:
     """What a form says. Raises RuleError naming the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
@@ -29,6 +32,7 @@ def read(given: Mapping[str, str], *, enabled: bool) -> Wording:
         max_uses=numbers["max_uses"],
         storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
         loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
+        steward_nodes=tuple(given.getlist("steward_nodes")),
     )
     wording.check()
     return wording
@@ -60,9 +64,16 @@ def since(given: Mapping[str, str], now: datetime) -> datetime:
     return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
 
 
-def typed(given: Mapping[str, str]) -> dict[str, Any]:
+def typed(given: QueryDict) -> dict[str, Any]:
     """The form as it was sent."""
-    return {name: given.get(name, "") for name in FIELDS}
+    fields: dict[str, Any] = {name: given.get(name, "") for name in FIELDS}
+    return fields | {"steward_nodes": given.getlist("steward_nodes")}
+
+
+def steward_nodes(form: Mapping[str, Any]) -> list[str]:
+    """The nodes that can be named: those that the rule names, and the first STEWARD_NODES_SHOWN that are known."""
+    known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
+    return sorted({*form.get("steward_nodes", ()), *known[:STEWARD_NODES_SHOWN]})
 
 
 def filled(rule: Rule) -> dict[str, Any]:
@@ -73,6 +84,7 @@ def filled(rule: Rule) -> dict[str, Any]:
         "max_uses": rule.max_uses or "",
         "storm_limit": rule.storm_limit,
         "loop_limit": rule.loop_limit,
+        "steward_nodes": rule.steward_nodes,
         "since": "7",
     }
 
