@@ -21,7 +21,7 @@ from errorkernel.core.steward_methods import SAFE_METHODS
 from errorkernel.core.steward_names import theirs
 from errorkernel.core.steward_steps import Ask, Ended, Line, Plan, Result
 from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
-from errorkernel.store import audit
+from errorkernel.store import audit, steward_dialects
 from errorkernel.wire.steward_dialect import Dialect
 from errorkernel.wire.steward_operator import Listed, subscriber_of
 
@@ -53,14 +53,6 @@ class Wish:
     reason: str = ""
     event_seq: int | None = None
     request_id: str = ""
-
-
-def dialect_of(node: Node) -> Dialect | None:
-    """How the node is spoken to; None where we have not seen it, or no longer understand what was seen."""
-    try:
-        return msgspec.convert(node.dialect, Dialect) if node.dialect else None
-    except msgspec.ValidationError:
-        return None
 
 
 def request(
@@ -120,7 +112,7 @@ def _create(
 
 def _check(node: Node, wish: Wish, now: datetime) -> None:
     """Raises CannotAct."""
-    dialect = _may_be_spoken_to(node)
+    dialect = _may_be_spoken_to(node, now)
     if wish.plan is not Plan.LIST:
         if wish.method not in choices(dialect):
             raise CannotAct(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
@@ -131,9 +123,14 @@ def _check(node: Node, wish: Wish, now: datetime) -> None:
         raise CannotAct(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
 
 
-def _may_be_spoken_to(node: Node) -> Dialect:
+def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
     """Raises CannotAct."""
-    dialect = dialect_of(node)
+    if steward_dialects.in_doubt(node, now):
+        raise CannotAct(
+            "Messages of different kinds came under this node's name within a day, and it could end at the wrong one: "
+            "somebody must say first which is its own."
+        )
+    dialect = steward_dialects.spoken(node, now)
     if dialect is None:
         raise CannotAct(
             "Nothing is sent to a node whose own messages have not shown how it is spoken to: it could end at it."
@@ -177,7 +174,7 @@ def begin(action: StewardAction, holder: Holder, ask: Ask, *, now: datetime) -> 
         if not _hold(action, holder, now):
             return None
         # As it is now: a node may have been replaced by one of another age since the last line.
-        dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id))
+        dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id), now)
         number = StewardLine.objects.filter(action=action).count() + 1
         return StewardLine.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
 
