@@ -19,7 +19,8 @@ from django.db.models import Q, QuerySet
 
 from errorkernel.core.steward_methods import SAFE_METHODS
 from errorkernel.core.steward_names import theirs
-from errorkernel.core.steward_steps import Ask, Ended, Line, Plan, Result
+from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
+from errorkernel.core.values import EventType
 from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
 from errorkernel.store import audit, steward_dialects
 from errorkernel.wire.steward_dialect import Dialect
@@ -28,6 +29,14 @@ from errorkernel.wire.steward_operator import Listed, subscriber_of
 A_MINUTE_MAX = 10
 """Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
 DETAIL_MAX_CHARS = 2000
+TOLD_WITHIN = timedelta(hours=1)
+"""After so long an event with the same words as a reply tells of another one."""
+REFUSED_KIND = "refused"
+_REFUSED = (
+    "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
+)
+_TOLD = (Result.STOPPED.value, Result.STARTED.value, Result.NOT_FOUND.value)
+_OPERATION = ": OpProcess"
 _INTERRUPTED = "The kernel ended while it waited for the reply."
 State = StewardAction.State
 
@@ -202,17 +211,43 @@ def answered(
     return True
 
 
-def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> None:
-    """It has ended; nothing more is sent."""
+def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> bool:
+    """It has ended; nothing more is sent. False where another kernel has the action now."""
     with transaction.atomic():
         mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
-        if mine.update(state=ended.end.value, said=ended.said, ended_at=now, held_until=None):
-            after = {"action": action.pk, "process": action.method, "state": ended.end.value}
-            audit.record(
-                audit.entry(
-                    "system", f"end {action.plan}", _target(action.node), now=now, reason=ended.said, after=after
-                )
-            )
+        said = _with_refusal(action, ended)
+        if not mine.update(state=ended.end.value, said=said, ended_at=now, held_until=None):
+            return False
+        after = {"action": action.pk, "process": action.method, "state": ended.end.value}
+        audit.record(
+            audit.entry("system", f"end {action.plan}", _target(action.node), now=now, reason=said, after=after)
+        )
+    return True
+
+
+def _with_refusal(action: StewardAction, ended: Ended) -> str:
+    """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
+    if ended.end is End.DONE or not action.lines.filter(result=Result.SILENT.value).exists():
+        return ended.said
+    refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
+    return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
+
+
+def refusals(node: Node) -> QuerySet[ErrorEvent]:
+    """What the node told about messages that it did not do because of their signature, or of whose they were."""
+    told = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
+    return told.order_by("seq")
+
+
+def of_event(event: ErrorEvent) -> QuerySet[StewardAction]:
+    """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
+    reports as well, in the same words."""
+    telling = Q(node=event.node_id, created_at__gt=event.received_at - TOLD_WITHIN, created_at__lte=event.received_at)
+    told = StewardLine.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
+    same_words = Q(pk__in=told.values("action")) & telling
+    return with_lines().filter(
+        Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
+    )
 
 
 def with_lines() -> QuerySet[StewardAction]:
