@@ -1,5 +1,7 @@
 # Everything here works on a machine that has only git, make and python3 with venv.
 PYTHON ?= python3
+# Processes that share the tests.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -15,7 +17,7 @@ dev: setup
 	@STEWARD_LOG_LEVEL=DEBUG $(BIN)/steward up --demo
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

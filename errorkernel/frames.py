@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.template.loader import get_template
 from django.utils import translation
 
-from errorkernel.core.incident import ENDED, ON_ITS_WAY
+from errorkernel.core.incident import ON_ITS_WAY
 from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store import incidents as store
 from errorkernel.store.rows import EventRow, stored
@@ -187,5 +187,5 @@ def waiting_room(now: datetime) -> list[Incident]:
     waiting = Waiting(now).cards(0, SNAPSHOT_CARDS)
     moving = cards.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:SNAPSHOT_CARDS]
     since = now - timedelta(seconds=RECENTLY_ENDED_S)
-    ended = cards.filter(state__in=ENDED, ended_at__gte=since).order_by("-ended_at")[:ENDED_CARDS]
+    ended = store.newest_ended().filter(ended_at__gte=since)[:ENDED_CARDS]
     return [*waiting, *moving, *ended]

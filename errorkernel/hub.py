@@ -19,7 +19,7 @@ from errorkernel.core.liveness import Liveness
 from errorkernel.frames import Frame
 from errorkernel.live import FRAME_ROWS, GROUP
 from errorkernel.models import Counter, KernelHeartbeat
-from errorkernel.store import counters, fleet, incidents
+from errorkernel.store import counters, fleet, incidents, stream
 from errorkernel.threads import DatabaseThreads
 
 log = logging.getLogger("errorkernel.live")
@@ -235,7 +235,7 @@ def read_status() -> dict[str, Any]:
     return {
         "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
         "broker": bool(beat and beat.broker_connected),
-        "lag": beat.lag if beat else 0,
+        "lag": stream.not_stored(),
         "nodes": sum(nodes.values()),
         "nodes_late": nodes[Liveness.LATE] + nodes[Liveness.GONE],
         "nodes_gone": nodes[Liveness.GONE],

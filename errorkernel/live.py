@@ -107,22 +107,20 @@ async def send(frame: Frame) -> None:
 
 
 def announce_incidents(incident_ids: Iterable[UUID]) -> None:
-    """Push the cards of changed incidents and wake the kernel's outbox. From synchronous code, after the commit."""
+    """Wake the kernel's outbox and push the cards of changed incidents. From synchronous code, after the commit."""
     changed = set(incident_ids)
     if changed:
-        async_to_sync(_announce)(_render([], 0, changed))
+        # In this order: a process waits for the answer, and to draw its card takes longer than to send it.
+        async_to_sync(wake_kernel)()
+        async_to_sync(send)(_render([], 0, changed))
 
 
 async def announce_incidents_async(incident_ids: Iterable[UUID], threads: DatabaseThreads) -> None:
     """As ``announce_incidents``, from asynchronous code."""
     changed = set(incident_ids)
     if changed:
-        await _announce(await threads.run(_render, [], 0, changed))
-
-
-async def _announce(frame: Frame) -> None:
-    await send(frame)
-    await wake_kernel()
+        await wake_kernel()
+        await send(await threads.run(_render, [], 0, changed))
 
 
 async def wake_kernel() -> None:

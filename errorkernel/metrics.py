@@ -4,7 +4,8 @@ The rest of the product calls the small functions below and never sees the libra
 this process since it started; what is a fact of the database (open incidents, hellos) is asked for at scrape time,
 through a provider that is registered from outside, so that this module knows no models.
 
-The ``steward_…`` names are those that dashboards of Steward know; ``errorkernel_…`` are ours.
+The ``steward_…`` names are those that dashboards of Steward know, and ``ctrl_…`` those of ctrl; ``errorkernel_…`` are
+ours.
 Source: https://prometheus.io/docs/instrumenting/writing_exporters/
 """
 
@@ -29,6 +30,9 @@ log = logging.getLogger("errorkernel.metrics")
 
 # A ``_created`` series beside every counter would double what is scraped, and tells nothing that we need.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+OLD_PREFIXES = ("steward", "ctrl")
+"""Of names that dashboards know; what stands under the one stands under the other."""
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -63,13 +67,16 @@ class _FactsCollector:
         yield GaugeMetricFamily(
             "errorkernel_incidents_open", "Processes that wait for an answer.", value=facts.incidents_open
         )
-        yield GaugeMetricFamily("steward_hello_nodes_total", "Nodes that have said hello.", value=len(facts.hello_last))
-        contact = GaugeMetricFamily(
-            "steward_hello_node_contact_last", "Unix time of a node's last hello.", labels=["nodeName"]
-        )
-        for name, moment in facts.hello_last.items():
-            contact.add_metric([name], moment)
-        yield contact
+        for prefix in OLD_PREFIXES:
+            yield GaugeMetricFamily(
+                f"{prefix}_hello_nodes_total", "Nodes that have said hello.", value=len(facts.hello_last)
+            )
+            contact = GaugeMetricFamily(
+                f"{prefix}_hello_node_contact_last", "Unix time of a node's last hello.", labels=["nodeName"]
+            )
+            for name, moment in facts.hello_last.items():
+                contact.add_metric([name], moment)
+            yield contact
         alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by when they said hello.", labels=["liveness"])
         for liveness, count in facts.nodes.items():
             alive.add_metric([liveness], count)
@@ -90,9 +97,13 @@ def _counter(name: str, doc: str, *labels: str) -> Counter:
     return Counter(name, doc, labels, registry=REGISTRY)
 
 
-_received = _counter("steward_error_messages_received_total", "Reports of any type that were stored.")
-_errors = _counter("steward_error_messages_sent_total", "Reports of type error or action that nodes sent.")
-_infos = _counter("steward_info_messages_sent_total", "Reports of type info that nodes sent.")
+def _old_counters(name: str, doc: str) -> list[Counter]:
+    return [_counter(f"{prefix}_{name}", doc) for prefix in OLD_PREFIXES]
+
+
+_received = _old_counters("error_messages_received_total", "Reports of any type that were stored.")
+_errors = _old_counters("error_messages_sent_total", "Reports of type error or action that nodes sent.")
+_infos = _old_counters("info_messages_sent_total", "Reports of type info that nodes sent.")
 _events = _counter("errorkernel_events_total", "Stored events.", "type", "level")
 _rejected = _counter("errorkernel_events_rejected_total", "Inputs that were refused, by why.", "reason")
 _refused_attempts = _counter("errorkernel_refused_attempts_total", "Attempts without the right to, by what.", "what")
@@ -103,6 +114,13 @@ _steward_actions = _counter(
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
+_legacy_waiting = Gauge(
+    "errorkernel_legacy_waiting_messages", "Errors of Steward's nodes that are not stored yet.", registry=REGISTRY
+)
+_legacy_filled = Gauge(
+    "errorkernel_legacy_stream_filled_ratio", "Share of that stream's room that is taken.", registry=REGISTRY
+)
+_legacy_discarded = _counter("errorkernel_legacy_discarded_total", "Errors that the broker had no more room for.")
 _live_clients = Gauge("errorkernel_live_clients", "Open live connections of browsers.", registry=REGISTRY)
 _decision_wait = Histogram(
     "errorkernel_decision_wait_seconds",
@@ -127,8 +145,8 @@ _batch = Histogram(
 def count_event(type: str, level: str, n: int = 1) -> None:
     """``n`` events of this type and level were stored: once each, not once per delivery."""
     _events.labels(type, level).inc(n)
-    _received.inc(n)
-    (_infos if type == "info" else _errors).inc(n)
+    for old in (*_received, *(_infos if type == "info" else _errors)):
+        old.inc(n)
 
 
 def count_rejected(reason: str, n: int = 1) -> None:
@@ -173,6 +191,17 @@ def observe_batch(seconds: float) -> None:
 
 def set_lag(n: int) -> None:
     _lag.set(n)
+
+
+def set_legacy(waiting: int, filled: float) -> None:
+    """How the stream of errors of Steward's nodes stands."""
+    _legacy_waiting.set(waiting)
+    _legacy_filled.set(filled)
+
+
+def count_legacy_discarded(n: int) -> None:
+    """The broker threw away ``n`` of them, because the stream was full."""
+    _legacy_discarded.inc(n)
 
 
 def set_live_clients(n: int) -> None:

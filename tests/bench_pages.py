@@ -12,13 +12,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from string import Template
 from typing import Any
 
 SLOW_MS = 100
 SIZE = {"events": 1_000_000, "nodes": 500, "processes": 2_000, "problems": 5_000, "open": 2_000}
-DAYS = 30
 
 
 def main() -> None:
@@ -41,72 +40,26 @@ def prepare(mark: Path) -> None:
     """Migrate and fill, unless it was done before."""
     from django.contrib.auth.models import User
     from django.core.management import call_command
+    from django.db import connection
+
+    from tests.addresses import fill
 
     call_command("migrate", verbosity=0)
     if not mark.exists():
         began = time.perf_counter()
-        fill(time.time())
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=OFF")
+        fill(time.time(), SIZE)
         User.objects.create_superuser("bench", password=None)
         mark.touch()
         print(f"filled in {time.perf_counter() - began:.0f} s")
 
 
-def fill(now: float) -> None:
-    """Fill an empty, migrated database; its history ends ``now``, a Unix time."""
-    from django.db import connection
-
-    words = {**SIZE, "now": now, "first": now - DAYS * 86400, "step": DAYS * 86400 / SIZE["events"]}
-    script = Path(__file__).with_name("filled.sql").read_text()
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA synchronous=OFF")
-        for statement in Template(script).substitute(words, time="%Y-%m-%d %H:%M:%f").split(";\n"):
-            cursor.execute(statement)
-
-
-def addresses() -> list[str]:
-    """Every page and list, with the filters that people use."""
-    from errorkernel.models import ErrorEvent, Incident, Process
-
-    waiting = Incident.objects.filter(state="open").first()
-    done = Incident.objects.exclude(state="open").order_by("-seq").first()
-    process = Process.objects.select_related("node").get(pk=77)
-    last = ErrorEvent.objects.order_by("-seq").values_list("seq", flat=True).first()
-    assert waiting
-    assert done
-    assert last
-    node = f"/nodes/{process.node.name}/"
-    pages = ["/", "/events/", f"/events/?before={last // 2}", f"/events/{last - 7}/"]
-    pages += [f"/events/?{one}" for one in EVENT_FILTERS]
-    pages += [
-        "/incidents/",
-        f"/incidents/{waiting.pk}/",
-        f"/incidents/{done.pk}/",
-        "/problems/",
-        "/problems/?sort=count",
-    ]
-    pages += ["/problems/77/", "/nodes/", node, f"{node}{process.pk}/", "/rules/", "/dead-letters/", "/audit/"]
-    pages += [f"/audit/?target=incident:{done.pk}", *(f"/overview/?range={one}" for one in ("1h", "24h", "7d", "30d"))]
-    lists = ["incidents?state=open", "incidents?order=desc", "problems", "processes", "nodes", "rules", "dead-letters"]
-    lists += ["events", "events?order=desc", *(f"events?order=desc&q={one}" for one in QUERIES)]
-    lists += [f"processes/{process.pk}/incarnations", "nodes?liveness=gone", "processes?node=node-077"]
-    return pages + [f"/api/v1/{one}" for one in lists] + ADMIN
-
-
-EVENT_FILTERS = (
-    "level=critical", "level=debug", "level=error", "type=action", "node=node-077", "node=nobody", "process=worker-2",
-    "node=node-077&process=worker-1", "node=node-077&level=critical", "problem=77", "level=critical&type=info",
-)  # fmt: skip
-QUERIES = ("node:node-077", "level%3E=critical", "text:nothing-like-this", "process:worker-2 since:1h", "kind:Kind7")
-ADMIN = [
-    f"/admin/errorkernel/{one}/"
-    for one in ("errorevent", "incident", "decision", "problem", "errorstate", "process", "incarnation", "auditentry",
-                "quarantinedmessage", "deadletter", "node")
-]  # fmt: skip
-
-
 def measure(runs: int, only: str) -> None:
     from django.contrib.auth.models import User
     from django.test import Client
+
+    from tests.addresses import NOT_READ, named, readable
 
     client = Client()
     client.force_login(User.objects.get(username="bench"))
@@ -114,7 +67,10 @@ def measure(runs: int, only: str) -> None:
         f"{'median':>8} {'p99':>8} {'CPU':>8} {'bare':>8} {'queries':>8}  ms; {runs} runs each through the test client"
     )
     slow = 0
-    for address in addresses():
+    everything = readable()
+    missing = named() - everything.keys() - NOT_READ
+    assert not missing, f"not measured: {missing}"
+    for address in chain.from_iterable(everything.values()):
         if only in address:
             told, is_slow = one(client, address, runs)
             slow += is_slow

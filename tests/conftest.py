@@ -1,29 +1,65 @@
-"""What all tests share: the rule about browsers. Settings are kept apart by ``tests.isolation``."""
+"""What all tests share: the rule about browsers, and the database between tests. Settings are kept apart by
+``tests.isolation``. The suite runs in two processes, a file of tests in one of them.
+"""
 
 import os
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 # Its pytest plugin imports it at the very end, below many frames, where Python 3.11's compiler can give up.
 import hypothesis  # noqa: F401
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
+
+from errorkernel import models
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOW = "Debian: apt-get install chromium"
 
 
+_migrated: dict[str, list[tuple[str, str]]] = {}
+"""What migrations put into the database: group → its permissions, each with the model that it is for."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a browser its tests are skipped, said in one line; in CI that is a failure, not a skip."""
-    if CHROMIUM or os.environ.get("CI") == "true":
-        return
     for item in items:
-        if item.get_closest_marker("browser"):
+        if item.get_closest_marker("browser") and not CHROMIUM and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason=f"no chromium ({HOW})"))
+        # schemathesis gives the tests of all operations one name, and xdist would run but one of them.
+        if operation := getattr(item, "operation_label", None):
+            item._id = item.id.with_params(operation)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A test that commits is followed by empty tables; the next test finds what migrations had put there."""
+    yield
+    marker = item.get_closest_marker("django_db")
+    if nextitem and marker and marker.kwargs.get("transaction"):
+        with item.config.stash[_blocker].unblock():
+            for name, permissions in _migrated.items():
+                group, _ = Group.objects.get_or_create(name=name)
+                found = [
+                    Permission.objects.get(codename=code, content_type__model=model) for code, model in permissions
+                ]
+                group.permissions.set(found)
+            for name in (getattr(models.Counter, one) for one in ("EVENTS", "CHANGES", "NODES", "RULES")):
+                models.Counter.objects.get_or_create(name=name)
+
+
+_blocker = pytest.StashKey[Any]()
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, request: pytest.FixtureRequest) -> None:
     """Between tests that commit, all tables are emptied; what forbids that of one is tried on a whole product."""
+    request.config.stash[_blocker] = django_db_blocker
+    with django_db_blocker.unblock():
+        for group in Group.objects.all():
+            _migrated[group.name] = list(group.permissions.values_list("codename", "content_type__model"))
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for verb in ("update", "delete"):
             cursor.execute(f"DROP TRIGGER audit_no_{verb}")

@@ -42,12 +42,14 @@ def marked() -> Iterator[tuple[str, Message]]:
         yield from _in_code(path, code)
     for path in sorted([*ROOT.glob("errorkernel/**/*.py"), *ROOT.glob("steward_site/**/*.py")]):
         code = path.read_text()
-        if "gettext" in code:
+        if "gettext" in code or "core.sentences" in code:
             yield from _in_code(path, code)
 
 
 def _in_code(path: Path, code: str) -> Iterator[tuple[str, Message]]:
     for _, function, given, _ in extract_python(io.BytesIO(code.encode()), list(KEYWORDS), [], {}):
+        if given is None:  # a text that is a variable there is collected where it is written
+            continue
         if function in PLURAL:
             yield str(path.relative_to(ROOT)), (str(given[0]), str(given[1]))
         else:

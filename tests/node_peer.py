@@ -68,6 +68,8 @@ class PeerKernel:
         self.source = PullSource(self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, 500)
         self.deaf = False
         """Events stay in the stream."""
+        self.silent = False
+        """A sync gets no answer."""
 
     @property
     def events(self) -> dict[UUID, Event]:
@@ -145,6 +147,8 @@ class PeerKernel:
             self.outcomes.append(outcome)
 
     async def _sync(self, message: Received) -> None:
+        if self.silent:
+            return
         self.syncs += 1
         asked = wire.decode_sync(message.data)
         known = self.events

@@ -2,6 +2,9 @@
 
 Every page of the console wide, on a phone and dark (``docs/screens/<page>-<kind>.png``), the empty live page, and the
 README's picture (``docs/live.png``). The demo fleet gives them something to show.
+
+``python -m tests.screenshots DIR all`` (or ``trouble``: those alone), for whoever changes pages: also those of a fleet
+in trouble (``tests/busy.py``), in German, in print, of mistakes and of who may not.
 """
 
 import re
@@ -11,6 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests import busy
 from tests.conftest import CHROMIUM
 from tests.running import Running
 from tests.test_browser import log_in
@@ -20,6 +24,10 @@ KINDS = {"wide": (WIDE, "light"), "phone": (PHONE, "light"), "dark": (WIDE, "dar
 FILLING_MS = 45_000
 """So long the demo runs first: some processes wait by then, some were answered, a minute of events is there."""
 SETTLE_MS = 700
+MAKE_NOBODY = """
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_user("nobody", password="nobody's own password")
+"""
 
 
 def names(page: Page, product: Running) -> dict[str, str]:
@@ -51,9 +59,12 @@ def answer_one(page: Page, product: Running) -> None:
         page.wait_for_timeout(SETTLE_MS)
 
 
-def take(page: Page, path: Path) -> None:
+def take(page: Page, path: Path, *, whole: bool = False) -> None:
+    """``whole``: from top to bottom. Says where a page scrolls sideways."""
     page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=path)
+    page.screenshot(path=path, full_page=whole)
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        print(f"{path.name} scrolls sideways")
 
 
 def of_the_demo(browser: Browser, target: Path) -> None:
@@ -75,6 +86,52 @@ def of_the_demo(browser: Browser, target: Path) -> None:
         product.stop()
 
 
+def of_trouble(browser: Browser, target: Path) -> None:
+    product = Running(Path(tempfile.mkdtemp()) / "data", settings={"STEWARD_CANARY_WATCH_S": "600"}).start()
+    try:
+        page = log_in(browser.new_page(viewport=WIDE), product)
+        for name, address in busy.furnish(product).items():
+            for kind, (size, scheme) in KINDS.items():
+                page.set_viewport_size(size)
+                page.emulate_media(color_scheme=scheme)
+                page.goto(product.http_url + address)
+                if page.locator(".views").count() and name == "views-open":
+                    page.locator(".views > summary").click()
+                take(page, target / "screens" / f"{name}-{kind}.png", whole=True)
+        page.set_viewport_size(WIDE)
+        page.emulate_media(color_scheme="light", media="print")
+        page.goto(product.http_url + "/overview/")
+        take(page, target / "screens" / "overview-print.png", whole=True)
+        page.emulate_media(media="screen")
+        _german(browser, product, target)
+        _nobody(browser, product, target)
+    finally:
+        product.stop()
+
+
+def _german(browser: Browser, product: Running, target: Path) -> None:
+    page = log_in(browser.new_page(viewport=WIDE, locale="de-DE"), product)
+    for name, address in (names(page, product) | {"mistake": "/?q=nod:busy", "rule": "/rules/new/"}).items():
+        page.goto(product.http_url + address)
+        take(page, target / "screens" / f"{name}-german.png", whole=True)
+    page.close()
+
+
+def _nobody(browser: Browser, product: Running, target: Path) -> None:
+    """The login, and what somebody in no group sees."""
+    made = product.command("shell", "-c", MAKE_NOBODY)
+    assert made.returncode == 0, made.stderr
+    context = browser.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto(product.http_url + "/login/")
+    take(page, target / "screens" / "login-wide.png")
+    page.fill("[name=username]", "nobody")
+    page.fill("[name=password]", "nobody's own password")
+    page.press("[name=password]", "Enter")
+    take(page, target / "screens" / "error-403-wide.png")
+    context.close()
+
+
 def of_nothing(browser: Browser, target: Path) -> None:
     product = Running(Path(tempfile.mkdtemp()) / "data").start()
     try:
@@ -86,14 +143,17 @@ def of_nothing(browser: Browser, target: Path) -> None:
         product.stop()
 
 
-def main(target: Path) -> None:
+def main(target: Path, *which: str) -> None:
     (target / "screens").mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        of_nothing(browser, target)
-        of_the_demo(browser, target)
+        if "trouble" not in which:
+            of_nothing(browser, target)
+            of_the_demo(browser, target)
+        if which:
+            of_trouble(browser, target)
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

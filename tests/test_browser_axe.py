@@ -133,3 +133,46 @@ def is_page(page: Page, address: str) -> bool:
         return False
     page.goto(address)
     return True
+
+
+FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+WAYS_IN = """(selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility({
+  visibilityProperty: true, contentVisibilityAuto: true }) && !one.disabled && one.tabIndex >= 0).map((one, index) => {
+  one.dataset.way = index;
+  return `${one.tagName} ${one.getAttribute("href") ?? one.name ?? ""} ${one.textContent.trim()}`;
+})"""
+FOCUSED = """() => {
+  const one = document.activeElement;
+  const ring = [one, one.closest(".event")].some((node) => node && getComputedStyle(node).outlineStyle !== "none"
+    && parseFloat(getComputedStyle(node).outlineWidth) >= 2);
+  const seen = one.matches("input, select, textarea") || ring;
+  return { way: one.dataset.way ?? null, seen, skips: one.matches(".skip") };
+}"""
+
+
+def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Running, page: Page) -> None:
+    page.set_viewport_size(WIDE)
+    found: list[str] = []
+    for address in [running.http_url + path for path in pages(running)]:
+        if not is_page(page, address):
+            continue
+        page.evaluate("document.querySelectorAll('[autofocus]').forEach((one) => one.blur())")
+        ways = page.evaluate(WAYS_IN, FOCUSABLE)
+        reached = set()
+        for step in range(len(ways) + 20):
+            page.keyboard.press("Tab")
+            on = page.evaluate(FOCUSED)
+            if step == 0 and not on["skips"] and page.locator(".skip").count():
+                found.append(f"{address}: Tab does not begin with the way to the content")
+            if on["way"] is None:
+                continue
+            if on["way"] in reached:
+                break
+            reached.add(on["way"])
+            if not on["seen"]:
+                found.append(f"{address}: nothing shows that the focus is on {ways[int(on['way'])]}")
+        radios = page.locator("input[type=radio]").count()  # of a group, one is reached by Tab, the others by arrows
+        missed = [what for number, what in enumerate(ways) if str(number) not in reached]
+        if len(missed) > max(0, radios - 1):
+            found += [f"{address}: {what} is not reached" for what in missed]
+    assert found == [], "\n".join(found)

@@ -1,12 +1,17 @@
 """What people do with the console, in Chromium against a whole running product: each from its beginning to its end."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.running import Running, wait_for
+from tests.running import ROOT, Running, wait_for
 from tests.test_browser import browser, log_in, post  # noqa: F401 - the fixture
 from tests.test_end_to_end import event
 
@@ -200,6 +205,59 @@ def test_a_viewer_sees_and_is_refused(running: Running, browser: Browser, first:
     assert refused.status == 403
     expect(page.locator(card)).to_have_attribute("data-state", "open")
     context.close()
+
+
+FAILING = """
+import asyncio, pathlib, sys
+from errorkernel.node import Backoff, Kernel
+
+async def work(ctx):
+    if not pathlib.Path(sys.argv[2], "mended").exists():
+        raise ValueError("still broken")
+    await asyncio.Event().wait()
+
+async def main():
+    async with Kernel.from_file(sys.argv[1], journal=sys.argv[2] + "/journal") as kernel:
+        async with kernel.supervisor("copiers", intensity=1) as copiers:
+            copiers.task("copy-files", work, backoff=Backoff(first_s=0.01, last_s=0.01))
+            await copiers.wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def failing(running: Running, tmp_path: Path) -> Iterator[Path]:
+    """A node with a process that fails until there is the file ``mended`` here."""
+    credentials = tmp_path / "node.json"
+    credentials.write_text(json.dumps(running.add_node("ship9")))
+    argv = [sys.executable, "-c", FAILING, str(credentials), str(tmp_path)]
+    node = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    yield tmp_path
+    node.terminate()
+    node.wait()
+
+
+def test_a_quarantine_is_seen_and_cleared(running: Running, page: Page, failing: Path) -> None:
+    def standing() -> bool:
+        page.goto(running.http_url + "/nodes/ship9/")
+        return page.locator(".stands-still").count() > 0
+
+    wait_for(standing, 60)
+    (failing / "mended").touch()
+    page.locator(".stands-still a", has_text="copy-files").click()
+    expect(page.locator(".facts")).to_contain_text("quarantined")
+    page.locator(".stands-still [name=reason]").fill("the disk was replaced")
+    page.get_by_role("button", name="Clear: start it again").click()
+    expect(page.locator(".said")).to_contain_text("You answered continue")
+
+    def runs() -> bool:
+        page.reload()
+        return "running" in page.locator(".facts").inner_text()
+
+    wait_for(runs, 60)
+    expect(page.locator(".stands-still")).to_have_count(0)
+    expect(page.locator("table.rows").first).to_contain_text("crashed")
 
 
 def test_the_console_speaks_german_where_it_is_asked_to(running: Running, page: Page, first: dict[str, str]) -> None:

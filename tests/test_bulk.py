@@ -189,7 +189,7 @@ def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
     with pytest.raises(CannotBulk, match="too old"):
         bulk.confirm(made.pk, Who("user:bob", NOW + bulk.LASTS), watch_s=60)
     bulk.confirm(made.pk, ALICE, watch_s=60)
-    with pytest.raises(CannotBulk, match="answering"):
+    with pytest.raises(CannotBulk, match="confirmed already"):
         bulk.confirm(made.pk, BOB, watch_s=60)
 
 

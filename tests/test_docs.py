@@ -78,7 +78,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
 
 
 def _labels(metric: str) -> str:
-    if metric == "steward_hello_node_contact_last":
+    if metric.endswith("_hello_node_contact_last"):
         return "nodeName"
     if metric == "errorkernel_nodes":
         return "liveness"
@@ -287,4 +287,5 @@ def test_every_reason_to_refuse_a_steward_message_is_documented() -> None:
     documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", refused, re.MULTILINE))))
     files = [*(ROOT / "errorkernel" / "wire").glob("steward*.py"), ROOT / "errorkernel" / "wire" / "gob.py"]
     raised = {reason for path in files for reason in re.findall(r'WireError\("(\w+)"', path.read_text())}
-    assert documented == raised
+    # Which names become known is not for the reader of bytes to say.
+    assert documented == raised | {"too_many_nodes"}

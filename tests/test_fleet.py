@@ -19,7 +19,7 @@ from errorkernel.core.attempts import KEYS_MAX, Attempt, Tally
 from errorkernel.core.ids import uuid7
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
-from errorkernel.models import Incarnation, Incident, Node, Process, RefusedAttempt
+from errorkernel.models import Decision, Incarnation, Incident, Node, Process, RefusedAttempt
 from errorkernel.store import fleet, incidents, lineage, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -134,7 +134,7 @@ def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_say
 
 
 def lives() -> list[tuple[int, str, int]]:
-    return [(one.number, one.ending, one.failures) for one in Incarnation.objects.order_by("number")]
+    return [(one.number, one.ending, one.failures) for one in Incarnation.objects.order_by("number", "process")]
 
 
 @pytest.mark.django_db
@@ -155,6 +155,39 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
     fleet.record_hellos([("ship1", hello(incarnation=4))], now=NOW)
     take_in(report(incarnation=5, type=EventType.INFO))
     assert lives()[2:] == [(3, "stopped", 0), (4, "unknown", 0), (5, "", 0)]
+
+
+@pytest.mark.django_db
+def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_too_late(viewer: Client) -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    incidents.decide(asked.id, Action.CONTINUE, by="user:alice", now=NOW)
+    alone = Outcome(
+        incident=asked.id, state=OutcomeState.WITHDRAWN, incarnation=1, new_incarnation=2, by_itself=Action.KILL
+    )
+    take_in(outcomes=(alone,))
+    incident = Incident.objects.get(pk=asked.id)
+    assert (incident.state, incident.by_itself) == ("stale", "kill")
+    assert lives() == [(1, "killed", 1), (2, "", 0)]
+    page = viewer.get(reverse("process", args=["ship1", incident.process_id])).content.decode()
+    assert "answered <b>kill</b> by the node itself" in page
+    assert "alice" not in page
+    found = viewer.get(f"/api/v1/processes/{incident.process_id}/incarnations").json()["items"]
+    first = next(one for one in found if one["number"] == 1)
+    assert (first["answer"]["action"], first["answer"]["by"]) == ("kill", "node:ship1")
+
+
+@pytest.mark.django_db
+def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_obeyed() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    decision = incidents.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW)
+    done = Outcome(
+        incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, by_itself=Action.KILL, new_incarnation=2
+    )
+    take_in(outcomes=(done,))
+    incident = Incident.objects.get(pk=asked.id)
+    assert (incident.state, incident.by_itself) == ("applied", "")
 
 
 @pytest.mark.django_db
@@ -371,3 +404,47 @@ def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known
     assert found["http", "ship1"] == f"token:{token_digest[:12]}", "never the whole digest"
     assert ("http", "") in found
     assert all(UUID(int=0).hex not in claimed for claimed in found.values())
+
+
+# Quarantine
+
+
+def quarantined(*names: str) -> Event:
+    """The question about these, as a supervisor's node asks it."""
+    tags = {"quarantined": names[0]} | {f"quarantined {n}": name for n, name in enumerate(names[1:], 2)}
+    given = {"type": EventType.ACTION, "kind": "Quarantined", "text": f"{names[0]} is quarantined", "tags": tags}
+    return report(process="copiers", **given)
+
+
+@pytest.mark.django_db
+def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_answer(viewer: Client) -> None:
+    User.objects.create_user("olga").groups.add(Group.objects.get(name="operator"))
+    operator = Client()
+    operator.force_login(User.objects.get(username="olga"))
+    take_in(report(incarnation=4))
+    states = [ProcessReport(name, "quarantined", 4, since=NOW) for name in ("copy", "a, b")]
+    states.append(ProcessReport("index", "running", 1, since=NOW))
+    fleet.record_hellos([("ship1", Hello(version="1", at=NOW, processes=tuple(states)))], now=NOW)
+    assert lives() == [(1, "", 0), (4, "crashed", 0), (4, "crashed", 1)]
+    asked = quarantined("copy", "a, b")
+    take_in(asked)
+    copy, sibling, other = (Process.objects.get(name=name) for name in ("copy", "a, b", "index"))
+    pages = ["/nodes/ship1/", *(f"/nodes/ship1/{one.pk}/" for one in (copy, sibling))]
+    for page in pages:
+        seen, shown = (one.get(page).content.decode() for one in (viewer, operator))
+        for html in (seen, shown):
+            assert "■ quarantined" in html
+            assert f"/incidents/{asked.id}/" in html
+        assert "Clear: start it again" in shown
+        assert "Clear: start it again" not in seen
+    assert "■ quarantined" not in operator.get(f"/nodes/ship1/{other.pk}/").content.decode()
+    clear = {"action": "continue", "request_id": "1", "next": pages[1]}
+    assert viewer.post(f"/incidents/{asked.id}/decide/", clear).status_code == 403
+    cleared = operator.post(f"/incidents/{asked.id}/decide/", clear, follow=True)
+    assert cleared.redirect_chain == [(pages[1], 302)]
+    html = cleared.content.decode()
+    assert "■ quarantined" in html
+    assert "Clear: start it again" not in html
+    assert Decision.objects.get().action == "continue"
+    fleet.record_hellos([("ship1", hello(incarnation=5))], now=NOW)
+    assert "■ quarantined" not in operator.get(pages[1]).content.decode()

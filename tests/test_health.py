@@ -32,6 +32,11 @@ NAMES = {
     "steward_info_messages_sent_total": "counter",
     "steward_hello_node_contact_last": "gauge",
     "steward_hello_nodes_total": "gauge",
+    "ctrl_error_messages_received_total": "counter",
+    "ctrl_error_messages_sent_total": "counter",
+    "ctrl_info_messages_sent_total": "counter",
+    "ctrl_hello_node_contact_last": "gauge",
+    "ctrl_hello_nodes_total": "gauge",
     "errorkernel_events_total": "counter",
     "errorkernel_events_rejected_total": "counter",
     "errorkernel_incidents_open": "gauge",
@@ -41,6 +46,9 @@ NAMES = {
     "errorkernel_steward_actions_total": "counter",
     "errorkernel_blocked_process_seconds_total": "counter",
     "errorkernel_intake_lag_messages": "gauge",
+    "errorkernel_legacy_waiting_messages": "gauge",
+    "errorkernel_legacy_stream_filled_ratio": "gauge",
+    "errorkernel_legacy_discarded_total": "counter",
     "errorkernel_intake_batch_seconds": "histogram",
     "errorkernel_live_clients": "gauge",
     "errorkernel_live_dropped_total": "counter",
@@ -162,9 +170,10 @@ def test_reports_are_counted_by_type_and_level():
 
     assert grown("errorkernel_events_total", type="action", level="critical") == 2
     assert grown("errorkernel_events_total", type="info", level="debug") == 3
-    assert grown("steward_error_messages_received_total") == 5
-    assert grown("steward_error_messages_sent_total") == 2
-    assert grown("steward_info_messages_sent_total") == 3
+    for prefix in ("steward", "ctrl"):
+        assert grown(f"{prefix}_error_messages_received_total") == 5
+        assert grown(f"{prefix}_error_messages_sent_total") == 2
+        assert grown(f"{prefix}_info_messages_sent_total") == 3
 
 
 def test_clocks_that_run_backwards_do_not_break_a_counter_or_histogram():
@@ -185,8 +194,9 @@ def test_facts_of_the_database_are_asked_for_at_each_scrape():
     first, second = (ask(now) for _ in range(2))
     text = scrape()
     assert value(text, "errorkernel_incidents_open") == 2
-    assert value(text, "steward_hello_nodes_total") == 2
-    assert value(text, "steward_hello_node_contact_last", nodeName="ship1") == now.timestamp()
+    for prefix in ("steward", "ctrl"):
+        assert value(text, f"{prefix}_hello_nodes_total") == 2
+        assert value(text, f"{prefix}_hello_node_contact_last", nodeName="ship1") == now.timestamp()
     assert value(text, "steward_hello_node_contact_last", nodeName="silent") is None
     incidents.decide(first, Action.CONTINUE, by="user:a", now=now)
     assert value(scrape(), "errorkernel_incidents_open") == 1

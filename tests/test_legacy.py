@@ -22,8 +22,8 @@ from tests.steward_peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardP
 
 TEXT = "error: methodREQHttpGet: method timed out: [http://192.0.2.1/]"
 AT = datetime(2026, 11, 4, 10, 0, 0)
-DOWN_S = float(os.environ.get("STEWARD_TEST_DOWN_S", "3"))
-"""How long the kernel is away while nodes report; 600 for the full time."""
+DOWN_S = float(os.environ.get("LEGACY_TEST_DOWN_S", "3"))
+"""How long the kernel is away while nodes report; 600 for the full time. No setting of the product has such a name."""
 
 
 class Product(Running):
@@ -96,8 +96,13 @@ async def test_every_version_arrives_is_acknowledged_grouped_and_shown(kept: Pro
     families = dict(kept.rows("SELECT name, family FROM errorkernel_node"))
     assert families["ww.ship0@steward"] == "steward"
     assert families[f"ww.ship{len(VERSIONS) - 1}@steward"] == "ctrl"
-    _, found = kept.call("/api/v1/events?limit=1", kept.token())
-    assert found["items"][0]["node"].endswith("@steward")
+    token = kept.token()
+    _, found = kept.call("/api/v1/events?limit=1", token)
+    first = found["items"][0]
+    assert first["node"].endswith("@steward")
+    assert (first["family"], first["process_guess"]) == ("steward", "guessed from the text")
+    _, found = kept.call(f"/api/v1/nodes?node={first['node']}", token)
+    assert (found["items"][0]["family"], found["items"][0]["formats"]) == ("steward", ["A26, gob"])
 
 
 async def test_the_same_bytes_again_are_one_event_and_two_failures_in_one_second_are_two(
@@ -112,6 +117,7 @@ async def test_the_same_bytes_again_are_one_event_and_two_failures_in_one_second
         await stored(kept, "early", 3)
 
 
+@pytest.mark.timeout(180 + 2 * DOWN_S)
 async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept: Product, broker: str) -> None:
     sent = {"down.seed": 0, "down.stew": 0, "down.ctrl": 0}
     async with (

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from errorkernel.core import charts
 from errorkernel.core.tallies import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
 from errorkernel.core.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, MinuteCount, Node, Problem, Process, Tally
-from errorkernel.store import answers, fleet, tallies
+from errorkernel.store import answers, fleet, problems, tallies
 from errorkernel.store.answers import percentile
 from errorkernel.web import pages
 from tests.test_pages import HOSTILE, answer, ask, event, person, store
@@ -53,8 +54,23 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     }
     a, b = (Problem.objects.get(title=title).pk for title in "ab")
     assert tallies.totals(Series.PROBLEM_HOURS, hour, hour) == {a: (3, 3), b: (1, 0)}
-    assert tallies.largest(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
+    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
     assert tallies.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
+
+
+@pytest.mark.django_db
+def test_the_events_of_merged_problems_count_to_their_whole():
+    store(event("often"), event("often"), event("often"), now=NOW)
+    store(event("whole"), event("whole"), now=NOW)
+    store(event("part"), event("part"), now=NOW + timedelta(hours=1))
+    often, whole, part = (Problem.objects.get(title=title).pk for title in ("often", "whole", "part"))
+    hour = step_of(Series.PROBLEM_HOURS, NOW)
+    problems.merge(part, whole, "the same disk", actor="user:alice", now=NOW)
+    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(whole, 4), (often, 3)]
+    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 1) == [(whole, 4)]
+    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(often, 3), (whole, 2)]
+    problems.split(part, "another disk", actor="user:alice", now=NOW)
+    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(often, 3), (whole, 2), (part, 2)]
 
 
 @pytest.mark.django_db
@@ -229,3 +245,14 @@ def test_a_search_within_a_node_or_problem_counts_its_own_events_only(viewer, mo
     assert (
         "rare" in viewer.get(f"/events/?level=critical&problem={Problem.objects.get(title='rare').pk}").content.decode()
     )
+
+
+def test_the_busiest_column_is_never_below_the_average(viewer):
+    """Also right after the upgrade, when a column of 15 minutes has counted two."""
+    now = timezone.now()
+    store(*[event("a") for _ in range(30)], now=now - timedelta(minutes=1))
+    store(*[event("b") for _ in range(10)], now=now)
+    for name in ("1h", "24h", "7d", "30d"):
+        levels = viewer.get(reverse("overview"), {"range": name}).context["levels"]
+        assert all(one.mean <= one.peak for one in levels), name
+        assert max(one.mean for one in levels) > 0

@@ -304,10 +304,10 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
             }"""
         )
         expect(page.locator("[data-matched]")).to_have_text("1")
-        expect(page.locator("[data-ended]")).to_have_text(": 1 answered continue")
+        expect(page.locator("[data-ended]")).to_have_text("1× answered continue")
         expect(page.locator(".further")).to_be_hidden()
         page.get_by_role("button", name="Save and switch on").click()
-        expect(page.locator(".said")).to_contain_text("is saved as revision 1 and on")
+        expect(page.locator(".said")).to_contain_text("is saved as revision 1 and switched on")
         number = int(page.url.rstrip("/").rsplit("/", 1)[1])
         [second] = ask(running, node, 1)
         page.goto(f"{running.http_url}/incidents/")

@@ -106,7 +106,7 @@ def test_the_journey_from_remembering_to_an_answer(alice):
     assert "It would have had the word on" in tried.content.decode()
     assert Rule.objects.count() == 0
     saved = alice.post(NEW, {**typed, "do": "on"}, follow=True)
-    assert "is saved as revision 1 and on" in saved.content.decode()
+    assert "is saved as revision 1 and switched on" in saved.content.decode()
     rule = Rule.objects.get()
     assert timedelta(hours=23, minutes=58) < rule.expires_at - timezone.now() <= timedelta(hours=24)
     again = ask(node="ship-1", process="copy files", message="other")
@@ -236,6 +236,14 @@ def test_a_dead_letter_is_shown_with_its_message_and_the_incident_says_poison(al
     store(event(), event())
     incident = ask()
     page = alice.get("/dead-letters/").content.decode()
+    for chosen, count in (
+        ("node=ship1&state=kept", 1),
+        ("process=copy-files", 1),
+        ("node=ship", 0),
+        ("state=dropped", 0),
+    ):
+        assert alice.get(f"/dead-letters/?{chosen}").content.decode().count('id="letter-') == count, chosen
+    assert alice.get("/dead-letters/?state=gone").status_code == 400
     assert "8841" in page
     assert f"/incidents/{incident.pk}/" in page
     assert "poison" in alice.get(f"/incidents/{incident.pk}/").content.decode()

@@ -20,7 +20,7 @@ import pytest
 
 from errorkernel.node import command_line
 from errorkernel.node.run_options import parse
-from tests.node_peer import alive
+from tests.node_peer import alive, unreachable
 from tests.running import ROOT, Running, wait_for
 
 STEWARD = [sys.executable, str(ROOT / "manage.py"), "run"]
@@ -581,6 +581,21 @@ def test_without_a_broker_it_runs_at_once_and_the_next_run_sends_the_report(alon
     assert alone.event("unheard")["kind"] == "exit status 3", "another program of the node has sent it"
 
 
+def test_cut_off_it_does_what_it_was_told_to_and_says_so_afterwards(alone: Node, tmp_path: Path) -> None:
+    away = unreachable(tmp_path)
+    words = ["--credentials", str(away), "--ask", "--deadline", "0.3", "--when-isolated", "kill"]
+    script = sh("[ -e $1 ] || { touch $1; exit 3; }", str(tmp_path / "mended"))
+    done = alone.run("cut-off", *words, "--isolated-grace", "0.3", *script)
+    assert done.returncode == 0
+    assert b"is answered kill by the node itself" in done.stderr
+    alone.arrived("cut-off")
+    told = alone.becomes("cut-off", "withdrawn")
+    assert (told["by_itself"], told["new_incarnation"], told["decision"]) == ("kill", 2, None)
+    body = {"action": "continue", "reason": "too late"}
+    status, refused = alone.product.call(f"/api/v1/incidents/{told['id']}/decision", alone.token, body)
+    assert (status, refused["state"]) == (409, "withdrawn")
+
+
 def test_without_a_journal_it_runs_all_the_same_and_says_so_once(node: Node, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     # Long enough for the broker to be reached: what is unsent at the end has nowhere to stay.
@@ -677,6 +692,9 @@ def test_programs_share_a_journal_and_a_second_one_of_the_same_name_gets_a_numbe
         (["--deadline", "5", "--", "true"], "needs --ask"),
         (["--ask", "--on-deadline", "kill", "--", "true"], "needs --deadline"),
         (["--grace", "-1", "--", "true"], "no number"),
+        (["--ask", "--when-isolated", "kill", "--", "true"], "needs --deadline"),
+        (["--ask", "--deadline", "1", "--when-isolated", "stop", "--", "true"], "invalid choice"),
+        (["--ask", "--deadline", "1", "--isolated-grace", "5", "--", "true"], "needs --when-isolated"),
     ],
 )
 def test_options_that_cannot_be_followed_are_told_with_a_status_of_their_own(

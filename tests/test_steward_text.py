@@ -286,6 +286,12 @@ def test_beyond_the_window_nothing_is_claimed() -> None:
     assert verdicts(once, 0, 0.5)[-1] == Verdict(False, 1)
 
 
+def test_where_kernels_share_the_work_an_earlier_one_that_is_judged_later_is_another_failure() -> None:
+    assert judge(None, SEED, now_s=0, highest=3) == Verdict(False, 4)
+    assert judge(Seen(1, 0), SEED, now_s=0.1, highest=3) == Verdict(False, 4)
+    assert judge(Seen(1, 0), SEED, now_s=60, highest=3) == Verdict(True, 1)
+
+
 def test_the_memory_is_bounded() -> None:
     echoes = Echoes(limit=10)
     for number in range(100):

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
 
-from errorkernel.models import AuditEntry, KernelHeartbeat
+from errorkernel.models import AuditEntry, BrokerStream, KernelHeartbeat
 from errorkernel.store import fleet, stream
+from errorkernel.wire import subjects
 from tests.running import Running, wait_for
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -73,3 +76,27 @@ def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_
         assert losses() == [3]
     finally:
         product.kill()
+
+
+@pytest.mark.django_db
+def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(client: Client) -> None:
+    name = subjects.STEWARD_STREAM
+    assert stream.seen(name, "10:00", now=NOW) is None
+
+    def look(first: int, delivered: int, made: str = "10:00") -> int:
+        return stream.stands(name, made=made, waiting=7, filled=0.9, first=first, delivered=delivered, now=NOW)
+
+    assert look(first=0, delivered=0) == 0  # an empty one
+    assert look(first=5, delivered=9) == 0  # all of these were delivered
+    assert look(first=30, delivered=9) == 20
+    assert look(first=30, delivered=9) == 0  # another kernel, or the same again
+    assert look(first=32, delivered=9) == 2
+    assert look(first=99, delivered=0, made="11:00") == 0  # not the one that is known
+    assert [one.after["discarded"] for one in AuditEntry.objects.order_by("pk")] == [20, 22]
+    assert BrokerStream.objects.get().discarded == 22
+    beat("kernel", 3)
+    assert stream.not_stored() == 10
+    client.force_login(get_user_model().objects.create_superuser("admin"))
+    assert "90 % full" in client.get("/").content.decode()
+    assert stream.seen(name, "11:00", now=NOW) == 7
+    assert "90 % full" not in client.get("/").content.decode()

@@ -290,6 +290,7 @@ async def test_those_that_would_be_restarted_with_it_are_quarantined_with_it(ker
         second = await peer.question("copiers", after=1)
         assert (await peer.ended(first.id)).state == "withdrawn"
         assert "b is quarantined" in second.text
+        assert second.tags == {"quarantined": "b", "quarantined 2": "a", "quarantined 3": "c", "quarantined 4": "d"}
         assert "stand still: a, c, d." in second.text
         await quarantined(peer, *"abcd")
         await peer.decide(second.id, Action.CONTINUE)

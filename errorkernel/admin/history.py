@@ -65,18 +65,25 @@ class QuarantinedMessageAdmin(History):
         return shown(row.head)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self._note(request, [obj.pk])
+        self._note(request, QuarantinedMessage.objects.filter(pk=obj.pk))
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self._note(request, list(queryset.values_list("pk", flat=True)))
+        self._note(request, queryset)
         super().delete_queryset(request, queryset)
 
-    def _note(self, request: HttpRequest, pks: list[int]) -> None:
+    def _note(self, request: HttpRequest, rows: QuerySet[QuarantinedMessage]) -> None:
         who = actor(request)
         now: datetime = who.pop("now")
         name: str = who.pop("actor")
-        audit.record(*(audit.entry(name, "delete", f"quarantined:{pk}", now=now, **who) for pk in pks))
+        gone = rows.order_by("pk").values("source", "node", "subject", "reason", "detail", "size")
+        targets = [f"quarantined:{pk}" for pk in rows.order_by("pk").values_list("pk", flat=True)]
+        audit.record(
+            *(
+                audit.entry(name, "delete", target, now=now, before=one, after={}, **who)
+                for target, one in zip(targets, gone, strict=True)
+            )
+        )
 
 
 @admin.register(ErrorEvent)

@@ -1,6 +1,7 @@
 """The streams and their durable consumers: made where missing, mended where they differ."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
@@ -8,6 +9,8 @@ from errorkernel.broker.link import Link
 from errorkernel.wire import steward, subjects
 
 NANOSECONDS = 1_000_000_000
+NEARLY_FULL = 0.8
+"""Of a stream's room, from which on it is said aloud."""
 ACK_WAIT_S = 20
 """What one of several kernels had been sent when it was killed is delivered to the others after this time."""
 MAX_ACK_PENDING = 20_000
@@ -52,9 +55,13 @@ def commands_stream() -> dict[str, Any]:
 
 def steward_stream(max_bytes: int) -> dict[str, Any]:
     """Errors of Steward's and ctrl's nodes. The broker's word that it has stored one is the acknowledgement that the
-    node waits for; a stream that captured more, acknowledgements among them, would answer itself."""
+    node waits for; a stream that captured more, acknowledgements among them, would answer itself.
+
+    A node takes the broker's refusal for that word too, so a full stream must not refuse: what is lost then is lost
+    either way, but of the oldest ones it can be told how many they were."""
     return {
         **events_stream(max_bytes),
+        "discard": "old",
         "name": subjects.STEWARD_STREAM,
         "subjects": list(steward.ERROR_SUBJECTS),
     }
@@ -123,10 +130,14 @@ async def ensure_intake(link: Link) -> None:
     await _ensure_kernels(link, subjects.EVENTS_STREAM)
 
 
-async def ensure_steward(link: Link, *, max_bytes: int) -> None:
-    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError."""
-    await _ensure_stream(link, steward_stream(max_bytes))
+async def ensure_steward(link: Link, *, max_bytes: int) -> str:
+    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError.
+
+    Returns when the broker made the stream.
+    """
+    made = await _ensure_stream(link, steward_stream(max_bytes))
     await _ensure_kernels(link, subjects.STEWARD_STREAM)
+    return made
 
 
 async def _ensure_kernels(link: Link, stream: str) -> None:
@@ -191,6 +202,41 @@ async def lag(link: Link) -> int:
     """How many messages the kernel has yet to store. Raises BrokerError."""
     info = await link.api(f"CONSUMER.INFO.{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}", {})
     return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a stream stands, and the kernel in it.
+
+    ``waiting``: messages to be stored yet; ``filled``: the share of its room that is taken, from 0 to 1; ``first``:
+    number of the oldest message; ``delivered``: that of the last one that a kernel got.
+    """
+
+    made: str
+    waiting: int
+    filled: float
+    first: int
+    delivered: int
+
+
+async def standing(link: Link, stream: str) -> Standing:
+    """How a stream stands. Raises BrokerError, also where it or its durable is not there."""
+    # In this order: what is delivered and leaves the stream between the two questions must not look discarded.
+    found = await link.api(f"STREAM.INFO.{stream}", {})
+    consumer = await link.api(f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}", {})
+    return Standing(
+        made=str(found["created"]),
+        waiting=int(consumer.get("num_pending", 0)) + int(consumer.get("num_ack_pending", 0)),
+        filled=filled(found),
+        first=int(found["state"]["first_seq"]),
+        delivered=int(consumer["delivered"]["stream_seq"]),
+    )
+
+
+def filled(info: dict[str, Any]) -> float:
+    """Of what the broker says of a stream: the share of its room that is taken, from 0 to 1."""
+    room = int(info["config"].get("max_bytes", -1))
+    return int(info["state"]["bytes"]) / room if room > 0 else 0.0
 
 
 async def _ensure_durable(link: Link, stream: str, config: dict[str, Any]) -> None:

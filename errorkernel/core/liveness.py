@@ -13,6 +13,8 @@ LATE_AFTER = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
 GONE_AFTER = timedelta(seconds=3 * HELLO_INTERVAL_S)
 STOPPED = "stopped"
 """The state by which a node says that a process has ended."""
+QUARANTINED = "quarantined"
+"""The state by which a node says that it starts a process no more until somebody has answered."""
 
 
 class Liveness(StrEnum):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from errorkernel.core.sentences import Sentence as _
+
 MORE_MAX = 1_000_000_000
 TEXT_MAX_CHARS = 4000
 REASON_MAX_CHARS = 1000
@@ -24,6 +26,14 @@ class ProblemState(StrEnum):
 
 LISTED = (ProblemState.OPEN, ProblemState.REOPENED)
 """What a list shows that is not asked for a state."""
+
+
+STATE_WORDS = {
+    ProblemState.OPEN: _("open"),
+    ProblemState.MUTED: _("muted"),
+    ProblemState.RESOLVED: _("resolved"),
+    ProblemState.REOPENED: _("reopened"),
+}
 
 
 class ProblemError(ValueError):
@@ -46,11 +56,11 @@ class Mute:
     def check(self, now: datetime) -> None:
         """Raises ProblemError."""
         if self.until is not None and self.until.tzinfo is None:
-            raise ProblemError("The time at which the mute ends needs its time zone.", "until")
+            raise ProblemError(_("The time at which the mute ends needs its time zone."), "until")
         if self.until is not None and self.until <= now:
-            raise ProblemError("The time at which the mute ends has passed already.", "until")
+            raise ProblemError(_("The time at which the mute ends has passed already."), "until")
         if self.more is not None and not 1 <= self.more <= MORE_MAX:
-            raise ProblemError(f"A mute ends after 1 to {MORE_MAX:,} more events.", "more")
+            raise ProblemError(_("A mute ends after 1 to {most} more events.", most=MORE_MAX), "more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +82,13 @@ class Muted:
         return f"The release {others[0]} has it too." if others else ""
 
 
-def checked_text(text: str, what: str, field: str, most: int) -> str:
+def checked_text(text: str, field: str, most: int) -> str:
     """``text`` without blanks around it. Raises ProblemError for what cannot be kept."""
     text = text.replace("\r\n", "\n")
     if "\0" in text:
-        raise ProblemError(f"{what} must not contain a NUL character.", field)
+        raise ProblemError(_("The text must not contain a NUL character."), field)
     if len(text) > most:
-        raise ProblemError(f"{what} has {len(text):,} characters; at most {most:,} are kept.", field)
+        raise ProblemError(
+            _("The text has {count} characters; at most {most} are kept.", count=len(text), most=most), field
+        )
     return text.strip()

@@ -11,7 +11,7 @@ The grammar, loosest first::
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -40,6 +40,8 @@ from errorkernel.core.query_tree import (
     Time,
     Tree,
 )
+from errorkernel.core.sentences import Sentence
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import LEVEL_RANK, EventType
 
 QUERY_MAX_CHARS = 1000
@@ -74,9 +76,9 @@ def parse(text: str, fields: Mapping[str, Field] = FIELDS) -> Tree:
     Raises QueryError, and nothing else, for any other text.
     """
     if len(text) > QUERY_MAX_CHARS:
-        raise QueryError(f"A query has at most {QUERY_MAX_CHARS:,} characters.", QUERY_MAX_CHARS)
+        raise QueryError(_("A query has at most {most} characters.", most=QUERY_MAX_CHARS), QUERY_MAX_CHARS)
     if found := _UNUSABLE.search(text):
-        raise QueryError("This character cannot be searched for.", found.start())
+        raise QueryError(_("This character cannot be searched for."), found.start())
     return _Parser(text, fields).whole()
 
 
@@ -94,7 +96,7 @@ class _Parser:
             return EVERYTHING
         tree = self._either(0)
         if self._next():
-            raise QueryError("This parenthesis closes nothing.", self.at)
+            raise QueryError(_("This parenthesis closes nothing."), self.at)
         return tree
 
     def _next(self, skip: str = BLANKS) -> str:
@@ -125,13 +127,13 @@ class _Parser:
     def _single(self, depth: int) -> Tree:
         char, start, word = self._next(), self.at, self._keyword()
         if depth > DEPTH_MAX:
-            raise QueryError(f"Parentheses and negations go at most {DEPTH_MAX} deep.", start)
+            raise QueryError(_("Parentheses and negations go at most {most} deep.", most=DEPTH_MAX), start)
         if word == "NOT" or (char == "-" and self.text[start + 1 : start + 2] not in (*BLANKS, ")", "")):
             self.at += len(word or char)
             part = self._single(depth + 1)
             return part.part if isinstance(part, Not) else Not(part)
         if char in ("", ")") or word:
-            raise QueryError(f"Something to search for is missing before {word or char or 'the end'}.", start)
+            raise QueryError(_missing_before(word or char), start)
         if char == "(":
             self.at += 1
             return self._closed(self._either(depth + 1), start)
@@ -139,27 +141,29 @@ class _Parser:
 
     def _closed(self, tree: Tree, opened_at: int) -> Tree:
         if self._next() != ")":
-            raise QueryError("This parenthesis is never closed.", opened_at)
+            raise QueryError(_("This parenthesis is never closed."), opened_at)
         self.at += 1
-        self._end_of_word("A space is needed after a closing parenthesis.")
+        self._end_of_word(_("A space is needed after a closing parenthesis."))
         return tree
 
     def _term(self) -> Term:
         self.terms += 1
         start = self.at
         if self.terms > TERMS_MAX:
-            raise QueryError(f"A query has at most {TERMS_MAX} terms.", start)
+            raise QueryError(_("A query has at most {most} terms.", most=TERMS_MAX), start)
         if found := FIELD.match(self.text, start):
             return self._field_term(found.group(1), found.group(2), found.end())
         if self.text[start] in ":=<>":
             raise QueryError(
-                "A field name is missing before this sign. Write it without spaces, like level>=error, "
-                "or put quotes around it to search for it as text.",
+                _(
+                    "A field name is missing before this sign. Write it without spaces, like level>=error, "
+                    "or put quotes around it to search for it as text."
+                ),
                 start,
             )
         pattern = self._value()
         if pattern.empty:
-            raise QueryError("Empty quotes would find everything; leave them out.", start)
+            raise QueryError(_("Empty quotes would find everything; leave them out."), start)
         return Text(None, pattern)
 
     def _field_term(self, given: str, op: str, value_at: int) -> Term:
@@ -167,22 +171,16 @@ class _Parser:
         field = self.fields.get(name)
         if field is None:
             near = next(iter(difflib.get_close_matches(name, self.fields, n=1)), None)
-            meant = f'Did you mean "{near}"?' if near else f"Fields are {', '.join(self.fields)}."
-            raise QueryError(
-                f'There is no field "{given}". {meant} To search for it as text, put quotes around it.', start, near
-            )
+            raise QueryError(_no_field(given, near, self.fields), start, near)
         if op not in field.operators:
-            known = " ".join(field.operators)
-            hint = (
-                f'For "is not", put - before it: -{name}:…'
-                if op == "!="
-                else f"It takes {known}, as in {field.example}."
-            )
-            raise QueryError(f'"{name}" does not take {op}. {hint}', start + len(given))
+            raise QueryError(_no_operator(name, op, field), start + len(given))
         self.at = value_at
         char = self.text[value_at : value_at + 1]
         if char == "" or char in BLANKS + "()":
-            raise QueryError(f"A value is missing right after {given}{op}, as in {field.example}.", value_at)
+            raise QueryError(
+                _("A value is missing right after {term}, as in {example}.", term=given + op, example=field.example),
+                value_at,
+            )
         return _TERMS[name](name, op, self._value(), value_at)
 
     def _value(self) -> Pattern:
@@ -205,7 +203,7 @@ class _Parser:
         self.at += 1
         while (char := self.text[self.at : self.at + 1]) != '"':
             if char == "":
-                raise QueryError('This quote is never closed. Write \\" for a quote inside quotes.', start)
+                raise QueryError(_('This quote is never closed. Write \\" for a quote inside quotes.'), start)
             if char == "\\" and self.text[self.at + 1 : self.at + 2] in ('"', "\\"):
                 self.at += 1
                 char = self.text[self.at]
@@ -213,14 +211,16 @@ class _Parser:
             self.at += 1
         self.at += 1
         if self.text[self.at : self.at + 1] != "*":
-            self._end_of_word("A space is needed after a closing quote.")
+            self._end_of_word(_("A space is needed after a closing quote."))
         return "".join(out)
 
     def _bare(self) -> str:
         out = []
         while (char := self.text[self.at : self.at + 1]) != "" and char not in BLANKS + ")*":
             if char in '("':
-                raise QueryError(f"Put quotes around a value that holds {char}, or \\ before the sign.", self.at)
+                raise QueryError(
+                    _("Put quotes around a value that holds {sign}, or \\ before the sign.", sign=char), self.at
+                )
             out.append(self._unescaped() if char == "\\" else char)
             self.at += 1
         return "".join(out)
@@ -229,7 +229,9 @@ class _Parser:
         """What the backslash at ``at`` stands for: itself, unless what follows has a meaning that it takes away."""
         following = self.text[self.at + 1 : self.at + 2]
         if following == "" or following in BLANKS:
-            raise QueryError("Write \\\\ for a backslash at the end, and quotes around a value with spaces.", self.at)
+            raise QueryError(
+                _("Write \\\\ for a backslash at the end, and quotes around a value with spaces."), self.at
+            )
         if following == "\\" or following in BARE_SPECIAL:
             self.at += 1
             return following
@@ -238,6 +240,38 @@ class _Parser:
     def _end_of_word(self, otherwise: str) -> None:
         if self.text[self.at : self.at + 1] not in ("", ")", *BLANKS):
             raise QueryError(otherwise, self.at)
+
+
+def _missing_before(word: str) -> Sentence:
+    if word:
+        return _("Something to search for is missing before {word}.", word=word)
+    return _("Something to search for is missing before the end.")
+
+
+def _no_field(given: str, near: str | None, fields: Iterable[str]) -> Sentence:
+    if near:
+        return _(
+            'There is no field "{given}". Did you mean "{near}"? To search for it as text, put quotes around it.',
+            given=given,
+            near=near,
+        )
+    return _(
+        'There is no field "{given}". Fields are {known}. To search for it as text, put quotes around it.',
+        given=given,
+        known=", ".join(fields),
+    )
+
+
+def _no_operator(name: str, op: str, field: Field) -> Sentence:
+    if op == "!=":
+        return _('"{name}" does not take !=. For "is not", put - before it: -{name}:…', name=name)
+    return _(
+        '"{name}" does not take {op}. It takes {known}, as in {example}.',
+        name=name,
+        op=op,
+        known=" ".join(field.operators),
+        example=field.example,
+    )
 
 
 def _joined(kind: type[And] | type[Or], parts: list[Tree]) -> Tree:
@@ -253,7 +287,9 @@ def _example(name: str) -> str:
 
 def _literal(name: str, pattern: Pattern, at: int) -> str:
     if not pattern.literal:
-        raise QueryError(f'"{name}" takes no *; write the whole value, as in {_example(name)}.', at)
+        raise QueryError(
+            _('"{name}" takes no *; write the whole value, as in {example}.', name=name, example=_example(name)), at
+        )
     return pattern.parts[0]
 
 
@@ -266,8 +302,12 @@ def _word_of(name: str, words: list[str], pattern: Pattern, at: int) -> str:
     if given.lower() in words:
         return given.lower()
     near = next(iter(difflib.get_close_matches(given.lower(), words, n=1)), None)
-    meant = f'Did you mean "{near}"?' if near else f"It is one of {', '.join(words)}."
-    raise QueryError(f'"{given}" is no {name}. {meant}', at, near)
+    if near:
+        raise QueryError(
+            _('"{given}" is no {name}. Did you mean "{near}"?', given=given, name=name, near=near), at, near
+        )
+    known = ", ".join(words)
+    raise QueryError(_('"{given}" is no {name}. It is one of {known}.', given=given, name=name, known=known), at)
 
 
 def _level_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
@@ -285,10 +325,11 @@ def _type_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 def _number_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
     given = _literal(name, pattern, at)
     if not re.fullmatch("[0-9]+", given) or int(given) > NUMBER_MAX:
-        raise QueryError(f'"{name}" takes a whole number, as in {_example(name)}.', at)
+        raise QueryError(_('"{name}" takes a whole number, as in {example}.', name=name, example=_example(name)), at)
     return Compare(name, "=" if op == ":" else op, int(given))
 
 
+_ID = "{}:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -297,7 +338,7 @@ def _identity_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
         return Identity(name, None)
     given = _literal(name, pattern, at)
     if not _UUID.fullmatch(given):
-        raise QueryError(f'"{name}" takes a whole id, as in {name}:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123.', at)
+        raise QueryError(_('"{name}" takes a whole id, as in {example}.', name=name, example=_ID.format(name)), at)
     return Identity(name, UUID(given))
 
 
@@ -313,14 +354,16 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
         seconds = int(found.group(1)) * AGO_UNITS[found.group(2)]
         if seconds <= AGO_MAX_S:
             return Time(name, seconds)
-        raise QueryError("That is too long ago; a hundred years are the most.", at)
+        raise QueryError(_("That is too long ago; a hundred years are the most."), at)
     if _ISO.fullmatch(given):
         try:
             moment = datetime.fromisoformat(given)
             return Time(name, moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
         except (ValueError, OverflowError):
-            raise QueryError(f'"{given}" is no time that exists.', at) from None
-    raise QueryError(f'"{name}" takes a time like 30s, 5m, 2h, 7d, 2026-11-24 or 2026-11-24T10:00 (UTC).', at)
+            raise QueryError(_('"{given}" is no time that exists.', given=given), at) from None
+    raise QueryError(
+        _('"{name}" takes a time like 30s, 5m, 2h, 7d, 2026-11-24 or 2026-11-24T10:00 (UTC).', name=name), at
+    )
 
 
 _TERMS: dict[str, Callable[[str, str, Pattern, int], Term]] = {

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import LEVEL_RANK, EventType
 
 BLANKS = " \t\r\n\v\f\xa0"
@@ -187,7 +188,7 @@ def _spelled_time(at: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What may be asked of one field; ``doc`` and ``example`` are for the help beside the query bar."""
+    """What may be asked of one field; ``doc``, a sentence, and ``example`` are for the help beside the query bar."""
 
     operators: tuple[str, ...]
     doc: str
@@ -197,41 +198,49 @@ class Field:
 _IS = (":", "=")
 _ORDER = (":", "=", ">=", "<=", ">", "<")
 FIELDS: dict[str, Field] = {
-    "node": Field(_IS, "Name of the node, whole; * stands for any characters.", "node:ship*"),
-    "process": Field(_IS, "Name of the process, whole; * stands for any characters.", "process:copy-files"),
-    "kind": Field(_IS, "Kind of the error, whole; * stands for any characters.", "kind:*NotFound*"),
-    "method": Field(_IS, "Method of the message in progress, whole; * stands for any characters.", "method:REQCopySrc"),
-    "text": Field((":",), "Anywhere in the error text.", 'text:"no such file"'),
-    "type": Field(_IS, "error, info or action.", "type:action"),
-    "level": Field(_ORDER, "debug, info, warning, error or critical.", "level>=error"),
-    "repeat": Field(_ORDER, "How often this process had met this problem by then.", "repeat>10"),
-    "problem": Field(_IS, "Number of the problem, also of one that it is merged into.", "problem:42"),
-    "incident": Field(_IS, "Id of the question; * for every event that asked one.", "incident:*"),
-    "id": Field(_IS, "Id of the event.", "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
-    "since": Field((":",), "Received this long ago or later, or at this time (UTC) or later.", "since:2h"),
-    "until": Field((":",), "Received before this long ago, or before this time (UTC).", "until:2026-11-24T10:00"),
+    "node": Field(_IS, _("Name of the node, whole; * stands for any characters."), "node:ship*"),
+    "process": Field(_IS, _("Name of the process, whole; * stands for any characters."), "process:copy-files"),
+    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
+    "method": Field(
+        _IS, _("Method of the message in progress, whole; * stands for any characters."), "method:REQCopySrc"
+    ),
+    "text": Field((":",), _("Anywhere in the error text."), 'text:"no such file"'),
+    "type": Field(_IS, _("error, info or action."), "type:action"),
+    "level": Field(_ORDER, _("debug, info, warning, error or critical."), "level>=error"),
+    "repeat": Field(_ORDER, _("How often this process had met this problem by then."), "repeat>10"),
+    "problem": Field(_IS, _("Number of the problem, also of one that it is merged into."), "problem:42"),
+    "incident": Field(_IS, _("Id of the question; * for every event that asked one."), "incident:*"),
+    "id": Field(_IS, _("Id of the event."), "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
+    "since": Field((":",), _("Received this long ago or later, or at this time (UTC) or later."), "since:2h"),
+    "until": Field((":",), _("Received before this long ago, or before this time (UTC)."), "until:2026-11-24T10:00"),
 }
 """Every field of the language, in the order in which help shows them."""
 
 QUESTION_FIELDS: dict[str, Field] = {
     **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
-    "consecutive": Field(_ORDER, "How often in a row this process had failed on this very message.", "consecutive>=3"),
-    "fingerprint": Field(_IS, "Fingerprint of the problem, whole; * stands for any characters.", "fingerprint:9f2c*"),
+    "consecutive": Field(
+        _ORDER, _("How often in a row this process had failed on this very message."), "consecutive>=3"
+    ),
+    "fingerprint": Field(
+        _IS, _("Fingerprint of the problem, whole; * stands for any characters."), "fingerprint:9f2c*"
+    ),
 }
 """What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
 
 PROBLEM_FIELDS: dict[str, Field] = {
-    "state": Field(_IS, "open (reopened ones too), muted, resolved, reopened; * is all.", "state:muted"),
-    "assigned": Field(_IS, "Who looks after it: a name, me, or nobody.", "assigned:me"),
-    "level": Field(_ORDER, "The highest level of its events.", "level>=error"),
-    "kind": Field(_IS, "Kind of the error, whole; * stands for any characters.", "kind:*NotFound*"),
-    "text": Field((":",), "Anywhere in its text.", 'text:"no such file"'),
-    "node": Field(_IS, "Name of a node that it was seen on, whole; * stands for any characters.", "node:ship*"),
-    "process": Field(_IS, "Name of a process that met it, whole; * stands for any characters.", "process:copy-files"),
-    "times": Field(_ORDER, "How often it was met.", "times>100"),
-    "nodes": Field(_ORDER, "On how many nodes it was seen.", "nodes>=3"),
-    "since": Field((":",), "Met this long ago or later, or at this time (UTC) or later.", "since:2h"),
-    "until": Field((":",), "Not met since this long ago, or since this time (UTC).", "until:7d"),
+    "state": Field(_IS, _("open (reopened ones too), muted, resolved, reopened; * is all."), "state:muted"),
+    "assigned": Field(_IS, _("Who looks after it: a name, me, or nobody."), "assigned:me"),
+    "level": Field(_ORDER, _("The highest level of its events."), "level>=error"),
+    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
+    "text": Field((":",), _("Anywhere in its text."), 'text:"no such file"'),
+    "node": Field(_IS, _("Name of a node that it was seen on, whole; * stands for any characters."), "node:ship*"),
+    "process": Field(
+        _IS, _("Name of a process that met it, whole; * stands for any characters."), "process:copy-files"
+    ),
+    "times": Field(_ORDER, _("How often it was met."), "times>100"),
+    "nodes": Field(_ORDER, _("On how many nodes it was seen."), "nodes>=3"),
+    "since": Field((":",), _("Met this long ago or later, or at this time (UTC) or later."), "since:2h"),
+    "until": Field((":",), _("Not met since this long ago, or since this time (UTC)."), "until:7d"),
 }
 """What may be asked of a problem."""
 

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from errorkernel.core.query import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
 from errorkernel.core.query_tree import EVERYTHING, And, Compare, Pattern, Text
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.values import Action
 
@@ -84,31 +85,35 @@ class Wording:
     def check(self) -> None:
         """Raises RuleError for the first thing that cannot be."""
         parse_condition(self.condition)
+        if not self.name.strip():
+            raise RuleError("name", _("A rule needs a name: others will read it beside every answer."))
+        if not self.reason.strip():
+            raise RuleError("reason", _("A rule needs a reason: others will read it beside every answer."))
         for field, text, most in (("name", self.name, NAME_MAX_CHARS), ("reason", self.reason, REASON_MAX_CHARS)):
-            if not text.strip():
-                raise RuleError(field, f"A rule needs a {field}: others will read it beside every answer.")
             if len(text) > most:
-                raise RuleError(field, f"The {field} has {len(text)} characters; at most {most} are kept.")
+                told = _("This has {count} characters; at most {most} are kept.", count=len(text), most=most)
+                raise RuleError(field, told)
             if "\0" in text:
-                raise RuleError(field, f"The {field} must not contain a NUL character.")
+                raise RuleError(field, _("This must not contain a NUL character."))
         limits = {"max_uses": self.max_uses, "storm_limit": self.storm_limit, "loop_limit": self.loop_limit}
         for field, number in limits.items():
             if number is not None and not 1 <= number <= COUNT_MAX:
-                raise RuleError(field, f"{field} is from 1 to {COUNT_MAX:,}.")
+                raise RuleError(field, _("{field} is from 1 to {most}.", field=field, most=COUNT_MAX))
         if self.expires_at is not None and self.expires_at.tzinfo is None:
-            raise RuleError("expires_at", "A time of expiry needs its time zone.")
+            raise RuleError("expires_at", _("A time of expiry needs its time zone."))
         _check_nodes(self.steward_nodes)
 
 
 def _check_nodes(names: tuple[str, ...]) -> None:
     """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
     if len(names) > STEWARD_NODES_MAX:
-        raise RuleError("steward_nodes", f"A rule names at most {STEWARD_NODES_MAX} nodes.")
+        raise RuleError("steward_nodes", _("A rule names at most {most} nodes.", most=STEWARD_NODES_MAX))
     for name in names:
         if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
-            raise RuleError("steward_nodes", f"Name nodes of Steward and ctrl as they are shown here: NAME{SUFFIX}.")
+            told = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
+            raise RuleError("steward_nodes", told)
         if "*" in name:
-            raise RuleError("steward_nodes", "Each node is named as it is; * stands for nothing here.")
+            raise RuleError("steward_nodes", _("Each node is named as it is; * stands for nothing here."))
 
 
 def parse_condition(text: str) -> Tree:
@@ -118,7 +123,7 @@ def parse_condition(text: str) -> Tree:
     except QueryError as exc:
         raise RuleError("condition", exc.message, exc.position) from None
     if tree == EVERYTHING:
-        raise RuleError("condition", "A rule needs a condition; process:* matches every process.", 0)
+        raise RuleError("condition", _("A rule needs a condition; process:* matches every process."), 0)
     return tree
 
 

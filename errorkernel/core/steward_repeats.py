@@ -41,8 +41,8 @@ class Sending(msgspec.Struct, frozen=True):
 
     @property
     def window_s(self) -> float:
-        """How long retransmissions may come, with one interval to spare."""
-        return self.interval_s * (max(self.retries, 0) + 2)
+        """How long retransmissions may come, with one interval to spare; a clock of whole seconds has at least one."""
+        return max(self.interval_s * (max(self.retries, 0) + 2), 1.0)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -59,21 +59,24 @@ class Verdict(msgspec.Struct, frozen=True):
     occurrence: int
 
 
-def judge(seen: Seen | None, sending: Sending, *, now_s: float) -> Verdict:
+def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1) -> Verdict:
     """Whether a payload that was last ``seen`` so is the same failure or another one.
+
+    ``highest``: the highest occurrence of any arrival within the window, also of later ones: where several kernels
+    judge, payloads are not judged in the order in which they came.
 
     Beyond the window nothing can be told; then it counts as the first occurrence, whose id the store knows if it is
     still there.
     """
     if seen is None:
-        return Verdict(False, 0)
+        return Verdict(False, highest + 1)
     if sending.numbered:
         return Verdict(True, seen.occurrence)
     waited_s = now_s - seen.at_s
-    if waited_s > sending.window_s and waited_s > 1:
-        return Verdict(False, 0)
+    if waited_s > sending.window_s:
+        return Verdict(False, highest + 1)
     if waited_s < EARLY_SHARE * sending.interval_s or sending.interval_s == 0:
-        return Verdict(False, seen.occurrence + 1)
+        return Verdict(False, max(seen.occurrence, highest) + 1)
     return Verdict(True, seen.occurrence)
 
 

@@ -102,7 +102,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the node did with a decision, or that its question no longer stands (``withdrawn``, no decision id)."""
+    """What the node did with a decision, or that its question no longer stands (``withdrawn``, no decision id).
+
+    ``by_itself``: what the node had answered on its own, because it could not hear from the kernel.
+    """
 
     incident: UUID
     state: OutcomeState
@@ -111,6 +114,7 @@ class Outcome(msgspec.Struct, frozen=True):
     new_incarnation: int | None = None
     detail: str = ""
     at: datetime | None = None
+    by_itself: Action | None = None
 
 
 class Requeue(msgspec.Struct, frozen=True):

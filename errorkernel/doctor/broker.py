@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from errorkernel.broker import streams
-from errorkernel.broker.access import Access, own_access
+from errorkernel.broker.access import Access, legacy_access, own_access
 from errorkernel.broker.errors import BrokerError
 from errorkernel.broker.link import Link
 from errorkernel.conf import Conf, ConfError
@@ -40,6 +40,32 @@ async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> Async
         await link.close()
 
 
+async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
+    """The broker of Steward's nodes, where it is another one than ours."""
+    if conf.legacy == "off" or conf.legacy_on_ours:
+        return
+    name = "broker of Steward's nodes"
+    link: Link | None = None
+    try:
+        access = legacy_access(conf)
+        link = Link(access.url, name="steward doctor", seed=access.seed)
+        link.start()
+        await link.wait_up(CONNECT_S)
+        yield ok(name, f"{access.url} lets us in")
+        if conf.legacy == "jetstream":
+            yield await _stream(link, streams.steward_stream(conf.legacy_stream_bytes))
+    except (BrokerError, ConfError) as exc:
+        yield failed(
+            name,
+            f"it cannot be used: {exc}",
+            "Compare STEWARD_LEGACY_NATS_URL and STEWARD_LEGACY_SEED_FILE, and permit what `steward broker-config"
+            " --steward` prints.",
+        )
+    finally:
+        if link:
+            await link.close()
+
+
 def _access(conf: Conf) -> Access | Check:
     # The seed of an embedded broker is made by `steward up`, not by who only looks.
     if conf.embedded_broker and not conf.data_file("kernel.nk").exists():
@@ -63,8 +89,11 @@ async def _connected(conf: Conf, link: Link, nodes: list[str] | None) -> AsyncIt
         yield failed("jetstream", f"it is off: {exc}", "Switch JetStream on, as `steward broker-config` prints it.")
         return
     yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
-    for wanted in (streams.events_stream(conf.stream_max_bytes), streams.decisions_stream()):
-        yield await _stream(link, wanted)
+    wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream()]
+    if conf.legacy == "jetstream" and conf.legacy_on_ours:
+        wanted.append(streams.steward_stream(conf.legacy_stream_bytes))
+    for one in wanted:
+        yield await _stream(link, one)
     if nodes is not None:
         yield await _durables(link, nodes)
 
@@ -91,7 +120,13 @@ async def _stream(link: Link, wanted: dict[str, Any]) -> Check:
         return warning(
             f"stream {name}", f"the broker's clock is {skew_s:+.1f} s from ours", "Let both machines follow NTP."
         )
-    state = info["state"]
+    state, filled = info["state"], streams.filled(info)
+    if filled >= streams.NEARLY_FULL:
+        return warning(
+            f"stream {name}",
+            f"it is full to {filled:.0%}",
+            "See that a kernel runs and stores; give it more room if it grows all the same.",
+        )
     return ok(f"stream {name}", f"{state['messages']} messages, {bytes_of(state['bytes'])}, as it should be")
 
 

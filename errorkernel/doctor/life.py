@@ -11,6 +11,7 @@ from errorkernel.conf import Conf
 from errorkernel.doctor.database import guarded
 from errorkernel.doctor.report import Check, failed, ok, warning
 from errorkernel.models import KernelHeartbeat, Node
+from errorkernel.store import stream
 
 KERNEL_LATE_S = 15.0
 LAG_MESSAGES = 10_000
@@ -33,11 +34,12 @@ def _kernel(conf: Conf, running: bool) -> Check:
         return warning("kernel", f"not checked: `steward up` does not run ({heard})", "Start `steward up`.")
     if beat is None or age_s is None or age_s > KERNEL_LATE_S:
         return failed("kernel", heard, "Start `steward up`, or `steward kernel` where the roles run apart.")
-    if beat.lag > LAG_MESSAGES:
+    lag = stream.not_stored()
+    if lag > LAG_MESSAGES:
         return warning(
-            "kernel", f"{beat.lag} messages are not stored yet", "Wait; if it grows, start another `steward kernel`."
+            "kernel", f"{lag} messages are not stored yet", "Wait; if it grows, start another `steward kernel`."
         )
-    return ok("kernel", f"heard {age_s:.1f} s ago, {beat.lag} messages not stored yet")
+    return ok("kernel", f"heard {age_s:.1f} s ago, {lag} messages not stored yet")
 
 
 def _database_clock() -> Check:

@@ -115,7 +115,8 @@ def _disk(conf: Conf) -> Check:
     if free < DISK_LEAST_BYTES:
         return failed("disk", f"only {bytes_of(free)} are free at {conf.data_dir}", "Make room on this disk now.")
     if conf.embedded_broker:
-        room = conf.stream_max_bytes - _size(conf.data_file("nats") / "jetstream")
+        wanted = conf.stream_max_bytes + (conf.legacy_stream_bytes if conf.legacy_on_ours else 0)
+        room = wanted - _size(conf.data_file("nats") / "jetstream")
         if free < room:
             return warning(
                 "disk",

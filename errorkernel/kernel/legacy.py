@@ -7,10 +7,13 @@ store, and acknowledge. Nothing else is ever sent from here: all nodes share the
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
+from errorkernel import metrics
 from errorkernel.broker import streams
 from errorkernel.broker.access import legacy_access
+from errorkernel.broker.errors import BrokerError
 from errorkernel.broker.link import Link, Received
 from errorkernel.broker.plain import PlainSource
 from errorkernel.broker.pull import Arrived, PullSource
@@ -18,6 +21,7 @@ from errorkernel.conf import Conf
 from errorkernel.core.limits import Limits
 from errorkernel.kernel.intake import Opened, refusal
 from errorkernel.store import steward as store
+from errorkernel.store import stream
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Recorded
 from errorkernel.store.steward import Arrival, Memory
@@ -29,6 +33,7 @@ from errorkernel.wire.steward import Incoming
 log = logging.getLogger("errorkernel.kernel")
 
 QUEUE = "errorkernel"
+LOOK_INTERVAL_S = 2.0
 HELLO_WRITE_INTERVAL_S = 1.0
 HELLOS_MAX = 10_000
 
@@ -51,13 +56,40 @@ class Legacy:
         )
         self._memory = Memory()
         self._hellos: dict[str, Incoming] = {}
+        self._nearly_full = False
         self.errors.on_up(self._listen)
         self.link.on_up(self._hear)
 
     async def _listen(self) -> None:
         if not self._plain:
-            await streams.ensure_steward(self.errors, max_bytes=self._conf.legacy_stream_bytes)
+            # Before there is a new consumer, which begins with what is there.
+            await self._look()
+            made = await streams.ensure_steward(self.errors, max_bytes=self._conf.legacy_stream_bytes)
+            waiting = await self._threads.run(stream.seen, subjects.STEWARD_STREAM, made, now=datetime.now(UTC))
+            if waiting is not None:
+                log.error("The broker has lost its stream of errors of Steward's nodes, with %d not stored", waiting)
         await self.source.open()
+
+    async def watch(self) -> None:
+        """Look again and again how the stream stands, and say aloud when it is nearly full, and what that has cost."""
+        while True:
+            await self._look()
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _look(self) -> None:
+        try:
+            found = await streams.standing(self.errors, subjects.STEWARD_STREAM)
+        except BrokerError:
+            return
+        gone = await self._threads.run(stream.stands, subjects.STEWARD_STREAM, now=datetime.now(UTC), **asdict(found))
+        metrics.set_legacy(found.waiting, found.filled)
+        if gone:
+            metrics.count_legacy_discarded(gone)
+            log.error("The stream of errors of Steward's nodes was full; its %d oldest errors are gone", gone)
+        nearly_full = found.filled >= streams.NEARLY_FULL
+        if nearly_full and not self._nearly_full:
+            log.warning("The stream of errors of Steward's nodes is full to %.0f %%", found.filled * 100)
+        self._nearly_full = nearly_full
 
     async def _hear(self) -> None:
         central = self._conf.legacy_central

@@ -20,9 +20,12 @@ BATCH = 200
 
 
 class OutboxTask:
-    def __init__(self, link: Link, threads: DatabaseThreads, announcer: Announcer) -> None:
+    """``reading``: threads that look for what is due; an answer on its way does not queue behind what is stored."""
+
+    def __init__(self, link: Link, threads: DatabaseThreads, reading: DatabaseThreads, announcer: Announcer) -> None:
         self._link = link
         self._threads = threads
+        self._reading = reading
         self._announcer = announcer
         self._wake = asyncio.Event()
 
@@ -48,7 +51,7 @@ class OutboxTask:
 
     async def _publish_some(self) -> bool:
         """True when there may be more to do at once."""
-        rows = await self._threads.run(store.due, now=datetime.now(UTC), limit=BATCH)
+        rows = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH)
         results = await asyncio.gather(*(self._publish(row) for row in rows))
         sent = [row for row, done in zip(rows, results, strict=True) if done]
         failed = [row for row, done in zip(rows, results, strict=True) if not done]

@@ -67,7 +67,7 @@ class KernelWorker(Worker):
         self._threads = DatabaseThreads("kernel")
         self.link = Link(access.url, name="steward kernel", seed=access.seed)
         self.announcer = Announcer(DatabaseThreads("announce"))
-        self.outbox = OutboxTask(self.link, self._threads, self.announcer)
+        self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
         self._bulk = BulkAnswering(self._threads, self.announcer, self.outbox)
         self._judge = Judge(self._threads, self.announcer, self.outbox, acts=conf.legacy != "off")
@@ -158,6 +158,7 @@ class KernelWorker(Worker):
             _outlast_database(operator.run),
         ]
         if isinstance(legacy.source, PullSource):
+            parts.append(_outlast_database(legacy.watch))
             parts.append(_mend_stream(legacy.source, legacy.errors))
         if self._conf.legacy_error_log:
             log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))

@@ -34,6 +34,8 @@ class AuditEntry(models.Model):
         indexes = [
             models.Index(fields=["target", "id"], name="audit_target"),
             models.Index(fields=["-at"], name="audit_at"),
+            models.Index(fields=["actor", "id"], name="audit_actor"),
+            models.Index(fields=["action", "id"], name="audit_action"),
         ]
 
     def __str__(self) -> str:

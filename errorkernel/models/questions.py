@@ -45,6 +45,9 @@ class Incident(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome_detail = models.TextField(blank=True)
+    by_itself = models.CharField(
+        max_length=8, blank=True, choices=choices(Action), help_text="What its node answered while it was isolated."
+    )
     new_incarnation = models.BigIntegerField(null=True, blank=True)
 
     class Meta:

@@ -45,10 +45,17 @@ class Outbox(models.Model):
 
 
 class BrokerStream(models.Model):
-    """The broker's streams as they were last seen. One that was made anew has lost what was in it."""
+    """The broker's streams as they were last seen. One that was made anew has lost what was in it.
+
+    All but the first two fields are of the stream of Steward's nodes alone, which the broker cannot refuse anything.
+    """
 
     name = models.CharField(max_length=64, primary_key=True)
     made = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
+    waiting = models.BigIntegerField(default=0, help_text="Messages in it that are not stored yet.")
+    filled = models.FloatField(default=0.0, help_text="Share of its room that is taken, from 0 to 1.")
+    discarded = models.BigIntegerField(default=0, help_text="Messages that the broker threw away because it was full.")
+    discarded_to = models.BigIntegerField(default=0, help_text="Number of the last message counted as thrown away.")
 
     def __str__(self) -> str:
         return self.name
@@ -78,7 +85,7 @@ class StewardArrival(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["digest", "-at"], name="steward_arrival_digest"),
+            models.Index(fields=["digest", "-at", "occurrence"], name="steward_arrival_same"),
             models.Index(fields=["recorded_at"], name="steward_arrival_recorded_at"),
         ]
 

@@ -8,6 +8,7 @@ others have said that they do not know it, or by its sync.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
@@ -61,6 +62,8 @@ class Answers:
         self._again: dict[UUID, tuple[float, float]] = {}
         self.waiting = 0
         """Questions of this program that wait; while there are any, the journal is looked at for answers."""
+        self.heard_at = -math.inf
+        """When the kernel's last word came, by the monotonic clock."""
 
     async def connected(self) -> None:
         """To be called on every new connection. Raises BrokerAway."""
@@ -82,7 +85,7 @@ class Answers:
                     await self._sync_now.wait()
             self._sync_now.clear()
             await self._link.wait_up()
-            interval_s = SYNC_INTERVAL_S if await self._sync() else SYNC_SOON_S
+            interval_s = SYNC_INTERVAL_S if await self.sync() else SYNC_SOON_S
 
     async def look(self) -> None:
         """Obey what another program that shares the journal has taken over for us, for ever."""
@@ -99,6 +102,7 @@ class Answers:
             log.error("A decision cannot be read and is passed over: %s", exc)
             await delivery.term()
             return
+        self.heard_at = time.monotonic()
         taken = await self._take(decision)
         if taken is not Taken.UNKNOWN:
             await delivery.ack()
@@ -120,7 +124,7 @@ class Answers:
             self._more_to_send()
         return taken
 
-    async def _sync(self) -> bool:
+    async def sync(self) -> bool:
         """One round of the repair, in as many requests as it takes; False where nobody answered."""
         waiting = await self._thread.run(self._questions.unanswered)
         outcomes = await self._thread.run(self._questions.unconfirmed)
@@ -128,6 +132,7 @@ class Answers:
             asked = Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes))
             try:
                 reply = await self._link.request(self._subject, wire.encode_sync(asked))
+                self.heard_at = time.monotonic()
                 decisions, unknown, offered = wire.decode_sync_reply(reply)
             except (BrokerAway, BrokerRefused, WireError) as exc:
                 log.debug("No sync: %s", exc)

@@ -24,6 +24,7 @@ from errorkernel.node.ending import AGAIN_S, end_all
 from errorkernel.node.errors import CredentialsError, JournalError
 from errorkernel.node.events import fit
 from errorkernel.node.hello import Greeter
+from errorkernel.node.isolation import GRACE_S, Isolation
 from errorkernel.node.journal import Journal, WouldWait
 from errorkernel.node.outgoing import ERROR, INFO, Outgoing
 from errorkernel.node.own_thread import OwnThread
@@ -60,7 +61,10 @@ class Kernel(Reporter):
 
     ``journal``: path of the journal file (default: ``<node>.journal`` in the working directory); programs of one node
     may share it. ``process``: the name that reports get which do not say one. ``max_reports``, ``max_bytes``: what may
-    wait in the journal. Raises JournalError where the journal cannot be used; the broker need not be there.
+    wait in the journal. ``when_isolated``: the answer (continue or kill) to a question with a deadline, where the
+    kernel was not heard from since before it, ``isolated_grace_s`` after it; default: none is given.
+
+    Raises JournalError where the journal cannot be used; the broker need not be there.
     """
 
     waits_in_thread = False
@@ -75,6 +79,8 @@ class Kernel(Reporter):
         process: str = "main",
         max_reports: int = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
+        when_isolated: Action | str | None = None,
+        isolated_grace_s: float = GRACE_S,
     ) -> None:
         super().__init__()
         if not subjects.is_node_name(node):
@@ -106,6 +112,14 @@ class Kernel(Reporter):
             obey=self._obey,
             more_to_send=self._sender.wake,
             command=self._takers.take,
+        )
+        self._isolation = Isolation(
+            when_isolated,
+            isolated_grace_s,
+            answers=self._answers,
+            questions=self.questions,
+            thread=self._thread,
+            obey=self._obey,
         )
         self.supervised: set[str] = set()
         """Names of the workers of this program."""
@@ -156,6 +170,7 @@ class Kernel(Reporter):
             self._answers.receive,
             self._answers.keep_in_sync,
             self._answers.look,
+            self._isolation.run,
             self._takers.receive,
             self._takers.run,
             self._greeter.run,
@@ -347,6 +362,7 @@ class Kernel(Reporter):
         self._answers.waiting += 1
         try:
             await self.call(self._ask_now, incident, name, report)
+            self._isolation.asked(incident, report.deadline_s)
             self.wake()
             return await answer
         except asyncio.CancelledError:
@@ -355,6 +371,7 @@ class Kernel(Reporter):
             self._in_background(self.give_up(incident, "Nobody waits for the answer any longer."))
             raise
         finally:
+            self._isolation.over(incident)
             self._answers.waiting -= 1
             self._waiting.pop(incident, None)
 

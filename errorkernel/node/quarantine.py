@@ -117,9 +117,9 @@ def _report(children: Sequence["Supervised"], culprit: "Supervised") -> Report:
     failure, policy = culprit.last_failure, culprit.policy
     restarts = len(culprit.history.restarts)
     text = f"{culprit.name} is quarantined: restarted {restarts} times in {policy.period_s:g} s, and it ended again."
-    others = _names(one for one in children if one is not culprit)
+    others = [one for one in children if one is not culprit]
     if others:
-        text += f" With it stand still: {others}."
+        text += f" With it stand still: {_names(others)}."
     if failure:
         text += f" Its last failure: {failure.text}"
     said = {
@@ -128,6 +128,7 @@ def _report(children: Sequence["Supervised"], culprit: "Supervised") -> Report:
         "fingerprint": ("quarantined", culprit.name),
         "stack": failure.stack if failure else "",
         "message": failure.message if failure else None,
-        "tags": {"quarantined": culprit.name},
+        # One tag a name: a tag's length is limited, and names may hold any separator. More than fit are left out.
+        "tags": {"quarantined": culprit.name} | {f"quarantined {n}": one.name for n, one in enumerate(others, 2)},
     }
     return describe(text, said)

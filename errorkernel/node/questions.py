@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from uuid import UUID
 
+from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
 from errorkernel.core.values import Action, Decision, Outcome, OutcomeState
 from errorkernel.node import outgoing
@@ -24,6 +25,8 @@ REMEMBER_CONFIRMED_S = 86400.0
 """After this long nobody sends the same decision again."""
 REMEMBER_UNCONFIRMED = 10_000
 """Outcomes that the kernel does not say it knows; by number, not by age: a clock may jump over any age at once."""
+BY_NODE = "node:"
+"""Who answered, where it was the node itself; before its name."""
 SYNC_ITEMS = 500
 """In one sync request; the rest goes with the next ones."""
 
@@ -61,27 +64,18 @@ class Questions:
         """Take a decision over. Raises JournalError: then it was not taken over, and may come again."""
         with self._journal.transaction(durable=True) as db:
             row = db.execute(
-                "SELECT state, client, process, incarnation, decision, late FROM incident WHERE id = ?",
+                "SELECT state, client, process, incarnation, decision, late, outcome FROM incident WHERE id = ?",
                 (str(decision.incident),),
             ).fetchone()
             if row is None:
                 return Taken.UNKNOWN
-            state, client, process, incarnation, known, late = row
+            state, client, process, incarnation, known, late, outcome = row
             if late == str(decision.decision_id) or (
                 known and wire.decode_decision(known).decision_id == decision.decision_id
             ):
                 return Taken.AGAIN
             if state != "blocked" or decision.incarnation not in (None, incarnation):
-                stale = Outcome(
-                    incident=decision.incident,
-                    state=OutcomeState.STALE,
-                    decision_id=decision.decision_id,
-                    incarnation=incarnation,
-                    detail="It came when nobody waited for it any longer."
-                    if state != "blocked"
-                    else f"It was meant for incarnation {decision.incarnation}; incarnation {incarnation} had asked.",
-                    at=datetime.now(UTC),
-                )
+                stale = _stale(decision, incarnation, blocked=state == "blocked", known=known, outcome=outcome)
                 db.execute(
                     "UPDATE incident SET late = ? WHERE id = ?", (str(decision.decision_id), str(stale.incident))
                 )
@@ -92,6 +86,27 @@ class Questions:
                 (wire.encode_decision(decision), str(decision.incident)),
             )
             return Taken.NEW
+
+    def answer_alone(self, incident: UUID, action: Action, reason: str) -> Decision | None:
+        """Answer it ourselves, as the kernel would; None where somebody has, or its incarnation is no more.
+
+        What comes of it is reported as withdrawn, with ``by_itself``. Raises JournalError: then it is not answered.
+        """
+        with self._journal.transaction(durable=True) as db:
+            row = db.execute(
+                "SELECT incarnation FROM incident WHERE id = ? AND state = 'blocked' AND client = ? AND incarnation ="
+                " (SELECT incarnation FROM process WHERE name = incident.process)",
+                (str(incident), self._journal.client),
+            ).fetchone()
+            if row is None:
+                return None
+            by = BY_NODE + self._node
+            decision = Decision(incident, uuid7(), action, by, datetime.now(UTC), row[0], reason)
+            db.execute(
+                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
+                (wire.encode_decision(decision), str(incident)),
+            )
+            return decision
 
     def decision(self, incident: UUID) -> Decision | None:
         """The answer that was taken over, if there is one."""
@@ -217,6 +232,31 @@ def _unended(db: sqlite3.Connection, where: str, *arguments: object) -> list[_Ro
     return db.execute(columns + where, arguments).fetchall()
 
 
+def _stale(
+    decision: Decision, incarnation: int, *, blocked: bool, known: bytes | None, outcome: bytes | None
+) -> Outcome:
+    """Of a decision that changes nothing. ``known``: the one that was taken over before, and its ``outcome``."""
+    first = wire.decode_decision(known) if known else None
+    by_itself = first.action if first and first.by.startswith(BY_NODE) else None
+    if outcome:
+        by_itself = wire.decode_outcome(outcome, _LIMITS).by_itself
+    if blocked:
+        detail = f"It was meant for incarnation {decision.incarnation}; incarnation {incarnation} had asked."
+    elif first and by_itself:
+        detail = f"The node had answered {by_itself.value} by itself before it came. {first.reason}"
+    else:
+        detail = "It came when nobody waited for it any longer."
+    return Outcome(
+        incident=decision.incident,
+        state=OutcomeState.STALE,
+        decision_id=decision.decision_id,
+        incarnation=incarnation,
+        detail=detail,
+        at=datetime.now(UTC),
+        by_itself=by_itself,
+    )
+
+
 def _told_to_end(row: _Row) -> bool:
     return row[3] is not None and wire.decode_decision(row[3]).action is not Action.CONTINUE
 
@@ -236,15 +276,24 @@ def _end(
     new_incarnation: int | None,
     detail: str,
 ) -> None:
-    incident, process, incarnation, decision = row
+    incident, process, incarnation, known = row
+    decision = wire.decode_decision(known) if known else None
+    by_itself = None
+    if decision and decision.by.startswith(BY_NODE):
+        # The kernel knows no such decision: to it, the question is withdrawn, and this says why.
+        if state in (OutcomeState.APPLIED, OutcomeState.FAILED):
+            by_itself = decision.action
+            detail = f"The node answered {by_itself.value} by itself. {decision.reason} {detail}".rstrip()
+        decision, state = None, OutcomeState.WITHDRAWN
     outcome = Outcome(
         incident=UUID(incident),
         state=state,
-        decision_id=wire.decode_decision(decision).decision_id if decision else None,
+        decision_id=decision.decision_id if decision else None,
         incarnation=incarnation,
         new_incarnation=new_incarnation,
         detail=detail,
         at=datetime.now(UTC),
+        by_itself=by_itself,
     )
     db.execute(
         "UPDATE incident SET state = 'ended', outcome = ?, ended_at = ?, client = ? WHERE id = ?",

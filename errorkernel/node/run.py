@@ -96,7 +96,13 @@ class _Run:
             self._become_the_program()
 
     async def _enter(self, journal: "os.PathLike[str] | str") -> Kernel:
-        kernel = Kernel.from_credentials(self._options.credentials, journal=journal, process=self._options.process)
+        kernel = Kernel.from_credentials(
+            self._options.credentials,
+            journal=journal,
+            process=self._options.process,
+            when_isolated=self._options.when_isolated,
+            isolated_grace_s=self._options.isolated_grace_s,
+        )
         return await kernel.__aenter__()
 
     def become_the_program_unless_it_runs(self) -> None:

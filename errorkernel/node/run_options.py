@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from errorkernel.core.limits import DEADLINE_MAX_S
-from errorkernel.core.values import OnDeadline
-from errorkernel.node import credentials
+from errorkernel.core.values import Action, OnDeadline
+from errorkernel.node import credentials, isolation
 from errorkernel.node.errors import CredentialsError
 from errorkernel.node.restart import Restart
 from errorkernel.node.supervision import GRACE_S
@@ -46,6 +46,8 @@ class Options:
     grace_s: float
     deadline_s: float | None
     on_deadline: OnDeadline
+    when_isolated: Action | None
+    isolated_grace_s: float
     tags: dict[str, str]
     stderr_lines: int
     hide_arguments: bool
@@ -67,6 +69,10 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         words.error("the command to run is missing; it comes after --")
     if given.deadline is None and given.on_deadline is not None:
         words.error("--on-deadline needs --deadline")
+    if given.deadline is None and given.when_isolated is not None:
+        words.error("--when-isolated needs --deadline")
+    if given.when_isolated is None and given.isolated_grace is not None:
+        words.error("--isolated-grace needs --when-isolated")
     if given.deadline is not None and not given.ask:
         words.error("--deadline needs --ask")
     try:
@@ -85,6 +91,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         grace_s=given.grace,
         deadline_s=given.deadline,
         on_deadline=OnDeadline(given.on_deadline or OnDeadline.ESCALATE),
+        when_isolated=Action(given.when_isolated) if given.when_isolated else None,
+        isolated_grace_s=isolation.GRACE_S if given.isolated_grace is None else given.isolated_grace,
         tags=dict(given.tag),
         stderr_lines=given.stderr_lines,
         hide_arguments=given.hide_arguments,
@@ -130,6 +138,14 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--on-deadline", choices=[one.value for one in OnDeadline],
         help="escalate: mark it and go on waiting (the default); or the answer",
+    )  # fmt: skip
+    what.add_argument(
+        "--when-isolated", choices=[one.value for one in isolation.POSSIBLE],
+        help="the answer where the error kernel has not been heard from since before the deadline; default: none",
+    )  # fmt: skip
+    what.add_argument(
+        "--isolated-grace", metavar="S", type=_grace,
+        help=f"seconds from the deadline until --when-isolated applies; default {isolation.GRACE_S:g}",
     )  # fmt: skip
     what.add_argument(
         "--grace", metavar="S", type=_grace, default=GRACE_S,

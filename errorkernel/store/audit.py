@@ -1,5 +1,6 @@
 """The audit trail: who did what, why, when and from where. Rows are only ever added."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict
 
@@ -23,13 +24,16 @@ def entry(
     target: str,
     *,
     now: datetime,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
     reason: str = "",
-    before: dict[str, Any] | None = None,
-    after: dict[str, Any] | None = None,
     user: AbstractBaseUser | None = None,
     origin: str = "",
 ) -> AuditEntry:
-    """An unsaved row, for callers that write several at once."""
+    """An unsaved row, for callers that write several at once.
+
+    ``before`` and ``after``: what changed. Nothing before: it was made; nothing after: it is gone.
+    """
     return AuditEntry(
         at=now,
         actor=actor[:200],
@@ -37,8 +41,8 @@ def entry(
         action=action,
         target=target[:300],
         reason=reason,
-        before=before or {},
-        after=after or {},
+        before=dict(before),
+        after=dict(after),
         origin=origin[:200],
     )
 

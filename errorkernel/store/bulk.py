@@ -16,6 +16,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
 from errorkernel.store import audit, incidents, problems
@@ -29,6 +30,14 @@ MOST = 20_000
 """Questions of one proposal."""
 State = BulkAnswer.State
 Result = BulkItem.Result
+_NOT_NOW = {
+    State.PROPOSED: _("This answer is not confirmed yet."),
+    State.WATCHING: _("This answer is confirmed already, and its first one is being watched."),
+    State.ANSWERING: _("This answer is confirmed already, and being given."),
+    State.DONE: _("This answer has been given already."),
+    State.LEFT: _("Somebody has left this answer: no more of them are answered by it."),
+}
+"""Why something cannot be done with an answer in this state."""
 
 
 class CannotBulk(Exception):
@@ -76,11 +85,11 @@ def propose(
     needs somebody else to confirm it (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
-        raise CannotBulk("Nobody waits whom this filter finds.")
+        raise CannotBulk(_("Nobody waits whom this filter finds."))
     if not reason:
-        raise CannotBulk("An answer to many needs a reason: it is kept with each, and others will read it.")
+        raise CannotBulk(_("An answer to many needs a reason: it is kept with each, and others will read it."))
     if canary is not None and canary not in wanted:
-        raise CannotBulk("The one to be answered first is not among them.")
+        raise CannotBulk(_("The one to be answered first is not among them."))
     with transaction.atomic():
         bulk = BulkAnswer.objects.create(
             query=query, action=action.value, reason=reason, by=who.name, user_id=who.user.pk if who.user else None,
@@ -88,7 +97,7 @@ def propose(
             needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
         BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
-        _note(bulk, "propose", who, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+        _note(bulk, "propose", who, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
     return bulk
 
 
@@ -101,9 +110,16 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED)
         if who.now >= bulk.expires_at:
-            raise CannotBulk("The proposal is too old: others may wait by now. Propose it anew.")
+            raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
         if bulk.needs_second and who.name == bulk.by:
-            raise CannotBulk(f"To {bulk.action} {bulk.count} processes needs a second person: somebody else confirms.")
+            raise CannotBulk(
+                _(
+                    "To {action} {count} processes needs a second person: somebody else confirms.",
+                    action=bulk.action,
+                    count=bulk.count,
+                )
+            )
+        before = {"state": bulk.state}
         bulk.second_by = who.name if who.name != bulk.by else ""
         bulk.confirmed_at = who.now
         bulk.state = State.ANSWERING
@@ -113,7 +129,8 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
             # One that somebody else has answered shows nothing about this answer.
             bulk.watch_until = who.now + timedelta(seconds=watch_s if changed else 0)
         bulk.save()
-        _note(bulk, "confirm", who, {"state": bulk.state, "questions": bulk.count, "watched": len(changed)})
+        after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
+        _note(bulk, "confirm", who, before, after)
     return bulk, changed
 
 
@@ -123,10 +140,10 @@ def go_on(bulk_id: int, who: Who) -> BulkAnswer:
         bulk = _held(bulk_id, State.WATCHING)
         if bulk.watch_until is not None and who.now < bulk.watch_until:
             left_s = (bulk.watch_until - who.now).total_seconds()
-            raise CannotBulk(f"The first one is still being watched, for {left_s:.0f} s more.")
+            raise CannotBulk(_("The first one is still being watched, for {seconds} s more.", seconds=round(left_s)))
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
-        _note(bulk, "go on", who, {"state": bulk.state})
+        _note(bulk, "go on", who, {"state": State.WATCHING}, {"state": bulk.state})
     return bulk
 
 
@@ -134,9 +151,10 @@ def leave(bulk_id: int, who: Who, reason: str = "") -> BulkAnswer:
     """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
+        before = {"state": bulk.state}
         bulk.state, bulk.ended_at = State.LEFT, who.now
         bulk.save(update_fields=["state", "ended_at"])
-        _note(bulk, "leave", who, {"state": bulk.state, **results(bulk)}, reason)
+        _note(bulk, "leave", who, before, {"state": bulk.state, **results(bulk)}, reason)
     return bulk
 
 
@@ -155,7 +173,8 @@ def step(*, now: datetime) -> Step:
         if not bulk.items.filter(result=Result.PENDING).exists():
             bulk.state, bulk.ended_at = State.DONE, now
             bulk.save(update_fields=["state", "ended_at"])
-            _note(bulk, "done", Who("system", now), {"state": bulk.state, **results(bulk)})
+            before, after = {"state": State.ANSWERING}, {"state": bulk.state, **results(bulk)}
+            _note(bulk, "done", Who("system", now), before, after)
     return done
 
 
@@ -185,7 +204,7 @@ def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
     """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
     bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
-        raise CannotBulk(f"This answer is {bulk.state} by now.")
+        raise CannotBulk(_NOT_NOW[State(bulk.state)])
     return bulk
 
 
@@ -210,10 +229,12 @@ def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list
     return won
 
 
-def _note(bulk: BulkAnswer, what: str, who: Who, after: dict[str, Any], reason: str = "") -> None:
+def _note(
+    bulk: BulkAnswer, what: str, who: Who, before: dict[str, Any], after: dict[str, Any], reason: str = ""
+) -> None:
     audit.record(
         audit.entry(
-            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, after=after, user=who.user,
+            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, before=before, after=after, user=who.user,
             origin=who.origin,
         )
     )  # fmt: skip

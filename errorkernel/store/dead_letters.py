@@ -46,6 +46,8 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
             )
 
 
-def listed() -> QuerySet[DeadLetter]:
-    """With everything that a list of them shows, newest first."""
-    return DeadLetter.objects.select_related("process__node", "problem").order_by("-id")
+def listed(*, node: str = "", process: str = "", state: str = "") -> QuerySet[DeadLetter]:
+    """With everything that a list of them shows, newest first; of these alone where they are named."""
+    found = DeadLetter.objects.select_related("process__node", "problem").order_by("-id")
+    wanted = {"process__node__name": node, "process__name": process, "state": state}
+    return found.filter(**{column: value for column, value in wanted.items() if value})

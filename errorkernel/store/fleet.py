@@ -12,9 +12,10 @@ from django.db.models import F, Q
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.core import liveness
-from errorkernel.core.liveness import STOPPED, Liveness
+from errorkernel.core.liveness import QUARANTINED, STOPPED, Liveness
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Hello
-from errorkernel.models import ApiToken, Counter, KernelHeartbeat, Node, Problem, Process
+from errorkernel.models import ApiToken, AuditEntry, Counter, KernelHeartbeat, Node, Problem, Process
 from errorkernel.store import audit, counters, lineage, tallies
 from errorkernel.wire.subjects import is_node_name
 
@@ -46,14 +47,14 @@ def add_node(
 ) -> NodeSecrets:
     """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
     if not is_node_name(name):
-        raise FleetError(f"{name!r} cannot be a node's name: 1 to 64 letters, digits, _ or -.")
+        raise FleetError(_("“{name}” cannot be a node's name: 1 to 64 letters, digits, _ or -.", name=name))
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
     kept = {"public_key": public_key, "token_digest": digest(token)}
     with transaction.atomic():
         known = Node.objects.filter(name=name).first()
         if known and known.public_key:
-            raise FleetError(f"There is a node named {name} already.")
+            raise FleetError(_("There is a node named {name} already.", name=name))
         if known:
             Node.objects.filter(pk=known.pk).update(**kept)
         else:
@@ -61,12 +62,13 @@ def add_node(
                 with transaction.atomic():
                     Node.objects.create(name=name, demo=demo, **kept)
             except IntegrityError:
-                raise FleetError(f"There is a node named {name} already.") from None
+                raise FleetError(_("There is a node named {name} already.", name=name)) from None
         audit.record(
             audit.entry(
-                actor, "add", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
+                actor, "add", f"node:{name}", now=now, user=user, origin=origin,
+                before={"public_key": None} if known else {}, after={"public_key": public_key},
             )
-        )
+        )  # fmt: skip
         counters.take(Counter.NODES)
     return NodeSecrets(name, seed, token)
 
@@ -78,16 +80,18 @@ def renew_node(
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
     with transaction.atomic():
-        renewed = Node.objects.filter(name=name).update(
+        former = Node.objects.select_for_update().filter(name=name).values_list("public_key", flat=True).first()
+        if former is None:
+            raise FleetError(_("There is no node named {name}.", name=name))
+        Node.objects.filter(name=name).update(
             former_key=F("public_key"), public_key=public_key, token_digest=digest(token)
         )
-        if not renewed:
-            raise FleetError(f"There is no node named {name}.")
         audit.record(
             audit.entry(
-                actor, "renew", f"node:{name}", now=now, user=user, origin=origin, after={"public_key": public_key}
+                actor, "renew", f"node:{name}", now=now, user=user, origin=origin,
+                before={"public_key": former}, after={"public_key": public_key},
             )
-        )
+        )  # fmt: skip
         counters.take(Counter.NODES)
     return NodeSecrets(name, seed, token)
 
@@ -99,7 +103,7 @@ def set_node_enabled(
     with transaction.atomic():
         node = Node.objects.filter(name=name).first()
         if node is None:
-            raise FleetError(f"There is no node named {name}.")
+            raise FleetError(_("There is no node named {name}.", name=name))
         if node.enabled == enabled:
             return
         Node.objects.filter(pk=node.pk).update(enabled=enabled)
@@ -120,7 +124,13 @@ def set_node_enabled(
 
 def note_signing_key(public_key: str, *, actor: str, now: datetime, origin: str = "") -> None:
     """Write down that messages to ctrl nodes are signed with another key from now on."""
-    audit.record(audit.entry(actor, "make", "signing-key", now=now, origin=origin, after={"public_key": public_key}))
+    known = AuditEntry.objects.filter(action="make", target="signing-key").order_by("-id").first()
+    audit.record(
+        audit.entry(
+            actor, "make", "signing-key", now=now, origin=origin,
+            before=known.after if known else {}, after={"public_key": public_key},
+        )
+    )  # fmt: skip
 
 
 def broker_users() -> list[NodeUser]:
@@ -159,8 +169,11 @@ def add_api_token(
     with transaction.atomic():
         row = ApiToken.objects.create(user_id=owner.pk, digest=digest(token), note=note)
         audit.record(
-            audit.entry(actor, "add", f"token:{row.pk}", now=now, user=user, origin=origin, after={"of": str(owner)})
-        )
+            audit.entry(
+                actor, "add", f"token:{row.pk}", now=now, user=user, origin=origin,
+                before={}, after={"of": str(owner), "note": note},
+            )
+        )  # fmt: skip
     return token
 
 
@@ -170,7 +183,12 @@ def revoke_api_token(
     """End a token's life; the row stays."""
     with transaction.atomic():
         if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=now):
-            audit.record(audit.entry(actor, "revoke", f"token:{token.pk}", now=now, user=user, origin=origin))
+            before, after = {"revoked_at": None}, {"revoked_at": now.isoformat()}
+            audit.record(
+                audit.entry(
+                    actor, "revoke", f"token:{token.pk}", now=now, user=user, origin=origin, before=before, after=after
+                )
+            )
 
 
 def user_for_token(token: str, *, now: datetime | None = None) -> AbstractUser | None:
@@ -217,6 +235,8 @@ def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None
                     lineage.begin(row.pk, process.incarnation, now=now, pid=process.pid, since=process.since)
                     if process.state == STOPPED:
                         lineage.stopped(row.pk, process.incarnation, now=now)
+                    elif process.state == QUARANTINED:
+                        lineage.failed(row.pk, process.incarnation, now=now)
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
@@ -267,9 +287,11 @@ def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -
 def remove_demo(*, now: datetime) -> int:
     """Remove the demo nodes with everything of theirs, and problems that nobody else has; returns how many nodes."""
     with transaction.atomic():
-        names = list(Node.objects.filter(demo=True).values_list("name", flat=True))
+        gone = list(Node.objects.filter(demo=True).values("name", "public_key", "enabled", "events"))
         Node.objects.filter(demo=True).delete()
         Problem.objects.filter(error_states__isnull=True).delete()
-        audit.record(*(audit.entry("system", "remove", f"node:{name}", now=now) for name in names))
+        audit.record(
+            *(audit.entry("system", "remove", f"node:{one['name']}", now=now, before=one, after={}) for one in gone)
+        )
         counters.take(Counter.NODES)
-    return len(names)
+    return len(gone)

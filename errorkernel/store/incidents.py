@@ -153,12 +153,12 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
     decision: Decision | None = getattr(incident, "decision", None)
     if after is None or _speaks_of_another(outcome, decision):
         return OutcomeResult.IGNORED
+    # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
+    by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
+    said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with transaction.atomic():
         changed = Incident.objects.filter(pk=incident.pk, state=before.value).update(
-            state=after.value,
-            ended_at=now,
-            outcome_detail=outcome.detail,
-            new_incarnation=outcome.new_incarnation,
+            state=after.value, ended_at=now, outcome_detail=outcome.detail, **said
         )
         if not changed:
             return OutcomeResult.IGNORED
@@ -170,11 +170,13 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
                 now=now,
                 reason=outcome.detail,
                 before={"state": before.value},
-                after={"state": after.value, "new_incarnation": outcome.new_incarnation},
+                after={"state": after.value, **said},
             )
         )
         if after is State.APPLIED and decision is not None:
             lineage.obeyed(incident, Action(decision.action), outcome.new_incarnation, now=now)
+        elif by_itself is not None and outcome.new_incarnation is not None:
+            lineage.obeyed(incident, by_itself, outcome.new_incarnation, now=now)
         number_change([incident.pk])
     return OutcomeResult.CHANGED
 
@@ -261,8 +263,9 @@ def escalate(
             escalated_at=now
         )
         if marked:
-            after = {"rule": str(rule)} if rule else {}
-            audit.record(audit.entry(by, "escalate", f"incident:{incident_id}", now=now, reason=reason, after=after))
+            after = {"escalated_at": now.isoformat()} | ({"rule": str(rule)} if rule else {})
+            target, before = f"incident:{incident_id}", {"escalated_at": None}
+            audit.record(audit.entry(by, "escalate", target, now=now, reason=reason, before=before, after=after))
             number_change([incident_id])
     return bool(marked)
 
@@ -311,6 +314,12 @@ def changed_since(change: int, *, limit: int = 200) -> list[Incident]:
 def with_relations() -> QuerySet[Incident]:
     """Incidents with everything that their card shows."""
     return Incident.objects.select_related("node", "process", "problem", "decision__rule")
+
+
+def newest_ended() -> QuerySet[Incident]:
+    """Those that have ended, whatever came of them, the newest first; with everything that their cards show."""
+    # By the time, which they alone have: asked by the four states, SQLite would sort all that have ever ended.
+    return with_relations().filter(ended_at__isnull=False).order_by("-ended_at")
 
 
 def decided_at(incident_id: UUID) -> datetime:

@@ -152,9 +152,10 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done:
     elif action is RuleAction.ESCALATE:
         incidents.escalate(incident.pk, by=rule_actor(row), reason=row.reason, rule=row, now=now)
     else:
-        after = {"rule": str(row)}
-        target = f"incident:{incident.pk}"
-        audit.record(audit.entry(rule_actor(row), "ask", target, now=now, reason=row.reason, after=after))
+        target, before, after = f"incident:{incident.pk}", {"judged": False}, {"judged": True, "rule": str(row)}
+        audit.record(
+            audit.entry(rule_actor(row), "ask", target, now=now, reason=row.reason, before=before, after=after)
+        )
     done.changed.append(incident.pk)
 
 

@@ -40,6 +40,13 @@ def stopped(process: int, number: int, *, now: datetime) -> None:
         _end(life, now=now, stopped=True)
 
 
+def failed(process: int, number: int, *, now: datetime) -> None:
+    """Its node says that this incarnation has failed and no other follows: it is quarantined."""
+    for life in Incarnation.objects.filter(process=process, number=number, ended_at__isnull=True):
+        life.failures = max(1, life.failures)  # though the report of it may still be on its way
+        _end(life, now=now, stopped=False)
+
+
 def obeyed(incident: Incident, action: Action, new_incarnation: int | None, *, now: datetime) -> None:
     """The node has done what was answered: a kill or stop ends the incarnation that asked."""
     if action is Action.CONTINUE:

@@ -18,6 +18,7 @@ from django.db.models import Max, Min, QuerySet
 from errorkernel.core.problem import (
     REASON_MAX_CHARS,
     RELEASE_TAG,
+    STATE_WORDS,
     TEXT_MAX_CHARS,
     Mute,
     Muted,
@@ -25,6 +26,7 @@ from errorkernel.core.problem import (
     ProblemState,
     checked_text,
 )
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import LEVEL_RANK
 from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
 from errorkernel.store import audit, counters, hotpath
@@ -40,7 +42,7 @@ class IsPart(ProblemError):
     """It is merged into ``whole``, to which this is done instead."""
 
     def __init__(self, whole: int) -> None:
-        super().__init__(f"It is part of problem {whole}; do this there.")
+        super().__init__(_("It is part of problem {number}; do this there.", number=str(whole)))
         self.whole = whole
 
 
@@ -85,7 +87,7 @@ def unmute(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.MUTED:
-            raise ProblemError(f"It is not muted: it is {problem.state}.")
+            raise ProblemError(_("It is not muted: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
         return put(problem, ProblemState.OPEN, reason, action="unmute", **who)
 
     return _change(problem_id, reason, write)
@@ -96,7 +98,7 @@ def resolve(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state == ProblemState.RESOLVED:
-            raise ProblemError("It is resolved already.")
+            raise ProblemError(_("It is resolved already."))
         return put(problem, ProblemState.RESOLVED, reason, action="resolve", **who)
 
     return _change(problem_id, reason, write)
@@ -107,7 +109,7 @@ def reopen(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.RESOLVED:
-            raise ProblemError(f"It is not resolved: it is {problem.state}.")
+            raise ProblemError(_("It is not resolved: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
         return put(problem, ProblemState.REOPENED, reason, action="reopen", **who)
 
     return _change(problem_id, reason, write)
@@ -118,7 +120,7 @@ def assign(problem_id: int, to: str, **who: Unpack[Who]) -> Problem:
     Problem.DoesNotExist."""
     assignee = answerers().filter(username=to).first() if to and "\0" not in to else None
     if to and assignee is None:
-        raise ProblemError(f"There is nobody called {to[:150]!r} who may answer.", "to")
+        raise ProblemError(_("There is nobody called “{name}” who may answer.", name=to[:150]), "to")
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         before = {"assignee": problem.assignee.get_username() if problem.assignee else None}
@@ -132,9 +134,9 @@ def assign(problem_id: int, to: str, **who: Unpack[Who]) -> Problem:
 
 def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
     """Write something under it. Raises ProblemError or Problem.DoesNotExist."""
-    text = checked_text(text, "A comment", "text", TEXT_MAX_CHARS)
+    text = checked_text(text, "text", TEXT_MAX_CHARS)
     if not text:
-        raise ProblemError("A comment needs a text.", "text")
+        raise ProblemError(_("A comment needs a text."), "text")
     user = who.get("user")
     made = ProblemComment(user_id=user.pk if user else None, author=who["actor"], text=text, at=who["now"])
 
@@ -142,7 +144,7 @@ def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
         made.problem = problem
         made.save()
         after = {"comment": made.pk, "text": text}
-        return audit.entry(action="comment", target=f"problem:{problem.pk}", after=after, **who)
+        return audit.entry(action="comment", target=f"problem:{problem.pk}", before={}, after=after, **who)
 
     _change(problem_id, "", write)
     return made
@@ -151,14 +153,21 @@ def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
 def merge(problem_id: int, into: int, reason: str, **who: Unpack[Who]) -> Problem:
     """Make it, with its parts, a part of ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
     if problem_id == into:
-        raise ProblemError("A problem cannot be merged into itself.", "into")
+        raise ProblemError(_("A problem cannot be merged into itself."), "into")
 
     def write(part: Problem, reason: str) -> AuditEntry:
         whole = Problem.objects.select_for_update().filter(pk=into).first()
         if whole is None:
-            raise ProblemError(f"There is no problem {into}.", "into")
+            raise ProblemError(_("There is no problem {number}.", number=str(into)), "into")
         if whole.merged_into_id is not None:
-            raise ProblemError(f"Problem {into} is itself part of problem {whole.merged_into_id}.", "into")
+            raise ProblemError(
+                _(
+                    "Problem {number} is itself part of problem {whole}.",
+                    number=str(into),
+                    whole=str(whole.merged_into_id),
+                ),
+                "into",
+            )
         before = {"count": whole.count}
         _add(whole, part.count)
         if LEVEL_RANK[part.level] > LEVEL_RANK[whole.level]:
@@ -178,12 +187,12 @@ def merge(problem_id: int, into: int, reason: str, **who: Unpack[Who]) -> Proble
 def split(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
     """Take a part out of its whole again, with all events of its own fingerprint; it is open then. Raises
     ProblemError or Problem.DoesNotExist."""
-    reason = checked_text(reason, "The reason", "reason", REASON_MAX_CHARS)
+    reason = checked_text(reason, "reason", REASON_MAX_CHARS)
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
         part = Problem.objects.select_for_update().get(pk=problem_id)
         if part.merged_into_id is None:
-            raise ProblemError("It is not merged into another problem.")
+            raise ProblemError(_("It is not merged into another problem."))
         whole = Problem.objects.select_for_update().get(pk=part.merged_into_id)
         before = {"merged_into": whole.pk, "count": whole.count}
         _add(whole, -part.count)
@@ -197,7 +206,7 @@ def split(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
 
 
 def _change(problem_id: int, reason: str, write: Callable[[Problem, str], AuditEntry]) -> Problem:
-    reason = checked_text(reason, "The reason", "reason", REASON_MAX_CHARS)
+    reason = checked_text(reason, "reason", REASON_MAX_CHARS)
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
         problem = Problem.objects.select_for_update().get(pk=problem_id)

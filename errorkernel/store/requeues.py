@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from errorkernel.core import values
 from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import ENDED
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Message, OutcomeState
 from errorkernel.models import DeadLetter, Incident, Outbox, Requeue
 from errorkernel.store import audit, incidents
@@ -24,7 +25,7 @@ from errorkernel.wire import commands, subjects
 REPEAT_AFTER = timedelta(seconds=10)
 """A command that a node has not acknowledged for so long is offered to it by sync as well."""
 _CUT = re.compile(r" … \[\d+ bytes cut\]\Z")
-_UNDER_WAY = "The message is on its way to the process already."
+_UNDER_WAY = _("The message is on its way to the process already.")
 State = Requeue.State
 
 
@@ -60,11 +61,16 @@ def dispose(
             if request_id and (known := incident.requeues.filter(request_id=request_id, by=by).first()):
                 return known
             _check(incident, wish)
+            last = incident.requeues.order_by("-created_at").values_list("state", flat=True).first()
             row = _begin(incident, wish, by=by, reason=reason, request_id=request_id, now=now)
             after = {"message": row.state, "command": str(row.pk)}
             target = f"incident:{incident.pk}"
-            entry = audit.entry(by, wish, target, now=now, reason=reason, after=after, user=user, origin=origin)
-            audit.record(entry)
+            audit.record(
+                audit.entry(
+                    by, wish, target, now=now, reason=reason, before={"message": last}, after=after, user=user,
+                    origin=origin,
+                )
+            )  # fmt: skip
             incidents.number_change([incident.pk])
     except IntegrityError:
         raise CannotRequeue(_UNDER_WAY) from None
@@ -94,18 +100,18 @@ def _begin(incident: Incident, wish: Wish, *, by: str, reason: str, request_id: 
 def _check(incident: Incident, wish: Wish) -> None:
     """Raises CannotRequeue."""
     if not incident.message:
-        raise CannotRequeue("The process did not say what it was working on.")
+        raise CannotRequeue(_("The process did not say what it was working on."))
     if incident.state not in ENDED:
-        raise CannotRequeue("Its process still has the message: answer the question first.")
+        raise CannotRequeue(_("Its process still has the message: answer the question first."))
     last = incident.requeues.order_by("-created_at").first()
     if last and last.state == State.DROPPED:
-        raise CannotRequeue("The message was dropped.")
+        raise CannotRequeue(_("The message was dropped."))
     if last and last.state in Requeue.UNDER_WAY:
         raise CannotRequeue(_UNDER_WAY)
     if wish is Wish.REQUEUE and not subjects.is_node_name(incident.node.name):
-        raise CannotRequeue("This node takes no commands of ours.")
+        raise CannotRequeue(_("This node takes no commands of ours."))
     if wish is Wish.REQUEUE and _CUT.search(incident.message.get("data", "")):
-        raise CannotRequeue("Only a part of the message is known here: it was cut when it was reported.")
+        raise CannotRequeue(_("Only a part of the message is known here: it was cut when it was reported."))
 
 
 def _owe(row: Requeue, incident: Incident, now: datetime) -> None:

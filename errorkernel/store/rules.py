@@ -17,6 +17,7 @@ from django.db.models import Max, QuerySet
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
 from errorkernel.core.rules import RuleAction, RuleError, Wording
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.models import Counter, Incident, Rule
 from errorkernel.store import audit, counters
 
@@ -27,7 +28,9 @@ class RuleChanged(Exception):
     """Somebody else changed the rule meanwhile; ``rule`` is how it is now."""
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(f"{rule.author} has changed it to revision {rule.revision} meanwhile.")
+        super().__init__(
+            _("{who} has changed it to revision {number} meanwhile.", who=rule.author, number=str(rule.revision))
+        )
         self.rule = rule
 
 
@@ -99,7 +102,7 @@ def add(
     with transaction.atomic():
         counters.take(Counter.RULES)
         if listed().count() >= policy.RULES_MAX:
-            raise RuleError("name", f"There are {policy.RULES_MAX} rules; remove one first.")
+            raise RuleError("name", _("There are {count} rules; remove one first.", count=policy.RULES_MAX))
         last = listed().aggregate(last=Max("position"))["last"] or 0
         rule = Rule(position=last + 1, created_at=now)
         _write(rule, given, actor, now, also_waiting)
@@ -251,7 +254,7 @@ def shown(rule: Rule) -> dict[str, Any]:
         "action": rule.action,
         "expires_at": rule.expires_at and rule.expires_at.isoformat(),
     }
-    return {"revision": rule.revision, **words, "suspended": rule.suspended_why}
+    return {"revision": rule.revision, **words, "suspended": rule.suspended_why, "removed": rule.removed_at is not None}
 
 
 def _note(

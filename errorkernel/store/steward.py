@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
+from django.db.models import Max
 
 from errorkernel.core import steward_names, steward_record, steward_text
 from errorkernel.core.limits import Limits
@@ -30,6 +31,8 @@ ARRIVALS_KEPT = timedelta(days=1)
 NAMES_MASKED_MAX = 5000
 WAITED_S = 60
 """An error that was with the broker for longer says so: what it tells may be over."""
+AROUND_MAX = 5000
+"""Arrivals of the same bytes among which the highest occurrence is looked for: more than kernels have in hand."""
 FOLDED_BACK = 2000
 """Numbers of events before ours that are looked through for the first text of a failure."""
 
@@ -139,9 +142,12 @@ def _occurrence(one: Arrival, now: datetime) -> int:
     if judged is not None:
         return judged
     incoming = one.report.incoming
-    last = StewardArrival.objects.filter(digest=incoming.digest).order_by("-at", "-occurrence").first()
+    same = StewardArrival.objects.filter(digest=incoming.digest)
+    last = same.filter(at__lte=one.at).order_by("-at", "-occurrence").first()
     seen = Seen(last.occurrence, last.at) if last else None
-    verdict = judge(seen, incoming.sending, now_s=one.at)
+    around = same.filter(at__gte=one.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
+    near = around.aggregate(highest=Max("occurrence"))["highest"]
+    verdict = judge(seen, incoming.sending, now_s=one.at, highest=-1 if near is None else near)
     StewardArrival.objects.create(
         source=one.source, digest=incoming.digest, occurrence=verdict.occurrence, at=one.at, recorded_at=now
     )

@@ -89,8 +89,8 @@ def request(
             action = _create(node, wish, by, now, user, rule)
             after = {"action": action.pk, "process": wish.method} | ({"rule": str(rule)} if rule else {})
             entry = audit.entry(
-                by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, after=after, user=user,
-                origin=origin,
+                by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, before={}, after=after,
+                user=user, origin=origin,
             )  # fmt: skip
             audit.record(entry)
     except IntegrityError:
@@ -220,8 +220,11 @@ def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -
             return False
         after = {"action": action.pk, "process": action.method, "state": ended.end.value}
         audit.record(
-            audit.entry("system", f"end {action.plan}", _target(action.node), now=now, reason=said, after=after)
-        )
+            audit.entry(
+                "system", f"end {action.plan}", _target(action.node), now=now, reason=said,
+                before={"state": State.RUNNING.value}, after=after,
+            )
+        )  # fmt: skip
     return True
 
 
@@ -267,7 +270,12 @@ def _close(action: StewardAction, line: StewardLine, result: Result, detail: str
     if line.numbers:
         after["numbers"] = line.numbers
     actor = "system" if result in (Result.SILENT, Result.ABSENT) else f"node:{action.node.name}"
-    audit.record(audit.entry(actor, "steward line", _target(action.node), now=now, reason=line.detail, after=after))
+    before = {"result": None}
+    audit.record(
+        audit.entry(
+            actor, "steward line", _target(action.node), now=now, reason=line.detail, before=before, after=after
+        )
+    )
 
 
 def _target(node: Node) -> str:

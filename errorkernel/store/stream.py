@@ -1,11 +1,13 @@
-"""What is put on record of the broker's streams: that one was lost, and what is known to have been in it."""
+"""What is put on record of the broker's streams: that one was lost, or was full, and what is known to be gone."""
 
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Sum
 
 from errorkernel.models import BrokerStream, KernelHeartbeat
 from errorkernel.store import audit
+from errorkernel.wire import subjects
 
 
 def seen(name: str, made: str, *, now: datetime) -> int | None:
@@ -17,10 +19,15 @@ def seen(name: str, made: str, *, now: datetime) -> int | None:
     """
     with transaction.atomic():
         known, first = BrokerStream.objects.get_or_create(name=name, defaults={"made": made})
-        if first or not BrokerStream.objects.filter(name=name).exclude(made=made).update(made=made):
+        anew = {"made": made, "waiting": 0, "filled": 0.0, "discarded_to": 0}
+        if first or not BrokerStream.objects.filter(name=name).exclude(made=made).update(**anew):
             return None
-        last = KernelHeartbeat.objects.order_by("-at").first()
-        waiting = last.lag if last else 0
+        waiting = known.waiting if name == subjects.STEWARD_STREAM else _events_waiting()
+        repeated = (
+            "Their nodes were told that these had arrived, and repeat none."
+            if name == subjects.STEWARD_STREAM
+            else "Nodes repeat questions and outcomes, not reports."
+        )
         audit.record(
             audit.entry(
                 "system",
@@ -28,9 +35,51 @@ def seen(name: str, made: str, *, now: datetime) -> int | None:
                 f"stream:{name}",
                 now=now,
                 reason="The broker had lost this stream; it was made anew. When the old one was last looked at,"
-                f" {waiting} messages in it were not stored yet. Nodes repeat questions and outcomes, not reports.",
+                f" {waiting} messages in it were not stored yet. {repeated}",
                 before={"made": known.made},
                 after={"made": made, "waiting": waiting},
             )
         )
     return waiting
+
+
+def stands(name: str, *, made: str, waiting: int, filled: float, first: int, delivered: int, now: datetime) -> int:
+    """The stream was looked at; see ``broker.streams.Standing``.
+
+    Returns how many messages the broker has thrown away since the last look, because it was full: at least, for what
+    a kernel had been sent and had not stored may be among them, and no one can tell. The audit trail says so, once.
+    """
+    with transaction.atomic():
+        known = BrokerStream.objects.select_for_update().filter(name=name, made=made).first()
+        if known is None:
+            return 0
+        gone = max(0, first - 1 - max(delivered, known.discarded_to))
+        BrokerStream.objects.filter(pk=known.pk).update(
+            waiting=waiting,
+            filled=filled,
+            discarded=known.discarded + gone,
+            discarded_to=first - 1 if gone else known.discarded_to,
+        )
+        if gone:
+            audit.record(
+                audit.entry(
+                    "system",
+                    "lost",
+                    f"stream:{name}",
+                    now=now,
+                    reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
+                    " were told that these had arrived, and repeat none.",
+                    before={"discarded": known.discarded},
+                    after={"discarded": known.discarded + gone, "up_to": first - 1},
+                )
+            )
+    return gone
+
+
+def not_stored() -> int:
+    """Messages that wait at the broker to be stored, as far as they were seen."""
+    return _events_waiting() + (BrokerStream.objects.aggregate(all=Sum("waiting"))["all"] or 0)
+
+
+def _events_waiting() -> int:
+    return KernelHeartbeat.objects.order_by("-at").values_list("lag", flat=True).first() or 0

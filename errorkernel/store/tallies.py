@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
 from errorkernel.core.incident import State
@@ -26,6 +27,13 @@ KEPT = timedelta(days=31)
 _STEP_ROWS = 2000
 _KEYS_AT_ONCE = 10_000
 _SPREAD_ABOVE_S = 120.0
+# Added up by what was counted first: so a problem is looked up once instead of once a step.
+_LARGEST_PROBLEMS = (
+    "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
+    " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_tally"
+    " WHERE id >= %s AND id < %s GROUP BY 1) t"
+    " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
+)
 
 
 def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
@@ -86,10 +94,11 @@ def totals(series: Series, first: int, last: int) -> dict[int, tuple[int, int]]:
     return {subject: (events, failures) for subject, events, failures in found.values_list("subject", "n", "bad")}
 
 
-def largest(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
-    """From step ``first`` to ``last``: (process or problem, events) of those with most."""
-    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"))
-    return list(found.order_by("-n", "subject").values_list("subject", "n")[:count])
+def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LARGEST_PROBLEMS, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        return [(problem, int(events)) for problem, events in cursor.fetchall()]
 
 
 def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
@@ -117,10 +126,17 @@ def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, l
     keys = [key(series, step, subject) for step in range(first, last + 1) for subject in wanted]
     found: dict[int, dict[int, int]] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        rows = Tally.objects.filter(pk__in=keys[start : start + _KEYS_AT_ONCE], **{f"{column}__gt": 0})
-        for pk, counted in rows.values_list("pk", column):
+        for pk, counted in _counted(column, keys[start : start + _KEYS_AT_ONCE]):
             found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = counted
     return found
+
+
+def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """Keys and what was counted under them. A page asks for thousands at once, on which the ORM is slow."""
+    marks = ", ".join(["%s"] * len(keys))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, {column} FROM errorkernel_tally WHERE id IN ({marks}) AND {column} > 0", keys)
+        yield from cursor.fetchall()
 
 
 def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.models import SavedView
 from errorkernel.store import audit
 from errorkernel.store.audit import Who
@@ -34,19 +35,19 @@ def keep(page: str, name: str, address: str, *, shared: bool, **who: Unpack[Who]
     owner = _owner(who)
     name = " ".join(name.split())
     if not name or len(name) > NAME_MAX_CHARS or "\0" in name + address:
-        raise ViewError(f"A view needs a name of at most {NAME_MAX_CHARS} characters.")
+        raise ViewError(_("A view needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
     kept = urlencode([(key, value) for key, value in parse_qsl(address.lstrip("?")) if key in PAGES[page] and value])
     if len(kept) > 2000:
-        raise ViewError("This search is too long to be kept.")
+        raise ViewError(_("This search is too long to be kept."))
     with transaction.atomic():
         same = SavedView.objects.select_for_update().filter(page=page, name=name, shared=shared)
         found = (same if shared else same.filter(owner=owner)).first()
         if found and found.owner_id != owner:
-            raise ViewError(f"There is a shared view called “{name}” already; somebody else made it.")
+            raise ViewError(_("There is a shared view called “{name}” already; somebody else made it.", name=name))
         whose = SavedView.objects.filter(shared=True) if shared else SavedView.objects.filter(owner=owner, shared=False)
         most = SHARED_MAX if shared else OWN_MAX
         if found is None and whose.count() >= most:
-            raise ViewError(f"There are {most} views already; delete one first.")
+            raise ViewError(_("There are {most} views already; delete one first.", most=most))
         view = found or SavedView(page=page, name=name, owner_id=owner, shared=shared, created_at=who["now"])
         before = {"address": view.address} if found else {}
         view.address = kept
@@ -70,7 +71,7 @@ def delete(view_id: int, *, staff: bool, **who: Unpack[Who]) -> SavedView:
 def _owner(who: Who) -> int:
     user = who.get("user")
     if user is None:
-        raise ViewError("A view is somebody's.")
+        raise ViewError(_("A view is somebody's."))
     return int(user.pk)
 
 

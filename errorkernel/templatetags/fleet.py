@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from errorkernel.core.lineage import Ending
 from errorkernel.models import Node, RefusedAttempt
-from errorkernel.templatetags.console import visible
+from errorkernel.templatetags.console import one_line, visible
 
 register = template.Library()
 
@@ -20,6 +20,20 @@ _ENDINGS = {
     Ending.CRASHED: gettext_lazy("crashed"),
     Ending.UNKNOWN: gettext_lazy("replaced"),
 }
+_PROCESS_STATES = {
+    "running": gettext_lazy("running"),
+    "blocked": gettext_lazy("blocked"),
+    "stopping": gettext_lazy("stopping"),
+    "restarting": gettext_lazy("restarting"),
+    "quarantined": gettext_lazy("quarantined"),
+    "stopped": gettext_lazy("stopped"),
+}
+
+
+@register.filter
+def process_state(state: str) -> str:
+    """What a node says of its process: our nodes' words in the reader's language, others as they are."""
+    return str(_PROCESS_STATES.get(state, one_line(state))) or _("not told")
 
 
 @register.filter

@@ -99,6 +99,12 @@ def blocked_since(incident: Incident) -> datetime:
 @register.filter
 def ending(incident: Incident) -> str:
     """What came of an incident that has ended, in a few words."""
+    if incident.by_itself and incident.state == State.STALE:
+        return _("too late: the node had answered {action} by itself while it was isolated").format(
+            action=incident.by_itself
+        )
+    if incident.by_itself:
+        return _("the node answered {action} by itself while it was isolated").format(action=incident.by_itself)
     if incident.state == State.STALE:
         return _("too late: the process had restarted")
     if incident.state == State.FAILED:

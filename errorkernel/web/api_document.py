@@ -11,7 +11,6 @@ from typing import Any
 from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.liveness import Liveness
-from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
 from errorkernel.web.api_lists import NUMBER_MAX
 from errorkernel.web.api_parts import (
@@ -97,7 +96,7 @@ def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
                     **errors("401", "405", "413", "415", "429", "503"),
                 },
             },
-            "get": listing("listEvents", "The stored events", EventRow, _Q),
+            "get": listing("listEvents", "The stored events", shapes.EventItem, _Q),
         },
         "/api/v1/incidents/{id}/decision": {
             "parameters": [{"$ref": "#/components/parameters/IncidentId"}],

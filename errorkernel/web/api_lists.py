@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from django.db.models import Max, Min, QuerySet
+from django.db.models import QuerySet
+from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 
@@ -26,7 +27,7 @@ from errorkernel.query import to_q
 from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.problems import members
-from errorkernel.store.rows import EventRow, stored
+from errorkernel.store.rows import stored
 from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web import shapes
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
@@ -62,6 +63,9 @@ def _page(given: QueryDict) -> Page:
     return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
 
 
+_GUESS = {"guess": KT("tags__process")}
+
+
 @needs("errorkernel.view_errorevent")
 def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
@@ -69,19 +73,20 @@ def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = stored()
     query = _one(request.GET, "q").strip()
     if not query:
-        return _answer(rows, "seq", page, EventRow.from_model)
+        return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
         raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
-    return _answer(rows, "seq", page, EventRow.from_model, scanned_to)
+    return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event, scanned_to)
 
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:
     """The part of the events that this request looks at, and where it ends if there is more behind it."""
-    ends = ErrorEvent.objects.aggregate(first=Min("seq"), last=Max("seq"))
-    first, last = ends["first"] or 0, ends["last"] or 0
+    # One after the other: asked for both ends at once, SQLite reads everything between them.
+    numbers = ErrorEvent.objects.order_by("seq").values_list("seq", flat=True)
+    first, last = numbers.first() or 0, numbers.last() or 0
     if page.descending:
         start = last + 1 if page.after is None else min(page.after, last + 1)
         edge = start - SCAN_EVENTS
@@ -148,7 +153,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     _no_query(request.GET, "nothing")
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
-    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision")
+    rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision", "incident__node")
     return _answer(rows, "number", _page(request.GET), shapes.incarnation)
 
 

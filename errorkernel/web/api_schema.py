@@ -26,7 +26,6 @@ from errorkernel.models import (
     StewardAction,
     StewardLine,
 )
-from errorkernel.store.rows import EventRow
 from errorkernel.web import shapes
 from errorkernel.wire import schema as wire
 
@@ -34,7 +33,7 @@ REF = "#/components/schemas/"
 
 # Shape → the table whose help texts explain its fields.
 _LISTED: dict[type[msgspec.Struct], type[Model]] = {
-    EventRow: ErrorEvent,
+    shapes.EventItem: ErrorEvent,
     shapes.IncidentItem: Incident,
     shapes.DecisionItem: Decision,
     shapes.ProblemItem: Problem,

@@ -32,7 +32,6 @@ urlpatterns = [
     path("rules/<str:rule_id>/move", api_rules.move, name="api-rule-move"),
     *(path(f"rules/<str:rule_id>/{name}", api_rules.acting(name), name=f"api-rule-{name}") for name in api_rules.ACTS),
     path("dead-letters", api.listing(api_lists.dead_letters), name="api-dead-letters"),
-    path("rules", api.listing(api_lists.rules), name="api-rules"),
     path("openapi.json", api.listing(api_docs.openapi), name="api-document"),
     path("docs", api.listing(api_docs.page), name="api-docs"),
     # Last: what is not there.

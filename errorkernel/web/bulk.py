@@ -21,6 +21,7 @@ from errorkernel.models import BulkAnswer, BulkItem, Incident
 from errorkernel.query import question_q
 from errorkernel.store import bulk
 from errorkernel.store.bulk import CannotBulk, Who
+from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, VIEW, needs
 from errorkernel.web.decide import NotAnAnswer, origin_of
 from errorkernel.web.decide import read as read_answer
@@ -64,7 +65,7 @@ def answer_many(request: HttpRequest) -> HttpResponse:
     except QueryError:
         return _preview(request, query)
     except (NotAnAnswer, CannotBulk) as exc:
-        return _preview(request, query, notice=str(exc))
+        return _preview(request, query, notice=said(exc))
     return HttpResponseRedirect(reverse("answer-to-many", args=[made.pk]))
 
 
@@ -143,7 +144,7 @@ def act(request: HttpRequest, bulk_id: int, act: str) -> HttpResponse:
     except BulkAnswer.DoesNotExist:
         raise Http404 from None
     except CannotBulk as exc:
-        return refuse(request, str(exc), status=409)
+        return refuse(request, said(exc), status=409)
     return HttpResponseRedirect(page)
 
 

@@ -8,8 +8,10 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from errorkernel import conf
+from errorkernel.broker.streams import NEARLY_FULL
 from errorkernel.core.liveness import LATE_AFTER
-from errorkernel.models import Counter, KernelHeartbeat, Node
+from errorkernel.models import BrokerStream, Counter, KernelHeartbeat, Node
+from errorkernel.store import stream
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.rules import listed
 from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES, VIEW
@@ -79,9 +81,15 @@ class Frame:
     def broker(self) -> bool:
         return self._beat is not None and self._beat.broker_connected
 
-    @property
+    @cached_property
     def lag(self) -> int:
-        return self._beat.lag if self._beat else 0
+        return stream.not_stored()
+
+    @cached_property
+    def nearly_full(self) -> int | None:
+        """To how many percent the stream of Steward's nodes is full, if that is worth saying."""
+        fullest = BrokerStream.objects.filter(filled__gte=NEARLY_FULL).values_list("filled", flat=True).first()
+        return None if fullest is None else round(100 * fullest)
 
     @cached_property
     def nodes(self) -> int:

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel import conf
 from errorkernel.broker.access import own_access
 from errorkernel.store import fleet
+from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ADD_NODES, needs
 from errorkernel.web.context import Frame
 from errorkernel.web.decide import origin_of
@@ -41,7 +42,7 @@ def first_node(request: HttpRequest) -> HttpResponse:
             now=now,
         )
     except fleet.FleetError as exc:
-        context = {**page, "never": True, "name": name, "error_text": str(exc)}
+        context = {**page, "never": True, "name": name, "error_text": said(exc)}
         return render(request, "errorkernel/live.html", context, status=400)
     given = {
         "node": made.node,

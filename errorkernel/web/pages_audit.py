@@ -2,23 +2,27 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import AuditEntry
 from errorkernel.web.access import AUDIT, needs
-from errorkernel.web.parameters import BadParameter, name_of, number, refuse, word
+from errorkernel.web.parameters import BadParameter, moment, name_of, number, refuse, word
 
 ROWS_A_PAGE = 100
 COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
 _READ_AT_ONCE = 500
 Row = tuple[Any, ...]
+_NAMELESS = ("system", "deadline")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -27,18 +31,19 @@ def audit(request: HttpRequest) -> HttpResponse:
     """Who did what, newest first; a page at a time by number, so that new entries shift nothing."""
     try:
         before = number(request.GET, "before")
-        target, entries = _chosen(request.GET)
+        chosen = Chosen.of(request.GET)
     except BadParameter as exc:
         return refuse(request, str(exc))
-    entries = entries.order_by("-id")
+    entries = chosen.entries().order_by("-id")
     if before is not None:
         entries = entries.filter(id__lt=before)
     found = list(entries[: ROWS_A_PAGE + 1])
     context = {
         "section": "audit",
         "entries": found[:ROWS_A_PAGE],
-        "target": target,
-        "incident_id": _incident_of(target),
+        "chosen": chosen,
+        "parts": urlencode(chosen.parts()),
+        "incident_id": _incident_of(chosen.target),
         "before": before,
         "older": found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None,
     }
@@ -47,24 +52,57 @@ def audit(request: HttpRequest) -> HttpResponse:
 
 @needs(AUDIT)
 def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """All entries (of ``target``), oldest first, as ``format`` csv or json (one object a line); sent as they are read.
+    """What the same parameters choose on the page, oldest first, as ``format`` csv or json (one object a line).
+
+    It is sent as it is read.
 
     In CSV a cell that a spreadsheet would run as a formula is preceded by an apostrophe; JSON lines are exact.
     """
     try:
-        chosen = word(request.GET, "format", ["csv", "json"]) or "csv"
-        _, entries = _chosen(request.GET)
+        form = word(request.GET, "format", ["csv", "json"]) or "csv"
+        entries = Chosen.of(request.GET).entries()
     except BadParameter as exc:
         return refuse(request, str(exc))
-    lines, kind = (_csv, "text/csv") if chosen == "csv" else (_json, "application/x-ndjson")
-    headers = {"Content-Disposition": f'attachment; filename="audit.{chosen}"', "Cache-Control": "no-store"}
+    lines, kind = (_csv, "text/csv") if form == "csv" else (_json, "application/x-ndjson")
+    headers = {"Content-Disposition": f'attachment; filename="audit.{form}"', "Cache-Control": "no-store"}
     return StreamingHttpResponse(_parts(entries, lines), content_type=f"{kind}; charset=utf-8", headers=headers)
 
 
-def _chosen(given: QueryDict) -> tuple[str, QuerySet[AuditEntry]]:
-    target = name_of(given, "target")
-    entries = AuditEntry.objects.all()
-    return target, entries.filter(target=target) if target else entries
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the trail is narrowed to; empty and None mean "any". A name may end in ``*``: what begins so."""
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "Chosen":
+        """Raises BadParameter."""
+        actor, action, target = (name_of(given, name).strip() for name in ("actor", "action", "target"))
+        return cls(actor, action, target, moment(given, "since"), moment(given, "until"))
+
+    def parts(self) -> dict[str, str]:
+        """As it stands in an address."""
+        times = {"since": self.since, "until": self.until}
+        given = {"actor": self.actor, "action": self.action, "target": self.target}
+        given |= {name: f"{at:%Y-%m-%dT%H:%M:%S}" for name, at in times.items() if at}
+        return {name: value for name, value in given.items() if value}
+
+    def entries(self) -> QuerySet[AuditEntry]:
+        # A name alone is a person's, as the console shows it.
+        actor = self.actor if not self.actor or ":" in self.actor or self.actor in _NAMELESS else f"user:{self.actor}"
+        found = AuditEntry.objects.all()
+        for column, wanted in (("actor", actor), ("action", self.action), ("target", self.target)):
+            if wanted.endswith("*"):
+                found = found.filter(**{f"{column}__startswith": wanted[:-1]})
+            elif wanted:
+                found = found.filter(**{column: wanted})
+        if self.since:
+            found = found.filter(at__gte=self.since)
+        return found.filter(at__lt=self.until) if self.until else found
 
 
 async def _parts(entries: QuerySet[AuditEntry], lines: Callable[[list[Row], bool], str]) -> AsyncIterator[bytes]:

@@ -11,10 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
+from errorkernel.core.incident import ON_ITS_WAY, State
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
 from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
+from errorkernel.store.incidents import newest_ended
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
@@ -22,6 +23,7 @@ from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, number, refuse
 
 CARDS_A_PAGE = 50
+ENDED_SHOWN = 20
 CROWDS_SHOWN = 5
 PAST_READ = 200
 PAST_SHOWN = 10
@@ -45,7 +47,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "waiting": waiting.cards(first, first + CARDS_A_PAGE),
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
-        "ended": cards().filter(state__in=ENDED).order_by("-ended_at")[:CARDS_A_PAGE],
+        "ended": newest_ended()[:ENDED_SHOWN],
     }
     return render(request, "errorkernel/incidents.html", context)
 

@@ -1,5 +1,6 @@
 """Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count
@@ -8,9 +9,9 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import State
-from errorkernel.core.liveness import Liveness, of_node, of_process
-from errorkernel.models import ErrorState, Node, Process, RefusedAttempt
-from errorkernel.store import lineage, steward_actions, steward_dialects
+from errorkernel.core.liveness import QUARANTINED, Liveness, of_node, of_process
+from errorkernel.models import ErrorState, Incident, Node, Process, RefusedAttempt
+from errorkernel.store import lineage, steward_actions, steward_dialects, still
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
@@ -79,6 +80,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "processes_total": processes.count(),
         "heat": heat.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
         "states": met[:STATES_SHOWN],
+        "quarantines": quarantines(found),
         "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         "actions": steward_actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
@@ -86,6 +88,22 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Processes that stand still until ``incident`` is answered, the culprit first."""
+
+    incident: Incident
+    processes: list[Process]
+
+
+def quarantines(node: Node) -> list[Quarantined]:
+    """What stands still on ``node``, as far as the node says that it does."""
+    standing = {one.name: one for one in node.processes.filter(state=QUARANTINED)}
+    found = still.quarantines(node.pk) if standing else []
+    shown = [Quarantined(asked, [standing[name] for name in names if name in standing]) for asked, names in found]
+    return [one for one in shown if one.processes]
 
 
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
@@ -109,6 +127,7 @@ def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
         "liveness": _liveness(one, found, now),
         "lives": lineage.of_process(one.pk),
         "states": met[:STATES_SHOWN],
+        "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
         "waiting": cards().filter(process=one, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(process=one)[:PART_ROWS]),
     }

@@ -101,16 +101,19 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
     found = tallies.by_time(first, last, size)
     nothing = [0.0] * (len(tallies.LEVELS) + 1)
     steps = [found.get(number, nothing) for number in range(chosen.columns)]
-    # The column that now is in has not all of its minutes behind it yet.
-    minutes = [size] * (chosen.columns - 1) + [last - (first + (chosen.columns - 1) * size) + 1]
-    begins = [moment_of(first + number * size) for number in range(chosen.columns)]
+    began = _counted_since(first)
+    counted_from = first if began is None else minute_of(began)
+    # The column that now is in has not all of its minutes behind it yet, and that in which counting began lacks some.
+    # Over minutes that were not counted its mean would be below the truth, and the busiest column below the average.
+    starts = [first + number * size for number in range(chosen.columns)]
+    minutes = [max(1, min(start + size, last + 1) - max(start, counted_from)) for start in starts]
+    begins = [moment_of(start) for start in starts]
     per_minute = [[count / over for count in step[:-1]] for step, over in zip(steps, minutes, strict=True)]
     blocked = [step[-1] / (over * MINUTE_S) for step, over in zip(steps, minutes, strict=True)]
     times = _times(first, chosen, now)
     sums = [int(sum(step[rank] for step in steps)) for rank in range(len(tallies.LEVELS))]
     whole = sum(sums)
-    began = _counted_since(first)
-    counted_min = sum(minutes) if began is None else last - minute_of(began) + 1
+    counted_min = last - counted_from + 1
     rows = [
         LevelRow(level, sums[rank], whole, sums[rank] / counted_min, max(one[rank] for one in per_minute))
         for rank, level in enumerate(tallies.LEVELS)
@@ -243,7 +246,7 @@ def _top(chosen: Range, now: datetime) -> dict[str, Any]:
     """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
     problems, processes = chosen.top
     first, last = steps_back(problems, now, chosen.length)
-    counted = [(pk, events, 0) for pk, events in tallies.largest(problems, first, last, TOP_SHOWN)]
+    counted = [(pk, events, 0) for pk, events in tallies.largest_problems(problems, first, last, TOP_SHOWN)]
     return {
         "top_since": begin_of(problems, first),
         "top_problems": _tops(Problem.objects, counted),

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from errorkernel.core.incident import State
 from errorkernel.core.problem import LISTED
 from errorkernel.core.query import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.core.query_tree import And, Not, Or, Text, Tree
-from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
+from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.query import problem_q
 from errorkernel.store import problems as store
 from errorkernel.store import steward_actions, tallies
@@ -34,6 +35,7 @@ from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, r
 
 SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
 COMMENTS_SHOWN = 100
+_OF_A_RECORD = ("process", "problem", "state", "opened_at", "ended_at", "decision__action", "decision__decided_at")
 PAST_READ = 500
 """So many of the latest questions tell how often an answer helped."""
 
@@ -188,24 +190,24 @@ def _mutes() -> list[tuple[str, str]]:
 
 
 def newest_events(members: Sequence[int], most: int) -> list[EventRow]:
-    """The newest stored events of these problems. One by one: each reads the end of its own index."""
-    found = [rows(stored().filter(problem=one)[:most]) for one in members]
-    return list(heapq.merge(*found, key=lambda row: row.seq, reverse=True))[:most]
+    """The newest stored events of these problems. Their numbers one by one: each reads the end of its own index."""
+    newest = ErrorEvent.objects.order_by("-seq").values_list("seq", flat=True)
+    found = heapq.nlargest(most, chain.from_iterable(newest.filter(problem=one)[:most] for one in members))
+    return rows(stored().filter(seq__in=found))
 
 
 def record_of(members: Sequence[int]) -> list[Record]:
     """Of each answer: how often it was given to these problems, and how often the same process soon asked again."""
-    read = Incident.objects.filter(problem__in=members).select_related("decision").order_by("-seq")[:PAST_READ]
+    read = Incident.objects.filter(problem__in=members).order_by("-seq").values_list(*_OF_A_RECORD)[:PAST_READ]
     times: Counter[str] = Counter()
     came_back: Counter[str] = Counter()
     followed_at: dict[tuple[int, int], datetime] = {}
-    for one in read:  # the newest first, so what is known of a process is what came next
-        key = one.process_id, one.problem_id
-        decision = getattr(one, "decision", None)
-        if decision is not None and one.state in (State.APPLIED, State.DECIDED, State.DELIVERED):
-            times[decision.action] += 1
-            asked_again = followed_at.get(key)
-            if asked_again and asked_again - (one.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
-                came_back[decision.action] += 1
-        followed_at[key] = one.opened_at
+    # The newest first, so what is known of a process is what came next.
+    for process, problem, state, opened_at, ended_at, action, decided_at in read:
+        if action is not None and state in (State.APPLIED, State.DECIDED, State.DELIVERED):
+            times[action] += 1
+            asked_again = followed_at.get((process, problem))
+            if asked_again and asked_again - (ended_at or decided_at) <= CAME_BACK_WITHIN:
+                came_back[action] += 1
+        followed_at[process, problem] = opened_at
     return [Record(action, count, came_back[action]) for action, count in times.most_common()]

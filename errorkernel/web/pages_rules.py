@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,21 +16,24 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.core.query import QUESTION_FIELDS
 from errorkernel.core.rules import REASON_MAX_CHARS, RuleAction, RuleError, parse_condition
-from errorkernel.models import AuditEntry, Decision, Rule
+from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rules import RuleChanged
 from errorkernel.store.steward_actions import with_lines
+from errorkernel.templatetags.rules import rule_word
+from errorkernel.templatetags.sentences import said
 from errorkernel.web import rule_form
 from errorkernel.web.access import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.decide import origin_of
 from errorkernel.web.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
-from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
@@ -116,7 +120,7 @@ def new(request: HttpRequest) -> HttpResponse:
         if incident is None:
             raise Http404
         form.typed = rule_form.remembered(incident, now)
-        form.notice = "A draft: nothing is kept until you save it, and nothing is answered until you switch it on."
+        form.notice = _("A draft: nothing is kept until you save it, and nothing is answered until you switch it on.")
         form.tried = _try(form.typed, None, now, BUDGET_S)
     return form.render(request)
 
@@ -137,7 +141,7 @@ def _shown(request: HttpRequest, rule_id: int) -> HttpResponse:
 def _changed(request: HttpRequest, rule_id: int) -> HttpResponse:
     found = _found(rule_id)
     if found.removed_at:
-        return Form(rule_form.filled(found), found, notice="It has been removed.").render(request, status=409)
+        return Form(rule_form.filled(found), found, notice=_("It has been removed.")).render(request, status=409)
     return _write(request, found)
 
 
@@ -170,12 +174,16 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
     except BadParameter as exc:
         return refuse(request, str(exc))
     except RuleChanged as exc:
-        form.notice = f"{exc} Nothing was saved. What you typed is still here; saving again replaces that revision."
+        form.notice = _(
+            "{changed} Nothing was saved. What you typed is still here; saving again replaces that revision."
+        ).format(changed=said(exc))
         form.rule = exc.rule
         return form.render(request, status=409)
     except Rule.DoesNotExist:
         raise Http404 from None
-    messages.success(request, f"Rule {saved.pk} is saved as revision {saved.revision} and {state_of(saved, now)}.")
+    told = _("Rule {number} is saved as revision {revision} and {state}.")
+    state = rule_word(state_of(saved, now))
+    messages.success(request, told.format(number=saved.pk, revision=saved.revision, state=state))
     return HttpResponseRedirect(reverse("rule", args=[saved.pk]))
 
 
@@ -195,7 +203,7 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
         return HttpResponseRedirect(reverse("rule", args=[rule_id]))
     reason = request.POST.get("reason", "").replace("\0", "").strip()[:REASON_MAX_CHARS]
     if act in ("suspend", "resume", "remove") and not reason:
-        return refuse(request, f"To {act} a rule needs a reason: it is kept, and others will read it.")
+        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
     who = actor(request, timezone.now())
     rule_id = min(rule_id, LARGEST)
     try:
@@ -222,15 +230,20 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
     """Messages that a process failed on three times in a row, newest first, with all that they said."""
     try:
         before_id = number(request.GET, "before")
+        chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
+        chosen["state"] = word(request.GET, "state", [one.value for one in DeadLetter.State])
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = listed_letters()
+    found = listed_letters(**chosen)
     if before_id is not None:
         found = found.filter(pk__lt=before_id)
     page = list(found[: LETTERS_A_PAGE + 1])
     context = {
         "section": "problems",
         "letters": page[:LETTERS_A_PAGE],
+        "chosen": chosen,
+        "parts": urlencode({name: value for name, value in chosen.items() if value}),
+        "states": [one.value for one in DeadLetter.State],
         "before": before_id,
         "older": page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None,
     }

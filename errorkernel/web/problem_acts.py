@@ -16,6 +16,7 @@ from errorkernel.models import Problem
 from errorkernel.store import problems as store
 from errorkernel.store.audit import Who
 from errorkernel.store.problems import IsPart
+from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, needs
 from errorkernel.web.decide import origin_of
 from errorkernel.web.pages_problems import opened
@@ -36,17 +37,17 @@ def act(request: HttpRequest, problem_id: int, act: str) -> HttpResponse:
     user = request.user if request.user.is_authenticated else None
     who: Who = {"actor": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request), "now": now}
     try:
-        said, shown = ACTS[act](min(problem_id, LARGEST), request.POST, who)
+        told, shown = ACTS[act](min(problem_id, LARGEST), request.POST, who)
     except Problem.DoesNotExist:
         raise Http404 from None
     except IsPart as exc:
-        messages.warning(request, str(exc))
+        messages.warning(request, said(exc))
         return HttpResponseRedirect(reverse("problem", args=[exc.whole]))
     except (ProblemError, BadParameter) as exc:
         found = get_object_or_404(store.wholes(), pk=min(problem_id, LARGEST))
-        context = opened(found, now) | {"notice": str(exc), "typed": request.POST}
+        context = opened(found, now) | {"notice": said(exc), "typed": request.POST}
         return render(request, "errorkernel/problem.html", context, status=400)
-    messages.success(request, said)
+    messages.success(request, told)
     return HttpResponseRedirect(reverse("problem", args=[shown]))
 
 
@@ -95,8 +96,8 @@ def _merge(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
     if into is None:
         raise BadParameter(_("Say the number of the problem that it is to be part of."))
     whole = store.merge(problem_id, into, given.get("reason", ""), **who)
-    said = _("Problem %(part)s is part of this one now; what comes of it is counted here.") % {"part": problem_id}
-    return said, whole.pk
+    told = _("Problem %(part)s is part of this one now; what comes of it is counted here.") % {"part": problem_id}
+    return told, whole.pk
 
 
 def _split(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:

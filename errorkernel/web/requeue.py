@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel.live import announce_incidents
 from errorkernel.models import Incident
 from errorkernel.store.requeues import CannotRequeue, Wish, dispose
+from errorkernel.templatetags.sentences import said
 from errorkernel.web import api_access, shapes
 from errorkernel.web.access import ANSWER, needs
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
@@ -55,7 +56,7 @@ def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     except Incident.DoesNotExist:
         raise Http404 from None
     except CannotRequeue as exc:
-        return refuse(request, str(exc), status=409)
+        return refuse(request, said(exc), status=409)
     announce_incidents([incident_id])
     messages.success(request, DONE[Wish(wish)])
     return HttpResponseRedirect(page)

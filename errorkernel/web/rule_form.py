@@ -4,14 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from errorkernel.core import rules as policy
 from errorkernel.core.rules import RuleAction, RuleError, Wording
 from errorkernel.models import Incident, Node, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
-SINCE_DAYS = {"1": "day", "7": "7 days", "30": "30 days", "365": "year"}
+SINCE_DAYS = {
+    "1": gettext_lazy("day"),
+    "7": gettext_lazy("7 days"),
+    "30": gettext_lazy("30 days"),
+    "365": gettext_lazy("year"),
+}
 STEWARD_NODES_SHOWN = 500
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
@@ -20,7 +28,7 @@ def read(given: QueryDict, *, enabled: bool) -> Wording:
     """What a form says. Raises RuleError naming the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
-        raise RuleError("action", "Choose what it says.")
+        raise RuleError("action", _("Choose what it says."))
     numbers = {name: _number(given, name) for name in _NUMBERS}
     wording = Wording(
         name=given.get("name", "").strip(),
@@ -43,7 +51,7 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= policy.COUNT_MAX):
-        raise RuleError(name, f"This takes a whole number from 1 to {policy.COUNT_MAX:,}.")
+        raise RuleError(name, _("This takes a whole number from 1 to {most}.").format(most=intcomma(policy.COUNT_MAX)))
     return int(text)
 
 
@@ -55,7 +63,7 @@ def _time(text: str) -> datetime | None:
         found = datetime.fromisoformat(text.strip())
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise RuleError("expires_at", "This takes a time like 2026-11-25T10:00 (UTC).") from None
+        raise RuleError("expires_at", _("This takes a time like 2026-11-25T10:00 (UTC).")) from None
 
 
 def since(given: Mapping[str, str], now: datetime) -> datetime:
@@ -102,8 +110,9 @@ def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
     """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
     decision = getattr(incident, "decision", None)
     ends = now + timedelta(seconds=policy.REMEMBERED_S)
+    name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)
     return blank() | {
-        "name": f"{incident.process.name} on {incident.node.name}"[: policy.NAME_MAX_CHARS],
+        "name": name[: policy.NAME_MAX_CHARS],
         "condition": policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
         "action": decision.action if decision else RuleAction.CONTINUE.value,
         "reason": decision.reason if decision else "",

@@ -37,6 +37,7 @@ from errorkernel.models import (
     StewardLine,
 )
 from errorkernel.store import bulk
+from errorkernel.store.rows import EventRow
 from errorkernel.wire import schema as wire
 
 REASON_MAX_CHARS = 1000
@@ -47,6 +48,7 @@ CONDITION_FORMAT = "steward-condition"
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
 
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
 BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -157,7 +159,8 @@ class DecisionItem(msgspec.Struct):
 
 class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
-    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two."""
+    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
+    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale."""
 
     id: UUID
     change: int
@@ -185,6 +188,7 @@ class IncidentItem(msgspec.Struct):
     ended_at: datetime | None
     outcome_detail: str
     new_incarnation: int | None
+    by_itself: Action | None
 
 
 class ProblemItem(msgspec.Struct):
@@ -271,11 +275,22 @@ class IncarnationItem(msgspec.Struct):
     answer: GivenAnswer | None
 
 
+class EventItem(EventRow):
+    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text."""
+
+    family: NodeFamily = ""
+    process_guess: str = ""
+
+
 class NodeItem(msgspec.Struct):
-    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours."""
+    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
+    messages of a node that is not one of ours came, the latest last."""
 
     id: int
     name: str
+    family: NodeFamily
+    formats: list[str]
     enabled: bool
     demo: bool
     note: str
@@ -616,7 +631,15 @@ def incident(row: Incident) -> IncidentItem:
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
+        by_itself=row.by_itself or None,
     )
+
+
+def event(row: Any) -> EventItem:
+    """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
+    family = row.node.family
+    more = {"family": family, "process_guess": (row.guess or "") if family else ""}
+    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more)
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
@@ -647,15 +670,21 @@ def process(row: Process, now: datetime) -> ProcessItem:
 
 
 def incarnation(row: Incarnation) -> IncarnationItem:
-    """Needs ``select_related("incident__decision")``, or costs queries."""
-    made = getattr(row.incident, "decision", None) if row.incident else None
+    """Needs ``select_related("incident__decision", "incident__node")``, or costs queries."""
     return of_row(
         IncarnationItem,
         row,
         ending=row.ending or None,
         incident=row.incident_id,
-        answer=made and of_row(GivenAnswer, made),
+        answer=_answer_that_ended(row.incident) if row.incident else None,
     )
+
+
+def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
+    if asked.by_itself:
+        return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
+    made = getattr(asked, "decision", None)
+    return made and of_row(GivenAnswer, made)
 
 
 def node(row: Node, now: datetime) -> NodeItem:

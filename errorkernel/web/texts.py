@@ -73,4 +73,8 @@ def _lists() -> dict[str, str | list[str]]:
         "pause": _("Pause"),
         "go-on": _("Go on"),
         "jump-failed": _("The server did not answer."),
+        "tried": _("{count}× answered {how}"),
+        "tried-nobody": _("{count}× answered by nobody"),
+        "tried-back": _("looked back to {time}"),
+        "tried-stopped": _("The dry run stopped ({status})."),
     }

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST
 from errorkernel.models import SavedView
 from errorkernel.store import views as store
 from errorkernel.store.views import PAGES, ViewError
+from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, VIEW, needs
 from errorkernel.web.pages_rules import actor
 from errorkernel.web.parameters import LARGEST, refuse
@@ -30,7 +31,7 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
             page, given.get("name", ""), given.get("address", ""), shared=shared, **actor(request, timezone.now())
         )
     except ViewError as exc:
-        return refuse(request, str(exc))
+        return refuse(request, said(exc))
     messages.success(request, _("The view “%(name)s” is kept.") % {"name": view.name})
     return HttpResponseRedirect(f"{reverse(page)}?{view.address}")
 

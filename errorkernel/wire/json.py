@@ -64,6 +64,7 @@ class _Outcome(msgspec.Struct):
     new_incarnation: Incarnation | None = None
     detail: str | None = None
     at: datetime | None = None
+    by_itself: values.Action | None = None
 
 
 class _Decision(msgspec.Struct):
@@ -199,7 +200,12 @@ def encode_outcome(outcome: values.Outcome) -> bytes:
             "decision_id": outcome.decision_id,
             "state": outcome.state,
             "at": outcome.at,
-            **_said(incarnation=outcome.incarnation, new_incarnation=outcome.new_incarnation, detail=outcome.detail),
+            **_said(
+                incarnation=outcome.incarnation,
+                new_incarnation=outcome.new_incarnation,
+                detail=outcome.detail,
+                by_itself=outcome.by_itself,
+            ),
         }
     )
 
@@ -298,6 +304,7 @@ def _outcome(raw: _Outcome) -> values.Outcome:
         new_incarnation=raw.new_incarnation,
         detail=shorten(raw.detail, 4096, "detail", []),
         at=_utc(raw.at),
+        by_itself=raw.by_itself,
     )
 
 

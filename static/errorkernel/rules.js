@@ -1,13 +1,17 @@
 // Carries a long dry run on, step by step, where the page stopped after its first second. Without it a button does so.
 // Each step is a request of its own: leaving the page ends it.
 
+import { number, text } from "./texts.js";
+
 const part = document.querySelector("[data-dry-run][data-next]");
 
-const number = (text) => Number(text.replaceAll(",", ""));
-const shown = (value) => value.toLocaleString("en");
+const count = (said) => Number(said.replace(/\D/g, ""));
+const add = (element, more) => {
+  element.textContent = number(count(element.textContent) + more);
+};
 
 function ending(how, count) {
-  return `${shown(count)} answered ${how === "nobody" ? "by nobody" : how}`;
+  return text(how === "nobody" ? "tried-nobody" : "tried", { count, how });
 }
 
 async function step(start) {
@@ -19,7 +23,7 @@ async function step(start) {
     headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw new Error(`The dry run stopped: ${response.status}`);
+  if (!response.ok) throw new Error(text("tried-stopped", { status: response.status }));
   return response.json();
 }
 
@@ -32,14 +36,16 @@ async function goOn() {
   while (next !== null) {
     const found = await step(next);
     for (const [how, count] of Object.entries(found.ended)) ended[how] = (ended[how] ?? 0) + count;
-    find("matched").textContent = shown(number(find("matched").textContent) + found.matched);
-    find("taken").textContent = shown(number(find("taken").textContent) + found.taken);
+    add(find("matched"), found.matched);
+    add(find("taken"), found.taken);
     find("taken-part").hidden = find("taken").textContent === "0";
-    find("looked-at").textContent = shown(number(find("looked-at").textContent) + found.looked_at);
+    add(find("looked-at"), found.looked_at);
     const parts = Object.entries(ended).map(([how, count]) => ending(how, count));
-    find("ended").textContent = parts.length ? `: ${parts.join(", ")}` : "";
+    find("ended").textContent = parts.join(", ");
     bar.value = 100 * found.done;
-    find("back-to").textContent = found.back_to ? `looked back to ${found.back_to.slice(0, 16).replace("T", " ")} UTC` : "";
+    find("back-to").textContent = found.back_to
+      ? text("tried-back", { time: `${found.back_to.slice(0, 16).replace("T", " ")} UTC` })
+      : "";
     next = found.next;
   }
   part.querySelector(".further").hidden = true;

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0015_steward_actions'),
+        ('errorkernel', '0018_stream_standing'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,25 @@
+"""Sentences of ``core`` and ``store`` in the reader's language."""
+
+from typing import Any
+
+from django import template
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.translation import gettext
+
+from errorkernel.core.sentences import Sentence
+
+register = template.Library()
+
+
+@register.filter
+def said(what: object) -> str:
+    """A sentence, or the one that an error carries, in the active language; any other text as it is."""
+    if isinstance(what, Exception) and what.args:
+        what = what.args[0]
+    if isinstance(what, Sentence):
+        return gettext(what.pattern).format(**{name: _filled(value) for name, value in what.values.items()})
+    return str(what)
+
+
+def _filled(value: Any) -> Any:
+    return intcomma(value) if isinstance(value, int) else said(value)
