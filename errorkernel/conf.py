@@ -81,7 +81,9 @@ class Conf:
     )
     log_format: str = _setting("text", "text or json.")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
-    retention_days: int = _setting(90, "Events older than this many days are removed; 0: never.")
+    retention_days: int = _setting(
+        90, "Events and actions on Steward's nodes older than this many days are removed; 0: never."
+    )
     retention_events: int = _setting(5_000_000, "At most this many events are kept, the newest; 0: no bound.")
     quarantine_keep: int = _setting(50_000, "At most this many refused inputs are kept, the newest.")
     batch_events: int = _setting(1000, "At most this many events share one transaction.")

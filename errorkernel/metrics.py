@@ -108,6 +108,9 @@ _events = _counter("errorkernel_events_total", "Stored events.", "type", "level"
 _rejected = _counter("errorkernel_events_rejected_total", "Inputs that were refused, by why.", "reason")
 _refused_attempts = _counter("errorkernel_refused_attempts_total", "Attempts without the right to, by what.", "what")
 _decisions = _counter("errorkernel_decisions_total", "Answers, by action and kind of answerer.", "action", "by")
+_steward_actions = _counter(
+    "errorkernel_steward_actions_total", "Ended actions on nodes of Steward and ctrl.", "action", "result", "by"
+)
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
@@ -159,6 +162,11 @@ def count_refused_attempt(what: str, n: int = 1) -> None:
 def count_decision(action: str, by_kind: str) -> None:
     """A question was answered; ``by_kind`` is ``user``, ``rule`` or ``deadline``, never a name."""
     _decisions.labels(action, by_kind).inc()
+
+
+def count_steward_action(action: str, result: str, by_kind: str) -> None:
+    """An action on a Steward or ctrl node has ended ``done``, ``failed`` or ``unclear``; ``by_kind``: user or rule."""
+    _steward_actions.labels(action, result, by_kind).inc()
 
 
 def observe_decision_wait(seconds: float) -> None:

@@ -27,6 +27,7 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
     Requeue,
+    StewardAction,
 )
 from errorkernel.store import fleet, incidents, problems, quarantine, refused, rules
 from errorkernel.store.directory import Directory
@@ -65,6 +66,11 @@ def filled():
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     rules.add(wording, actor="user:root", now=NOW)
+    action = StewardAction.objects.create(
+        token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, by="user:alice", reason=HOSTILE,
+        said=HOSTILE, created_at=NOW, listed=[{"name": HOSTILE}],
+    )  # fmt: skip
+    action.lines.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
     problems.comment(Problem.objects.get().pk, HOSTILE, actor="user:alice", now=NOW)
     fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
     fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
@@ -101,6 +107,7 @@ def test_history_is_shown_and_cannot_be_changed_by_a_superuser(model, root, fill
     detail = root.get(url(model, "change", row.pk))
     assert listed.status_code == detail.status_code == 200
     assert "<script>alert" not in listed.content.decode() + detail.content.decode()
+    assert "secret" not in detail.content.decode()
     assert root.get(url(model, "add")).status_code == 403
     assert root.post(url(model, "change", row.pk), {}).status_code == 403
     if model is not QuarantinedMessage:

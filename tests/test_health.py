@@ -43,6 +43,7 @@ NAMES = {
     "errorkernel_decisions_total": "counter",
     "errorkernel_decision_wait_seconds": "histogram",
     "errorkernel_decision_delivery_seconds": "histogram",
+    "errorkernel_steward_actions_total": "counter",
     "errorkernel_blocked_process_seconds_total": "counter",
     "errorkernel_intake_lag_messages": "gauge",
     "errorkernel_legacy_waiting_messages": "gauge",

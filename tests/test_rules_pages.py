@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
-from errorkernel.models import AuditEntry, Decision, Incident, Rule
+from errorkernel.models import AuditEntry, Decision, Incident, Node, Rule
 from errorkernel.store import fleet, incidents, rules
 from tests.test_rules import ask, event, store, wording
 from tests.test_rules import judge as judge_at
@@ -192,6 +192,30 @@ def test_a_question_that_a_rule_escalated_still_says_what_its_deadline_will_do(a
     incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
     judge()
     assert "→ it is killed" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_the_nodes_on_which_a_rule_may_act_are_chosen_from_those_that_are_known(alice, viewer):
+    """And one that is named stays named, also when it is known no more."""
+    gone = made(steward_nodes=("gone@steward",))
+    Node.objects.create(name="ship1")
+    Node.objects.create(name="ship1@steward", family="steward")
+    page = alice.get("/rules/new/").content.decode()
+    assert 'name="steward_nodes" value="ship1@steward">' in page
+    assert 'value="ship1"' not in page
+    assert 'name="steward_nodes" value="gone@steward" checked>' in alice.get(f"/rules/{gone.pk}/").content.decode()
+    sent = alice.post("/rules/new/", form(steward_nodes=["ship1@steward"]))
+    rule = Rule.objects.latest("pk")
+    assert (sent.status_code, rule.steward_nodes) == (302, ["ship1@steward"])
+    assert "ship1@steward" in viewer.get(f"/rules/{rule.pk}/").content.decode()
+    tried = alice.post("/rules/new/", form(steward_nodes=["ship1@steward"], do="try")).content.decode()
+    assert "is not tried" in tried
+    assert 'value="ship1@steward" checked' in tried
+    refused = alice.post("/rules/new/", form(steward_nodes=["ship*@steward"]))
+    assert (refused.status_code, "stands for nothing here" in refused.content.decode()) == (400, True)
+    # A form that does not speak of them names none.
+    alice.post(f"/rules/{rule.pk}/", form(revision="1"))
+    rule.refresh_from_db()
+    assert rule.steward_nodes == []
 
 
 def test_hostile_text_stays_text_everywhere(alice):

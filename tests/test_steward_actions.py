@@ -1,6 +1,7 @@
 """What is kept of actions on Steward nodes, who may ask for them, what the pages show: without a node and a kernel."""
 
 import json
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,11 @@ from django.test import Client
 
 from errorkernel import conf
 from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
-from errorkernel.models import AuditEntry, Node, StewardAction
-from errorkernel.store import fleet, steward_actions
+from errorkernel.core.values import Event, EventType, Level
+from errorkernel.models import AuditEntry, ErrorEvent, Node, StewardAction, StewardLine
+from errorkernel.store import fleet, retention, steward_actions
+from errorkernel.store.directory import Directory
+from errorkernel.store.intake import Batch, record
 from errorkernel.store.steward_actions import CannotAct, Holder, Wish
 from errorkernel.wire.steward_dialect import Dialect
 from errorkernel.wire.steward_envelope import Compression, Format
@@ -239,3 +243,63 @@ def test_what_may_be_touched_is_spelled_as_the_node_does() -> None:
     assert {"REQHttpGet", "REQToFileNACK"} <= set(steward_actions.choices(STEWARD))
     assert {"httpGet", "PortDst"} <= set(steward_actions.choices(CTRL))
     assert not set(steward_actions.choices(STEWARD)) & set(steward_actions.choices(CTRL))
+
+
+# What the node tells besides
+
+
+def event_of(ship1: Node, text: str, **more: Any) -> ErrorEvent:
+    report = Event(
+        id=uuid.uuid4(), type=EventType.ERROR, level=Level.ERROR, process="(not named)", text=text, **more
+    )  # fmt: skip
+    record(Batch(events=[(ship1.name, report)]), Directory(), now=at(5))
+    return ErrorEvent.objects.latest("seq")
+
+
+def ended(result: Result, detail: str, end: End) -> StewardAction:
+    ask()
+    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    begun = steward_actions.begin(action, A, Ask.STOP, now=NOW)
+    assert begun
+    assert steward_actions.answered(action, begun[0], A, result, detail, now=at(6))
+    assert steward_actions.end(action, A, Ended(end, "The node does not answer."), now=at(6))
+    assert not steward_actions.end(action, A, Ended(end, "again"), now=at(7))
+    action.refresh_from_db()
+    return action
+
+
+def test_a_node_that_refused_the_signature_meanwhile_is_said_to_have(ship1: Node) -> None:
+    event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
+    assert f"(event {event.seq}) that it refuses" in ended(Result.SILENT, "No reply.", End.FAILED).said
+
+
+def test_a_refusal_of_before_or_after_an_answer_is_not_about_this(ship1: Node) -> None:
+    event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
+    assert ended(Result.STOPPED, "stopped", End.FAILED).said == "The node does not answer."
+    ErrorEvent.objects.filter(pk=event.pk).update(received_at=at(-1))
+    assert ended(Result.SILENT, "No reply.", End.FAILED).said == "The node does not answer."
+
+
+def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Node) -> None:
+    text = "info: OpProcessStop: process stopped id: 15, method: {ship1 EventACK REQHttpGet 0xc0} on: ship1"
+    action = ended(Result.STOPPED, text, End.DONE)
+    event = event_of(ship1, text)
+    assert list(steward_actions.of_event(event)) == [action]
+    assert list(steward_actions.of_event(event_of(ship1, text + "2"))) == []
+    ErrorEvent.objects.update(received_at=at(9999))
+    event.refresh_from_db()
+    assert list(steward_actions.of_event(event)) == []
+    event.node = Node.objects.create(name="ship2")
+    event.received_at = at(5)
+    assert list(steward_actions.of_event(event)) == []
+
+
+def test_actions_go_with_the_retention_and_their_trail_stays(ship1: Node) -> None:
+    ended(Result.STOPPED, "stopped", End.DONE)
+    assert retention.prune_steward_actions(days=0, now=NOW + timedelta(days=999)) == 0
+    assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=90)) == 0
+    waiting = ask()
+    assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=91)) == 1
+    assert list(StewardAction.objects.all()) == [waiting]
+    assert StewardLine.objects.count() == 0
+    assert AuditEntry.objects.filter(action="end kill").exists()

@@ -143,7 +143,9 @@ async def test_a_node_that_checks_refuses_another_key_and_says_so(product: Produ
         begun = await asyncio.to_thread(product.begun, "checks", "kill", "httpGet")
         done = await product.ended("checks", begun)
         assert done["state"] == "failed"
-        assert done["said"] == "The node does not answer. Nothing was changed."
+        assert done["said"].startswith(
+            "The node does not answer. Nothing was changed. The node reported meanwhile (event "
+        )
         assert {one["result"] for one in done["lines"]} == {"silent"}
         assert "httpGet" in peer.processes
 
@@ -252,3 +254,32 @@ async def test_a_kernel_that_dies_in_the_middle_is_gone_on_for_and_nothing_is_se
         assert (done["state"], results) == ("done", ["listed", "silent", "listed", "started", "listed"]), done
         assert "httpGet" in peer.processes
         assert [one for one in peer.operations if one != "list"] == ["stop", "start"]
+
+
+async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(product: Product) -> None:
+    """And one error more that names no process for certain, or comes from another node, is nobody's."""
+    wording = {
+        "name": "it hangs", "condition": 'process:REQTailFile text:"no such file"', "action": "kill", "enabled": True,
+        "reason": "it hangs at a file", "steward_nodes": [ours("ruled")],
+    }  # fmt: skip
+    text = "error: methodREQTailFile: no such file"
+    processes = {"tailFile", "httpGet"}
+    async with (
+        node(product, "ruled", STEW, processes=set(processes)) as peer,
+        node(product, "unruled", STEW, processes=set(processes)) as other,
+    ):
+        status, rule = await asyncio.to_thread(product.call, "/api/v1/rules", product.operator, wording)
+        assert (status, rule["steward_nodes"]) == (201, [ours("ruled")]), rule
+        await other.error(text)
+        await peer.error("error: methodREQHttpGet: no such file")
+        await peer.error(text)
+        address = f"/api/v1/nodes/{product.numbers['ruled']}/actions"
+        [begun] = await until(lambda: product.call(address, product.operator)[1]["items"])
+        done = await product.ended("ruled", begun["id"])
+        assert (done["state"], [one["result"] for one in done["lines"]]) == ("done", SHOWN), done
+        assert (done["by"], done["rule"], done["rule_revision"]) == (f"rule:{rule['id']}", rule["id"], 1)
+        assert (done["process"], done["reason"]) == ("REQTailFile", "it hangs at a file")
+        assert peer.operations == ["list", "stop", "start", "list"]
+        assert other.operations == []
+        shown = product.call(f"/api/v1/nodes/{product.numbers['unruled']}/actions", product.operator)[1]
+        assert shown["items"] == []

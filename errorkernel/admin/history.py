@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -29,6 +30,8 @@ from errorkernel.models import (
     RefusedAttempt,
     Requeue,
     Rule,
+    StewardAction,
+    StewardLine,
 )
 from errorkernel.query import to_q
 from errorkernel.store import audit
@@ -179,6 +182,39 @@ class RequeueAdmin(History):
     raw_id_fields = ["incident"]
     short_reason = excerpt("reason")
     short_detail = excerpt("detail")
+
+
+class StewardLines(admin.TabularInline):
+    model = StewardLine
+    fields = ("number", "ask", "result", "numbers", "detail", "sent_at", "ended_at")
+    readonly_fields = fields
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(StewardAction)
+class StewardActionAdmin(History):
+    """What was done to processes of Steward's and ctrl's nodes, with its lines."""
+
+    list_display = ["created_at", "node", "plan", "method", "state", "by", "short_reason", "short_said", "ended_at"]
+    list_filter = ["state", "plan"]
+    list_select_related = ["node"]
+    search_fields = ["=node__name", "=method", "=by"]
+    exclude = ("token",)  # whoever knows it can answer in the node's place
+    inlines = (StewardLines,)
+    short_reason = excerpt("reason")
+    short_said = excerpt("said")
+
+    def get_view_on_site_url(self, obj: Any = None) -> str | None:
+        return reverse("steward-action", args=[obj.node.name, obj.pk]) if obj else None
 
 
 @admin.register(Process)

@@ -21,6 +21,7 @@ from uuid import UUID
 from errorkernel.core.query import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
 from errorkernel.core.query_tree import EVERYTHING, And, Compare, Pattern, Text
 from errorkernel.core.sentences import Sentence as _
+from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.values import Action
 
 POISON_AFTER = 3
@@ -37,6 +38,9 @@ RULES_MAX = 200
 NAME_MAX_CHARS = 100
 REASON_MAX_CHARS = 1000
 COUNT_MAX = 1_000_000
+STEWARD_NODES_MAX = 100
+"""Nodes of Steward and ctrl that one rule may name."""
+NODE_NAME_MAX_CHARS = 80
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -65,7 +69,7 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A rule as a person writes it."""
+    """A rule as a person writes it. ``steward_nodes``: of Steward's and ctrl's, those on which it may act."""
 
     name: str
     condition: str
@@ -76,6 +80,7 @@ class Wording:
     max_uses: int | None = None
     storm_limit: int = STORM_LIMIT
     loop_limit: int = LOOP_LIMIT
+    steward_nodes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises RuleError for the first thing that cannot be."""
@@ -96,6 +101,19 @@ class Wording:
                 raise RuleError(field, _("{field} is from 1 to {most}.", field=field, most=COUNT_MAX))
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise RuleError("expires_at", _("A time of expiry needs its time zone."))
+        _check_nodes(self.steward_nodes)
+
+
+def _check_nodes(names: tuple[str, ...]) -> None:
+    """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
+    if len(names) > STEWARD_NODES_MAX:
+        raise RuleError("steward_nodes", _("A rule names at most {most} nodes.", most=STEWARD_NODES_MAX))
+    for name in names:
+        if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
+            told = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
+            raise RuleError("steward_nodes", told)
+        if "*" in name:
+            raise RuleError("steward_nodes", _("Each node is named as it is; * stands for nothing here."))
 
 
 def parse_condition(text: str) -> Tree:
@@ -111,7 +129,10 @@ def parse_condition(text: str) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a rule sees of an incident. ``whole``: what its problem is merged into, or the problem itself."""
+    """What a rule sees of an incident, or (``type`` error) of an error of a node that asks nothing.
+
+    ``whole``: what its problem is merged into, or the problem itself.
+    """
 
     id: UUID
     seq: int
@@ -136,7 +157,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its."""
+    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its.
+    Errors of ``steward_nodes`` up to ``acts_after_seq`` are older than its present wording."""
 
     id: int
     revision: int
@@ -148,6 +170,8 @@ class Rule:
     uses: int = 0
     max_uses: int | None = None
     suspended: bool = False
+    steward_nodes: frozenset[str] = frozenset()
+    acts_after_seq: int = 0
 
     def is_over(self, now: datetime) -> bool:
         """It has said all that it will ever say."""

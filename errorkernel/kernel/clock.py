@@ -89,6 +89,7 @@ class Clock:
         retention.prune_heartbeats(now=now)
         steward.prune_arrivals(now=now)
         removed = retention.prune_quarantine(keep=self._conf.quarantine_keep) + tallies.prune(now=now)
+        removed += retention.prune_steward_actions(days=self._conf.retention_days, now=now)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )

@@ -1,5 +1,7 @@
 """Asks the rules about questions that have been stored, at once and in the order in which they opened.
 
+Errors of Steward's and ctrl's nodes, on which a rule may act, have their turn when no question is left.
+
 In the thread of the kernel's other transactions, an answer at a time: however many questions there are, a batch of the
 intake waits for one answer at most. After each the database is left alone for as long as the answer took, since
 SQLite's lock goes to whoever asks at the right moment, and people's answers come from other processes' connections.
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
-from errorkernel.store import judging
+from errorkernel.store import judging, steward_judging
 from errorkernel.threads import DatabaseThreads
 
 LOOK_INTERVAL_S = 1.0
@@ -19,10 +21,15 @@ LOOK_INTERVAL_S = 1.0
 
 
 class Judge:
-    def __init__(self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask) -> None:
+    """``acts``: the kernel speaks to nodes of Steward and ctrl, so rules may act on them."""
+
+    def __init__(
+        self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask, *, acts: bool = False
+    ) -> None:
         self._threads = threads
         self._announcer = announcer
         self._outbox = outbox
+        self._acts = acts
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -39,6 +46,8 @@ class Judge:
             while found := await self._threads.run(judging.look, now=datetime.now(UTC)):
                 while found:
                     await self._step(found)
+            while self._acts and await self._threads.run(steward_judging.step, now=datetime.now(UTC)):
+                pass
 
     async def _step(self, found: judging.Look) -> None:
         done, took_s = await self._threads.run(_timed_step, found)

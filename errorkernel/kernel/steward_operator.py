@@ -14,6 +14,7 @@ import secrets
 import socket
 from datetime import UTC, datetime
 
+from errorkernel import metrics
 from errorkernel.broker import signing
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.broker.link import Link, Received
@@ -84,13 +85,17 @@ class StewardOperator:
             while True:
                 step = steward_steps.next_step(Plan(action.plan), lines)
                 if isinstance(step, Ended):
-                    await self._threads.run(store.end, action, self._holder, step, now=datetime.now(UTC))
+                    await self._end(action, step)
                     return
                 await asyncio.sleep(step.pause_s * self._conf.legacy_reply_timeout_s / steward_steps.STEP_TIMEOUT_S)
                 line = await self._line(action, step.ask)
                 if line is None:
                     return
                 lines.append(line)
+
+    async def _end(self, action: StewardAction, ended: Ended) -> None:
+        if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
+            metrics.count_steward_action(action.plan, ended.end.value, action.by.partition(":")[0])
 
     async def _line(self, action: StewardAction, ask: Ask) -> Line | None:
         """Write, send, listen, write. None where the action has ended, or is another kernel's."""
@@ -99,7 +104,7 @@ class StewardOperator:
             begun = await self._threads.run(store.begin, action, self._holder, ask, now=datetime.now(UTC))
         except (ConfError, store.CannotAct) as exc:
             ended = Ended(End.UNCLEAR, f"{exc} Nothing more was sent.")
-            await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC))
+            await self._end(action, ended)
             return None
         if begun is None:
             return None

@@ -70,7 +70,7 @@ class KernelWorker(Worker):
         self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
         self._bulk = BulkAnswering(self._threads, self.announcer, self.outbox)
-        self._judge = Judge(self._threads, self.announcer, self.outbox)
+        self._judge = Judge(self._threads, self.announcer, self.outbox, acts=conf.legacy != "off")
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )

@@ -21,6 +21,12 @@ class Node(models.Model):
     )
     formats = models.JSONField(default=list, blank=True, help_text="In which its messages came, the latest last.")
     dialect = models.JSONField(null=True, blank=True, help_text="How it is spoken to, if its messages told.")
+    dialects = models.JSONField(
+        default=list, blank=True, help_text="Ways in which its messages came lately, and when each was last seen."
+    )
+    dialect_word = models.JSONField(
+        null=True, blank=True, help_text="Which of them somebody said is its own, and which were known then."
+    )
     enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
     public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
     former_key = models.CharField(max_length=64, blank=True, help_text="The one before it: who still comes with it.")

@@ -8,13 +8,15 @@ class Counter(models.Model):
 
     ``events`` numbers stored events (their ``seq``), ``changes`` numbers changes of incidents, ``nodes`` is the
     revision of the credentials: the broker's configuration is written anew when it moves. ``rules`` is the revision of
-    all rules together: who judges by rules that have changed meanwhile notices, and begins anew.
+    all rules together: who judges by rules that have changed meanwhile notices, and begins anew. ``acted`` is the
+    number of the last event of Steward's and ctrl's nodes that the rules have been asked about.
     """
 
     EVENTS = "events"
     CHANGES = "changes"
     NODES = "nodes"
     RULES = "rules"
+    ACTED = "acted"
 
     name = models.CharField(max_length=32, primary_key=True)
     value = models.BigIntegerField(default=0)

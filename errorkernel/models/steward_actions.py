@@ -8,6 +8,7 @@ from errorkernel.core.steward_steps import Ask, End, Plan, Result
 from errorkernel.models.fields import choices, one_of
 from errorkernel.models.fleet import Node
 from errorkernel.models.reports import Problem
+from errorkernel.models.rules import Rule
 
 
 class StewardAction(models.Model):
@@ -33,7 +34,11 @@ class StewardAction(models.Model):
     method = models.CharField(max_length=64, blank=True, help_text="Of the process, as the node spells it.")
     state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
     said = models.TextField(blank=True, help_text="How it ended, in a sentence.")
-    by = models.CharField(max_length=200, help_text="user:<name>.")
+    by = models.CharField(max_length=200, help_text="user:<name> or rule:<id>.")
+    rule = models.ForeignKey(
+        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="steward_actions", db_index=False
+    )
+    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that ordered it.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -64,6 +69,9 @@ class StewardAction(models.Model):
             models.Index(fields=["node", "-id"], name="steward_action_node"),
             models.Index(fields=["event_seq"], name="steward_action_event"),
             models.Index(fields=["state", "id"], name="steward_action_state"),
+            models.Index(
+                fields=["rule", "-created_at"], condition=Q(rule__isnull=False), name="steward_action_rule_at"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ from django.db.models import F, Q
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
 from errorkernel.core.rules import STORM_WINDOW_S, Question, RuleAction, Verdict
-from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
+from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule, StewardAction
 from errorkernel.store import audit, counters, incidents, rules
 
 AT_ONCE = 50
@@ -49,7 +49,7 @@ class Step:
     answered: bool = False
 
 
-class _RulesChanged(Exception):
+class RulesChanged(Exception):
     """The rules are no longer those that were judged by: read them again."""
 
 
@@ -76,7 +76,7 @@ def step(found: Look, *, now: datetime) -> Step:
             _leave(silent, found.revision)
         elif found.speaking:
             _carry_out(*found.speaking.popleft(), found.revision, now, done)
-    except _RulesChanged:
+    except RulesChanged:
         found.silent.clear()
         found.speaking.clear()
     return done
@@ -107,57 +107,60 @@ def question(incident: Incident) -> Question:
     )
 
 
-def _hold_rules(revision: int) -> None:
-    """Until the end of the transaction nobody changes a rule. Raises _RulesChanged where somebody has."""
+def hold_rules(revision: int) -> None:
+    """Until the end of the transaction nobody changes a rule. Raises RulesChanged where somebody has."""
     if counters.lock(Counter.RULES) != revision:
-        raise _RulesChanged
+        raise RulesChanged
 
 
 def _leave(incident_ids: list[UUID], revision: int) -> None:
     """No rule speaks to these, or a suspended one holds them: a person answers."""
     with transaction.atomic():
-        _hold_rules(revision)
+        hold_rules(revision)
         Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
 def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, done: Step) -> None:
-    """Raises _RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
+    """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     suspended = False
     with transaction.atomic():
-        _hold_rules(revision)
+        hold_rules(revision)
         if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, judged=False).update(judged=True):
             return  # a person was quicker, its worker is gone, or another kernel has judged it
         row = Rule.objects.get(pk=verdict.rule.id)
         if trouble := _trouble(row, incident, now):
             rules.suspend(row.pk, trouble, actor="system", now=now)
             why = f"The rule was suspended. {trouble}"
-            incidents.escalate(incident.pk, by=_name(row), reason=why, rule=row, now=now)
+            incidents.escalate(incident.pk, by=rule_actor(row), reason=why, rule=row, now=now)
             done.changed.append(incident.pk)
             suspended = True
         else:
             _speak(row, verdict, incident, now, done)
     if suspended:
-        raise _RulesChanged
+        raise RulesChanged
 
 
 def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done: Step) -> None:
     action = verdict.rule.action
     if action.answer is None and _has_spoken(row, incident):
         return
-    if not _count_use(verdict, now):
-        raise _RulesChanged  # used up or expired since it was read
+    if not count_use(verdict, now):
+        raise RulesChanged  # used up or expired since it was read
     if action.answer is not None:
-        incidents.decide(incident.pk, action.answer, by=_name(row), reason=row.reason, rule=row, now=now)
+        incidents.decide(incident.pk, action.answer, by=rule_actor(row), reason=row.reason, rule=row, now=now)
         done.answered = True
     elif action is RuleAction.ESCALATE:
-        incidents.escalate(incident.pk, by=_name(row), reason=row.reason, rule=row, now=now)
+        incidents.escalate(incident.pk, by=rule_actor(row), reason=row.reason, rule=row, now=now)
     else:
         target, before, after = f"incident:{incident.pk}", {"judged": False}, {"judged": True, "rule": str(row)}
-        audit.record(audit.entry(_name(row), "ask", target, now=now, reason=row.reason, before=before, after=after))
+        audit.record(
+            audit.entry(rule_actor(row), "ask", target, now=now, reason=row.reason, before=before, after=after)
+        )
     done.changed.append(incident.pk)
 
 
-def _count_use(verdict: Verdict, now: datetime) -> bool:
+def count_use(verdict: Verdict, now: datetime) -> bool:
+    """One use more of the rule as it was read; False where it has changed, is used up or over."""
     rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
     left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))
     return bool(left.update(uses=F("uses") + 1, used_at=now))
@@ -165,16 +168,24 @@ def _count_use(verdict: Verdict, now: datetime) -> bool:
 
 def _has_spoken(row: Rule, incident: Incident) -> bool:
     """It asked or escalated here before: that the rules are asked anew must not use it twice."""
-    return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=_name(row)).exists()
+    return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=rule_actor(row)).exists()
 
 
 def _trouble(row: Rule, incident: Incident, now: datetime) -> str | None:
     """Why the rule must not answer this one but be suspended; the answers of its present revision count."""
     if RuleAction(row.action).answer is None:
         return None
-    given = Decision.objects.filter(rule=row, rule_revision=row.revision)
-    lately = given.filter(decided_at__gt=now - timedelta(seconds=STORM_WINDOW_S)).count()
-    return policy.storm(lately, row.storm_limit) or policy.loop(_in_a_row(row, incident), row.loop_limit)
+    return policy.storm(given_lately(row, now), row.storm_limit) or policy.loop(
+        _in_a_row(row, incident), row.loop_limit
+    )
+
+
+def given_lately(row: Rule, now: datetime) -> int:
+    """How often the present revision has answered, or acted on a node of Steward's, in the time that a storm takes."""
+    since = now - timedelta(seconds=STORM_WINDOW_S)
+    answers = Decision.objects.filter(rule=row, rule_revision=row.revision, decided_at__gt=since)
+    actions = StewardAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
+    return answers.count() + actions.count()
 
 
 def _in_a_row(row: Rule, incident: Incident) -> int:
@@ -192,5 +203,6 @@ def _in_a_row(row: Rule, incident: Incident) -> int:
     return count
 
 
-def _name(row: Rule) -> str:
+def rule_actor(row: Rule) -> str:
+    """As whom a rule does what it does."""
     return f"rule:{row.pk}"

@@ -64,6 +64,8 @@ def as_value(row: Rule) -> policy.Rule | None:
         uses=row.uses,
         max_uses=row.max_uses,
         suspended=row.suspended_at is not None,
+        steward_nodes=frozenset(row.steward_nodes),
+        acts_after_seq=row.acts_after_seq,
     )
 
 
@@ -79,6 +81,7 @@ def wording(row: Rule) -> Wording:
         max_uses=row.max_uses,
         storm_limit=row.storm_limit,
         loop_limit=row.loop_limit,
+        steward_nodes=tuple(row.steward_nodes),
     )
 
 
@@ -238,7 +241,9 @@ def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: 
 
 def _apply_from(rule: Rule, also_waiting: bool) -> None:
     """From which question on. The counter of all rules is held, so nobody judges while this is not committed."""
-    rule.after_seq = 0 if also_waiting else counters.current(Counter.EVENTS)
+    # An error does not wait for anybody, so it is never too old for one revision and due for the next.
+    rule.acts_after_seq = counters.current(Counter.EVENTS)
+    rule.after_seq = 0 if also_waiting else rule.acts_after_seq
     if also_waiting:
         Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
 

@@ -19,7 +19,7 @@ from errorkernel.core.limits import Limits
 from errorkernel.core.steward_repeats import Echoes, Seen, judge
 from errorkernel.core.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
-from errorkernel.store import counters, intake
+from errorkernel.store import counters, intake, steward_dialects
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, Recorded
 from errorkernel.store.quarantine import Refusal
@@ -29,6 +29,8 @@ from errorkernel.wire.steward import Incoming, Report
 FORMATS_KEPT = 6
 ARRIVALS_KEPT = timedelta(days=1)
 NAMES_MASKED_MAX = 5000
+WAITED_S = 60
+"""An error that was with the broker for longer says so: what it tells may be over."""
 AROUND_MAX = 5000
 """Arrivals of the same bytes among which the highest occurrence is looked for: more than kernels have in hand."""
 FOLDED_BACK = 2000
@@ -48,13 +50,13 @@ class Arrival:
 class Memory:
     """What a kernel remembers between batches; losing it costs nothing but queries.
 
-    ``shown``: node → family, format and dialect as they stand in the database. ``folded_to``: the last event that
-    ``echoes`` knows of.
+    ``shown``: node → family, format and dialect as they stand in the database, and the hour. ``folded_to``: the last
+    event that ``echoes`` knows of.
     """
 
     echoes: Echoes = field(default_factory=Echoes)
     folded_to: int = 0
-    shown: dict[str, tuple[str, str, Any]] = field(default_factory=dict)
+    shown: dict[str, tuple[str, str, Any, int]] = field(default_factory=dict)
     names: frozenset[str] | None = None
 
 
@@ -110,13 +112,13 @@ def _record(
     _catch_up(memory, last)
     batch = Batch(refusals=refusals)
     for one in arrivals:
-        event = _folded(one, _event(one, memory, limits, now), memory)
+        event = _waited(one, _folded(one, _event(one, memory, limits, now), memory), now)
         batch.events.append((steward_names.ours(one.report.node), event))
     recorded = intake.record(batch, directory, now=now)
-    told = {steward_names.ours(one.report.node): _shown(one.report.incoming) for one in arrivals}
+    told = {steward_names.ours(one.report.node): _shown(one.report.incoming, now) for one in arrivals}
     for name, shown in told.items():
         if memory.shown.get(name) != shown:
-            _show(name, shown)
+            _show(name, shown, now)
     if memory.names is not None and any(name not in memory.shown for name in told):
         memory.names = None
     memory.shown |= told
@@ -177,16 +179,28 @@ def _folded(one: Arrival, event: Event, memory: Memory) -> Event:
     return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first)})
 
 
-def _shown(incoming: Incoming) -> tuple[str, str, Any]:
+def _waited(one: Arrival, event: Event, now: datetime) -> Event:
+    """With a word on it where the broker had it for some time before a kernel came for it."""
+    waited_s = int(now.timestamp() - one.at)
+    if waited_s <= WAITED_S:
+        return event
+    return msgspec.structs.replace(event, tags={**event.tags, "waited": f"{waited_s} s at the broker"})
+
+
+def _shown(incoming: Incoming, now: datetime) -> tuple[str, str, Any, int]:
+    """With the hour, so that once in it is looked whether the database says the same: others write there as well."""
     dialect = msgspec.to_builtins(incoming.dialect) if incoming.dialect else None
-    return incoming.family, incoming.form, dialect
+    return incoming.family, incoming.form, dialect, int(now.timestamp() // 3600)
 
 
-def _show(name: str, shown: tuple[str, str, Any]) -> None:
-    family, form, dialect = shown
+def _show(name: str, shown: tuple[str, str, Any, int], now: datetime) -> None:
+    family, form, dialect, _ = shown
     node = Node.objects.get(name=name)
     formats = [*(one for one in node.formats if one != form), form][-FORMATS_KEPT:]
-    Node.objects.filter(pk=node.pk).update(family=family, formats=formats, dialect=dialect or node.dialect)
+    Node.objects.filter(pk=node.pk).update(family=family, formats=formats)
+    if steward_dialects.is_due(node, dialect, now):
+        seen = steward_dialects.with_seen(node, dialect, now)
+        Node.objects.filter(pk=node.pk).update(dialect=dialect, dialects=seen)
 
 
 def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nodes_max: int, now: datetime) -> set[str]:
@@ -202,8 +216,9 @@ def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nod
             )
             if not made:
                 Node.objects.filter(pk=node.pk).update(family=incoming.family, hello_at=now)
-            if incoming.form not in node.formats or node.dialect is None:
-                _show(node.name, _shown(incoming))
+            shown = _shown(incoming, now)
+            if incoming.form not in node.formats or steward_dialects.is_due(node, shown[2], now):
+                _show(node.name, shown, now)
     return left_out
 
 

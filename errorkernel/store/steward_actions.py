@@ -19,15 +19,24 @@ from django.db.models import Q, QuerySet
 
 from errorkernel.core.steward_methods import SAFE_METHODS
 from errorkernel.core.steward_names import theirs
-from errorkernel.core.steward_steps import Ask, Ended, Line, Plan, Result
-from errorkernel.models import ErrorEvent, Node, StewardAction, StewardLine
-from errorkernel.store import audit
+from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
+from errorkernel.core.values import EventType
+from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
+from errorkernel.store import audit, steward_dialects
 from errorkernel.wire.steward_dialect import Dialect
 from errorkernel.wire.steward_operator import Listed, subscriber_of
 
 A_MINUTE_MAX = 10
 """Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
 DETAIL_MAX_CHARS = 2000
+TOLD_WITHIN = timedelta(hours=1)
+"""After so long an event with the same words as a reply tells of another one."""
+REFUSED_KIND = "refused"
+_REFUSED = (
+    "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
+)
+_TOLD = (Result.STOPPED.value, Result.STARTED.value, Result.NOT_FOUND.value)
+_OPERATION = ": OpProcess"
 _INTERRUPTED = "The kernel ended while it waited for the reply."
 State = StewardAction.State
 
@@ -55,16 +64,15 @@ class Wish:
     request_id: str = ""
 
 
-def dialect_of(node: Node) -> Dialect | None:
-    """How the node is spoken to; None where we have not seen it, or no longer understand what was seen."""
-    try:
-        return msgspec.convert(node.dialect, Dialect) if node.dialect else None
-    except msgspec.ValidationError:
-        return None
-
-
 def request(
-    node_name: str, wish: Wish, *, by: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+    node_name: str,
+    wish: Wish,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    rule: Rule | None = None,
 ) -> StewardAction:
     """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made.
 
@@ -78,8 +86,8 @@ def request(
             ):
                 return known
             _check(node, wish, now)
-            action = _create(node, wish, by, now, user)
-            after = {"action": action.pk, "process": wish.method}
+            action = _create(node, wish, by, now, user, rule)
+            after = {"action": action.pk, "process": wish.method} | ({"rule": str(rule)} if rule else {})
             entry = audit.entry(
                 by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, before={}, after=after,
                 user=user, origin=origin,
@@ -90,7 +98,9 @@ def request(
     return action
 
 
-def _create(node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None) -> StewardAction:
+def _create(
+    node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None, rule: Rule | None
+) -> StewardAction:
     event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
     return StewardAction.objects.create(
         token=secrets.token_hex(16),
@@ -99,6 +109,8 @@ def _create(node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUs
         method=wish.method,
         by=by,
         user_id=user.pk if user else None,
+        rule=rule,
+        rule_revision=rule.revision if rule else None,
         reason=wish.reason,
         request_id=wish.request_id,
         event_seq=event.seq if event else None,
@@ -109,7 +121,7 @@ def _create(node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUs
 
 def _check(node: Node, wish: Wish, now: datetime) -> None:
     """Raises CannotAct."""
-    dialect = _may_be_spoken_to(node)
+    dialect = _may_be_spoken_to(node, now)
     if wish.plan is not Plan.LIST:
         if wish.method not in choices(dialect):
             raise CannotAct(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
@@ -120,9 +132,14 @@ def _check(node: Node, wish: Wish, now: datetime) -> None:
         raise CannotAct(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
 
 
-def _may_be_spoken_to(node: Node) -> Dialect:
+def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
     """Raises CannotAct."""
-    dialect = dialect_of(node)
+    if steward_dialects.in_doubt(node, now):
+        raise CannotAct(
+            "Messages of different kinds came under this node's name within a day, and it could end at the wrong one: "
+            "somebody must say first which is its own."
+        )
+    dialect = steward_dialects.spoken(node, now)
     if dialect is None:
         raise CannotAct(
             "Nothing is sent to a node whose own messages have not shown how it is spoken to: it could end at it."
@@ -166,7 +183,7 @@ def begin(action: StewardAction, holder: Holder, ask: Ask, *, now: datetime) -> 
         if not _hold(action, holder, now):
             return None
         # As it is now: a node may have been replaced by one of another age since the last line.
-        dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id))
+        dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id), now)
         number = StewardLine.objects.filter(action=action).count() + 1
         return StewardLine.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
 
@@ -194,23 +211,51 @@ def answered(
     return True
 
 
-def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> None:
-    """It has ended; nothing more is sent."""
+def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> bool:
+    """It has ended; nothing more is sent. False where another kernel has the action now."""
     with transaction.atomic():
         mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
-        if mine.update(state=ended.end.value, said=ended.said, ended_at=now, held_until=None):
-            after = {"action": action.pk, "process": action.method, "state": ended.end.value}
-            audit.record(
-                audit.entry(
-                    "system", f"end {action.plan}", _target(action.node), now=now, reason=ended.said,
-                    before={"state": State.RUNNING.value}, after=after,
-                )
-            )  # fmt: skip
+        said = _with_refusal(action, ended)
+        if not mine.update(state=ended.end.value, said=said, ended_at=now, held_until=None):
+            return False
+        after = {"action": action.pk, "process": action.method, "state": ended.end.value}
+        audit.record(
+            audit.entry(
+                "system", f"end {action.plan}", _target(action.node), now=now, reason=said,
+                before={"state": State.RUNNING.value}, after=after,
+            )
+        )  # fmt: skip
+    return True
+
+
+def _with_refusal(action: StewardAction, ended: Ended) -> str:
+    """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
+    if ended.end is End.DONE or not action.lines.filter(result=Result.SILENT.value).exists():
+        return ended.said
+    refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
+    return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
+
+
+def refusals(node: Node) -> QuerySet[ErrorEvent]:
+    """What the node told about messages that it did not do because of their signature, or of whose they were."""
+    told = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
+    return told.order_by("seq")
+
+
+def of_event(event: ErrorEvent) -> QuerySet[StewardAction]:
+    """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
+    reports as well, in the same words."""
+    telling = Q(node=event.node_id, created_at__gt=event.received_at - TOLD_WITHIN, created_at__lte=event.received_at)
+    told = StewardLine.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
+    same_words = Q(pk__in=told.values("action")) & telling
+    return with_lines().filter(
+        Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
+    )
 
 
 def with_lines() -> QuerySet[StewardAction]:
     """Actions, newest first, with all that a page shows of them."""
-    return StewardAction.objects.select_related("node").prefetch_related("lines")
+    return StewardAction.objects.select_related("node", "rule").prefetch_related("lines")
 
 
 def _hold(action: StewardAction, holder: Holder, now: datetime) -> int:

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from errorkernel.models import Decision
+from errorkernel.models import Decision, StewardAction
 from errorkernel.store.rows import EventRow
 
 register = template.Library()
@@ -121,7 +121,7 @@ def who(actor: str) -> str:
 
 
 @register.filter
-def answerer(decision: Decision) -> str:
+def answerer(decision: Decision | StewardAction) -> str:
     """As ``who``, with the revision of a rule: ``rule 12 (revision 3)``."""
     if decision.rule_revision is None:
         return who(decision.by)

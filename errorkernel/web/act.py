@@ -18,8 +18,8 @@ from errorkernel import conf
 from errorkernel.core.steward_names import theirs
 from errorkernel.core.steward_steps import Plan
 from errorkernel.models import ErrorEvent, Node, StewardAction
-from errorkernel.store import steward_actions
-from errorkernel.store.steward_actions import CannotAct, Wish, dialect_of
+from errorkernel.store import steward_actions, steward_dialects
+from errorkernel.store.steward_actions import CannotAct, Wish
 from errorkernel.web import api_access, api_lists, shapes
 from errorkernel.web.access import ANSWER, VIEW, needs
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
@@ -54,6 +54,8 @@ def page(request: HttpRequest, name: str) -> HttpResponseBase:
 def _act(request: HttpRequest, name: str) -> HttpResponse:
     given = request.POST
     plan = given.get("action", "")
+    if plan == "speak":
+        return _settle(request, name)
     if plan not in list(Plan):
         return refuse(request, _("Choose what is to be done: list, stop, start or kill."))
     # A start is of another list than a stop and a kill: of what may run and is not listed.
@@ -74,6 +76,21 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
         return refuse(request, str(exc), status=409)
     messages.success(request, _("It is going to be done. This page shows how far it is."))
     return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
+
+
+def _settle(request: HttpRequest, name: str) -> HttpResponse:
+    """Somebody says which kind of messages is the node's own."""
+    reason = _short(request.POST.get("reason", ""), REASON_MAX_CHARS)
+    if not reason:
+        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
+    user = request.user if request.user.is_authenticated else None
+    who: dict[str, Any] = {"by": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request)}
+    try:
+        steward_dialects.choose(name, request.POST.get("kind", ""), reason, now=timezone.now(), **who)
+    except steward_dialects.NotSeen:
+        return refuse(request, _("No such message came lately: look again."), status=409)
+    messages.success(request, _("From now on it is spoken to like this."))
+    return HttpResponseRedirect(reverse("act", args=[name]))
 
 
 def _request(name: str, wish: Wish, user: AbstractBaseUser | None, origin: str) -> StewardAction:
@@ -100,7 +117,9 @@ def _event(node: Node, seq: int | None) -> ErrorEvent | None:
 
 
 def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
-    dialect = dialect_of(node)
+    now = timezone.now()
+    dialect = steward_dialects.spoken(node, now)
+    doubt = steward_dialects.in_doubt(node, now)
     last = steward_actions.with_lines().filter(node=node).exclude(listed=[]).first()
     may = steward_actions.choices(dialect) if dialect else []
     listed = _listed(last, node)
@@ -113,6 +132,7 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
         "guess": guess,
         "guess_or": event.tags.get("process_or", "") if event else "",
         "understood": dialect is not None,
+        "kinds": [steward_dialects.describe(one) for one in steward_dialects.kinds(node, now)] if doubt else [],
         "spoken_to": conf.get().legacy != "off",
         "last": last,
         "processes": [(one, method, method in may) for one, method in listed],

@@ -213,7 +213,7 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "first": _first(found) if found.node.family else None,
         "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
-        "actions": steward_actions.with_lines().filter(event_seq=found.seq),
+        "actions": steward_actions.of_event(found),
         "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],
     }
     return render(request, "errorkernel/event.html", context)

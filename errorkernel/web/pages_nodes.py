@@ -11,7 +11,7 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import QUARANTINED, Liveness, of_node, of_process
 from errorkernel.models import ErrorState, Incident, Node, Process, RefusedAttempt
-from errorkernel.store import lineage, steward_actions, still
+from errorkernel.store import lineage, steward_actions, steward_dialects, still
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
@@ -84,6 +84,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         "actions": steward_actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
+        "in_doubt": steward_dialects.in_doubt(found, now),
         "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)

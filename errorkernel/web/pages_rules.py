@@ -26,6 +26,7 @@ from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rules import RuleChanged
+from errorkernel.store.steward_actions import with_lines
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
 from errorkernel.web import rule_form
@@ -90,6 +91,7 @@ class Form:
             "actions": list(RuleAction),
             "periods": rule_form.SINCE_DAYS.items(),
             "fields": QUESTION_FIELDS.items(),
+            "steward_nodes": rule_form.steward_nodes(self.typed),
         }
         if self.rule:
             context |= {
@@ -97,6 +99,7 @@ class Form:
                 "history": AuditEntry.objects.filter(target=f"rule:{self.rule.pk}").order_by("-id")[:PART_ROWS],
                 "past": cards().filter(decision__rule=self.rule).order_by("-decision__decided_at")[:PART_ROWS],
                 "answers": Decision.objects.filter(rule=self.rule).count(),
+                "acted": with_lines().filter(rule=self.rule)[:PART_ROWS],
             }
         return render(request, "errorkernel/rule.html", context, status=status)
 

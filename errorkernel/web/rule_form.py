@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from errorkernel.core import rules as policy
 from errorkernel.core.rules import RuleAction, RuleError, Wording
-from errorkernel.models import Incident, Rule
+from errorkernel.models import Incident, Node, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
 SINCE_DAYS = {
@@ -19,10 +20,11 @@ SINCE_DAYS = {
     "30": gettext_lazy("30 days"),
     "365": gettext_lazy("year"),
 }
+STEWARD_NODES_SHOWN = 500
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
-def read(given: Mapping[str, str], *, enabled: bool) -> Wording:
+def read(given: QueryDict, *, enabled: bool) -> Wording:
     """What a form says. Raises RuleError naming the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
@@ -38,6 +40,7 @@ def read(given: Mapping[str, str], *, enabled: bool) -> Wording:
         max_uses=numbers["max_uses"],
         storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
         loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
+        steward_nodes=tuple(given.getlist("steward_nodes")),
     )
     wording.check()
     return wording
@@ -69,9 +72,16 @@ def since(given: Mapping[str, str], now: datetime) -> datetime:
     return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
 
 
-def typed(given: Mapping[str, str]) -> dict[str, Any]:
+def typed(given: QueryDict) -> dict[str, Any]:
     """The form as it was sent."""
-    return {name: given.get(name, "") for name in FIELDS}
+    fields: dict[str, Any] = {name: given.get(name, "") for name in FIELDS}
+    return fields | {"steward_nodes": given.getlist("steward_nodes")}
+
+
+def steward_nodes(form: Mapping[str, Any]) -> list[str]:
+    """The nodes that can be named: those that the rule names, and the first STEWARD_NODES_SHOWN that are known."""
+    known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
+    return sorted({*form.get("steward_nodes", ()), *known[:STEWARD_NODES_SHOWN]})
 
 
 def filled(rule: Rule) -> dict[str, Any]:
@@ -82,6 +92,7 @@ def filled(rule: Rule) -> dict[str, Any]:
         "max_uses": rule.max_uses or "",
         "storm_limit": rule.storm_limit,
         "loop_limit": rule.loop_limit,
+        "steward_nodes": rule.steward_nodes,
         "since": "7",
     }
 

@@ -18,6 +18,7 @@ from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.problem import ProblemState
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
 from errorkernel.models import (
@@ -379,8 +380,9 @@ class ActionLine(msgspec.Struct):
 
 
 class ActionItem(msgspec.Struct):
-    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look.
-    ``listed``: the processes in the node's last list."""
+    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``by`` is
+    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed``: the processes in the node's
+    last list."""
 
     id: int
     node: str
@@ -389,6 +391,8 @@ class ActionItem(msgspec.Struct):
     state: str
     said: str
     by: str
+    rule: int | None
+    rule_revision: int | None
     reason: str
     event: int | None
     problem: int | None
@@ -416,6 +420,7 @@ class RuleItem(msgspec.Struct):
     used_at: datetime | None
     storm_limit: int
     loop_limit: int
+    steward_nodes: list[str]
     created_at: datetime
     changed_at: datetime
     suspended_at: datetime | None
@@ -429,12 +434,16 @@ def _told(**keywords: Any) -> msgspec.Meta:
 
 _Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
 _Count: TypeAlias = Annotated[int, _told(minimum=1, maximum=policy.COUNT_MAX)]
+_StewardNode: TypeAlias = Annotated[
+    str, _told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
+]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 
 class RuleWording(msgspec.Struct):
-    """A rule as it is to be. ``also_waiting``: what waits already is judged too. ``revision``: of the rule that is
-    replaced; a new one has none."""
+    """A rule as it is to be. ``steward_nodes``: names of Steward's and ctrl's nodes on whose processes it may act, each
+    as it is. ``also_waiting``: what waits already is judged too. ``revision``: of the rule that is replaced; a new one
+    has none."""
 
     name: Annotated[str, _told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
     condition: Annotated[str, _told(format=CONDITION_FORMAT)]
@@ -445,6 +454,7 @@ class RuleWording(msgspec.Struct):
     max_uses: _Count | None = None
     storm_limit: _Count = policy.STORM_LIMIT
     loop_limit: _Count = policy.LOOP_LIMIT
+    steward_nodes: Annotated[tuple[_StewardNode, ...], _told(maxItems=policy.STEWARD_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
 
@@ -501,7 +511,8 @@ class RuleAct(msgspec.Struct):
 
 
 class DryRun(msgspec.Struct):
-    """What to try on the questions of the last ``days``. ``rule``: rules before this one come first; without, all that
+    """What to try on the questions of the last ``days``, and on them alone: what rules do on nodes of Steward and ctrl
+    is not tried. ``rule``: rules before this one come first; without, all that
     speak. ``start``: ``next`` of the answer before, to look further back."""
 
     condition: Annotated[str, _told(format=CONDITION_FORMAT)]
@@ -707,6 +718,7 @@ def action(row: StewardAction) -> ActionItem:
         process=row.method,
         event=row.event_seq,
         problem=row.problem_id,
+        rule=row.rule_id,
         lines=[_line(one) for one in row.lines.all()],
     )
 
