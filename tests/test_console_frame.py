@@ -10,7 +10,8 @@ from django.utils import translation
 
 from errorkernel import frames
 from errorkernel.core.values import OutcomeState
-from errorkernel.models import AuditEntry, Node
+from errorkernel.models import AuditEntry, KernelHeartbeat, Node
+from errorkernel.store import fleet
 from errorkernel.web.search import RANGES
 from errorkernel.web.texts import texts
 from tests.running import ROOT
@@ -191,3 +192,15 @@ def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) 
     page = alice.get("/", {"q": "nod:ship2", "range": "1h"})
     assert "at character 1)" in page.content.decode()
     assert alice.get("/", {"q": "one) OR (two", "range": "1h"}).status_code == 400
+
+
+def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) -> None:
+    store(event("one"))
+    fleet.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
+    page = alice.get("/").content.decode()
+    assert "broker ok" in page.split("<body")[1]
+    assert "7 reports still to store" in page
+    KernelHeartbeat.objects.update(at=datetime.now(UTC) - timedelta(minutes=1))
+    strip = alice.get("/").content.decode().split('<div class="banners">')[0]
+    assert "broker not known" in strip.split("<body")[1]
+    assert "still to store" not in strip.split("<body")[1]

@@ -27,6 +27,7 @@ def _frame() -> dict[str, str | list[str]]:
         "kernel-never": _("No kernel has been seen yet."),
         "broker": _("broker ok"),
         "broker-away": _("broker away"),
+        "broker-unknown": _("broker not known"),
         "nodes": [ngettext("{count} node", "{count} nodes", n) for n in ONE_AND_SEVERAL],
         "nodes-late": [ngettext("{nodes}, {count} late", "{nodes}, {count} late", n) for n in ONE_AND_SEVERAL],
         "nodes-missing": [

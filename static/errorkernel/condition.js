@@ -86,22 +86,24 @@ export class Condition {
   }
 
   showStatus(isLive) {
-    const { kernel_age_s: told, broker, lag, nodes, nodes_late: late } = this.status;
+    const { kernel_age_s: told, broker, lag, nodes, nodes_late: missed } = this.status;
     const isUnseen = told === null;
     const age = told === null ? null : told + (isLive ? (Date.now() - this.statusAt) / 1000 : 0);
     const isLate = told === null || told > KERNEL_LATE_S;
     const kernel = find("kernel");
     say(kernel, isUnseen ? text("kernel-unseen") : text("kernel", { age: age < 10 ? `${age.toFixed(1)} s` : duration(age) }));
     kernel.classList.toggle("is-bad", isLate);
-    say(find("broker"), text(broker ? "broker" : "broker-away"));
-    find("broker").classList.toggle("is-bad", !broker);
+    // What the kernel tells of the broker, of reports to store and of nodes is not known any more when it is away.
+    const late = isLate ? 0 : missed;
+    say(find("broker"), text(isLate ? "broker-unknown" : broker ? "broker" : "broker-away"));
+    find("broker").classList.toggle("is-bad", isLate || !broker);
     const known = text("nodes", { count: nodes });
     say(find("nodes"), late ? text("nodes-late", { nodes: known, count: late }) : known);
     find("nodes").classList.toggle("is-warn", late > 0);
-    say(find("lag"), lag > 0 ? text("lag", { count: lag }) : "");
+    say(find("lag"), lag > 0 && !isLate ? text("lag", { count: lag }) : "");
     this.banner("kernel", isLive && isLate, isUnseen ? text("kernel-never") : text("kernel-late", { age: duration(age) }));
     this.banner("broker", isLive && !isLate && !broker);
     this.banner("lag", isLive && !isLate && lag > LAG_SAID, text("lag", { count: lag }));
-    this.banner("nodes", isLive && !isLate && late > 0 && late !== this.hiddenLate, text("nodes-missing", { count: late }));
+    this.banner("nodes", isLive && late > 0 && late !== this.hiddenLate, text("nodes-missing", { count: late }));
   }
 }
