@@ -26,13 +26,13 @@ from schemathesis.core.parameters import ParameterLocation
 from errorkernel import conf
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
-from errorkernel.web import api_urls, health_urls, shapes
+from errorkernel.web import api_urls, health_urls, shapes, shapes_acts, shapes_listed
 from errorkernel.web.api_docs import product_version
 from errorkernel.web.api_document import document
 from errorkernel.web.api_lists import NUMBER_MAX
 from errorkernel.web.api_parts import JSON, NDJSON, QUERY_FORMAT
 from errorkernel.web.api_schema import schemas
-from errorkernel.web.shapes import CONDITION_FORMAT
+from errorkernel.web.shapes_acts import CONDITION_FORMAT
 from tests.running import Running, wait_for
 
 MANY = "OPENAPI_EXAMPLES" in os.environ
@@ -225,8 +225,9 @@ def test_limits_in_the_document_are_the_settings() -> None:
 
 def test_every_field_of_an_answer_is_described_by_the_struct_that_it_is_made_of() -> None:
     found = schemas(Limits())
-    for name in ("IncidentItem", "ProblemItem", "ProcessItem", "NodeItem", "RuleItem", "Disposed", "Answered", "Taken"):
-        assert set(found[name]["properties"]) == set(getattr(shapes, name).__struct_fields__)
+    listed = shapes_listed.IncidentItem, shapes_listed.ProblemItem, shapes_listed.ProcessItem, shapes_listed.NodeItem
+    for shape in (*listed, shapes_listed.RuleItem, shapes_acts.Disposed, shapes.Answered, shapes.Taken):
+        assert set(found[shape.__name__]["properties"]) == set(shape.__struct_fields__)
     assert found["NodeItem"]["properties"]["clock_skew_s"]["description"]
     assert found["IncidentItem"]["properties"]["raised_at"]["format"] == "date-time"
 

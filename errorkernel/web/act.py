@@ -20,13 +20,14 @@ from errorkernel.core.steward_steps import Plan
 from errorkernel.models import ErrorEvent, Node, StewardAction
 from errorkernel.store import steward_actions, steward_dialects
 from errorkernel.store.steward_actions import CannotAct, Wish
-from errorkernel.web import api_access, api_lists, shapes
+from errorkernel.web import api_access, api_lists, shapes_listed
 from errorkernel.web.access import ANSWER, VIEW, needs
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
 from errorkernel.web.decide import origin_of
 from errorkernel.web.pages_nodes import node_named
 from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
-from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS, ActionWish
+from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
+from errorkernel.web.shapes_acts import ActionWish
 from errorkernel.wire.steward_operator import Listed, subscriber_of
 
 ACTIONS_SHOWN = 20
@@ -173,7 +174,7 @@ def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpRespons
         made = _request(node.name, wish, operator.user, operator.origin)
     except CannotAct as exc:
         raise ApiError(409, str(exc)) from None
-    return as_json(202, shapes.action(steward_actions.with_lines().get(pk=made.pk)))
+    return as_json(202, shapes_listed.action(steward_actions.with_lines().get(pk=made.pk)))
 
 
 def _short(text: str, chars: int) -> str:

@@ -10,11 +10,12 @@ from django.views.decorators.csrf import csrf_exempt
 from errorkernel.core.query import QueryError
 from errorkernel.models import BulkAnswer
 from errorkernel.store.bulk import CannotBulk, Who
-from errorkernel.web import api_lists, shapes
+from errorkernel.web import api_lists, shapes_acts
 from errorkernel.web.access import ANSWER, VIEW
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bulk import ACTS, propose
-from errorkernel.web.shapes import REASON_MAX_CHARS, BadRule, ManyAnswer
+from errorkernel.web.shapes import REASON_MAX_CHARS
+from errorkernel.web.shapes_acts import BadRule, ManyAnswer
 
 _proposals = msgspec.json.Decoder(ManyAnswer)
 
@@ -45,7 +46,7 @@ def acting(act: str) -> Callable[[HttpRequest, str], HttpResponse]:
 
 @needs(VIEW)
 def _one(request: HttpRequest, operator: Operator, number: str) -> HttpResponse:
-    return as_json(200, shapes.answer_to_many(_found(number)))
+    return as_json(200, shapes_acts.answer_to_many(_found(number)))
 
 
 @needs(ANSWER)
@@ -60,13 +61,13 @@ def _propose(request: HttpRequest, operator: Operator) -> HttpResponse:
         raise ApiError(400, BadRule(str(exc), "condition", exc.position)) from None
     except CannotBulk as exc:
         raise ApiError(409, str(exc)) from None
-    return as_json(201, shapes.answer_to_many(made))
+    return as_json(201, shapes_acts.answer_to_many(made))
 
 
 @needs(ANSWER)
 def _act(request: HttpRequest, operator: Operator, number: str, act: str) -> HttpResponse:
     try:
-        return as_json(200, shapes.answer_to_many(ACTS[act](_found(number).pk, _who(operator))))
+        return as_json(200, shapes_acts.answer_to_many(ACTS[act](_found(number).pk, _who(operator))))
     except CannotBulk as exc:
         raise ApiError(409, str(exc)) from None
 

@@ -12,6 +12,7 @@ from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.liveness import Liveness
 from errorkernel.web import shapes
+from errorkernel.web import shapes_listed as listed
 from errorkernel.web.api_lists import NUMBER_MAX
 from errorkernel.web.api_parts import (
     ERRORS,
@@ -96,7 +97,7 @@ def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
                     **errors("401", "405", "413", "415", "429", "503"),
                 },
             },
-            "get": listing("listEvents", "The stored events", shapes.EventItem, _Q),
+            "get": listing("listEvents", "The stored events", listed.EventItem, _Q),
         },
         "/api/v1/incidents/{id}/decision": {
             "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
@@ -174,21 +175,21 @@ def _operator_paths() -> dict[str, Any]:
         "schema": {"type": "array", "items": ref(State)},
     }
     return {
-        "/api/v1/incidents": {"get": listing("listIncidents", "Questions", shapes.IncidentItem, states, *named)},
+        "/api/v1/incidents": {"get": listing("listIncidents", "Questions", listed.IncidentItem, states, *named)},
         "/api/v1/problems": {
-            "get": listing("listProblems", "Problems", shapes.ProblemItem, text("kind", "Only of this kind"))
+            "get": listing("listProblems", "Problems", listed.ProblemItem, text("kind", "Only of this kind"))
         },
         "/api/v1/map": {
-            "get": listing("errorMap", "Error states by node and process", shapes.ErrorStateItem, *named, _problem())
+            "get": listing("errorMap", "Error states by node and process", listed.ErrorStateItem, *named, _problem())
         },
-        "/api/v1/processes": {"get": listing("listProcesses", "Processes", shapes.ProcessItem, *named, _liveness())},
+        "/api/v1/processes": {"get": listing("listProcesses", "Processes", listed.ProcessItem, *named, _liveness())},
         "/api/v1/processes/{number}/incarnations": {
             "parameters": [number("The process's `id`")],
-            "get": listing("listIncarnations", "The lives of a process", shapes.IncarnationItem, of_one=True),
+            "get": listing("listIncarnations", "The lives of a process", listed.IncarnationItem, of_one=True),
         },
-        "/api/v1/nodes": {"get": listing("listNodes", "Nodes", shapes.NodeItem, named[0], _liveness())},
+        "/api/v1/nodes": {"get": listing("listNodes", "Nodes", listed.NodeItem, named[0], _liveness())},
         "/api/v1/dead-letters": {
-            "get": listing("listDeadLetters", "Poison messages that are kept", shapes.DeadLetterItem, *named)
+            "get": listing("listDeadLetters", "Poison messages that are kept", listed.DeadLetterItem, *named)
         },
         "/api/v1/openapi.json": {
             "get": {

@@ -29,7 +29,7 @@ from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.error_map import states
 from errorkernel.store.rows import stored
 from errorkernel.store.rules import listed as listed_rules
-from errorkernel.web import shapes
+from errorkernel.web import shapes, shapes_acts, shapes_listed
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
 LIMIT_DEFAULT = 100
@@ -71,13 +71,13 @@ def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = stored()
     query = _one(request.GET, "q").strip()
     if not query:
-        return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event)
+        return _answer(rows.annotate(**_GUESS), "seq", page, shapes_listed.event)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
         raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
-    return _answer(rows.annotate(**_GUESS), "seq", page, shapes.event, scanned_to)
+    return _answer(rows.annotate(**_GUESS), "seq", page, shapes_listed.event, scanned_to)
 
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:
@@ -105,7 +105,7 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     if states:
         rows = rows.filter(state__in=states)
     rows = _named(rows, request.GET, node="node__name", process="process__name")
-    return _answer(rows, "change", _page(request.GET), shapes.incident)
+    return _answer(rows, "change", _page(request.GET), shapes_listed.incident)
 
 
 @needs("errorkernel.view_problem")
@@ -116,7 +116,7 @@ def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
         _named(Problem.objects.select_related("assignee"), request.GET, kind="kind"),
         "id",
         _page(request.GET),
-        shapes.problem,
+        shapes_listed.problem,
     )
 
 
@@ -126,7 +126,7 @@ def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
     _no_query(request.GET, "node, process and problem")
     node, process = _one(request.GET, "node"), _one(request.GET, "process")
     rows = states(node=node, process=process, problem=_number(request.GET, "problem"))
-    return _answer(rows, "id", _page(request.GET), shapes.error_state)
+    return _answer(rows, "id", _page(request.GET), shapes_listed.error_state)
 
 
 @needs("errorkernel.view_process")
@@ -137,7 +137,7 @@ def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = _named(Process.objects.select_related("node"), request.GET, node="node__name", process="name")
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.processes_by_liveness(wanted, now))
-    return _answer(rows, "id", _page(request.GET), partial(shapes.process, now=now))
+    return _answer(rows, "id", _page(request.GET), partial(shapes_listed.process, now=now))
 
 
 @needs("errorkernel.view_incarnation")
@@ -147,7 +147,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such process.")
     rows = Incarnation.objects.filter(process=process_id).select_related("incident__decision", "incident__node")
-    return _answer(rows, "number", _page(request.GET), shapes.incarnation)
+    return _answer(rows, "number", _page(request.GET), shapes_listed.incarnation)
 
 
 @needs("errorkernel.view_node")
@@ -158,7 +158,7 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
     rows = _named(Node.objects.all(), request.GET, node="name")
     if wanted := _liveness(request.GET):
         rows = rows.filter(fleet.nodes_by_liveness(wanted, now))
-    return _answer(rows, "id", _page(request.GET), partial(shapes.node, now=now))
+    return _answer(rows, "id", _page(request.GET), partial(shapes_listed.node, now=now))
 
 
 @needs("errorkernel.view_node")
@@ -167,21 +167,21 @@ def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpRespo
     _no_query(request.GET, "nothing")
     if not Node.objects.filter(pk=min(node_id, NUMBER_MAX)).exists():
         raise ApiError(404, "There is no such node.")
-    return _answer(steward_actions.with_lines().filter(node=node_id), "id", _page(request.GET), shapes.action)
+    return _answer(steward_actions.with_lines().filter(node=node_id), "id", _page(request.GET), shapes_listed.action)
 
 
 @needs("errorkernel.view_rule")
 def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
     """By number, not in their order: ``position`` says that."""
     _no_query(request.GET, "nothing")
-    return _answer(listed_rules(), "id", _page(request.GET), shapes.rule)
+    return _answer(listed_rules(), "id", _page(request.GET), shapes_listed.rule)
 
 
 @needs("errorkernel.view_incident")
 def answers(request: HttpRequest, operator: Operator) -> HttpResponse:
     """Answers to many questions."""
     _no_query(request.GET, "nothing")
-    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), shapes.answer_to_many)
+    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), shapes_acts.answer_to_many)
 
 
 @needs("errorkernel.view_incident")
@@ -191,7 +191,7 @@ def answered_questions(request: HttpRequest, operator: Operator, number: int) ->
     found = BulkAnswer.objects.filter(pk=min(number, NUMBER_MAX)).first()
     if found is None:
         raise ApiError(404, "There is no such answer to many.")
-    return _answer(bulk.items(found), "id", _page(request.GET), shapes.question_of_many)
+    return _answer(bulk.items(found), "id", _page(request.GET), shapes_acts.question_of_many)
 
 
 @needs("errorkernel.view_deadletter")
@@ -199,7 +199,7 @@ def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``, ``process``."""
     _no_query(request.GET, "node and process")
     rows = _named(listed_letters(), request.GET, node="process__node__name", process="process__name")
-    return _answer(rows, "id", _page(request.GET), shapes.dead_letter)
+    return _answer(rows, "id", _page(request.GET), shapes_listed.dead_letter)
 
 
 def _answer(

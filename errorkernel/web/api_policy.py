@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 
 from errorkernel.web import shapes
+from errorkernel.web import shapes_acts as wishes
+from errorkernel.web import shapes_listed as listed
 from errorkernel.web.api_parts import READER, WRITER, body, errors, listing, number, ok
 from errorkernel.web.api_schema import ref
 
@@ -15,30 +17,30 @@ _ACTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "resume": ("resumeRule", "Let a suspended rule answer again", {"reason": "The cause is mended."}),
     "delete": ("deleteRule", "Take a rule away; its answers stay on record", {"reason": "The process is gone."}),
 }
-_DONE = {"200": ok("The rule as it is now", ref(shapes.RuleItem)), **errors("404")}
+_DONE = {"200": ok("The rule as it is now", ref(listed.RuleItem)), **errors("404")}
 
 
 def rule_paths() -> dict[str, Any]:
     """Rules: to read, to write, to try."""
     one = {"parameters": [number("The rule's `id`")]}
     acts = {"/api/v1/rules/{number}/move": one | {"post": _change(
-        "moveRule", "Have a rule asked earlier or later", shapes.RuleMove, {"steps": -1}, _DONE)}}  # fmt: skip
+        "moveRule", "Have a rule asked earlier or later", wishes.RuleMove, {"steps": -1}, _DONE)}}  # fmt: skip
     acts |= {f"/api/v1/rules/{{number}}/{name}": one | {"post": _act(*told)} for name, told in _ACTS.items()}
     return {
         "/api/v1/rules": {
-            "get": listing("listRules", "Rules", shapes.RuleItem),
-            "post": _change("addRule", "Write a rule", shapes.RuleWording, _RULE, {
-                "201": ok("It stands, at the end", ref(shapes.RuleItem))}),
+            "get": listing("listRules", "Rules", listed.RuleItem),
+            "post": _change("addRule", "Write a rule", wishes.RuleWording, _RULE, {
+                "201": ok("It stands, at the end", ref(listed.RuleItem))}),
         },
         "/api/v1/rules/dry-run": {
-            "post": _change("tryRule", "See what a condition would have had the word on", shapes.DryRun, {
+            "post": _change("tryRule", "See what a condition would have had the word on", wishes.DryRun, {
                 "condition": _RULE["condition"], "days": 30}, {
-                "200": ok("What was found, so far as was looked", ref(shapes.Tried))}),
+                "200": ok("What was found, so far as was looked", ref(wishes.Tried))}),
         },
         "/api/v1/rules/{number}": one | {
-            "put": _change("changeRule", "Write a rule anew", shapes.RuleWording, {**_RULE, "revision": 1}, {
-                "200": ok("It stands", ref(shapes.RuleItem)),
-                "409": ok("Somebody else has changed it meanwhile", ref(shapes.RuleHasChanged)),
+            "put": _change("changeRule", "Write a rule anew", wishes.RuleWording, {**_RULE, "revision": 1}, {
+                "200": ok("It stands", ref(listed.RuleItem)),
+                "409": ok("Somebody else has changed it meanwhile", ref(wishes.RuleHasChanged)),
                 **errors("404")}),
         },
     } | acts  # fmt: skip
@@ -47,7 +49,7 @@ def rule_paths() -> dict[str, Any]:
 def answer_paths() -> dict[str, Any]:
     """One answer to many questions."""
     one = {"parameters": [number("The answer's `id`")]}
-    item = ref(shapes.ManyAnswerItem)
+    item = ref(wishes.ManyAnswerItem)
     acts = {
         "confirm": ("confirmAnswer", "Answer what was proposed: all of it, or the first one"),
         "go-on": ("goOnWithAnswer", "The first one has been watched: answer the others"),
@@ -58,8 +60,8 @@ def answer_paths() -> dict[str, Any]:
     asked = {"action": "continue", "condition": _RULE["condition"], "reason": "The disk is back."}
     return {
         "/api/v1/answers": {
-            "get": listing("listAnswers", "Answers to many questions", shapes.ManyAnswerItem),
-            "post": _change("proposeAnswer", "Propose one answer to many questions", shapes.ManyAnswer, asked, {
+            "get": listing("listAnswers", "Answers to many questions", wishes.ManyAnswerItem),
+            "post": _change("proposeAnswer", "Propose one answer to many questions", wishes.ManyAnswer, asked, {
                 "201": ok("These questions are kept; nothing is answered yet", item), **refused}),
         },
         "/api/v1/answers/{number}": one | {"get": {
@@ -67,7 +69,7 @@ def answer_paths() -> dict[str, Any]:
             "security": READER,
             "responses": {"200": ok("How far it is", item), **errors("401", "403", "404", "405", "503")}}},
         "/api/v1/answers/{number}/questions": one | {
-            "get": listing("listAnswerQuestions", "Its questions, and what became of each", shapes.ManyAnswerQuestion,
+            "get": listing("listAnswerQuestions", "Its questions, and what became of each", wishes.ManyAnswerQuestion,
                            of_one=True)},
     } | {
         f"/api/v1/answers/{{number}}/{act}": one | {"post": {
@@ -77,15 +79,15 @@ def answer_paths() -> dict[str, Any]:
 
 
 _PROBLEM_ACTS: dict[str, tuple[str, str, type[msgspec.Struct], dict[str, Any]]] = {
-    "mute": ("muteProblem", "Take a problem out of the list for a time", shapes.ProblemMute, {
+    "mute": ("muteProblem", "Take a problem out of the list for a time", wishes.ProblemMute, {
         "more": 100, "reason": "It is known."}),
-    "unmute": ("unmuteProblem", "End a mute", shapes.ProblemAct, {"reason": "It is too many."}),
-    "resolve": ("resolveProblem", "Say that it is mended", shapes.ProblemAct, {"reason": "The disk was replaced."}),
-    "reopen": ("reopenProblem", "Say that it is not mended", shapes.ProblemAct, {"reason": "It was another disk."}),
-    "assign": ("assignProblem", "Say who looks after it", shapes.ProblemAssignment, {"to": None}),
-    "comment": ("commentProblem", "Write something under it", shapes.ProblemRemark, {"text": "Look at the cable."}),
-    "merge": ("mergeProblem", "Make it part of another", shapes.ProblemMerge, {"into": 1, "reason": "One disk."}),
-    "split": ("splitProblem", "Take it out of the other again", shapes.ProblemAct, {"reason": "Two disks."}),
+    "unmute": ("unmuteProblem", "End a mute", wishes.ProblemAct, {"reason": "It is too many."}),
+    "resolve": ("resolveProblem", "Say that it is mended", wishes.ProblemAct, {"reason": "The disk was replaced."}),
+    "reopen": ("reopenProblem", "Say that it is not mended", wishes.ProblemAct, {"reason": "It was another disk."}),
+    "assign": ("assignProblem", "Say who looks after it", wishes.ProblemAssignment, {"to": None}),
+    "comment": ("commentProblem", "Write something under it", wishes.ProblemRemark, {"text": "Look at the cable."}),
+    "merge": ("mergeProblem", "Make it part of another", wishes.ProblemMerge, {"into": 1, "reason": "One disk."}),
+    "split": ("splitProblem", "Take it out of the other again", wishes.ProblemAct, {"reason": "Two disks."}),
 }  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def problem_paths() -> dict[str, Any]:
     paths = {}
     for act, (name, summary, shape, example) in _PROBLEM_ACTS.items():
         asked = _change(name, summary, shape, example, {
-            "200": ok("The problem as it is now; of a merge, the one that it is part of", ref(shapes.ProblemItem)),
+            "200": ok("The problem as it is now; of a merge, the one that it is part of", ref(listed.ProblemItem)),
             "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
             **errors("400", "404")})  # fmt: skip
         paths[f"/api/v1/problems/{{number}}/{act}"] = {
@@ -118,10 +120,10 @@ def node_paths() -> dict[str, Any]:
     return {
         "/api/v1/nodes/{number}/actions": {
             "parameters": [number("The node's `id`")],
-            "get": listing("listActions", "What was done to a node's processes", shapes.ActionItem, of_one=True),
+            "get": listing("listActions", "What was done to a node's processes", listed.ActionItem, of_one=True),
             "post": _change("actOnNode", "List, stop, start or kill a process of a Steward or ctrl node",
-                shapes.ActionWish, wish, {
-                "202": ok("It is going to be done; this is how far it is", ref(shapes.ActionItem)),
+                wishes.ActionWish, wish, {
+                "202": ok("It is going to be done; this is how far it is", ref(listed.ActionItem)),
                 "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
                 **errors("400", "404")}),
         }
@@ -129,8 +131,8 @@ def node_paths() -> dict[str, Any]:
 
 
 def _dispose(name: str, summary: str) -> dict[str, Any]:
-    asked = _change(name, summary, shapes.Disposal, {"reason": "The disk was replaced."}, {
-        "200": ok("How far it is", ref(shapes.Disposed)),
+    asked = _change(name, summary, wishes.Disposal, {"reason": "The disk was replaced."}, {
+        "200": ok("How far it is", ref(wishes.Disposed)),
         "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
         **errors("400", "404")})  # fmt: skip
     asked["requestBody"]["required"] = False
@@ -138,7 +140,7 @@ def _dispose(name: str, summary: str) -> dict[str, Any]:
 
 
 def _act(name: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
-    return _change(name, summary, shapes.RuleAct, example, _DONE)
+    return _change(name, summary, wishes.RuleAct, example, _DONE)
 
 
 def _change(
@@ -151,7 +153,7 @@ def _change(
         "security": WRITER,
         "requestBody": body(shape, example),
         "responses": {
-            "400": ok("It cannot be read, or cannot be so", ref(shapes.BadRule)),
+            "400": ok("It cannot be read, or cannot be so", ref(wishes.BadRule)),
             **errors("401", "403", "405", "413", "503"),
             **answers,
         },

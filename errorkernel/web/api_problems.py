@@ -12,7 +12,7 @@ from errorkernel.core.problem import Mute, ProblemError
 from errorkernel.models import Problem
 from errorkernel.store import problems as store
 from errorkernel.store.audit import Who
-from errorkernel.web import shapes
+from errorkernel.web import shapes, shapes_acts, shapes_listed
 from errorkernel.web.access import ANSWER
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 
@@ -45,28 +45,28 @@ def _act(request: HttpRequest, operator: Operator, problem_id: int, name: str) -
         raise ApiError(404, "There is no such problem.") from None
     except ProblemError as exc:
         raise ApiError(400 if exc.field in _TEXTS else 409, str(exc)) from None
-    return as_json(200, shapes.problem(changed))
+    return as_json(200, shapes_listed.problem(changed))
 
 
-def _mute(pk: int, given: shapes.ProblemMute, who: Who) -> Problem:
+def _mute(pk: int, given: shapes_acts.ProblemMute, who: Who) -> Problem:
     return store.mute(pk, Mute(given.until, given.more, given.another_release), given.reason, **who)
 
 
-def _merge(pk: int, given: shapes.ProblemMerge, who: Who) -> Problem:
+def _merge(pk: int, given: shapes_acts.ProblemMerge, who: Who) -> Problem:
     return store.merge(pk, given.into, given.reason, **who)
 
 
-def _comment(pk: int, given: shapes.ProblemRemark, who: Who) -> Problem:
+def _comment(pk: int, given: shapes_acts.ProblemRemark, who: Who) -> Problem:
     return store.comment(pk, given.text, **who).problem
 
 
 ACTS: dict[str, tuple[type[msgspec.Struct], Callable[[int, Any, Who], Problem]]] = {
-    "mute": (shapes.ProblemMute, _mute),
-    "unmute": (shapes.ProblemAct, lambda pk, given, who: store.unmute(pk, given.reason, **who)),
-    "resolve": (shapes.ProblemAct, lambda pk, given, who: store.resolve(pk, given.reason, **who)),
-    "reopen": (shapes.ProblemAct, lambda pk, given, who: store.reopen(pk, given.reason, **who)),
-    "assign": (shapes.ProblemAssignment, lambda pk, given, who: store.assign(pk, given.to or "", **who)),
-    "comment": (shapes.ProblemRemark, _comment),
-    "merge": (shapes.ProblemMerge, _merge),
-    "split": (shapes.ProblemAct, lambda pk, given, who: store.split(pk, given.reason, **who)),
+    "mute": (shapes_acts.ProblemMute, _mute),
+    "unmute": (shapes_acts.ProblemAct, lambda pk, given, who: store.unmute(pk, given.reason, **who)),
+    "resolve": (shapes_acts.ProblemAct, lambda pk, given, who: store.resolve(pk, given.reason, **who)),
+    "reopen": (shapes_acts.ProblemAct, lambda pk, given, who: store.reopen(pk, given.reason, **who)),
+    "assign": (shapes_acts.ProblemAssignment, lambda pk, given, who: store.assign(pk, given.to or "", **who)),
+    "comment": (shapes_acts.ProblemRemark, _comment),
+    "merge": (shapes_acts.ProblemMerge, _merge),
+    "split": (shapes_acts.ProblemAct, lambda pk, given, who: store.split(pk, given.reason, **who)),
 }

@@ -14,11 +14,12 @@ from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import Rule
 from errorkernel.store import rules as store
 from errorkernel.store.rules import RuleChanged
-from errorkernel.web import api_lists, shapes
+from errorkernel.web import api_lists, shapes_acts, shapes_listed
 from errorkernel.web.access import CHANGE_RULES
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.dry_run import Tried, before, dry_run
-from errorkernel.web.shapes import DAYS_MAX, BadRule, DryRun, RuleAct, RuleHasChanged, RuleMove, RuleWording, of_row
+from errorkernel.web.shapes import of_row
+from errorkernel.web.shapes_acts import DAYS_MAX, BadRule, DryRun, RuleAct, RuleHasChanged, RuleMove, RuleWording
 
 _wordings = msgspec.json.Decoder(RuleWording)
 _moves = msgspec.json.Decoder(RuleMove)
@@ -69,7 +70,7 @@ def _add(request: HttpRequest, operator: Operator) -> HttpResponse:
         made = store.add(_wording(given), also_waiting=given.also_waiting, **_actor(operator))
     except RuleError as exc:
         raise _wrong(exc) from None
-    return as_json(201, shapes.rule(made))
+    return as_json(201, shapes_listed.rule(made))
 
 
 @needs(CHANGE_RULES)
@@ -85,7 +86,7 @@ def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpRespo
         raise ApiError(409, RuleHasChanged(str(exc), exc.rule.revision, exc.rule.author)) from None
     except Rule.DoesNotExist:
         raise _unknown() from None
-    return as_json(200, shapes.rule(changed))
+    return as_json(200, shapes_listed.rule(changed))
 
 
 @needs(CHANGE_RULES)
@@ -96,7 +97,7 @@ def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> H
         told = f"This needs a reason of at most {policy.REASON_MAX_CHARS} characters."
         raise ApiError(400, BadRule(told, "reason"))
     try:
-        return as_json(200, shapes.rule(ACTS[name](_number(rule_id), reason, given, _actor(operator))))
+        return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, _actor(operator))))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
@@ -112,7 +113,7 @@ ACTS: dict[str, Callable[[int, str, RuleAct, dict[str, Any]], Rule]] = {
 def _move(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
     given = read_body(request, _moves, "steps")
     try:
-        return as_json(200, shapes.rule(store.move(_number(rule_id), given.steps, **_actor(operator))))
+        return as_json(200, shapes_listed.rule(store.move(_number(rule_id), given.steps, **_actor(operator))))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
@@ -132,9 +133,9 @@ def _dry(request: HttpRequest, operator: Operator) -> HttpResponse:
     return as_json(200, _tried(dry_run(condition, before(place, now), since=since, start=given.start), now))
 
 
-def _tried(found: Tried, now: datetime) -> shapes.Tried:
-    items = [shapes.incident(one) for one in found.shown]
-    return of_row(shapes.Tried, found, items=items, done=round(found.done(now), 4))
+def _tried(found: Tried, now: datetime) -> shapes_acts.Tried:
+    items = [shapes_listed.incident(one) for one in found.shown]
+    return of_row(shapes_acts.Tried, found, items=items, done=round(found.done(now), 4))
 
 
 def _wording(given: RuleWording) -> Wording:

@@ -16,12 +16,13 @@ from errorkernel.live import announce_incidents
 from errorkernel.models import Incident
 from errorkernel.store.requeues import CannotRequeue, Wish, dispose
 from errorkernel.templatetags.sentences import said
-from errorkernel.web import api_access, shapes
+from errorkernel.web import api_access, shapes_acts
 from errorkernel.web.access import ANSWER, needs
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
 from errorkernel.web.decide import origin_of
 from errorkernel.web.parameters import refuse
-from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS, Disposal
+from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
+from errorkernel.web.shapes_acts import Disposal
 
 DONE = {
     Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
@@ -87,7 +88,7 @@ def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: W
     except CannotRequeue as exc:
         raise ApiError(409, str(exc)) from None
     announce_incidents([row.incident_id])
-    return as_json(200, shapes.disposed(row))
+    return as_json(200, shapes_acts.disposed(row))
 
 
 def _short(text: str, chars: int) -> str:
