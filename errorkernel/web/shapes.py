@@ -5,26 +5,24 @@ added here is answered and described. What nodes post has its shapes in ``errork
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from errorkernel.core import problem as problem_core
-from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
-from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.values import Action
-from errorkernel.web.shapes_acts import _told
 
 REASON_MAX_CHARS = 1000
 REQUEST_ID_MAX_CHARS = 64
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
-NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
-BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
-BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+def told(**keywords: Any) -> msgspec.Meta:
+    """What the description says of a field and ``core.rules`` checks, which names the field that is wrong."""
+    return msgspec.Meta(extra_json_schema=keywords)
 
 
 def of_row(shape: type[T], row: Any, **more: Any) -> T:
@@ -126,9 +124,3 @@ class Readiness(msgspec.Struct):
 
     ready: bool
     checks: dict[str, bool]
-
-
-_StewardNode: TypeAlias = Annotated[
-    str, _told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
-]
-_Reason: TypeAlias = Annotated[str, _told(pattern=NO_NUL, maxLength=problem_core.REASON_MAX_CHARS)]

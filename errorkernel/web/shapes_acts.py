@@ -1,7 +1,7 @@
 """What the HTTP API takes from those who act, and answers them: rules, problems, messages, answers to many."""
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -10,19 +10,18 @@ from errorkernel.core import problem as problem_core
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
 from errorkernel.core.rules import RuleAction
+from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.steward_steps import Plan
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, Requeue
 from errorkernel.store import bulk
 from errorkernel.web.shapes import (
+    NO_NUL,
     REASON_MAX_CHARS,
     REQUEST_ID_MAX_CHARS,
     WHOLE_MAX,
-    BulkResult,
-    BulkState,
-    _Reason,
-    _StewardNode,
     of_row,
+    told,
 )
 from errorkernel.web.shapes_listed import GivenAnswer, IncidentItem
 from errorkernel.wire import schema as wire
@@ -67,13 +66,14 @@ class ActionWish(msgspec.Struct):
     request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
 
 
-def _told(**keywords: Any) -> msgspec.Meta:
-    """What the description says of a field and ``core.rules`` checks, which names the field that is wrong."""
-    return msgspec.Meta(extra_json_schema=keywords)
-
-
+BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
+BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
+_StewardNode: TypeAlias = Annotated[
+    str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
+]
+_Reason: TypeAlias = Annotated[str, told(pattern=NO_NUL, maxLength=problem_core.REASON_MAX_CHARS)]
 _Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
-_Count: TypeAlias = Annotated[int, _told(minimum=1, maximum=policy.COUNT_MAX)]
+_Count: TypeAlias = Annotated[int, told(minimum=1, maximum=policy.COUNT_MAX)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 
@@ -82,16 +82,16 @@ class RuleWording(msgspec.Struct):
     as it is. ``also_waiting``: what waits already is judged too. ``revision``: of the rule that is replaced; a new one
     has none."""
 
-    name: Annotated[str, _told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
-    condition: Annotated[str, _told(format=CONDITION_FORMAT)]
+    name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
     action: RuleAction
-    reason: Annotated[str, _told(**_Text, maxLength=policy.REASON_MAX_CHARS)]
+    reason: Annotated[str, told(**_Text, maxLength=policy.REASON_MAX_CHARS)]
     enabled: bool = False
     expires_at: datetime | None = None
     max_uses: _Count | None = None
     storm_limit: _Count = policy.STORM_LIMIT
     loop_limit: _Count = policy.LOOP_LIMIT
-    steward_nodes: Annotated[tuple[_StewardNode, ...], _told(maxItems=policy.STEWARD_NODES_MAX)] = ()
+    steward_nodes: Annotated[tuple[_StewardNode, ...], told(maxItems=policy.STEWARD_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
 
@@ -115,13 +115,13 @@ class ProblemMute(msgspec.Struct):
 class ProblemAssignment(msgspec.Struct):
     """``to``: the name of somebody who may answer; null: nobody."""
 
-    to: Annotated[str, _told(minLength=1)] | None
+    to: Annotated[str, told(minLength=1)] | None
 
 
 class ProblemRemark(msgspec.Struct):
     """A comment; it is kept as it is."""
 
-    text: Annotated[str, _told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
+    text: Annotated[str, told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
 
 
 class ProblemMerge(msgspec.Struct):
@@ -140,7 +140,7 @@ class RuleMove(msgspec.Struct):
 class RuleAct(msgspec.Struct):
     """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
 
-    reason: Annotated[str, _told(**_Text, maxLength=policy.REASON_MAX_CHARS)] = ""
+    reason: Annotated[str, told(**_Text, maxLength=policy.REASON_MAX_CHARS)] = ""
     also_waiting: bool = False
 
 
@@ -149,8 +149,8 @@ class DryRun(msgspec.Struct):
     is not tried. ``rule``: rules before this one come first; without, all that
     speak. ``start``: ``next`` of the answer before, to look further back."""
 
-    condition: Annotated[str, _told(format=CONDITION_FORMAT)]
-    days: Annotated[float, _told(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    days: Annotated[float, told(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
     rule: _Place | None = None
     start: _Place | None = None
 
@@ -192,8 +192,8 @@ class ManyAnswer(msgspec.Struct):
     before the others follow; null: all in a row."""
 
     action: Action
-    condition: Annotated[str, _told(format=CONDITION_FORMAT)]
-    reason: Annotated[str, _told(**_Text, maxLength=REASON_MAX_CHARS)]
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
     first: UUID | None = None
 
 

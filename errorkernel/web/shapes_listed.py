@@ -1,7 +1,7 @@
 """What the HTTP API lists, one struct each, and how each is made of a row of the database."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,9 @@ from errorkernel.models import (
     StewardLine,
 )
 from errorkernel.store.rows import EventRow
-from errorkernel.web.shapes import NodeFamily, of_row
+from errorkernel.web.shapes import of_row
+
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 
 
 class DecisionItem(msgspec.Struct):
