@@ -28,6 +28,7 @@ NOT_READ = {
     # All there is, sent as it is read.
     "audit-export",
 }  # fmt: skip
+STEWARD_NODE = "node-009@steward"
 STATES = ("open", "muted", "resolved", "reopened", "*")
 
 
@@ -63,11 +64,14 @@ def _pages() -> dict[str, list[str]]:
         "incident": [reverse("incident", args=[one.pk]) for one in (waiting, done)],
         "answer-many": _asked("answer-many", {"q": "process:*"}, {"q": f"node:{node}"}),
         "answer-to-many": [reverse("answer-to-many", args=[1])],
+        "map": _asked("map", {"page": 2}, {"node": node}, {"node": node, "process": process.pk}),
+        "act": [reverse("act", args=[STEWARD_NODE])],
+        "steward-action": [reverse("steward-action", args=[STEWARD_NODE, 1])],
         "nodes": _asked("nodes", {"page": 2}),
         "node": [reverse("node", args=[node])],
         "process": [reverse("process", args=[node, process.pk])],
         "overview": _asked("overview", *({"range": one} for one in ("1h", "24h", "7d", "30d"))),
-        "audit": _asked("audit", {"target": f"incident:{done.pk}"}, {"before": 500}),
+        "audit": _asked("audit", {"target": f"incident:{done.pk}"}, {"actor": "alice"}, {"before": 500}),
         "jump": _asked("jump", *({"q": q} for q in ("node-0", "worker", "chart", "nothing-like-this"))),
     }
 
@@ -83,7 +87,7 @@ def _handled() -> dict[str, list[str]]:
         "rules": [reverse("rules")],
         "rule": [reverse("rule", args=[1])],
         "new-rule": [reverse("new-rule")],
-        "dead-letters": _asked("dead-letters", {"before": 500}),
+        "dead-letters": _asked("dead-letters", {"node": "node-007", "state": "kept"}, {"before": 500}),
         "quarantine": _asked("quarantine", {"reason": "no process"}, {"node": "node-007"}, {"before": 500}),
         "settings": [reverse("settings")],
         "first-node": [reverse("first-node")],
@@ -105,6 +109,7 @@ def _lists() -> dict[str, list[str]]:
         "api-map": _asked("api-map", newest, node, {"process": "worker-0"}, {"problem": "7"}),
         "api-nodes": _asked("api-nodes", newest, node, {"liveness": "gone"}),
         "api-processes": _asked("api-processes", newest, node, {"liveness": "alive"}),
+        "api-actions": [reverse("api-actions", args=[9])],
         "api-incarnations": [reverse("api-incarnations", args=[7])],
         "api-answer": [reverse("api-answer", args=[1])],
         "api-answer-questions": [reverse("api-answer-questions", args=[1])],

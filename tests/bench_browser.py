@@ -21,8 +21,7 @@ import nats
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.bench_whole_way import body
-from tests.conftest import CHROMIUM
-from tests.running import Running
+from tests.running import CHROMIUM, Running
 from tests.test_browser import log_in
 
 TASK_MS = 100

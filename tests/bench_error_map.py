@@ -58,7 +58,8 @@ def main() -> None:
     for path in (
         "/api/v1/map", f"/api/v1/map?after={last}", "/api/v1/map?limit=1000", "/api/v1/map?node=ship7",
         "/api/v1/map?node=ship7&process=p3", "/api/v1/map?process=p3&limit=1000", "/api/v1/map?problem=3",
-        "/api/v1/map?node=nobody", "/nodes/", "/nodes/ship7/", f"/nodes/ship7/{of_node.process_id}/",
+        "/api/v1/map?node=nobody", "/nodes/", "/nodes/ship7/", "/map/", "/map/?node=ship7",
+        f"/map/?node=ship7&process={of_node.process_id}", f"/nodes/ship7/{of_node.process_id}/",
     ):  # fmt: skip
         took = []
         for _ in range(TIMES):

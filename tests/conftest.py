@@ -3,7 +3,6 @@
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,8 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 
 from errorkernel import models
+from tests.running import CHROMIUM
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOW = "Debian: apt-get install chromium"
 
 

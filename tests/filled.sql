@@ -2,10 +2,11 @@
 -- events of thirty days, 500 nodes with 2,000 processes, 5,000 problems, 50,000 error states, 25,000 questions of which
 -- 2,000 are open; merged problems, rules, answers to many and whatever else a page reads. Everything is made of running numbers, so two runs fill the same.
 
-INSERT INTO errorkernel_node (id, name, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
+INSERT INTO errorkernel_node (id, name, family, formats, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
   started_at, hello_at, clock_skew_s, backlog, dropped, last_event_at, events)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
-SELECT i, printf('node-%03d', i), 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
+SELECT i, CASE i % 50 WHEN 9 THEN printf('node-%03d@steward', i) ELSE printf('node-%03d', i) END,
+  CASE i % 50 WHEN 9 THEN 'steward' ELSE '' END, '[]', 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
   strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), 0.1, i % 7, 0,
   strftime('$time', $now - i, 'unixepoch'), $events / $nodes
 FROM n;
@@ -26,9 +27,9 @@ SELECT i, printf('%032x', i), 'Kind' || (i % 50), 'copy of chart <n> failed in s
   strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
 
-INSERT INTO errorkernel_errorstate (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
+INSERT INTO errorkernel_errorstate (process_id, node_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 25 - 1)
-SELECT 1 + i / 25, 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
+SELECT 1 + i / 25, (SELECT node_id FROM errorkernel_process WHERE id = 1 + i / 25), 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
   strftime('$time', $now - i % 100000, 'unixepoch'), i + 1
 FROM n;
 
@@ -71,11 +72,11 @@ SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65
 FROM ranked;
 
 INSERT INTO errorkernel_incident (id, seq, node_id, process_id, problem_id, incarnation, level, kind, text, message, repeat,
-  consecutive, state, change, raised_at, opened_at, on_deadline, node_missing, judged, delivered_at, ended_at, outcome_detail,
+  consecutive, state, change, raised_at, opened_at, on_deadline, by_itself, node_missing, judged, delivered_at, ended_at, outcome_detail,
   new_incarnation)
 SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, repeat, 0,
   CASE WHEN seq > $events - $open * 40 THEN 'open' WHEN seq % 11 = 0 THEN 'stale' WHEN seq % 13 = 0 THEN 'failed' ELSE 'applied' END,
-  seq / 40, received_at, received_at, 'escalate', '', 1, received_at,
+  seq / 40, received_at, received_at, 'escalate', '', '', 1, received_at,
   CASE WHEN seq > $events - $open * 40 THEN NULL ELSE strftime('$time', received_at, '+' || (seq / 40 % 900) || ' seconds') END,
   '', 6
 FROM errorkernel_errorevent WHERE type = 'action';
@@ -107,6 +108,18 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
 SELECT CASE i % 2 WHEN 0 THEN 'publish' ELSE 'connect' END, 'ek.evt.other', CASE i % 2 WHEN 0 THEN printf('node-%03d', i) ELSE '' END,
   'key:U' || i, '10.0.0.' || i, i, strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i, 'unixepoch')
 FROM n;
+
+-- What was done to the processes of the ninth, a Steward node.
+INSERT INTO errorkernel_stewardaction (id, token, node_id, plan, method, state, said, by, reason, request_id, listed, worker,
+  created_at, ended_at)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
+SELECT i, 'token ' || i, 9, 'kill', 'REQCopySrc', 'done', 'It was stopped and started.', 'user:alice', 'it hangs', '', '[]', '',
+  strftime('$time', $now - i * 60, 'unixepoch'), strftime('$time', $now - i * 60 + 9, 'unixepoch')
+FROM n;
+
+INSERT INTO errorkernel_stewardline (action_id, number, ask, result, numbers, detail, sent_at, ended_at)
+SELECT id, 1, 'stop', 'stopped', '[]', '', created_at, ended_at FROM errorkernel_stewardaction
+UNION ALL SELECT id, 2, 'start', 'started', '[]', '', created_at, ended_at FROM errorkernel_stewardaction;
 
 INSERT INTO errorkernel_kernelheartbeat (worker, started_at, at, broker_connected, lag)
 VALUES ('bench', strftime('$time', $now, 'unixepoch'), strftime('$time', $now, 'unixepoch'), 1, 0);

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def wait_for(what: Any, timeout_s: float = 20.0) -> Any:

@@ -15,8 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests import busy
-from tests.conftest import CHROMIUM
-from tests.running import Running
+from tests.running import CHROMIUM, Running
 from tests.test_browser import log_in
 
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}

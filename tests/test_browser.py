@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.conftest import CHROMIUM
-from tests.running import Running
+from tests.running import CHROMIUM, Running
 from tests.test_end_to_end import event
 
 pytestmark = pytest.mark.browser

@@ -19,7 +19,7 @@ from errorkernel.core.attempts import KEYS_MAX, Attempt, Tally
 from errorkernel.core.ids import uuid7
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
-from errorkernel.models import Decision, Incarnation, Incident, Node, Process, RefusedAttempt
+from errorkernel.models import Decision, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
 from errorkernel.store import fleet, incidents, lineage, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -448,3 +448,34 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     assert Decision.objects.get().action == "continue"
     fleet.record_hellos([("ship1", hello(incarnation=5))], now=NOW)
     assert "■ quarantined" not in operator.get(pages[1]).content.decode()
+
+
+# The map
+
+
+@pytest.mark.django_db
+def test_the_map_opens_node_by_node_and_process_by_process(viewer: Client) -> None:
+    take_in(report(), report(), report(kind="F", level=Level.CRITICAL), report(process="index"))
+    take_in(report(process="index"), node="ship2")
+    fleet.record_hellos([("quiet", Hello(version="1", at=NOW))], now=NOW)
+    copy = Process.objects.get(name="copy")
+
+    def shown(address: str) -> str:
+        return viewer.get(address).content.decode()
+
+    closed = shown("/map/")
+    assert "3 error states" in closed
+    assert "1 error state," in closed
+    assert closed.count('aria-expanded="false"') == 2  # one that has met nothing has nothing to open
+    assert "copy" not in closed
+    node = shown("/map/?node=ship1")
+    assert f"/nodes/ship1/{copy.pk}/" in node
+    assert 'class="level-critical"' in node
+    process = shown(f"/map/?node=ship1&process={copy.pk}")
+    for problem in Problem.objects.filter(error_states__process=copy):
+        assert f"/problems/{problem.pk}/" in process
+    assert process.count('aria-expanded="true"') == 2
+    assert {one.node_id for one in copy.error_states.all()} == {copy.node_id}
+    for wrong, status in (("node=none", 404), ("node=ship2&process=1", 404), ("process=x", 400), ("node=%00", 400)):
+        assert viewer.get(f"/map/?{wrong}").status_code == status, wrong
+    assert Client().get("/map/").status_code == 302

@@ -1,10 +1,11 @@
 """Links that are away: what a node reports meanwhile is stored once, in order; what it had no room for is told."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tests import outage
+from tests import away, outage
 from tests.running import wait_for
 
 BY_CABLE = pytest.param(
@@ -16,6 +17,14 @@ BY_CABLE = pytest.param(
 @pytest.mark.parametrize("by_cable", [BY_CABLE, pytest.param(False, id="product stopped")])
 def test_a_node_that_is_killed_while_its_link_is_away_loses_nothing(by_cable: bool, tmp_path: Path) -> None:
     outage.play(tmp_path, events=5000, outage_s=15, by_cable=by_cable)
+
+
+@pytest.mark.slow
+def test_what_was_answered_while_a_node_was_away_is_obeyed_or_its_message_can_be_sent_again(tmp_path: Path) -> None:
+    minutes = float(os.environ.get("STEWARD_TEST_OUTAGE_MINUTES", "0"))
+    took_s = away.play(tmp_path, outage_s=minutes * 60)
+    if minutes:  # by hand, where nothing else takes the machine's time
+        assert took_s < 1
 
 
 @pytest.mark.slow

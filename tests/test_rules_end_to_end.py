@@ -17,8 +17,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from errorkernel.node import Action, Kernel
-from tests.conftest import CHROMIUM
-from tests.running import ROOT, Running, wait_for
+from tests.running import CHROMIUM, ROOT, Running, wait_for
 from tests.test_browser import log_in
 from tests.test_end_to_end import event, incident_of
 

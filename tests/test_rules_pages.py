@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.core.rules import RuleAction
-from errorkernel.core.values import Action, EventType, Level, OnDeadline
+from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, Decision, Incident, Node, Rule
 from errorkernel.store import fleet, incidents, rules
 from tests.test_rules import ask, event, store, wording
@@ -230,6 +230,25 @@ def test_hostile_text_stays_text_everywhere(alice):
         assert "\u202e" not in re.sub(r'value="[^"]*"', "", answer), page
     tried = alice.post(NEW, form(do="try", condition='"<script>"', name=HOSTILE)).content.decode()
     assert "<script>alert" not in tried
+
+
+def test_whose_revision_it_was_stands_wherever_an_automatic_answer_does(alice):
+    """On the incident, in what was answered then, in a life that it ended, in the trail, and for who was too late."""
+    rule = made(action=RuleAction.KILL)
+    first = ask(now=timezone.now(), incarnation=1)
+    judge()
+    outcome = Outcome(first.pk, OutcomeState.APPLIED, decision_id=Decision.objects.get().pk, new_incarnation=2)
+    incidents.record_outcome("ship1", outcome, now=timezone.now())
+    late = alice.post(f"/incidents/{first.pk}/decide/", {"action": "continue"})
+    rules.suspend(rule.pk, "enough", actor="system", now=timezone.now())
+    second = ask(now=timezone.now(), incarnation=2)
+    said = f"rule {rule.pk} (revision 1)"
+    process = f"/nodes/ship1/{first.process_id}/"
+    pages = [
+        late,
+        *(alice.get(one) for one in (f"/incidents/{first.pk}/", f"/incidents/{second.pk}/", process, "/audit/")),
+    ]
+    assert [said in page.content.decode() for page in pages] == [True] * 5
 
 
 def test_a_dead_letter_is_shown_with_its_message_and_the_incident_says_poison(alice):

@@ -5,6 +5,7 @@ writing direction of the page. Tables may hold millions of rows, so nothing here
 """
 
 from collections.abc import Callable
+from functools import partial, update_wrapper
 from typing import Any
 
 from django.contrib import admin
@@ -17,6 +18,8 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from errorkernel.templatetags.console import visible
 
 EXCERPT_CHARS = 100
 COUNT_MAX = 10_000
@@ -32,12 +35,13 @@ class BoundedPaginator(Paginator):
         return rows.order_by()[:COUNT_MAX].count() if isinstance(rows, QuerySet) else len(rows)
 
 
-def excerpt(field: str, name: str = "") -> Callable[[Any, models.Model], SafeString]:
-    """A column with the beginning of a text that somebody else wrote, isolated from the writing around it."""
+def excerpt(field: str, name: str = "", ordering: str | None = None) -> Callable[[Any, models.Model], SafeString]:
+    """A column with the beginning of a text that somebody else wrote, isolated from the writing around it, and with
+    what is invisible in it or turns the writing direction written out."""
 
-    @admin.display(description=name or field)
+    @admin.display(description=name or field.replace("_", " "), ordering=ordering)
     def column(_: Any, row: models.Model) -> SafeString:
-        text = str(getattr(row, field))
+        text = visible(getattr(row, field) or "")
         return format_html("<bdi>{}</bdi>", text[:EXCERPT_CHARS] + "…" if len(text) > EXCERPT_CHARS else text)
 
     return column
@@ -82,7 +86,27 @@ class Admin(admin.ModelAdmin):
 
 
 class History(Admin):
-    """Read only, for everybody: what happened is changed by nobody, also not by a superuser."""
+    """Read only, for everybody: what happened is changed by nobody, also not by a superuser.
+
+    Texts and names in its list are shown as ``excerpt`` does, whoever wrote them: nobody has to think of it.
+    """
+
+    def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
+        super().__init__(model, admin_site)
+        self._columns = [self._column(name) for name in self.list_display]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return self._columns
+
+    def _column(self, name: Any) -> Any:
+        known = {one.name: one for one in self.model._meta.fields}
+        field = known.get(name) if isinstance(name, str) else None
+        written = isinstance(field, models.CharField | models.TextField | models.ForeignKey) and not field.choices
+        if not written:
+            return name
+        column = excerpt(name, ordering=name if self.sortable_by is None or name in self.sortable_by else None)
+        bound = partial(column, self)
+        return update_wrapper(bound, column)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

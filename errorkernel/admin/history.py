@@ -35,6 +35,7 @@ from errorkernel.models import (
 )
 from errorkernel.query import to_q
 from errorkernel.store import audit
+from errorkernel.templatetags.console import visible
 
 SEARCH_EVENTS = 200_000
 
@@ -101,7 +102,7 @@ class ErrorEventAdmin(History):
 
     @admin.display(description="process")
     def process_name(self, row: ErrorEvent) -> str:
-        return row.process.name
+        return visible(row.process.name)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -132,7 +133,7 @@ class IncidentAdmin(History):
 
     @admin.display(description="process")
     def process_name(self, row: Incident) -> str:
-        return row.process.name
+        return visible(row.process.name)
 
 
 @admin.register(Decision)

@@ -69,6 +69,10 @@ class ErrorState(models.Model):
     """How often one process met one problem. ``consecutive``: failures on the same message, none other between."""
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_states")
+    node = models.ForeignKey(
+        Node, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False,
+        help_text="That of the process: a node's latest states come out of one index.",
+    )  # fmt: skip
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_states")
     count = models.BigIntegerField(default=0)
     consecutive = models.BigIntegerField(default=0)
@@ -79,7 +83,10 @@ class ErrorState(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["process", "problem"], name="error_state_unique")]
-        indexes = [models.Index(fields=["problem", "-last_seen"], name="error_state_problem")]
+        indexes = [
+            models.Index(fields=["problem", "-last_seen"], name="error_state_problem"),
+            models.Index(fields=["node", "-last_seen"], name="error_state_node"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.process}: {self.problem} ×{self.count}"

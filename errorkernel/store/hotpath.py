@@ -21,8 +21,8 @@ _INSERT_EVENT = (
 )
 _UPSERT_STATE = (
     "INSERT INTO errorkernel_errorstate"
-    " (process_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+    " (process_id, problem_id, node_id, count, consecutive, last_message, first_seen, last_seen, last_seq)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " ON CONFLICT (process_id, problem_id) DO UPDATE SET count = excluded.count, consecutive = excluded.consecutive,"
     " last_message = excluded.last_message, last_seen = excluded.last_seen, last_seq = excluded.last_seq"
 )
@@ -113,7 +113,7 @@ def insert_events(rows: Iterable[Sequence[Any]]) -> None:
 
 
 def upsert_states(rows: Iterable[Sequence[Any]]) -> None:
-    """(process, problem, count, consecutive, last message, first seen, last seen, last seq): the new values."""
+    """(process, problem, node, count, consecutive, last message, first seen, last seen, last seq): the new values."""
     _many(_UPSERT_STATE, rows)
 
 

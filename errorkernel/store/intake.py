@@ -149,6 +149,7 @@ def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
     """Continue each (process, problem)'s counts through the batch, in the order of the events."""
     pairs = sorted({(one.process_id, one.problem_id) for one in placed})
     known = hotpath.states(pairs)
+    nodes = {one.process_id: one.node_id for one in placed}
     now_counts: dict[tuple[int, int], list[Any]] = {}
     for one in placed:
         pair = one.process_id, one.problem_id
@@ -164,7 +165,7 @@ def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
         one.repeat, one.consecutive = state[0], state[1]
     hotpath.upsert_states(
         # first_seen is written for a new row only.
-        (*pair, state[0], state[1], state[2], seen, seen, state[3])
+        (*pair, nodes[pair[0]], state[0], state[1], state[2], seen, seen, state[3])
         for pair, state in sorted(now_counts.items())
     )
     new = {problem for process, problem in pairs if (process, problem) not in known}

@@ -76,7 +76,7 @@ def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) ->
 
 def of_process(process: int) -> Iterable[Incarnation]:
     """Newest first."""
-    return Incarnation.objects.filter(process=process).select_related("incident__decision").order_by("-number")
+    return Incarnation.objects.filter(process=process).select_related("incident__decision__rule").order_by("-number")
 
 
 def _end(life: Incarnation, *, now: datetime, stopped: bool) -> None:

@@ -22,11 +22,11 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import BulkAnswer, ErrorEvent, ErrorState, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import BulkAnswer, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
 from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
-from errorkernel.store.problems import members
+from errorkernel.store.error_map import states
 from errorkernel.store.rows import stored
 from errorkernel.store.rules import listed as listed_rules
 from errorkernel.web import shapes
@@ -39,8 +39,6 @@ SCAN_EVENTS = 100_000
 """Events that one request with a query looks at: a search for what is not there must not read millions at once."""
 NUMBER_MAX = 2**63 - 1
 _READ_AT_ONCE = 100
-PROCESSES_MAX = 10_000
-"""Processes of one name, or of one node, whose error states a request looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +124,8 @@ def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
 def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``, ``process``, ``problem``: the error states of the fleet, of a node, of a process."""
     _no_query(request.GET, "node, process and problem")
-    rows = ErrorState.objects.select_related("process__node", "problem")
-    # Keys first: with a join SQLite would walk through the states of the whole fleet.
-    if _one(request.GET, "node") or _one(request.GET, "process"):
-        chosen = _named(Process.objects.all(), request.GET, node="node__name", process="name")
-        rows = rows.filter(process__in=list(chosen.values_list("pk", flat=True)[:PROCESSES_MAX]))
-    if (problem := _number(request.GET, "problem")) is not None:
-        rows = rows.filter(problem__in=members(problem))
+    node, process = _one(request.GET, "node"), _one(request.GET, "process")
+    rows = states(node=node, process=process, problem=_number(request.GET, "problem"))
     return _answer(rows, "id", _page(request.GET), shapes.error_state)
 
 

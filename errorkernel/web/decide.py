@@ -21,7 +21,7 @@ from errorkernel.live import announce_incidents
 from errorkernel.models import Decision, Incident
 from errorkernel.store.incidents import AlreadyDecided, NotOpen, decide
 from errorkernel.store.incidents import with_relations as cards
-from errorkernel.templatetags.console import duration, who
+from errorkernel.templatetags.console import answerer, duration
 from errorkernel.web.access import ANSWER, FETCHED, is_fetched, needs
 from errorkernel.web.pages_incidents import opened
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
@@ -109,7 +109,7 @@ def answer(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 
 def lost_to(decision: Decision, user: AbstractBaseUser | AnonymousUser, now: datetime) -> str:
     """“bob answered kill 0.4 s earlier: disk is being replaced”."""
-    winner = _("You") if decision.by == f"user:{user.get_username()}" else who(decision.by)
+    winner = _("You") if decision.by == f"user:{user.get_username()}" else answerer(decision)
     seconds = max(0.0, (now - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""

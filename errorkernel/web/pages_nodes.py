@@ -71,7 +71,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
     """One node: its processes, what they met, what they wait for, what it tried and may not."""
     found, now = node_named(name), timezone.now()
     processes = found.processes.order_by("name")
-    met = ErrorState.objects.filter(process__node=found).select_related("process", "problem").order_by("-last_seen")
+    met = ErrorState.objects.filter(node=found).select_related("process", "problem").order_by("-last_seen")
     context = {
         "section": "nodes",
         "node": found,

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0018_stream_standing'),
+        ('errorkernel', '0019_node_of_error_states'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0019_rules_act_on_steward_nodes'),
+        ('errorkernel', '0020_rules_act_on_steward_nodes'),
     ]
 
     operations = [
