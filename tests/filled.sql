@@ -2,11 +2,11 @@
 -- events of thirty days, 500 nodes with 2,000 processes, 5,000 problems, 50,000 error states, 25,000 questions of which
 -- 2,000 are open; merged problems, rules, answers to many and whatever else a page reads. Everything is made of running numbers, so two runs fill the same.
 
-INSERT INTO errorkernel_node (id, name, family, formats, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
+INSERT INTO errorkernel_node (id, name, family, formats, dialects, enabled, public_key, former_key, token_digest, demo, note, created_at, version,
   started_at, hello_at, clock_skew_s, backlog, dropped, last_event_at, events)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
 SELECT i, CASE i % 50 WHEN 9 THEN printf('node-%03d@steward', i) ELSE printf('node-%03d', i) END,
-  CASE i % 50 WHEN 9 THEN 'steward' ELSE '' END, '[]', 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
+  CASE i % 50 WHEN 9 THEN 'steward' ELSE '' END, '[]', '[]', 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
   strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), 0.1, i % 7, 0,
   strftime('$time', $now - i, 'unixepoch'), $events / $nodes
 FROM n;
@@ -44,10 +44,10 @@ INSERT INTO errorkernel_problemcomment (problem_id, author, text, at)
 SELECT id, 'user:alice', 'The cable was changed.', last_seen FROM errorkernel_problem
 UNION ALL SELECT id, 'user:bob', 'It was not the cable.', last_seen FROM errorkernel_problem;
 
-INSERT INTO errorkernel_rule (id, name, position, enabled, condition, action, reason, author, revision, after_seq, created_at,
+INSERT INTO errorkernel_rule (id, name, position, enabled, condition, action, reason, author, revision, after_seq, acts_after_seq, steward_nodes, created_at,
   changed_at, uses, storm_limit, loop_limit, suspended_why)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes / 5)
-SELECT i, 'kind ' || i, i, i % 2, 'kind:Kind' || i, 'continue', 'it goes on by itself', 'user:alice', 3, 0,
+SELECT i, 'kind ' || i, i, i % 2, 'kind:Kind' || i, 'continue', 'it goes on by itself', 'user:alice', 3, 0, 0, '[]',
   strftime('$time', $first, 'unixepoch'), strftime('$time', $first, 'unixepoch'), 40, 100, 5, ''
 FROM n;
 
