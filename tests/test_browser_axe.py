@@ -121,6 +121,7 @@ def pages(running: Running) -> list[str]:
         "act": "suspend",
         "page": "events",
         "view_id": 1,
+        "action_id": 1,
     }
     named = [str(one.pattern) for one in urlpatterns if isinstance(one, URLPattern)]
     return ["/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(places[found[1]]), path) for path in named]

@@ -164,15 +164,15 @@ def every_change_is_audited(evidence: Evidence) -> list[str]:
 
 
 def _unaudited_messages(evidence: Evidence) -> list[str]:
-    """One message of a question is under way at a time, so its rows are a chain as well, from each beginning anew."""
+    """One message of a question is under way at a time, so its rows are a chain as well, over each beginning anew."""
     broken = []
     state: dict[UUID, str] = {}
     begun: Counter[UUID] = Counter()
     for row in evidence.audit_of_messages:
         before = state.get(row.incident, "")
-        if row.before != (before if before in UNDER_WAY else ""):
+        if row.before != before:
             broken.append(f"the message of {row.incident} was {before}; its next row says {row.before} → {row.after}")
-        begun[row.incident] += not row.before
+        begun[row.incident] += row.before not in UNDER_WAY
         state[row.incident] = row.after
     commands = Counter(one.incident for one in evidence.commands.values())
     if commands != begun:
