@@ -41,8 +41,8 @@ KERNEL_READY_S = 20.0
 
 
 SWITCH_INTERVAL_S = 0.001
-"""So long a thread that computes keeps one waiting that has somebody's answer in hand. With Python's 5 ms the way from a
-click to its process takes a sixth longer at the median (``tests.bench_click``); the intake is as fast either way."""
+"""So long a thread that computes keeps another waiting. With Python's 5 ms the way from a click to its process takes a
+fifth longer at the median (``tests.bench_click``); the intake is as fast either way."""
 
 
 class StartError(Exception):
