@@ -176,6 +176,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
 def test_what_became_of_a_message_is_told_without_a_reload(running: Running, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "a message fails", message={"id": "1", "method": "REQ", "data": "x"})
     incident = card[14:-2]
+    expect(page.locator(card)).to_be_visible()  # it is stored: before that its own page is not there
     page.goto(f"{running.http_url}/incidents/{incident}/")
     page.locator("button.continue").click()
     outcome = {"v": 1, "incident": incident, "decision_id": None, "state": "withdrawn", "at": "2026-11-24T10:00:00Z"}
