@@ -138,6 +138,7 @@ def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, f
 
 def test_the_loser_of_a_race_reads_who_won(running: Running, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "who is first?")
+    expect(page.locator(card)).to_be_visible()
     page.route_web_socket("**/ws/live*", lambda socket: None)  # nothing arrives, so the page does not learn of it
     page.goto(f"{running.http_url}/incidents/{card[14:-2]}/")
     told = {"action": "kill", "reason": "bob was here"}
