@@ -456,6 +456,33 @@ def test_a_program_that_does_not_end_is_forced_by_the_second_signal_or_the_end_o
     assert [alive(pid) for pid in left] == [False, False], "told to end, all of it ends"
 
 
+_STARTS_SLOWLY = """
+    import asyncio, sys
+    from errorkernel.node.program import Program
+    from steward_site.cli import main
+    start = Program.start
+    async def slowly(program):
+        await start(program)  # it runs, and is looked after
+        await asyncio.sleep(1)
+    Program.start = slowly
+    main()
+    """
+
+
+def test_a_signal_in_the_moment_of_the_start_is_heard_once(node: Node, tmp_path: Path) -> None:
+    """It leaves the program its grace: only a second one forces it."""
+    script = "trap '' TERM; echo $$ > $0; while :; do sleep 1; done"
+    words = ["run", "--process", "young", "--grace", "600", "--", "sh", "-c", script, str(tmp_path / "pid")]
+    argv = [sys.executable, "-c", textwrap.dedent(_STARTS_SLOWLY), *words]
+    process = subprocess.Popen(argv, env=node.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines_of(tmp_path / "pid", 1)
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.terminate()
+    assert no_longer(process) == -9
+
+
 def test_a_signal_that_was_passed_on_and_ended_it_is_no_failure(node: Node) -> None:
     process = node.start("hup", "--restart", "permanent", *sh("echo ready; exec sleep 300"))
     process.stdout.readline()

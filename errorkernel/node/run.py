@@ -128,7 +128,7 @@ class _Run:
         except NodeError as exc:
             log.error("The program runs unsupervised. %s", exc)
             self._become_the_program()
-        if self._stop_with is not None:
+        if self._stop_with is not None and not self._stopping:
             self._stop(self._stop_with)  # it came while the program was being started
         await program.wait()
         if self._stopping:
