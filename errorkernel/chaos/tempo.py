@@ -10,7 +10,6 @@ from errorkernel.broker import streams
 
 FACTOR = 5
 SYNC_S = 15.0 / FACTOR
-HELLO_S = 30.0 / FACTOR
 _DIVIDED = {
     "errorkernel.node.answers": ("SYNC_INTERVAL_S", "SYNC_SOON_S", "PUBLISH_AGAIN_FIRST_S", "UNKNOWN_NAK_S"),
     "errorkernel.node.hello": ("INTERVAL_S",),

@@ -22,10 +22,10 @@ from errorkernel.store import steward_actions, steward_dialects
 from errorkernel.store.steward_actions import CannotAct, Wish
 from errorkernel.web import api_access, api_lists, shapes_listed
 from errorkernel.web.access import ANSWER, VIEW, needs
+from errorkernel.web.actor import origin_of
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
-from errorkernel.web.decide import origin_of
 from errorkernel.web.pages_nodes import node_named
-from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse, short
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
 from errorkernel.web.shapes_acts import ActionWish
 from errorkernel.wire.steward_operator import Listed, subscriber_of
@@ -64,10 +64,10 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
     try:
         wish = Wish(
             Plan(plan),
-            _short(method, 64),
-            _short(given.get("reason", ""), REASON_MAX_CHARS),
+            short(method, 64),
+            short(given.get("reason", ""), REASON_MAX_CHARS),
             number(given, "event"),
-            _short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
+            short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
         )
         user = request.user if request.user.is_authenticated else None
         action = _request(name, wish, user, origin_of(request))
@@ -81,7 +81,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
 
 def _settle(request: HttpRequest, name: str) -> HttpResponse:
     """Somebody says which kind of messages is the node's own."""
-    reason = _short(request.POST.get("reason", ""), REASON_MAX_CHARS)
+    reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
     if not reason:
         return refuse(request, _("This needs a reason: it is kept, and others will read it."))
     user = request.user if request.user.is_authenticated else None
@@ -165,17 +165,13 @@ def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpRespons
         raise ApiError(404, "There is no such node.")
     wish = Wish(
         given.action,
-        "" if given.action is Plan.LIST else _short(given.process, 64),
-        _short(given.reason, REASON_MAX_CHARS),
+        "" if given.action is Plan.LIST else short(given.process, 64),
+        short(given.reason, REASON_MAX_CHARS),
         given.event,
-        _short(given.request_id, REQUEST_ID_MAX_CHARS),
+        short(given.request_id, REQUEST_ID_MAX_CHARS),
     )
     try:
         made = _request(node.name, wish, operator.user, operator.origin)
     except CannotAct as exc:
         raise ApiError(409, str(exc)) from None
     return as_json(202, shapes_listed.action(steward_actions.with_lines().get(pk=made.pk)))
-
-
-def _short(text: str, chars: int) -> str:
-    return text.replace("\0", "").strip()[:chars]

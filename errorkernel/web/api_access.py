@@ -20,6 +20,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
 from errorkernel.store import fleet
+from errorkernel.store.audit import Who
 from errorkernel.web.shapes import Fault
 
 P = ParamSpec("P")
@@ -46,6 +47,11 @@ class Operator:
         self.user = user
         self.origin = origin
         self.by_session = by_session
+
+    def now(self) -> Who:
+        """Who does it, at this moment, as the store's functions take it."""
+        actor = f"user:{self.user.get_username()}"
+        return {"actor": actor, "user": self.user, "origin": self.origin, "now": timezone.now()}
 
 
 View = Callable[Concatenate[HttpRequest, Operator, P], HttpResponse]

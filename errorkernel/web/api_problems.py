@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.core.problem import Mute, ProblemError
@@ -33,14 +32,10 @@ def acting(name: str) -> Callable[[HttpRequest, int], HttpResponse]:
 def _act(request: HttpRequest, operator: Operator, problem_id: int, name: str) -> HttpResponse:
     shape, do = ACTS[name]
     given = read_body(request, msgspec.json.Decoder(shape), "what is to be done")
-    user = operator.user
-    who: Who = {
-        "actor": f"user:{user.get_username()}", "user": user, "origin": operator.origin, "now": timezone.now(),
-    }  # fmt: skip
     try:
         if not 0 <= problem_id <= shapes.WHOLE_MAX:
             raise Problem.DoesNotExist
-        changed = do(problem_id, given, who)
+        changed = do(problem_id, given, operator.now())
     except Problem.DoesNotExist:
         raise ApiError(404, "There is no such problem.") from None
     except ProblemError as exc:

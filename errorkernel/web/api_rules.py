@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +12,7 @@ from errorkernel.core import rules as policy
 from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import Rule
 from errorkernel.store import rules as store
+from errorkernel.store.audit import Who
 from errorkernel.store.rules import RuleChanged
 from errorkernel.web import api_lists, shapes_acts, shapes_listed
 from errorkernel.web.access import CHANGE_RULES
@@ -67,7 +67,7 @@ def move(request: HttpRequest, rule_id: str) -> HttpResponse:
 def _add(request: HttpRequest, operator: Operator) -> HttpResponse:
     given = read_body(request, _wordings, "a rule")
     try:
-        made = store.add(_wording(given), also_waiting=given.also_waiting, **_actor(operator))
+        made = store.add(_wording(given), also_waiting=given.also_waiting, **operator.now())
     except RuleError as exc:
         raise _wrong(exc) from None
     return as_json(201, shapes_listed.rule(made))
@@ -78,7 +78,7 @@ def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpRespo
     given = read_body(request, _wordings, "a rule")
     try:
         changed = store.change(
-            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, **_actor(operator)
+            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, **operator.now()
         )
     except RuleError as exc:
         raise _wrong(exc) from None
@@ -97,12 +97,12 @@ def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> H
         told = f"This needs a reason of at most {policy.REASON_MAX_CHARS} characters."
         raise ApiError(400, BadRule(told, "reason"))
     try:
-        return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, _actor(operator))))
+        return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, operator.now())))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
 
-ACTS: dict[str, Callable[[int, str, RuleAct, dict[str, Any]], Rule]] = {
+ACTS: dict[str, Callable[[int, str, RuleAct, Who], Rule]] = {
     "suspend": lambda pk, reason, given, who: store.suspend(pk, reason, **who),
     "resume": lambda pk, reason, given, who: store.resume(pk, reason, also_waiting=given.also_waiting, **who),
     "delete": lambda pk, reason, given, who: store.remove(pk, reason, **who),
@@ -113,7 +113,7 @@ ACTS: dict[str, Callable[[int, str, RuleAct, dict[str, Any]], Rule]] = {
 def _move(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
     given = read_body(request, _moves, "steps")
     try:
-        return as_json(200, shapes_listed.rule(store.move(_number(rule_id), given.steps, **_actor(operator))))
+        return as_json(200, shapes_listed.rule(store.move(_number(rule_id), given.steps, **operator.now())))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
@@ -147,11 +147,6 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise _unknown()
     return int(text)
-
-
-def _actor(operator: Operator) -> dict[str, Any]:
-    user = operator.user
-    return {"actor": f"user:{user.get_username()}", "user": user, "origin": operator.origin, "now": timezone.now()}
 
 
 def _unknown() -> ApiError:

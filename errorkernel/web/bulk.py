@@ -23,7 +23,8 @@ from errorkernel.store import bulk
 from errorkernel.store.bulk import CannotBulk, Who
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, VIEW, needs
-from errorkernel.web.decide import NotAnAnswer, origin_of
+from errorkernel.web.actor import origin_of
+from errorkernel.web.decide import NotAnAnswer
 from errorkernel.web.decide import read as read_answer
 from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
 

@@ -14,7 +14,7 @@ from errorkernel.models import BrokerStream, Counter, KernelHeartbeat, Node
 from errorkernel.store import stream
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.rules import listed
-from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES, VIEW
+from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES
 from errorkernel.web.texts import texts
 
 KERNEL_LATE_S = 15.0
@@ -30,10 +30,6 @@ class Frame:
     @cached_property
     def now(self) -> datetime:
         return timezone.now()
-
-    @cached_property
-    def may_view(self) -> bool:
-        return self._request.user.has_perm(VIEW)
 
     @cached_property
     def may_answer(self) -> bool:

@@ -1,6 +1,5 @@
 """A person's answer to a waiting process: a form that works without script, a card in place with it."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -23,6 +22,7 @@ from errorkernel.store.incidents import AlreadyDecided, NotOpen, decide
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.templatetags.console import answerer, duration
 from errorkernel.web.access import ANSWER, FETCHED, is_fetched, needs
+from errorkernel.web.actor import origin_of
 from errorkernel.web.pages_incidents import opened
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
 
@@ -115,12 +115,6 @@ def lost_to(decision: Decision, user: AbstractBaseUser | AnonymousUser, now: dat
     reason = f": {decision.reason}" if decision.reason else ""
     said = _("{winner} answered {action} {time} earlier")
     return said.format(winner=winner, action=decision.action, time=earlier) + reason
-
-
-def origin_of(request: HttpRequest) -> str:
-    """Where an act came from, for the audit trail. The session is named by a digest: its key would be a login."""
-    session = hashlib.sha256((request.session.session_key or "").encode()).hexdigest()[:8]
-    return f"{request.META.get('REMOTE_ADDR', '?')} session {session}"
 
 
 def _next(request: HttpRequest, incident_id: UUID) -> str:

@@ -14,8 +14,8 @@ from errorkernel.broker.access import own_access
 from errorkernel.store import fleet
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ADD_NODES, needs
+from errorkernel.web.actor import origin_of
 from errorkernel.web.context import Frame
-from errorkernel.web.decide import origin_of
 from errorkernel.web.pages import live_context
 from errorkernel.web.search import Search
 

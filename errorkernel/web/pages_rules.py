@@ -31,19 +31,13 @@ from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
 from errorkernel.web import rule_form
 from errorkernel.web.access import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
-from errorkernel.web.decide import origin_of
+from errorkernel.web.actor import actor
 from errorkernel.web.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
 STEPS = {"up": -1, "down": 1}
-
-
-def actor(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    """Who does it, as the store's functions take it."""
-    user = request.user if request.user.is_authenticated else None
-    return {"actor": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request), "now": now}
 
 
 @needs(SEE_RULES)
@@ -163,11 +157,11 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
             form.tried = _try(form.typed, found, now, WHOLE_BUDGET_S if do == "all" else BUDGET_S)
             return form.render(request)
         given = rule_form.read(request.POST, enabled=do == "on")
-        options = {"also_waiting": request.POST.get("also_waiting") == "on", **actor(request, now)}
+        who, waiting = actor(request, now), request.POST.get("also_waiting") == "on"
         if found is None:
-            saved = store.add(given, **options)
+            saved = store.add(given, also_waiting=waiting, **who)
         else:
-            saved = store.change(found.pk, number(request.POST, "revision") or 0, given, **options)
+            saved = store.change(found.pk, number(request.POST, "revision") or 0, given, also_waiting=waiting, **who)
     except RuleError as exc:
         form.error = exc
         return form.render(request, status=400)

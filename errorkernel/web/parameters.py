@@ -45,6 +45,11 @@ def name_of(given: Mapping[str, str], name: str) -> str:
     return text
 
 
+def short(text: str, chars: int) -> str:
+    """What somebody wrote, at most so long, without blanks around it and without NUL, which no database can hold."""
+    return text.replace("\0", "").strip()[:chars]
+
+
 def moment(given: Mapping[str, str], name: str) -> datetime | None:
     """The time ``name``, as a browser's field sends it and in UTC unless it says otherwise, or None where it is not
     given. Raises BadParameter."""

@@ -18,7 +18,7 @@ from errorkernel.store.audit import Who
 from errorkernel.store.problems import IsPart
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, needs
-from errorkernel.web.decide import origin_of
+from errorkernel.web.actor import actor
 from errorkernel.web.pages_problems import opened
 from errorkernel.web.parameters import LARGEST, BadParameter, number
 
@@ -34,10 +34,8 @@ def act(request: HttpRequest, problem_id: int, act: str) -> HttpResponse:
     if act not in ACTS:
         raise Http404
     now = timezone.now()
-    user = request.user if request.user.is_authenticated else None
-    who: Who = {"actor": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request), "now": now}
     try:
-        told, shown = ACTS[act](min(problem_id, LARGEST), request.POST, who)
+        told, shown = ACTS[act](min(problem_id, LARGEST), request.POST, actor(request, now))
     except Problem.DoesNotExist:
         raise Http404 from None
     except IsPart as exc:

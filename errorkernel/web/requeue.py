@@ -18,9 +18,9 @@ from errorkernel.store.requeues import CannotRequeue, Wish, dispose
 from errorkernel.templatetags.sentences import said
 from errorkernel.web import api_access, shapes_acts
 from errorkernel.web.access import ANSWER, needs
+from errorkernel.web.actor import origin_of
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
-from errorkernel.web.decide import origin_of
-from errorkernel.web.parameters import refuse
+from errorkernel.web.parameters import refuse, short
 from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
 from errorkernel.web.shapes_acts import Disposal
 
@@ -49,8 +49,8 @@ def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
             Wish(wish),
             by=f"user:{request.user.get_username()}",
             user=request.user if request.user.is_authenticated else None,
-            reason=_short(request.POST.get("reason", ""), REASON_MAX_CHARS),
-            request_id=_short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS),
+            reason=short(request.POST.get("reason", ""), REASON_MAX_CHARS),
+            request_id=short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS),
             origin=origin_of(request),
             now=timezone.now(),
         )
@@ -78,8 +78,8 @@ def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: W
             wish,
             by=f"user:{operator.user.get_username()}",
             user=operator.user,
-            reason=_short(given.reason, REASON_MAX_CHARS),
-            request_id=_short(str(given.request_id), REQUEST_ID_MAX_CHARS),
+            reason=short(given.reason, REASON_MAX_CHARS),
+            request_id=short(str(given.request_id), REQUEST_ID_MAX_CHARS),
             origin=operator.origin,
             now=timezone.now(),
         )
@@ -89,7 +89,3 @@ def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: W
         raise ApiError(409, str(exc)) from None
     announce_incidents([row.incident_id])
     return as_json(200, shapes_acts.disposed(row))
-
-
-def _short(text: str, chars: int) -> str:
-    return text.replace("\0", "").strip()[:chars]

@@ -12,7 +12,7 @@ from errorkernel.store import views as store
 from errorkernel.store.views import PAGES, ViewError
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, VIEW, needs
-from errorkernel.web.pages_rules import actor
+from errorkernel.web.actor import actor
 from errorkernel.web.parameters import LARGEST, refuse
 
 
