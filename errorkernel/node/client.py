@@ -25,8 +25,8 @@ from errorkernel.node.errors import CredentialsError, JournalError
 from errorkernel.node.events import fit
 from errorkernel.node.hello import Greeter
 from errorkernel.node.isolation import GRACE_S, Isolation
-from errorkernel.node.journal import Journal, WouldWait
-from errorkernel.node.outgoing import ERROR, INFO, Outgoing
+from errorkernel.node.journal import Journal
+from errorkernel.node.outgoing import Outgoing
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import Questions
 from errorkernel.node.reporting import Reporter
@@ -36,6 +36,7 @@ from errorkernel.node.restart import INTENSITY, PERIOD_S
 from errorkernel.node.roster import Roster
 from errorkernel.node.sender import Sender
 from errorkernel.node.takers import Taker, Takers
+from errorkernel.node.writing import Writing
 from errorkernel.wire import subjects
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ class Kernel(Reporter):
             raise CredentialsError(f"{node!r} is no name of a node: 1 to 64 letters, digits, _ or -.")
         self.node = node
         self.process = process_name(process)
-        self._subject = subjects.event(node)
         self.journal = Journal(Path(journal or f"{node}.journal"))
         self.outgoing = Outgoing(self.journal, max_rows=max_reports, max_bytes=max_bytes)
         self.questions = Questions(self.journal, node)
@@ -129,12 +129,9 @@ class Kernel(Reporter):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
-        self._queued = 0
-        """Reports that were given to the journal's thread; counted by the event loop's thread alone."""
-        self._written = 0
-        """How many of these are done; counted by the journal's thread alone."""
-        self._others_wait = False
-        """A report was made since the event loop last came round."""
+        self._writing = Writing(
+            subjects.event(node), self.outgoing, self._thread, incarnation=self.incarnation, known=self._incarnations
+        )
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> "Kernel":
@@ -282,13 +279,9 @@ class Kernel(Reporter):
         return Supervisor(self, name, strategy=strategy, intensity=intensity, period_s=period_s)
 
     async def report(self, kind: EventType, process: str, report: Report) -> UUID:
-        """Write a report down that has been described already. Raises JournalError.
-
-        At once where nothing is in the way, which holds the event loop up for less than a hop to a thread would; else
-        in the journal's thread. In the order in which it is called, either way.
-        """
+        """Write a report down that has been described already. Raises JournalError."""
         name = process_name(process) if process else self.process
-        event_id, too_many = await self._written_down(kind, name, report)
+        event_id, too_many = await self._writing.write(kind, name, report)
         self._sender.wake()
         if too_many:
             with contextlib.suppress(JournalError):  # this one is kept, and the next one makes room
@@ -298,45 +291,12 @@ class Kernel(Reporter):
     def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
         """As ``report``, from any thread, blocking. Raises JournalError."""
         name = process_name(process) if process else self.process
-        event_id, too_many = self._write_down(kind, name, report)
+        event_id, too_many = self._writing.write_now(kind, name, report)
         self._poke()
         if too_many:
             with contextlib.suppress(JournalError):  # this one is kept, and the next one makes room
                 self.outgoing.make_room()
         return event_id
-
-    async def _written_down(self, kind: EventType, name: str, report: Report) -> tuple[UUID, bool]:
-        if self._queued == self._written and name in self._incarnations:
-            with contextlib.suppress(WouldWait):
-                written = self._write_down(kind, name, report, wait=False)
-                await self._let_others_run()
-                return written
-        self._queued += 1
-        return await self.call(self._write_down_in_turn, kind, name, report)
-
-    async def _let_others_run(self) -> None:
-        # Whoever reports in a loop must not keep all others from running; whoever reports once need not wait for them.
-        if self._others_wait:
-            await asyncio.sleep(0)
-        else:
-            self._others_wait = True
-            asyncio.get_running_loop().call_soon(self._others_ran)
-
-    def _others_ran(self) -> None:
-        self._others_wait = False
-
-    def _write_down(self, kind: EventType, name: str, report: Report, *, wait: bool = True) -> tuple[UUID, bool]:
-        """(id, whether the journal now holds too many). Raises JournalError, WouldWait."""
-        event = event_of(report, uuid7(), kind, name, self.incarnation(name))
-        weight = INFO if kind is EventType.INFO else ERROR
-        payload = fit(event)
-        return event.id, self.outgoing.report(name, self._subject, str(event.id), weight, payload, wait=wait)
-
-    def _write_down_in_turn(self, kind: EventType, name: str, report: Report) -> tuple[UUID, bool]:
-        try:
-            return self._write_down(kind, name, report)
-        finally:
-            self._written += 1
 
     def incarnation(self, name: str) -> int:
         """Of a process of this program; its first mention starts it. From any thread, blocking. Raises JournalError."""
