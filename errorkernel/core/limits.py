@@ -20,6 +20,8 @@ class Limits:
     node_burst: int = 5000
 
 
+REASON_MAX_CHARS = 1000
+"""Why somebody does something: kept with it, for others to read."""
 PROCESS_NAME_MAX_CHARS = 200
 SHORT_TEXT_MAX_CHARS = 200
 """Kinds, methods, message ids, fingerprint parts: names, not texts."""

@@ -13,7 +13,6 @@ from errorkernel.core.sentences import Sentence as _
 
 MORE_MAX = 1_000_000_000
 TEXT_MAX_CHARS = 4000
-REASON_MAX_CHARS = 1000
 RELEASE_TAG = "release"
 
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.query import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
 from errorkernel.core.query_tree import EVERYTHING, And, Compare, Pattern, Text
 from errorkernel.core.sentences import Sentence as _
@@ -36,7 +37,6 @@ REMEMBERED_USES = 10
 
 RULES_MAX = 200
 NAME_MAX_CHARS = 100
-REASON_MAX_CHARS = 1000
 COUNT_MAX = 1_000_000
 STEWARD_NODES_MAX = 100
 """Nodes of Steward and ctrl that one rule may name."""

@@ -103,23 +103,7 @@ class KernelWorker(Worker):
             self._intake.run(),
             _mend_stream(self._source, self.link),
             *(self._legacy_parts(self.legacy) if self.legacy else ()),
-            *(
-                _outlast_database(loop)
-                for loop in (
-                    self.announcer.run,
-                    self.outbox.run,
-                    self._judge.run,
-                    self._bulk.run,
-                    self.fleet.keep_access,
-                    self.fleet.write_down,
-                    self._clock.keep_deadlines,
-                    self._clock.watch_nodes,
-                    self._clock.end_mutes,
-                    self._clock.beat,
-                    self._clock.keep_house,
-                    self._refusals.run,
-                )
-            ),
+            *(_outlast_database(loop) for loop in self._loops()),
         ]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -135,6 +119,23 @@ class KernelWorker(Worker):
                 await self.legacy.link.close()
             await self.link.close()
             self._threads.close()
+
+    def _loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs for ever, and waits where the database is away."""
+        return [
+            self.announcer.run,
+            self.outbox.run,
+            self._judge.run,
+            self._bulk.run,
+            self.fleet.keep_access,
+            self.fleet.write_down,
+            self._clock.keep_deadlines,
+            self._clock.watch_nodes,
+            self._clock.end_mutes,
+            self._clock.beat,
+            self._clock.keep_house,
+            self._refusals.run,
+        ]
 
     async def _connected(self) -> None:
         made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)

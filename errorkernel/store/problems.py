@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max, Min, QuerySet
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.problem import (
-    REASON_MAX_CHARS,
     RELEASE_TAG,
     STATE_WORDS,
     TEXT_MAX_CHARS,

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from errorkernel import conf
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.steward_names import theirs
 from errorkernel.core.steward_steps import Plan
 from errorkernel.models import ErrorEvent, Node, StewardAction
@@ -26,7 +27,7 @@ from errorkernel.web.actor import origin_of
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
 from errorkernel.web.pages_nodes import node_named
 from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse, short
-from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
+from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS
 from errorkernel.web.shapes_acts import ActionWish
 from errorkernel.wire.steward_operator import Listed, subscriber_of
 

@@ -23,6 +23,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel import conf
 from errorkernel.core.incident import State
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.values import Action
 from errorkernel.hub import hub
 from errorkernel.live import announce_incidents, announce_incidents_async
@@ -33,16 +34,7 @@ from errorkernel.web import api_lists, uplink
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bodies import BodyError
 from errorkernel.web.gateway import CLIENT, Gateway, Response
-from errorkernel.web.shapes import (
-    REASON_MAX_CHARS,
-    REQUEST_ID_MAX_CHARS,
-    Answer,
-    Answered,
-    Fault,
-    NobodyAsks,
-    SomebodyWasFirst,
-    of_row,
-)
+from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS, Answer, Answered, Fault, NobodyAsks, SomebodyWasFirst, of_row
 
 _CHUNK_BYTES = 64 * 1024
 

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.query import QueryError
 from errorkernel.models import BulkAnswer
 from errorkernel.store.bulk import CannotBulk, Who
@@ -14,7 +15,6 @@ from errorkernel.web import api_lists, shapes_acts
 from errorkernel.web.access import ANSWER, VIEW
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
 from errorkernel.web.bulk import ACTS, propose
-from errorkernel.web.shapes import REASON_MAX_CHARS
 from errorkernel.web.shapes_acts import BadRule, ManyAnswer
 
 _proposals = msgspec.json.Decoder(ManyAnswer)

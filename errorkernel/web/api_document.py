@@ -62,6 +62,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         ],
         "paths": _node_paths(limits, example)
         | _operator_paths()
+        | _own_paths()
         | answer_paths()
         | problem_paths()
         | message_paths()
@@ -79,86 +80,98 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
 
 
 def _node_paths(limits: Limits, example: str) -> dict[str, Any]:
+    of_question = {"parameters": [{"$ref": "#/components/parameters/IncidentId"}]}
     return {
         "/api/v1/events": {
-            "post": {
-                "operationId": "postEvents",
-                "tags": ["nodes"],
-                "summary": "Report one event or many",
-                "description": "One event, an array, or one event a line (NDJSON). 202 is said only after the broker "
-                "has what is in `accepted`. Repeat whatever you are unsure of: an event with the same id is stored "
-                "once.",
-                "security": NODE,
-                "parameters": [_content_encoding()],
-                "requestBody": _events_body(limits, example),
-                "responses": {
-                    "202": ok("The broker has them", ref(shapes.Taken)),
-                    "400": ok("The body cannot be read, or none of the events can be taken", ref(shapes.NoneTaken)),
-                    **errors("401", "405", "413", "415", "429", "503"),
-                },
-            },
+            "post": _post_events(limits, example),
             "get": listing("listEvents", "The stored events", listed.EventItem, _Q),
         },
-        "/api/v1/incidents/{id}/decision": {
-            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
-            "get": {
-                "operationId": "awaitDecision",
-                "tags": ["nodes"],
-                "summary": "Wait for the answer to a question",
-                "security": NODE,
-                "parameters": [_wait()],
-                "responses": {
-                    "200": ok("The answer; from now on it counts as delivered", ref("Decision")),
-                    "204": {"description": "No answer yet: ask again"},
-                    "404": ok("This node has no such question, or it was withdrawn", ref(shapes.NoQuestion)),
-                    **errors("400", "401", "405", "503"),
-                },
-            },
-            "post": {
-                "operationId": "decide",
-                "tags": ["operators"],
-                "summary": "Answer a question",
-                "description": "Needs the permission to answer: group operator or administrator.",
-                "security": WRITER,
-                "requestBody": body(shapes.Answer, {"action": "kill", "reason": "disk is being replaced"}),
-                "responses": {
-                    "200": ok("The answer is recorded and on its way", ref(shapes.Answered)),
-                    "409": ok("Somebody was first, or nobody asks any more", {"anyOf": [
-                        ref(shapes.SomebodyWasFirst), ref(shapes.NobodyAsks)]}),
-                    **errors("400", "401", "403", "404", "405", "413", "503"),
-                },
-            },
+        "/api/v1/incidents/{id}/decision": of_question | {"get": _await_decision(), "post": _decide()},
+        "/api/v1/commands": {"get": _take_commands()},
+        "/api/v1/incidents/{id}/outcome": of_question | {"post": _post_outcome(limits)},
+    }
+
+
+def _post_events(limits: Limits, example: str) -> dict[str, Any]:
+    return {
+        "operationId": "postEvents",
+        "tags": ["nodes"],
+        "summary": "Report one event or many",
+        "description": "One event, an array, or one event a line (NDJSON). 202 is said only after the broker "
+        "has what is in `accepted`. Repeat whatever you are unsure of: an event with the same id is stored "
+        "once.",
+        "security": NODE,
+        "parameters": [_content_encoding()],
+        "requestBody": _events_body(limits, example),
+        "responses": {
+            "202": ok("The broker has them", ref(shapes.Taken)),
+            "400": ok("The body cannot be read, or none of the events can be taken", ref(shapes.NoneTaken)),
+            **errors("401", "405", "413", "415", "429", "503"),
         },
-        "/api/v1/commands": {
-            "get": {
-                "operationId": "takeCommands",
-                "tags": ["nodes"],
-                "summary": "See what the node is to do",
-                "description": "A failed message that is to be taken up again. Each is told until its outcome is "
-                "posted, to its own `id`: do each once.",
-                "security": NODE,
-                "responses": {
-                    "200": ok("All whose outcome is not known yet", _COMMANDS),
-                    **errors("401", "405", "429", "503"),
-                },
-            },
+    }  # fmt: skip
+
+
+def _await_decision() -> dict[str, Any]:
+    return {
+        "operationId": "awaitDecision",
+        "tags": ["nodes"],
+        "summary": "Wait for the answer to a question",
+        "security": NODE,
+        "parameters": [_wait()],
+        "responses": {
+            "200": ok("The answer; from now on it counts as delivered", ref("Decision")),
+            "204": {"description": "No answer yet: ask again"},
+            "404": ok("This node has no such question, or it was withdrawn", ref(shapes.NoQuestion)),
+            **errors("400", "401", "405", "503"),
         },
-        "/api/v1/incidents/{id}/outcome": {
-            "parameters": [{"$ref": "#/components/parameters/IncidentId"}],
-            "post": {
-                "operationId": "postOutcome",
-                "tags": ["nodes"],
-                "summary": "Tell what became of an answer, or of a command",
-                "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
-                "`incident` that is not the one of the address is a 400.",
-                "security": NODE,
-                "parameters": [_content_encoding()],
-                "requestBody": body("Outcome", {"state": "applied", "new_incarnation": 8}),
-                "responses": {
-                    "202": ok("The broker has it", ref(shapes.OutcomeTaken)),
-                    **errors("400", "401", "404", "405", "413", "415", "429", "503"),
-                },
-            },
+    }  # fmt: skip
+
+
+def _decide() -> dict[str, Any]:
+    return {
+        "operationId": "decide",
+        "tags": ["operators"],
+        "summary": "Answer a question",
+        "description": "Needs the permission to answer: group operator or administrator.",
+        "security": WRITER,
+        "requestBody": body(shapes.Answer, {"action": "kill", "reason": "disk is being replaced"}),
+        "responses": {
+            "200": ok("The answer is recorded and on its way", ref(shapes.Answered)),
+            "409": ok("Somebody was first, or nobody asks any more", {"anyOf": [
+                ref(shapes.SomebodyWasFirst), ref(shapes.NobodyAsks)]}),
+            **errors("400", "401", "403", "404", "405", "413", "503"),
+        },
+    }  # fmt: skip
+
+
+def _take_commands() -> dict[str, Any]:
+    return {
+        "operationId": "takeCommands",
+        "tags": ["nodes"],
+        "summary": "See what the node is to do",
+        "description": "A failed message that is to be taken up again. Each is told until its outcome is "
+        "posted, to its own `id`: do each once.",
+        "security": NODE,
+        "responses": {
+            "200": ok("All whose outcome is not known yet", _COMMANDS),
+            **errors("401", "405", "429", "503"),
+        },
+    }  # fmt: skip
+
+
+def _post_outcome(limits: Limits) -> dict[str, Any]:
+    return {
+        "operationId": "postOutcome",
+        "tags": ["nodes"],
+        "summary": "Tell what became of an answer, or of a command",
+        "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
+        "`incident` that is not the one of the address is a 400.",
+        "security": NODE,
+        "parameters": [_content_encoding()],
+        "requestBody": body("Outcome", {"state": "applied", "new_incarnation": 8}),
+        "responses": {
+            "202": ok("The broker has it", ref(shapes.OutcomeTaken)),
+            **errors("400", "401", "404", "405", "413", "415", "429", "503"),
         },
     }  # fmt: skip
 
@@ -191,6 +204,12 @@ def _operator_paths() -> dict[str, Any]:
         "/api/v1/dead-letters": {
             "get": listing("listDeadLetters", "Poison messages that are kept", listed.DeadLetterItem, *named)
         },
+    }
+
+
+def _own_paths() -> dict[str, Any]:
+    """The document itself."""
+    return {
         "/api/v1/openapi.json": {
             "get": {
                 "operationId": "openapi",

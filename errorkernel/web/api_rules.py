@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.core import rules as policy
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import Rule
 from errorkernel.store import rules as store
@@ -93,8 +94,8 @@ def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpRespo
 def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> HttpResponse:
     given = read_body(request, _acts, "a reason", empty=RuleAct())
     reason = given.reason.replace("\0", "").strip()
-    if not reason or len(given.reason) > policy.REASON_MAX_CHARS:
-        told = f"This needs a reason of at most {policy.REASON_MAX_CHARS} characters."
+    if not reason or len(given.reason) > REASON_MAX_CHARS:
+        told = f"This needs a reason of at most {REASON_MAX_CHARS} characters."
         raise ApiError(400, BadRule(told, "reason"))
     try:
         return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, operator.now())))

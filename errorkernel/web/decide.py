@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.values import Action
 from errorkernel.live import announce_incidents
 from errorkernel.models import Decision, Incident
@@ -24,7 +25,7 @@ from errorkernel.templatetags.console import answerer, duration
 from errorkernel.web.access import ANSWER, FETCHED, is_fetched, needs
 from errorkernel.web.actor import origin_of
 from errorkernel.web.pages_incidents import opened
-from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
+from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS
 
 SAYING = {
     Action.CONTINUE: gettext_lazy("It will continue"),

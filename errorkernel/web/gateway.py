@@ -29,9 +29,10 @@ from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.rate import RateLimit
 from errorkernel.models import Incident
-from errorkernel.store import fleet, incidents, quarantine, requeues
+from errorkernel.store import incidents, quarantine, requeues
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import bodies
+from errorkernel.web.node_tokens import NodeTokens
 from errorkernel.web.refused import RefusedTokens
 from errorkernel.web.shapes import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
 from errorkernel.wire import commands, subjects
@@ -40,9 +41,6 @@ from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.gateway")
 
-TOKEN_CACHE_S = 2.0
-"""A node that is disabled goes on for at most this long."""
-TOKEN_CACHE_ENTRIES = 10_000
 WAIT_MAX_S = 60.0
 APPEAR_WAIT_S = 5.0
 """An incident that is not stored yet may be on its way through the kernel: so long is it waited for."""
@@ -101,7 +99,7 @@ class Gateway:
         self._announce = announce
         self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
         self._refused = RefusedTokens(threads)
-        self._nodes: dict[bytes, tuple[str | None, float]] = {}
+        self._tokens = NodeTokens(threads)
 
     async def post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
         """``POST /api/v1/events``. ``headers``: lower-case names."""
@@ -267,15 +265,7 @@ class Gateway:
             metrics.count_rejected("no_token")
             self._refused.note(headers.get(CLIENT, ""), None)
             raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
-        # The digest alone is kept: a memory dump shows no tokens.
-        key, now = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), time.monotonic()
-        node, until = self._nodes.get(key, (None, 0.0))
-        if until <= now:
-            found = await self._threads.run(fleet.node_for_token, token)
-            node = found.name if found else None
-            if len(self._nodes) >= TOKEN_CACHE_ENTRIES:
-                self._nodes.clear()
-            self._nodes[key] = node, now + TOKEN_CACHE_S
+        node = await self._tokens.node(token)
         if node is None:
             metrics.count_rejected("bad_token")
             self._refused.note(headers.get(CLIENT, ""), token)

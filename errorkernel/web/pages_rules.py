@@ -19,8 +19,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.query import QUESTION_FIELDS
-from errorkernel.core.rules import REASON_MAX_CHARS, RuleAction, RuleError, parse_condition
+from errorkernel.core.rules import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters

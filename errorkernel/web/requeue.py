@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.live import announce_incidents
 from errorkernel.models import Incident
 from errorkernel.store.requeues import CannotRequeue, Wish, dispose
@@ -21,7 +22,7 @@ from errorkernel.web.access import ANSWER, needs
 from errorkernel.web.actor import origin_of
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
 from errorkernel.web.parameters import refuse, short
-from errorkernel.web.shapes import REASON_MAX_CHARS, REQUEST_ID_MAX_CHARS
+from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS
 from errorkernel.web.shapes_acts import Disposal
 
 DONE = {

@@ -11,9 +11,9 @@ from uuid import UUID
 import msgspec
 
 from errorkernel.core.incident import State
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.values import Action
 
-REASON_MAX_CHARS = 1000
 REQUEST_ID_MAX_CHARS = 64
 WHOLE_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"

@@ -9,20 +9,14 @@ import msgspec
 from errorkernel.core import problem as problem_core
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
+from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.steward_steps import Plan
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, Requeue
 from errorkernel.store import bulk
-from errorkernel.web.shapes import (
-    NO_NUL,
-    REASON_MAX_CHARS,
-    REQUEST_ID_MAX_CHARS,
-    WHOLE_MAX,
-    of_row,
-    told,
-)
+from errorkernel.web.shapes import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
 from errorkernel.web.shapes_listed import GivenAnswer, IncidentItem
 from errorkernel.wire import schema as wire
 
@@ -71,7 +65,7 @@ BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
 _StewardNode: TypeAlias = Annotated[
     str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
 ]
-_Reason: TypeAlias = Annotated[str, told(pattern=NO_NUL, maxLength=problem_core.REASON_MAX_CHARS)]
+_Reason: TypeAlias = Annotated[str, told(pattern=NO_NUL, maxLength=REASON_MAX_CHARS)]
 _Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
 _Count: TypeAlias = Annotated[int, told(minimum=1, maximum=policy.COUNT_MAX)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
@@ -85,7 +79,7 @@ class RuleWording(msgspec.Struct):
     name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
     condition: Annotated[str, told(format=CONDITION_FORMAT)]
     action: RuleAction
-    reason: Annotated[str, told(**_Text, maxLength=policy.REASON_MAX_CHARS)]
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
     enabled: bool = False
     expires_at: datetime | None = None
     max_uses: _Count | None = None
@@ -140,7 +134,7 @@ class RuleMove(msgspec.Struct):
 class RuleAct(msgspec.Struct):
     """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
 
-    reason: Annotated[str, told(**_Text, maxLength=policy.REASON_MAX_CHARS)] = ""
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)] = ""
     also_waiting: bool = False
 
 
