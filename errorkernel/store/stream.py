@@ -3,24 +3,26 @@
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from errorkernel.models import BrokerStream, KernelHeartbeat
 from errorkernel.store import audit
 from errorkernel.wire import subjects
 
 
-def seen(name: str, made: str, *, now: datetime) -> int | None:
-    """The stream is there, and the broker made it at ``made``.
+def seen(name: str, made: str, *, asked_at: datetime) -> int | None:
+    """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made``.
 
     Returns None where that is the one that was here before, or the first one. Where it is another one, the audit trail
     says so, once however many kernels look, and the number of messages that were not stored when the old one was last
     looked at is returned. What came after that look and was not stored either is not in it: nobody here has seen it.
+    A kernel that stood still since it asked may come with what is no longer true; that changes nothing.
     """
     with transaction.atomic():
-        known, first = BrokerStream.objects.get_or_create(name=name, defaults={"made": made})
-        anew = {"made": made, "waiting": 0, "filled": 0.0, "discarded_to": 0}
-        if first or not BrokerStream.objects.filter(name=name).exclude(made=made).update(**anew):
+        known, first = BrokerStream.objects.get_or_create(name=name, defaults={"made": made, "asked_at": asked_at})
+        anew = {"made": made, "asked_at": asked_at, "waiting": 0, "filled": 0.0, "discarded_to": 0}
+        news = BrokerStream.objects.filter(Q(asked_at=None) | Q(asked_at__lt=asked_at), name=name).exclude(made=made)
+        if first or not news.update(**anew):
             return None
         waiting = known.waiting if name == subjects.STEWARD_STREAM else _events_waiting()
         repeated = (
@@ -33,7 +35,7 @@ def seen(name: str, made: str, *, now: datetime) -> int | None:
                 "system",
                 "lost",
                 f"stream:{name}",
-                now=now,
+                now=asked_at,
                 reason="The broker had lost this stream; it was made anew. When the old one was last looked at,"
                 f" {waiting} messages in it were not stored yet. {repeated}",
                 before={"made": known.made},
