@@ -13,6 +13,7 @@ import pytest
 
 from errorkernel.core.values import Message
 from errorkernel.node import Kernel
+from errorkernel.node.task_worker import Context
 from tests.running import Running, wait_for
 
 WORK = {"id": "8841", "method": "REQCopySrc", "data": "/data/a.tif"}
@@ -60,6 +61,10 @@ async def ended(running: Running, token: str, kernel: Kernel, *, message: dict |
     return str(found["id"])
 
 
+def decide(running: Running, token: str, incident: str, action: str) -> None:
+    assert running.call(f"/api/v1/incidents/{incident}/decision", token, {"action": action, "reason": "test"})[0] == 200
+
+
 def requeue(running: Running, token: str, incident: str, **more: str) -> tuple[int, dict]:
     return running.call(f"/api/v1/incidents/{incident}/requeue", token, {"reason": "the disk was replaced", **more})
 
@@ -85,6 +90,29 @@ async def test_a_message_is_sent_again_and_taken_once(running: Running, token: s
         assert (await asyncio.to_thread(requeue, running, token, found, request_id="r2"))[0] == 200
         await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r2") == "applied")
         assert len(taken) == 2
+
+
+async def test_the_message_of_a_quarantined_process_goes_to_it_and_not_to_who_asked_about_it(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    taken: list[Message] = []
+
+    async def copy(context: Context) -> None:
+        if context.incarnation == 1:
+            await context.ask("no space left", message=WORK)
+        await asyncio.get_running_loop().create_future()
+
+    async with node(running, "quarantined", tmp_path) as kernel:
+        kernel.on_requeue("copy-files", taken.append)
+        async with kernel.worker("copy-files", copy, intensity=0):
+            asked = await asyncio.to_thread(wait_for, lambda: incident(running, token, kernel.node, "open"))
+            await asyncio.to_thread(decide, running, token, asked["id"], "kill")
+            about = await asyncio.to_thread(wait_for, lambda: incident(running, token, kernel.node, "open"))
+            assert (about["process"], about["kind"], about["message"]["id"]) == ("main", "Quarantined", WORK["id"])
+            await asyncio.to_thread(decide, running, token, about["id"], "continue")
+            await asyncio.to_thread(wait_for, lambda: requeue(running, token, about["id"], request_id="r1")[0] == 200)
+            await asyncio.to_thread(wait_for, lambda: state(running, token, about["id"], "r1") == "applied")
+            assert taken == [Message(**WORK)]
 
 
 async def test_a_message_that_fails_again_says_why(running: Running, token: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from errorkernel.core.values import Message, OutcomeState
 from errorkernel.models import DeadLetter, Incident, Outbox, Requeue
 from errorkernel.store import audit, incidents
 from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.still import process_of_message
 from errorkernel.wire import commands, subjects
 
 REPEAT_AFTER = timedelta(seconds=10)
@@ -128,7 +129,7 @@ def as_value(row: Requeue, incident: Incident) -> values.Requeue:
     """The row as it goes over the wire."""
     return values.Requeue(
         id=row.pk,
-        process=incident.process.name,
+        process=process_of_message(incident),
         message=Message(**(incident.message or {})),
         by=row.by,
         at=row.created_at,

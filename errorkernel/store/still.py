@@ -1,8 +1,8 @@
-"""Which question stands about a process that is quarantined: it is started again when that one is answered."""
+"""Quarantined processes and the questions about them, which are asked one level up, in another process's name."""
 
 from errorkernel.core.incident import ON_ITS_WAY, State
 from errorkernel.core.liveness import QUARANTINED
-from errorkernel.models import ErrorEvent, Incident
+from errorkernel.models import ErrorEvent, Incident, Process
 from errorkernel.store.incidents import with_relations
 
 KIND = "Quarantined"
@@ -16,6 +16,16 @@ def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
     found = list(asked)
     tags = dict(ErrorEvent.objects.filter(seq__in=[one.seq for one in found]).values_list("seq", "tags"))
     return [(one, _named(tags.get(one.seq, {}))) for one in found]
+
+
+def process_of_message(incident: Incident) -> str:
+    """Whose message the incident bears: of the process that asked, or of the quarantined one that it asks about."""
+    if incident.kind == KIND:
+        tags = ErrorEvent.objects.filter(seq=incident.seq).values_list("tags", flat=True).first()
+        for name in _named(tags or {})[:1]:
+            if Process.objects.filter(node=incident.node_id, name=name).exists():
+                return name
+    return incident.process.name
 
 
 def _named(tags: dict[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import newest_ended
 from errorkernel.store.incidents import with_relations as cards
+from errorkernel.store.still import process_of_message
 from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
@@ -132,5 +133,6 @@ def opened(incident: Incident) -> dict[str, Any]:
         "is_long": is_long,
         "ruled": ruled(incident),
         "requeues": list(incident.requeues.all()) if incident.message else [],
+        "process_of_message": process_of_message(incident),
         **asked(incident),
     }
