@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import nats
 import pytest
 
 from errorkernel.broker.errors import BrokerRefused
@@ -260,6 +261,25 @@ async def test_an_answer_that_only_sync_knows_arrives(quick: None, kernel: Kerne
     await peer.decide(question.id, Action.CONTINUE, publish=False)
     assert await asyncio.wait_for(asking, 10) is Action.CONTINUE
     assert (await peer.ended(question.id)).state == "applied"
+
+
+async def test_an_answer_that_is_handed_to_a_connection_which_is_no_more_comes_soon_all_the_same(
+    broker: Broker, credentials: Path, peer: PeerKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that was told nothing goes on serving what a dead program, or our own last connection, had asked for."""
+    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 3600)
+    dead = await nats.connect(broker.server.url, nkeys_seed_str=broker.node_seed, inbox_prefix=f"_INBOX_{NODE}")
+    gone = await dead.subscribe(f"_INBOX_{NODE}.dead")
+    wanted = json.dumps({"batch": 20, "expires": 30 * 10**9}).encode()
+    await dead.publish(f"$JS.API.CONSUMER.MSG.NEXT.EK_DECISIONS.node-{NODE}", wanted, reply=gone.subject)
+    await dead.flush()
+    async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
+        asking = asyncio.create_task(kernel.ask("may I?", process="p"))
+        question = await peer.question()
+        await peer.decide(question.id, Action.CONTINUE)
+        assert await asyncio.wait_for(asking, 10) is Action.CONTINUE
+        assert str(question.id) in (await gone.next_msg(5)).subject
+    await dead.close()
 
 
 async def test_after_total_loss_of_the_brokers_data_the_question_is_asked_again_and_answered(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from errorkernel.broker import pull
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
 from errorkernel.broker.pull import Delivery, PullSource
@@ -27,7 +28,7 @@ log = logging.getLogger("errorkernel.node")
 
 SYNC_INTERVAL_S = 15.0
 SYNC_SOON_S = 2.0
-"""After a sync that nobody answered: the kernel may be starting just now."""
+"""After a sync that nobody answered: the kernel may be starting just now. And while answers may go astray."""
 POLL_INTERVAL_S = 0.5
 UNKNOWN_NAK_S = 2.0
 UNKNOWN_DELIVERIES = 5
@@ -59,6 +60,7 @@ class Answers:
         self._command = command
         self._source = PullSource(link, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
         self._sync_now = asyncio.Event()
+        self._doubt_until = -math.inf
         self._again: dict[UUID, tuple[float, float]] = {}
         self.waiting = 0
         """Questions of this program that wait; while there are any, the journal is looked at for answers."""
@@ -68,6 +70,12 @@ class Answers:
     async def connected(self) -> None:
         """To be called on every new connection. Raises BrokerAway."""
         await self._source.open()
+        self.doubt()
+
+    def doubt(self) -> None:
+        """A connection of this node may have ended without the broker's knowing: until what was asked for on it has
+        expired, answers may be handed to it, so the kernel is asked for them soon, while questions of ours wait."""
+        self._doubt_until = time.monotonic() + pull.EXPIRES_S
         self._sync_now.set()
 
     async def receive(self) -> None:
@@ -78,14 +86,19 @@ class Answers:
 
     async def keep_in_sync(self) -> None:
         """Ask the kernel what we lack, and tell it what it lacks, for ever."""
-        interval_s = SYNC_INTERVAL_S
+        due = -math.inf
         while True:
+            wait_s = due - time.monotonic()
+            if time.monotonic() < self._doubt_until:
+                wait_s = min(wait_s, SYNC_SOON_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
+                async with asyncio.timeout(max(0.0, wait_s)):
                     await self._sync_now.wait()
+            if not (self.waiting or self._sync_now.is_set() or time.monotonic() >= due):
+                continue
             self._sync_now.clear()
             await self._link.wait_up()
-            interval_s = SYNC_INTERVAL_S if await self.sync() else SYNC_SOON_S
+            due = time.monotonic() + (SYNC_INTERVAL_S if await self.sync() else SYNC_SOON_S)
 
     async def look(self) -> None:
         """Obey what another program that shares the journal has taken over for us, for ever."""

@@ -392,6 +392,7 @@ class Kernel(Reporter):
             rounds += 1
             if rounds % ADOPT_EVERY == 0 and await self.call(self.roster.adopt):
                 log.warning("Took over what another program of %s has left behind", self.node)
+                self._answers.doubt()
                 self.wake()
 
     async def _survive(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
