@@ -248,7 +248,7 @@ class Services:
                 self._watch(worker.arun(), fail)
                 await asyncio.wait_for(worker.ready.wait(), KERNEL_READY_S)
             if self._broker:
-                self._watch(self._broker.watch(), fail)
+                self._watch(self._broker.keep(), fail)
             if self._demo:
                 self._start_demo()
             # Connected now, so that the first report over HTTP and the first readiness check find it so.

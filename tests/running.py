@@ -51,6 +51,10 @@ class Running:
         assert self._process
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> "Running":
         port = self.http_url.rsplit(":", 1)[1] if self.http_url else "0"
         with self._log.open("ab") as out:

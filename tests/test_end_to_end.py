@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import nats
 import pytest
 
+from errorkernel.broker import embedded
 from errorkernel.node import Action, Kernel
 from tests.running import ROOT, Running, wait_for
 
@@ -258,6 +260,40 @@ def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: P
     began = time.monotonic()
     assert product.stop() == 0
     assert time.monotonic() - began < 5
+
+
+def test_a_broker_that_dies_is_started_again_where_it_was_and_nothing_is_lost(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    try:
+        node, token = product.add_node("ship1"), product.token()
+        pid_file = product.directory / "nats" / "nats.pid"
+
+        def broker() -> str:
+            return pid_file.read_text() if pid_file.exists() else ""
+
+        def killed() -> str:
+            pid = broker()
+            os.kill(int(pid), signal.SIGKILL)
+            return pid
+
+        def there(text: str) -> bool:
+            found = product.call("/api/v1/events?limit=100", token)[1]["items"]
+            return text in [one["text"] for one in found]
+
+        first = killed()
+        report = event(error={"text": "reported while it was away"})
+        wait_for(lambda: product.call("/api/v1/events", node["token"], report)[0] in (200, 202))
+        wait_for(lambda: there("reported while it was away"))
+        assert broker() != first
+        assert "It is started again" in product.log()
+        # It dies again and again: whoever supervises us is told.
+        for _ in range(embedded.RESTARTS):
+            before = killed()
+            wait_for(lambda before=before: not product.running or broker() not in ("", before))
+        wait_for(lambda: not product.running)
+        assert "A part of the program failed" in product.log()
+    finally:
+        product.kill()
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,10 @@ log = logging.getLogger("errorkernel.broker")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 2.5
 RELOAD_TIMEOUT_S = 5.0
+LOOK_S = 0.2
+RESTARTS, RESTARTS_S = 5, 60.0
+"""So often within so long is a server that ends by itself started again; whoever supervises us is told of more."""
+RESTART_PAUSE_S = 1.0
 _RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -95,18 +100,9 @@ class EmbeddedServer:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
             self._end_leftover()
             self._write_config(nodes, self._choose_port())
-            # What it says before it knows where its log is, that is, why it does not start.
-            with self._start_log.open("wb") as out:
-                self._process = subprocess.Popen(
-                    [self._binary, "-c", str(self._config)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    preexec_fn=die_with_parent,
-                    start_new_session=True,  # a Ctrl-C in the terminal is ours to handle: we stop it, last
-                )
         except OSError as exc:
-            raise BrokerStartError(f"nats-server could not be started: {exc.strerror} ({exc.filename}).") from exc
+            raise _not_started(exc) from exc
+        self._spawn()
         self._await_ready()
         # From now on the file names the port that it got, so that a reload finds nothing changed.
         self._write_config(nodes, self.port)
@@ -147,11 +143,41 @@ class EmbeddedServer:
         self._pid_file.unlink(missing_ok=True)
         self._process = None
 
-    async def watch(self) -> None:
-        """Return only when the server has ended by itself. Raises BrokerStartError with the end of its log then."""
-        while self._process is None or self._process.poll() is None:
-            await asyncio.sleep(0.5)
-        raise BrokerStartError(f"nats-server ended by itself (status {self._process.returncode}): {self._log_end()}")
+    async def keep(self) -> None:
+        """Start it again, where it was, whenever it ends by itself, for ever. To be called in the main thread, with
+        which it ends. Raises BrokerStartError, with the end of its log, where that would be once too often."""
+        restarts: deque[float] = deque(maxlen=RESTARTS)
+        while True:
+            while self._process and self._process.poll() is None:
+                await asyncio.sleep(LOOK_S)
+            status = self._process.returncode if self._process else None
+            ended = f"nats-server ended by itself (status {status}): {self._log_end()}"
+            if len(restarts) == RESTARTS and time.monotonic() - restarts[0] < RESTARTS_S:
+                raise BrokerStartError(ended)
+            restarts.append(time.monotonic())
+            log.error("%s. It is started again", ended)
+            try:
+                self._spawn()
+                await asyncio.to_thread(self._await_ready)
+            except BrokerStartError as exc:
+                log.error("%s", exc)
+                await asyncio.sleep(RESTART_PAUSE_S)
+
+    def _spawn(self) -> None:
+        """Start it on the configuration that is there. Raises BrokerStartError."""
+        try:
+            # What it says before it knows where its log is, that is, why it does not start.
+            with self._start_log.open("wb") as out:
+                self._process = subprocess.Popen(
+                    [self._binary, "-c", str(self._config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    preexec_fn=die_with_parent,
+                    start_new_session=True,  # a Ctrl-C in the terminal is ours to handle: we stop it, last
+                )
+        except OSError as exc:
+            raise _not_started(exc) from exc
 
     @property
     def _config(self) -> Path:
@@ -237,6 +263,10 @@ class EmbeddedServer:
             return "no log"
         loud = [line for line in lines[-50:] if "[FTL]" in line or "[ERR]" in line]
         return (loud or lines or ["no log"])[-1].strip()
+
+
+def _not_started(exc: OSError) -> BrokerStartError:
+    return BrokerStartError(f"nats-server could not be started: {exc.strerror} ({exc.filename}).")
 
 
 def _is_free(host: str, port: int) -> bool:
