@@ -27,6 +27,7 @@ from tests.test_browser import log_in
 TASK_MS = 100
 SAMPLE_S = 10
 ELEMENTS_MAX = 8_000
+NODES_MAX = 2 * ELEMENTS_MAX
 PAUSE_S = 0.02
 
 
@@ -37,6 +38,8 @@ class Sample:
     """Processor time of each main-thread task over TASK_MS."""
     on_the_clock: int
     elements: int
+    nodes: int
+    """Of the document, texts included."""
     heap_mib: float
 
 
@@ -75,9 +78,12 @@ def sample(page: Page, session: CDPSession, trace: bytes) -> Sample:
     session.send("HeapProfiler.collectGarbage")
     heap = session.send("Runtime.getHeapUsage")["usedSize"]
     elements = page.evaluate("document.getElementsByTagName('*').length")
+    nodes = int(
+        page.evaluate("document.evaluate('count(//node())', document, null, XPathResult.NUMBER_TYPE).numberValue")
+    )
     stored = page.evaluate("Number(document.querySelector('[data-count=events]').textContent.replace(/\\D/g, ''))")
     long = [processor for _, processor in tasks if processor > TASK_MS]
-    return Sample(stored, long, sum(clock > TASK_MS for clock, _ in tasks), elements, heap / 2**20)
+    return Sample(stored, long, sum(clock > TASK_MS for clock, _ in tasks), elements, nodes, heap / 2**20)
 
 
 def measure(browser: Browser, page: Page, minutes: float) -> list[Sample]:
@@ -90,7 +96,8 @@ def measure(browser: Browser, page: Page, minutes: float) -> list[Sample]:
         one, longest = samples[-1], max(samples[-1].tasks_ms, default=0)
         print(
             f"{one.stored:>9,} stored  {len(one.tasks_ms)} tasks over {TASK_MS} ms (longest {longest:.0f}, "
-            f"by the clock {one.on_the_clock})  {one.elements:,} elements  heap {one.heap_mib:.1f} MiB",
+            f"by the clock {one.on_the_clock})  {one.elements:,} elements  {one.nodes:,} nodes  "
+            f"heap {one.heap_mib:.1f} MiB",
             flush=True,
         )
     return samples
@@ -99,7 +106,7 @@ def measure(browser: Browser, page: Page, minutes: float) -> list[Sample]:
 def verdict(samples: list[Sample]) -> list[str]:
     """What is wrong; nothing where all bounds were kept. The first sample holds the start and is left out."""
     wrong = [f"{len(one.tasks_ms)} long tasks in {SAMPLE_S} s" for one in samples[1:] if len(one.tasks_ms) > 1]
-    if max(one.elements for one in samples) > ELEMENTS_MAX:
+    if max(one.elements for one in samples) > ELEMENTS_MAX or max(one.nodes for one in samples) > NODES_MAX:
         wrong.append("the document grew beyond its bound")
     third = len(samples) // 3
     if third:

@@ -12,6 +12,7 @@ const SCROLLED_PX = 4;
 export class Stream {
   constructor(list) {
     this.list = list;
+    list.replaceChildren(...list.children);
     this.head = document.querySelector(".stream-head");
     this.paused = false;
     this.waiting = []; // frames that came in while the rows stood still
@@ -73,7 +74,7 @@ export class Stream {
     for (const frame of this.waiting) this.add(frame);
     this.waiting = [];
     this.waitingRows = this.waitingSince = 0;
-    while (this.list.childElementCount > ROWS_MAX) this.list.lastElementChild.remove();
+    for (let over = this.list.childNodes.length - ROWS_MAX; over > 0; over--) this.list.lastChild.remove();
     const last = [...this.list.querySelectorAll(".event")].pop();
     if (last) {
       this.older.hidden = false;
@@ -86,7 +87,8 @@ export class Stream {
     const rows = fragment(frame.events.map((row) => row.html).reverse().join(""));
     if (frame.events.length <= FADING_MAX) for (const row of rows.children) row.classList.add("is-new");
     newInZone(rows);
-    this.list.prepend(rows);
+    // The rows alone: what stands between them would never be counted, and never go.
+    this.list.prepend(...rows.children);
     if (frame.skipped) this.saySkipped(frame);
   }
 
