@@ -57,7 +57,27 @@ def shown(data: bytes | memoryview) -> SafeString:
         text = "\n".join(
             f"{line.hex(' '):<47}  {''.join(chr(one) if 32 <= one < 127 else '.' for one in line)}" for line in lines
         )
-    return format_html("<pre><bdi>{}</bdi></pre>", text)
+    return format_html("<pre><bdi>{}</bdi></pre>", visible(text))
+
+
+def written_out(row: models.Model, depth: int = 2) -> None:
+    """Change the row, and those that it names, for a page that shows it and never saves it: in its texts stands what
+    is invisible in them or turns the writing direction."""
+    for field in row._meta.concrete_fields:
+        value = getattr(row, field.name)
+        if isinstance(value, models.Model):
+            if depth and row._meta.app_label == value._meta.app_label:
+                written_out(value, depth - 1)
+        elif not field.primary_key:
+            setattr(row, field.name, _written_out(value))
+
+
+def _written_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(key): _written_out(one) for key, one in value.items()}
+    return [_written_out(one) for one in value] if isinstance(value, list) else value
 
 
 def actor(request: HttpRequest) -> dict[str, Any]:
@@ -88,7 +108,8 @@ class Admin(admin.ModelAdmin):
 class History(Admin):
     """Read only, for everybody: what happened is changed by nobody, also not by a superuser.
 
-    Texts and names in its list are shown as ``excerpt`` does, whoever wrote them: nobody has to think of it.
+    Texts and names in its list are shown as ``excerpt`` does, on a row's page as ``written_out`` does, whoever wrote
+    them: nobody has to think of it.
     """
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
@@ -97,6 +118,12 @@ class History(Admin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return self._columns
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            written_out(found)
+        return found
 
     def _column(self, name: Any) -> Any:
         known = {one.name: one for one in self.model._meta.fields}
