@@ -25,7 +25,7 @@ TEXT_CHARS = 2000
 DATA_CHARS = 200
 """A frame carries the beginning of long texts: a row shows one line, the event's page shows all."""
 RECENTLY_ENDED_S = 60
-SNAPSHOT_CARDS = 20
+SNAPSHOT_CARDS = 50
 ENDED_CARDS = 10
 
 _encode = msgspec.json.Encoder().encode

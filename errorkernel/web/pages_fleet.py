@@ -7,7 +7,7 @@ from django.db.models import Count
 from errorkernel.core.incident import State
 from errorkernel.models import Incident
 
-ROWS_A_PAGE = 50
+ROWS_A_PAGE = 100
 PART_ROWS = 20
 """Rows of one part of a page that has several."""
 

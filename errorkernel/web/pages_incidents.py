@@ -23,7 +23,7 @@ from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, number, refuse
 
-CARDS_A_PAGE = 25
+CARDS_A_PAGE = 50
 ENDED_SHOWN = 20
 CROWDS_SHOWN = 5
 PAST_READ = 200
