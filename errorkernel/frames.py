@@ -188,4 +188,5 @@ def waiting_room(now: datetime) -> list[Incident]:
     moving = cards.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:SNAPSHOT_CARDS]
     since = now - timedelta(seconds=RECENTLY_ENDED_S)
     ended = store.newest_ended().filter(ended_at__gte=since)[:ENDED_CARDS]
-    return [*waiting, *moving, *ended]
+    # A question that is answered between these reads would be there twice.
+    return list({one.pk: one for one in [*waiting, *moving, *ended]}.values())
