@@ -45,7 +45,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "section": "waiting",
         "page": page,
         "has_more": len(waiting.ids) > first + CARDS_A_PAGE,
-        "waiting": waiting.cards(first, first + CARDS_A_PAGE),
+        "waiting": [one for one in waiting.cards(first, first + CARDS_A_PAGE) if one.state == State.OPEN],
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
         "ended": newest_ended()[:ENDED_SHOWN],
