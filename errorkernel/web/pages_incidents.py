@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.core.incident import ON_ITS_WAY, State
+from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
 from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
@@ -40,15 +41,22 @@ def incidents(request: HttpRequest) -> HttpResponse:
     first = (min(page, 10_000) - 1) * CARDS_A_PAGE
     waiting = Waiting(timezone.now())
     crowds = dict(waiting.crowds(CROWDS_SHOWN))
+    # A question that is answered between these reads is in two of them; what was read last is true.
+    read = chain(
+        waiting.cards(first, first + CARDS_A_PAGE),
+        cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
+        newest_ended()[:ENDED_SHOWN],
+    )
+    shown = {one.pk: one for one in read}.values()
     crowded = sorted(Problem.objects.filter(pk__in=crowds), key=lambda one: -crowds[one.pk])
     context = {
         "section": "waiting",
         "page": page,
         "has_more": len(waiting.ids) > first + CARDS_A_PAGE,
-        "waiting": [one for one in waiting.cards(first, first + CARDS_A_PAGE) if one.state == State.OPEN],
+        "waiting": [one for one in shown if one.state == State.OPEN],
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
-        "moving": cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
-        "ended": newest_ended()[:ENDED_SHOWN],
+        "moving": [one for one in shown if one.state in ON_ITS_WAY],
+        "ended": [one for one in shown if one.state in ENDED],
     }
     return render(request, "errorkernel/incidents.html", context)
 
