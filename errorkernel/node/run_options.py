@@ -110,7 +110,17 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    who = words.add_argument_group("who reports")
+    _who_reports(words.add_argument_group("who reports"))
+    _what_follows(words.add_argument_group("what follows"))
+    _what_is_reported(words.add_argument_group("what is reported"))
+    words.add_argument(
+        "--pass-notify", action="store_true",
+        help="leave NOTIFY_SOCKET of systemd to the program, instead of telling systemd ourselves",
+    )  # fmt: skip
+    return words
+
+
+def _who_reports(who: argparse._ArgumentGroup) -> None:
     who.add_argument("--node", metavar="N", help="the node; default: the one that the credentials are for")
     who.add_argument("--process", metavar="P", help="the name that reports bear; default: the command's name")
     who.add_argument(
@@ -123,7 +133,9 @@ def parser() -> argparse.ArgumentParser:
         help="where reports are kept until they are sent; all programs of a node may share it; default:"
         " STEWARD_NODE_JOURNAL, else ~/.local/state/steward/<node>.journal",
     )  # fmt: skip
-    what = words.add_argument_group("what follows")
+
+
+def _what_follows(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--restart", choices=[one.value for one in Restart], default=Restart.TEMPORARY.value,
         help="permanent: always start again; transient: after a failure; temporary: never (the default)",
@@ -151,18 +163,15 @@ def parser() -> argparse.ArgumentParser:
         "--grace", metavar="S", type=_grace, default=GRACE_S,
         help=f"seconds between telling the program to end and forcing it; default {GRACE_S:g}",
     )  # fmt: skip
-    said = words.add_argument_group("what is reported")
+
+
+def _what_is_reported(said: argparse._ArgumentGroup) -> None:
     said.add_argument("--tag", metavar="NAME=VALUE", type=_tag, action="append", default=[], help="may be repeated")
     said.add_argument(
         "--stderr-lines", metavar="N", type=_lines, default=30,
         help="so many of the last lines of standard error; 0: the program gets our standard error itself. Default 30",
     )  # fmt: skip
     said.add_argument("--hide-arguments", action="store_true", help="report the command without its arguments")
-    words.add_argument(
-        "--pass-notify", action="store_true",
-        help="leave NOTIFY_SOCKET of systemd to the program, instead of telling systemd ourselves",
-    )  # fmt: skip
-    return words
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
