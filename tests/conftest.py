@@ -3,6 +3,7 @@
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,10 @@ from errorkernel import models
 from tests.running import CHROMIUM
 
 HOW = "Debian: apt-get install chromium"
+
+# Who runs the suite as a background job of a shell has it ignored; programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _migrated: dict[str, list[tuple[str, str]]] = {}
