@@ -35,6 +35,7 @@ from errorkernel.node.requeues import Requeues
 from errorkernel.node.restart import INTENSITY, PERIOD_S
 from errorkernel.node.roster import Roster
 from errorkernel.node.sender import Sender
+from errorkernel.node.surviving import survive
 from errorkernel.node.takers import Taker, Takers
 from errorkernel.node.writing import Writing
 from errorkernel.wire import subjects
@@ -173,7 +174,7 @@ class Kernel(Reporter):
             self._greeter.run,
             self._keep_house,
         ]
-        self._tasks = [asyncio.create_task(self._survive(part), name=f"{self.node}: {part.__name__}") for part in parts]
+        self._tasks = [asyncio.create_task(survive(part), name=f"{self.node}: {part.__name__}") for part in parts]
         return self
 
     async def __aexit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
@@ -394,15 +395,3 @@ class Kernel(Reporter):
                 log.warning("Took over what another program of %s has left behind", self.node)
                 self._answers.doubt()
                 self.wake()
-
-    async def _survive(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        pause_s = 1.0
-        while True:
-            try:
-                await part()
-            except JournalError as exc:
-                log.error("%s Tried again in %.0f s.", exc, pause_s)
-            except Exception:
-                log.exception("A part of the error kernel's client failed; it starts again in %.0f s", pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 30.0)
