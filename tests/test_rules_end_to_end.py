@@ -312,6 +312,8 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
         expect(page.locator(".said")).to_contain_text("is saved as revision 1 and switched on")
         number = int(page.url.rstrip("/").rsplit("/", 1)[1])
         [second] = ask(running, node, 1)
+        # While it is open it stands behind all that have waited longer, on another page perhaps.
+        wait_for(lambda: incident_of(running, token, second).get("decision"))
         page.goto(f"{running.http_url}/incidents/")
         card = page.locator(f"[id='incident-{second}']")
         expect(card).to_contain_text(f"rule {number} (revision 1)")
