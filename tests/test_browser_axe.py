@@ -137,11 +137,11 @@ def is_page(page: Page, address: str) -> bool:
 
 
 FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
-# Kept beside the page: a mark in it would make a part of it differ from the server's, and be replaced by that.
+# By their place among all, read anew each time: parts of a page are replaced by the same ones while it is walked over.
 WAYS_IN = """(selector) => {
-  window.ways = [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility({
+  window.ways = () => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility({
     visibilityProperty: true, contentVisibilityAuto: true }) && !one.disabled && one.tabIndex >= 0);
-  return window.ways.map((one) =>
+  return window.ways().map((one) =>
     `${one.tagName} ${one.getAttribute("href") ?? one.name ?? ""} ${one.textContent.trim()}`);
 }"""
 FOCUSED = """() => {
@@ -149,7 +149,7 @@ FOCUSED = """() => {
   const ring = [one, one.closest(".event")].some((node) => node && getComputedStyle(node).outlineStyle !== "none"
     && parseFloat(getComputedStyle(node).outlineWidth) >= 2);
   const seen = one.matches("input, select, textarea") || ring;
-  const way = window.ways.indexOf(one);
+  const way = window.ways().indexOf(one);
   return { way: way < 0 ? null : way, seen, skips: one.matches(".skip") };
 }"""
 
