@@ -21,9 +21,6 @@ from errorkernel.store import incidents as store
 from errorkernel.store.rows import EventRow, stored
 from errorkernel.store.waiting import Waiting
 
-TEXT_CHARS = 2000
-DATA_CHARS = 200
-"""A frame carries the beginning of long texts: a row shows one line, the event's page shows all."""
 RECENTLY_ENDED_S = 60
 SNAPSHOT_CARDS = 50
 ENDED_CARDS = 10
@@ -100,9 +97,7 @@ def assemble(
 
 def event_part(row: EventRow) -> dict[str, Any]:
     """A row as it stands in a frame: its fields, and the partial that the page itself renders."""
-    message = dict(row.message) if row.message else None
-    if message and len(message.get("data", "")) > DATA_CHARS:
-        message["data"] = message["data"][:DATA_CHARS]
+    row = row.shortened()
     return {
         "seq": row.seq,
         "id": row.id,
@@ -112,8 +107,8 @@ def event_part(row: EventRow) -> dict[str, Any]:
         "process": row.process,
         "incarnation": row.incarnation,
         "kind": row.kind,
-        "text": row.text[:TEXT_CHARS],
-        "message": message,
+        "text": row.text,
+        "message": row.message,
         "occurred_at": row.occurred_at,
         "received_at": row.received_at,
         "problem": row.problem,

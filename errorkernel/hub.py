@@ -1,4 +1,6 @@
-"""One hub per web process: takes frames from the channel layer and fans them out to this process's sockets.
+"""One hub per web process: makes frames of the channel layer's news and fans them out to this process's sockets.
+
+A frame is built and encoded once for all of them, and not at all while nobody watches.
 
 A socket has a bounded queue; one that cannot keep up is closed and comes back with the last number that it has seen,
 so a slow browser never holds up the others and never misses anything. Frames reach the sockets in order and without
@@ -7,7 +9,7 @@ gap: what the layer lost is read from the database, where everything with a smal
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +19,8 @@ from channels.layers import get_channel_layer
 from errorkernel import frames, metrics
 from errorkernel.core.liveness import Liveness
 from errorkernel.frames import Frame
-from errorkernel.live import FRAME_ROWS, GROUP
+from errorkernel.live import FRAME_ROWS, GROUP, News
+from errorkernel.live import read as read_news
 from errorkernel.models import Counter, KernelHeartbeat
 from errorkernel.store import counters, fleet, incidents, stream
 from errorkernel.threads import DatabaseThreads
@@ -139,16 +142,30 @@ class Hub:
                 try:
                     async with asyncio.timeout(REJOIN_INTERVAL_S):
                         while True:
-                            await self._take(await layer.receive(channel))
+                            await self._take(read_news(await layer.receive(channel)))
                 except TimeoutError:
                     continue
         finally:
             await layer.group_discard(GROUP, channel)
 
-    async def _take(self, message: dict[str, Any]) -> None:
-        changes = tuple((str(incident), int(change)) for incident, change in message["changes"])
+    async def _take(self, news: News) -> None:
+        self._wake(news.changed)
         async with self._ordering:
-            await self._deliver(Frame(message["first"], message["last"], message["text"], message["skipped"], changes))
+            if self._subscribers:
+                await self._deliver(await self.threads.run(_frame, news))
+            else:
+                # What changed is not numbered here: the check reads how far that is.
+                self._moved_to(news.last)
+
+    def _wake(self, changed: Iterable[UUID]) -> None:
+        for incident in changed:
+            for waiter in self._waiters.get(incident, ()):
+                waiter.set()
+
+    def _moved_to(self, position: int) -> None:
+        if position > self._position:
+            self._position = position
+            self._moved = True
 
     async def _deliver(self, frame: Frame) -> None:
         """Put a frame in its place in the row of numbers, and hand it out."""
@@ -183,17 +200,13 @@ class Hub:
         self._hand_out(await self.threads.run(frames.from_store, first, last, FRAME_ROWS))
 
     def _hand_out(self, frame: Frame) -> None:
-        if frame.last > self._position:
-            self._position = frame.last
-            self._moved = True
+        self._moved_to(frame.last)
         for subscriber in self._subscribers:
             subscriber.put(frame)
-        for incident, change in frame.changes:
+        for _, change in frame.changes:
             # Out of order, the number stays where it is, and the next check reads what is missing.
             if change == self._change + 1:
                 self._change = change
-            for waiter in self._waiters.get(UUID(incident), ()):
-                waiter.set()
 
     async def _check(self) -> None:
         """The safety net below the layer: what is committed and did not come by frame is read and handed out."""
@@ -202,21 +215,30 @@ class Hub:
             await asyncio.sleep(CHECK_INTERVAL_S)
             events, changes = await self.threads.run(_numbers)
             async with self._ordering:
-                if events > self._position and not self._moved:
+                if not self._subscribers:
+                    self._moved_to(events)
+                elif events > self._position and not self._moved:
                     await self._fill(events)
                 if changes > self._change:
-                    await self._fill_changes()
+                    await self._fill_changes(changes)
 
-    async def _fill_changes(self) -> None:
+    async def _fill_changes(self, last: int) -> None:
+        if not (self._subscribers or self._waiters):
+            self._change = last
+            return
         changed = await self.threads.run(incidents.changed_since, self._change)
-        if changed:
+        if not changed:
+            return
+        self._wake(one.pk for one in changed)
+        self._change = max(self._change, changed[-1].change)
+        if self._subscribers:
             position = self._position
             waiting = await self.threads.run(incidents.waiting_count)
-            frame = await self.threads.run(
-                frames.build, [], first=position + 1, last=position, cards=changed, waiting=waiting
+            await self._deliver(
+                await self.threads.run(
+                    frames.build, [], first=position + 1, last=position, cards=changed, waiting=waiting
+                )
             )
-            self._change = max(self._change, changed[-1].change)
-            await self._deliver(frame)
 
     async def _tell_status(self) -> None:
         while True:
@@ -225,6 +247,12 @@ class Hub:
                 position = self._position
                 self._hand_out(frames.assemble([], first=position + 1, last=position, extra={"status": status}))
             await asyncio.sleep(STATUS_INTERVAL_S)
+
+
+def _frame(news: News) -> Frame:
+    cards = frames.load_cards(news.changed) if news.changed else []
+    waiting = incidents.waiting_count() if news.changed else None
+    return frames.build(news.rows, first=news.first, last=news.last, skipped=news.skipped, cards=cards, waiting=waiting)
 
 
 def read_status() -> dict[str, Any]:

@@ -1,26 +1,23 @@
 """The one place that pushes. It is called after the commit, with what the commit changed.
 
-A frame is built and encoded once; the channel layer carries it to one hub per web process (``errorkernel.hub``), which
-fans it out. Frames can get lost on that way (a full channel drops silently, a membership expires): the numbers in them
+The channel layer carries what is new to one hub per web process (``errorkernel.hub``), which makes frames of it where
+somebody watches. It can get lost on that way (a full channel drops silently, a membership expires): the numbers in it
 make every gap visible, and the hub closes it from the database.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 
-from errorkernel import frames
-from errorkernel.frames import Frame
-from errorkernel.store import incidents as store
 from errorkernel.store.rows import EventRow
-from errorkernel.threads import DatabaseThreads
 
 log = logging.getLogger("errorkernel.live")
 
@@ -33,12 +30,25 @@ STORM_ROWS = 20
 BACKLOG_ROWS = 500
 """Up to this many waiting rows are all shown, a frame after another; beyond it only the newest of them are."""
 
+_encode_rows = msgspec.json.Encoder().encode
+_decode_rows = msgspec.json.Decoder(list[EventRow]).decode
+
+
+class News(msgspec.Struct):
+    """What was committed: the events ``first`` … ``last``, of which ``skipped`` are not among ``rows``, and incidents
+    that changed. Without events, ``first`` is ``last`` + 1."""
+
+    first: int
+    last: int
+    rows: list[EventRow]
+    skipped: int
+    changed: list[UUID]
+
 
 class Announcer:
-    """Collects what a kernel worker has committed and sends it out, at most ten frames a second."""
+    """Collects what a kernel worker has committed and sends it out, at most ten times a second."""
 
-    def __init__(self, threads: DatabaseThreads) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
         self._rows: list[EventRow] = []
         self._changed: set[UUID] = set()
         self._wake = asyncio.Event()
@@ -58,10 +68,9 @@ class Announcer:
             self._wake.clear()
             rows, skipped = self._take()
             changed, self._changed = self._changed, set()
-            frame = await self._threads.run(_render, rows, skipped, changed)
             if self._rows:
                 self._wake.set()
-            await send(frame)
+            await _send(rows, skipped, changed)
             await asyncio.sleep(max(0.0, FRAME_INTERVAL_S - (time.monotonic() - started)))
 
     def _take(self) -> tuple[list[EventRow], int]:
@@ -77,50 +86,40 @@ class Announcer:
         return taken, 0
 
 
-def _render(rows: list[EventRow], skipped: int, changed: set[UUID]) -> Frame:
-    cards = frames.load_cards(changed) if changed else []
-    waiting = store.waiting_count() if changed else None
-    if not rows:
-        # No number is covered: the hub puts in its own position, which is the only one that fits.
-        return frames.build([], first=1, last=0, cards=cards, waiting=waiting)
-    first, last = rows[0].seq, rows[-1].seq
-    return frames.build(
-        rows[1:] if skipped else rows, first=first, last=last, skipped=skipped, cards=cards, waiting=waiting
-    )
+def read(message: dict[str, Any]) -> News:
+    """A message of the channel layer's ``GROUP``."""
+    changed = [UUID(one) for one in message["changed"]]
+    return News(message["first"], message["last"], _decode_rows(message["rows"]), message["skipped"], changed)
 
 
-async def send(frame: Frame) -> None:
-    """Hand a frame to the channel layer. A layer that fails costs a second, no data: hubs look into the database."""
-    layer = get_channel_layer()
+async def _send(rows: Sequence[EventRow], skipped: int, changed: Iterable[UUID]) -> None:
+    """Hand news to the channel layer. A layer that fails costs a second, no data: hubs look into the database."""
     message: dict[str, Any] = {
-        "type": "live.frame",
-        "first": frame.first,
-        "last": frame.last,
-        "skipped": frame.skipped,
-        "changes": [list(change) for change in frame.changes],
-        "text": frame.text,
+        "type": "live.news",
+        # Without rows no number is covered: a hub puts in its own position, which is the only one that fits.
+        "first": rows[0].seq if rows else 1,
+        "last": rows[-1].seq if rows else 0,
+        "rows": _encode_rows([row.shortened() for row in (rows[1:] if skipped else rows)]),
+        "skipped": skipped,
+        "changed": [str(one) for one in changed],
     }
     try:
-        await layer.group_send(GROUP, message)
+        await get_channel_layer().group_send(GROUP, message)
     except Exception:
-        log.exception("The channel layer did not take a frame; browsers get it from the database")
+        log.exception("The channel layer did not take news; browsers get it from the database")
 
 
 def announce_incidents(incident_ids: Iterable[UUID]) -> None:
-    """Wake the kernel's outbox and push the cards of changed incidents. From synchronous code, after the commit."""
-    changed = set(incident_ids)
-    if changed:
-        # In this order: a process waits for the answer, and to draw its card takes longer than to send it.
-        async_to_sync(wake_kernel)()
-        async_to_sync(send)(_render([], 0, changed))
+    """``announce_incidents_async`` from synchronous code, after the commit."""
+    async_to_sync(announce_incidents_async)(incident_ids)
 
 
-async def announce_incidents_async(incident_ids: Iterable[UUID], threads: DatabaseThreads) -> None:
-    """As ``announce_incidents``, from asynchronous code."""
+async def announce_incidents_async(incident_ids: Iterable[UUID]) -> None:
+    """Wake the kernel's outbox and tell the hubs of changed incidents."""
     changed = set(incident_ids)
     if changed:
         await wake_kernel()
-        await send(await threads.run(_render, [], 0, changed))
+        await _send([], 0, changed)
 
 
 async def wake_kernel() -> None:

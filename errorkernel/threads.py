@@ -25,12 +25,10 @@ class DatabaseThreads:
         """Call ``function`` in one of the threads and return what it returns, or raise what it raises."""
 
         def call() -> R:
-            # Kept open: opening SQLite's file costs more than most calls. A request's own thread must not keep its
-            # connection (it would leak), so this is said here and not in the settings.
-            for one in connections.all(initialized_only=True):
-                one.close_at = None
-            close_old_connections()
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                close_old_connections()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 

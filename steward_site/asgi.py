@@ -14,12 +14,13 @@ from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live import KERNEL_CHANNEL
 from errorkernel.web.front import NodesFirst
+from errorkernel.web.kept_threads import KeptThreads
 from errorkernel.web.origin import SameOrigin
 from errorkernel.web.sockets import websocket_urls
 
 application = ProtocolTypeRouter(
     {
-        "http": NodesFirst(http),  # type: ignore[arg-type]  # django-stubs wants Mapping where ASGI has dict
+        "http": NodesFirst(KeptThreads(http)),  # type: ignore[arg-type]  # django-stubs wants Mapping where ASGI has dict
         "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }

@@ -494,9 +494,8 @@ async def test_a_waiting_node_is_told_as_soon_as_somebody_answers(stream, peer):
     await asyncio.sleep(0.7)
     assert not waiting.done()
     await answer(incident, Action.CONTINUE)
-    threads, answered_at = DatabaseThreads("test"), time.monotonic()
-    await announce_incidents_async([incident], threads)
-    threads.close()
+    answered_at = time.monotonic()
+    await announce_incidents_async([incident])
     told = await asyncio.wait_for(waiting, 10)
     assert told.json()["action"] == "continue"
     assert time.monotonic() - answered_at < 1.0

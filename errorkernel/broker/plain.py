@@ -65,9 +65,9 @@ class PlainSource:
         self._wake = asyncio.Event()
 
     @property
-    def waiting(self) -> bool:
-        """Whether messages have arrived that nobody has taken yet."""
-        return bool(self._buffer)
+    def waiting(self) -> int:
+        """How many messages have arrived that nobody has taken yet."""
+        return len(self._buffer)
 
     async def open(self) -> None:
         """Subscribe; to be called on every new connection. Raises BrokerAway."""

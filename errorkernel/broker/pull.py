@@ -106,10 +106,10 @@ class Arrived(Protocol):
 
 
 class Source(Protocol):
-    """Where messages come from: ``get`` returns at least one, ``waiting`` says whether there are more."""
+    """Where messages come from: ``get`` returns at least one, ``waiting`` says how many more have come."""
 
     @property
-    def waiting(self) -> bool: ...
+    def waiting(self) -> int: ...
     async def get(self, limit: int) -> Sequence[Arrived]: ...
 
 
@@ -132,9 +132,9 @@ class PullSource:
         """Set when the broker says that the consumer is gone; whoever makes consumers clears it."""
 
     @property
-    def waiting(self) -> bool:
-        """Whether messages have arrived that nobody has taken yet."""
-        return bool(self._buffer)
+    def waiting(self) -> int:
+        """How many messages have arrived that nobody has taken yet."""
+        return len(self._buffer)
 
     async def open(self) -> None:
         """Subscribe and ask for the first batch; to be called on every new connection. Raises BrokerAway."""

@@ -66,7 +66,7 @@ class KernelWorker(Worker):
         self._conf = conf
         self._threads = DatabaseThreads("kernel")
         self.link = Link(access.url, name="steward kernel", seed=access.seed)
-        self.announcer = Announcer(DatabaseThreads("announce"))
+        self.announcer = Announcer()
         self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
         self._bulk = BulkAnswering(self._threads, self.announcer, self.outbox)

@@ -125,8 +125,11 @@ class Questions:
     def settle(
         self, incident: UUID, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
     ) -> bool:
-        """Write down what became of an answer, and report it. False where the question had ended already."""
-        with self._journal.transaction(durable=True) as db:
+        """Write down what became of an answer, and report it. False where the question had ended already.
+
+        Not forced to the disk, unlike the answer itself: the power cut that loses this has ended the process too.
+        """
+        with self._journal.transaction() as db:
             row = _unended(db, "id = ?", str(incident))
             if row:
                 _end(db, self._journal.client, self._node, row[0], state, new_incarnation, detail)

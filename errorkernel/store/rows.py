@@ -9,6 +9,10 @@ from django.db.models import QuerySet
 
 from errorkernel.models import ErrorEvent
 
+TEXT_CHARS = 2000
+DATA_CHARS = 200
+"""On the live page a row shows one line, and the event's page shows all: so much of long texts is sent to it."""
+
 
 class EventRow(msgspec.Struct):
     """One row of the stream. ``problem`` is a primary key, and ``whole`` that of the problem it is merged into, or the
@@ -54,6 +58,13 @@ class EventRow(msgspec.Struct):
             repeat=event.repeat,
             relay_from_node=event.relay_from_node,
         )
+
+    def shortened(self) -> "EventRow":
+        """The row with the beginnings of its long texts."""
+        message = self.message
+        if message and len(message.get("data", "")) > DATA_CHARS:
+            message = {**message, "data": message["data"][:DATA_CHARS]}
+        return msgspec.structs.replace(self, text=self.text[:TEXT_CHARS], message=message)
 
 
 def stored() -> QuerySet[ErrorEvent]:

@@ -2,8 +2,8 @@
 
 Plain Django views, on purpose: the one endpoint with logic of its own (the gateway) must stay free of any framework
 so that it can stand in front of Django, and what remains is a dozen small views, for which a REST framework would be
-a dependency for its decorators. Views for nodes are asynchronous, since they wait (for the broker, for an answer);
-views for operators are synchronous, since they only ask the database.
+a dependency for its decorators. All are synchronous: operators' only ask the database, and would change threads twice
+more otherwise; nodes' wait (for the broker, for an answer), but are asked here only where Django serves alone.
 
 An address may serve a node with one method and an operator with another. They are therefore exempt from Django's CSRF
 middleware; ``api_access`` makes the check for whoever comes with a session.
@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils import timezone
@@ -50,9 +50,6 @@ def gateway() -> Gateway:
         # Threads of its own: hundreds of waiting nodes share these few instead of holding one each.
         threads = _threads = DatabaseThreads("gateway", 4)
 
-        async def announce(incident_ids: list[UUID]) -> None:
-            await announce_incidents_async(incident_ids, threads)
-
         async def wait_incident(incident_id: UUID, timeout_s: float) -> None:
             await hub().wait_incident(incident_id, timeout_s)
 
@@ -61,7 +58,7 @@ def gateway() -> Gateway:
             link=uplink.connected_uplink,
             threads=threads,
             wait_incident=wait_incident,
-            announce=announce,
+            announce=announce_incidents_async,
         )
     return _gateway
 
@@ -76,35 +73,37 @@ async def close() -> None:
 
 
 @csrf_exempt
-async def events(request: HttpRequest) -> HttpResponse:
+def events(request: HttpRequest) -> HttpResponse:
     """POST: a node reports. GET: an operator reads."""
     if request.method == "POST":
-        return _django(await gateway().post_events(_headers(request), _chunks(request)))
-    return await _read(request, api_lists.events, "GET", "HEAD", "POST")
+        return _django(async_to_sync(gateway().post_events)(_headers(request), _chunks(request)))
+    if request.method in ("GET", "HEAD"):
+        return api_lists.events(request)
+    return not_allowed("GET", "HEAD", "POST")
 
 
 @csrf_exempt
-async def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
+def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
     """GET: a node waits for its answer. POST: an operator gives one."""
     if request.method == "GET":
         wait = request.GET.get("wait", "")
-        return _django(await gateway().get_decision(_headers(request), incident_id, wait))
-    if request.method == "POST":
-        return await sync_to_async(_decide)(request, incident_id)
-    return not_allowed("GET", "POST")
+        return _django(async_to_sync(gateway().get_decision)(_headers(request), incident_id, wait))
+    return _decide(request, incident_id) if request.method == "POST" else not_allowed("GET", "POST")
 
 
 @csrf_exempt
-async def commands(request: HttpRequest) -> HttpResponse:
+def commands(request: HttpRequest) -> HttpResponse:
     """GET: a node asks what it has been told to do."""
-    return _django(await gateway().get_commands(_headers(request))) if request.method == "GET" else not_allowed("GET")
+    if request.method == "GET":
+        return _django(async_to_sync(gateway().get_commands)(_headers(request)))
+    return not_allowed("GET")
 
 
 @csrf_exempt
-async def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
+def outcome(request: HttpRequest, incident_id: str) -> HttpResponse:
     """POST: a node says what it did."""
     if request.method == "POST":
-        return _django(await gateway().post_outcome(_headers(request), incident_id, _chunks(request)))
+        return _django(async_to_sync(gateway().post_outcome)(_headers(request), incident_id, _chunks(request)))
     return not_allowed("POST")
 
 
@@ -179,12 +178,6 @@ def _unknown_incident() -> ApiError:
 def _lost(decision: Decision) -> ApiError:
     error = f"{decision.by} answered {decision.action} first."
     return ApiError(409, of_row(SomebodyWasFirst, decision, error=error, winner=decision.by))
-
-
-async def _read(request: HttpRequest, view: Callable[[HttpRequest], HttpResponse], *allowed: str) -> HttpResponse:
-    if request.method in ("GET", "HEAD"):
-        return await sync_to_async(view)(request)
-    return not_allowed(*allowed)
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:
