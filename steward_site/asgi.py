@@ -4,9 +4,9 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-http = get_asgi_application()  # must come first: it loads the apps that the imports below need
+django.setup(set_prefix=False)  # must come first: it loads the apps that the imports below need
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
@@ -14,13 +14,13 @@ from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live import KERNEL_CHANNEL
 from errorkernel.web.front import NodesFirst
-from errorkernel.web.kept_threads import KeptThreads
+from errorkernel.web.kept_threads import Django, KeptThreads
 from errorkernel.web.origin import SameOrigin
 from errorkernel.web.sockets import websocket_urls
 
 application = ProtocolTypeRouter(
     {
-        "http": NodesFirst(KeptThreads(http)),  # type: ignore[arg-type]  # django-stubs wants Mapping where ASGI has dict
+        "http": NodesFirst(KeptThreads(Django())),  # type: ignore[arg-type]  # django-stubs wants Mapping where ASGI has dict
         "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }

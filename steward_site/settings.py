@@ -75,7 +75,7 @@ def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "errorkernel.sqlite",
             "NAME": unquote(parts.path[1:] if parts.path.startswith("//") else parts.path),
             # A file like the real one: an in-memory test database locks whole tables between threads.
             # Kept open: opening the file costs more than most requests. Threads that end close theirs.

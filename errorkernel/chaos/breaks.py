@@ -132,13 +132,13 @@ def _no_guard() -> None:
     from errorkernel.models import Incident
     from errorkernel.store import incidents
 
-    answer = incidents._answer
+    win = incidents._win
 
-    def any_state(incident_id: UUID) -> Any:
-        known = Incident.objects.select_related("node", "process").filter(pk=incident_id).first()
-        if known is None or known.state in (State.OPEN.value, State.WITHDRAWN.value):
-            return answer(incident_id)
+    def any_state(incident_id: UUID) -> bool:
+        known = Incident.objects.get(pk=incident_id)
+        if known.state in (State.OPEN.value, State.WITHDRAWN.value):
+            return win(incident_id)
         known.decision.delete()
-        return known
+        return True
 
-    incidents._answer = any_state
+    incidents._win = any_state

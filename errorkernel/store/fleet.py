@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AbstractUser
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -200,7 +199,7 @@ def user_for_token(token: str, *, now: datetime | None = None) -> AbstractUser |
         return None
     if now is not None and (row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60):
         ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
-    return get_user_model().objects.get(pk=row.user_id)
+    return row.user
 
 
 def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:

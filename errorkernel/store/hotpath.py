@@ -59,6 +59,7 @@ _ADD_BLOCKED = (
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
     " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )
+_NUMBER_CHANGE = "UPDATE errorkernel_incident SET change = %s WHERE id = %s"
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
@@ -105,6 +106,16 @@ def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
             list(problems),
         )
         return {problem: (whole, state) for problem, whole, state in cursor.fetchall()}
+
+
+def incarnations(processes: Collection[int]) -> set[tuple[int, int]]:
+    """(process, number) of all that are known of these."""
+    marks = ", ".join(["%s"] * len(processes))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT process_id, number FROM errorkernel_incarnation WHERE process_id IN ({marks})", list(processes)
+        )
+        return set(cursor.fetchall())
 
 
 def insert_events(rows: Iterable[Sequence[Any]]) -> None:
@@ -155,6 +166,11 @@ def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
 def add_blocked(rows: Iterable[tuple[int, float]]) -> None:
     """(minute, more seconds in which processes stood still)."""
     _many(_ADD_BLOCKED, rows)
+
+
+def number_changes(rows: Iterable[tuple[int, UUID]]) -> None:
+    """(number of its last change, incident)."""
+    _many(_NUMBER_CHANGE, ((number, one.hex) for number, one in rows))
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -21,7 +21,7 @@ from errorkernel.core.incident import State, Step
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import Counter, Decision, Incident, Outbox, Rule
-from errorkernel.store import audit, counters, fleet, lineage
+from errorkernel.store import audit, counters, fleet, hotpath, lineage
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
 
@@ -67,17 +67,17 @@ def decide(
     ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``; ``rule``: the one that answers. The same ``request_id`` by
     the same answerer again returns the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
+    # Read before the transaction, which holds up all others that write; what is read here never changes.
+    incident = Incident.objects.select_related("node", "process").get(pk=incident_id)
     with transaction.atomic():
-        incident = _answer(incident_id)
-        if incident is not None:
+        if _win(incident_id):
             return _record_decision(incident, Action(action), by, now, user, reason, request_id, origin, rule)
     return _lost(incident_id, by, request_id)
 
 
-def _answer(incident_id: UUID) -> Incident | None:
-    """The conditional update that settles every race; None where it is lost."""
-    won = Incident.objects.filter(pk=incident_id, state=State.OPEN.value).update(state=State.DECIDED.value)
-    return Incident.objects.select_related("node", "process").get(pk=incident_id) if won else None
+def _win(incident_id: UUID) -> bool:
+    """The conditional update that settles every race."""
+    return bool(Incident.objects.filter(pk=incident_id, state=State.OPEN.value).update(state=State.DECIDED.value))
 
 
 def _record_decision(
@@ -302,8 +302,7 @@ def number_change(incident_ids: list[UUID]) -> None:
     if not incident_ids:
         return
     last = counters.take(Counter.CHANGES, len(incident_ids))
-    for offset, incident_id in enumerate(reversed(incident_ids)):
-        Incident.objects.filter(pk=incident_id).update(change=last - offset)
+    hotpath.number_changes(enumerate(incident_ids, last - len(incident_ids) + 1))
 
 
 def changed_since(change: int, *, limit: int = 200) -> list[Incident]:

@@ -58,6 +58,8 @@ class _Placed:
     node: str
     event: Event
     group: Grouping
+    digest: str
+    """Of the event's message; empty where it has none."""
     node_id: int = 0
     process_id: int = 0
     problem_id: int = 0
@@ -78,10 +80,14 @@ def record(batch: Batch, directory: Directory, *, now: datetime) -> Recorded:
 
 def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     recorded = Recorded()
+    # What needs no database is done before the transaction, which holds up all others that write.
+    unique = {event.id: (node, event) for node, event in reversed(batch.events)}
+    placed = [_Placed(*one, fingerprint.group(one[1]), _message_digest(one[1].message)) for one in unique.values()]
+    placed.reverse()
     try:
         with transaction.atomic():
-            if batch.events:
-                recorded.rows = _record_events(batch.events, directory, now)
+            if placed:
+                recorded.rows = _record_events(placed, directory, now)
                 recorded.changed += [row.id for row in recorded.rows if row.incident]
             for node, outcome in batch.outcomes:
                 recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
@@ -106,8 +112,8 @@ def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: dateti
     return result
 
 
-def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, now: datetime) -> list[EventRow]:
-    placed = _place(reports, directory, now)
+def _record_events(placed: list[_Placed], directory: Directory, now: datetime) -> list[EventRow]:
+    _place(placed, directory, now)
     # The lock is taken here, as late as can be: everything below needs it, nothing above does.
     last = counters.lock(Counter.EVENTS)
     stored = hotpath.existing([one.event.id for one in placed])
@@ -130,10 +136,8 @@ def _record_events(reports: Sequence[tuple[str, Event]], directory: Directory, n
     return rows
 
 
-def _place(reports: Sequence[tuple[str, Event]], directory: Directory, now: datetime) -> list[_Placed]:
-    """One of each id, with its node, process and problem known."""
-    unique = {event.id: _Placed(node, event, fingerprint.group(event)) for node, event in reversed(reports)}
-    placed = list(reversed(unique.values()))
+def _place(placed: Sequence[_Placed], directory: Directory, now: datetime) -> None:
+    """Find each one's node, process and problem, or make them."""
     directory.learn_nodes(one.node for one in placed)
     for one in placed:
         one.node_id = directory.nodes[one.node]
@@ -142,7 +146,6 @@ def _place(reports: Sequence[tuple[str, Event]], directory: Directory, now: date
     for one in placed:
         one.process_id = directory.processes[one.node_id, one.event.process]
         one.problem_id = directory.problems[one.group.key]
-    return placed
 
 
 def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
@@ -157,10 +160,9 @@ def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
         if state is None:
             count, consecutive, last_message, _ = known.get(pair, (0, 0, "", None))
             state = now_counts[pair] = [count, consecutive, last_message, 0]
-        message = _message_digest(one.event.message)
         state[0] += 1
-        state[1] = 0 if not message else state[1] + 1 if message == state[2] else 1
-        state[2] = message
+        state[1] = 0 if not one.digest else state[1] + 1 if one.digest == state[2] else 1
+        state[2] = one.digest
         state[3] = one.seq
         one.repeat, one.consecutive = state[0], state[1]
     hotpath.upsert_states(
@@ -290,7 +292,7 @@ def _poisonous(placed: list[_Placed]) -> Iterator[Failure]:
         yield Failure(
             process_id=one.process_id,
             problem_id=one.problem_id,
-            digest=_message_digest(event.message),
+            digest=one.digest,
             message=_message(event.message) or {},
             failures=one.consecutive,
             seq=one.seq,

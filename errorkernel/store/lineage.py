@@ -64,12 +64,7 @@ def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) ->
     """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
     if not failures:
         return
-    known = set(
-        Incarnation.objects.filter(
-            process__in={process for process, _ in failures}, number__in={number for _, number in failures}
-        ).values_list("process_id", "number")
-    )
-    for process, number in sorted(set(failures) - known):
+    for process, number in sorted(set(failures) - hotpath.incarnations({process for process, _ in failures})):
         begin(process, number, now=now)
     hotpath.count_failures((process, number, count) for (process, number), count in sorted(failures.items()) if count)
 
