@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Q
 
 from errorkernel.core.incident import State
 from errorkernel.models import Decision, Incident
+from errorkernel.store import thousands
 
 CAME_BACK_WITHIN = timedelta(hours=1)
 """An answer has not helped if the same process asks about the same problem again this soon."""
@@ -28,19 +29,10 @@ class Answered:
 
 def newest(since: datetime) -> tuple[list[Answered], int]:
     """The newest answers that were given from ``since`` on, newest first, and how many there are in all."""
-    given = Decision.objects.filter(decided_at__gte=since)
-    again = Incident.objects.filter(
-        process=OuterRef("incident__process"), problem=OuterRef("incident__problem"), seq__gt=OuterRef("incident__seq")
-    ).order_by("seq")
-    rows = (
-        given.annotate(again=Subquery(again.values("opened_at")[:1]))
-        .order_by("-decided_at")
-        .values_list(
-            "action", "by", "decided_at", "incident__opened_at", "incident__state", "incident__ended_at", "again"
-        )
-    )
-    found = [_answered(*row) for row in rows[:READ_AT_MOST]]
-    return found, len(found) if len(found) < READ_AT_MOST else given.count()
+    found = [_answered(*row) for row in thousands.answers(since, READ_AT_MOST)]
+    if len(found) < READ_AT_MOST:
+        return found, len(found)
+    return found, Decision.objects.filter(decided_at__gte=since).count()
 
 
 def _answered(

@@ -6,12 +6,11 @@ So one process that has waited for ten minutes and ten that have waited for one 
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models.functions import Coalesce
-
-from errorkernel.core.incident import State
 from errorkernel.models import Incident
+from errorkernel.store import thousands
 from errorkernel.store.incidents import with_relations
 
 RANKED_MAX = 10_000
@@ -22,19 +21,21 @@ class Waiting:
     """All open questions at one moment, the most urgent first, and how many wait on each problem with its parts."""
 
     def __init__(self, now: datetime) -> None:
-        found = Incident.objects.filter(state=State.OPEN).order_by("opened_at", "id")
-        rows = list(found.values_list("id", "opened_at", Coalesce("problem__merged_into", "problem"))[:RANKED_MAX])
+        rows = thousands.open_questions(RANKED_MAX)
         self.on_problem = Counter(problem for _, _, problem in rows)
 
-        def weight(row: tuple[UUID, datetime, int]) -> float:
+        def weight(row: tuple[Any, datetime, int]) -> float:
             return (now - row[1]).total_seconds() * self.on_problem[row[2]]
 
         # Sorting keeps the order of what is equal: the longest waiting first.
-        self.ids = [row[0] for row in sorted(rows, key=weight, reverse=True)]
+        self._keys = [row[0] for row in sorted(rows, key=weight, reverse=True)]
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def cards(self, first: int, last: int) -> list[Incident]:
         """The questions in these places, with everything that their cards show."""
-        return in_order(self.ids[first:last])
+        return in_order(one if isinstance(one, UUID) else UUID(one) for one in self._keys[first:last])
 
     def crowds(self, most: int) -> list[tuple[int, int]]:
         """(problem, how many wait on it) where that is more than one, the most first."""

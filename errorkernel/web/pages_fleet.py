@@ -7,11 +7,11 @@ from django.db.models import Count
 from errorkernel.core.incident import State
 from errorkernel.models import Incident
 
-ROWS_A_PAGE = 100
+ROWS_A_PAGE = 50
 PART_ROWS = 20
 """Rows of one part of a page that has several."""
 
-STATES_SHOWN = 50
+STATES_SHOWN = 25
 
 
 def waiting_by(field: str, keys: Iterable[int]) -> dict[int, int]:

@@ -24,8 +24,9 @@ from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, number, refuse
 
-CARDS_A_PAGE = 50
-ENDED_SHOWN = 20
+CARDS_A_PAGE = 25
+MOVING_SHOWN = 10
+ENDED_SHOWN = 10
 CROWDS_SHOWN = 5
 PAST_READ = 200
 PAST_SHOWN = 10
@@ -44,7 +45,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
     # A question that is answered between these reads is in two of them; what was read last is true.
     read = chain(
         waiting.cards(first, first + CARDS_A_PAGE),
-        cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:CARDS_A_PAGE],
+        cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:MOVING_SHOWN],
         newest_ended()[:ENDED_SHOWN],
     )
     shown = {one.pk: one for one in read}.values()
@@ -52,7 +53,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
     context = {
         "section": "waiting",
         "page": page,
-        "has_more": len(waiting.ids) > first + CARDS_A_PAGE,
+        "has_more": len(waiting) > first + CARDS_A_PAGE,
         "waiting": [one for one in shown if one.state == State.OPEN],
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": [one for one in shown if one.state in ON_ITS_WAY],
