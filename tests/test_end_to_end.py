@@ -376,6 +376,25 @@ def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
     wait_for(quarantined)
 
 
+def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_question_along(running: Running) -> None:
+    """Its subscriptions stay for up to 40 s; the kernel that follows it hears everything all the same."""
+    seed, node = (running.directory / "kernel.nk").read_text().strip(), running.add_node("asks-on")
+
+    async def ask() -> None:
+        vanished = await nats.connect(running.nats_url, nkeys_seed_str=seed)
+        heard = await vanished.subscribe("ek.sync.*", queue="kernel")
+        await vanished.flush()
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_asks-on")
+        for _ in range(10):
+            reply = await nc.request("ek.sync.asks-on", b'{"open": [], "outcomes": []}', timeout=5)
+            assert json.loads(reply.data)["decisions"] == []
+        assert heard.pending_msgs == 10
+        await nc.close()
+        await vanished.close()
+
+    asyncio.run(ask())
+
+
 def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running) -> None:
     running.add_node("audited")
     with sqlite3.connect(running.directory / "steward.sqlite3") as database:

@@ -62,13 +62,15 @@ class Fleet:
         self._durables.clear()
         self._revision = -1
         await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
-        await self._link.subscribe(subjects.SYNC_ALL, self._sync, queue=QUEUE)
+        # Every kernel answers, and hears of what was received, to which the second adds nothing: in a queue, what goes
+        # to a connection whose end the broker has not noticed yet would be lost.
+        await self._link.subscribe(subjects.SYNC_ALL, self._sync)
         for stream, mark in (
             (subjects.DECISIONS_STREAM, _mark_delivered),
             (subjects.COMMANDS_STREAM, requeues.mark_received),
         ):
             acknowledged = partial(self._acknowledged, stream, mark)
-            await self._link.subscribe(ACKED_ALL.format(stream=stream), acknowledged, queue=QUEUE)
+            await self._link.subscribe(ACKED_ALL.format(stream=stream), acknowledged)
 
     def notice(self, nodes: Iterable[str]) -> None:
         """These nodes report: one that we have not made a durable for yet gets it."""
