@@ -101,17 +101,18 @@ def first_administrator() -> str | None:
     return password
 
 
-def check_port(host: str, port: int) -> int:
-    """A port that can be listened on; 0 picks a free one. Raises StartError."""
+def hold_port(host: str, port: int) -> socket.socket:
+    """A port that can be listened on, taken until the web server does; 0 picks a free one. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as exc:
-            why = getattr(exc, "strerror", None) or exc
-            raise StartError(f"{host}:{port} cannot be listened on ({why}); choose another with --port.") from exc
-        return int(probe.getsockname()[1])
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((host, port))
+    except (OSError, OverflowError) as exc:
+        held.close()
+        why = getattr(exc, "strerror", None) or exc
+        raise StartError(f"{host}:{port} cannot be listened on ({why}); choose another with --port.") from exc
+    return held
 
 
 def make_broker(conf: Conf) -> EmbeddedServer:
@@ -133,7 +134,7 @@ def make_broker(conf: Conf) -> EmbeddedServer:
 def up(conf: Conf, options: Options) -> int:
     """The whole product in this process, and a broker as its child; returns the exit status. Raises StartError."""
     lock = hold_data_dir(conf)
-    port = check_port(options.host, options.port)
+    held = hold_port(options.host, options.port)
     endpoints = conf.data_file("endpoints.json")
     endpoints.unlink(missing_ok=True)
     broker = make_broker(conf) if conf.embedded_broker else None
@@ -145,7 +146,7 @@ def up(conf: Conf, options: Options) -> int:
     try:
         if broker:
             broker.start(fleet.broker_users())
-        http_url = f"http://{_shown_host(options.host)}:{port}"
+        http_url = f"http://{_shown_host(options.host)}:{held.getsockname()[1]}"
         nats_url = broker.url if broker else conf.nats_url
 
         def ready() -> None:
@@ -153,25 +154,27 @@ def up(conf: Conf, options: Options) -> int:
             say(f"Steward error kernel is ready: {http_url}/")
 
         services = Services(conf, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url)
-        return _serve(services, options.host, port)
+        return _serve(services, options.host, held)
     except BrokerStartError as exc:
         raise StartError(str(exc)) from exc
     finally:
         endpoints.unlink(missing_ok=True)
         if broker:
             broker.stop()
+        held.close()
         lock.close()
 
 
 def web(conf: Conf, options: Options) -> int:
     """Only pages, API and websockets; returns the exit status. Raises StartError."""
-    port = check_port(options.host, options.port)
+    held = hold_port(options.host, options.port)
+    port = held.getsockname()[1]
 
     def ready() -> None:
         say(f"Listening on http://{_shown_host(options.host)}:{port}")
 
     services = Services(conf, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
-    return _serve(services, options.host, port)
+    return _serve(services, options.host, held)
 
 
 def say(sentence: str) -> None:
@@ -179,8 +182,8 @@ def say(sentence: str) -> None:
     print(sentence, flush=True)  # noqa: T201
 
 
-def _serve(services: "Services", host: str, port: int) -> int:
-    """Web server and services in this process until a signal or a failure; returns the exit status."""
+def _serve(services: "Services", host: str, held: socket.socket) -> int:
+    """Web server, on the held port, and services until a signal or a failure; returns the exit status."""
     # Daphne installs its reactor when it is imported: only processes that serve may do that.
     from daphne.endpoints import build_endpoint_description_strings
     from twisted.internet import reactor
@@ -205,13 +208,14 @@ def _serve(services: "Services", host: str, port: int) -> int:
 
     server = Server(
         application,
-        endpoints=build_endpoint_description_strings(host=host, port=port),
+        endpoints=build_endpoint_description_strings(host=host, port=held.getsockname()[1]),
         ready_callable=start,
         application_close_timeout=2,
         verbosity=0,
         server_name="steward",
     )
     reactor.addSystemEventTrigger("before", "shutdown", stop)
+    held.close()
     server.run()
     return 1 if state.failed else 0
 
