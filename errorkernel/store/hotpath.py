@@ -108,12 +108,15 @@ def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
         return {problem: (whole, state) for problem, whole, state in cursor.fetchall()}
 
 
-def incarnations(processes: Collection[int]) -> set[tuple[int, int]]:
-    """(process, number) of all that are known of these."""
-    marks = ", ".join(["%s"] * len(processes))
+def incarnations(lives: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Which of these (process, number) are known."""
+    processes, numbers = {process for process, _ in lives}, {number for _, number in lives}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT process_id, number FROM errorkernel_incarnation WHERE process_id IN ({marks})", list(processes)
+            "SELECT process_id, number FROM errorkernel_incarnation"
+            f" WHERE process_id IN ({', '.join(['%s'] * len(processes))})"
+            f" AND number IN ({', '.join(['%s'] * len(numbers))})",
+            [*processes, *numbers],
         )
         return set(cursor.fetchall())
 

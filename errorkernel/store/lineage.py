@@ -64,7 +64,7 @@ def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) ->
     """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
     if not failures:
         return
-    for process, number in sorted(set(failures) - hotpath.incarnations({process for process, _ in failures})):
+    for process, number in sorted(set(failures) - hotpath.incarnations(failures.keys())):
         begin(process, number, now=now)
     hotpath.count_failures((process, number, count) for (process, number), count in sorted(failures.items()) if count)
 
