@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
-from django.core.asgi import get_asgi_application
 from django.test import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,6 +36,7 @@ from errorkernel.store.intake import Batch, record
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api, bodies, gateway, uplink
 from errorkernel.web.front import NodesFirst
+from errorkernel.web.kept_threads import Django, KeptThreads
 from errorkernel.wire import json as wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,7 +138,7 @@ class Peer:
 
     def __init__(self, token):
         self.token = token
-        self.application = NodesFirst(get_asgi_application())
+        self.application = NodesFirst(KeptThreads(Django()))
 
     async def request(self, method, path, body=b"", content_type="application/json", gone=None, **headers):
         """``gone``: an event that is set when this client hangs up; ``None`` is answered then."""
