@@ -23,7 +23,7 @@ from errorkernel.core.values import (
     OutcomeState,
     ProcessReport,
 )
-from errorkernel.models import AuditEntry, Decision, ErrorEvent, Incident, Node, Outbox, Problem
+from errorkernel.models import AuditEntry, Decision, ErrorEvent, ErrorState, Incident, Node, Outbox, Problem, Process
 from errorkernel.store import fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -292,6 +292,24 @@ def test_the_live_page_counts_what_waits_and_says_how_many_more_there_are(alice)
     assert "<title>(7) Live · Steward</title>" in html
     assert "<b data-more-count>2</b> more waiting" in html
     assert html.index("question 0") < html.index("question 6")
+
+
+def test_a_list_that_is_cut_says_of_how_many_it_shows_the_latest(alice):
+    store(*[event("no such file", process=f"p{n}", kind=f"Kind{n}") for n in range(27)])
+    store(*[event("the same everywhere", process=f"p{n}") for n in range(28)])
+    for n in range(12):
+        answer(ask(f"question {n}", process="asks"))
+    process = Process.objects.get(name="p0")
+    problem = ErrorState.objects.filter(process__name="p27").get().problem_id
+    shown = "{} of {}, the latest first."
+    for address, cut in {
+        "/nodes/ship1/": shown.format(25, 27 + 28 + ErrorState.objects.filter(process__name="asks").count()),
+        f"/problems/{problem}/": shown.format(25, 28),
+        "/incidents/": shown.format(10, 12),
+        reverse("process", args=["ship1", process.pk]): None,
+    }.items():
+        html = alice.get(address).content.decode()
+        assert cut in html if cut else "the latest first" not in html, address
 
 
 def test_an_empty_live_page_teaches_how_to_report_here(viewer):

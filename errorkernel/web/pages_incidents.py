@@ -57,6 +57,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "waiting": [one for one in shown if one.state == State.OPEN],
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": [one for one in shown if one.state in ON_ITS_WAY],
+        "moving_total": Incident.objects.filter(state__in=ON_ITS_WAY).count(),
         "ended": [one for one in shown if one.state in ENDED],
     }
     return render(request, "errorkernel/incidents.html", context)
