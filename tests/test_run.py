@@ -696,6 +696,26 @@ def test_a_journal_that_breaks_while_it_runs_keeps_nothing_from_being_restarted(
     assert b"Traceback" not in said
 
 
+def test_a_journal_that_breaks_as_the_program_begins_to_run_does_not_start_it_twice(
+    alone: Node, tmp_path: Path
+) -> None:
+    """Its questions cannot be read from the moment on in which one of its processes is said to run."""
+    assert alone.run("survivor", *sh("exit 0")).returncode == 0
+    count = tmp_path / "count"
+    with contextlib.closing(sqlite3.connect(alone.journal)) as db:
+        db.execute("ALTER TABLE incident RENAME TO asked")
+        # A process's name is no JSON.
+        running = "SELECT name, 0, json(name), 0, 'orphaned', 0, x'', NULL, NULL, NULL, 0, 1 FROM process"
+        db.execute(f"CREATE VIEW incident AS SELECT * FROM asked UNION ALL {running} WHERE state = 'running' AND pid")
+        db.execute("CREATE TRIGGER writable INSTEAD OF UPDATE ON incident BEGIN SELECT 1; END")
+    process = alone.start("survivor", *sh("echo x >> $1; sleep 1; exit 3", str(count)))
+    said = process.communicate(timeout=WAIT_S)[1]
+    assert process.returncode == 3
+    assert b"cannot be read" in said
+    assert b"unsupervised" not in said
+    assert lines_of(count, 1) == ["x"]
+
+
 def test_programs_share_a_journal_and_a_second_one_of_the_same_name_gets_a_number(node: Node) -> None:
     first = node.start("twin", *sh("echo ready; read line; exit 3"), stdin=subprocess.PIPE)
     first.stdout.readline()

@@ -97,9 +97,13 @@ class Group:
             raise
         self._runs(child)
         self.run()
-        if await self._kernel.call(self._kernel.roster.owes, self._above):
-            # The program's own next incarnation is what a former one was told to make way for.
-            await self._kernel.call(self._kernel.incarnation, self._above)
+        try:
+            if await self._kernel.call(self._kernel.roster.owes, self._above):
+                # The program's own next incarnation is what a former one was told to make way for.
+                await self._kernel.call(self._kernel.incarnation, self._above)
+        except JournalError as exc:
+            # The child runs: whoever was told that it does not would start it a second time.
+            log.error("Whether %s owes an answer cannot be read; its next report tells: %s", self._above, exc)
 
     @property
     def runs(self) -> bool:
