@@ -80,7 +80,9 @@ class KernelWorker(Worker):
         self.link.on_up(self._connected)
         self.legacy = Legacy(conf, self.link, self._threads) if conf.legacy != "off" else None
         self.ready = asyncio.Event()
-        """Set once the streams exist and the intake pulls."""
+        """Set once the streams exist and the intakes pull; not where Steward's nodes have a broker of their own, which
+        may be away."""
+        self.link.on_up(self._is_ready)  # the last, so after all that is to be done on a connection
 
     def _make_intake(self, source: Source, take_in: TakeIn) -> Intake:
         return Intake(
@@ -148,6 +150,8 @@ class KernelWorker(Worker):
         await self.fleet.connected()
         await self._source.open()
         await self.outbox.connected()
+
+    async def _is_ready(self) -> None:
         self.ready.set()
 
     def _legacy_parts(self, legacy: Legacy) -> list[Coroutine[Any, Any, None]]:
