@@ -17,6 +17,7 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 
+from errorkernel.store.owed import is_published_here
 from errorkernel.store.rows import EventRow
 
 log = logging.getLogger("errorkernel.live")
@@ -115,15 +116,16 @@ def announce_incidents(incident_ids: Iterable[UUID]) -> None:
 
 
 async def announce_incidents_async(incident_ids: Iterable[UUID]) -> None:
-    """Wake the kernel's outbox and tell the hubs of changed incidents."""
+    """Tell the hubs of changed incidents, and kernels elsewhere that something may be owed for them."""
     changed = set(incident_ids)
     if changed:
-        await wake_kernel()
+        if not is_published_here():
+            await _wake_kernel()
         await _send([], 0, changed)
 
 
-async def wake_kernel() -> None:
-    """Tell a kernel worker that the outbox has something. Lost wake-ups cost a moment: it looks by itself too."""
+async def _wake_kernel() -> None:
+    """Tell a kernel worker that something is owed to the broker. If that gets lost, its next look finds it."""
     try:
         await get_channel_layer().send(KERNEL_CHANNEL, {"type": "outbox.wake"})
     except ChannelFull:

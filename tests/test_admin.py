@@ -29,7 +29,7 @@ from errorkernel.models import (
     Requeue,
     StewardAction,
 )
-from errorkernel.store import fleet, incidents, problems, quarantine, refused, rules
+from errorkernel.store import api_tokens, fleet, incidents, problems, quarantine, refused, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 
@@ -73,7 +73,7 @@ def filled():
     action.lines.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
     problems.comment(Problem.objects.get().pk, HOSTILE, actor="user:alice", now=NOW)
     fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
-    fleet.add_api_token(User.objects.create_user("owner"), actor="user:root", now=NOW)
+    api_tokens.add(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked
 
 
@@ -215,9 +215,9 @@ def test_an_api_token_is_shown_once_and_can_be_revoked():
     client = client_of("administrator")
     text = client.post(url(ApiToken, "add"), {"note": "script"}).content.decode()
     token = next(word for word in text.replace("<", " ").replace(">", " ").split() if word.startswith("eku_"))
-    assert fleet.user_for_token(token).username == "somebody"
+    assert api_tokens.user_of(token, now=NOW).username == "somebody"
     act(client, ApiToken, "revoke", ApiToken.objects.get())
-    assert fleet.user_for_token(token) is None
+    assert api_tokens.user_of(token, now=NOW) is None
     assert client.post(url(ApiToken, "delete", ApiToken.objects.get().pk), {"post": "yes"}).status_code == 403
 
 

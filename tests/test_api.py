@@ -24,7 +24,7 @@ from errorkernel.core.values import (
     ProcessReport,
 )
 from errorkernel.models import ApiToken, AuditEntry, Decision, Incident, Node, Outbox
-from errorkernel.store import fleet, incidents
+from errorkernel.store import api_tokens, fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.web import api_lists
@@ -76,7 +76,7 @@ def person(name, group=None):
 
 
 def token_of(name, group=None):
-    return Caller(token=fleet.add_api_token(person(name, group), actor="system", now=NOW))
+    return Caller(token=api_tokens.add(person(name, group), actor="system", now=NOW))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_revoked_token_and_one_of_a_person_who_left_are_refused(viewer):
     User.objects.update(is_active=False)
     assert viewer.get("nodes").status_code == 401
     User.objects.update(is_active=True)
-    fleet.revoke_api_token(ApiToken.objects.get(), actor="system", now=NOW)
+    api_tokens.revoke(ApiToken.objects.get(), actor="system", now=NOW)
     assert viewer.get("nodes").status_code == 401
 
 

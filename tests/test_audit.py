@@ -15,7 +15,7 @@ from django.test import Client
 
 from errorkernel.core.values import Action
 from errorkernel.models import ApiToken, AuditEntry, Node
-from errorkernel.store import bulk, fleet, incidents
+from errorkernel.store import api_tokens, bulk, fleet, incidents
 from errorkernel.store.bulk import Who
 from tests.test_pages import ask
 
@@ -143,8 +143,8 @@ def test_what_changes_says_from_what_to_what():
     fleet.note_signing_key("A", actor="system", now=NOW)
     fleet.note_signing_key("B", actor="system", now=NOW)
     owner = User.objects.create_user("alice")
-    fleet.add_api_token(owner, note="cron", actor="system", now=NOW)
-    fleet.revoke_api_token(ApiToken.objects.get(), actor="system", now=NOW)
+    api_tokens.add(owner, note="cron", actor="system", now=NOW)
+    api_tokens.revoke(ApiToken.objects.get(), actor="system", now=NOW)
     fleet.add_node("demo1", demo=True, actor="system", now=NOW)
     fleet.remove_demo(now=NOW)
     one = ask()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, Decision, Incident, Node, Rule
-from errorkernel.store import fleet, incidents, rules
+from errorkernel.store import api_tokens, incidents, rules
 from tests.test_rules import ask, event, store, wording
 from tests.test_rules import judge as judge_at
 
@@ -287,7 +287,7 @@ def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
 class Caller:
     def __init__(self, user):
         self.client = Client()
-        self.headers = {"Authorization": f"Bearer {fleet.add_api_token(user, actor='user:root', now=timezone.now())}"}
+        self.headers = {"Authorization": f"Bearer {api_tokens.add(user, actor='user:root', now=timezone.now())}"}
 
     def __call__(self, method, path, body=None):
         data = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()

@@ -15,7 +15,7 @@ from errorkernel import conf
 from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
 from errorkernel.core.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, ErrorEvent, Node, StewardAction, StewardLine
-from errorkernel.store import fleet, retention, steward_actions
+from errorkernel.store import api_tokens, retention, steward_actions
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.steward_actions import CannotAct, Holder, Wish
@@ -217,7 +217,7 @@ def test_where_such_nodes_are_not_spoken_to_nothing_is_promised(ship1: Node, mon
 
 
 def test_the_api_does_the_same(ship1: Node) -> None:
-    token = fleet.add_api_token(person("operator"), actor="system", now=NOW)
+    token = api_tokens.add(person("operator"), actor="system", now=NOW)
     headers = {"Authorization": f"Bearer {token}"}
     address, client = f"/api/v1/nodes/{ship1.pk}/actions", Client(headers=headers)
 
@@ -233,7 +233,7 @@ def test_the_api_does_the_same(ship1: Node) -> None:
     assert post(action="melt")[0] == 400
     assert [one["id"] for one in client.get(address).json()["items"]] == [made["id"]]
     assert client.get("/api/v1/nodes/99999/actions").status_code == 404
-    viewer = fleet.add_api_token(person("viewer"), actor="system", now=NOW)
+    viewer = api_tokens.add(person("viewer"), actor="system", now=NOW)
     refused = Client(headers={"Authorization": f"Bearer {viewer}"})
     assert refused.get(address).status_code == 200
     assert refused.post(address, "{}", content_type="application/json").status_code == 403

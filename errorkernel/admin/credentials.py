@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from errorkernel.admin.base import Admin, actor
 from errorkernel.models import ApiToken, Node
-from errorkernel.store import audit, fleet
+from errorkernel.store import api_tokens, audit, fleet
 from errorkernel.wire.subjects import is_node_name
 
 _SECRETS = """{% extends "admin/base_site.html" %}
@@ -166,7 +166,7 @@ class ApiTokenAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         owner: Any = obj.user if request.user.is_superuser else request.user
         obj.user = owner
-        obj.made = fleet.add_api_token(owner, note=obj.note, **actor(request))
+        obj.made = api_tokens.add(owner, note=obj.note, **actor(request))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """The audit trail has it; the admin's own log would want the row's id, which the store keeps to itself."""
@@ -177,7 +177,7 @@ class ApiTokenAdmin(Admin):
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         for token in tokens:
-            fleet.revoke_api_token(token, **actor(request))
+            api_tokens.revoke(token, **actor(request))
         self.message_user(request, "Revoked.", messages.SUCCESS)
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from errorkernel.chaos import policy
-    from errorkernel.store import fleet, rules
+    from errorkernel.store import api_tokens, fleet, rules
 
     names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
     now = datetime.now(UTC)
@@ -27,13 +27,13 @@ def main() -> None:
     for name in names:
         made = fleet.add_node(name, actor="system", now=now)
         nodes[name] = {"node": name, "nkey_seed": made.nkey_seed, "token": made.token}
-    tokens = {}
+    token_of = {}
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
-        tokens[name] = fleet.add_api_token(owner, actor="system", now=now)
+        token_of[name] = api_tokens.add(owner, actor="system", now=now)
     for wording in policy.wordings():
         rules.add(wording, actor="system", now=now)
-    print(json.dumps({"nodes": nodes, "tokens": tokens}))  # noqa: T201
+    print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
 
 
 if __name__ == "__main__":

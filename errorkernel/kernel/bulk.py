@@ -8,7 +8,6 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
 from errorkernel.store import bulk
 from errorkernel.threads import DatabaseThreads
@@ -17,17 +16,15 @@ LOOK_INTERVAL_S = 0.5
 
 
 class BulkAnswering:
-    def __init__(self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask) -> None:
+    def __init__(self, threads: DatabaseThreads, announcer: Announcer) -> None:
         self._threads = threads
         self._announcer = announcer
-        self._outbox = outbox
 
     async def run(self) -> None:
         while True:
             done, took_s = await self._threads.run(_timed_step)
             if done.changed:
                 self._announcer.add([], done.changed)
-                self._outbox.wake()
             await asyncio.sleep(took_s if done.looked else LOOK_INTERVAL_S)
 
 

@@ -12,7 +12,6 @@ from errorkernel.broker import streams
 from errorkernel.broker.errors import BrokerError
 from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
-from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
 from errorkernel.store import fleet, handled, incidents, retention, steward, tallies
 from errorkernel.threads import DatabaseThreads
@@ -26,14 +25,11 @@ HOUSEKEEPING_PAUSE_S = 0.2
 
 
 class Clock:
-    def __init__(
-        self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask
-    ) -> None:
+    def __init__(self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer) -> None:
         self._conf = conf
         self._link = link
         self._threads = threads
         self._announcer = announcer
-        self._outbox = outbox
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
@@ -47,7 +43,6 @@ class Clock:
             counted_at = time.monotonic()
             if met:
                 self._announcer.add([], met)
-                self._outbox.wake()
 
     async def watch_nodes(self) -> None:
         """Say on open questions that their node has gone silent, and take it back when it is heard again."""

@@ -14,6 +14,6 @@ class KernelConsumer(AsyncConsumer):
     """Hands wake-ups on to the worker that runs in this process."""
 
     async def outbox_wake(self, message: dict[str, Any]) -> None:
-        """A decision was recorded."""
+        """Another process has recorded a decision."""
         if worker := running():
-            worker.outbox.wake()
+            worker.outbox.look()

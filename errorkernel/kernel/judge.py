@@ -11,7 +11,6 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.live import Announcer
 from errorkernel.store import judging, steward_judging
 from errorkernel.threads import DatabaseThreads
@@ -23,12 +22,9 @@ LOOK_INTERVAL_S = 1.0
 class Judge:
     """``acts``: the kernel speaks to nodes of Steward and ctrl, so rules may act on them."""
 
-    def __init__(
-        self, threads: DatabaseThreads, announcer: Announcer, outbox: OutboxTask, *, acts: bool = False
-    ) -> None:
+    def __init__(self, threads: DatabaseThreads, announcer: Announcer, *, acts: bool = False) -> None:
         self._threads = threads
         self._announcer = announcer
-        self._outbox = outbox
         self._acts = acts
         self._wake = asyncio.Event()
 
@@ -53,8 +49,6 @@ class Judge:
         done, took_s = await self._threads.run(_timed_step, found)
         if done.changed:
             self._announcer.add([], done.changed)
-        if done.answered:
-            self._outbox.wake()
         if found:
             await asyncio.sleep(took_s)
 

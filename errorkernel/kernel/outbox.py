@@ -1,7 +1,15 @@
-"""Publishes what the outbox holds, until the broker has it. Repeating is harmless: each has a message id."""
+"""Publishes what is owed to the broker, until the broker has it. Repeating is harmless: each has a message id.
+
+What this process decides is handed to it with the commit and goes out at once; what another process decided, and what
+did not go out, it finds by looking. That the broker has it is written down aside: an answer never waits for that.
+"""
 
 import asyncio
+import contextlib
 import logging
+import math
+import time
+from collections import deque
 from datetime import UTC, datetime
 
 from errorkernel import metrics
@@ -9,70 +17,122 @@ from errorkernel.broker.errors import BrokerAway, BrokerError
 from errorkernel.broker.link import Link
 from errorkernel.live import Announcer
 from errorkernel.models import Outbox
-from errorkernel.store import incidents
+from errorkernel.store import incidents, owed
 from errorkernel.store import outbox as store
 from errorkernel.threads import DatabaseThreads
 
 log = logging.getLogger("errorkernel.kernel")
 
-POLL_INTERVAL_S = 1.0
+LOOK_INTERVAL_S = 1.0
 BATCH = 200
 
 
 class OutboxTask:
-    """``reading``: threads that look for what is due; an answer on its way does not queue behind what is stored."""
+    """``reading``: threads that look for what is due; an answer on its way does not queue behind what is stored.
+
+    Make it inside the event loop that runs it.
+    """
 
     def __init__(self, link: Link, threads: DatabaseThreads, reading: DatabaseThreads, announcer: Announcer) -> None:
         self._link = link
         self._threads = threads
         self._reading = reading
         self._announcer = announcer
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._look_at = -math.inf
+        self._handed: deque[Outbox] = deque()
+        self._in_hand: set[str] = set()
+        """Message ids from when they are here to when it is written down what became of them."""
+        self._sent: list[Outbox] = []
+        self._failed: list[Outbox] = []
+        self._tried = asyncio.Event()
 
-    def wake(self) -> None:
-        """There is something to publish: do not wait for the next look."""
+    def look(self) -> None:
+        """Another process may have written something: do not wait for the next look."""
+        self._look_at = -math.inf
         self._wake.set()
 
     async def connected(self) -> None:
         """The broker is back: nothing waits for its next try any longer."""
         await self._threads.run(store.hurry)
-        self.wake()
+        self.look()
 
-    async def run(self) -> None:
+    async def publish(self) -> None:
+        """Publish for as long as the worker lives."""
+        owed.hand_over_to(self._hand_over)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, self._look_at - time.monotonic())):
+                        await self._wake.wait()
+                self._wake.clear()
+                # Without a connection nothing is tried, and nothing is counted as a failed try.
+                while self._link.connected and (rows := self._taken() or await self._due()):
+                    await asyncio.gather(*(self._publish(row) for row in rows))
+                if not self._link.connected:
+                    self._look_at = time.monotonic() + LOOK_INTERVAL_S
+        finally:
+            owed.hand_over_to(None)
+
+    async def write_down(self) -> None:
+        """Write what the broker has, and what it did not take, for as long as the worker lives."""
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), POLL_INTERVAL_S)
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            # Without a connection nothing is tried, and nothing is counted as a failed try.
-            while self._link.connected and await self._publish_some():
-                pass
+            await self._tried.wait()
+            # Both lists keep what they hold until it is written: a database that is away ends this, and it begins anew.
+            if sent := list(self._sent):
+                await self._write_sent(sent)
+                self._done_with(self._sent, len(sent))
+            if failed := list(self._failed):
+                await self._threads.run(store.failed, failed, now=datetime.now(UTC))
+                self._done_with(self._failed, len(failed))
+            if not (self._sent or self._failed):
+                self._tried.clear()
 
-    async def _publish_some(self) -> bool:
-        """True when there may be more to do at once."""
-        rows = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH)
-        results = await asyncio.gather(*(self._publish(row) for row in rows))
-        sent = [row for row, done in zip(rows, results, strict=True) if done]
-        failed = [row for row, done in zip(rows, results, strict=True) if not done]
-        if sent:
-            answered, requeued = await self._threads.run(store.sent, sent, now=datetime.now(UTC))
-            self._announcer.add([], answered + requeued)
-            # Counted here, where every answer passes once, whoever gave it and in whichever process.
-            for action, by, waited_s in await self._threads.run(incidents.answered, answered):
-                metrics.count_decision(action, by.partition(":")[0])
-                metrics.observe_decision_wait(max(0.0, waited_s))
-        if failed:
-            await self._threads.run(store.failed, failed, now=datetime.now(UTC))
-        return len(sent) == BATCH
+    def _done_with(self, rows: list[Outbox], count: int) -> None:
+        self._in_hand.difference_update(row.msg_id for row in rows[:count])
+        del rows[:count]
 
-    async def _publish(self, row: Outbox) -> bool:
+    async def _write_sent(self, rows: list[Outbox]) -> None:
+        answered, requeued = await self._threads.run(store.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
+        self._announcer.add([], answered + requeued)
+        # Counted here, where every answer passes once, whoever gave it and in whichever process.
+        for action, by, waited_s in await self._threads.run(incidents.answered, answered):
+            metrics.count_decision(action, by.partition(":")[0])
+            metrics.observe_decision_wait(max(0.0, waited_s))
+
+    def _hand_over(self, row: Outbox) -> None:
+        self._loop.call_soon_threadsafe(self._take, row)
+
+    def _take(self, row: Outbox) -> None:
+        if self._link.connected and row.msg_id not in self._in_hand:
+            self._in_hand.add(row.msg_id)
+            self._handed.append(row)
+            self._wake.set()
+
+    def _taken(self) -> list[Outbox]:
+        return [self._handed.popleft() for _ in range(min(BATCH, len(self._handed)))]
+
+    async def _due(self) -> list[Outbox]:
+        """What nobody has in hand, once it is time to look; a look that found much is followed by another."""
+        if time.monotonic() < self._look_at:
+            return []
+        self._look_at = time.monotonic() + LOOK_INTERVAL_S
+        found = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH + len(self._in_hand))
+        rows = [row for row in found if row.msg_id not in self._in_hand][:BATCH]
+        self._in_hand.update(row.msg_id for row in rows)
+        if len(rows) == BATCH:
+            self._look_at = -math.inf
+        return rows
+
+    async def _publish(self, row: Outbox) -> None:
         try:
             await self._link.store(row.subject, bytes(row.payload), msg_id=row.msg_id)
+            self._sent.append(row)
         except BrokerAway as exc:
             log.info("Publishing to %s is tried again: %s", row.subject, exc)
-            return False
+            self._failed.append(row)
         except BrokerError as exc:
             log.error("The broker refuses %s: %s", row.subject, exc)
-            return False
-        return True
+            self._failed.append(row)
+        self._tried.set()

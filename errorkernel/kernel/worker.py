@@ -69,14 +69,14 @@ class KernelWorker(Worker):
         self.announcer = Announcer()
         self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
-        self._bulk = BulkAnswering(self._threads, self.announcer, self.outbox)
-        self._judge = Judge(self._threads, self.announcer, self.outbox, acts=conf.legacy != "off")
+        self._bulk = BulkAnswering(self._threads, self.announcer)
+        self._judge = Judge(self._threads, self.announcer, acts=conf.legacy != "off")
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
         self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
         self._refusals = RefusalWatch(log_of(conf), self._threads)
-        self._clock = Clock(conf, self.link, self._threads, self.announcer, self.outbox)
+        self._clock = Clock(conf, self.link, self._threads, self.announcer)
         self.link.on_up(self._connected)
         self.legacy = Legacy(conf, self.link, self._threads) if conf.legacy != "off" else None
         self.ready = asyncio.Event()
@@ -126,7 +126,8 @@ class KernelWorker(Worker):
         """What runs for ever, and waits where the database is away."""
         return [
             self.announcer.run,
-            self.outbox.run,
+            self.outbox.publish,
+            self.outbox.write_down,
             self._judge.run,
             self._bulk.run,
             self.fleet.keep_access,

@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 from django.contrib.auth.models import AbstractBaseUser
 
 from errorkernel.models import AuditEntry
+from errorkernel.store.insert import insert
 
 
 class Who(TypedDict):
@@ -49,4 +50,5 @@ def entry(
 
 def record(*entries: AuditEntry) -> None:
     """Write rows, inside the transaction of the change that they tell of."""
-    AuditEntry.objects.bulk_create(entries)
+    for one in entries:
+        insert(one)

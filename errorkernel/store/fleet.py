@@ -1,10 +1,10 @@
-"""Nodes, their credentials and liveness; operators' tokens; the kernel workers' own heartbeat."""
+"""Nodes, their credentials and liveness; the kernel workers' own heartbeat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.contrib.auth.models import AbstractBaseUser, AbstractUser
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
@@ -14,12 +14,11 @@ from errorkernel.core import liveness
 from errorkernel.core.liveness import QUARANTINED, STOPPED, Liveness
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Hello
-from errorkernel.models import ApiToken, AuditEntry, Counter, KernelHeartbeat, Node, Problem, Process
+from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem, Process
 from errorkernel.store import audit, counters, lineage, tallies
 from errorkernel.wire.subjects import is_node_name
 
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
-USER_TOKEN_PREFIX = "eku"  # noqa: S105 - a prefix
 
 
 class FleetError(Exception):
@@ -152,54 +151,6 @@ def node_for_token(token: str) -> Node | None:
     if not token.startswith(NODE_TOKEN_PREFIX + "_"):
         return None
     return Node.objects.filter(token_digest=digest(token), enabled=True).first()
-
-
-def add_api_token(
-    owner: AbstractBaseUser,
-    *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
-    note: str = "",
-) -> str:
-    """A new personal token of ``owner``, shown once."""
-    token = make_token(USER_TOKEN_PREFIX)
-    with transaction.atomic():
-        row = ApiToken.objects.create(user_id=owner.pk, digest=digest(token), note=note)
-        audit.record(
-            audit.entry(
-                actor, "add", f"token:{row.pk}", now=now, user=user, origin=origin,
-                before={}, after={"of": str(owner), "note": note},
-            )
-        )  # fmt: skip
-    return token
-
-
-def revoke_api_token(
-    token: ApiToken, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> None:
-    """End a token's life; the row stays."""
-    with transaction.atomic():
-        if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=now):
-            before, after = {"revoked_at": None}, {"revoked_at": now.isoformat()}
-            audit.record(
-                audit.entry(
-                    actor, "revoke", f"token:{token.pk}", now=now, user=user, origin=origin, before=before, after=after
-                )
-            )
-
-
-def user_for_token(token: str, *, now: datetime | None = None) -> AbstractUser | None:
-    """The active user that this personal token belongs to; ``now`` is noted as its last use."""
-    if not token.startswith(USER_TOKEN_PREFIX + "_"):
-        return None
-    row = ApiToken.objects.select_related("user").filter(digest=digest(token), revoked_at__isnull=True).first()
-    if row is None or not row.user.is_active:
-        return None
-    if now is not None and (row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60):
-        ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)
-    return row.user
 
 
 def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:

@@ -59,7 +59,6 @@ _ADD_BLOCKED = (
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
     " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )
-_NUMBER_CHANGE = "UPDATE errorkernel_incident SET change = %s WHERE id = %s"
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
@@ -169,11 +168,6 @@ def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
 def add_blocked(rows: Iterable[tuple[int, float]]) -> None:
     """(minute, more seconds in which processes stood still)."""
     _many(_ADD_BLOCKED, rows)
-
-
-def number_changes(rows: Iterable[tuple[int, UUID]]) -> None:
-    """(number of its last change, incident)."""
-    _many(_NUMBER_CHANGE, ((number, one.hex) for number, one in rows))
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:

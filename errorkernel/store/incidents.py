@@ -20,8 +20,10 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State, Step
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
-from errorkernel.models import Counter, Decision, Incident, Outbox, Rule
-from errorkernel.store import audit, counters, fleet, hotpath, lineage
+from errorkernel.models import Counter, Decision, Incident, Rule
+from errorkernel.store import audit, counters, fleet, incident_sql, lineage
+from errorkernel.store.insert import insert
+from errorkernel.store.owed import owe
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
 
@@ -67,34 +69,12 @@ def decide(
     ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``; ``rule``: the one that answers. The same ``request_id`` by
     the same answerer again returns the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
-    # Read before the transaction, which holds up all others that write; what is read here never changes.
-    incident = Incident.objects.select_related("node", "process").get(pk=incident_id)
-    with transaction.atomic():
-        if _win(incident_id):
-            return _record_decision(incident, Action(action), by, now, user, reason, request_id, origin, rule)
-    return _lost(incident_id, by, request_id)
-
-
-def _win(incident_id: UUID) -> bool:
-    """The conditional update that settles every race."""
-    return bool(Incident.objects.filter(pk=incident_id, state=State.OPEN.value).update(state=State.DECIDED.value))
-
-
-def _record_decision(
-    incident: Incident,
-    action: Action,
-    by: str,
-    now: datetime,
-    user: AbstractBaseUser | None,
-    reason: str,
-    request_id: str,
-    origin: str,
-    rule: Rule | None,
-) -> Decision:
-    decision = Decision.objects.create(
+    # Before the transaction, which holds up all others that write.
+    node, process, incarnation = incident_sql.asker(incident_id)
+    decision = Decision(
         id=uuid7(),
-        incident=incident,
-        action=action.value,
+        incident_id=incident_id,
+        action=Action(action).value,
         by=by,
         rule=rule,
         rule_revision=rule.revision if rule else None,
@@ -103,34 +83,32 @@ def _record_decision(
         request_id=request_id,
         decided_at=now,
     )
-    _owe(decision, incident, now)
-    after = {"state": State.DECIDED.value, "action": action.value, "process": str(incident.process)}
-    audit.record(
-        audit.entry(
-            by,
-            "decide",
-            f"incident:{incident.pk}",
-            now=now,
-            reason=reason,
-            before={"state": State.OPEN.value},
-            after=after | ({"rule": str(rule)} if rule else {}),
-            user=user,
-            origin=origin,
-        )
+    payload = wire.encode_decision(as_value(decision, incarnation))
+    after = {"state": State.DECIDED.value, "action": decision.action, "process": f"{process} on {node}"}
+    told = audit.entry(
+        by,
+        "decide",
+        f"incident:{incident_id}",
+        now=now,
+        reason=reason,
+        before={"state": State.OPEN.value},
+        after=after | ({"rule": str(rule)} if rule else {}),
+        user=user,
+        origin=origin,
     )
-    number_change([incident.pk])
-    return decision
+    with transaction.atomic():
+        if _win(incident_id):
+            insert(decision)
+            owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=now)
+            audit.record(told)
+            number_change([incident_id])
+            return decision
+    return _lost(incident_id, by, request_id)
 
 
-def _owe(decision: Decision, incident: Incident, now: datetime) -> None:
-    """The answer is to be published: the outbox does it once this transaction has committed."""
-    Outbox.objects.create(
-        subject=subjects.decision(incident.node.name, incident.pk),
-        msg_id=str(decision.pk),
-        payload=wire.encode_decision(as_value(decision, incident)),
-        created_at=now,
-        next_try_at=now,
-    )
+def _win(incident_id: UUID) -> bool:
+    """The conditional update that settles every race."""
+    return incident_sql.move(incident_id, State.OPEN.value, State.DECIDED.value)
 
 
 def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
@@ -217,7 +195,7 @@ def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
     """The decision on the node's incident, if there is one yet. Raises Incident.DoesNotExist."""
     incident = Incident.objects.select_related("decision").get(pk=incident_id, node__name=node)
     decision: Decision | None = getattr(incident, "decision", None)
-    return as_value(decision, incident) if decision else None
+    return as_value(decision, incident.incarnation) if decision else None
 
 
 def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
@@ -227,19 +205,20 @@ def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.
         incident.pk: incident
         for incident in Incident.objects.select_related("decision").filter(pk__in=wanted, node__name=node)
     }
-    decisions = [as_value(incident.decision, incident) for incident in known.values() if hasattr(incident, "decision")]
+    decided = [one for one in known.values() if hasattr(one, "decision")]
+    decisions = [as_value(one.decision, one.incarnation) for one in decided]
     return decisions, [one for one in wanted if one not in known]
 
 
-def as_value(decision: Decision, incident: Incident) -> values.Decision:
-    """The row as it goes over the wire."""
+def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
+    """The row as it goes over the wire; ``incarnation``: the one that asked."""
     return values.Decision(
-        incident=incident.pk,
+        incident=decision.incident_id,
         decision_id=decision.pk,
         action=Action(decision.action),
         by=decision.by,
         decided_at=decision.decided_at,
-        incarnation=incident.incarnation,
+        incarnation=incarnation,
         reason=decision.reason,
     )
 
@@ -302,7 +281,7 @@ def number_change(incident_ids: list[UUID]) -> None:
     if not incident_ids:
         return
     last = counters.take(Counter.CHANGES, len(incident_ids))
-    hotpath.number_changes(enumerate(incident_ids, last - len(incident_ids) + 1))
+    incident_sql.number_changes(enumerate(incident_ids, last - len(incident_ids) + 1))
 
 
 def changed_since(change: int, *, limit: int = 200) -> list[Incident]:

@@ -43,10 +43,9 @@ class Look:
 
 @dataclass(slots=True)
 class Step:
-    """``changed``: the questions that a rule answered or escalated; ``answered``: the outbox has something."""
+    """``changed``: the questions that a rule answered or escalated."""
 
     changed: list[UUID] = field(default_factory=list)
-    answered: bool = False
 
 
 class RulesChanged(Exception):
@@ -148,7 +147,6 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done:
         raise RulesChanged  # used up or expired since it was read
     if action.answer is not None:
         incidents.decide(incident.pk, action.answer, by=rule_actor(row), reason=row.reason, rule=row, now=now)
-        done.answered = True
     elif action is RuleAction.ESCALATE:
         incidents.escalate(incident.pk, by=rule_actor(row), reason=row.reason, rule=row, now=now)
     else:

@@ -1,8 +1,9 @@
-"""What the kernel owes to the broker: written with the change that causes it, published until acknowledged.
+"""The outbox as its publisher sees it: what is due, what has gone, what is to be tried again.
 
 At least once: a crash between publishing and forgetting publishes again, under the same message id.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,19 +22,19 @@ def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
     return list(Outbox.objects.filter(next_try_at__lte=now).order_by("id")[:limit])
 
 
-def sent(rows: list[Outbox], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
-    """Forget rows that the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
-    ids = [UUID(row.msg_id) for row in rows]
+def sent(msg_ids: Collection[str], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
+    """Forget what the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
+    ids = [UUID(one) for one in msg_ids]
     with transaction.atomic():
-        Outbox.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        Outbox.objects.filter(msg_id__in=msg_ids).delete()
         return incidents.number_sent(ids, now=now), requeues.mark_sent(ids, now=now)
 
 
-def failed(rows: list[Outbox], *, now: datetime) -> None:
+def failed(rows: Collection[Outbox], *, now: datetime) -> None:
     """Try these again later, less and less often."""
     for row in rows:
         delay_s = min(RETRY_FIRST_S * 2 ** min(row.attempts, 10), RETRY_LAST_S)
-        Outbox.objects.filter(pk=row.pk).update(
+        Outbox.objects.filter(msg_id=row.msg_id).update(
             attempts=F("attempts") + 1, next_try_at=now + timedelta(seconds=delay_s)
         )
 

@@ -17,9 +17,10 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import ENDED
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Message, OutcomeState
-from errorkernel.models import DeadLetter, Incident, Outbox, Requeue
+from errorkernel.models import DeadLetter, Incident, Requeue
 from errorkernel.store import audit, incidents
 from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.owed import owe
 from errorkernel.store.still import process_of_message
 from errorkernel.wire import commands, subjects
 
@@ -116,13 +117,8 @@ def _check(incident: Incident, wish: Wish) -> None:
 
 
 def _owe(row: Requeue, incident: Incident, now: datetime) -> None:
-    Outbox.objects.create(
-        subject=subjects.command(incident.node.name, row.pk),
-        msg_id=str(row.pk),
-        payload=commands.encode(as_value(row, incident)),
-        created_at=now,
-        next_try_at=now,
-    )
+    subject = subjects.command(incident.node.name, row.pk)
+    owe(subject, commands.encode(as_value(row, incident)), msg_id=str(row.pk), now=now)
 
 
 def as_value(row: Requeue, incident: Incident) -> values.Requeue:

@@ -19,7 +19,7 @@ from django.http.request import UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
-from errorkernel.store import fleet
+from errorkernel.store import api_tokens
 from errorkernel.store.audit import Who
 from errorkernel.web.shapes import Fault
 
@@ -124,7 +124,7 @@ def _operator(request: HttpRequest) -> Operator:
     given = request.headers.get("Authorization", "")
     if given:
         scheme, _, token = given.partition(" ")
-        found = fleet.user_for_token(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
+        found = api_tokens.user_of(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
         if found is None:
             raise _unauthorized("This token is not known, or was revoked.", ', error="invalid_token"')
         return Operator(found, f"{address} token {_named(token.strip())}", by_session=False)

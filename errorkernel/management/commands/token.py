@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
 from errorkernel.management.base import StewardCommand, add_data_dir
-from errorkernel.store import fleet
+from errorkernel.store import api_tokens
 
 
 class Command(StewardCommand):
@@ -28,7 +28,7 @@ class Command(StewardCommand):
             owner = users.objects.get_by_natural_key(options["user"])
         except users.DoesNotExist:
             sys.exit(f"steward: there is no user named {options['user']}.")
-        token = fleet.add_api_token(
+        token = api_tokens.add(
             owner,
             actor="system",
             origin=f"command line, uid {os.getuid()}",
