@@ -13,6 +13,7 @@ _ASKER = (
     "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
     " JOIN errorkernel_process p ON p.id = i.process_id WHERE i.id = %s"
 )
+_UNJUDGED = "SELECT 1 FROM errorkernel_incident WHERE NOT judged LIMIT 1"
 _MOVE = "UPDATE errorkernel_incident SET state = %s WHERE id = %s AND state = %s"
 _NUMBER_CHANGE = "UPDATE errorkernel_incident SET change = %s WHERE id = %s"
 
@@ -25,6 +26,13 @@ def asker(incident: UUID) -> tuple[str, str, int | None]:
     if row is None:
         raise Incident.DoesNotExist
     return row[0], row[1], row[2]
+
+
+def any_unjudged() -> bool:
+    """There are questions that the rules have not been asked about."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNJUDGED)
+        return cursor.fetchone() is not None
 
 
 def move(incident: UUID, before: str, after: str) -> bool:

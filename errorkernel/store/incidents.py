@@ -307,8 +307,9 @@ def decided_at(incident_id: UUID) -> datetime:
 
 def answered(incident_ids: Iterable[UUID]) -> list[tuple[str, str, float]]:
     """(action, who answered, seconds from raised to decided) of these incidents' decisions."""
-    found = Decision.objects.select_related("incident").filter(incident_id__in=list(incident_ids))
-    return [(one.action, one.by, (one.decided_at - one.incident.raised_at).total_seconds()) for one in found]
+    found = Decision.objects.filter(incident_id__in=list(incident_ids))
+    rows = found.values_list("action", "by", "decided_at", "incident__raised_at")
+    return [(action, by, (decided_at - raised_at).total_seconds()) for action, by, decided_at, raised_at in rows]
 
 
 def waiting_count() -> int:
@@ -318,7 +319,7 @@ def waiting_count() -> int:
 def number_sent(decision_ids: list[UUID], *, now: datetime) -> list[UUID]:
     """The broker has these decisions; returns their incidents. Called by the outbox inside its transaction."""
     sent = Decision.objects.filter(pk__in=decision_ids, sent_at__isnull=True)
-    incident_ids = list(sent.values_list("incident_id", flat=True))
-    sent.update(sent_at=now)
-    number_change(incident_ids)
+    if incident_ids := list(sent.values_list("incident_id", flat=True)):
+        sent.update(sent_at=now)
+        number_change(incident_ids)
     return incident_ids

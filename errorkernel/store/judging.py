@@ -21,7 +21,7 @@ from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
 from errorkernel.core.rules import STORM_WINDOW_S, Question, RuleAction, Verdict
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule, StewardAction
-from errorkernel.store import audit, counters, incidents, rules
+from errorkernel.store import audit, counters, incident_sql, incidents, rules
 
 AT_ONCE = 50
 """Questions that are read and asked about together."""
@@ -54,10 +54,15 @@ class RulesChanged(Exception):
 
 def look(*, now: datetime) -> Look:
     """Ask the rules about the next unjudged questions. Empty where there are none."""
+    if not incident_sql.any_unjudged():
+        return Look()
     revision, active = rules.load()
     found = Look(revision)
-    unjudged = Incident.objects.filter(judged=False).select_related("node", "process", "problem").order_by("seq")
-    for incident in unjudged[:AT_ONCE]:
+    unjudged = Incident.objects.filter(judged=False).order_by("seq")
+    if not active:
+        found.silent += unjudged.values_list("pk", flat=True)[:AT_ONCE]
+        return found
+    for incident in unjudged.select_related("node", "process", "problem")[:AT_ONCE]:
         verdict = _verdict(active, incident, now)
         if verdict is None or verdict.held:
             found.silent.append(incident.pk)

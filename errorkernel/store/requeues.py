@@ -137,9 +137,9 @@ def as_value(row: Requeue, incident: Incident) -> values.Requeue:
 def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
     """The broker has these; returns their incidents. Called by the outbox inside its transaction."""
     sent = Requeue.objects.filter(pk__in=command_ids, sent_at__isnull=True)
-    incident_ids = list(sent.values_list("incident_id", flat=True))
-    sent.update(sent_at=now)
-    incidents.number_change(incident_ids)
+    if incident_ids := list(sent.values_list("incident_id", flat=True)):
+        sent.update(sent_at=now)
+        incidents.number_change(incident_ids)
     return incident_ids
 
 
