@@ -67,12 +67,17 @@ def moment(when: datetime | None) -> Any:
     return connection.ops.adapt_datetimefield_value(when)
 
 
+def as_uuid(given: Any) -> UUID:
+    """An id as the database's driver gives it: SQLite knows text only."""
+    return given if isinstance(given, UUID) else UUID(given)
+
+
 def existing(ids: Sequence[UUID]) -> set[UUID]:
     """Which of these events are stored already."""
     marks = ", ".join(["%s"] * len(ids))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id FROM errorkernel_errorevent WHERE id IN ({marks})", [one.hex for one in ids])
-        return {one if isinstance(one, UUID) else UUID(one) for (one,) in cursor.fetchall()}
+        return {as_uuid(one) for (one,) in cursor.fetchall()}
 
 
 def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int, str, Any]]:

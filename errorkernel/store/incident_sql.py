@@ -3,11 +3,15 @@ answer it, and a process waits. What each is for stands in ``incidents``.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
+from errorkernel.core.values import Action, Outcome
 from errorkernel.models import Incident
+from errorkernel.store.hotpath import as_uuid, moment
 
 _ASKER = (
     "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
@@ -15,7 +19,46 @@ _ASKER = (
 )
 _UNJUDGED = "SELECT 1 FROM errorkernel_incident WHERE NOT judged LIMIT 1"
 _MOVE = "UPDATE errorkernel_incident SET state = %s WHERE id = %s AND state = %s"
+_STANDING = (
+    "SELECT i.state, i.process_id, i.incarnation, d.id, d.action FROM errorkernel_incident i"
+    " JOIN errorkernel_node n ON n.id = i.node_id LEFT JOIN errorkernel_decision d ON d.incident_id = i.id"
+    " WHERE i.id = %s AND n.name = %s"
+)
+_END = (
+    "UPDATE errorkernel_incident SET state = %s, ended_at = %s, outcome_detail = %s, new_incarnation = %s,"
+    " by_itself = COALESCE(CAST(%s AS varchar(8)), by_itself) WHERE id = %s AND state = %s"
+)
 _NUMBER_CHANGE = "UPDATE errorkernel_incident SET change = %s WHERE id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A question, and the ``action`` of the ``decision`` on it where there is one, before its node says what it did."""
+
+    state: str
+    process: int
+    incarnation: int | None
+    decision: UUID | None
+    action: str | None
+
+
+def standing(incident: UUID, node: str) -> Standing | None:
+    """How the node's question stands; None where it has asked no such one."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, [incident.hex, node])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    state, process, incarnation, decision, action = row
+    return Standing(state, process, incarnation, as_uuid(decision) if decision else None, action)
+
+
+def end(outcome: Outcome, *, before: str, after: str, by_itself: Action | None, now: datetime) -> bool:
+    """Take the incident from ``before`` to its end as the node says it; False where it was in another state."""
+    told = [outcome.detail, outcome.new_incarnation, by_itself.value if by_itself else None]
+    with connection.cursor() as cursor:
+        cursor.execute(_END, [after, moment(now), *told, outcome.incident.hex, before])
+        return bool(cursor.rowcount)
 
 
 def asker(incident: UUID) -> tuple[str, str, int | None]:

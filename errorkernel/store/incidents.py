@@ -123,47 +123,43 @@ def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
 
 def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> OutcomeResult:
     """Take in what the node says it did. Redelivered, reordered or invented reports change nothing."""
-    incident = Incident.objects.select_related("decision").filter(pk=outcome.incident, node__name=node).first()
-    if incident is None:
+    found = incident_sql.standing(outcome.incident, node)
+    if found is None:
         return OutcomeResult.UNKNOWN
-    before = State(incident.state)
+    before = State(found.state)
     after = life.after(before, life.step_of(outcome.state))
-    decision: Decision | None = getattr(incident, "decision", None)
-    if after is None or _speaks_of_another(outcome, decision):
+    if after is None or _speaks_of_another(outcome, found.decision):
         return OutcomeResult.IGNORED
     # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
     said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with transaction.atomic():
-        changed = Incident.objects.filter(pk=incident.pk, state=before.value).update(
-            state=after.value, ended_at=now, outcome_detail=outcome.detail, **said
-        )
-        if not changed:
+        if not incident_sql.end(outcome, before=before.value, after=after.value, by_itself=by_itself, now=now):
             return OutcomeResult.IGNORED
         audit.record(
             audit.entry(
                 f"node:{node}",
                 "outcome",
-                f"incident:{incident.pk}",
+                f"incident:{outcome.incident}",
                 now=now,
                 reason=outcome.detail,
                 before={"state": before.value},
                 after={"state": after.value, **said},
             )
         )
-        if after is State.APPLIED and decision is not None:
-            lineage.obeyed(incident, Action(decision.action), outcome.new_incarnation, now=now)
+        if after is State.APPLIED and found.action:
+            lineage.obeyed(outcome, found.process, found.incarnation, Action(found.action), now=now)
         elif by_itself is not None and outcome.new_incarnation is not None:
-            lineage.obeyed(incident, by_itself, outcome.new_incarnation, now=now)
-        number_change([incident.pk])
+            lineage.obeyed(outcome, found.process, found.incarnation, by_itself, now=now)
+        number_change([outcome.incident])
     return OutcomeResult.CHANGED
 
 
-def _speaks_of_another(outcome: values.Outcome, decision: Decision | None) -> bool:
+def _speaks_of_another(outcome: values.Outcome, decision: UUID | None) -> bool:
     """An outcome of some other decision than the one that stands must not be shown as this one's."""
     if outcome.decision_id is None or outcome.state is OutcomeState.WITHDRAWN:
         return False
-    return decision is None or decision.pk != outcome.decision_id
+    return decision != outcome.decision_id
 
 
 def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]:

@@ -11,8 +11,8 @@ from django.db.models import Max
 
 from errorkernel.core.incident import State
 from errorkernel.core.lineage import ending
-from errorkernel.core.values import Action
-from errorkernel.models import Decision, Incarnation, Incident
+from errorkernel.core.values import Action, Outcome
+from errorkernel.models import Decision, Incarnation
 from errorkernel.store import hotpath
 
 KEPT = 50
@@ -47,17 +47,17 @@ def failed(process: int, number: int, *, now: datetime) -> None:
         _end(life, now=now, stopped=False)
 
 
-def obeyed(incident: Incident, action: Action, new_incarnation: int | None, *, now: datetime) -> None:
-    """The node has done what was answered: a kill or stop ends the incarnation that asked."""
+def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
+    """The node has done what was answered: a kill or stop ends the ``incarnation`` of ``process`` that asked."""
     if action is Action.CONTINUE:
         return
-    if incident.incarnation is not None:
+    if incarnation is not None:
         # Whatever was thought of its end before: it is known now.
-        Incarnation.objects.filter(process=incident.process_id, number=incident.incarnation).update(
-            ended_at=now, ending=ending(action, stopped=False, failures=0), incident=incident
+        Incarnation.objects.filter(process=process, number=incarnation).update(
+            ended_at=now, ending=ending(action, stopped=False, failures=0), incident=outcome.incident
         )
-    if new_incarnation is not None:
-        begin(incident.process_id, new_incarnation, now=now)
+    if outcome.new_incarnation is not None:
+        begin(process, outcome.new_incarnation, now=now)
 
 
 def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) -> None:
