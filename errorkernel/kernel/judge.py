@@ -17,6 +17,8 @@ from errorkernel.threads import DatabaseThreads
 
 LOOK_INTERVAL_S = 1.0
 """How soon a question is found whose kernel died before it asked, or that a changed rule shall be asked about."""
+WITHOUT_RULES_S = 0.2
+"""Where there were no rules a moment ago, nobody waits for their word: for so long the processor is the people's."""
 
 
 class Judge:
@@ -27,6 +29,7 @@ class Judge:
         self._announcer = announcer
         self._acts = acts
         self._wake = asyncio.Event()
+        self._without_rules = False
 
     def wake(self) -> None:
         """There are questions: do not wait for the next look."""
@@ -38,8 +41,11 @@ class Judge:
                 await asyncio.wait_for(self._wake.wait(), LOOK_INTERVAL_S)
             except TimeoutError:
                 pass
+            if self._without_rules:
+                await asyncio.sleep(WITHOUT_RULES_S)
             self._wake.clear()
             while found := await self._threads.run(judging.look, now=datetime.now(UTC)):
+                self._without_rules = found.without_rules
                 while found:
                     await self._step(found)
             while self._acts and await self._threads.run(steward_judging.step, now=datetime.now(UTC)):

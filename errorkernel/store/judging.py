@@ -35,6 +35,7 @@ class Look:
     silent: list[UUID] = field(default_factory=list)
     """No rule speaks to these, or a suspended one holds them."""
     speaking: deque[tuple[Verdict, Incident]] = field(default_factory=deque)
+    without_rules: bool = False
 
     def __bool__(self) -> bool:
         """There is something to carry out."""
@@ -60,6 +61,7 @@ def look(*, now: datetime) -> Look:
     found = Look(revision)
     unjudged = Incident.objects.filter(judged=False).order_by("seq")
     if not active:
+        found.without_rules = True
         found.silent += unjudged.values_list("pk", flat=True)[:AT_ONCE]
         return found
     for incident in unjudged.select_related("node", "process", "problem")[:AT_ONCE]:
