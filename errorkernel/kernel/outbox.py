@@ -9,7 +9,6 @@ import contextlib
 import logging
 import math
 import time
-from collections import deque
 from datetime import UTC, datetime
 
 from errorkernel import metrics
@@ -41,7 +40,8 @@ class OutboxTask:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._look_at = -math.inf
-        self._handed: deque[Outbox] = deque()
+        self._handed: set[asyncio.Task[None]] = set()
+        """Kept from being collected; each ends by itself, at the latest when the link is closed."""
         self._in_hand: set[str] = set()
         """Message ids from when they are here to when it is written down what became of them."""
         self._sent: list[Outbox] = []
@@ -68,7 +68,7 @@ class OutboxTask:
                         await self._wake.wait()
                 self._wake.clear()
                 # Without a connection nothing is tried, and nothing is counted as a failed try.
-                while self._link.connected and (rows := self._taken() or await self._due()):
+                while self._link.connected and (rows := await self._due()):
                     await asyncio.gather(*(self._publish(row) for row in rows))
                 if not self._link.connected:
                     self._look_at = time.monotonic() + LOOK_INTERVAL_S
@@ -107,11 +107,9 @@ class OutboxTask:
     def _take(self, row: Outbox) -> None:
         if self._link.connected and row.msg_id not in self._in_hand:
             self._in_hand.add(row.msg_id)
-            self._handed.append(row)
-            self._wake.set()
-
-    def _taken(self) -> list[Outbox]:
-        return [self._handed.popleft() for _ in range(min(BATCH, len(self._handed)))]
+            task = self._loop.create_task(self._publish(row))
+            self._handed.add(task)
+            task.add_done_callback(self._handed.discard)
 
     async def _due(self) -> list[Outbox]:
         """What nobody has in hand, once it is time to look; a look that found much is followed by another."""
