@@ -27,6 +27,7 @@ class PlainDelivery:
 
     __slots__ = ("_link", "_reply", "data", "headers", "source", "stored_at", "subject")
     deliveries = 1
+    sequence = 0
 
     def __init__(self, link: Link, message: Msg) -> None:
         self._link = link

@@ -51,6 +51,11 @@ class Delivery:
         return int(self._metadata()[0])
 
     @property
+    def sequence(self) -> int:
+        """Its number in the stream."""
+        return int(self._metadata()[1])
+
+    @property
     def source(self) -> str:
         """What no other message of the stream has, even when the stream was wiped and numbers begin anew."""
         _, sequence, _, stored_ns = self._metadata()[:4]
@@ -85,7 +90,9 @@ class Delivery:
 
 
 class Arrived(Protocol):
-    """A message that waits for its answer, whichever way it came; ``source`` names it for good."""
+    """A message that waits for its answer, whichever way it came; ``source`` names it for good.
+
+    ``sequence``: its number in its stream; 0 where it did not come from one."""
 
     @property
     def subject(self) -> str: ...
@@ -95,6 +102,8 @@ class Arrived(Protocol):
     def data(self) -> bytes: ...
     @property
     def source(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
     @property
     def stored_at(self) -> float: ...
     @property

@@ -142,7 +142,13 @@ class Legacy:
             if not self._plain or arrival.report.incoming.wants_ack:
                 opened.events.append(delivery)
         recorded = store.record(
-            taken, opened.batch.refusals, directory, self._memory, limits=self._conf.limits, now=now
+            taken,
+            opened.batch.refusals,
+            directory,
+            self._memory,
+            limits=self._conf.limits,
+            reached=max(one.sequence for one in deliveries),
+            now=now,
         )
         return opened, recorded
 

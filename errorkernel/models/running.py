@@ -57,6 +57,7 @@ class BrokerStream(models.Model):
     filled = models.FloatField(default=0.0, help_text="Share of its room that is taken, from 0 to 1.")
     discarded = models.BigIntegerField(default=0, help_text="Messages that the broker threw away because it was full.")
     discarded_to = models.BigIntegerField(default=0, help_text="Number of the last message counted as thrown away.")
+    stored_to = models.BigIntegerField(default=0, help_text="Number of the last message that was stored here.")
 
     def __str__(self) -> str:
         return self.name

@@ -19,11 +19,11 @@ from errorkernel.core.limits import Limits
 from errorkernel.core.steward_repeats import Echoes, Seen, judge
 from errorkernel.core.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
-from errorkernel.store import counters, intake, steward_dialects
+from errorkernel.store import counters, intake, steward_dialects, stream
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, Recorded
 from errorkernel.store.quarantine import Refusal
-from errorkernel.wire import steward
+from errorkernel.wire import steward, subjects
 from errorkernel.wire.steward import Incoming, Report
 
 FORMATS_KEPT = 6
@@ -88,11 +88,16 @@ def record(
     *,
     limits: Limits,
     now: datetime,
+    reached: int = 0,
 ) -> Recorded:
-    """Store a batch. Raises what the database raises; nothing of the batch is stored then."""
+    """Store a batch; ``reached``: the highest number in the stream of what it was made from.
+
+    Raises what the database raises; nothing of the batch is stored then."""
     try:
         with transaction.atomic():
-            return _record(arrivals, refusals, directory, memory, limits, now)
+            recorded = _record(arrivals, refusals, directory, memory, limits, now)
+            stream.reached(subjects.STEWARD_STREAM, reached)
+            return recorded
     except BaseException:
         # What was learnt inside a transaction that is rolled back does not exist.
         memory.echoes, memory.folded_to = Echoes(), 0

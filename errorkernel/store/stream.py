@@ -20,7 +20,7 @@ def seen(name: str, made: str, *, asked_at: datetime) -> int | None:
     """
     with transaction.atomic():
         known, first = BrokerStream.objects.get_or_create(name=name, defaults={"made": made, "asked_at": asked_at})
-        anew = {"made": made, "asked_at": asked_at, "waiting": 0, "filled": 0.0, "discarded_to": 0}
+        anew = {"made": made, "asked_at": asked_at, "waiting": 0, "filled": 0.0, "discarded_to": 0, "stored_to": 0}
         news = BrokerStream.objects.filter(Q(asked_at=None) | Q(asked_at__lt=asked_at), name=name).exclude(made=made)
         if first or not news.update(**anew):
             return None
@@ -55,7 +55,8 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
         known = BrokerStream.objects.select_for_update().filter(name=name, made=made).first()
         if known is None:
             return 0
-        gone = max(0, first - 1 - max(delivered, known.discarded_to))
+        # Our own word beside the broker's: one that was killed comes back with an older number than it had delivered.
+        gone = max(0, first - 1 - max(delivered, known.stored_to, known.discarded_to))
         BrokerStream.objects.filter(pk=known.pk).update(
             waiting=waiting,
             filled=filled,
@@ -76,6 +77,11 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
                 )
             )
     return gone
+
+
+def reached(name: str, sequence: int) -> None:
+    """Everything in the stream up to ``sequence`` is stored, or refused; called in the transaction that does it."""
+    BrokerStream.objects.filter(name=name, stored_to__lt=sequence).update(stored_to=sequence)
 
 
 def not_stored() -> int:

@@ -48,13 +48,13 @@ def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
     hottest = max((count for by_step in counted.values() for count in by_step.values()), default=0)
     known = Process.objects.select_related("node").in_bulk(list(totals))
     hours = [begin_of(Series.PROCESS_HOURS, step) for step in steps]
+    told = [(step, f"{hour:%H:%M} UTC") for step, hour in zip(steps, hours, strict=True)]
     rows = [
-        Row(known[subject], totals[subject], [_cell(counted[subject].get(step, 0), hottest, step) for step in steps])
+        Row(known[subject], totals[subject], [_cell(counted[subject].get(step, 0), hottest, at) for step, at in told])
         for subject in sorted(known, key=lambda one: (-totals[one], one))[:ROWS_SHOWN]
     ]
     return Heat(hours, rows)
 
 
-def _cell(failures: int, hottest: int, step: int) -> Cell:
-    begin = begin_of(Series.PROCESS_HOURS, step)
-    return Cell(failures, charts.heat(failures, hottest), f"{begin:%H:%M} UTC: {failures}")
+def _cell(failures: int, hottest: int, at: str) -> Cell:
+    return Cell(failures, charts.heat(failures, hottest), f"{at}: {failures}")
