@@ -22,7 +22,7 @@ from tests.running import CHROMIUM, ROOT, Running, wait_for
 from tests.test_browser import log_in
 from tests.test_end_to_end import event, incident_of
 
-RACED = int(os.environ.get("RACE_QUESTIONS", "500"))
+RACED = int(os.environ.get("RACE_QUESTIONS", "300"))
 RULE = {"name": "go on", "action": "continue", "reason": "known and harmless", "enabled": True, "storm_limit": 100_000}
 UNJUDGED = "SELECT count(*) FROM errorkernel_incident WHERE NOT judged"
 JUDGES = """

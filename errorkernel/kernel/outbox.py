@@ -133,4 +133,7 @@ class OutboxTask:
         except BrokerError as exc:
             log.error("The broker refuses %s: %s", row.subject, exc)
             self._failed.append(row)
+        except BaseException:
+            self._in_hand.discard(row.msg_id)  # unknown what became of it: the next look has it again
+            raise
         self._tried.set()

@@ -20,7 +20,7 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State, Step
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
-from errorkernel.models import Counter, Decision, Incident, Rule
+from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
 from errorkernel.store import audit, counters, fleet, incident_sql, lineage
 from errorkernel.store.insert import insert
 from errorkernel.store.owed import owe
@@ -84,18 +84,7 @@ def decide(
         decided_at=now,
     )
     payload = wire.encode_decision(as_value(decision, incarnation))
-    after = {"state": State.DECIDED.value, "action": decision.action, "process": f"{process} on {node}"}
-    told = audit.entry(
-        by,
-        "decide",
-        f"incident:{incident_id}",
-        now=now,
-        reason=reason,
-        before={"state": State.OPEN.value},
-        after=after | ({"rule": str(rule)} if rule else {}),
-        user=user,
-        origin=origin,
-    )
+    told = _told(decision, f"{process} on {node}", user, origin)
     with transaction.atomic():
         if _win(incident_id):
             insert(decision)
@@ -104,6 +93,21 @@ def decide(
             number_change([incident_id])
             return decision
     return _lost(incident_id, by, request_id)
+
+
+def _told(decision: Decision, process: str, user: AbstractBaseUser | None, origin: str) -> AuditEntry:
+    after = {"state": State.DECIDED.value, "action": decision.action, "process": process}
+    return audit.entry(
+        decision.by,
+        "decide",
+        f"incident:{decision.incident_id}",
+        now=decision.decided_at,
+        reason=decision.reason,
+        before={"state": State.OPEN.value},
+        after=after | ({"rule": str(decision.rule)} if decision.rule else {}),
+        user=user,
+        origin=origin,
+    )
 
 
 def _win(incident_id: UUID) -> bool:
