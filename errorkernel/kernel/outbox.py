@@ -43,7 +43,8 @@ class OutboxTask:
         self._handed: set[asyncio.Task[None]] = set()
         """Kept from being collected; each ends by itself, at the latest when the link is closed."""
         self._in_hand: set[str] = set()
-        """Message ids from when they are here to when it is written down what became of them."""
+        """Message ids from when they are here to the first look after it was written down what became of them."""
+        self._written_down: set[str] = set()
         self._sent: list[Outbox] = []
         self._failed: list[Outbox] = []
         self._tried = asyncio.Event()
@@ -90,7 +91,7 @@ class OutboxTask:
                 self._tried.clear()
 
     def _done_with(self, rows: list[Outbox], count: int) -> None:
-        self._in_hand.difference_update(row.msg_id for row in rows[:count])
+        self._written_down.update(row.msg_id for row in rows[:count])
         del rows[:count]
 
     async def _write_sent(self, rows: list[Outbox]) -> None:
@@ -116,6 +117,9 @@ class OutboxTask:
         if time.monotonic() < self._look_at:
             return []
         self._look_at = time.monotonic() + LOOK_INTERVAL_S
+        # Not before: a look that is under way may have seen what is written down meanwhile as it was.
+        self._in_hand -= self._written_down
+        self._written_down.clear()
         found = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH + len(self._in_hand))
         rows = [row for row in found if row.msg_id not in self._in_hand][:BATCH]
         self._in_hand.update(row.msg_id for row in rows)
