@@ -13,15 +13,14 @@ _TAKE = "UPDATE errorkernel_counter SET value = value + %s WHERE name = %s"
 _READ = "SELECT value FROM errorkernel_counter WHERE name = %s"
 
 
-def take(name: str, count: int = 1) -> int:
-    """Take ``count`` numbers; returns the last of them. Only inside a transaction."""
+def take(name: str, count: int = 1) -> None:
+    """Take ``count`` numbers, of which ``current`` is the last until the transaction ends. Only inside one."""
     assert connection.in_atomic_block, "a number taken outside a transaction would leave a gap"  # noqa: S101
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, [count, name])
         if not cursor.rowcount:
             # The migration makes the rows; a database that was emptied begins anew.
             Counter.objects.create(name=name, value=count)
-    return current(name)
 
 
 def lock(name: str) -> int:
@@ -34,7 +33,7 @@ def lock(name: str) -> int:
 
 
 def current(name: str) -> int:
-    """The last number that was taken and committed."""
+    """The last number that was taken."""
     with connection.cursor() as cursor:
         cursor.execute(_READ, [name])
         row = cursor.fetchone()

@@ -2,7 +2,7 @@
 answer it, and a process waits. What each is for stands in ``incidents``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from errorkernel.core.values import Action, Outcome
-from errorkernel.models import Incident
+from errorkernel.models import Counter, Incident
 from errorkernel.store.hotpath import as_uuid, moment
 
 _ASKER = (
@@ -28,7 +28,10 @@ _END = (
     "UPDATE errorkernel_incident SET state = %s, ended_at = %s, outcome_detail = %s, new_incarnation = %s,"
     " by_itself = COALESCE(CAST(%s AS varchar(8)), by_itself) WHERE id = %s AND state = %s"
 )
-_NUMBER_CHANGE = "UPDATE errorkernel_incident SET change = %s WHERE id = %s"
+_NUMBER_CHANGE = (
+    "UPDATE errorkernel_incident"
+    f" SET change = (SELECT value FROM errorkernel_counter WHERE name = '{Counter.CHANGES}') - %s WHERE id = %s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ def move(incident: UUID, before: str, after: str) -> bool:
         return bool(cursor.rowcount)
 
 
-def number_changes(rows: Iterable[tuple[int, UUID]]) -> None:
-    """(number of its last change, incident)."""
+def number_changes(incidents: Sequence[UUID]) -> None:
+    """Give these the numbers of change that have just been taken, in their order."""
+    last = len(incidents) - 1
     with connection.cursor() as cursor:
-        cursor.executemany(_NUMBER_CHANGE, [(number, one.hex) for number, one in rows])
+        cursor.executemany(_NUMBER_CHANGE, [(last - number, one.hex) for number, one in enumerate(incidents)])

@@ -280,8 +280,8 @@ def number_change(incident_ids: list[UUID]) -> None:
     """Give these the next numbers of change, within the transaction that changed them."""
     if not incident_ids:
         return
-    last = counters.take(Counter.CHANGES, len(incident_ids))
-    incident_sql.number_changes(enumerate(incident_ids, last - len(incident_ids) + 1))
+    counters.take(Counter.CHANGES, len(incident_ids))
+    incident_sql.number_changes(incident_ids)
 
 
 def changed_since(change: int, *, limit: int = 200) -> list[Incident]:

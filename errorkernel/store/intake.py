@@ -255,7 +255,8 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
     asking = [one for one in placed if one.event.type is EventType.ACTION]
     if not asking:
         return
-    last = counters.take(Counter.CHANGES, len(asking))
+    counters.take(Counter.CHANGES, len(asking))
+    last = counters.current(Counter.CHANGES)
     Incident.objects.bulk_create(
         [
             Incident(
