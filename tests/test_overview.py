@@ -44,16 +44,22 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     store(event("a"), now=NOW + timedelta(hours=14))
     minutes = MinuteCount.objects.order_by("minute").values_list("info", "error", "critical")
     assert list(minutes) == [(1, 1, 1), (0, 1, 0), (0, 1, 0)]
+    first = minute_of(NOW)
+    found = tallies.by_time(first, first + 14 * 60, 60)
+    assert {step: sums[1:] for step, sums in found.items()} == {0: [1, 0, 2, 1, 0], 14: [0, 0, 1, 0, 0]}
+    assert tallies.by_time(first, first, 1) == {0: [0, 1, 0, 1, 1, 0]}
     process = Process.objects.get(name="copy-files").pk
     hour, day = step_of(Series.PROCESS_HOURS, NOW), step_of(Series.PROCESS_DAYS, NOW)
-    assert tallies.totals(Series.PROCESS_HOURS, hour, hour)[process] == (3, 3)
-    assert tallies.totals(Series.PROCESS_DAYS, day, day)[process] == (3, 3)
-    assert tallies.totals(Series.PROCESS_DAYS, day, day + 1)[process] == (4, 4)
+    ship1, ship2 = (Node.objects.get(name=name).pk for name in ("ship1", "ship2"))
+    assert tallies.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 5) == [(ship1, 3, 3), (ship2, 1, 0)]
+    assert tallies.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 1) == [(ship1, 3, 3)]
+    assert tallies.noisiest_nodes(Series.PROCESS_DAYS, day, day + 1, 5) == [(ship1, 4, 4), (ship2, 1, 0)]
+    assert tallies.events_by_step(Series.PROCESS_DAYS, [process], day, day + 1) == {process: {day: 3, day + 1: 1}}
     assert tallies.failures_by_step(Series.PROCESS_HOURS, [process], hour, hour + 14) == {
         process: {hour: 3, hour + 14: 1}
     }
     a, b = (Problem.objects.get(title=title).pk for title in "ab")
-    assert tallies.totals(Series.PROBLEM_HOURS, hour, hour) == {a: (3, 3), b: (1, 0)}
+    assert tallies.failures_by_step(Series.PROBLEM_HOURS, [a, b], hour, hour) == {a: {hour: 3}}
     assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
     assert tallies.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
 

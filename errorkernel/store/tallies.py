@@ -34,6 +34,19 @@ _LARGEST_PROBLEMS = (
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
 )
+_NOISIEST_NODES = (
+    "SELECT p.node_id, SUM(t.events) AS n, SUM(t.failures)"
+    " FROM (SELECT id & %s AS process, SUM(events) AS events, SUM(failures) AS failures FROM errorkernel_tally"
+    " WHERE id >= %s AND id < %s GROUP BY 1) t"
+    " JOIN errorkernel_process p ON p.id = t.process GROUP BY 1 ORDER BY n DESC, p.node_id LIMIT %s"
+)
+# Step by step along the minutes, which stand in their order: to group them by a computed step would be to sort them.
+_BY_TIME = (
+    "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
+    f" SELECT number, {', '.join(f'SUM(m.{one})' for one in (*LEVELS, 'blocked_s'))}"
+    " FROM step CROSS JOIN errorkernel_minutecount m"
+    " WHERE m.minute >= %s + number * %s AND m.minute < %s + (number + 1) * %s AND m.minute <= %s GROUP BY number"
+)
 
 
 def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
@@ -75,23 +88,13 @@ def count_blocked(*, since: datetime, now: datetime) -> None:
 def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
     """From minute ``first`` to ``last``, in steps of ``size`` minutes: number of the step from ``first`` on → events by
     level, then blocked seconds. Steps in which nothing was counted are left out."""
-    steps = MinuteCount.objects.filter(minute__gte=first, minute__lte=last).annotate(step=(F("minute") - first) / size)
-    sums = steps.values("step").annotate(*(Sum(name) for name in (*LEVELS, "blocked_s"))).order_by("step")
-    return {int(step): list(values) for step, *values in sums.values_list("step", *_sums((*LEVELS, "blocked_s")))}
-
-
-def _sums(names: Sequence[str]) -> list[str]:
-    return [f"{name}__sum" for name in names]
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_TIME, [(last - first) // size, first, size, first, size, last])
+        return {step: [float(one) for one in sums] for step, *sums in cursor.fetchall()}
 
 
 def _between(series: Series, first: int, last: int) -> QuerySet[Tally]:
     return Tally.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
-
-
-def totals(series: Series, first: int, last: int) -> dict[int, tuple[int, int]]:
-    """From step ``first`` to ``last``: process or problem → (events, failures among them)."""
-    found = _with_subject(series, first, last).values("subject").annotate(n=Sum("events"), bad=Sum("failures"))
-    return {subject: (events, failures) for subject, events, failures in found.values_list("subject", "n", "bad")}
 
 
 def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
@@ -99,6 +102,13 @@ def largest_problems(series: Series, first: int, last: int, count: int) -> list[
     with connection.cursor() as cursor:
         cursor.execute(_LARGEST_PROBLEMS, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
         return [(problem, int(events)) for problem, events in cursor.fetchall()]
+
+
+def noisiest_nodes(series: Series, first: int, last: int, count: int) -> list[tuple[int, int, int]]:
+    """From step ``first`` to ``last``: (node, events, failures among them) of those whose processes reported most."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NOISIEST_NODES, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        return [(node, int(events), int(failures)) for node, events, failures in cursor.fetchall()]
 
 
 def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from errorkernel.core import charts
 from errorkernel.core.tallies import MINUTE_S, Series, begin_of, minute_of, moment_of, steps_back
-from errorkernel.models import MinuteCount, Node, Problem, Process
+from errorkernel.models import MinuteCount, Node, Problem
 from errorkernel.store import answers, tallies
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, refuse, word
@@ -250,21 +250,8 @@ def _top(chosen: Range, now: datetime) -> dict[str, Any]:
     return {
         "top_since": begin_of(problems, first),
         "top_problems": _tops(Problem.objects, counted),
-        "top_nodes": _tops(Node.objects, _noisiest(tallies.totals(processes, first, last))),
+        "top_nodes": _tops(Node.objects, tallies.noisiest_nodes(processes, first, last, TOP_SHOWN)),
     }
-
-
-def _noisiest(by_process: dict[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """(node, events, failures) of the nodes whose processes have reported most."""
-    node_of = dict(Process.objects.order_by().values_list("pk", "node_id"))
-    nodes: dict[int, list[int]] = {}
-    for process, (events, failures) in by_process.items():
-        if node := node_of.get(process):
-            sums = nodes.setdefault(node, [0, 0])
-            sums[0] += events
-            sums[1] += failures
-    ordered = sorted(nodes.items(), key=lambda one: (-one[1][0], one[0]))
-    return [(pk, events, failures) for pk, (events, failures) in ordered[:TOP_SHOWN]]
 
 
 def _tops(rows: Manager[Any], counted: list[tuple[int, int, int]]) -> list[Top]:
