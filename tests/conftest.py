@@ -18,9 +18,10 @@ from tests.running import CHROMIUM
 
 HOW = "Debian: apt-get install chromium"
 
-# Who runs the suite as a background job of a shell has it ignored; programs that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Who runs the suite as a background job of a shell has these ignored; programs that tests start would inherit that.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 _migrated: dict[str, list[tuple[str, str]]] = {}
