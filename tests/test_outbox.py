@@ -235,6 +235,24 @@ async def test_more_than_one_batch_goes_out_each_once(broker: Broker, looks: Non
     assert len(heard.subjects) == len(set(heard.subjects)) == len(more) + 5
 
 
+async def test_what_the_broker_does_not_take_is_tried_again_and_what_follows_goes_out(
+    broker: Broker, looks: None
+) -> None:
+    def owe_in_vain() -> None:
+        with transaction.atomic():
+            owed.owe("ek.nowhere", b"{}", msg_id=str(uuid7()), now=datetime.now(UTC))
+
+    incident = await in_thread(ask)
+    async with publishing(broker) as heard:
+        await in_thread(owe_in_vain)
+        await in_thread(decide, incident)
+        await heard.wait(1)
+        async with asyncio.timeout(20):
+            while await in_thread(lambda: Outbox.objects.filter(attempts__lt=2).exists()):
+                await asyncio.sleep(0.05)
+    assert heard.subjects == [f"ek.dec.{NODE}.{incident}"]
+
+
 async def test_a_publisher_that_fails_costs_the_answer_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def fail(row: Outbox) -> None:
         raise RuntimeError("the loop is closed")

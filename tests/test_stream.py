@@ -95,8 +95,10 @@ def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(cl
     name = subjects.STEWARD_STREAM
     assert stream.seen(name, "10:00", asked_at=NOW) is None
 
-    def look(first: int, delivered: int, made: str = "10:00") -> int:
-        return stream.stands(name, made=made, waiting=7, filled=0.9, first=first, delivered=delivered, now=NOW)
+    def look(first: int, delivered: int, made: str = "10:00", last: int = 100) -> int:
+        return stream.stands(
+            name, made=made, waiting=7, filled=0.9, first=first, last=last, delivered=delivered, now=NOW
+        )
 
     assert look(first=0, delivered=0) == 0  # an empty one
     assert look(first=5, delivered=9) == 0  # all of these were delivered
@@ -108,8 +110,10 @@ def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(cl
     stream.reached(name, 50)  # a batch that comes again
     assert look(first=58, delivered=9) == 0  # a broker that was killed remembers less than it had delivered
     assert look(first=64, delivered=9) == 3
-    assert [one.after["discarded"] for one in AuditEntry.objects.order_by("pk")] == [20, 22, 25]
-    assert BrokerStream.objects.get().discarded == 25
+    stream.reached(name, 1_000_000)  # of a stream before this one, stored late
+    assert look(first=66, delivered=9) == 2
+    assert [one.after["discarded"] for one in AuditEntry.objects.order_by("pk")] == [20, 22, 25, 27]
+    assert BrokerStream.objects.get().discarded == 27
     beat("kernel", 3)
     assert stream.not_stored() == 10
     client.force_login(get_user_model().objects.create_superuser("admin"))

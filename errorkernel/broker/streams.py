@@ -208,14 +208,15 @@ async def lag(link: Link) -> int:
 class Standing:
     """How a stream stands, and the kernel in it.
 
-    ``waiting``: messages to be stored yet; ``filled``: the share of its room that is taken, from 0 to 1; ``first``:
-    number of the oldest message; ``delivered``: that of the last one that a kernel got.
+    ``waiting``: messages to be stored yet; ``filled``: the share of its room that is taken, from 0 to 1; ``first``
+    and ``last``: numbers of the oldest and the newest message; ``delivered``: that of the last one that a kernel got.
     """
 
     made: str
     waiting: int
     filled: float
     first: int
+    last: int
     delivered: int
 
 
@@ -229,6 +230,7 @@ async def standing(link: Link, stream: str) -> Standing:
         waiting=int(consumer.get("num_pending", 0)) + int(consumer.get("num_ack_pending", 0)),
         filled=filled(found),
         first=int(found["state"]["first_seq"]),
+        last=int(found["state"]["last_seq"]),
         delivered=int(consumer["delivered"]["stream_seq"]),
     )
 

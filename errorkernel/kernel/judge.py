@@ -18,7 +18,8 @@ from errorkernel.threads import DatabaseThreads
 LOOK_INTERVAL_S = 1.0
 """How soon a question is found whose kernel died before it asked, or that a changed rule shall be asked about."""
 WITHOUT_RULES_S = 0.2
-"""Where there were no rules a moment ago, nobody waits for their word: for so long the processor is the people's."""
+"""Where the last questions met no rules, nobody waits for their word: for so long the processor is the people's. So
+the first question after the first rule waits so long for it."""
 
 
 class Judge:

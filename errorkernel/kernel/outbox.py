@@ -24,6 +24,9 @@ log = logging.getLogger("errorkernel.kernel")
 
 LOOK_INTERVAL_S = 1.0
 BATCH = 200
+IN_HAND_MAX = 5 * BATCH
+"""With so many published and not yet written down, no more are looked for: others are at the database too."""
+IN_HAND_PAUSE_S = 0.1
 
 
 class OutboxTask:
@@ -81,10 +84,10 @@ class OutboxTask:
         while True:
             await self._tried.wait()
             # Both lists keep what they hold until it is written: a database that is away ends this, and it begins anew.
-            if sent := list(self._sent):
+            if sent := self._sent[:BATCH]:
                 await self._write_sent(sent)
                 self._done_with(self._sent, len(sent))
-            if failed := list(self._failed):
+            if failed := self._failed[:BATCH]:
                 await self._threads.run(store.failed, failed, now=datetime.now(UTC))
                 self._done_with(self._failed, len(failed))
             if not (self._sent or self._failed):
@@ -120,6 +123,9 @@ class OutboxTask:
         # Not before: a look that is under way may have seen what is written down meanwhile as it was.
         self._in_hand -= self._written_down
         self._written_down.clear()
+        if len(self._in_hand) > IN_HAND_MAX:
+            self._look_at = time.monotonic() + IN_HAND_PAUSE_S
+            return []
         found = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH + len(self._in_hand))
         rows = [row for row in found if row.msg_id not in self._in_hand][:BATCH]
         self._in_hand.update(row.msg_id for row in rows)

@@ -38,5 +38,6 @@ def is_published_here() -> bool:
 
 
 def _hand_over(row: Outbox) -> None:
-    if _publisher:
-        _publisher(row)
+    publisher = _publisher  # another thread may take it away meanwhile
+    if publisher:
+        publisher(row)

@@ -45,7 +45,9 @@ def seen(name: str, made: str, *, asked_at: datetime) -> int | None:
     return waiting
 
 
-def stands(name: str, *, made: str, waiting: int, filled: float, first: int, delivered: int, now: datetime) -> int:
+def stands(
+    name: str, *, made: str, waiting: int, filled: float, first: int, last: int, delivered: int, now: datetime
+) -> int:
     """The stream was looked at; see ``broker.streams.Standing``.
 
     Returns how many messages the broker has thrown away since the last look, because it was full: at least, for what
@@ -56,7 +58,9 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
         if known is None:
             return 0
         # Our own word beside the broker's: one that was killed comes back with an older number than it had delivered.
-        gone = max(0, first - 1 - max(delivered, known.stored_to, known.discarded_to))
+        # A number that it has not reached is of a stream before it, from which a batch was still being stored.
+        stored_to = known.stored_to if known.stored_to <= last else 0
+        gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to))
         BrokerStream.objects.filter(pk=known.pk).update(
             waiting=waiting,
             filled=filled,
@@ -80,7 +84,8 @@ def stands(name: str, *, made: str, waiting: int, filled: float, first: int, del
 
 
 def reached(name: str, sequence: int) -> None:
-    """Everything in the stream up to ``sequence`` is stored, or refused; called in the transaction that does it."""
+    """The message with this number is stored, or refused, and of those before it what this kernel was sent. Called in
+    the transaction that does it."""
     BrokerStream.objects.filter(name=name, stored_to__lt=sequence).update(stored_to=sequence)
 
 
