@@ -1,6 +1,6 @@
 """Numbers and times beside pictures, and the pieces of which a picture has hundreds.
 
-Those are joined here: to write one takes a template a hundred times as long as Python.
+Those are joined here: a template takes far longer to write each.
 """
 
 from collections.abc import Iterable
