@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
+from django.core.signals import request_started
+from django.db import close_old_connections, connections, reset_queries
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -43,10 +44,21 @@ class KeptThreads:
 
 
 class Django(ASGIHandler):
-    """Django's own handler with middleware and views in the request's thread."""
+    """Django's own handler with middleware and views in the request's thread, and what a connection needs before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Sent from the event loop, for which each request would change threads once more.
+        for each in (reset_queries, close_old_connections):
+            request_started.disconnect(each)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return await sync_to_async(self.get_response)(request)
+        return await sync_to_async(self._respond)(request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        reset_queries()
+        close_old_connections()
+        return self.get_response(request)
