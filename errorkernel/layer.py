@@ -9,7 +9,6 @@ import asyncio
 from typing import Any
 
 import msgspec
-from asgiref.sync import sync_to_async
 from channels.layers import BaseChannelLayer
 
 from errorkernel import conf
@@ -67,16 +66,24 @@ class NatsChannelLayer(BaseChannelLayer):
         link = await self._connected()
         await link.send(subject, msgspec.msgpack.encode(message))
 
+    async def close(self) -> None:
+        """Give the connection up; whoever uses the layer again gets a new one."""
+        link, self._link = self._link, None
+        if link and self._loop is asyncio.get_running_loop():
+            await link.close()
+
     async def _connected(self) -> Link:
         loop = asyncio.get_running_loop()
         if self._link is None or self._loop is not loop:
-            access = await sync_to_async(own_access, thread_sensitive=False)(conf.get())
+            # Read here, once, and not in a thread: of two callers that waited for it, each would make a link.
+            access = own_access(conf.get())
             self._loop, self._subscribed = loop, set()
             self._link = Link(access.url, name="steward channel layer", seed=access.seed)
             self._link.on_up(self._subscribe_again)
             self._link.start()
-        await self._link.wait_up(5)
-        return self._link
+        link = self._link
+        await link.wait_up(5)
+        return link
 
     async def _subscribe(self, link: Link, subject: str, queue: str = "") -> None:
         if subject not in self._subscribed:

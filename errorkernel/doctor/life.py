@@ -76,16 +76,27 @@ async def layer(conf: Conf, *, running: bool) -> Check:
     if conf.channel_layer == "nats" and conf.embedded_broker and not running:
         return warning(name, "not checked: `steward up` does not run", "Start `steward up`, then ask again.")
     try:
-        used = get_channel_layer()
-        async with asyncio.timeout(LAYER_S):
-            channel = await used.new_channel()
-            arriving = asyncio.ensure_future(used.receive(channel))
-            while not arriving.done():  # at most once: what is sent before the other side listens is lost
-                await used.send(channel, {"type": "doctor"})
-                await asyncio.wait({arriving}, timeout=0.2)
+        await _there_and_back()
     except Exception as exc:
         return failed(
             name, f"nothing comes back through {conf.channel_layer.partition(':')[0]}: {exc!r}",
             "Start what it needs, or set STEWARD_CHANNEL_LAYER to what there is.",
         )  # fmt: skip
     return ok(name, f"{conf.channel_layer.partition(':')[0]}: a message went there and back")
+
+
+async def _there_and_back() -> None:
+    """Raises what the layer raises, and TimeoutError. Nothing of it lives on: the loop would wait for it at its end."""
+    used = get_channel_layer()
+    channel = await used.new_channel()
+    arriving = asyncio.ensure_future(used.receive(channel))
+    try:
+        async with asyncio.timeout(LAYER_S):
+            while not arriving.done():  # at most once: what is sent before the other side listens is lost
+                await used.send(channel, {"type": "doctor"})
+                await asyncio.wait({arriving}, timeout=0.2)
+    finally:
+        arriving.cancel()
+        await asyncio.wait({arriving})
+        if hasattr(used, "close"):
+            await used.close()
