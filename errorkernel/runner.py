@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, connection
@@ -38,6 +39,7 @@ from errorkernel.web import api, uplink
 log = logging.getLogger("errorkernel.runner")
 
 KERNEL_READY_S = 20.0
+DEMO_LOOK_S = 1.0
 
 
 SWITCH_INTERVAL_S = 0.001
@@ -308,6 +310,17 @@ class Services:
         credentials = [{**one, "nats_url": self._nats_url} for one in self._demo]
         self._fleet = DemoFleet(self._conf.data_file("demo"), credentials)
         self._fleet.start()
+        self._tasks.append(asyncio.get_running_loop().create_task(self._end_demo_with_its_nodes()))
+
+    async def _end_demo_with_its_nodes(self) -> None:
+        """Removed or disabled, they would only knock at the broker from now on."""
+        while True:
+            await asyncio.sleep(DEMO_LOOK_S)
+            with contextlib.suppress(DatabaseError):  # away for a moment: the next look tells
+                if not await sync_to_async(fleet.demo_nodes)():
+                    break
+        demo, self._fleet = self._fleet, None
+        await asyncio.get_running_loop().run_in_executor(None, demo.stop)
 
 
 def _calm_garbage_collection() -> None:

@@ -100,8 +100,8 @@ def measure(browser: Browser, page: Page, minutes: float) -> list[Sample]:
         one, longest = samples[-1], max(samples[-1].tasks_ms, default=0)
         print(
             f"{one.stored:>9,} stored  {one.long} of {len(one.tasks_ms):,} tasks over {TASK_MS} ms "
-            f"(longest {longest:.0f}, by the clock {one.on_the_clock})  {one.elements:,} elements  {one.nodes:,} nodes  "
-            f"heap {one.heap_mib:.1f} MiB",
+            f"(longest {longest:.0f}, by the clock {one.on_the_clock})  {one.elements:,} elements  "
+            f"{one.nodes:,} nodes  heap {one.heap_mib:.1f} MiB",
             flush=True,
         )
     return samples

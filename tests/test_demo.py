@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from errorkernel.broker.credentials import make_nkey
 from errorkernel.core.values import Action
 from errorkernel.demo.fleet import NODES, DemoFleet
 from tests.node_peer import Broker, alive, eventually, peer_kernel, program_env
+from tests.running import Running, wait_for
 
 
 @pytest.fixture
@@ -98,3 +100,29 @@ async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -
     parent.wait()
     await eventually(lambda: not [pid for pid in everything if alive(pid)], 3)
     assert all((tmp_path / name / "credentials.json").stat().st_mode & 0o777 == 0o600 for name in NODES)
+
+
+@pytest.mark.slow
+def test_a_running_demo_that_is_removed_ends_and_does_not_come_back(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data", "--demo").start()
+    try:
+        token = product.token()
+        wait_for(lambda: len(events_of(product, token)) > 10)
+        assert product.command("demo", "remove").stdout.startswith("4 demo nodes were removed.")
+        wait_for(lambda: not [pid for pid in descendants([product.pid]) if "errorkernel.demo.node" in command_of(pid)])
+        assert "demo-" not in product.command("node", "list").stdout
+        assert events_of(product, token) == []
+        assert product.running
+    finally:
+        product.stop()
+
+
+def events_of(product: Running, token: str) -> list[dict[str, Any]]:
+    return list(product.call("/api/v1/events", token)[1]["items"])
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

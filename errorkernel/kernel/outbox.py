@@ -28,7 +28,7 @@ IN_HAND_MAX = 5 * BATCH
 """With so many published and not yet written down, no more are looked for: others are at the database too."""
 IN_HAND_PAUSE_S = 0.1
 GATHER_S = 0.05
-"""So long what was published waits to be written down: its node is writing the answer to a disk that may be the same."""
+"""So long what was published waits to be written down: its node writes the answer to a disk that may be the same."""
 
 
 class OutboxTask:

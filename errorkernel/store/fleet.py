@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
@@ -232,6 +232,16 @@ def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -
             worker=worker,
             defaults={"at": now, "started_at": started_at, "broker_connected": lag is not None, "lag": known},
         )
+
+
+def demo_nodes() -> list[str]:
+    """The demo's nodes that are let in."""
+    return list(Node.objects.filter(demo=True, enabled=True).values_list("name", flat=True))
+
+
+def demo_events() -> int:
+    """How much of the demo's nodes is stored, as far as they have been counted."""
+    return int(Node.objects.filter(demo=True).aggregate(all=Sum("events", default=0))["all"])
 
 
 def remove_demo(*, now: datetime) -> int:

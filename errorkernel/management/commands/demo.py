@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -6,12 +7,29 @@ from django.core.management.base import CommandParser
 from errorkernel.management.base import StewardCommand
 from errorkernel.store import fleet
 
+ORIGIN = "steward demo remove"
+QUIET_S = 2.5
+"""A broker has let disabled nodes go within a second, and what they had sent before is stored in another."""
+QUIET_AT_MOST_S = 20.0
+
 
 class Command(StewardCommand):
-    help = "Remove everything that the demo fleet left: its nodes, reports and questions."
+    help = "Remove everything that the demo fleet left: its nodes, reports and questions. A running demo ends with it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["remove"])
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if names := fleet.demo_nodes():
+            for name in names:
+                fleet.set_node_enabled(name, False, actor="system", now=datetime.now(UTC), origin=ORIGIN)
+            _until_quiet()
         self.stdout.write(f"{fleet.remove_demo(now=datetime.now(UTC))} demo nodes were removed.")
+
+
+def _until_quiet() -> None:
+    """Return once nothing of them arrives any more: it would make its node known again."""
+    deadline = time.monotonic() + QUIET_AT_MOST_S
+    before = -1
+    while before != (before := fleet.demo_events()) and time.monotonic() < deadline:
+        time.sleep(QUIET_S)
