@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from errorkernel.broker.credentials import make_nkey
 from errorkernel.broker.embedded import find_binary
 from errorkernel.node import Action, Kernel
 from tests.running import Running, wait_for
@@ -28,7 +27,6 @@ class Foreign(Running):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        (directory / "kernel.nk").write_text(make_nkey()[0])
         self.config, self.log_file = directory / "nats.conf", directory / "nats.log"
         self.server: subprocess.Popen[bytes] | None = None
 

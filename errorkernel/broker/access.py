@@ -1,6 +1,7 @@
 """How our own roles reach the broker: the embedded one of the data dir, or the one that the settings name."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from errorkernel.broker.config import LegacyAccount, NodeUser
 from errorkernel.broker.credentials import is_public_nkey, make_nkey, public_nkey
@@ -13,6 +14,21 @@ class Access:
 
     url: str
     seed: str | None
+
+
+def make_seed_file(conf: Conf) -> bool:
+    """Write an nkey seed of our own into the file that the settings name; False where it is there or none is named.
+
+    Raises ConfError for a file that cannot be written.
+    """
+    path = Path(conf.nats_seed_file)
+    if not conf.nats_seed_file or path.exists():
+        return False
+    try:
+        read_or_make_secret(path, lambda: make_nkey()[0])
+    except OSError as exc:
+        raise ConfError(f"STEWARD_NATS_SEED_FILE={path} cannot be written: {exc.strerror}.") from exc
+    return True
 
 
 def kernel_seed(conf: Conf) -> str:

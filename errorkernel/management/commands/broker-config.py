@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 
 from errorkernel import conf
 from errorkernel.broker import streams
-from errorkernel.broker.access import own_access
+from errorkernel.broker.access import make_seed_file, own_access
 from errorkernel.broker.config import render_accounts, render_foreign
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.steward_config import render_steward
@@ -48,6 +48,8 @@ class Command(StewardCommand):
         if options["streams"]:
             self.stdout.write(json.dumps(made, indent=2))
             return
+        if make_seed_file(settings):
+            self.stderr.write(f"A key of our own was made: {settings.nats_seed_file}")
         seed = own_access(settings).seed
         if not seed:
             raise conf.ConfError("STEWARD_NATS_SEED_FILE must name the file with our own nkey seed.")
