@@ -95,7 +95,9 @@ class Conf:
         20, "An answer that kills or stops more processes than this at once needs a second person; 0: never."
     )
     canary_watch_s: int = _setting(
-        60, "How long the first of many is watched, in seconds, before the same answer to the rest is offered."
+        60,
+        "How long the first of many is watched once it was carried out, in seconds, before the same answer to the rest "
+        "is offered.",
     )
     event_bytes: int = _setting(_LIMITS.event_bytes, "Largest event, in bytes; larger ones are refused.")
     text_bytes: int = _setting(_LIMITS.text_bytes, "Longest error text, in bytes; longer ones are cut.")

@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from django.db import close_old_connections, connections
 from django.urls import reverse
+from django.utils import timezone
 
 from errorkernel import conf
 from errorkernel.core.ids import uuid7
 from errorkernel.core.rules import RuleAction, Wording
-from errorkernel.core.values import Action, OutcomeState
+from errorkernel.core.values import Action, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
 from errorkernel.store import bulk, incidents, judging, rules
 from errorkernel.store.bulk import CannotBulk, Who
@@ -86,8 +87,7 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
     first, second, third = many(3)
     made = proposed([first, second, third])
     answer(first, Action.KILL, by="bob")
-    withdrawn = incidents.values.Outcome(incident=second.pk, state=OutcomeState.WITHDRAWN)
-    incidents.record_outcome("ship1", withdrawn, now=NOW)
+    gone(second)
     bulk.confirm(made.pk, ALICE, watch_s=60)
     carry_out()
     assert bulk.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
@@ -125,6 +125,17 @@ def test_no_step_answers_more_than_it_may_hold_the_database_for():
     assert len(bulk.step(now=NOW).changed) == 1
 
 
+def obeyed(incident, state=OutcomeState.APPLIED, *, at=NOW, detail=""):
+    """Its node says what it did with the answer."""
+    decision = Decision.objects.get(incident=incident)
+    outcome = Outcome(incident.pk, state, decision_id=decision.pk, detail=detail)
+    incidents.record_outcome("ship1", outcome, now=at)
+
+
+def shows(made, after_s=0):
+    return bulk.watched(BulkAnswer.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
+
+
 def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     questions = many(4)
     made = proposed(questions, canary=questions[2].pk)
@@ -132,7 +143,8 @@ def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     assert changed == [questions[2].pk]
     carry_out()
     assert Decision.objects.count() == 1
-    with pytest.raises(CannotBulk, match="still being watched"):
+    obeyed(questions[2])
+    with pytest.raises(CannotBulk, match="still being watched, for 1 s more"):
         bulk.go_on(made.pk, later(ALICE, 59))
     bulk.go_on(made.pk, later(BOB, 60))
     carry_out()
@@ -140,31 +152,128 @@ def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     assert set(Decision.objects.values_list("by", flat=True)) == {"user:alice"}
 
 
-def test_a_canary_whose_process_meets_the_problem_again_says_so():
+def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    bulk.confirm(made.pk, ALICE, watch_s=60)
+    incidents.mark_delivered([one.pk], now=NOW)
+    assert shows(made, 3600) == "pending"
+    with pytest.raises(CannotBulk, match="not carried the answer out yet"):
+        bulk.go_on(made.pk, later(ALICE, 3600))
+    obeyed(one, at=NOW + timedelta(hours=1))
+    assert [shows(made, 3600 + after_s) for after_s in (0, 59, 60)] == ["watched", "watched", "good"]
+    with pytest.raises(CannotBulk, match="still being watched"):
+        bulk.go_on(made.pk, later(ALICE, 3659))
+    assert bulk.go_on(made.pk, later(ALICE, 3660)).state == "answering"
+
+
+@pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
+def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carried_out_after_s):
+    """A killed process may be there anew, and fail, before its node says that the answer has been carried out."""
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
     made, _ = bulk.confirm(made.pk, ALICE, watch_s=60)
-    assert bulk.watched(made).came_back is False
+    assert shows(made) == "pending"
     store(event("disk is gone", process=other.process.name), now=NOW + timedelta(seconds=3))
-    assert bulk.watched(BulkAnswer.objects.get()).came_back is False
+    store(event("another thing", process=one.process.name), now=NOW + timedelta(seconds=3))
+    assert shows(made) == "pending"
     store(event("disk is gone", process=one.process.name), now=NOW + timedelta(seconds=4))
-    assert bulk.watched(BulkAnswer.objects.get()).came_back is True
-    bulk.leave(made.pk, later(ALICE, 5), "it came back")
+    obeyed(one, at=NOW + timedelta(seconds=carried_out_after_s))
+    assert shows(made, 100) == "returned"
+    with pytest.raises(CannotBulk, match="the same problem again since"):
+        bulk.go_on(made.pk, later(ALICE, 100))
+    bulk.leave(made.pk, later(ALICE, 101), "it came back")
     carry_out()
     assert Decision.objects.count() == 1
     with pytest.raises(CannotBulk):
-        bulk.go_on(made.pk, later(ALICE, 100))
+        bulk.go_on(made.pk, later(ALICE, 200))
 
 
-def test_a_canary_that_somebody_else_answered_shows_nothing_and_need_not_be_watched():
+def lost(one):
+    answer(one, Action.KILL, by="bob", outcome=OutcomeState.APPLIED)
+
+
+def gone(one):
+    incidents.record_outcome("ship1", Outcome(one.pk, OutcomeState.WITHDRAWN), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown", "why"),
+    [
+        (None, OutcomeState.FAILED, "failed", "could not carry the answer out"),
+        (None, OutcomeState.STALE, "stale", "came too late"),
+        (None, OutcomeState.WITHDRAWN, "stale", "came too late"),
+        (lost, None, "lost", "Somebody else answered"),
+        (gone, None, "gone", "asked no more"),
+    ],
+)
+def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is_told_why(
+    alice, before, after, shown, why
+):
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    answer(one, Action.KILL, by="bob")
-    bulk.confirm(made.pk, ALICE, watch_s=60)
-    assert bulk.watched(BulkAnswer.objects.get()).result == "lost"
-    bulk.go_on(made.pk, ALICE)
+    if before:
+        before(one)
+    bulk.confirm(made.pk, ALICE, watch_s=0)
+    if after:
+        obeyed(one, after, detail="no such child")
+    told = alice.get(f"/api/v1/answers/{made.pk}").json()
+    one.refresh_from_db()
+    assert (told["first_shows"], told["first_state"], told["watch_until"]) == (shown, one.state, None)
+    assert told["first_detail"] == one.outcome_detail
+    refused = alice.post(f"/api/v1/answers/{made.pk}/go-on", {}, content_type="application/json")
+    assert (refused.status_code, why in refused.json()["error"]) == (409, True)
+    page = alice.get(reverse("answer-to-many", args=[made.pk])).text
+    assert why in page
+    assert "not met the same problem again" not in page
+    assert "So the others do not follow" in page
+    assert "/go-on/" not in page
+    assert reverse("answer-many") + "?q=process%3A%2A" in page
+    assert alice.post(reverse("act-on-many", args=[made.pk, "go-on"])).status_code == 409
     carry_out()
-    assert Decision.objects.get(incident=other).by == "user:alice"
+    other.refresh_from_db()
+    assert other.state == "open"
+
+
+def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered(alice):
+    one, other = many(2)
+    made = proposed([one, other], Who("user:alice", timezone.now()), canary=one.pk)
+    bulk.confirm(made.pk, Who("user:alice", timezone.now()), watch_s=60)
+    address = reverse("answer-to-many", args=[made.pk])
+
+    def told():
+        found = alice.get(f"/api/v1/answers/{made.pk}").json()
+        return found["first_state"], found["first_shows"], found["watch_until"] is not None
+
+    assert told() == ("decided", "pending", False)
+    assert "not carried the answer out yet" in alice.get(address).text
+    obeyed(one, at=timezone.now())
+    assert told() == ("applied", "watched", True)
+    page = alice.get(address).text
+    assert "still being watched, for 60 s more" in page
+    assert "data-goes-on" in page
+    assert "/go-on/" not in page
+    Incident.objects.filter(pk=one.pk).update(ended_at=timezone.now() - timedelta(seconds=60))
+    assert told() == ("applied", "good", True)
+    page = alice.get(address).text
+    assert "not met the same problem again" in page
+    assert "/go-on/" in page
+    assert "So the others do not follow" not in page
+    assert alice.post(f"{address}go-on/").status_code == 302
+    carry_out()
+    other.refresh_from_db()
+    assert other.state == "decided"
+
+
+def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    bulk.confirm(made.pk, ALICE, watch_s=0)
+    Decision.objects.filter(incident=one).delete()
+    Incident.objects.filter(pk=one.pk).delete()
+    with pytest.raises(CannotBulk, match="no longer kept"):
+        bulk.go_on(made.pk, later(ALICE, 60))
+    assert "So the others do not follow" in alice.get(reverse("answer-to-many", args=[made.pk])).text
 
 
 @pytest.mark.parametrize("action", [Action.KILL, Action.STOP])
@@ -322,7 +431,7 @@ def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
     assert post(viewer, f"{one}/confirm").status_code == 403
     assert post(alice, f"{one}/confirm").json()["won"] == 1
     early = post(alice, f"{one}/go-on")
-    assert (early.status_code, "still being watched" in early.json()["error"]) == (409, True)
+    assert (early.status_code, "not carried the answer out yet" in early.json()["error"]) == (409, True)
     assert post(bob, f"{one}/leave").json()["state"] == "left"
     told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
     assert [(row["incident"], row["result"]) for row in told] == [(str(first.pk), "won"), (str(second.pk), "pending")]
@@ -348,6 +457,10 @@ def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
         wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
         made = product.call("/api/v1/answers", token, wanted)[1]["id"]
         assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["won"] == 1
+        decision = product.call(f"/api/v1/incidents/{asked[3]}/decision?wait=20", node)[1]["decision_id"]
+        outcome = {"state": "applied", "decision_id": decision}
+        assert product.call(f"/api/v1/incidents/{asked[3]}/outcome", node, outcome)[0] == 202
+        wait_for(lambda: product.call(f"/api/v1/answers/{made}", token)[1]["first_shows"] == "good", 60)
         assert product.call(f"/api/v1/answers/{made}/go-on", token, {})[0] == 200
         done = wait_for(lambda: _if_done(product.call(f"/api/v1/answers/{made}", token)[1]), 60)
         assert (done["won"], done["pending"]) == (len(asked), 0)

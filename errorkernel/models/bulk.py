@@ -12,7 +12,7 @@ from errorkernel.models.questions import Incident
 class BulkAnswer(models.Model):
     """An answer to the questions that a filter found when it was proposed; what opens later is not among them.
 
-    ``watching``: one of them, the canary, has been answered, and somebody looks how it does before the rest follow.
+    ``watching``: one of them, the canary, has been answered; the rest may follow once it has done well.
     """
 
     class State(models.TextChoices):
@@ -43,7 +43,9 @@ class BulkAnswer(models.Model):
     proposed_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="After this nobody can confirm it any more.")
     confirmed_at = models.DateTimeField(null=True, blank=True)
-    watch_until = models.DateTimeField(null=True, blank=True, help_text="Before this the rest is not answered.")
+    watch_s = models.IntegerField(
+        null=True, blank=True, help_text="How long the first one is watched, in seconds, once it was carried out."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -6,6 +6,7 @@ crash between two steps leaves the rest pending, and the next look goes on with 
 rule, has given the answer that stands, and the question is *lost* here.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +17,9 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
+from errorkernel.core import incident as life
+from errorkernel.core.canary import Shows, judged, told
+from errorkernel.core.sentences import Sentence
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
@@ -38,6 +42,8 @@ _NOT_NOW = {
     State.LEFT: _("Somebody has left this answer: no more of them are answered by it."),
 }
 """Why something cannot be done with an answer in this state."""
+SO_NOT_THE_OTHERS = _("So the others do not follow: leave this answer, and propose anew what is to be answered.")
+"""There is no way around it here: a new proposal shows who waits now, takes a reason and, to kill many, two people."""
 
 
 class CannotBulk(Exception):
@@ -64,11 +70,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How the canary does. ``came_back``: its process has met the same problem again since it was answered."""
+    """How the canary does: what it shows, which ``told`` puts into words. ``until``: it is watched; None while its
+    process has not carried the answer out."""
 
     incident: Incident
-    result: str
-    came_back: bool
+    shows: Shows
+    until: datetime | None
+    told: Sentence
 
 
 def propose(
@@ -101,8 +109,9 @@ def propose(
     return bulk
 
 
-def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list[UUID]]:
-    """Answer them: all, or the canary first, watched for ``watch_s``. Also returns what is answered already.
+def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[UUID]]:
+    """Answer them: all, or the canary first, watched for ``watch_s`` once its process has carried the answer out. Also
+    returns what is answered already.
 
     Raises CannotBulk or BulkAnswer.DoesNotExist.
     """
@@ -125,9 +134,8 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
         bulk.state = State.ANSWERING
         if bulk.canary_id is not None and bulk.count > 1:
             bulk.state = State.WATCHING
+            bulk.watch_s = watch_s
             changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), who.now)
-            # One that somebody else has answered shows nothing about this answer.
-            bulk.watch_until = who.now + timedelta(seconds=watch_s if changed else 0)
         bulk.save()
         after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
         _note(bulk, "confirm", who, before, after)
@@ -135,12 +143,16 @@ def confirm(bulk_id: int, who: Who, *, watch_s: float) -> tuple[BulkAnswer, list
 
 
 def go_on(bulk_id: int, who: Who) -> BulkAnswer:
-    """The canary has been watched: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+    """The canary has done well: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.WATCHING)
-        if bulk.watch_until is not None and who.now < bulk.watch_until:
-            left_s = (bulk.watch_until - who.now).total_seconds()
-            raise CannotBulk(_("The first one is still being watched, for {seconds} s more.", seconds=round(left_s)))
+        canary = watched(bulk, who.now)
+        if canary is None:
+            raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
+        if canary.shows.stands:
+            raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
+        if canary.shows is not Shows.GOOD:
+            raise CannotBulk(canary.told)
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
         _note(bulk, "go on", who, {"state": State.WATCHING}, {"state": bulk.state})
@@ -189,15 +201,32 @@ def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 
-def watched(bulk: BulkAnswer) -> Watched | None:
+def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
     """The truth about its canary; None where it has none, or nothing was answered yet."""
     if bulk.canary_id is None or bulk.confirmed_at is None:
         return None
     incident = incidents.with_relations().get(pk=bulk.canary_id)
-    item = bulk.items.get(incident_id=bulk.canary_id)
+    result = bulk.items.get(incident_id=bulk.canary_id).result
+    if result in (Result.LOST, Result.GONE):
+        shows, until = Shows(result), None
+    else:
+        until = _watched_until(bulk, incident)
+        returned = _has_returned(incident, bulk.confirmed_at)
+        shows = judged(life.State(incident.state), returned=returned, until=until, now=now)
+    left_s = math.ceil((until - now).total_seconds()) if until else 0
+    return Watched(incident, shows, until, told(shows, left_s))
+
+
+def _watched_until(bulk: BulkAnswer, incident: Incident) -> datetime | None:
+    if incident.state != life.State.APPLIED.value or incident.ended_at is None:
+        return None
+    return incident.ended_at + timedelta(seconds=bulk.watch_s or 0)
+
+
+def _has_returned(incident: Incident, answered_at: datetime) -> bool:
+    """Its process has met the same problem again since it was answered."""
     again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
-    since = incident.ended_at or bulk.confirmed_at
-    return Watched(incident, item.result, again.filter(last_seq__gt=incident.seq, last_seen__gt=since).exists())
+    return again.filter(last_seq__gt=incident.seq, last_seen__gt=answered_at).exists()
 
 
 def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:

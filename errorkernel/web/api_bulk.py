@@ -46,7 +46,7 @@ def acting(act: str) -> Callable[[HttpRequest, str], HttpResponse]:
 
 @needs(VIEW)
 def _one(request: HttpRequest, operator: Operator, number: str) -> HttpResponse:
-    return as_json(200, shapes_acts.answer_to_many(_found(number)))
+    return as_json(200, shapes_acts.answer_to_many(_found(number), timezone.now()))
 
 
 @needs(ANSWER)
@@ -61,15 +61,16 @@ def _propose(request: HttpRequest, operator: Operator) -> HttpResponse:
         raise ApiError(400, BadRule(str(exc), "condition", exc.position)) from None
     except CannotBulk as exc:
         raise ApiError(409, str(exc)) from None
-    return as_json(201, shapes_acts.answer_to_many(made))
+    return as_json(201, shapes_acts.answer_to_many(made, timezone.now()))
 
 
 @needs(ANSWER)
 def _act(request: HttpRequest, operator: Operator, number: str, act: str) -> HttpResponse:
     try:
-        return as_json(200, shapes_acts.answer_to_many(ACTS[act](_found(number).pk, _who(operator))))
+        done = ACTS[act](_found(number).pk, _who(operator))
     except CannotBulk as exc:
         raise ApiError(409, str(exc)) from None
+    return as_json(200, shapes_acts.answer_to_many(done, timezone.now()))
 
 
 def _found(number: str) -> BulkAnswer:

@@ -181,7 +181,8 @@ def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
 def answers(request: HttpRequest, operator: Operator) -> HttpResponse:
     """Answers to many questions."""
     _no_query(request.GET, "nothing")
-    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), shapes_acts.answer_to_many)
+    told = partial(shapes_acts.answer_to_many, now=timezone.now())
+    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), told)
 
 
 @needs("errorkernel.view_incident")

@@ -52,7 +52,7 @@ def answer_paths() -> dict[str, Any]:
     item = ref(wishes.ManyAnswerItem)
     acts = {
         "confirm": ("confirmAnswer", "Answer what was proposed: all of it, or the first one"),
-        "go-on": ("goOnWithAnswer", "The first one has been watched: answer the others"),
+        "go-on": ("goOnWithAnswer", "The first one has done well: answer the others"),
         "leave": ("leaveAnswer", "Answer no more of them"),
     }
     refused = {"409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault))}

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from errorkernel import conf
+from errorkernel.core.canary import Shows
 from errorkernel.core.incident import State
 from errorkernel.core.query import EVERYTHING, QUESTION_FIELDS, QueryError, parse
 from errorkernel.core.values import Action
@@ -20,7 +21,7 @@ from errorkernel.live import announce_incidents
 from errorkernel.models import BulkAnswer, BulkItem, Incident
 from errorkernel.query import question_q
 from errorkernel.store import bulk
-from errorkernel.store.bulk import CannotBulk, Who
+from errorkernel.store.bulk import CannotBulk, Watched, Who
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.access import ANSWER, VIEW, needs
 from errorkernel.web.actor import origin_of
@@ -114,6 +115,7 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
     items = list(bulk.items(found)[first : first + ITEMS_A_PAGE + 1])
     results = bulk.results(found)
     name = f"user:{request.user.get_username()}"
+    watched = bulk.watched(found, now)
     return {
         "section": "waiting",
         "bulk": found,
@@ -122,13 +124,18 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
         "items": items[:ITEMS_A_PAGE],
         "page": page,
         "has_more": len(items) > ITEMS_A_PAGE,
-        "watched": bulk.watched(found),
+        "watched": watched,
         "expired": found.state == BulkAnswer.State.PROPOSED and now >= found.expires_at,
-        "may_go_on": found.watch_until is not None and now >= found.watch_until,
+        "may_go_on": watched is not None and watched.shows is Shows.GOOD,
+        "so_not_the_others": _so_not_the_others(found, watched),
         "needs_other": found.needs_second and found.by == name,
-        "left_to_watch": max(0, round((found.watch_until - now).total_seconds())) if found.watch_until else 0,
         "waiting_for_more": found.state in BulkAnswer.UNDER_WAY,
     }
+
+
+def _so_not_the_others(found: BulkAnswer, watched: Watched | None) -> str:
+    over = found.state == BulkAnswer.State.WATCHING and (watched is None or watched.shows.stands)
+    return bulk.SO_NOT_THE_OTHERS if over else ""
 
 
 @require_http_methods(["GET", "POST"])

@@ -8,6 +8,7 @@ import msgspec
 
 from errorkernel.core import problem as problem_core
 from errorkernel.core import rules as policy
+from errorkernel.core.canary import Shows
 from errorkernel.core.incident import State
 from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.rules import RuleAction
@@ -193,7 +194,9 @@ class ManyAnswer(msgspec.Struct):
 
 class ManyAnswerItem(msgspec.Struct):
     """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this (``won``),
-    answered by others first (``lost``), or asked no more (``gone``)."""
+    answered by others first (``lost``), or asked no more (``gone``). ``first_shows``: what became of the ``first`` one
+    once it was answered; the others follow where it is ``good``. ``watch_until``: null as long as its process has not
+    carried the answer out. ``first_detail``: what its node said of it."""
 
     id: int
     state: BulkState
@@ -209,6 +212,9 @@ class ManyAnswerItem(msgspec.Struct):
     lost: int
     gone: int
     first: UUID | None
+    first_state: State | None
+    first_detail: str
+    first_shows: Shows | None
     proposed_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None
@@ -228,8 +234,19 @@ class ManyAnswerQuestion(msgspec.Struct):
     answer: GivenAnswer | None
 
 
-def answer_to_many(row: BulkAnswer) -> ManyAnswerItem:
-    return of_row(ManyAnswerItem, row, condition=row.query, first=row.canary_id, **bulk.results(row))
+def answer_to_many(row: BulkAnswer, now: datetime) -> ManyAnswerItem:
+    canary = bulk.watched(row, now)
+    return of_row(
+        ManyAnswerItem,
+        row,
+        condition=row.query,
+        first=row.canary_id,
+        first_state=canary and canary.incident.state,
+        first_detail=canary.incident.outcome_detail if canary else "",
+        first_shows=canary and canary.shows,
+        watch_until=canary and canary.until,
+        **bulk.results(row),
+    )
 
 
 def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
