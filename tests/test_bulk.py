@@ -5,7 +5,9 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import close_old_connections, connections
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -14,7 +16,7 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.rules import RuleAction, Wording
 from errorkernel.core.values import Action, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
-from errorkernel.store import bulk, incidents, judging, rules
+from errorkernel.store import api_tokens, bulk, incidents, judging, rules
 from errorkernel.store.bulk import CannotBulk, Who
 from tests.running import Running, wait_for
 from tests.test_pages import NOW, answer, ask, event, person, store
@@ -31,6 +33,12 @@ def many(count, *, start=0, **fields):
 def proposed(questions, who=ALICE, *, action=Action.CONTINUE, **fields):
     fields = {"query": "process:*", "reason": "the disk is back", **fields}
     return bulk.propose([one.pk for one in questions], who, action=action, **fields)
+
+
+def known(name):
+    """An operator with an account."""
+    person(name, "operator")
+    return Who(f"user:{name}", NOW, User.objects.get(username=name))
 
 
 def carry_out(now=NOW):
@@ -138,7 +146,7 @@ def shows(made, after_s=0):
 
 def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     questions = many(4)
-    made = proposed(questions, canary=questions[2].pk)
+    made = proposed(questions, known("alice"), canary=questions[2].pk)
     made, changed = bulk.confirm(made.pk, ALICE, watch_s=60)
     assert changed == [questions[2].pk]
     carry_out()
@@ -278,7 +286,7 @@ def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
 
 @pytest.mark.parametrize("action", [Action.KILL, Action.STOP])
 def test_many_are_killed_only_when_a_second_person_confirms(action):
-    made = proposed(many(3), action=action, two_above=2)
+    made = proposed(many(3), known("alice"), action=action, two_above=2)
     with pytest.raises(CannotBulk, match="second person"):
         bulk.confirm(made.pk, ALICE, watch_s=60)
     made, _ = bulk.confirm(made.pk, BOB, watch_s=60)
@@ -291,6 +299,48 @@ def test_many_are_killed_only_when_a_second_person_confirms(action):
 def test_one_person_may_continue_many_and_kill_few(action, two_above):
     made = proposed(many(3), action=action, two_above=two_above)
     assert bulk.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
+
+
+def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice, monkeypatch):
+    monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
+    conf.get.cache_clear()
+    many(3)
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    confirm = f"/api/v1/answers/{BulkAnswer.objects.get().pk}/confirm"
+    token = api_tokens.add(User.objects.get(), actor="user:alice", now=timezone.now())
+    for name in ("alice", "alicia"):
+        User.objects.update(username=name)
+        by_token = Client().post(confirm, {}, "application/json", headers={"Authorization": f"Bearer {token}"})
+        assert (by_token.status_code, "second person" in by_token.json()["error"]) == (409, True)
+        assert alice.post(f"{page}confirm/").status_code == 409
+        assert "second person" in alice.get(page).text
+    carry_out()
+    assert not Decision.objects.exists()
+    conf.get.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        lambda user: user.groups.clear(),
+        lambda user: User.objects.filter(pk=user.pk).update(is_active=False),
+        lambda user: user.delete(),
+    ],
+    ids=["left the group", "was deactivated", "is gone"],
+)
+def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more(meanwhile):
+    questions, asker, other = many(4), known("alice"), known("bob")
+    made, second = proposed(questions[:2], asker), proposed(questions[2:], asker, canary=questions[2].pk)
+    bulk.confirm(second.pk, asker, watch_s=0)
+    obeyed(questions[2])
+    meanwhile(User.objects.get(username="alice"))
+    with pytest.raises(CannotBulk, match="user:alice proposed it and may not answer any more"):
+        bulk.confirm(made.pk, other, watch_s=60)
+    with pytest.raises(CannotBulk, match="may not answer any more"):
+        bulk.go_on(second.pk, other)
+    carry_out()
+    assert Decision.objects.count() == 1
+    assert bulk.leave(made.pk, other).state == "left"
 
 
 def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():

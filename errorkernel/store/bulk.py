@@ -120,7 +120,8 @@ def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[U
         bulk = _held(bulk_id, State.PROPOSED)
         if who.now >= bulk.expires_at:
             raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
-        if bulk.needs_second and who.name == bulk.by:
+        alone = is_proposer(bulk, who)
+        if bulk.needs_second and alone:
             raise CannotBulk(
                 _(
                     "To {action} {count} processes needs a second person: somebody else confirms.",
@@ -128,8 +129,9 @@ def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[U
                     count=bulk.count,
                 )
             )
+        _check_proposer(bulk, who)
         before = {"state": bulk.state}
-        bulk.second_by = who.name if who.name != bulk.by else ""
+        bulk.second_by = "" if alone else who.name
         bulk.confirmed_at = who.now
         bulk.state = State.ANSWERING
         if bulk.canary_id is not None and bulk.count > 1:
@@ -146,6 +148,7 @@ def go_on(bulk_id: int, who: Who) -> BulkAnswer:
     """The canary has done well: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.WATCHING)
+        _check_proposer(bulk, who)
         canary = watched(bulk, who.now)
         if canary is None:
             raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
@@ -201,6 +204,11 @@ def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 
+def is_proposer(bulk: BulkAnswer, who: Who) -> bool:
+    """Also where their account was renamed meanwhile: that makes no second person of them."""
+    return who.name == bulk.by or (who.user is not None and who.user.pk == bulk.user_id)
+
+
 def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
     """The truth about its canary; None where it has none, or nothing was answered yet."""
     if bulk.canary_id is None or bulk.confirmed_at is None:
@@ -235,6 +243,15 @@ def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
     if bulk.state not in states:
         raise CannotBulk(_NOT_NOW[State(bulk.state)])
     return bulk
+
+
+def _check_proposer(bulk: BulkAnswer, who: Who) -> None:
+    """It is answered in the name of who proposed it, and they are one of two where two are needed. Raises CannotBulk
+    where they may not answer any more."""
+    if is_proposer(bulk, who):
+        return
+    if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
+        raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.by))
 
 
 def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list[UUID]:

@@ -114,7 +114,6 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
     first = (min(page, 10_000) - 1) * ITEMS_A_PAGE
     items = list(bulk.items(found)[first : first + ITEMS_A_PAGE + 1])
     results = bulk.results(found)
-    name = f"user:{request.user.get_username()}"
     watched = bulk.watched(found, now)
     return {
         "section": "waiting",
@@ -128,7 +127,7 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
         "expired": found.state == BulkAnswer.State.PROPOSED and now >= found.expires_at,
         "may_go_on": watched is not None and watched.shows is Shows.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
-        "needs_other": found.needs_second and found.by == name,
+        "needs_other": found.needs_second and bulk.is_proposer(found, who(request, now)),
         "waiting_for_more": found.state in BulkAnswer.UNDER_WAY,
     }
 
