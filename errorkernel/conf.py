@@ -92,7 +92,9 @@ class Conf:
     )
     metrics_port: int = _setting(0, "Port on which `steward kernel` serves /metrics on its own; 0: not at all.")
     kill_needs_two_above: int = _setting(
-        20, "An answer that kills or stops more processes than this at once needs a second person; 0: never."
+        20,
+        "An answer that kills or stops more processes than this at once needs a second person, and rules together end "
+        "no more within 60 s; 0: never.",
     )
     canary_watch_s: int = _setting(
         60,

@@ -21,7 +21,7 @@ from errorkernel.query import question_q
 from errorkernel.store import incidents, judging, problems, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
-from errorkernel.store.rules import RuleChanged
+from errorkernel.store.rules import RuleChanged, TooManyAtOnce
 from errorkernel.web.dry_run import dry_run
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -182,9 +182,9 @@ def add(condition="node:ship*", action=RuleAction.CONTINUE, *, also_waiting=Fals
     return rules.add(wording(condition, action, **given), now=NOW, also_waiting=also_waiting, **WHO)
 
 
-def judge(now=NOW) -> list[UUID]:
+def judge(now=NOW, *, two_above=0) -> list[UUID]:
     changed = []
-    while found := judging.look(now=now):
+    while found := judging.look(now=now, two_above=two_above):
         while found:
             changed += judging.step(found, now=now).changed
     return changed
@@ -360,6 +360,66 @@ def test_a_storm_suspends_the_rule_and_what_it_had_not_answered_stays_open():
     more = ask(process="late", now=NOW + timedelta(hours=1))
     judge(NOW + timedelta(hours=1))
     assert again(more).state == "open"
+
+
+@db
+def test_rules_together_end_no_more_at_once_than_one_person_may():
+    """However high their own limits are, however often they are written anew, and however soon they are cleared."""
+    first = add("process:a*", RuleAction.KILL, storm_limit=1000)
+    second = add("process:b*", RuleAction.STOP, storm_limit=1000)
+    harmless = add("process:c*", storm_limit=1000)
+    asked = [ask(process=f"{letter}{number}") for letter in "abc" for number in range(3)]
+    judge(two_above=4)
+    rules.change(second.pk, 2, wording("process:b*", RuleAction.KILL), now=NOW, also_waiting=True, two_above=4, **WHO)
+    assert again(second).suspended_why.startswith("Too many for a rule: rules have killed or stopped 4 processes")
+    rules.resume(second.pk, "go on", now=NOW, also_waiting=True, two_above=4, **WHO)
+    judge(two_above=4)
+    more = ask(process="a3")
+    judge(two_above=4)
+    assert [again(one).state for one in asked] == ["decided"] * 4 + ["open"] * 2 + ["decided"] * 3
+    assert (again(more).state, more.escalated_at) == ("open", NOW)
+    assert [bool(again(one).suspended_at) for one in (first, second, harmless)] == [True, True, False]
+    after = NOW + timedelta(seconds=61)
+    rules.resume(first.pk, "looked at it", now=after, also_waiting=True, two_above=4, **WHO)
+    judge(after, two_above=4)
+    assert again(more).state == "decided"
+
+
+@db
+@pytest.mark.parametrize("action", [RuleAction.KILL, RuleAction.STOP])
+def test_a_rule_is_not_switched_on_for_more_that_wait_than_one_person_may_end_at_once(action):
+    for number in range(3):
+        ask(process=f"p{number}")
+    judge()
+    keeps = add("process:p2", RuleAction.ASK)  # what a rule before it keeps may be gone in a minute
+    given, who = wording(action=action), {"now": NOW, "also_waiting": True, "two_above": 2, **WHO}
+    with pytest.raises(TooManyAtOnce, match=f"finds 3 that wait now: to {action} more than 2 at once"):
+        rules.add(given, **who)
+    assert list(rules.listed()) == [keeps]
+    made = add(action=action)
+    rules.suspend(made.pk, "odd", now=NOW, **WHO)
+    with pytest.raises(TooManyAtOnce):
+        rules.resume(made.pk, "fine", **who)
+    rules.resume(made.pk, "fine", **who | {"also_waiting": False})
+    with pytest.raises(TooManyAtOnce):
+        rules.change(made.pk, 3, given, **who)
+    assert (again(made).revision, made.after_seq > 0) == (3, True)
+    judge()
+    assert Decision.objects.count() == 0
+
+
+@db
+@pytest.mark.parametrize(
+    ("given", "two_above"),
+    [({}, 3), ({}, 0), ({"max_uses": 2}, 2), ({"enabled": False}, 2), ({"expires_at": NOW}, 2),
+     ({"action": RuleAction.CONTINUE}, 2), ({"condition": "process:p1"}, 2)],
+    ids=["few", "no threshold", "few uses", "off", "expired", "continue", "another condition"],
+)  # fmt: skip
+def test_a_rule_that_ends_few_of_those_that_wait_is_switched_on_for_them(given, two_above):
+    for number in range(3):
+        ask(process=f"p{number}")
+    given = wording(**{"action": RuleAction.KILL, **given})
+    assert rules.add(given, now=NOW, also_waiting=True, two_above=two_above, **WHO).after_seq == 0
 
 
 @db

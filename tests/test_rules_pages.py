@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from errorkernel import conf
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, Decision, Incident, Node, Rule
@@ -281,6 +282,42 @@ def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
     assert "<b data-matched>5</b>" in whole
 
 
+@pytest.fixture
+def two_needed_above_2(monkeypatch):
+    monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
+    conf.get.cache_clear()
+    yield
+    conf.get.cache_clear()
+
+
+def test_a_rule_that_would_end_too_many_of_those_that_wait_is_refused_and_leads_to_one_answer_to_many(
+    alice, two_needed_above_2
+):
+    for number in range(3):
+        ask(process=f"p{number}")
+    many = "/incidents/answer/?q=node%3Aship%2A"
+    kill = form(action="kill", name="my name", also_waiting="on")
+    refused = alice.post(NEW, kill)
+    page = refused.content.decode()
+    assert (refused.status_code, Rule.objects.count()) == (409, 0)
+    assert "finds 3 that wait now: to kill more than 2 at once takes a second person" in page
+    assert many in page
+    assert "my name" in page
+    tried = alice.post(NEW, kill | {"do": "try"}).content.decode()
+    assert "Its condition finds 3 that wait now." in tried
+    assert "To kill more than 2 at once takes a second person" in tried
+    assert many in tried
+    assert "takes a second person" not in alice.post(NEW, form(do="try")).content.decode()
+    saved = alice.post(NEW, form(action="kill"))
+    rule = Rule.objects.get()
+    assert (saved.status_code, alice.post(f"/rules/{rule.pk}/", kill | {"revision": 1}).status_code) == (302, 409)
+    alice.post(f"/rules/{rule.pk}/suspend/", {"reason": "odd"})
+    kept = alice.post(f"/rules/{rule.pk}/resume/", {"reason": "fine", "also_waiting": "on"})
+    assert (kept.status_code, "takes a second person" in kept.content.decode()) == (409, True)
+    judge()
+    assert Decision.objects.count() == 0
+
+
 # API
 
 
@@ -378,6 +415,19 @@ def test_a_dry_run_tells_what_would_have_been_the_rules_own(reader):
     assert reader("POST", "rules/dry-run", {"condition": "node:ship*", "rule": above.pk}).json()["matched"] == 3
     wrong = reader("POST", "rules/dry-run", {"condition": "node:ship* nod:x"})
     assert (wrong.status_code, wrong.json()["position"]) == (400, 11)
+
+
+def test_the_api_says_what_would_end_too_many_at_once(api, two_needed_above_2):
+    for number in range(3):
+        ask(process=f"p{number}")
+    waiting = {**BODY, "also_waiting": True}
+    assert api("POST", "rules/dry-run", {"condition": "node:ship*"}).json()["waiting"] == 3
+    rule = api("POST", "rules", BODY).json()["id"]
+    calls = [api("POST", "rules", waiting), api("PUT", f"rules/{rule}", {**waiting, "revision": 1})]
+    api("POST", f"rules/{rule}/suspend", {"reason": "odd"})
+    calls.append(api("POST", f"rules/{rule}/resume", {"reason": "fine", "also_waiting": True}))
+    told = [(one.status_code, one.json()["field"], "second person" in one.json()["error"]) for one in calls]
+    assert told == [(409, "also_waiting", True)] * 3
 
 
 def test_poison_and_the_revision_that_answered_are_in_the_lists(reader):

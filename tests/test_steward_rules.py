@@ -80,8 +80,8 @@ def reported(*, at: datetime = NOW, occurred_at: datetime | None = NOW, node: st
     return event
 
 
-def judge(now: datetime = NOW) -> list[StewardAction]:
-    while steward_judging.step(now=now):
+def judge(now: datetime = NOW, *, two_above: int = 0) -> list[StewardAction]:
+    while steward_judging.step(now=now, two_above=two_above):
         pass
     return list(StewardAction.objects.order_by("id"))
 
@@ -215,6 +215,15 @@ def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> 
     rules.resume(rule.pk, "mended", **WHO)
     reported(at=at(40), occurred_at=at(40))
     assert len(judge(at(40))) == 3
+
+
+def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> None:
+    rule = rules.add(replace(KILL, storm_limit=1000), **WHO)
+    for method in ("REQHttpGet", "REQCliCommand", "REQToFile"):
+        reported(process=method)
+    assert len(judge(two_above=2)) == 2
+    rule.refresh_from_db()
+    assert rule.suspended_why.startswith("Too many for a rule")
 
 
 def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: Node) -> None:

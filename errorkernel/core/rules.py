@@ -57,6 +57,11 @@ class RuleAction(StrEnum):
     def answer(self) -> Action | None:
         return None if self in (RuleAction.ESCALATE, RuleAction.ASK) else Action(self.value)
 
+    @property
+    def ends(self) -> bool:
+        """It ends a process: so many at once take a second person."""
+        return self in (RuleAction.KILL, RuleAction.STOP)
+
 
 class RuleError(ValueError):
     """A rule cannot be as it was given; ``field`` says which part of it. The message is one sentence for its author."""
@@ -209,6 +214,17 @@ def storm(answered_lately: int, limit: int) -> str | None:
     if answered_lately < limit:
         return None
     return f"A storm: it gave {answered_lately} answers within {STORM_WINDOW_S} s."
+
+
+def too_many(ended_lately: int, two_above: int) -> str | None:
+    """Why no rule may kill or stop one more, or None. ``ended_lately``: by all rules in a storm's time, so that neither
+    another rule nor a change of this one adds to it; ``two_above``: more at once take a second person (0: never)."""
+    if not two_above or ended_lately < two_above:
+        return None
+    return (
+        f"Too many for a rule: rules have killed or stopped {ended_lately} processes within {STORM_WINDOW_S} s; "
+        "more at once take a second person."
+    )
 
 
 def loop(answers_in_a_row: int, limit: int) -> str | None:

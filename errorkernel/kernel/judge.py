@@ -23,11 +23,15 @@ the first question after the first rule waits so long for it."""
 
 
 class Judge:
-    """``acts``: the kernel speaks to nodes of Steward and ctrl, so rules may act on them."""
+    """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``acts``: the kernel
+    speaks to nodes of Steward and ctrl, so rules may act on them."""
 
-    def __init__(self, threads: DatabaseThreads, announcer: Announcer, *, acts: bool = False) -> None:
+    def __init__(
+        self, threads: DatabaseThreads, announcer: Announcer, *, two_above: int = 0, acts: bool = False
+    ) -> None:
         self._threads = threads
         self._announcer = announcer
+        self._two_above = two_above
         self._acts = acts
         self._wake = asyncio.Event()
         self._without_rules = False
@@ -45,12 +49,18 @@ class Judge:
             if self._without_rules:
                 await asyncio.sleep(WITHOUT_RULES_S)
             self._wake.clear()
-            while found := await self._threads.run(judging.look, now=datetime.now(UTC)):
+            while found := await self._look():
                 self._without_rules = found.without_rules
                 while found:
                     await self._step(found)
-            while self._acts and await self._threads.run(steward_judging.step, now=datetime.now(UTC)):
+            while self._acts and await self._act():
                 pass
+
+    async def _look(self) -> judging.Look:
+        return await self._threads.run(judging.look, now=datetime.now(UTC), two_above=self._two_above)
+
+    async def _act(self) -> bool:
+        return await self._threads.run(steward_judging.step, now=datetime.now(UTC), two_above=self._two_above)
 
     async def _step(self, found: judging.Look) -> None:
         done, took_s = await self._threads.run(_timed_step, found)

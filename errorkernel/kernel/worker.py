@@ -70,7 +70,9 @@ class KernelWorker(Worker):
         self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
         self._bulk = BulkAnswering(self._threads, self.announcer)
-        self._judge = Judge(self._threads, self.announcer, acts=conf.legacy != "off")
+        self._judge = Judge(
+            self._threads, self.announcer, two_above=conf.kill_needs_two_above, acts=conf.legacy != "off"
+        )
         self._source = PullSource(
             self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )

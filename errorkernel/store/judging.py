@@ -36,6 +36,8 @@ class Look:
     """No rule speaks to these, or a suspended one holds them."""
     speaking: deque[tuple[Verdict, Incident]] = field(default_factory=deque)
     without_rules: bool = False
+    two_above: int = 0
+    """To kill or stop more than this at once takes a second person (0: never), so rules do not."""
 
     def __bool__(self) -> bool:
         """There is something to carry out."""
@@ -53,12 +55,12 @@ class RulesChanged(Exception):
     """The rules are no longer those that were judged by: read them again."""
 
 
-def look(*, now: datetime) -> Look:
+def look(*, now: datetime, two_above: int = 0) -> Look:
     """Ask the rules about the next unjudged questions. Empty where there are none."""
     if not incident_sql.any_unjudged():
         return Look()
     revision, active = rules.load()
-    found = Look(revision)
+    found = Look(revision, two_above=two_above)
     unjudged = Incident.objects.filter(judged=False).order_by("seq")
     if not active:
         found.without_rules = True
@@ -81,7 +83,7 @@ def step(found: Look, *, now: datetime) -> Step:
             silent, found.silent = found.silent, []
             _leave(silent, found.revision)
         elif found.speaking:
-            _carry_out(*found.speaking.popleft(), found.revision, now, done)
+            _carry_out(*found.speaking.popleft(), found, now, done)
     except RulesChanged:
         found.silent.clear()
         found.speaking.clear()
@@ -126,15 +128,15 @@ def _leave(incident_ids: list[UUID], revision: int) -> None:
         Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
-def _carry_out(verdict: Verdict, incident: Incident, revision: int, now: datetime, done: Step) -> None:
+def _carry_out(verdict: Verdict, incident: Incident, found: Look, now: datetime, done: Step) -> None:
     """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     suspended = False
     with transaction.atomic():
-        hold_rules(revision)
+        hold_rules(found.revision)
         if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, judged=False).update(judged=True):
             return  # a person was quicker, its worker is gone, or another kernel has judged it
         row = Rule.objects.get(pk=verdict.rule.id)
-        if trouble := _trouble(row, incident, now):
+        if trouble := _trouble(row, incident, now, found.two_above):
             rules.suspend(row.pk, trouble, actor="system", now=now)
             why = f"The rule was suspended. {trouble}"
             incidents.escalate(incident.pk, by=rule_actor(row), reason=why, rule=row, now=now)
@@ -176,13 +178,27 @@ def _has_spoken(row: Rule, incident: Incident) -> bool:
     return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=rule_actor(row)).exists()
 
 
-def _trouble(row: Rule, incident: Incident, now: datetime) -> str | None:
+def _trouble(row: Rule, incident: Incident, now: datetime, two_above: int) -> str | None:
     """Why the rule must not answer this one but be suspended; the answers of its present revision count."""
     if RuleAction(row.action).answer is None:
         return None
-    return policy.storm(given_lately(row, now), row.storm_limit) or policy.loop(
-        _in_a_row(row, incident), row.loop_limit
-    )
+    return storm(row, now, two_above) or policy.loop(_in_a_row(row, incident), row.loop_limit)
+
+
+def storm(row: Rule, now: datetime, two_above: int) -> str | None:
+    """Why the rule must not give one more answer so soon, nor act on a node of Steward's; or None."""
+    stormy = policy.storm(given_lately(row, now), row.storm_limit)
+    if stormy or not RuleAction(row.action).ends:
+        return stormy
+    return policy.too_many(_ended_lately(now), two_above)
+
+
+def _ended_lately(now: datetime) -> int:
+    """How many processes all rules, in whatever revision, have killed or stopped in the time that a storm takes."""
+    since = now - timedelta(seconds=STORM_WINDOW_S)
+    ends = [one.value for one in RuleAction if one.ends]
+    answers = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
+    return answers.count() + StewardAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
 
 
 def given_lately(row: Rule, now: datetime) -> int:

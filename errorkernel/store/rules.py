@@ -16,12 +16,28 @@ from django.db.models import Max, QuerySet
 
 from errorkernel.core import rules as policy
 from errorkernel.core.incident import State
+from errorkernel.core.query import Tree
 from errorkernel.core.rules import RuleAction, RuleError, Wording
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.models import Counter, Incident, Rule
+from errorkernel.query import question_q
 from errorkernel.store import audit, counters
 
 log = logging.getLogger("errorkernel.rules")
+
+
+class TooManyAtOnce(RuleError):
+    """Among those that wait now it would kill or stop more than one person may at once."""
+
+    def __init__(self, action: RuleAction, count: int, two_above: int) -> None:
+        told = _(
+            "Its condition finds {count} that wait now: to {action} more than {most} at once takes a second person. "
+            "Propose one answer to many for them, and leave them out here.",
+            count=count,
+            action=action.value,
+            most=two_above,
+        )
+        super().__init__("also_waiting", told)
 
 
 class RuleChanged(Exception):
@@ -93,10 +109,12 @@ def add(
     user: AbstractBaseUser | None = None,
     origin: str = "",
     also_waiting: bool = False,
+    two_above: int = 0,
 ) -> Rule:
-    """A new rule, the last in order. It applies to questions that open from now on, or ``also_waiting``.
+    """A new rule, the last in order. It applies to questions that open from now on, or ``also_waiting``; where it would
+    end more than ``two_above`` of these (0: any number) it is refused.
 
-    Raises RuleError.
+    Raises RuleError or TooManyAtOnce.
     """
     given.check()
     with transaction.atomic():
@@ -105,7 +123,7 @@ def add(
             raise RuleError("name", _("There are {count} rules; remove one first.", count=policy.RULES_MAX))
         last = listed().aggregate(last=Max("position"))["last"] or 0
         rule = Rule(position=last + 1, created_at=now)
-        _write(rule, given, actor, now, also_waiting)
+        _write(rule, given, actor, now, also_waiting, two_above)
         rule.save()
         _note("add", rule, {}, actor, now, user, origin)
     return rule
@@ -121,10 +139,11 @@ def change(
     user: AbstractBaseUser | None = None,
     origin: str = "",
     also_waiting: bool = False,
+    two_above: int = 0,
 ) -> Rule:
     """Write ``revision`` of a rule anew. What was answered by the old revision stands.
 
-    Raises RuleError, RuleChanged or Rule.DoesNotExist.
+    Raises RuleError, TooManyAtOnce, RuleChanged or Rule.DoesNotExist.
     """
     given.check()
 
@@ -132,7 +151,7 @@ def change(
         if rule.revision != revision:
             raise RuleChanged(rule)
         rule.revision += 1
-        _write(rule, given, actor, now, also_waiting)
+        _write(rule, given, actor, now, also_waiting, two_above)
 
     return _change("change", rule_id, write, actor, now, user, origin)
 
@@ -158,14 +177,16 @@ def resume(
     user: AbstractBaseUser | None = None,
     origin: str = "",
     also_waiting: bool = False,
+    two_above: int = 0,
 ) -> Rule:
-    """Clear a suspension: it answers what opens from now on, or ``also_waiting``. Raises Rule.DoesNotExist."""
+    """Clear a suspension: it answers what opens from now on, or ``also_waiting``. Raises TooManyAtOnce or
+    Rule.DoesNotExist."""
 
     def write(rule: Rule) -> None:
         rule.revision += 1
         rule.suspended_at, rule.suspended_why = None, ""
         # The answers of earlier revisions count for no limit: whoever clears it has seen them.
-        _apply_from(rule, also_waiting)
+        _apply_from(rule, also_waiting, now, two_above)
 
     return _change("resume", rule_id, write, actor, now, user, origin, reason=reason)
 
@@ -232,20 +253,40 @@ def _change(
     return rule
 
 
-def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: bool) -> None:
+def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: bool, two_above: int) -> None:
     for name, value in asdict(given).items():
         setattr(rule, name, value)
     rule.author, rule.changed_at = actor, now
-    _apply_from(rule, also_waiting)
+    _apply_from(rule, also_waiting, now, two_above)
 
 
-def _apply_from(rule: Rule, also_waiting: bool) -> None:
+def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -> None:
     """From which question on. The counter of all rules is held, so nobody judges while this is not committed."""
     # An error does not wait for anybody, so it is never too old for one revision and due for the next.
     rule.acts_after_seq = counters.current(Counter.EVENTS)
     rule.after_seq = 0 if also_waiting else rule.acts_after_seq
     if also_waiting:
+        _check_at_once(rule, now, two_above)
         Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
+
+
+def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
+    """Raises TooManyAtOnce. What rules before it keep from it counts as well: they may be gone in a minute."""
+    value = as_value(rule)
+    if not two_above or value is None or not value.action.ends:
+        return
+    if not value.enabled or value.suspended or value.is_over(now):
+        return
+    count = waiting(value.condition)
+    if value.max_uses is not None:
+        count = min(count, value.max_uses - value.uses)
+    if count > two_above:
+        raise TooManyAtOnce(value.action, count, two_above)
+
+
+def waiting(condition: Tree) -> int:
+    """How many of those that wait now it finds, whichever rules come before."""
+    return Incident.objects.filter(question_q(condition), state=State.OPEN.value).count()
 
 
 def shown(rule: Rule) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from errorkernel.core.steward_steps import Plan
 from errorkernel.core.values import EventType
 from errorkernel.models import Counter, ErrorEvent, ErrorState, Rule, StewardAction
 from errorkernel.store import counters, rules, steward_actions
-from errorkernel.store.judging import RulesChanged, count_use, given_lately, hold_rules, rule_actor
+from errorkernel.store.judging import RulesChanged, count_use, hold_rules, rule_actor, storm
 from errorkernel.store.steward_actions import CannotAct, Wish
 
 log = logging.getLogger("errorkernel.rules")
@@ -30,8 +30,9 @@ DELAYS_COMPARED = 100
 """Errors of a node by which it is seen how long its errors take to us."""
 
 
-def step(*, now: datetime) -> bool:
-    """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left."""
+def step(*, now: datetime, two_above: int = 0) -> bool:
+    """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left.
+    ``two_above``: as ``judging.look`` takes it."""
     revision, active = rules.load()
     acting = [one for one in active if one.steward_nodes]
     begin, last = counters.current(Counter.ACTED), counters.current(Counter.EVENTS)
@@ -42,7 +43,7 @@ def step(*, now: datetime) -> bool:
     try:
         for event in found:
             if verdict := _verdict(acting, event, now):
-                _carry_out(verdict, event, revision, begin, now)
+                _carry_out(verdict, event, revision, begin, now, two_above)
                 return True
         reached = found[-1].seq if len(found) == AT_ONCE else last
         with transaction.atomic():
@@ -112,14 +113,14 @@ def _was_acted_on(event: ErrorEvent) -> bool:
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
-def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, now: datetime) -> None:
+def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, now: datetime, two_above: int) -> None:
     """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     with transaction.atomic():
         hold_rules(revision)
         if not _move(begin, event.seq):
             return
         row = Rule.objects.get(pk=verdict.rule.id)
-        if trouble := _trouble(row, event, now):
+        if trouble := _trouble(row, event, now, two_above):
             rules.suspend(row.pk, trouble, actor="system", now=now)
         else:
             _order(row, verdict, event, now)
@@ -138,15 +139,13 @@ def _order(row: Rule, verdict: Verdict, event: ErrorEvent, now: datetime) -> Non
         raise RulesChanged  # used up or expired since it was read
 
 
-def _trouble(row: Rule, event: ErrorEvent, now: datetime) -> str | None:
+def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str | None:
     """Why the rule must not act but be suspended; what its present revision has done counts."""
     process, node = event.process.name, event.node.name
     since = now - timedelta(seconds=LOOP_WINDOW_S)
     own = StewardAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
     again = own.filter(node=event.node_id, method=process).count()
-    return policy.storm(given_lately(row, now), row.storm_limit) or steward_rules.loop(
-        again, row.loop_limit, process, node
-    )
+    return storm(row, now, two_above) or steward_rules.loop(again, row.loop_limit, process, node)
 
 
 def _move(begin: int, to: int) -> bool:

@@ -17,6 +17,7 @@ _ACTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "resume": ("resumeRule", "Let a suspended rule answer again", {"reason": "The cause is mended."}),
     "delete": ("deleteRule", "Take a rule away; its answers stay on record", {"reason": "The process is gone."}),
 }
+_TOO_MANY = "`also_waiting`: it would kill or stop more of those than one person may at once"
 _DONE = {"200": ok("The rule as it is now", ref(listed.RuleItem)), **errors("404")}
 
 
@@ -30,7 +31,8 @@ def rule_paths() -> dict[str, Any]:
         "/api/v1/rules": {
             "get": listing("listRules", "Rules", listed.RuleItem),
             "post": _change("addRule", "Write a rule", wishes.RuleWording, _RULE, {
-                "201": ok("It stands, at the end", ref(listed.RuleItem))}),
+                "201": ok("It stands, at the end", ref(listed.RuleItem)),
+                "409": ok(_TOO_MANY, ref(wishes.BadRule))}),
         },
         "/api/v1/rules/dry-run": {
             "post": _change("tryRule", "See what a condition would have had the word on", wishes.DryRun, {
@@ -40,7 +42,8 @@ def rule_paths() -> dict[str, Any]:
         "/api/v1/rules/{number}": one | {
             "put": _change("changeRule", "Write a rule anew", wishes.RuleWording, {**_RULE, "revision": 1}, {
                 "200": ok("It stands", ref(listed.RuleItem)),
-                "409": ok("Somebody else has changed it meanwhile", ref(wishes.RuleHasChanged)),
+                "409": ok(f"Somebody else has changed it meanwhile, or {_TOO_MANY}", {"anyOf": [
+                    ref(wishes.RuleHasChanged), ref(wishes.BadRule)]}),
                 **errors("404")}),
         },
     } | acts  # fmt: skip
@@ -140,7 +143,8 @@ def _dispose(name: str, summary: str) -> dict[str, Any]:
 
 
 def _act(name: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
-    return _change(name, summary, wishes.RuleAct, example, _DONE)
+    too_many = {"409": ok(_TOO_MANY, ref(wishes.BadRule))} if name == "resumeRule" else {}
+    return _change(name, summary, wishes.RuleAct, example, _DONE | too_many)
 
 
 def _change(

@@ -14,10 +14,11 @@ from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import Rule
 from errorkernel.store import rules as store
 from errorkernel.store.audit import Who
-from errorkernel.store.rules import RuleChanged
+from errorkernel.store.rules import RuleChanged, TooManyAtOnce
 from errorkernel.web import api_lists, shapes_acts, shapes_listed
 from errorkernel.web.access import CHANGE_RULES
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
+from errorkernel.web.bulk import two_above
 from errorkernel.web.dry_run import Tried, before, dry_run
 from errorkernel.web.shapes import of_row
 from errorkernel.web.shapes_acts import DAYS_MAX, BadRule, DryRun, RuleAct, RuleHasChanged, RuleMove, RuleWording
@@ -68,7 +69,7 @@ def move(request: HttpRequest, rule_id: str) -> HttpResponse:
 def _add(request: HttpRequest, operator: Operator) -> HttpResponse:
     given = read_body(request, _wordings, "a rule")
     try:
-        made = store.add(_wording(given), also_waiting=given.also_waiting, **operator.now())
+        made = store.add(_wording(given), also_waiting=given.also_waiting, two_above=two_above(), **operator.now())
     except RuleError as exc:
         raise _wrong(exc) from None
     return as_json(201, shapes_listed.rule(made))
@@ -79,8 +80,9 @@ def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpRespo
     given = read_body(request, _wordings, "a rule")
     try:
         changed = store.change(
-            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, **operator.now()
-        )
+            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, two_above=two_above(),
+            **operator.now(),
+        )  # fmt: skip
     except RuleError as exc:
         raise _wrong(exc) from None
     except RuleChanged as exc:
@@ -99,13 +101,19 @@ def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> H
         raise ApiError(400, BadRule(told, "reason"))
     try:
         return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, operator.now())))
+    except TooManyAtOnce as exc:
+        raise _wrong(exc) from None
     except Rule.DoesNotExist:
         raise _unknown() from None
 
 
+def _resume(rule_id: int, reason: str, given: RuleAct, who: Who) -> Rule:
+    return store.resume(rule_id, reason, also_waiting=given.also_waiting, two_above=two_above(), **who)
+
+
 ACTS: dict[str, Callable[[int, str, RuleAct, Who], Rule]] = {
     "suspend": lambda pk, reason, given, who: store.suspend(pk, reason, **who),
-    "resume": lambda pk, reason, given, who: store.resume(pk, reason, also_waiting=given.also_waiting, **who),
+    "resume": _resume,
     "delete": lambda pk, reason, given, who: store.remove(pk, reason, **who),
 }
 
@@ -155,4 +163,4 @@ def _unknown() -> ApiError:
 
 
 def _wrong(exc: RuleError) -> ApiError:
-    return ApiError(400, BadRule(str(exc), exc.field, exc.position))
+    return ApiError(409 if isinstance(exc, TooManyAtOnce) else 400, BadRule(str(exc), exc.field, exc.position))

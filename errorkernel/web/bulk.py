@@ -50,8 +50,12 @@ def who(request: HttpRequest, now: datetime) -> Who:
 def propose(query: str, action: Action, reason: str, asker: Who, *, first: UUID | None) -> BulkAnswer:
     """A proposal on what ``query`` finds now; ``first``: the canary. Raises QueryError or CannotBulk."""
     ids = list(found_by(query).values_list("pk", flat=True)[: bulk.MOST])
-    two_above = conf.get().kill_needs_two_above
-    return bulk.propose(ids, asker, query=query, action=action, reason=reason, canary=first, two_above=two_above)
+    return bulk.propose(ids, asker, query=query, action=action, reason=reason, canary=first, two_above=two_above())
+
+
+def two_above() -> int:
+    """To kill or stop more than this at once takes a second person; 0: never."""
+    return conf.get().kill_needs_two_above
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

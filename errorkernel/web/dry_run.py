@@ -32,7 +32,8 @@ NOBODY = "nobody"
 @dataclass(slots=True)
 class Tried:
     """``matched`` of the ``looked_at`` questions would have been the rule's; ``shown`` are the newest of them. On
-    ``taken`` more, which its condition matches too, rules before it would have had the word.
+    ``taken`` more, which its condition matches too, rules before it would have had the word. ``waiting``: how many its
+    condition finds that wait now, whichever rules come before.
 
     ``ended``: how many of them were answered continue, kill or stop, or by ``nobody``. ``next``: where to go on (a
     ``seq``), None when everything since then has been looked at. ``back_to``: the oldest moment that was looked at.
@@ -42,6 +43,7 @@ class Tried:
     looked_at: int = 0
     matched: int = 0
     taken: int = 0
+    waiting: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     shown: list[Incident] = field(default_factory=list)
     next: int | None = None
@@ -71,7 +73,7 @@ def dry_run(
     budget_s: float = BUDGET_S,
 ) -> Tried:
     """Look at questions that opened ``since`` then and are older than number ``start`` (None: from the newest)."""
-    tried = Tried(since=since, next=start)
+    tried = Tried(since=since, next=start, waiting=rules.waiting(condition))
     wanted = question_q(condition)
     others = reduce(or_, map(question_q, earlier)) if earlier else None
     began = time.monotonic()

@@ -26,13 +26,14 @@ from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.incidents import with_relations as cards
-from errorkernel.store.rules import RuleChanged
+from errorkernel.store.rules import RuleChanged, TooManyAtOnce
 from errorkernel.store.steward_actions import with_lines
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
 from errorkernel.web import rule_form
 from errorkernel.web.access import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.actor import actor
+from errorkernel.web.bulk import two_above
 from errorkernel.web.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
@@ -81,6 +82,7 @@ class Form:
             "error": self.error,
             "notice": self.notice,
             "tried": self.tried,
+            "two_above": two_above(),
             "tried_part": round(100 * self.tried.done(now)) if self.tried else 0,
             "tried_counts": json.dumps(self.tried.ended) if self.tried else "",
             "actions": list(RuleAction),
@@ -160,12 +162,13 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
         given = rule_form.read(request.POST, enabled=do == "on")
         who, waiting = actor(request, now), request.POST.get("also_waiting") == "on"
         if found is None:
-            saved = store.add(given, also_waiting=waiting, **who)
+            saved = store.add(given, also_waiting=waiting, two_above=two_above(), **who)
         else:
-            saved = store.change(found.pk, number(request.POST, "revision") or 0, given, also_waiting=waiting, **who)
+            revision = number(request.POST, "revision") or 0
+            saved = store.change(found.pk, revision, given, also_waiting=waiting, two_above=two_above(), **who)
     except RuleError as exc:
         form.error = exc
-        return form.render(request, status=400)
+        return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
     except BadParameter as exc:
         return refuse(request, str(exc))
     except RuleChanged as exc:
@@ -209,7 +212,8 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
             case "suspend":
                 store.suspend(rule_id, reason, **who)
             case "resume":
-                store.resume(rule_id, reason, also_waiting=request.POST.get("also_waiting") == "on", **who)
+                waiting = request.POST.get("also_waiting") == "on"
+                store.resume(rule_id, reason, also_waiting=waiting, two_above=two_above(), **who)
             case "remove":
                 store.remove(rule_id, reason, **who)
                 return HttpResponseRedirect(reverse("rules"))
@@ -217,6 +221,8 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
                 raise Http404
     except Rule.DoesNotExist:
         raise Http404 from None
+    except TooManyAtOnce as exc:
+        return refuse(request, said(exc), status=409)
     return HttpResponseRedirect(reverse("rule", args=[rule_id]))
 
 

@@ -74,8 +74,8 @@ _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 class RuleWording(msgspec.Struct):
     """A rule as it is to be. ``steward_nodes``: names of Steward's and ctrl's nodes on whose processes it may act, each
-    as it is. ``also_waiting``: what waits already is judged too. ``revision``: of the rule that is replaced; a new one
-    has none."""
+    as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that than
+    one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
 
     name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
     condition: Annotated[str, told(format=CONDITION_FORMAT)]
@@ -151,13 +151,15 @@ class DryRun(msgspec.Struct):
 
 
 class Tried(msgspec.Struct):
-    """What a condition would have had the word on. ``taken``: matched, but an earlier rule has the word;
-    ``ended``: of those matched, how many ended by which answer; ``done``: how
-    much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on, null: that was all."""
+    """What a condition would have had the word on. ``taken``: matched, but an earlier rule has the word; ``waiting``:
+    how many it finds that wait now, whichever rules come before; ``ended``: of those matched, how many ended by which
+    answer; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on, null:
+    that was all."""
 
     looked_at: int
     matched: int
     taken: int
+    waiting: int
     ended: dict[str, int]
     items: list[IncidentItem]
     since: datetime
