@@ -86,6 +86,50 @@ def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Running, 
     asyncio.run(ask())
 
 
+def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Running, token: str) -> None:
+    node = running.add_node("corrects")
+    asked = event(type="action")
+    outcome_path = f"/api/v1/incidents/{asked['id']}/outcome"
+    assert running.call("/api/v1/events", node["token"], asked)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"]))
+    answer(running, token, asked["id"], "continue")
+    right = running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=5", node["token"])[1]["decision_id"]
+    for decision in (str(uuid.uuid4()), right):
+        outcome = {"state": "applied", "decision_id": decision}
+        assert running.call(outcome_path, node["token"], outcome)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+
+
+def test_a_refused_report_can_be_mended_under_the_same_id(running: Running, token: str) -> None:
+    """And what another node publishes under it hides nothing either."""
+    mended, withdrawn = event(error={"text": "mended"}), event(type="action")
+    senders = {name: running.add_node(name) for name in ("mends", "disturbs")}
+
+    async def publish() -> None:
+        mends, disturbs = [
+            await nats.connect(one["nats_url"], nkeys_seed_str=one["nkey_seed"], inbox_prefix=f"_INBOX_{name}")
+            for name, one in senders.items()
+        ]
+
+        async def store(sender: nats.NATS, subject: str, body: dict, message_id: str) -> None:
+            headers = {"Nats-Msg-Id": message_id}
+            await sender.jetstream().publish(subject, json.dumps(body).encode(), headers=headers)
+
+        gone = {"v": 1, "incident": withdrawn["id"], "state": "withdrawn"}
+        await store(mends, "ek.evt.mends", mended | {"type": "nonsense"}, mended["id"])
+        await store(mends, "ek.evt.mends", withdrawn, withdrawn["id"])
+        await store(disturbs, f"ek.out.disturbs.{withdrawn['id']}", gone, f"{withdrawn['id']}:withdrawn")
+        await asyncio.sleep(0.3)
+        await store(mends, "ek.evt.mends", mended, mended["id"])
+        await store(mends, f"ek.out.mends.{withdrawn['id']}", gone, f"{withdrawn['id']}:withdrawn")
+        await mends.close()
+        await disturbs.close()
+
+    asyncio.run(publish())
+    wait_for(lambda: running.call("/api/v1/events?q=node:mends+text:mended", token)[1]["items"])
+    wait_for(lambda: incident_of(running, token, withdrawn["id"])["state"] == "withdrawn")
+
+
 def test_a_task_worker_goes_on_or_is_replaced_by_its_next_incarnation(
     running: Running, token: str, tmp_path: Path
 ) -> None:

@@ -206,6 +206,13 @@ async def asked(node="ship1", **fields):
     return UUID(raised["id"])
 
 
+async def stored(stream):
+    """The ids of what a kernel stores of all that is in the stream, in its order."""
+    sent = [("ship1", wire.decode_event(data, conf.get().limits)) for _, data in await stream.messages()]
+    recorded = await in_database(record, Batch(events=sent), Directory(), now=NOW)
+    return [str(row.id) for row in recorded.rows]
+
+
 async def answer(incident, action=Action.KILL, reason="disk is being replaced"):
     return await in_database(incidents.decide, incident, action, by="user:alice", reason=reason, now=datetime.now(UTC))
 
@@ -251,7 +258,23 @@ async def test_sending_everything_again_stores_nothing_twice(stream, peer):
     first, second = await peer.post(batch), await peer.post(batch)
     assert first.status_code == second.status_code == 202
     assert first.json() == second.json()
-    assert len(await stream.messages()) == 20
+    assert await stored(stream) == [one["id"] for one in batch]
+
+
+async def test_an_event_is_stored_whatever_else_bears_its_id(stream, peer):
+    """Even at once, while the broker remembers the id."""
+    mended = event()
+    await stream.link.store("ek.evt.ship2", b"of another node", msg_id=mended["id"])
+    batch = [mended | {"error": {"text": "said otherwise"}}, mended]
+    assert (await peer.post(batch)).status_code == 202
+    assert [json.loads(data) for _, data in (await stream.messages())[1:]] == batch
+    other = await in_database(new_peer, "ship2")
+    assert (await other.post(mended)).status_code == 202
+    assert [subject for subject, _ in await stream.messages()] == [
+        "ek.evt.ship2",
+        *["ek.evt.ship1"] * 2,
+        "ek.evt.ship2",
+    ]
 
 
 async def test_bad_events_are_told_apart_kept_and_do_not_hold_up_good_ones(stream, peer):
@@ -458,7 +481,7 @@ async def test_while_the_broker_is_away_nothing_is_taken_and_all_of_it_works_aft
         assert server.port != old
         assert await until_taken(peer, batch) == 202
         async with kernel_link(server, given) as link:
-            assert [json.loads(data) for _, data in await Stream(link).messages()] == batch
+            assert await stored(Stream(link)) == [one["id"] for one in batch]
         taken.close()
     finally:
         await end_web()
@@ -583,7 +606,16 @@ async def test_an_outcome_is_in_the_stream_when_202_is_said(stream, peer):
     first, second = await peer.outcome(incident, body), await peer.outcome(incident, body)
     assert first.status_code == second.status_code == 202
     assert first.json() == {"accepted": [str(incident)]}
-    assert await stream.messages() == [(f"ek.out.ship1.{incident}", json.dumps(body).encode())]
+    assert set(await stream.messages()) == {(f"ek.out.ship1.{incident}", json.dumps(body).encode())}
+
+
+async def test_an_outcome_that_is_put_right_is_stored_beside_the_wrong_one(stream, peer):
+    incident = await asked()
+    outcomes = [{"v": 1, "incident": str(incident), "state": "applied", "decision_id": str(uuid4())} for _ in "12"]
+    await stream.link.store(f"ek.out.ship2.{incident}", b"of another node", msg_id=f"{incident}:applied")
+    for one in outcomes:
+        assert (await peer.outcome(incident, one)).status_code == 202
+    assert [json.loads(data) for _, data in (await stream.messages())[1:]] == outcomes
 
 
 async def test_what_the_address_says_need_not_be_said_again(stream, peer):

@@ -129,7 +129,8 @@ class Link:
     async def store(self, subject: str, data: bytes, *, msg_id: str, timeout_s: float = REQUEST_TIMEOUT_S) -> int:
         """Publish to JetStream; returns the stream's sequence number once it is stored there.
 
-        ``msg_id`` makes repeating harmless. Raises BrokerAway (try again with the same id) or BrokerRefused.
+        Nothing is stored, and the same said, where the stream remembers the ``msg_id`` (see ``streams``). Raises
+        BrokerAway (try again with the same id) or BrokerRefused.
         """
         headers = {"Nats-Msg-Id": msg_id}
         answer = _json(await self._request(subject, data, timeout_s, headers))

@@ -16,6 +16,9 @@ ACK_WAIT_S = 20
 MAX_ACK_PENDING = 20_000
 DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
+EVENTS_DUPLICATE_WINDOW_S = 0.1
+"""The shortest that a nats-server takes. Whoever publishes under an id that the stream remembers is told that it is
+stored, whatever it is and whoever published under it before; that doubles are harmless is the database's affair."""
 
 _STREAM_NOT_FOUND = 10059
 _CONSUMER_NOT_FOUND = 10014
@@ -31,7 +34,7 @@ def events_stream(max_bytes: int) -> dict[str, Any]:
         "storage": "file",
         "discard": "new",
         "max_bytes": max_bytes,
-        "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
+        "duplicate_window": int(EVENTS_DUPLICATE_WINDOW_S * NANOSECONDS),
     }
 
 
@@ -62,6 +65,7 @@ def steward_stream(max_bytes: int) -> dict[str, Any]:
     return {
         **events_stream(max_bytes),
         "discard": "old",
+        "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
         "name": subjects.STEWARD_STREAM,
         "subjects": list(steward.ERROR_SUBJECTS),
     }

@@ -1,7 +1,8 @@
 """The product's periods, all divided by the same number in chaos's own processes, so that a run takes minutes.
 
-Only how long things take is changed, never what they do. The broker's window against doubles is cut to almost nothing:
-what comes twice shall reach the kernel and the nodes, whose own protection is what is looked at.
+Only how long things take is changed, never what they do. The broker's window against doubles of answers and commands is
+cut to almost nothing, as that of reports always is: what comes twice shall reach the kernel and the nodes, whose own
+protection is what is looked at.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
 """HTTP for nodes: what they post goes into JetStream, what they were answered comes back.
 
 A report that came over HTTP is the same report as one over NATS: its exact bytes are stored under its node's subject,
-with its own id as the message id, and 202 is said only after JetStream has it. So a client may repeat anything that it
-is unsure of, and the kernel is needed neither for taking reports in nor in this process.
+and 202 is said only after JetStream has it. It is stored once by its own id, so a client may repeat anything that it is
+unsure of, and the kernel is needed neither for taking reports in nor in this process.
 
 Free of Django's HTTP on purpose: it takes a mapping and chunks and gives a ``Response``, so that it can stand in front
 of Django as its own small ASGI application. Errors are mapped to statuses in one place, ``_answer_errors``.
@@ -174,7 +174,7 @@ class Gateway:
         for start in range(0, len(events), PUBLISH_WINDOW):
             window = events[start : start + PUBLISH_WINDOW]
             stored = await asyncio.gather(
-                *(link.store(subject, data, msg_id=str(event_id)) for _, event_id, data in window),
+                *(_store(link, subject, event_id, data) for _, event_id, data in window),
                 return_exceptions=True,
             )
             for (index, _, _), result in zip(window, stored, strict=True):
@@ -253,8 +253,7 @@ class Gateway:
             if time.monotonic() >= until:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
-        link = await self._link()
-        await link.store(subjects.outcome(node, incident), data, msg_id=f"{incident}:{outcome.state.value}")
+        await _store(await self._link(), subjects.outcome(node, incident), incident, data)
         return _json(202, OutcomeTaken([incident]))
 
     async def _node(self, headers: Mapping[str, str]) -> str:
@@ -388,6 +387,13 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
     if "v" in given and "incident" in given:
         return body
     return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
+
+
+async def _store(link: Link, subject: str, name: UUID, data: bytes) -> None:
+    # The message id is of all that the message is: under one that the broker remembers it stores nothing, also where
+    # something else is said, or another node says it.
+    content = hashlib.blake2b(subject.encode() + data, digest_size=16).hexdigest()
+    await link.store(subject, data, msg_id=f"{name}:{content}")
 
 
 def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> quarantine.Refusal:
