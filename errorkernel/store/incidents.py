@@ -22,6 +22,7 @@ from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
 from errorkernel.store import audit, counters, fleet, incident_sql, lineage
+from errorkernel.store.incident_sql import Standing
 from errorkernel.store.insert import insert
 from errorkernel.store.owed import owe
 from errorkernel.wire import json as wire
@@ -127,19 +128,28 @@ def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
 
 def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> OutcomeResult:
     """Take in what the node says it did. Redelivered, reordered or invented reports change nothing."""
-    found = incident_sql.standing(outcome.incident, node)
-    if found is None:
-        return OutcomeResult.UNKNOWN
-    before = State(found.state)
-    after = life.after(before, life.step_of(outcome.state))
-    if after is None or _speaks_of_another(outcome, found.decision):
-        return OutcomeResult.IGNORED
+    # Where it was answered or delivered between the look and the update, the outcome may still be right, and nobody
+    # would send it again. A state never comes back, so there are no more tries than states.
+    for _ in State:
+        found = incident_sql.standing(outcome.incident, node)
+        if found is None:
+            return OutcomeResult.UNKNOWN
+        after = life.after(State(found.state), life.step_of(outcome.state))
+        if after is None or _speaks_of_another(outcome, found.decision):
+            break
+        if _end(node, outcome, found, after, now=now):
+            return OutcomeResult.CHANGED
+    return OutcomeResult.IGNORED
+
+
+def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, now: datetime) -> bool:
+    """Take the incident from how it was ``found`` to ``after``; False where it stands otherwise by now."""
     # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
     said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with transaction.atomic():
-        if not incident_sql.end(outcome, before=before.value, after=after.value, by_itself=by_itself, now=now):
-            return OutcomeResult.IGNORED
+        if not incident_sql.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
+            return False
         audit.record(
             audit.entry(
                 f"node:{node}",
@@ -147,7 +157,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
                 f"incident:{outcome.incident}",
                 now=now,
                 reason=outcome.detail,
-                before={"state": before.value},
+                before={"state": found.state},
                 after={"state": after.value, **said},
             )
         )
@@ -156,7 +166,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
         elif by_itself is not None and outcome.new_incarnation is not None:
             lineage.obeyed(outcome, found.process, found.incarnation, by_itself, now=now)
         number_change([outcome.incident])
-    return OutcomeResult.CHANGED
+    return True
 
 
 def _speaks_of_another(outcome: values.Outcome, decision: UUID | None) -> bool:

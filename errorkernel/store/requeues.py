@@ -159,14 +159,23 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tupl
     row = Requeue.objects.filter(pk=outcome.incident, incident__node__name=node).first()
     if row is None:
         return OutcomeResult.UNKNOWN, None
+    # In the order in which it goes through them: one that is received just now is met in the one or the other.
+    for before in Requeue.UNDER_WAY:
+        if _end(node, row, outcome, before, now=now):
+            return OutcomeResult.CHANGED, row.incident_id
+    return OutcomeResult.IGNORED, None
+
+
+def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State, *, now: datetime) -> bool:
+    """False where the command is in another state than ``before``."""
     after = State.APPLIED if outcome.state is OutcomeState.APPLIED else State.FAILED
     with transaction.atomic():
-        under_way = Requeue.objects.filter(pk=row.pk, state__in=Requeue.UNDER_WAY)
-        if not under_way.update(state=after, ended_at=now, detail=outcome.detail):
-            return OutcomeResult.IGNORED, None
-        _audit(f"node:{node}", "take message", row.incident_id, State(row.state), after, now, outcome.detail)
+        standing = Requeue.objects.filter(pk=row.pk, state=before)
+        if not standing.update(state=after, ended_at=now, detail=outcome.detail):
+            return False
+        _audit(f"node:{node}", "take message", row.incident_id, before, after, now, outcome.detail)
         incidents.number_change([row.incident_id])
-    return OutcomeResult.CHANGED, row.incident_id
+    return True
 
 
 def is_of(node: str, command_id: UUID) -> bool:

@@ -1,0 +1,100 @@
+"""What nodes say they did, against the real database: believed where it can be true, and lost in no race."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from errorkernel.core.ids import uuid7
+from errorkernel.core.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
+from errorkernel.models import AuditEntry, Requeue
+from errorkernel.store import incidents, requeues
+from errorkernel.store.directory import Directory
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.intake import Batch, Recorded, record
+from errorkernel.store.requeues import Wish
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+NODE = "ship1"
+
+
+def ask(incarnation: int | None = 7) -> UUID:
+    question = Event(
+        id=uuid7(), type=EventType.ACTION, level=Level.ERROR, process="copy", text="no such file",
+        incarnation=incarnation, message=Message(id="8841"),
+    )  # fmt: skip
+    record(Batch(events=[(NODE, question)]), Directory(), now=NOW)
+    return question.id
+
+
+def decide(incident: UUID, action: Action = Action.KILL) -> UUID:
+    return incidents.decide(incident, action, by="user:alice", reason="stuck", now=NOW).pk
+
+
+def say(incident: UUID, state: OutcomeState, **fields: Any) -> Recorded:
+    outcome = Outcome(incident=incident, state=state, **fields)
+    return record(Batch(outcomes=[(NODE, outcome)]), Directory(), now=NOW)
+
+
+def meanwhile(happens: Callable[[], Any]) -> Any:
+    """Within it, ``happens`` is done and committed right after the first look at the database."""
+    waiting = [happens]
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        found = execute(sql, params, many, context)
+        if sql.startswith("SELECT") and waiting:
+            waiting.pop()()
+        return found
+
+    return connection.execute_wrapper(look)
+
+
+def trail(incident: UUID, what: str) -> list[tuple[str | None, str]]:
+    entries = AuditEntry.objects.filter(target=f"incident:{incident}", after__has_key=what).order_by("pk")
+    return [(entry.before[what], entry.after[what]) for entry in entries]
+
+
+# Races
+
+
+def test_a_withdrawal_that_meets_an_answer_makes_it_stale() -> None:
+    incident = ask()
+    with meanwhile(lambda: decide(incident)):
+        gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
+        assert incidents.record_outcome(NODE, gone, now=NOW) is OutcomeResult.CHANGED
+    assert trail(incident, "state") == [("open", "decided"), ("decided", "stale")]
+
+
+@pytest.mark.parametrize("state", [OutcomeState.APPLIED, OutcomeState.FAILED, OutcomeState.STALE])
+def test_an_outcome_that_meets_the_delivery_of_its_answer_is_not_lost(state: OutcomeState) -> None:
+    incident = ask()
+    outcome = Outcome(incident=incident, state=state, decision_id=decide(incident))
+    with meanwhile(lambda: incidents.mark_delivered([incident], now=NOW)):
+        assert incidents.record_outcome(NODE, outcome, now=NOW) is OutcomeResult.CHANGED
+    assert trail(incident, "state") == [("open", "decided"), ("decided", "delivered"), ("delivered", state.value)]
+
+
+def test_an_outcome_that_meets_another_end_changes_nothing() -> None:
+    incident = ask()
+    decision = decide(incident)
+    with meanwhile(lambda: say(incident, OutcomeState.STALE, decision_id=decision)):
+        late = Outcome(incident=incident, state=OutcomeState.APPLIED, decision_id=decision)
+        assert incidents.record_outcome(NODE, late, now=NOW) is OutcomeResult.IGNORED
+    assert trail(incident, "state") == [("open", "decided"), ("decided", "stale")]
+
+
+def test_an_outcome_of_a_message_that_is_received_just_now_is_on_record_after_that() -> None:
+    incident = ask()
+    say(incident, OutcomeState.WITHDRAWN)
+    command = requeues.dispose(incident, Wish.REQUEUE, by="user:alice", now=NOW).pk
+    with meanwhile(lambda: requeues.mark_received(command, now=NOW)):
+        taken = Outcome(incident=command, state=OutcomeState.APPLIED)
+        assert requeues.record_outcome(NODE, taken, now=NOW) == (OutcomeResult.CHANGED, incident)
+    assert trail(incident, "message") == [(None, "sent"), ("sent", "received"), ("received", "applied")]
+    assert requeues.record_outcome(NODE, taken, now=NOW) == (OutcomeResult.IGNORED, None)
+    assert Requeue.objects.get(pk=command).state == "applied"
