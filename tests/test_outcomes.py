@@ -10,7 +10,7 @@ from django.db import connection
 
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
-from errorkernel.models import AuditEntry, Requeue
+from errorkernel.models import AuditEntry, Incarnation, Incident, Requeue
 from errorkernel.store import incidents, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
@@ -75,7 +75,7 @@ def test_an_outcome_that_meets_the_delivery_of_its_answer_is_not_lost(state: Out
     incident = ask()
     outcome = Outcome(incident=incident, state=state, decision_id=decide(incident))
     with meanwhile(lambda: incidents.mark_delivered([incident], now=NOW)):
-        assert incidents.record_outcome(NODE, outcome, now=NOW) is OutcomeResult.CHANGED
+        assert incidents.record_outcome(NODE, outcome, now=NOW) is not OutcomeResult.IGNORED
     assert trail(incident, "state") == [("open", "decided"), ("decided", "delivered"), ("delivered", state.value)]
 
 
@@ -98,3 +98,42 @@ def test_an_outcome_of_a_message_that_is_received_just_now_is_on_record_after_th
     assert trail(incident, "message") == [(None, "sent"), ("sent", "received"), ("received", "applied")]
     assert requeues.record_outcome(NODE, taken, now=NOW) == (OutcomeResult.IGNORED, None)
     assert Requeue.objects.get(pk=command).state == "applied"
+
+
+# Incarnations
+
+
+@pytest.mark.parametrize(
+    ("asker", "said", "shown"),
+    [
+        (7, {"incarnation": 7, "new_incarnation": 8}, ("applied", 8)),
+        (7, {"incarnation": 7, "new_incarnation": 3}, ("applied", None)),
+        (7, {"new_incarnation": 7}, ("applied", None)),
+        (None, {"incarnation": 99, "new_incarnation": 3}, ("applied", 3)),
+        (7, {"incarnation": 99, "new_incarnation": 100}, ("stale", None)),
+    ],
+)
+def test_an_answer_is_shown_as_applied_by_no_other_incarnation_than_the_one_that_asked(
+    asker: int | None, said: dict[str, int], shown: tuple[str, int | None]
+) -> None:
+    incident = ask(asker)
+    recorded = say(incident, OutcomeState.APPLIED, decision_id=decide(incident), detail="Killed.", **said)
+    ended = Incident.objects.get(pk=incident)
+    assert (ended.state, ended.new_incarnation) == shown
+    assert len(recorded.applied) == (ended.state == "applied")
+    assert ended.outcome_detail.endswith("Killed.")
+
+
+def test_an_answer_that_another_incarnation_applied_says_so_and_ends_neither() -> None:
+    incident = ask(7)
+    say(incident, OutcomeState.APPLIED, decision_id=decide(incident), incarnation=99, new_incarnation=100)
+    detail = Incident.objects.get(pk=incident).outcome_detail
+    assert detail == "Incarnation 99 says that it has applied it; incarnation 7 had asked."
+    assert list(Incarnation.objects.values_list("number", "ending")) == [(7, "")]
+
+
+def test_an_outcome_of_another_decision_stays_one_whatever_incarnation_it_names() -> None:
+    incident = ask(7)
+    decide(incident)
+    assert say(incident, OutcomeState.APPLIED, decision_id=uuid7(), incarnation=99).outcomes == [OutcomeResult.IGNORED]
+    assert Incident.objects.get(pk=incident).state == "decided"

@@ -11,7 +11,9 @@ contain did not happen: redelivered, reordered and invented reports fall through
 
 from enum import StrEnum
 
-from errorkernel.core.values import OutcomeState
+import msgspec
+
+from errorkernel.core.values import Outcome, OutcomeState
 
 
 class State(StrEnum):
@@ -61,3 +63,26 @@ def after(state: State, step: Step) -> State | None:
 def step_of(outcome: OutcomeState) -> Step:
     """The step that a node's outcome report asks for."""
     return Step(outcome.value)
+
+
+def believed(outcome: Outcome, asker: int | None) -> Outcome:
+    """What can be true of the outcome of a question that incarnation ``asker`` asked; None: it is not known.
+
+    An answer that another incarnation has applied has not reached the one that it was given to: it is stale. And no
+    incarnation follows one that is larger.
+    """
+    if asker is None:
+        return outcome
+    if outcome.state is OutcomeState.APPLIED and outcome.incarnation not in (None, asker):
+        other = f"Incarnation {outcome.incarnation} says that it has applied it; incarnation {asker} had asked."
+        return Outcome(
+            incident=outcome.incident,
+            state=OutcomeState.STALE,
+            decision_id=outcome.decision_id,
+            incarnation=outcome.incarnation,
+            detail=f"{other} {outcome.detail}".rstrip(),
+            at=outcome.at,
+        )
+    if outcome.new_incarnation is not None and outcome.new_incarnation <= asker:
+        return msgspec.structs.replace(outcome, new_incarnation=None)
+    return outcome

@@ -47,6 +47,8 @@ class NotOpen(Exception):
 
 class OutcomeResult(Enum):
     CHANGED = "changed"
+    APPLIED = "applied"
+    """The same: the decision has been obeyed."""
     IGNORED = "ignored"
     """Already known, or impossible by the transition table."""
     UNKNOWN = "unknown"
@@ -134,11 +136,12 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
         found = incident_sql.standing(outcome.incident, node)
         if found is None:
             return OutcomeResult.UNKNOWN
-        after = life.after(State(found.state), life.step_of(outcome.state))
-        if after is None or _speaks_of_another(outcome, found.decision):
+        told = life.believed(outcome, found.incarnation)
+        after = life.after(State(found.state), life.step_of(told.state))
+        if after is None or _speaks_of_another(told, found.decision):
             break
-        if _end(node, outcome, found, after, now=now):
-            return OutcomeResult.CHANGED
+        if _end(node, told, found, after, now=now):
+            return OutcomeResult.APPLIED if after is State.APPLIED else OutcomeResult.CHANGED
     return OutcomeResult.IGNORED
 
 

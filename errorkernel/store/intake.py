@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from errorkernel.core import fingerprint
 from errorkernel.core.fingerprint import Grouping
 from errorkernel.core.rules import is_poison
-from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome, OutcomeState
+from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident
 from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues, tallies
 from errorkernel.store.dead_letters import Failure
@@ -102,9 +102,9 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
 
 def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: datetime) -> OutcomeResult:
     result = incidents.record_outcome(node, outcome, now=now)
-    if result is OutcomeResult.CHANGED:
+    if result in (OutcomeResult.CHANGED, OutcomeResult.APPLIED):
         recorded.changed.append(outcome.incident)
-        if outcome.state is OutcomeState.APPLIED:
+        if result is OutcomeResult.APPLIED:
             recorded.applied.append(incidents.decided_at(outcome.incident))
     elif result is OutcomeResult.UNKNOWN:
         result, incident = requeues.record_outcome(node, outcome, now=now)
