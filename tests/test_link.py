@@ -1,4 +1,4 @@
-"""A connection to the broker that the client library believes in, and that is dead all the same."""
+"""A connection to the broker that its client believes in, and is dead all the same; what is too large for a broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +8,9 @@ import pytest
 from nats.aio.client import Client
 
 from errorkernel.broker import link as module
-from errorkernel.broker.link import Link
+from errorkernel.broker.config import MAX_PAYLOAD_BYTES
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.link import Link, Received
 from tests.node_peer import Broker, eventually
 
 
@@ -53,3 +55,20 @@ async def test_a_connection_that_is_well_is_kept(link: Link) -> None:
         # Longer than two probes.
         await asyncio.sleep(0.6)
     assert link._client is former
+
+
+async def test_what_is_larger_than_the_broker_takes_is_refused_and_an_answer_that_is_gets_told(
+    link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_large = bytes(MAX_PAYLOAD_BYTES + 1)
+    with pytest.raises(BrokerRefused, match="larger"):
+        await link.send("anywhere", too_large)
+
+    async def answer(asked: Received) -> None:
+        await asked.respond(too_large)
+
+    await link.subscribe("asked", answer)
+    with pytest.raises(BrokerAway):
+        await link.request("asked", b"?", timeout_s=0.5)
+    assert f"The answer to a message on asked, of {len(too_large)} bytes, was not sent" in caplog.text
+    await link.flush()

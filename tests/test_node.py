@@ -400,6 +400,16 @@ async def test_hello_tells_what_runs(kernel: Kernel, peer: PeerKernel) -> None:
     assert peer.hellos[-1].at is not None
 
 
+async def test_a_hello_that_is_too_large_for_the_broker_is_told(
+    kernel: Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
+    await eventually(lambda: kernel.connected)
+    assert kernel._link._client is not None
+    kernel._link._client._max_payload = 10  # of what a broker says as it takes a connection
+    await kernel._greeter.say()
+    assert "A sign of life with 0 processes was not sent" in caplog.text
+
+
 async def test_reports_that_have_to_wait_for_another_program_keep_their_order_and_hold_up_nothing_else(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:

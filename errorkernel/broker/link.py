@@ -9,7 +9,6 @@ Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
@@ -34,6 +33,7 @@ REQUEST_TIMEOUT_S = 5.0
 
 # "nats: permissions violation for publish to "ek.evt.other""
 _DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
+_TOO_LARGE = "The message is larger than the broker takes."
 _ALWAYS_LOUD = 3
 """Failed connection attempts before a warning: a broker that starts beside us is simply not there yet."""
 
@@ -56,8 +56,12 @@ class Received:
     async def respond(self, data: bytes) -> None:
         """Answer, if the sender asked for an answer and is still there."""
         if self.reply:
-            with contextlib.suppress(BrokerAway):
+            try:
                 await self._link.send(self.reply, data)
+            except BrokerAway:
+                pass
+            except BrokerRefused as exc:
+                log.error("The answer to a message on %s, of %d bytes, was not sent: %s", self.subject, len(data), exc)
 
 
 class Link:
@@ -119,10 +123,12 @@ class Link:
             raise BrokerAway(self.last_error or "The broker cannot be reached.") from None
 
     async def send(self, subject: str, data: bytes, *, reply: str = "") -> None:
-        """Publish without acknowledgement (at most once). Raises BrokerAway."""
+        """Publish without acknowledgement (at most once). Raises BrokerAway, or BrokerRefused where it is too large."""
         client = self._need()
         try:
             await client.publish(subject, data, reply=reply)
+        except nats.errors.MaxPayloadError:
+            raise BrokerRefused(_TOO_LARGE) from None
         except nats.errors.Error as exc:
             raise BrokerAway(str(exc)) from exc
 
@@ -229,7 +235,7 @@ class Link:
         except nats.errors.NoRespondersError:
             raise BrokerAway(f"Nobody answers on {subject}.") from None
         except nats.errors.MaxPayloadError:
-            raise BrokerRefused("The message is larger than the broker takes.") from None
+            raise BrokerRefused(_TOO_LARGE) from None
         except (TimeoutError, nats.errors.Error, OSError) as exc:
             raise BrokerAway(f"No answer on {subject}: {exc!r}") from exc
         except asyncio.CancelledError:

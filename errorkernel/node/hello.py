@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from errorkernel.broker.errors import BrokerAway
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
 from errorkernel.core.values import Hello
 from errorkernel.node.outgoing import Outgoing
@@ -13,6 +14,8 @@ from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.roster import Roster
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
+
+log = logging.getLogger("errorkernel.node")
 
 INTERVAL_S = 30.0
 AT_MOST_EVERY_S = 1.0
@@ -67,5 +70,9 @@ class Greeter:
             dropped_errors=totals["dropped_errors"],
             refused=totals["refused"],
         )
-        with contextlib.suppress(BrokerAway):
+        try:
             await self._link.send(self._subject, wire.encode_hello(hello))
+        except BrokerAway:
+            pass
+        except BrokerRefused as exc:
+            log.error("A sign of life with %d processes was not sent: %s", len(processes), exc)
