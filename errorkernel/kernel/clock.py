@@ -12,11 +12,13 @@ from errorkernel.broker import streams
 from errorkernel.broker.errors import BrokerError
 from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
+from errorkernel.kernel.paced import Paced
 from errorkernel.live import Announcer
 from errorkernel.store import fleet, handled, incidents, retention, steward, tallies
 from errorkernel.threads import DatabaseThreads
 
 DEADLINES_INTERVAL_S = 0.5
+DEADLINES_AT_ONCE = 20
 LIVENESS_INTERVAL_S = 1.0
 MUTES_INTERVAL_S = 5.0
 HEARTBEAT_INTERVAL_S = 2.0
@@ -29,6 +31,7 @@ class Clock:
         self._conf = conf
         self._link = link
         self._threads = threads
+        self._deadlines = Paced(threads)
         self._announcer = announcer
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
@@ -36,9 +39,11 @@ class Clock:
     async def keep_deadlines(self) -> None:
         """Answer or escalate what is past its deadline, and count how long processes have been standing still."""
         counted_at = time.monotonic()
+        met: list[UUID] = []
         while True:
-            await asyncio.sleep(DEADLINES_INTERVAL_S)
-            met, waiting = await self._threads.run(_meet_deadlines, datetime.now(UTC))
+            if len(met) < DEADLINES_AT_ONCE:
+                await asyncio.sleep(DEADLINES_INTERVAL_S)
+            met, waiting = await self._deadlines.run(_meet_deadlines)
             metrics.add_blocked_seconds(waiting * (time.monotonic() - counted_at))
             counted_at = time.monotonic()
             if met:
@@ -90,8 +95,9 @@ class Clock:
         )
 
 
-def _meet_deadlines(now: datetime) -> tuple[list[UUID], int]:
-    due = incidents.past_deadline(now=now)
+def _meet_deadlines() -> tuple[list[UUID], int]:
+    now = datetime.now(UTC)
+    due = incidents.past_deadline(now=now, limit=DEADLINES_AT_ONCE)
     for incident in due:
         incidents.meet_deadline(incident, now=now)
     return [incident.pk for incident in due], incidents.waiting_count()

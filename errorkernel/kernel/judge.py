@@ -2,15 +2,13 @@
 
 Errors of Steward's and ctrl's nodes, on which a rule may act, have their turn when no question is left.
 
-In the thread of the kernel's other transactions, an answer at a time: however many questions there are, a batch of the
-intake waits for one answer at most. After each the database is left alone for as long as the answer took, since
-SQLite's lock goes to whoever asks at the right moment, and people's answers come from other processes' connections.
+An answer is a step (``paced``): however many questions there are, a batch of the intake waits for one answer at most.
 """
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
+from errorkernel.kernel.paced import Paced
 from errorkernel.live import Announcer
 from errorkernel.store import judging, steward_judging
 from errorkernel.threads import DatabaseThreads
@@ -30,6 +28,7 @@ class Judge:
         self, threads: DatabaseThreads, announcer: Announcer, *, two_above: int = 0, acts: bool = False
     ) -> None:
         self._threads = threads
+        self._paced = Paced(threads)
         self._announcer = announcer
         self._two_above = two_above
         self._acts = acts
@@ -63,15 +62,10 @@ class Judge:
         return await self._threads.run(steward_judging.step, now=datetime.now(UTC), two_above=self._two_above)
 
     async def _step(self, found: judging.Look) -> None:
-        done, took_s = await self._threads.run(_timed_step, found)
+        done = await self._paced.run(_carry_out, found)
         if done.changed:
             self._announcer.add([], done.changed)
-        if found:
-            await asyncio.sleep(took_s)
 
 
-def _timed_step(found: judging.Look) -> tuple[judging.Step, float]:
-    """Without the time that it waited for the thread: that was somebody else's turn."""
-    began = time.monotonic()
-    done = judging.step(found, now=datetime.now(UTC))
-    return done, time.monotonic() - began
+def _carry_out(found: judging.Look) -> judging.Step:
+    return judging.step(found, now=datetime.now(UTC))

@@ -236,8 +236,8 @@ def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
     )
 
 
-def past_deadline(*, now: datetime, limit: int = 500) -> list[Incident]:
-    """Open questions whose deadline has passed and has yet to be met.
+def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
+    """Open questions whose deadline has passed and has yet to be met, longest overdue first.
 
     One that is escalated already, by a rule, still gets the answer that was configured for its deadline.
     """
