@@ -20,6 +20,8 @@ class Limits:
     node_burst: int = 5000
 
 
+SYNC_MAX_BYTES = 1024 * 1024
+"""Of what a node asks in one sync: what a broker takes in one message unless it is told otherwise."""
 REASON_MAX_CHARS = 1000
 """Why somebody does something: kept with it, for others to read."""
 PROCESS_NAME_MAX_CHARS = 200

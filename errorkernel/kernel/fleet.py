@@ -1,8 +1,4 @@
-"""The kernel's dealings with nodes beside their reports: signs of life, the periodic repair, who may connect.
-
-``ek.sync`` is what makes a total loss of the broker's data harmless: a node says what it still waits for and what it
-has done, and is told what it lacks.
-"""
+"""The kernel's dealings with nodes beside their reports: signs of life, who may connect, what they have received."""
 
 import asyncio
 import contextlib
@@ -20,10 +16,7 @@ from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
 from errorkernel.broker.link import Link, Received
 from errorkernel.core.values import Hello
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, incidents, intake, requeues
-from errorkernel.store.directory import Directory
-from errorkernel.store.incidents import OutcomeResult
-from errorkernel.store.intake import Batch
+from errorkernel.store import fleet, incidents, requeues
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
@@ -62,9 +55,8 @@ class Fleet:
         self._durables.clear()
         self._revision = -1
         await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
-        # Every kernel answers, and hears of what was received, to which the second adds nothing: in a queue, what goes
-        # to a connection whose end the broker has not noticed yet would be lost.
-        await self._link.subscribe(subjects.SYNC_ALL, self._sync)
+        # Every kernel hears of what was received, to which the second adds nothing: in a queue, what goes to a
+        # connection whose end the broker has not noticed yet would be lost.
         for stream, mark in (
             (subjects.DECISIONS_STREAM, _mark_delivered),
             (subjects.COMMANDS_STREAM, requeues.mark_received),
@@ -117,33 +109,6 @@ class Fleet:
             log.info("A hello on %s cannot be read: %s", message.subject, exc)
             return
         self.notice([address.node])
-
-    async def _sync(self, message: Received) -> None:
-        try:
-            address = subjects.parse(message.subject)
-            if not subjects.is_own_inbox(address.node, message.reply):
-                # Whatever the kernel publishes has the kernel's rights: a node must not choose where.
-                log.warning("A sync of %s wants its answer on %r, which is not its own", address.node, message.reply)
-                return
-            asked = wire.decode_sync(message.data)
-        except WireError as exc:
-            await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())
-            return
-        outcomes = Batch(outcomes=[(address.node, outcome) for outcome in asked.outcomes])
-        if outcomes.outcomes:
-            recorded = await self._threads.run(intake.record, outcomes, Directory(), now=datetime.now(UTC))
-            self._announcer.add([], recorded.changed)
-            known = {
-                outcome.incident
-                for outcome, result in zip(asked.outcomes, recorded.outcomes, strict=True)
-                if result is not OutcomeResult.UNKNOWN
-            }
-        else:
-            known = set()
-        decisions, unknown = await self._threads.run(incidents.decisions_for, address.node, asked.open)
-        unknown += [one.incident for one in asked.outcomes if one.incident not in known]
-        commands = await self._threads.run(requeues.to_offer, address.node, now=datetime.now(UTC))
-        await message.respond(wire.encode_sync_reply(decisions, unknown, commands))
 
     async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: Received) -> None:
         """The broker's notice that a node has acknowledged a decision or a command: it has taken it over."""

@@ -30,6 +30,7 @@ from errorkernel.kernel.legacy import Legacy
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
 from errorkernel.kernel.steward_operator import StewardOperator
+from errorkernel.kernel.sync import Syncs
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.store import stream
 from errorkernel.threads import DatabaseThreads
@@ -69,6 +70,7 @@ class KernelWorker(Worker):
         self.announcer = Announcer()
         self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
+        self._syncs = Syncs(self.link, self._threads, self.announcer)
         self._bulk = BulkAnswering(self._threads, self.announcer)
         self._judge = Judge(
             self._threads, self.announcer, two_above=conf.kill_needs_two_above, acts=conf.legacy != "off"
@@ -134,6 +136,7 @@ class KernelWorker(Worker):
             self._bulk.run,
             self.fleet.keep_access,
             self.fleet.write_down,
+            self._syncs.run,
             self._clock.keep_deadlines,
             self._clock.watch_nodes,
             self._clock.end_mutes,
@@ -151,6 +154,7 @@ class KernelWorker(Worker):
             log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
         await streams.ensure_intake(self.link)
         await self.fleet.connected()
+        await self._syncs.connected()
         await self._source.open()
         await self.outbox.connected()
 

@@ -214,13 +214,11 @@ def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
 def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
     """For the node's open questions: the decisions that exist, and the ids that are not known here at all."""
     wanted = list(incident_ids)
-    known = {
-        incident.pk: incident
-        for incident in Incident.objects.select_related("decision").filter(pk__in=wanted, node__name=node)
-    }
-    decided = [one for one in known.values() if hasattr(one, "decision")]
-    decisions = [as_value(one.decision, one.incarnation) for one in decided]
-    return decisions, [one for one in wanted if one not in known]
+    # Read without the questions themselves: of many, their texts are megabytes.
+    asked = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
+    decided = Decision.objects.filter(incident_id__in=asked.keys())
+    decisions = [as_value(decision, asked[decision.incident_id]) for decision in decided]
+    return decisions, [one for one in wanted if one not in asked]
 
 
 def as_value(decision: Decision, incarnation: int | None) -> values.Decision:

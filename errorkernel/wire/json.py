@@ -17,6 +17,7 @@ from errorkernel.core.limits import (
     DEADLINE_MAX_S,
     FINGERPRINT_PARTS_MAX,
     PROCESS_NAME_MAX_CHARS,
+    SYNC_MAX_BYTES,
     Limits,
 )
 from errorkernel.wire import commands
@@ -246,6 +247,8 @@ def encode_hello(hello: values.Hello) -> bytes:
 
 def decode_sync(data: bytes) -> values.Sync:
     """Bytes of a sync request → Sync. Raises WireError."""
+    if len(data) > SYNC_MAX_BYTES:
+        raise WireError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
     raw = _decode(_sync_decoder.decode, data)
     _check_version(raw.v)
     return values.Sync(
