@@ -155,9 +155,14 @@ class PeerKernel:
         for outcome in asked.outcomes:
             if outcome.incident in known:
                 self._outcome(outcome)
-        decisions = [self.decisions[one] for one in asked.open if one in self.decisions]
-        unknown = [one for one in (*asked.open, *(one.incident for one in asked.outcomes)) if one not in known]
-        await message.respond(wire.encode_sync_reply(decisions, unknown))
+        reply = wire.SyncReply(self.link.max_payload)
+        for one in asked.open:
+            if one in self.decisions:
+                reply.add_decision(self.decisions[one])
+        for one in (*asked.open, *(one.incident for one in asked.outcomes)):
+            if one not in known:
+                reply.add_unknown(one)
+        await message.respond(reply.encode())
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,7 +21,7 @@ from errorkernel.core.values import Action, Event, EventType, Level, Message, Ou
 from errorkernel.kernel import sync
 from errorkernel.kernel.sync import Syncs
 from errorkernel.live import Announcer
-from errorkernel.models import Incident, Requeue
+from errorkernel.models import Decision, Incident, Requeue
 from errorkernel.store import incidents, repair, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -162,6 +162,77 @@ async def test_what_cannot_be_read_is_answered_with_why(kernel: None, node: Clie
     assert reply["error"]
     assert reply["decisions"] == []
     assert (await ask(node))["decisions"] == [], "the next one is answered"
+
+
+# What does not fit into one reply
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_answers_that_do_not_fit_into_a_reply_come_with_the_next_ones(
+    kernel: None, node: Client, threads: DatabaseThreads
+) -> None:
+    never = {str(one) for one in invented(300)}
+    asked = await threads.run(questions, 500)
+    await threads.run(answer_together, asked, "é" * 1000)
+    waiting = set(asked)
+    for _ in range(3):
+        reply = await ask(node, open=list(waiting), outcomes=[UUID(one) for one in never])
+        assert set(reply["unknown"]) == never, "what is not told as unknown would be taken for known"
+        waiting -= {UUID(one["incident"]) for one in reply["decisions"]}
+    assert not waiting
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_client_that_asks_the_same_again_and_again_is_told_everything(
+    kernel: None, node: Client, threads: DatabaseThreads
+) -> None:
+    asked = await threads.run(questions, 600)
+    await threads.run(answer_together, asked, "é" * 1000)
+    told: set[str] = set()
+    async with asyncio.timeout(20):
+        while len(told) < len(asked):
+            told |= {one["incident"] for one in (await ask(node, open=asked))["decisions"]}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_messages_that_do_not_fit_into_a_reply_come_with_later_ones(
+    kernel: None, node: Client, threads: DatabaseThreads
+) -> None:
+    sent = [str(one) for one in await threads.run(sent_again, 20)]
+    offered: set[str] = set()
+    async with asyncio.timeout(20):
+        while len(offered) < len(sent):
+            given = [one["id"] for one in (await ask(node))["commands"]]
+            assert given == [one for one in sent if one in given], "in the order in which they were sent"
+            offered.update(given)
+
+
+def answer_together(asked: Sequence[UUID], reason: str) -> None:
+    """One by one, that takes longer than all the rest."""
+    Decision.objects.bulk_create(
+        Decision(id=uuid4(), incident_id=one, action="continue", by="user:alice", reason=reason, decided_at=NOW)
+        for one in asked
+    )
+
+
+def sent_again(count: int) -> list[UUID]:
+    """Messages of 60 kB each, so long ago that they may have got lost."""
+    asked = questions(count, data="d" * 60_000)
+    told(*asked, state=OutcomeState.WITHDRAWN)
+    long_ago = datetime.now(UTC) - requeues.REPEAT_AFTER
+    times = (long_ago - timedelta(seconds=count - number) for number in range(count))
+    return [
+        requeues.dispose(one, Wish.REQUEUE, by="user:alice", now=at).pk for one, at in zip(asked, times, strict=True)
+    ]
+
+
+def test_a_reply_is_never_larger_than_it_may_be() -> None:
+    reply = wire.SyncReply(1000)
+    count = 0
+    while reply.add_unknown(uuid4()):
+        count += 1
+    assert 900 < len(reply.encode()) <= 1000
+    assert len(wire.decode_sync_reply(reply.encode())[1]) == count
 
 
 def test_a_request_has_a_bound() -> None:

@@ -96,6 +96,11 @@ class Link:
         """Connected, and everything that ``on_up`` registered has been done on this connection."""
         return self._up.is_set()
 
+    @property
+    def max_payload(self) -> int:
+        """How many bytes a message may have, by the broker's word. Raises BrokerAway."""
+        return int(self._need().max_payload)
+
     def on_up(self, callback: OnUp) -> None:
         """Call ``callback()`` on every new connection, in the order of registration, and now if there is one."""
         self._on_up.append(callback)

@@ -8,14 +8,16 @@ is dealt with by steps (``paced``), of which those of all nodes take turns.
 import asyncio
 import json
 import logging
+import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
+from errorkernel.broker.errors import BrokerAway
 from errorkernel.broker.link import Link, Received
-from errorkernel.core.values import Decision, Sync
+from errorkernel.core.values import Outcome
 from errorkernel.kernel.intake import DATABASE_AWAY
 from errorkernel.kernel.paced import Paced
 from errorkernel.live import Announcer
@@ -30,6 +32,8 @@ log = logging.getLogger("errorkernel.kernel")
 T = TypeVar("T")
 AT_ONCE = 50
 """Items of a request that are looked up, or taken in, in one step."""
+COMMANDS_AT_ONCE = 10
+"""These bring their messages along."""
 WAITING_MAX = 10
 """Requests of a node that wait for the one under way. Of more, the oldest makes way: who sent it gives it up first."""
 
@@ -79,8 +83,8 @@ class Syncs:
             while waiting:
                 try:
                     await self._answer(node, waiting.popleft())
-                except DATABASE_AWAY as exc:
-                    log.warning("The database cannot be used (%s); %s has to ask again", exc, node)
+                except (*DATABASE_AWAY, BrokerAway) as exc:
+                    log.warning("A sync of %s was not answered, it has to ask again: %s", node, exc)
                 except Exception:
                     log.exception("A sync of %s was not answered", node)
         finally:
@@ -92,29 +96,41 @@ class Syncs:
         except WireError as exc:
             await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())
             return
-        unknown = await self._take_in(node, asked)
-        decisions = await self._look_up(node, asked, unknown)
-        commands = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
-        await message.respond(wire.encode_sync_reply(decisions, unknown, commands))
+        # With room to spare: a broker may count more than what we wrote.
+        reply = wire.SyncReply(self._link.max_payload * 7 // 8)
+        await self._take_in(node, asked.outcomes, reply)
+        await self._tell(node, asked.open, reply)
+        await self._offer(node, reply)
+        await message.respond(reply.encode())
 
-    async def _take_in(self, node: str, asked: Sync) -> list[UUID]:
-        """What the node has done; returns what of it is unknown here."""
-        unknown: list[UUID] = []
-        for part in _parts(asked.outcomes):
-            changed, lacking = await self._paced.run(repair.take_in, node, part, now=datetime.now(UTC))
+    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: wire.SyncReply) -> None:
+        """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
+        for part in _parts(outcomes, AT_ONCE):
+            changed, unknown = await self._paced.run(repair.take_in, node, part, now=datetime.now(UTC))
             self._announcer.add([], changed)
-            unknown += lacking
-        return unknown
+            for incident in unknown:
+                reply.add_unknown(incident)
 
-    async def _look_up(self, node: str, asked: Sync, unknown: list[UUID]) -> list[Decision]:
-        """The answers to what the node waits for; adds to ``unknown``."""
-        decisions: list[Decision] = []
-        for part in _parts(asked.open):
-            decided, lacking = await self._paced.run(incidents.decisions_for, node, part)
-            decisions += decided
-            unknown += lacking
-        return decisions
+    async def _tell(self, node: str, asked: Sequence[UUID], reply: wire.SyncReply) -> None:
+        """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
+        # In another order each time: what found no room must not be the same for ever.
+        shuffled = random.sample(asked, len(asked))
+        lacking: list[UUID] = []
+        for part in _parts(shuffled, AT_ONCE):
+            decisions, unknown = await self._paced.run(incidents.decisions_for, node, part)
+            lacking += unknown
+            if not all(reply.add_decision(one) for one in decisions):
+                return
+        for incident in lacking:
+            reply.add_unknown(incident)
+
+    async def _offer(self, node: str, reply: wire.SyncReply) -> None:
+        """Messages that are to be sent again, as many as there is room for."""
+        offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
+        for part in _parts(offered, COMMANDS_AT_ONCE):
+            if not all(reply.add_command(one) for one in await self._paced.run(requeues.read, part)):
+                return
 
 
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -5,12 +5,14 @@ node again; the node takes each such command once. Every step is one transaction
 """
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from errorkernel.core import values
 from errorkernel.core.ids import uuid7
@@ -185,14 +187,28 @@ def is_of(node: str, command_id: UUID) -> bool:
 
 def under_way(node: str, *, limit: int = 100) -> list[values.Requeue]:
     """Commands of the node that have not ended, oldest first."""
-    rows = Requeue.objects.filter(incident__node__name=node, state__in=Requeue.UNDER_WAY)
+    return _as_values(_under_way(node), limit)
+
+
+def to_offer(node: str, *, now: datetime, limit: int = 100) -> list[UUID]:
+    """Commands of the node that may have got lost, for the sync's reply: in another order each time, since not all may
+    fit into it, and those that did before are not to stand before the others for ever."""
+    old = _under_way(node).filter(created_at__lte=now - REPEAT_AFTER)
+    return list(old.order_by("?").values_list("pk", flat=True)[:limit])
+
+
+def read(command_ids: Collection[UUID]) -> list[values.Requeue]:
+    """These, oldest first; without those that have ended meanwhile."""
+    return _as_values(Requeue.objects.filter(pk__in=command_ids, state__in=Requeue.UNDER_WAY), len(command_ids))
+
+
+def _under_way(node: str) -> QuerySet[Requeue]:
+    return Requeue.objects.filter(incident__node__name=node, state__in=Requeue.UNDER_WAY)
+
+
+def _as_values(rows: QuerySet[Requeue], limit: int) -> list[values.Requeue]:
     found = rows.select_related("incident__process", "incident__node").order_by("created_at")[:limit]
     return [as_value(row, row.incident) for row in found]
-
-
-def to_offer(node: str, *, now: datetime) -> list[values.Requeue]:
-    """Those of ``under_way`` that may have got lost: for the sync's answer."""
-    return [one for one in under_way(node) if one.at <= now - REPEAT_AFTER]
 
 
 def _audit(

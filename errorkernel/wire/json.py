@@ -5,7 +5,7 @@ everything else: unknown fields are ignored, over-long texts are cut and the cut
 WireError, for any bytes whatever: nothing that a node sends may stop the intake.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -268,17 +268,41 @@ def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID], l
     return [_decision(one) for one in raw.decisions], raw.unknown, [bytes(one) for one in raw.commands]
 
 
-def encode_sync_reply(
-    decisions: list[values.Decision], unknown: list[UUID], requeues: Sequence[values.Requeue] = ()
-) -> bytes:
-    return _encoder.encode(
-        {
-            "v": VERSION,
-            "decisions": [_decision_body(one) for one in decisions],
-            "unknown": unknown,
-            "commands": [commands.body(one) for one in requeues],
-        }
-    )
+class SyncReply:
+    """A reply to a sync, filled while there is room: an ``add_`` is False where there is none.
+
+    ``max_bytes``: of the whole. What found no room comes with a later sync. For *unknown* outcomes there must be room,
+    since a node takes it that the kernel knows those that it is not told of.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._decisions: list[msgspec.Raw] = []
+        self._unknown: list[msgspec.Raw] = []
+        self._commands: list[tuple[datetime, msgspec.Raw]] = []
+        self._left = max_bytes - len(self.encode())
+
+    def add_decision(self, decision: values.Decision) -> bool:
+        return self._add(encode_decision(decision), self._decisions.append)
+
+    def add_unknown(self, incident: UUID) -> bool:
+        return self._add(_encoder.encode(incident), self._unknown.append)
+
+    def add_command(self, command: values.Requeue) -> bool:
+        return self._add(commands.encode(command), lambda data: self._commands.append((command.at, data)))
+
+    def encode(self) -> bytes:
+        """The reply; messages that are sent again stand in it in the order in which they were."""
+        ordered = [data for _, data in sorted(self._commands, key=lambda one: one[0])]
+        return _encoder.encode(
+            {"v": VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}
+        )
+
+    def _add(self, data: bytes, append: Callable[[msgspec.Raw], None]) -> bool:
+        if len(data) + 1 > self._left:
+            return False
+        self._left -= len(data) + 1  # and a comma
+        append(msgspec.Raw(data))
+        return True
 
 
 def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
