@@ -70,6 +70,10 @@ class PeerKernel:
         """Events stay in the stream."""
         self.silent = False
         """A sync gets no answer."""
+        self.refuses = False
+        """A sync is answered with an error."""
+        self.reply_bytes = 2**20
+        """Of an answer to a sync."""
 
     @property
     def events(self) -> dict[UUID, Event]:
@@ -150,12 +154,15 @@ class PeerKernel:
         if self.silent:
             return
         self.syncs += 1
+        if self.refuses:
+            await message.respond(b'{"v": 1, "error": "no", "decisions": []}')
+            return
         asked = wire.decode_sync(message.data)
         known = self.events
         for outcome in asked.outcomes:
             if outcome.incident in known:
                 self._outcome(outcome)
-        reply = wire.SyncReply(self.link.max_payload)
+        reply = wire.SyncReply(self.reply_bytes)
         for one in asked.open:
             if one in self.decisions:
                 reply.add_decision(self.decisions[one])

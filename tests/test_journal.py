@@ -425,9 +425,9 @@ def test_confirmed_outcomes_are_told_once_and_long_ended_ones_are_forgotten(path
     program = Program(path)
     incident = program.ask()
     program.questions.give_up(incident, "")
-    assert [one.incident for one in program.questions.unconfirmed()] == [incident]
+    assert [one.incident for one in program.questions.unconfirmed()[0]] == [incident]
     program.questions.confirm([incident])
-    assert program.questions.unconfirmed() == []
+    assert program.questions.unconfirmed()[0] == []
     long_ago = time.time() - 40 * 86400
     with program.journal.transaction() as db:
         db.execute("UPDATE incident SET ended_at = ?", (long_ago,))
@@ -444,7 +444,7 @@ def test_an_outcome_that_nobody_confirmed_outlives_any_jump_of_the_clock(path: P
     with program.journal.transaction() as db:
         db.execute("UPDATE incident SET ended_at = 100")
     program.questions.confirm([incidents[0]])
-    assert [one.incident for one in program.questions.unconfirmed()] == [incidents[1]]
+    assert [one.incident for one in program.questions.unconfirmed()[0]] == [incidents[1]]
     assert program.questions.take(decision(incidents[0])) is Taken.UNKNOWN
     assert program.questions.take(decision(incidents[1])) is Taken.STALE
 
@@ -457,7 +457,7 @@ def test_outcomes_that_are_never_confirmed_are_bounded_in_number(path: Path, mon
         program.questions.give_up(incident, "gone")
     waits = program.ask()
     program.questions.confirm([])
-    assert [one.incident for one in program.questions.unconfirmed()] == incidents[2:]
+    assert [one.incident for one in program.questions.unconfirmed()[0]] == incidents[2:]
     assert program.questions.unanswered() == [waits]
 
 

@@ -19,8 +19,9 @@ import nats
 import pytest
 
 from errorkernel.broker.errors import BrokerRefused
-from errorkernel.core.values import EventType, OutcomeState
-from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError, answers, sender
+from errorkernel.core.ids import uuid7
+from errorkernel.core.values import Event, EventType, Level, OutcomeState
+from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError, answers, questions, sender
 from errorkernel.node.outgoing import Item
 from errorkernel.wire import subjects
 from tests.node_peer import NODE, Broker, PeerKernel, eventually, peer_kernel, program_env
@@ -313,8 +314,72 @@ async def test_an_outcome_that_was_lost_on_its_way_is_told_by_sync(
     await eventually(lambda: [one.state for one in peer.outcomes] == ["applied"])
     syncs = peer.syncs
     await eventually(lambda: peer.syncs >= syncs + 2)
-    assert kernel.questions.unconfirmed() == []
+    assert kernel.questions.unconfirmed()[0] == []
     peer.deaf = False
+
+
+async def test_outcomes_that_the_kernel_will_not_take_hold_up_no_others(
+    quick: None, kernel: Kernel, peer: PeerKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "SYNC_ITEMS", 2)
+    peer.deaf = True  # so the peer has heard of none of these questions
+    asked = [uuid7() for _ in range(5)]
+    for one in asked:
+        await kernel.call(kernel.questions.ask, one, "p", 1, b"{}")
+        await kernel.call(kernel.questions.settle, one, OutcomeState.WITHDRAWN)
+    peer.arrived.append(Event(id=asked[-1], type=EventType.ACTION, level=Level.ERROR, process="p", text="?"))
+    await eventually(lambda: peer.outcome(asked[-1]))
+    await eventually(lambda: asked[-1] not in unconfirmed(kernel))
+    assert unconfirmed(kernel) == set(asked[:-1])
+
+
+def unconfirmed(kernel: Kernel) -> set[UUID]:
+    """All that are, though one request takes less."""
+    found: set[UUID] = set()
+    mark = questions.START
+    for _ in range(5):
+        outcomes, mark = kernel.questions.unconfirmed(mark)
+        found |= {one.incident for one in outcomes}
+    return found
+
+
+async def test_long_outcomes_go_in_several_requests(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "SYNC_OUTCOME_BYTES", 2 * 1200)
+    asked = [uuid7() for _ in range(5)]
+    for one in asked:
+        await kernel.call(kernel.questions.ask, one, "p", 1, b"{}")
+        await kernel.call(kernel.questions.settle, one, OutcomeState.FAILED, detail="x" * 900)
+    pages, mark = [], questions.START
+    for _ in range(3):
+        outcomes, mark = kernel.questions.unconfirmed(mark)
+        pages.append([one.incident for one in outcomes])
+    assert pages == [asked[:2], asked[2:4], asked[4:]]
+
+
+async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
+    kernel: Kernel, peer: PeerKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 3600)
+    monkeypatch.setattr(answers, "SYNC_SOON_S", 0.1)
+    peer.reply_bytes = 400  # of one decision
+    asking = [asyncio.create_task(kernel.ask("may I?", process=f"p{number}")) for number in range(3)]
+    for number in range(3):
+        question = await peer.question(f"p{number}")
+        peer.silent = True
+        await peer.decide(question.id, Action.CONTINUE, publish=False)
+    kernel._answers._doubt_until = 0.0  # as 30 s after it has connected
+    peer.silent = False
+    assert await asyncio.wait_for(asyncio.gather(*asking), 10) == [Action.CONTINUE] * 3
+
+
+async def test_a_sync_that_the_kernel_refuses_confirms_nothing(quick: None, kernel: Kernel, peer: PeerKernel) -> None:
+    peer.refuses = True
+    asked = uuid7()
+    await kernel.call(kernel.questions.ask, asked, "p", 1, b"{}")
+    await kernel.call(kernel.questions.settle, asked, OutcomeState.WITHDRAWN)
+    syncs = peer.syncs
+    await eventually(lambda: peer.syncs >= syncs + 3)
+    assert unconfirmed(kernel) == {asked}
 
 
 async def test_a_question_of_another_journal_is_left_to_whoever_asked(

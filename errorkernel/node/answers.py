@@ -19,7 +19,7 @@ from errorkernel.broker.link import Link
 from errorkernel.broker.pull import Delivery, PullSource
 from errorkernel.core.values import Decision, Requeue, Sync
 from errorkernel.node.own_thread import OwnThread
-from errorkernel.node.questions import SYNC_ITEMS, Questions, Taken
+from errorkernel.node.questions import START, SYNC_ITEMS, Questions, Taken
 from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
 from errorkernel.wire.errors import WireError
@@ -28,7 +28,8 @@ log = logging.getLogger("errorkernel.node")
 
 SYNC_INTERVAL_S = 15.0
 SYNC_SOON_S = 2.0
-"""After a sync that nobody answered: the kernel may be starting just now. And while answers may go astray."""
+"""After a sync that nobody answered: the kernel may be starting just now. After one that brought something: there may
+be more. And while answers may go astray."""
 POLL_INTERVAL_S = 0.5
 UNKNOWN_NAK_S = 2.0
 UNKNOWN_DELIVERIES = 5
@@ -38,7 +39,8 @@ PUBLISH_AGAIN_LAST_S = 3600.0
 
 
 class Answers:
-    """``obey`` gets every answer to a question of this program once, ``command`` what else a sync brings."""
+    """``obey`` gets every answer to a question of this program once, ``command`` what else a sync brings, and says
+    whether that was new."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class Answers:
         *,
         obey: Callable[[Decision], None],
         more_to_send: Callable[[], None],
-        command: Callable[[Requeue], Awaitable[None]],
+        command: Callable[[Requeue], Awaitable[bool]],
     ) -> None:
         self._link = link
         self._subject = subjects.sync(node)
@@ -62,6 +64,8 @@ class Answers:
         self._sync_now = asyncio.Event()
         self._doubt_until = -math.inf
         self._again: dict[UUID, tuple[float, float]] = {}
+        self._told = START
+        """Up to here the kernel was told outcomes; the next sync goes on with those after it."""
         self.waiting = 0
         """Questions of this program that wait; while there are any, the journal is looked at for answers."""
         self.heard_at = -math.inf
@@ -138,31 +142,45 @@ class Answers:
         return taken
 
     async def sync(self) -> bool:
-        """One round of the repair, in as many requests as it takes; False where nobody answered."""
+        """One round of the repair, in as many requests as it takes.
+
+        False where the next one should be soon: nobody answered, or something new came, and what had no room in a reply
+        comes with the next.
+        """
         waiting = await self._thread.run(self._questions.unanswered)
-        outcomes = await self._thread.run(self._questions.unconfirmed)
+        outcomes, self._told = await self._thread.run(self._questions.unconfirmed, self._told)
+        lacking: set[UUID] = set()
+        news = False
         while True:
-            asked = Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes))
             try:
-                reply = await self._link.request(self._subject, wire.encode_sync(asked))
+                reply = await self._link.request(
+                    self._subject, wire.encode_sync(Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes)))
+                )
                 self.heard_at = time.monotonic()
                 decisions, unknown, offered = wire.decode_sync_reply(reply)
             except (BrokerAway, BrokerRefused, WireError) as exc:
                 log.debug("No sync: %s", exc)
                 return False
-            for decision in decisions:
-                await self._take(decision)
-            for data in offered:
-                with contextlib.suppress(WireError):  # one that a newer kernel knows: the others count
-                    await self._command(commands.decode(data))
-            lacking = set(unknown)
+            news |= await self._take_over(decisions, offered)
+            lacking.update(unknown)
             confirmed = [one.incident for one in outcomes if one.incident not in lacking]
             if confirmed:
                 await self._thread.run(self._questions.confirm, confirmed)
             await self._publish_again(unknown)
             waiting, outcomes = waiting[SYNC_ITEMS:], []
             if not waiting:
-                return True
+                self._again = {incident: when for incident, when in self._again.items() if incident in lacking}
+                return not news
+
+    async def _take_over(self, decisions: list[Decision], offered: list[bytes]) -> bool:
+        """What a sync brought; whether any of it was new."""
+        news = False
+        for decision in decisions:
+            news |= await self._take(decision) in (Taken.NEW, Taken.STALE)
+        for data in offered:
+            with contextlib.suppress(WireError):  # one that a newer kernel knows: the others count
+                news |= await self._command(commands.decode(data))
+        return news
 
     async def _publish_again(self, unknown: list[UUID]) -> None:
         now = time.monotonic()
@@ -172,8 +190,6 @@ class Answers:
             if now >= not_before:
                 due.append(incident)
                 self._again[incident] = (now + pause_s, min(pause_s * 2, PUBLISH_AGAIN_LAST_S))
-        lacking = set(unknown)
-        self._again = {incident: when for incident, when in self._again.items() if incident in lacking}
         if due:
             await self._thread.run(self._questions.publish_again, due)
             self._more_to_send()

@@ -28,7 +28,12 @@ REMEMBER_UNCONFIRMED = 10_000
 BY_NODE = "node:"
 """Who answered, where it was the node itself; before its name."""
 SYNC_ITEMS = 500
-"""In one sync request; the rest goes with the next ones."""
+"""Questions, and outcomes, in one sync request; the rest goes with the next ones."""
+SYNC_OUTCOME_BYTES = 256 * 1024
+"""Of outcomes in one, which may say why at length: far less than what a broker takes."""
+Mark = tuple[float, int]
+"""When an outcome was written down, and its number in the journal."""
+START: Mark = (0.0, 0)
 
 _LIMITS = Limits()
 
@@ -150,15 +155,31 @@ class Questions:
             ).fetchall()
         return [UUID(one) for (one,) in rows]
 
-    def unconfirmed(self) -> list[Outcome]:
-        """Outcomes of which the kernel has not yet said that it knows them, oldest first."""
+    def unconfirmed(self, after: Mark = START) -> tuple[list[Outcome], Mark]:
+        """Outcomes of which the kernel has not yet said that it knows them, as many as go in one request, and the mark
+        to go on after; they begin anew where none are left, so those that the kernel will not take hold up no others.
+        """
+        rows = self._unconfirmed(after)
+        if not rows and after != START:
+            rows = self._unconfirmed(START)
+        outcomes: list[Outcome] = []
+        left = SYNC_OUTCOME_BYTES
+        for data, ended_at, number in rows:
+            left -= len(data)
+            if outcomes and left < 0:
+                break
+            outcomes.append(wire.decode_outcome(data, _LIMITS))
+            after = ended_at, number
+        return outcomes, after
+
+    def _unconfirmed(self, after: Mark) -> list[tuple[bytes, float, int]]:
         with self._journal.reading() as db:
-            rows = db.execute(
-                "SELECT outcome FROM incident WHERE confirmed = 0 AND state = 'ended' AND client = ?"
-                " ORDER BY ended_at LIMIT ?",
-                (self._journal.client, SYNC_ITEMS),
+            # The plus: found by state and client, all that was confirmed would be looked at too.
+            return db.execute(
+                "SELECT outcome, ended_at, rowid FROM incident WHERE confirmed = 0 AND (ended_at, rowid) > (?, ?)"
+                " AND +state = 'ended' AND +client = ? ORDER BY ended_at, rowid LIMIT ?",
+                (*after, self._journal.client, SYNC_ITEMS),
             ).fetchall()
-        return [wire.decode_outcome(data, _LIMITS) for (data,) in rows]
 
     def confirm(self, incidents: Iterable[UUID]) -> None:
         """The kernel knows these outcomes; what ended long ago and is known there is forgotten."""

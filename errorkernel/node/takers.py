@@ -68,11 +68,12 @@ class Takers:
                 await self.take(command)
                 await delivery.ack()
 
-    async def take(self, command: Requeue) -> None:
-        """A command has arrived, by the consumer or by a sync."""
-        await self._thread.run(self._requeues.take, command)
+    async def take(self, command: Requeue) -> bool:
+        """A command has arrived, by the consumer or by a sync; False where it was known."""
+        new = await self._thread.run(self._requeues.take, command)
         self._look.set()
         self._more_to_send()
+        return new
 
     async def run(self) -> None:
         """Hand over what waits, one message of a process at a time, for ever."""

@@ -115,6 +115,7 @@ class _SyncReply(msgspec.Struct):
     decisions: list[_Decision]
     unknown: list[UUID] = []
     commands: list[msgspec.Raw] = []
+    error: str | None = None
 
 
 # One decoder per payload, made once: msgspec compiles the type's layout into it.
@@ -263,8 +264,11 @@ def encode_sync(sync: values.Sync) -> bytes:
 
 
 def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID], list[bytes]]:
-    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError."""
+    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError, also
+    where the kernel has refused to take in what it was asked."""
     raw = _decode(_sync_reply_decoder.decode, data)
+    if raw.error:
+        raise WireError("refused", raw.error)
     return [_decision(one) for one in raw.decisions], raw.unknown, [bytes(one) for one in raw.commands]
 
 
