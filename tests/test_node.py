@@ -20,6 +20,7 @@ import pytest
 
 from errorkernel.broker.errors import BrokerRefused
 from errorkernel.core.ids import uuid7
+from errorkernel.core.limits import DETAIL_MAX_BYTES
 from errorkernel.core.values import Event, EventType, Level, OutcomeState
 from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError, answers, questions, sender
 from errorkernel.node.outgoing import Item
@@ -341,6 +342,15 @@ def unconfirmed(kernel: Kernel) -> set[UUID]:
         outcomes, mark = kernel.questions.unconfirmed(mark)
         found |= {one.incident for one in outcomes}
     return found
+
+
+async def test_an_outcome_that_says_too_much_arrives_cut(kernel: Kernel, peer: PeerKernel) -> None:
+    asking = asyncio.create_task(kernel.question("may I?", process="p"))
+    question = await peer.question()
+    await peer.decide(question.id, Action.KILL)
+    await kernel.settle(await asking, OutcomeState.FAILED, detail="x" * 300_000)
+    ended = await peer.ended(question.id)
+    assert (ended.state, ended.detail) == ("failed", "x" * DETAIL_MAX_BYTES)
 
 
 async def test_long_outcomes_go_in_several_requests(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ class Limits:
 
 SYNC_MAX_BYTES = 1024 * 1024
 """Of what a node asks in one sync: what a broker takes in one message unless it is told otherwise."""
+DETAIL_MAX_BYTES = 4096
+"""Of what a node says about an outcome."""
 REASON_MAX_CHARS = 1000
 """Why somebody does something: kept with it, for others to read."""
 PROCESS_NAME_MAX_CHARS = 200

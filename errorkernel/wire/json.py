@@ -15,6 +15,7 @@ import msgspec
 from errorkernel.core import values
 from errorkernel.core.limits import (
     DEADLINE_MAX_S,
+    DETAIL_MAX_BYTES,
     FINGERPRINT_PARTS_MAX,
     PROCESS_NAME_MAX_CHARS,
     SYNC_MAX_BYTES,
@@ -205,7 +206,7 @@ def encode_outcome(outcome: values.Outcome) -> bytes:
             **_said(
                 incarnation=outcome.incarnation,
                 new_incarnation=outcome.new_incarnation,
-                detail=outcome.detail,
+                detail=shorten(outcome.detail, DETAIL_MAX_BYTES, "detail", []),
                 by_itself=outcome.by_itself,
             ),
         }
@@ -333,7 +334,7 @@ def _outcome(raw: _Outcome) -> values.Outcome:
         decision_id=raw.decision_id,
         incarnation=raw.incarnation,
         new_incarnation=raw.new_incarnation,
-        detail=shorten(raw.detail, 4096, "detail", []),
+        detail=shorten(raw.detail, DETAIL_MAX_BYTES, "detail", []),
         at=_utc(raw.at),
         by_itself=raw.by_itself,
     )
