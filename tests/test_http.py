@@ -292,6 +292,15 @@ def test_other_methods_and_addresses_are_answered_in_json(
     assert body == b"" if method == "HEAD" else json.loads(body)
 
 
+@pytest.mark.parametrize("path", ["/ws/nope", "/ws/live/", "/", "/api/v1/events"])
+def test_a_websocket_anywhere_else_is_refused_without_a_word_in_the_log(product: Running, path: str) -> None:
+    before = len(product.log())
+    lines = [f"GET {path} HTTP/1.1", f"Host: {product.http_url[7:]}", "Connection: Upgrade", "Upgrade: websocket",
+             "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]  # fmt: skip
+    assert raw(product, "\r\n".join(lines).encode())[0] == 403
+    assert "Traceback" not in product.log()[before:]
+
+
 def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Running, peer: Peer) -> None:
     head = f"GET /api/v1/nodes HTTP/1.1\r\nHost: evil\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     status, headers, body = raw(product, head.encode() + b"\r\n\r\n")

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
-from django.urls import path
+from django.urls import path, re_path
 
 from errorkernel import frames
 from errorkernel.core.query_parse import QueryError
@@ -65,6 +65,11 @@ async def live(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         reading.cancel()
         serving.cancel()
         await asyncio.gather(reading, serving, return_exceptions=True)
+
+
+async def nowhere(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Refuse a handshake at any other address (403): without a route for it, Channels raises."""
+    await send({"type": "websocket.close"})
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -202,4 +207,4 @@ def _snapshot(position: int) -> frames.Frame:
 
 
 # Channels routes by Django's patterns; their type only knows views.
-websocket_urls = [path("ws/live", live)]  # type: ignore[arg-type]
+websocket_urls = [path("ws/live", live), re_path("", nowhere)]  # type: ignore[arg-type]
