@@ -218,6 +218,8 @@ def test_the_contracts_examples_go_through_the_wire_and_through_the_product(peer
 
 # The bare protocol
 
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 def raw(product: Running, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the last answer on a connection of its own, which the server must end."""
@@ -226,10 +228,11 @@ def raw(product: Running, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         got = b""
         while part := connection.recv(65536):
             got += part
-    got = got.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    told_to_go_on, got = got.startswith(GO_ON), got.removeprefix(GO_ON)
     head, _, body = got.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    return int(first.split()[1]), {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}, body
+    headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
+    return int(first.split()[1]), headers | ({"told to go on": "yes"} if told_to_go_on else {}), body
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -267,6 +270,27 @@ def test_what_is_no_http_is_refused_without_harm(product: Running, peer: Peer) -
     big = b" " * (Limits().body_compressed_bytes + 1)
     assert raw(product, post(peer.token, big, f"Content-Length: {len(big)}"))[0] == 413
     assert product.call("/api/v1/events", peer.token, event())[0] == 202
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/login/"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 99999999999\r\n\r\n",
+        b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n",
+        b"Content-Length: 99999999999\r\n\r\n" + b" " * 20_000_000,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % 99999999999 + b" " * 6_000_000,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"100000\r\n%s\r\n" % (b" " * 2**20) * 6,
+    ],
+    ids=["declared", "asked-for", "declared-and-sent", "one-chunk", "chunks"],
+)
+def test_a_body_that_is_too_large_is_refused_while_it_comes_whoever_sends_it(
+    product: Running, path: str, sent: bytes
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+    status, headers, body = raw(product, head.encode() + sent)
+    assert (status, headers["connection"], "told to go on" in headers) == (413, "close", False)
+    assert json.loads(body)["error"]
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,13 @@ async def read(headers: Mapping[str, str], chunks: AsyncIterator[bytes], limits:
     """The whole body, unpacked. ``headers``: lower-case names. Raises BodyError (400, 413 or 415)."""
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:20]) > limits.body_compressed_bytes:
-        raise _too_big_as_sent(limits)
+        raise too_big_as_sent(limits)
     unpack = _unpacker(headers.get("content-encoding", ""), limits)
     received, parts, size = 0, [], 0
     async for chunk in chunks:
         received += len(chunk)
         if received > limits.body_compressed_bytes:
-            raise _too_big_as_sent(limits)
+            raise too_big_as_sent(limits)
         for start in range(0, len(chunk), _INFLATE_STEP):
             part = unpack.feed(chunk[start : start + _INFLATE_STEP], limits.body_bytes - size)
             parts.append(part)
@@ -185,7 +185,7 @@ def _has_zlib_header(chunk: bytes) -> bool:
     return chunk[0] & 0x0F == 8 and (chunk[0] << 8 | chunk[1]) % 31 == 0
 
 
-def _too_big_as_sent(limits: Limits) -> BodyError:
+def too_big_as_sent(limits: Limits) -> BodyError:
     return BodyError(413, "body_too_big", f"The body is larger than {limits.body_compressed_bytes} bytes.")
 
 
