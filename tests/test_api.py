@@ -396,12 +396,18 @@ def test_a_session_needs_the_csrf_token_and_a_personal_token_does_not():
     assert "session" in AuditEntry.objects.get(action="decide").origin
 
 
-def test_a_body_that_calls_itself_a_form_is_read_the_same(alice):
-    answer = alice.client.generic(
-        "POST", f"/api/v1/incidents/{ask()}/decision", b'{"action":"continue"}', "application/x-www-form-urlencoded",
-        headers=alice.headers,
-    )  # fmt: skip
-    assert answer.status_code == 200
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x"]
+)
+def test_a_body_that_calls_itself_a_form_is_read_the_same(alice, kind):
+    bob = Caller(user=person("bob", "operator"))
+    bob.client.get("/")
+    token = {"X-CSRFToken": bob.client.cookies["csrftoken"].value}
+    for caller, headers in ((alice, alice.headers), (bob, token)):
+        answer = caller.client.generic(
+            "POST", f"/api/v1/incidents/{ask()}/decision", b'{"action":"continue"}', kind, headers=headers
+        )
+        assert answer.status_code == 200
 
 
 def test_what_is_ours_is_a_500_in_json(alice, monkeypatch):

@@ -293,6 +293,24 @@ def test_a_body_that_is_too_large_is_refused_while_it_comes_whoever_sends_it(
     assert json.loads(body)["error"]
 
 
+def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Running, peer: Peer) -> None:
+    def send(kind: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        data = json.dumps(body).encode()
+        head = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Type: {kind}",
+                f"Authorization: Bearer {token}", f"Content-Length: {len(data)}", "", ""]  # fmt: skip
+        status, headers, told = raw(product, "\r\n".join(head).encode() + data)
+        assert headers["content-type"] == "application/json"
+        return status, json.loads(told)
+
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "x"):
+        question = event(type="action")
+        assert send(kind, "/api/v1/events", "unknown", question)[0] == 401
+        assert send(kind, "/api/v1/events", peer.token, question)[0] == 202
+        answered = f"/api/v1/incidents/{peer.open_one()['id']}/decision"
+        assert send(kind, answered, "unknown", {"action": "stop"})[0] == 401
+        assert send(kind, answered, peer.operator, {"action": "stop"})[0] == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [

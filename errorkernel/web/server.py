@@ -44,7 +44,7 @@ class _Flow:
 
 
 class _Request(WebRequest):
-    """A request whose body is refused while it comes when it is too large.
+    """A request whose body is refused while it comes when it is too large, and is not looked into.
 
     Called by Twisted's channel: https://docs.twisted.org/en/stable/api/twisted.web.http.Request.html
     """
@@ -67,8 +67,12 @@ class _Request(WebRequest):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self.refused:
-            super().requestReceived(command, path, version)
+        """Twisted's own reads forms into memory, which nobody asks for here, and refuses those that it cannot read."""
+        if self.refused:
+            return
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
 
     def _refuse(self) -> None:
         """Answer 413; what still comes is read and thrown away for a moment, then the connection ends."""
