@@ -306,6 +306,42 @@ async def test_only_bad_events_are_a_400_of_the_same_shape(stream, peer):
     assert await stream.messages() == []
 
 
+UNREADABLE = {
+    "surrogate": rb'"\ud800\ud800"',
+    "deep": b"[" * 3000 + b"]" * 3000,
+    "number": b"NaN",
+    "braces": rb'{"}]\"[,": [{}, "\\"], "b":}',
+}
+
+
+@pytest.mark.parametrize("glue", [b", ", b"\n"], ids=["array", "lines"])
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_one_event_that_cannot_be_read_refuses_no_other(stream, peer, what, glue):
+    first, last = event(), event()
+    bad = json.dumps(event(unknown="@")).encode().replace(b'"@"', UNREADABLE[what])
+    body = glue.join([json.dumps(first).encode(), bad, json.dumps(last).encode()])
+    told = await peer.post(body if glue == b"\n" else b" [" + body + b" ]\n")
+    assert told.status_code == 202
+    taken = [first["id"], json.loads(bad)["id"], last["id"]] if what == "surrogate" else [first["id"], last["id"]]
+    assert told.json()["accepted"] == taken
+    assert [one["index"] for one in told.json()["rejected"]] == ([] if what == "surrogate" else [1])
+    assert [json.loads(data)["id"] for _, data in await stream.messages()] == taken
+
+
+async def test_a_file_name_that_is_not_utf8_is_no_reason_to_refuse_anything(stream, peer):
+    name = b"/data/\xff\\udcff.tif".decode("utf-8", "surrogateescape")
+    raised = event(type="action", error={"text": name}, tags={name: name})
+    assert (await peer.post(raised)).status_code == 202
+    ((_, data),) = await stream.messages()
+    read = wire.decode_event(data, conf.get().limits)
+    assert read.text == "/data/\N{REPLACEMENT CHARACTER}\\udcff.tif"
+    assert read.tags == {read.text: read.text}
+    await in_database(record, Batch(events=[("ship1", read)]), Directory(), now=NOW)
+    for body in ({}, {"v": 1, "incident": raised["id"]}):
+        assert (await peer.outcome(raised["id"], body | {"state": "failed", "detail": name})).status_code == 202
+    assert wire.decode_outcome((await stream.messages())[-1][1], conf.get().limits).detail == read.text
+
+
 @pytest.mark.parametrize(
     "body", [b"", b" \n", b"{", b"[{}", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000, b"{}x", b'{"a":\n{"b":\n'],
 )  # fmt: skip
@@ -366,8 +402,9 @@ async def test_a_body_that_is_too_much_or_broken_is_refused(stream, peer, status
 
 
 @pytest.mark.parametrize(
-    "body", [b"[" + b"1," * 3_000_000 + b"1]", b"{}" + b"\n" * 6_000_000 + b"{}", b"[" * 6_000_000]
-)
+    "body", [b"[" + b"1," * 3_000_000 + b"1]", b"{}" + b"\n" * 6_000_000 + b"{}", b"[" * 6_000_000,
+             b"[" + b'""' * 3_000_000 + b"]", b'["' + b"\\" * 6_000_000]
+)  # fmt: skip
 def test_what_would_unfold_in_memory_is_refused_before_it_does(body):
     tracemalloc.start()
     try:

@@ -21,6 +21,9 @@ GZIP_MEMBERS_MAX = 64
 """A gzip file may be several one after the other; thousands of empty ones would cost time and carry nothing."""
 COMMAS_PER_EVENT = 200
 """The contract's largest event has 70; an average beyond this is no batch of events."""
+QUOTES_PER_COMMA = 10
+"""Beyond this, escapes included, an array with something in it that cannot be read is not taken apart: it would hold
+everybody up for a second."""
 ENCODINGS = {"": None, "identity": None, "gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS,
              "deflate": zlib.MAX_WBITS}  # fmt: skip
 """Content-Encoding → how zlib reads it; None: not packed."""
@@ -31,6 +34,8 @@ _NDJSON_TYPES = frozenset(
 
 # One step to the next comma that stands outside of strings. Possessive, so linear in the body whatever is in it.
 _TO_COMMA = re.compile(rb'(?:[^",]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+,', re.DOTALL)
+# The same to the next comma or bracket.
+_TO_MARK = re.compile(rb'(?:[^",\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([,\[\]{}])', re.DOTALL)
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _value_decoder = msgspec.json.Decoder(msgspec.Raw)
 
@@ -83,22 +88,50 @@ def split(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
         raise BodyError(400, "not_json", "The body is neither an object, nor an array, nor lines of objects.", body)
     try:
         return [bytes(_value_decoder.decode(body))]
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         # Cut off before a line end, a single object's lines do not each begin with a brace.
         if b"\n" in body and all(line.lstrip().startswith(b"{") for line in body[:65536].split(b"\n") if line.strip()):
             return _lines(body, limits)
-        raise BodyError(400, "not_json", f"The body is not JSON: {exc}", body) from None
+        return [body]  # whether it can be read for all that is seen when it is decoded
 
 
 def _array(body: bytes, limits: Limits) -> list[bytes]:
     _check_commas(body, limits)
     try:
-        items = _array_decoder.decode(body)
+        items = [bytes(item) for item in _array_decoder.decode(body)]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
-        raise BodyError(400, "not_json", f"The body is not JSON: {exc}", body) from None
+        items = _elements(body, limits)
+        if not items:
+            raise BodyError(400, "not_json", f"The body is not JSON: {exc}", body) from None
     if len(items) > limits.events_per_request:
         raise _too_many(limits)
-    return [bytes(item) for item in items]
+    return items
+
+
+def _elements(body: bytes, limits: Limits) -> list[bytes]:
+    """What stands between the commas of an array in which something cannot be read; nothing where it is no array.
+
+    The others must not be refused for it. By commas and brackets alone, so that it does not matter what it is.
+    """
+    allowed = COMMAS_PER_EVENT * limits.events_per_request
+    if body.count(b'"') + body.count(b"\\") > QUOTES_PER_COMMA * allowed:
+        return []
+    items, depth, start, at = [], 0, 1, 1
+    for _ in range(allowed):
+        step = _TO_MARK.match(body, at)
+        if step is None:
+            break
+        mark, at = step[1], step.end()
+        if depth == 0 and mark in b",]":
+            items.append(body[start : at - 1].strip())
+            start = at
+            if mark == b"]":
+                return items if at == len(body) and all(items) else []
+        elif mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+    return []
 
 
 def _lines(body: bytes, limits: Limits) -> list[bytes]:

@@ -35,7 +35,7 @@ from errorkernel.web import bodies
 from errorkernel.web.node_tokens import NodeTokens
 from errorkernel.web.refused import RefusedTokens
 from errorkernel.web.shapes import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
-from errorkernel.wire import commands, subjects
+from errorkernel.wire import commands, mending, subjects
 from errorkernel.wire import json as wire
 from errorkernel.wire.errors import WireError
 
@@ -379,8 +379,8 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
     if len(body) > limits.event_bytes:
         raise WireError("too_big", f"The outcome has {len(body)} bytes; {limits.event_bytes} are allowed.")
     try:
-        given = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        given = mending.decode(msgspec.json.decode, body)
+    except mending.UNREADABLE as exc:
         raise WireError("not_json", f"The body is not JSON: {exc}") from None
     if not isinstance(given, dict):
         raise WireError("wrong_shape", "An outcome is an object.")

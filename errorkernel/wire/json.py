@@ -21,7 +21,7 @@ from errorkernel.core.limits import (
     SYNC_MAX_BYTES,
     Limits,
 )
-from errorkernel.wire import commands
+from errorkernel.wire import commands, mending
 from errorkernel.wire.errors import WireError
 from errorkernel.wire.message import MessageShape
 from errorkernel.wire.texts import plain, short, shorten
@@ -312,12 +312,12 @@ class SyncReply:
 
 def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     try:
-        return decoder(data)
+        return mending.decode(decoder, data)
     except msgspec.ValidationError as exc:
         raise WireError("wrong_shape", str(exc)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise WireError("not_json", str(exc)) from None
-    except (RecursionError, OverflowError, ValueError) as exc:
+    except mending.UNREADABLE as exc:
         raise WireError("not_json", f"{type(exc).__name__}: {exc}") from None
 
 

@@ -1,0 +1,32 @@
+"""JSON that does not quite follow the rules: what is meant is read, and nothing else of it is touched."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errorkernel.core.ids import uuid7
+from errorkernel.core.limits import Limits
+from errorkernel.wire import json as wire
+from errorkernel.wire.mending import mend
+
+TRICKY = st.lists(st.sampled_from(["\\", "\\u", "u", '"', "\ud83d", "\ude00", "\udcff", "d83d", "a", "\n"])).map(
+    "".join
+)
+
+
+@given(st.text() | TRICKY)
+def test_a_text_is_read_as_it_was_written_but_for_surrogates_that_stand_alone(text: str) -> None:
+    meant = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text else ""
+    event = {"v": 1, "id": str(uuid7()), "type": "error", "process": "p", "error": {"text": text}, "\udcff": 1}
+    data = json.dumps(event).encode()
+    assert json.loads(mend(json.dumps(text).encode())) == meant
+    assert wire.decode_event(data, Limits()).text == meant.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    assert wire.decode_event(b"\xef\xbb\xbf" + data, Limits()).text == wire.decode_event(data, Limits()).text
+
+
+@given(st.binary())
+def test_what_is_mended_is_not_mended_any_further(data: bytes) -> None:
+    data = data.replace(b"\xef\xbb\xbf", b"")
+    assert mend(mend(data)) == mend(data)
+    assert len(mend(data)) == len(data)
