@@ -350,7 +350,8 @@ def test_a_withdrawn_question_is_409_with_its_state(alice):
 
 
 @pytest.mark.parametrize("incident", [uuid4(), "nonsense", "0"])
-def test_an_unknown_incident_is_404(alice, incident):
+def test_an_unknown_incident_is_404(alice, incident, monkeypatch):
+    monkeypatch.setattr("errorkernel.web.api.APPEAR_WAIT_S", 0.1)
     assert alice.decide(incident, action="continue").status_code == 404
 
 

@@ -576,8 +576,22 @@ async def test_without_an_answer_it_is_204_after_the_wait(stream, peer):
     assert (told.status_code, told.content) == (204, b"")
     assert 0.9 < time.monotonic() - began < 2
     assert (await peer.decision(incident, -5)).status_code == 204
-    assert (await peer.decision(incident, "nan")).status_code == 204
-    assert (await peer.decision(incident, "soon")).status_code == 400
+
+
+@pytest.mark.parametrize("wait", ["soon", "nan", "inf", "-inf", "0&wait=1", "1&wait="])
+async def test_a_wait_that_is_no_number_of_seconds_is_400(stream, peer, wait):
+    told = await peer.decision(await asked(), wait)
+    assert told.status_code == 400
+    assert "wait" in told.json()["error"]
+    async with ThreadSensitiveContext():
+        address = f"/api/v1/incidents/{uuid4()}/decision?wait={wait}"
+        told = await AsyncClient().get(address, headers={"Authorization": f"Bearer {peer.token}"})
+    assert told.status_code == 400
+
+
+async def test_more_than_a_minute_is_not_waited(stream, peer, monkeypatch):
+    monkeypatch.setattr(gateway, "WAIT_MAX_S", 0.2)
+    assert (await asyncio.wait_for(peer.decision(await asked(), "1e300"), 5)).status_code == 204
 
 
 async def test_a_node_may_ask_right_after_its_report_before_the_kernel_has_stored_it(stream, peer):
@@ -593,12 +607,23 @@ async def test_a_node_may_ask_right_after_its_report_before_the_kernel_has_store
     assert (await asyncio.wait_for(waiting, 5)).status_code == 200
 
 
+async def test_right_after_the_report_there_is_no_answer_yet_however_short_the_wait(stream, peer):
+    raised = event(type="action")
+    assert (await peer.post(raised)).status_code == 202
+    waiting = asyncio.ensure_future(peer.decision(raised["id"], 0))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
+    await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
+    assert (await asyncio.wait_for(waiting, 5)).status_code == 204
+
+
 async def test_what_never_was_asked_or_belongs_to_another_node_is_404(stream, peer, monkeypatch):
     monkeypatch.setattr(gateway, "APPEAR_WAIT_S", 0.3)
     other = await asked("ship2")
     await answer(other)
     for incident in (other, uuid4(), "nonsense", "..", "0"):
-        assert (await peer.decision(incident, 1)).status_code == 404
+        assert (await peer.decision(incident, 0)).status_code == 404
         assert (await peer.outcome(incident, {"state": "applied"})).status_code == 404
     assert (await in_database(Incident.objects.get, pk=other)).state == "decided"
     assert await stream.messages() == []
@@ -619,8 +644,9 @@ async def test_a_withdrawn_question_ends_the_asking(stream, peer):
     incident = await asked()
     gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
     await in_database(incidents.record_outcome, "ship1", gone, now=NOW)
-    told = await peer.decision(incident, 30)
-    assert (told.status_code, told.json()["state"]) == (404, "withdrawn")
+    for wait in (30, 0, ""):
+        told = await peer.decision(incident, wait)
+        assert (told.status_code, told.json()["state"]) == (404, "withdrawn")
 
 
 async def test_many_nodes_wait_at_the_same_time(stream, peer):

@@ -9,6 +9,7 @@ An address may serve a node with one method and an operator with another. They a
 middleware; ``api_access`` makes the check for whoever comes with a session.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,9 @@ from errorkernel.web.bodies import BodyError
 from errorkernel.web.gateway import CLIENT, Gateway, Response
 from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS, Answer, Answered, Fault, NobodyAsks, SomebodyWasFirst, of_row
 
+APPEAR_WAIT_S = 2.0
+"""Who was told 202 for a question may answer it before the kernel has stored it: so long is it looked for."""
+APPEAR_CHECK_S = 0.05
 _CHUNK_BYTES = 64 * 1024
 
 _answer_decoder = msgspec.json.Decoder(Answer)
@@ -86,7 +90,7 @@ def events(request: HttpRequest) -> HttpResponse:
 def decision(request: HttpRequest, incident_id: str) -> HttpResponse:
     """GET: a node waits for its answer. POST: an operator gives one."""
     if request.method == "GET":
-        wait = request.GET.get("wait", "")
+        wait = request.GET.getlist("wait")
         return _django(async_to_sync(gateway().get_decision)(_headers(request), incident_id, wait))
     return _decide(request, incident_id) if request.method == "POST" else not_allowed("GET", "POST")
 
@@ -139,6 +143,7 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
         incident = UUID(incident_id)
     except ValueError:
         raise _unknown_incident() from None
+    _await_stored(incident)
     try:
         made = decide(
             incident,
@@ -161,6 +166,12 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
         raise _lost(made)
     announce_incidents([made.incident_id])
     return as_json(200, of_row(Answered, made, incident=made.incident_id, decision_id=made.pk))
+
+
+def _await_stored(incident: UUID) -> None:
+    until = time.monotonic() + APPEAR_WAIT_S
+    while not Incident.objects.filter(pk=incident).exists() and time.monotonic() < until:
+        time.sleep(APPEAR_CHECK_S)
 
 
 def _clean(given: str | int | None, name: str, chars: int) -> str:

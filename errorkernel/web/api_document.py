@@ -308,7 +308,7 @@ def _wait() -> dict[str, Any]:
 def _incident_id() -> dict[str, Any]:
     told = (
         "The id of the event that asked. A node that asks about one that was posted just now is held for up to "
-        f"{APPEAR_WAIT_S:g} s until it is stored."
+        f"{APPEAR_WAIT_S:g} s until it is stored, however short its wait."
     )
     return {
         "name": "id",

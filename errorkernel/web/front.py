@@ -69,8 +69,8 @@ def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
         case "POST", "outcome":
             return gateway().post_outcome(headers, incident, _chunks(receive))
         case "GET", "decision":
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            return gateway().get_decision(headers, incident, query.get("wait", [""])[-1])
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            return gateway().get_decision(headers, incident, query.get("wait", []))
         case "GET", "commands":
             return gateway().get_commands(headers)
     return None

@@ -11,8 +11,9 @@ of Django as its own small ASGI application. Errors are mapped to statuses in on
 import asyncio
 import hashlib
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -105,11 +106,13 @@ class Gateway:
         """``POST /api/v1/events``. ``headers``: lower-case names."""
         return await _answer_errors(self._post_events(headers, chunks))
 
-    async def get_decision(self, headers: Mapping[str, str], incident_id: str, wait: str) -> Response:
+    async def get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
         """``GET /api/v1/incidents/{id}/decision?wait=``: 200 the decision, 204 none yet, 404.
 
+        ``wait``: its values in the address; one or none is right.
         404 also where the question was withdrawn, with ``"state": "withdrawn"``: no answer can come any more, and a
-        client that was told 204 would ask for ever. An unknown incident is waited for first: see APPEAR_WAIT_S.
+        client that was told 204 would ask for ever. An unknown incident is waited for first, whatever ``wait`` says: it
+        may be one of a report that was accepted a moment ago, and that has no answer yet (204).
         """
         return await _answer_errors(self._get_decision(headers, incident_id, wait))
 
@@ -185,7 +188,7 @@ class Gateway:
                     raise result
         return refused
 
-    async def _get_decision(self, headers: Mapping[str, str], incident_id: str, wait: str) -> Response:
+    async def _get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
         node = await self._node(headers)
         wait_s, incident = _wait_s(wait), _incident(incident_id)
         until = time.monotonic() + wait_s
@@ -197,19 +200,19 @@ class Gateway:
 
     async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
         """The decision, as soon as there is one before ``until``, else None. Raises Refused (404)."""
-        appear_until = min(until, time.monotonic() + APPEAR_WAIT_S)
+        appear_until = time.monotonic() + APPEAR_WAIT_S
         while True:
+            now = time.monotonic()
+            left_s = (until if now < until else appear_until) - now
             # Listening begins before looking: a change between the two would be missed otherwise.
-            changed = asyncio.ensure_future(
-                self._wait_incident(incident, max(0.01, min(CHECK_INTERVAL_S, until - time.monotonic())))
-            )
+            changed = asyncio.ensure_future(self._wait_incident(incident, max(0.01, min(CHECK_INTERVAL_S, left_s))))
             try:
                 await asyncio.sleep(0)
                 state, decision = await self._threads.run(_look_up, node, incident)
-                if decision is not None or (state is not None and time.monotonic() >= until):
-                    return decision
                 if state is State.WITHDRAWN:
                     raise Refused(404, NoQuestion("The question was withdrawn; no answer will come.", state))
+                if decision is not None or (state is not None and time.monotonic() >= until):
+                    return decision
                 if state is None and time.monotonic() >= appear_until:
                     raise _unknown()
                 await changed
@@ -343,13 +346,16 @@ def _incident(text: str) -> UUID:
         raise _unknown() from None
 
 
-def _wait_s(text: str) -> float:
+def _wait_s(given: Sequence[str]) -> float:
+    if len(given) > 1:
+        raise Refused(400, f"wait is given {len(given)} times.")
     try:
-        wait_s = float(text or "0")
+        wait_s = float(given[0]) if given and given[0] else 0.0
     except ValueError:
-        raise Refused(400, "wait is a number of seconds.") from None
-    # A comparison with NaN is false: it becomes 0.
-    return min(wait_s, WAIT_MAX_S) if wait_s > 0 else 0.0
+        wait_s = math.nan
+    if not math.isfinite(wait_s):
+        raise Refused(400, "wait is a number of seconds.")
+    return max(0.0, min(wait_s, WAIT_MAX_S))
 
 
 def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision | None]:
