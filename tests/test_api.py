@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from errorkernel.core.ids import uuid7
+from errorkernel.core.limits import Limits
 from errorkernel.core.values import (
     Action,
     Event,
@@ -23,11 +24,12 @@ from errorkernel.core.values import (
     OutcomeState,
     ProcessReport,
 )
-from errorkernel.models import ApiToken, AuditEntry, Decision, Incident, Node, Outbox
+from errorkernel.models import ApiToken, AuditEntry, Decision, ErrorEvent, Incident, Node, Outbox
 from errorkernel.store import api_tokens, fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.web import api_lists
+from errorkernel.wire import json as wire
 
 pytestmark = pytest.mark.django_db
 
@@ -176,6 +178,18 @@ def test_an_event_bears_what_the_contract_names(viewer):
     }  # fmt: skip
     assert isinstance(first["problem"], int)
     assert (second["process"], second["incident"], second["message"]) == ("<b>", None, None)
+
+
+def test_what_was_cut_is_marked_as_cut(viewer, alice):
+    long = wire.encode_event(report("x" * 70_000, type=EventType.ACTION, tags={"t": "y" * 300}))
+    store(wire.decode_event(long, Limits()), report("short", type=EventType.ACTION))
+    for path in ("events", "incidents"):
+        cut, whole = viewer.get(path).json()["items"]
+        assert (len(cut["text"]), cut["cut"], whole["cut"]) == (Limits().text_bytes, ["text", "tags"], [])
+    tried = alice.post("rules/dry-run", {"condition": "process:*", "days": 3000}).json()["items"]
+    assert sorted(one["cut"] for one in tried) == [[], ["text", "tags"]]
+    ErrorEvent.objects.all().delete()
+    assert [one["cut"] for one in viewer.get("incidents").json()["items"]] == [None, None]
 
 
 def test_events_are_paged_by_seq_without_gap_or_repetition(viewer):

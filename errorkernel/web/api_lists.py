@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
@@ -105,7 +105,8 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     if states:
         rows = rows.filter(state__in=states)
     rows = _named(rows, request.GET, node="node__name", process="process__name")
-    return _answer(rows, "change", _page(request.GET), shapes_listed.incident)
+    rows = rows.annotate(cut=Subquery(ErrorEvent.objects.filter(seq=OuterRef("seq")).values("cut")))
+    return _answer(rows, "change", _page(request.GET), lambda row: shapes_listed.incident(row, row.cut))
 
 
 @needs("errorkernel.view_problem")

@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from errorkernel.core import rules as policy
 from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.core.rules import RuleError, Wording
-from errorkernel.models import Rule
+from errorkernel.models import ErrorEvent, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.audit import Who
 from errorkernel.store.rules import RuleChanged, TooManyAtOnce
@@ -143,7 +143,9 @@ def _dry(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 def _tried(found: Tried, now: datetime) -> shapes_acts.Tried:
-    items = [shapes_listed.incident(one) for one in found.shown]
+    events = ErrorEvent.objects.filter(seq__in=[one.seq for one in found.shown])
+    cut = dict(events.values_list("seq", "cut"))
+    items = [shapes_listed.incident(one, cut.get(one.seq)) for one in found.shown]
     return of_row(shapes_acts.Tried, found, items=items, done=round(found.done(now), 4))
 
 

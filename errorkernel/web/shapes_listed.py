@@ -44,7 +44,9 @@ class DecisionItem(msgspec.Struct):
 class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
     on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
-    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale."""
+    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale.
+    ``cut``: the fields of its event that were over their limit, so only their beginning is kept; null: that event is no
+    longer stored."""
 
     id: UUID
     change: int
@@ -57,6 +59,7 @@ class IncidentItem(msgspec.Struct):
     kind: str
     text: str
     message: dict[str, Any] | None
+    cut: list[str] | None
     problem: int
     repeat: int
     consecutive: int
@@ -161,10 +164,12 @@ class IncarnationItem(msgspec.Struct):
 
 class EventItem(EventRow):
     """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
-    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text."""
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text.
+    ``cut``: the fields that were over their limit, so only their beginning is kept."""
 
     family: NodeFamily = ""
     process_guess: str = ""
+    cut: list[str] = []
 
 
 class NodeItem(msgspec.Struct):
@@ -269,8 +274,8 @@ class RuleItem(msgspec.Struct):
     suspended_why: str
 
 
-def incident(row: Incident) -> IncidentItem:
-    """Needs ``select_related("node", "process", "decision")``, or costs queries."""
+def incident(row: Incident, cut: str | None) -> IncidentItem:
+    """``cut``: of its event. Needs ``select_related("node", "process", "decision")``, or costs queries."""
     made = getattr(row, "decision", None)
     return of_row(
         IncidentItem,
@@ -282,6 +287,7 @@ def incident(row: Incident) -> IncidentItem:
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made),
         by_itself=row.by_itself or None,
+        cut=None if cut is None else _names(cut),
     )
 
 
@@ -289,7 +295,11 @@ def event(row: Any) -> EventItem:
     """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
     family = row.node.family
     more = {"family": family, "process_guess": (row.guess or "") if family else ""}
-    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more)
+    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more, cut=_names(row.cut))
+
+
+def _names(cut: str) -> list[str]:
+    return cut.split(", ") if cut else []
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
