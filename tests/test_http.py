@@ -356,8 +356,19 @@ def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Running, peer: 
     assert (status, headers["content-type"]) == (400, "application/json")
     assert b'{"error":' in body
     assert b"STEWARD_ALLOWED_HOSTS" in body
-    status, headers, _ = raw(product, b"GET /nodes/ HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n")
-    assert (status, headers["content-type"].split(";")[0]) == (400, "text/html")
+    for _ in range(3):
+        status, headers, _body = raw(product, b"GET /nodes/ HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n")
+        assert (status, headers["content-type"].split(";")[0]) == (400, "text/html")
+    log = product.log()
+    assert log.count("'evil'") == 1
+    assert not re.search("Invalid HTTP_HOST|DisallowedHost", log)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+def test_probes_are_answered_whatever_they_call_us(product: Running, path: str) -> None:
+    for host in ("10.1.2.3:8000", "steward.monitoring.svc", "[fd00::7]:8000", "a b"):
+        sent = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        assert raw(product, sent.encode())[0] == 200
 
 
 def test_an_id_that_is_in_a_batch_twice_is_accepted_twice_and_stored_once(product: Running, peer: Peer) -> None:
