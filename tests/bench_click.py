@@ -27,7 +27,7 @@ import nats
 from errorkernel.broker.link import Link, Received
 from errorkernel.node import Kernel
 from errorkernel.wire import subjects
-from tests.bench_whole_way import body, session
+from tests.bench_whole_way import body
 from tests.node_peer import NODE, Broker
 from tests.running import ROOT, Running, wait_for
 
@@ -59,7 +59,7 @@ def by_token(product: Running, token: str) -> Callable[[str], None]:
 
 def by_session(product: Running) -> Callable[[str], None]:
     """As the page's script sends the form."""
-    cookie = session(product)
+    cookie = product.session()
     csrf = next(one.partition("=")[2] for one in cookie.split("; ") if one.startswith("csrftoken="))
     headers = {"Cookie": cookie, "X-CSRFToken": csrf, "X-Steward-Card": "1", "Origin": product.http_url}
     clicker = Clicker(product.http_url, headers)

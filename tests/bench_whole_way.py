@@ -9,10 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener
 
 import nats
 import websockets
@@ -20,16 +17,6 @@ import websockets
 from tests.running import Running
 
 TEXT = "copy of chart {} to the archive failed after 3 tries: no such file or directory /data/charts/{}.tif"
-
-
-def session(product: Running) -> str:
-    jar = CookieJar()
-    opener = build_opener(HTTPCookieProcessor(jar))
-    opener.open(product.http_url + "/login/")
-    token = next(one.value for one in jar if one.name == "csrftoken")
-    form = {"username": "admin", "password": product.password, "csrfmiddlewaretoken": token}
-    opener.open(product.http_url + "/login/", urlencode(form).encode())
-    return "; ".join(f"{one.name}={one.value}" for one in jar)
 
 
 def body(number: int) -> bytes:
@@ -57,7 +44,7 @@ async def watch(url: str, cookie: str, count: int) -> tuple[int, int, float]:
 
 async def measure(product: Running, count: int, sockets: int) -> None:
     node = product.add_node("bench")
-    cookie = session(product)
+    cookie = product.session()
     url = product.http_url.replace("http", "ws") + "/ws/live"
     watching = [asyncio.create_task(watch(url, cookie, count)) for _ in range(sockets)]
     await asyncio.sleep(2)

@@ -1,5 +1,6 @@
 """A whole running product for tests: ``steward up`` in a scratch data dir, on free ports, as a process of its own."""
 
+import http.cookiejar
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +114,16 @@ class Running:
         done = self.command("token", "add", user, "--json")
         assert done.returncode == 0, done.stderr
         return str(json.loads(done.stdout)["token"])
+
+    def session(self) -> str:
+        """The Cookie header of a browser in which the administrator has logged in."""
+        jar = http.cookiejar.CookieJar()
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+        opener.open(self.http_url + "/login/").close()
+        token = next(one.value for one in jar if one.name == "csrftoken")
+        form = {"username": "admin", "password": self.password, "csrfmiddlewaretoken": token}
+        opener.open(self.http_url + "/login/", urllib.parse.urlencode(form).encode()).close()
+        return "; ".join(f"{one.name}={one.value}" for one in jar)
 
     def call(self, path: str, token: str, body: Any = None, timeout_s: float = 40) -> tuple[int, Any]:
         """(status, decoded body) of an API call."""

@@ -14,6 +14,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
@@ -348,6 +350,18 @@ def test_a_websocket_anywhere_else_is_refused_without_a_word_in_the_log(product:
              "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]  # fmt: skip
     assert raw(product, "\r\n".join(lines).encode())[0] == 403
     assert "Traceback" not in product.log()[before:]
+
+
+def test_a_websocket_is_told_what_cannot_be_right_in_its_address(product: Running) -> None:
+    cookie, address = {"Cookie": product.session()}, product.http_url.replace("http", "ws") + "/ws/live?"
+    for query, why in {"after=abc": "after", "after=-1": "after", f"after={2**63}": "after", "q=(": "at 1"}.items():
+        with connect(address + query, additional_headers=cookie) as socket, pytest.raises(ConnectionClosed) as closed:
+            socket.recv(10)
+        assert closed.value.rcvd
+        assert (closed.value.rcvd.code, why in closed.value.rcvd.reason) == (4400, True), closed.value.rcvd
+    for query in ("after=", f"after={2**63 - 1}", ""):
+        with connect(address + query, additional_headers=cookie) as socket:
+            assert json.loads(socket.recv(10))["snapshot"]
 
 
 def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Running, peer: Peer) -> None:

@@ -120,4 +120,8 @@ class Server(daphne_server.Server):
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.send":
             await protocol.flow.writable.wait()
-        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.close" and message.get("reason"):
+            # Daphne hands the code on, and not the reason.
+            protocol.sendClose(code=message["code"], reason=message["reason"])
+        else:
+            await super().handle_reply(protocol, message)

@@ -22,6 +22,7 @@ from errorkernel import frames
 from errorkernel.core.query_parse import QueryError
 from errorkernel.hub import Hub, Subscriber, hub, read_status
 from errorkernel.store import incidents
+from errorkernel.web import parameters
 from errorkernel.web.live_filter import LiveFilter
 
 log = logging.getLogger("errorkernel.live")
@@ -109,14 +110,15 @@ class _Asked(NamedTuple):
 def _asked(scope: dict[str, Any]) -> _Asked:
     given = parse_qs(scope.get("query_string", b"").decode("latin1"))
     text = given.get("q", [""])[0].strip()
-    number = given.get("after", [""])[0]
-    after = int(number) if number.isdecimal() and number.isascii() and len(number) < 19 else None
     rows = given.get("events", [""])[0] != "0"
     language = given.get("lang", [""])[0]
     language = language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
     try:
+        after = parameters.number({"after": given.get("after", [""])[0]}, "after")
         chosen = LiveFilter(text, now=datetime.now(UTC)) if text else None
         return _Asked(after if rows else None, chosen, rows, language)
+    except parameters.BadParameter as exc:
+        raise _Closed(BAD_QUERY, str(exc)) from None
     except QueryError as exc:
         raise _Closed(BAD_QUERY, f"{exc} (at {exc.position})") from None
 
