@@ -358,6 +358,8 @@ async def test_what_is_no_json_is_a_400(stream, peer, body):
         ("gzip", gzip.compress),
         ("GZIP", gzip.compress),
         ("gzip", lambda body: gzip.compress(body[:50]) + gzip.compress(body[50:])),
+        ("gzip", lambda body: gzip.compress(body[:50]) + bytes(70_000) + gzip.compress(body[50:]) + bytes(70_000)),
+        ("gzip, identity", gzip.compress),
         ("deflate", zlib.compress),
         ("deflate", lambda body: zlib.compress(body)[2:-4]),
         ("identity", bytes),
@@ -390,6 +392,8 @@ GOOD = json.dumps([event() for _ in range(50)]).encode()
         (400, "gzip", gzip.compress(b"") * 1000 + gzip.compress(GOOD)),
         (400, "deflate", b"\x78\x9cgarbage"),
         (415, "br", GOOD),
+        (400, "deflate", zlib.compress(GOOD) + b"\0"),
+        (415, "gzip, br", gzip.compress(GOOD)),
         (415, "gzip, gzip", gzip.compress(gzip.compress(GOOD))),
     ],
 )

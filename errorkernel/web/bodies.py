@@ -157,10 +157,10 @@ def _check_commas(body: bytes, limits: Limits) -> None:
 
 
 def _unpacker(encoding: str, limits: Limits) -> "_Identity | _Inflate":
-    known = encoding.strip().lower()
-    if known not in ENCODINGS:
+    packed = [known for one in encoding.split(",") if (known := one.strip().lower()) not in ("", "identity")]
+    if len(packed) > 1 or not ENCODINGS.keys() >= set(packed):
         raise BodyError(415, "encoding", f"Content-Encoding {encoding[:40]!r} is not known here; gzip and deflate are.")
-    wbits = ENCODINGS[known]
+    wbits = ENCODINGS[packed[0]] if packed else None
     return _Identity() if wbits is None else _Inflate(limits, wbits)
 
 
@@ -189,6 +189,9 @@ class _Inflate:
         out = []
         while chunk:
             if self._stream.eof:
+                chunk = self._without_padding(chunk)
+                if not chunk:
+                    break
                 self._next_member()
             try:
                 part = self._stream.decompress(chunk, room + 1)
@@ -204,6 +207,10 @@ class _Inflate:
     def end(self) -> None:
         if not self._stream.eof:
             raise BodyError(400, "bad_compression", "The body cannot be unpacked: it ends too early.")
+
+    def _without_padding(self, chunk: bytes) -> bytes:
+        """Some fill blocks up with zeros after a gzip file, which gzip itself passes over."""
+        return chunk if self._wbits == zlib.MAX_WBITS else chunk.lstrip(b"\0")
 
     def _next_member(self) -> None:
         self._members += 1
