@@ -230,6 +230,17 @@ async def test_what_cannot_be_sent_again_says_why(running: Running, token: str, 
     assert running.call(f"/api/v1/incidents/{found['id']}/requeue", "eku_wrong", {})[0] == 401
 
 
+async def test_a_request_id_that_was_given_for_something_else_is_refused(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    async with node(running, "hasty", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+    assert requeue(running, token, found, request_id="r1")[0] == 200
+    status, body = running.call(f"/api/v1/incidents/{found}/drop", token, {"request_id": "r1"})
+    assert (status, "something else" in body["error"]) == (409, True)
+    assert state(running, token, found, "r1") == "sent"
+
+
 async def test_a_dropped_message_stays_dropped_and_on_record(running: Running, token: str, tmp_path: Path) -> None:
     async with node(running, "dropper", tmp_path) as kernel:
         found = await ended(running, token, kernel)

@@ -69,6 +69,9 @@ def test_it_needs_a_reason_and_one_process_is_acted_on_once_at_a_time(ship1: Nod
         ask(reason="")
     first = ask(request_id="r1")
     assert ask(request_id="r1") == first
+    for other in ({"plan": Plan.STOP}, {"method": "REQCliCommand"}):
+        with pytest.raises(CannotAct, match="something else"):
+            ask(request_id="r1", **other)
     with pytest.raises(CannotAct, match="acted on already"):
         ask(Plan.STOP)
     ask(method="REQCliCommand")

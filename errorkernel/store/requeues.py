@@ -57,12 +57,15 @@ def dispose(
 ) -> Requeue:
     """Send the incident's message to its process again, or drop it.
 
-    The same ``request_id`` by the same person again returns what it made. Raises CannotRequeue, Incident.DoesNotExist.
+    The same ``request_id`` by the same person again returns what it made, unless something else was wanted then.
+    Raises CannotRequeue, Incident.DoesNotExist.
     """
     try:
         with transaction.atomic():
             incident = incidents.with_relations().get(pk=incident_id)
             if request_id and (known := incident.requeues.filter(request_id=request_id, by=by).first()):
+                if (known.state == State.DROPPED) is not (wish is Wish.DROP):
+                    raise CannotRequeue(_("This request_id has done something else with the message."))
                 return known
             _check(incident, wish)
             last = incident.requeues.order_by("-created_at").values_list("state", flat=True).first()

@@ -74,7 +74,8 @@ def request(
     origin: str = "",
     rule: Rule | None = None,
 ) -> StewardAction:
-    """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made.
+    """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
+    something else was wanted then.
 
     Raises CannotAct or Node.DoesNotExist.
     """
@@ -84,6 +85,8 @@ def request(
             if wish.request_id and (
                 known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=by).first()
             ):
+                if (known.plan, known.method) != (wish.plan, wish.method):
+                    raise CannotAct("This request_id has done something else on this node.")
                 return known
             _check(node, wish, now)
             action = _create(node, wish, by, now, user, rule)
