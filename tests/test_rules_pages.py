@@ -158,6 +158,8 @@ def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     first, second = made(name="first"), made(name="second")
     alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
     assert [one.name for one in rules.listed()] == ["second", "first"]
+    refused = alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
+    assert (refused.status_code, "This rule is not suspended." in refused.content.decode()) == (409, True)
     assert alice.post(f"/rules/{first.pk}/suspend/", {"reason": ""}).status_code == 400
     alice.post(f"/rules/{first.pk}/suspend/", {"reason": "looks odd"})
     assert "1 rule suspended" in alice.get("/").content.decode()
@@ -358,6 +360,9 @@ def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
     assert (lost.status_code, lost.json()["revision"], lost.json()["author"]) == (409, 2, "user:bob")
     assert api("POST", f"rules/{rule['id']}/suspend", {"reason": "odd"}).json()["suspended_why"] == "odd"
     assert api("POST", f"rules/{rule['id']}/resume", {"reason": "fine"}).json()["suspended_at"] is None
+    again = api("POST", f"rules/{rule['id']}/resume", {"reason": "fine"})
+    assert (again.status_code, again.json()) == (409, {"error": "This rule is not suspended."})
+    assert reader("GET", "rules").json()["items"][0]["revision"] == 4
     assert api("POST", f"rules/{rule['id']}/move", {"steps": -1}).status_code == 200
     assert api("POST", f"rules/{rule['id']}/delete", {"reason": "done"}).status_code == 200
     assert reader("GET", "rules").json()["items"] == []

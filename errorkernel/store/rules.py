@@ -50,6 +50,10 @@ class RuleChanged(Exception):
         self.rule = rule
 
 
+class NotSuspended(Exception):
+    """There is no suspension to clear; the message is one sentence for whoever asked."""
+
+
 def listed() -> QuerySet[Rule]:
     """The rules that there are, in their order."""
     return Rule.objects.filter(removed_at__isnull=True).order_by("position", "id")
@@ -179,10 +183,14 @@ def resume(
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
-    """Clear a suspension: it answers what opens from now on, or ``also_waiting``. Raises TooManyAtOnce or
-    Rule.DoesNotExist."""
+    """Clear a suspension: it answers what opens from now on, or ``also_waiting``.
+
+    Raises NotSuspended, TooManyAtOnce or Rule.DoesNotExist.
+    """
 
     def write(rule: Rule) -> None:
+        if rule.suspended_at is None:
+            raise NotSuspended(_("This rule is not suspended."))
         rule.revision += 1
         rule.suspended_at, rule.suspended_why = None, ""
         # The answers of earlier revisions count for no limit: whoever clears it has seen them.

@@ -143,8 +143,8 @@ def _dispose(name: str, summary: str) -> dict[str, Any]:
 
 
 def _act(name: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
-    too_many = {"409": ok(_TOO_MANY, ref(wishes.BadRule))} if name == "resumeRule" else {}
-    return _change(name, summary, wishes.RuleAct, example, _DONE | too_many)
+    refused = {"409": ok(f"It is not suspended; or {_TOO_MANY}", ref(wishes.BadRule))} if name == "resumeRule" else {}
+    return _change(name, summary, wishes.RuleAct, example, _DONE | refused)
 
 
 def _change(

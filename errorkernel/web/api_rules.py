@@ -14,7 +14,7 @@ from errorkernel.core.rules import RuleError, Wording
 from errorkernel.models import ErrorEvent, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.audit import Who
-from errorkernel.store.rules import RuleChanged, TooManyAtOnce
+from errorkernel.store.rules import NotSuspended, RuleChanged, TooManyAtOnce
 from errorkernel.web import api_lists, shapes_acts, shapes_listed
 from errorkernel.web.access import CHANGE_RULES
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs, not_allowed, read_body
@@ -101,6 +101,8 @@ def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> H
         raise ApiError(400, BadRule(told, "reason"))
     try:
         return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, operator.now())))
+    except NotSuspended as exc:
+        raise ApiError(409, BadRule(str(exc))) from None
     except TooManyAtOnce as exc:
         raise _wrong(exc) from None
     except Rule.DoesNotExist:

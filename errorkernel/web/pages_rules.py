@@ -26,7 +26,7 @@ from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.store import rules as store
 from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.incidents import with_relations as cards
-from errorkernel.store.rules import RuleChanged, TooManyAtOnce
+from errorkernel.store.rules import NotSuspended, RuleChanged, TooManyAtOnce
 from errorkernel.store.steward_actions import with_lines
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
@@ -221,7 +221,7 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
                 raise Http404
     except Rule.DoesNotExist:
         raise Http404 from None
-    except TooManyAtOnce as exc:
+    except (NotSuspended, TooManyAtOnce) as exc:
         return refuse(request, said(exc), status=409)
     return HttpResponseRedirect(reverse("rule", args=[rule_id]))
 
