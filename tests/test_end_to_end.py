@@ -443,7 +443,13 @@ def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running)
     running.add_node("audited")
     with sqlite3.connect(running.directory / "steward.sqlite3") as database:
         assert database.execute("SELECT count(*) FROM errorkernel_auditentry").fetchone()[0]
-        for statement in ("UPDATE errorkernel_auditentry SET actor = 'nobody'", "DELETE FROM errorkernel_auditentry"):
+        for statement in (
+            "UPDATE errorkernel_auditentry SET actor = 'nobody'",
+            "DELETE FROM errorkernel_auditentry",
+            "INSERT OR REPLACE INTO errorkernel_auditentry SELECT * FROM errorkernel_auditentry",
+            "INSERT INTO errorkernel_auditentry SELECT * FROM errorkernel_auditentry WHERE true"
+            " ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        ):
             with pytest.raises(sqlite3.IntegrityError, match="never changed"):
                 database.execute(statement)
 
