@@ -19,7 +19,8 @@ DAYS = 30
 NOT_READ = {
     # They change something, by POST.
     "decide", "dispose-of-message", "act-on-many", "act-on-problem", "save-view", "delete-view", "act-on-rule",
-    "logout", "set_language", "api-decision", "api-outcome", "api-requeue", "api-drop", "api-answer-confirm",
+    "logout", "set_language", "api-decision", "api-outcome", "api-requeue", "api-drop", "api-dead-letter",
+    "api-requeue-letter", "api-drop-letter", "dispose-of-dead-letter", "api-answer-confirm",
     "api-answer-go-on", "api-answer-leave", "api-problem-mute", "api-problem-unmute", "api-problem-resolve",
     "api-problem-reopen", "api-problem-assign", "api-problem-comment", "api-problem-merge", "api-problem-split",
     "api-rules-dry-run", "api-rule", "api-rule-move", "api-rule-suspend", "api-rule-resume", "api-rule-delete",

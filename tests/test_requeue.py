@@ -1,4 +1,5 @@
-"""The failed message, back to the operator: sent to its process again, once, through everything that can go wrong."""
+"""The failed message, back to the operator: sent to its process again, once, through everything that can go wrong;
+dropped; kept as a dead letter."""
 
 import asyncio
 import json
@@ -267,3 +268,96 @@ async def test_the_dead_letter_of_a_message_says_what_was_done_with_it(
         assert (letter["state"], letter["incident"]) == ("kept", found)
         assert running.call(f"/api/v1/incidents/{found}/{wish}", token, {})[0] == 200
         assert [one["state"] for one in letters()] == [state]
+
+
+def letters_of(running: Running, token: str, node: str) -> list[dict]:
+    return list(running.call(f"/api/v1/dead-letters?node={node}", token)[1]["items"])
+
+
+def audited(running: Running, target: str) -> list[tuple[str, ...]]:
+    """(who, did, why, became) of everything that was done to it, the answer and its ways left out."""
+    query = (
+        "SELECT actor, action, reason, json_extract(after, '$.message') FROM errorkernel_auditentry"
+        " WHERE target = ? AND json_extract(after, '$.message') IS NOT NULL ORDER BY id"
+    )
+    with sqlite3.connect(running.directory / "steward.sqlite3") as database:
+        return database.execute(query, (target,)).fetchall()
+
+
+async def test_an_operator_keeps_a_message_as_a_dead_letter_and_sends_it_again_from_there(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    taken: list[Message] = []
+    async with node(running, "keeper", tmp_path) as kernel:
+        found = await ended(running, token, kernel)
+        keep = f"/api/v1/incidents/{found}/dead-letter"
+        status, body = running.call(keep, token, {"reason": "nobody knows this file", "request_id": "k1"})
+        assert (status, body["state"], body["incident"]) == (200, "kept", found)
+        assert running.call(keep, token, {"request_id": "k1"}) == (200, body)
+        assert running.call(keep, token, {"request_id": "k2"})[0] == 409
+        [letter] = letters_of(running, token, "keeper")
+        assert (letter["id"], letter["state"], letter["incident"]) == (body["letter"], "kept", found)
+        assert (letter["message"], letter["failures"]) == (WORK, 1)
+        [done] = letter["done"]
+        assert (done["by"], done["reason"], done["state"]) == ("user:admin", "nobody knows this file", "kept")
+        kernel.on_requeue("copy-files", taken.append)
+        status, body = running.call(f"/api/v1/dead-letters/{letter['id']}/requeue", token, {"request_id": "r1"})
+        assert (status, body["state"], body["incident"]) == (200, "sent", found)
+        await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "applied")
+        assert taken == [Message(**WORK)]
+    [letter] = letters_of(running, token, "keeper")
+    assert (letter["state"], [one["state"] for one in letter["done"]]) == ("sent again", ["kept", "applied"])
+    assert audited(running, f"incident:{found}") == [
+        ("user:admin", "dead-letter", "nobody knows this file", "kept"), ("user:admin", "requeue", "", "sent"),
+        ("system", "deliver message", "", "received"), ("node:keeper", "take message", "", "applied"),
+    ]  # fmt: skip
+
+
+async def test_a_dead_letter_that_nobody_asked_about_is_sent_again_once(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    taken: list[Message] = []
+    async with node(running, "unasked", tmp_path) as kernel:
+        for _ in range(3):
+            await kernel.error("no space left", process="copy-files", message=WORK)
+        [letter] = await asyncio.to_thread(wait_for, lambda: letters_of(running, token, "unasked"))
+        assert (letter["incident"], letter["done"]) == (None, [])
+        again = f"/api/v1/dead-letters/{letter['id']}/requeue"
+        status, body = running.call(again, token, {"reason": "there is space", "request_id": "r1"})
+        assert (status, body["incident"], body["letter"]) == (200, None, letter["id"])
+        assert running.call(again, token, {})[0] == 409
+        assert running.call(again.replace("requeue", "drop"), token, {"request_id": "r1"})[0] == 409
+
+        def letter_is(state: str) -> bool:
+            return [one["state"] for one in letters_of(running, token, "unasked")[0]["done"]] == [state]
+
+        await asyncio.to_thread(wait_for, lambda: letter_is("received"))
+        kernel.on_requeue("copy-files", taken.append)
+        await asyncio.to_thread(wait_for, lambda: letter_is("applied"))
+    assert taken == [Message(**WORK)]
+    assert letters_of(running, token, "unasked")[0]["state"] == "sent again"
+    assert audited(running, f"dead-letter:{letter['id']}") == [
+        ("user:admin", "requeue", "there is space", "sent"), ("system", "deliver message", "", "received"),
+        ("node:unasked", "take message", "", "applied"),
+    ]  # fmt: skip
+
+
+def test_a_node_that_speaks_only_http_takes_a_dead_letter_that_nobody_asked_about(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    mine = json.loads(credentials(running, "fetch", tmp_path).read_text())["token"]
+    failed = {"v": 1, "type": "error", "process": "job", "error": {"text": "x"}, "message": WORK}
+    assert running.call("/api/v1/events", mine, [{**failed, "id": str(uuid4())} for _ in range(3)])[0] == 202
+    [letter] = wait_for(lambda: letters_of(running, token, "fetch"))
+    assert running.call(f"/api/v1/dead-letters/{letter['id']}/requeue", token, {})[0] == 200
+    [command] = running.call("/api/v1/commands", mine)[1]["commands"]
+    assert (command["message"], command["process"], command["incident"]) == (WORK, "job", None)
+    told = {"state": "failed", "detail": "still no space"}
+    assert running.call(f"/api/v1/incidents/{command['id']}/outcome", mine, told)[0] == 202
+    wait_for(lambda: letters_of(running, token, "fetch")[0]["done"][0]["detail"] == "still no space")
+    # It failed and nobody asks: somebody has to say what becomes of it.
+    assert running.call(f"/api/v1/dead-letters/{letter['id']}/drop", token, {"reason": "obsolete"})[0] == 200
+    assert letters_of(running, token, "fetch")[0]["state"] == "dropped"
+    assert running.call(f"/api/v1/dead-letters/{letter['id']}/requeue", token, {})[0] == 409
+    assert running.call("/api/v1/commands", mine) == (200, {"commands": []})
+    assert running.call("/api/v1/dead-letters/4711/drop", token, {})[0] == 404

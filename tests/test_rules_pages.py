@@ -13,7 +13,7 @@ from django.utils import timezone
 from errorkernel import conf
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
-from errorkernel.models import AuditEntry, Decision, Incident, Node, Rule
+from errorkernel.models import AuditEntry, DeadLetter, Decision, Incident, Node, Rule
 from errorkernel.store import api_tokens, incidents, rules
 from tests.test_rules import ask, event, store, wording
 from tests.test_rules import judge as judge_at
@@ -269,6 +269,51 @@ def test_a_dead_letter_is_shown_with_its_message_and_the_incident_says_poison(al
     assert "8841" in page
     assert f"/incidents/{incident.pk}/" in page
     assert "poison" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+
+
+def test_a_dead_letter_that_nobody_asked_about_is_sent_again_or_dropped_on_its_page(alice, viewer):
+    store(event(), event(), event())
+    store(*(event(message="other") for _ in range(3)))
+    other, first = DeadLetter.objects.order_by("-id")
+    page = alice.get("/dead-letters/?state=kept").content.decode()
+    act = f"/dead-letters/{first.pk}/message/?state=kept"
+    assert page.count(f'action="{act}"') == 1
+    assert "/message/" not in viewer.get("/dead-letters/").content.decode()
+    assert viewer.post(act, {"wish": "requeue"}).status_code == 403
+    for nonsense in ("", "keep", "dead-letter"):
+        assert alice.post(act, {"wish": nonsense}).status_code == 400
+    assert alice.get(act).url == f"/dead-letters/?state=kept#letter-{first.pk}"
+    done = alice.post(act, {"wish": "requeue", "reason": "there is space"})
+    assert done.url == f"/dead-letters/?state=kept#letter-{first.pk}"
+    assert alice.post(act, {"wish": "drop"}).status_code == 409
+    assert alice.post(f"/dead-letters/{other.pk}/message/", {"wish": "drop", "reason": "old"}).status_code == 302
+    assert alice.post("/dead-letters/4711/message/", {"wish": "drop"}).status_code == 404
+    page = alice.get("/dead-letters/").content.decode()
+    assert all(one in page for one in ("sent again by", "there is space", "dropped by", "old", "alice"))
+    assert "/message/" not in page, "one is on its way, the other gone"
+    entries = AuditEntry.objects.filter(target__startswith="dead-letter:").values_list("actor", "action", "reason")
+    assert list(entries.order_by("pk")) == [
+        ("user:alice", "requeue", "there is space"), ("user:alice", "drop", "old"),
+    ]  # fmt: skip
+
+
+def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
+    incident = ask()
+    act = f"/incidents/{incident.pk}/message/"
+    assert alice.post(act, {"wish": "dead-letter"}).status_code == 409, "its process still has it"
+    incidents.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
+    assert 'value="dead-letter"' in alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert alice.post(act, {"wish": "dead-letter", "reason": "ask Bob"}).url == f"/incidents/{incident.pk}/"
+    for page in (f"/incidents/{incident.pk}/", "/dead-letters/"):
+        shown = alice.get(page).content.decode()
+        assert all(one in shown for one in ("kept as a dead letter by", "alice", "ask Bob")), page
+    # One that is kept because it is poison is the same one.
+    store(event(), event(), event())
+    [letter] = DeadLetter.objects.all()
+    assert (letter.incident_id, letter.failures) == (incident.pk, 4)
+    assert alice.post(f"/dead-letters/{letter.pk}/message/", {"wish": "drop"}).status_code == 302
+    assert DeadLetter.objects.get().state == "dropped"
+    assert alice.post(act, {"wish": "dead-letter"}).status_code == 409
 
 
 def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):

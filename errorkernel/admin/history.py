@@ -175,13 +175,15 @@ class DeadLetterAdmin(History):
 
 @admin.register(Requeue)
 class RequeueAdmin(History):
-    console = ("incident", "incident_id")
     list_display = ["created_at", "state", "by", "short_reason", "short_detail", "sent_at", "received_at", "ended_at"]
     list_filter = ["state"]
     search_fields = ["incident__id__exact", "by", "reason"]
-    raw_id_fields = ["incident"]
+    raw_id_fields = ["incident", "letter"]
     short_reason = excerpt("reason")
     short_detail = excerpt("detail")
+
+    def get_view_on_site_url(self, obj: Any = None) -> str | None:
+        return reverse("incident", args=[obj.incident_id]) if obj and obj.incident_id else None
 
 
 class StewardLines(admin.TabularInline):

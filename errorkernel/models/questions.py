@@ -114,10 +114,11 @@ class Decision(models.Model):
 
 
 class Requeue(models.Model):
-    """A message in progress that an operator gave back to its process, and what became of it.
+    """What an operator did with a message that failed, and what became of it.
 
-    ``sent`` from the operator's word on (``sent_at``: when the broker had it), ``received`` once the node has it in its
-    journal; the node's outcome ends it. ``dropped``: an operator decided that it is not wanted any more.
+    ``sent`` to its process again from the operator's word on (``sent_at``: when the broker had it), ``received`` once
+    the node has it in its journal; the node's outcome ends it. ``dropped``: an operator decided that it is not wanted
+    any more; ``kept``: as a dead letter. Of an incident, of a dead letter that no question was asked about, or of both.
     """
 
     class State(models.TextChoices):
@@ -126,11 +127,19 @@ class Requeue(models.Model):
         APPLIED = "applied"
         FAILED = "failed"
         DROPPED = "dropped"
+        KEPT = "kept"
 
     UNDER_WAY = (State.SENT, State.RECEIVED)
+    NEVER_SENT = (State.DROPPED, State.KEPT)
 
     id = models.UUIDField(primary_key=True)
-    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="requeues", db_index=False)
+    incident = models.ForeignKey(
+        Incident, null=True, blank=True, on_delete=models.CASCADE, related_name="requeues", db_index=False
+    )
+    letter = models.ForeignKey(
+        "DeadLetter", null=True, blank=True, on_delete=models.CASCADE, related_name="requeues",
+        help_text="The dead letter that the message was then.",
+    )  # fmt: skip
     state = models.CharField(max_length=8, choices=State.choices, default=State.SENT)
     by = models.CharField(max_length=200, help_text="user:<name>.")
     reason = models.TextField(blank=True)
@@ -145,21 +154,29 @@ class Requeue(models.Model):
         ordering = ["created_at"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=["sent", "received", "applied", "failed", "dropped"]), name="requeue_state"
+                condition=Q(state__in=["sent", "received", "applied", "failed", "dropped", "kept"]),
+                name="requeue_state",
+            ),
+            models.CheckConstraint(
+                condition=Q(incident__isnull=False) | Q(letter__isnull=False), name="requeue_of_something"
             ),
             # One at a time: the process must not get the same message twice because two people were quick.
             models.UniqueConstraint(
                 fields=["incident"], condition=Q(state__in=["sent", "received"]), name="requeue_one_under_way"
             ),
+            models.UniqueConstraint(
+                fields=["letter"], condition=Q(state__in=["sent", "received"]), name="requeue_one_of_letter"
+            ),
         ]
         indexes = [models.Index(fields=["incident", "created_at"], name="requeue_incident")]
 
     def __str__(self) -> str:
-        return f"requeue of {self.incident_id}: {self.state}"
+        return f"requeue of {self.incident_id or self.letter_id}: {self.state}"
 
 
 class DeadLetter(models.Model):
-    """A poison message: one process failed on it three times in a row for the same reason. Kept to be looked at."""
+    """A message that is kept to be looked at: one process failed on it three times in a row for the same reason, or
+    somebody kept it (``requeues``)."""
 
     class State(models.TextChoices):
         KEPT = "kept"
@@ -177,7 +194,7 @@ class DeadLetter(models.Model):
         help_text="The latest question about it, if it asked.",
     )  # fmt: skip
     seq = models.BigIntegerField(help_text="seq of the latest failure.")
-    first_at = models.DateTimeField(help_text="When it became poison.")
+    first_at = models.DateTimeField(help_text="When it became a dead letter.")
     last_at = models.DateTimeField(help_text="When it failed last.")
 
     class Meta:
@@ -190,3 +207,11 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.process}: failed {self.failures} times on one message"
+
+    @property
+    def waits_for_somebody(self) -> bool:
+        """It is neither dropped nor, so far as is known, taken, and no process is asking about it."""
+        if self.incident and not self.incident.ended_at:
+            return False
+        done = [one.state for one in self.requeues.all()]
+        return self.state == self.State.KEPT or done[-1:] == [Requeue.State.FAILED]

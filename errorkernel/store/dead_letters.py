@@ -1,18 +1,21 @@
-"""Poison messages: kept when one process has failed on one message three times in a row for the same reason.
+"""Dead letters: messages on which one process has failed three times in a row for the same reason, and those that
+somebody wants kept.
 
 Keeping it answers no question and stops no process: it is the operator's copy, whatever becomes of the process. While
-one is kept, further failures on it are counted on the same row. Called by the intake, inside its transaction.
+one is kept, further failures on it are counted on the same row.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from errorkernel.models import DeadLetter
+from errorkernel.core.values import Message
+from errorkernel.models import DeadLetter, Incident, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,17 @@ class Failure:
     incident: UUID | None
 
 
+def digest_of(message: Message | None) -> str:
+    """What tells one message from another; empty where there is nothing to tell it by."""
+    key = message.key if message else ""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if key else ""
+
+
 def keep(failures: Iterable[Failure], *, now: datetime) -> None:
-    """One row a message, process and problem; ``failures`` in the order of their events."""
+    """One row a message, process and problem; ``failures`` in the order of their events.
+
+    Called by the intake, inside its transaction.
+    """
     latest: dict[tuple[int, int, str], Failure] = {}
     for one in failures:
         key = one.process_id, one.problem_id, one.digest
@@ -46,8 +58,31 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
             )
 
 
+def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
+    """The dead letter of the question's message, which is ``process``'s; made where none is kept yet."""
+    # A message without anything to tell it by is the question's own.
+    digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
+    same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
+    kept = DeadLetter.objects.filter(same, state=DeadLetter.State.KEPT).order_by("-id").first()
+    if kept is None:
+        return DeadLetter.objects.create(
+            process=process,
+            problem_id=incident.problem_id,
+            digest=digest,
+            message=incident.message,
+            failures=incident.consecutive,
+            incident=incident,
+            seq=incident.seq,
+            first_at=now,
+            last_at=incident.opened_at,
+        )
+    kept.incident = incident
+    kept.save(update_fields=["incident"])
+    return kept
+
+
 def listed(*, node: str = "", process: str = "", state: str = "") -> QuerySet[DeadLetter]:
     """With everything that a list of them shows, newest first; of these alone where they are named."""
-    found = DeadLetter.objects.select_related("process__node", "problem").order_by("-id")
+    found = DeadLetter.objects.select_related("process__node", "problem", "incident").prefetch_related("requeues")
     wanted = {"process__node__name": node, "process__name": process, "state": state}
-    return found.filter(**{column: value for column, value in wanted.items() if value})
+    return found.order_by("-id").filter(**{column: value for column, value in wanted.items() if value})

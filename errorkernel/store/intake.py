@@ -5,7 +5,6 @@ gap-free row. When ``record`` returns, the batch is committed and may be acknowl
 batch is stored and all of it may be delivered again.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from errorkernel.core.rules import is_poison
 from errorkernel.core.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident
 from errorkernel.store import counters, dead_letters, hotpath, incidents, lineage, quarantine, requeues, tallies
-from errorkernel.store.dead_letters import Failure
+from errorkernel.store.dead_letters import Failure, digest_of
 from errorkernel.store.directory import Directory
 from errorkernel.store.handled import Handled
 from errorkernel.store.incidents import OutcomeResult
@@ -82,7 +81,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     recorded = Recorded()
     # What needs no database is done before the transaction, which holds up all others that write.
     unique = {event.id: (node, event) for node, event in reversed(batch.events)}
-    placed = [_Placed(*one, fingerprint.group(one[1]), _message_digest(one[1].message)) for one in unique.values()]
+    placed = [_Placed(*one, fingerprint.group(one[1]), digest_of(one[1].message)) for one in unique.values()]
     placed.reverse()
     try:
         with transaction.atomic():
@@ -305,8 +304,3 @@ def _message(message: Message | None) -> dict[str, Any] | None:
     if message is None:
         return None
     return {key: value for key, value in msgspec.structs.asdict(message).items() if value}
-
-
-def _message_digest(message: Message | None) -> str:
-    key = message.key if message else ""
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if key else ""

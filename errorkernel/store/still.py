@@ -18,14 +18,14 @@ def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
     return [(one, _named(tags.get(one.seq, {}))) for one in found]
 
 
-def process_of_message(incident: Incident) -> str:
+def process_of_message(incident: Incident) -> Process:
     """Whose message the incident bears: of the process that asked, or of the quarantined one that it asks about."""
     if incident.kind == KIND:
         tags = ErrorEvent.objects.filter(seq=incident.seq).values_list("tags", flat=True).first()
         for name in _named(tags or {})[:1]:
-            if Process.objects.filter(node=incident.node_id, name=name).exists():
-                return name
-    return incident.process.name
+            if found := Process.objects.filter(node=incident.node_id, name=name).first():
+                return found
+    return incident.process
 
 
 def _named(tags: dict[str, str]) -> list[str]:

@@ -34,6 +34,7 @@ from errorkernel.web.api_policy import answer_paths, message_paths, node_paths, 
 from errorkernel.web.api_schema import batch, ref, schemas
 from errorkernel.web.bodies import ENCODINGS
 from errorkernel.web.gateway import APPEAR_WAIT_S, WAIT_MAX_S
+from errorkernel.web.shapes_messages import DeadLetterItem
 
 _ABOUT = (
     "Nodes report over HTTP what they cannot report over NATS; operators read and answer. Unknown fields and "
@@ -202,7 +203,7 @@ def _operator_paths() -> dict[str, Any]:
         },
         "/api/v1/nodes": {"get": listing("listNodes", "Nodes", listed.NodeItem, named[0], _liveness())},
         "/api/v1/dead-letters": {
-            "get": listing("listDeadLetters", "Poison messages that are kept", listed.DeadLetterItem, *named)
+            "get": listing("listDeadLetters", "Messages kept as dead letters", DeadLetterItem, *named)
         },
     }
 

@@ -29,7 +29,7 @@ from errorkernel.store.dead_letters import listed as listed_letters
 from errorkernel.store.error_map import states
 from errorkernel.store.rows import stored
 from errorkernel.store.rules import listed as listed_rules
-from errorkernel.web import shapes, shapes_acts, shapes_listed
+from errorkernel.web import shapes, shapes_acts, shapes_listed, shapes_messages
 from errorkernel.web.api_access import ApiError, Operator, as_json, needs
 
 LIMIT_DEFAULT = 100
@@ -201,7 +201,7 @@ def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``node``, ``process``."""
     _no_query(request.GET, "node and process")
     rows = _named(listed_letters(), request.GET, node="process__node__name", process="process__name")
-    return _answer(rows, "id", _page(request.GET), shapes_listed.dead_letter)
+    return _answer(rows, "id", _page(request.GET), shapes_messages.dead_letter)
 
 
 def _answer(

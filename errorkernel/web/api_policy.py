@@ -9,6 +9,7 @@ from errorkernel.web import shapes_acts as wishes
 from errorkernel.web import shapes_listed as listed
 from errorkernel.web.api_parts import READER, WRITER, body, errors, listing, number, ok
 from errorkernel.web.api_schema import ref
+from errorkernel.web.shapes_messages import Disposal, Disposed
 
 _RULE = {"action": "continue", "condition": "process:copy-files kind:FileNotFoundError",
          "name": "Missing sources", "reason": "They are sent again every hour.", "enabled": True}  # fmt: skip
@@ -109,11 +110,21 @@ def problem_paths() -> dict[str, Any]:
     return paths
 
 
+_MESSAGE_ACTS: dict[str, tuple[str, str]] = {
+    "/api/v1/incidents/{id}/requeue": ("requeueMessage", "Send the failed message to its process again"),
+    "/api/v1/incidents/{id}/drop": ("dropMessage", "Drop the failed message; it stays to be read"),
+    "/api/v1/incidents/{id}/dead-letter": ("deadLetterMessage", "Keep the failed message as a dead letter"),
+    "/api/v1/dead-letters/{number}/requeue": ("requeueDeadLetter", "Send a dead letter to its process again"),
+    "/api/v1/dead-letters/{number}/drop": ("dropDeadLetter", "Drop a dead letter; it stays to be read"),
+}
+
+
 def message_paths() -> dict[str, Any]:
-    """The failed message: to its process again, or away."""
+    """The failed message: to its process again, away, or kept."""
+    of_question, of_letter = {"$ref": "#/components/parameters/IncidentId"}, number("The dead letter's `id`")
     return {
-        "/api/v1/incidents/{id}/requeue": _dispose("requeueMessage", "Send the failed message to its process again"),
-        "/api/v1/incidents/{id}/drop": _dispose("dropMessage", "Drop the failed message; it stays to be read"),
+        path: {"parameters": [of_question if "{id}" in path else of_letter], "post": _dispose(name, summary)}
+        for path, (name, summary) in _MESSAGE_ACTS.items()
     }
 
 
@@ -134,12 +145,12 @@ def node_paths() -> dict[str, Any]:
 
 
 def _dispose(name: str, summary: str) -> dict[str, Any]:
-    asked = _change(name, summary, wishes.Disposal, {"reason": "The disk was replaced."}, {
-        "200": ok("How far it is", ref(wishes.Disposed)),
+    asked = _change(name, summary, Disposal, {"reason": "The disk was replaced."}, {
+        "200": ok("How far it is", ref(Disposed)),
         "409": ok("It cannot be done now: the sentence says why", ref(shapes.Fault)),
         **errors("400", "404")})  # fmt: skip
     asked["requestBody"]["required"] = False
-    return {"parameters": [{"$ref": "#/components/parameters/IncidentId"}], "post": asked}
+    return asked
 
 
 def _act(name: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from errorkernel.models import (
     StewardAction,
     StewardLine,
 )
-from errorkernel.web import shapes, shapes_acts, shapes_listed
+from errorkernel.web import shapes, shapes_acts, shapes_listed, shapes_messages
 from errorkernel.wire import schema as wire
 
 REF = "#/components/schemas/"
@@ -41,8 +41,8 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     shapes_listed.ProcessItem: Process,
     shapes_listed.NodeItem: Node,
     shapes_listed.IncarnationItem: Incarnation,
-    shapes_listed.DeadLetterItem: DeadLetter,
-    shapes_acts.Disposed: Requeue,
+    shapes_messages.DeadLetterItem: DeadLetter,
+    shapes_messages.Disposed: Requeue,
     shapes_listed.RuleItem: Rule,
     shapes_listed.ActionItem: StewardAction,
     shapes_listed.ActionLine: StewardLine,
@@ -55,7 +55,7 @@ _OTHERS: tuple[type[msgspec.Struct], ...] = (
     shapes_acts.ProblemAssignment,
     shapes_acts.ProblemRemark,
     shapes_acts.ProblemMerge,
-    shapes_acts.Disposal,
+    shapes_messages.Disposal,
     shapes_acts.ActionWish,
     shapes_acts.ManyAnswer,
     shapes_acts.RuleWording,

@@ -2,6 +2,7 @@
 
 from django.urls import path, re_path
 
+from errorkernel.store.requeues import Wish
 from errorkernel.web import act, api, api_bulk, api_docs, api_lists, api_problems, api_rules, bulk, requeue
 
 urlpatterns = [
@@ -10,8 +11,7 @@ urlpatterns = [
     path("incidents", api.listing(api_lists.incidents), name="api-incidents"),
     path("incidents/<str:incident_id>/decision", api.decision, name="api-decision"),
     path("incidents/<str:incident_id>/outcome", api.outcome, name="api-outcome"),
-    path("incidents/<str:incident_id>/requeue", requeue.api, {"wish": "requeue"}, name="api-requeue"),
-    path("incidents/<str:incident_id>/drop", requeue.api, {"wish": "drop"}, name="api-drop"),
+    *(path(f"incidents/<str:incident_id>/{one}", requeue.api, {"wish": one}, name=f"api-{one}") for one in Wish),
     path("answers", api_bulk.answers, name="api-answers"),
     path("answers/<str:number>", api_bulk.answer, name="api-answer"),
     path("answers/<int:number>/questions", api.listing(api_lists.answered_questions), name="api-answer-questions"),
@@ -32,6 +32,10 @@ urlpatterns = [
     path("rules/<str:rule_id>/move", api_rules.move, name="api-rule-move"),
     *(path(f"rules/<str:rule_id>/{name}", api_rules.acting(name), name=f"api-rule-{name}") for name in api_rules.ACTS),
     path("dead-letters", api.listing(api_lists.dead_letters), name="api-dead-letters"),
+    *(
+        path(f"dead-letters/<int:letter_id>/{one}", requeue.api_of_letter, {"wish": one}, name=f"api-{one}-letter")
+        for one in requeue.OF_LETTERS
+    ),
     path("openapi.json", api.listing(api_docs.openapi), name="api-document"),
     path("docs", api.listing(api_docs.page), name="api-docs"),
     # Last: what is not there.

@@ -143,6 +143,6 @@ def opened(incident: Incident) -> dict[str, Any]:
         "is_long": is_long,
         "ruled": ruled(incident),
         "requeues": list(incident.requeues.all()) if incident.message else [],
-        "process_of_message": process_of_message(incident),
+        "process_of_message": process_of_message(incident).name,
         **asked(incident),
     }

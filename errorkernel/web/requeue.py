@@ -1,5 +1,7 @@
-"""The failed message back to the operator: send it to its process again or drop it, by a form or by the API."""
+"""The failed message back to the operator: sent to its process again, dropped or kept, by a form or by the API."""
 
+from collections.abc import Callable
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -14,23 +16,26 @@ from django.views.decorators.http import require_http_methods
 
 from errorkernel.core.limits import REASON_MAX_CHARS
 from errorkernel.live import announce_incidents
-from errorkernel.models import Incident
-from errorkernel.store.requeues import CannotRequeue, Wish, dispose
+from errorkernel.models import DeadLetter, Incident, Requeue
+from errorkernel.store.audit import Who
+from errorkernel.store.requeues import CannotRequeue, Wanted, Wish, dispose, dispose_of_letter
 from errorkernel.templatetags.sentences import said
-from errorkernel.web import api_access, shapes_acts
+from errorkernel.web import api_access, shapes_messages
 from errorkernel.web.access import ANSWER, needs
-from errorkernel.web.actor import origin_of
+from errorkernel.web.actor import actor
 from errorkernel.web.api_access import ApiError, Operator, as_json, not_allowed, read_body
-from errorkernel.web.parameters import refuse, short
+from errorkernel.web.parameters import LARGEST, refuse, short
 from errorkernel.web.shapes import REQUEST_ID_MAX_CHARS
-from errorkernel.web.shapes_acts import Disposal
+from errorkernel.web.shapes_messages import Disposal
 
 DONE = {
     Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
     Wish.DROP: gettext_lazy("The message was dropped. It stays here to be read."),
+    Wish.DEAD_LETTER: gettext_lazy("The message is kept as a dead letter."),
 }
-
-
+OF_LETTERS = (Wish.REQUEUE, Wish.DROP)
+"""What can be wanted of a message that is kept already."""
+Doing: TypeAlias = Callable[[Wanted, Who], Requeue]
 _decoder = msgspec.json.Decoder(Disposal)
 
 
@@ -39,54 +44,77 @@ _decoder = msgspec.json.Decoder(Disposal)
 def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     """The form: back to the incident's page; 400 for what cannot be done, 404 unknown."""
     page = reverse("incident", args=[incident_id])
+    return _by_form(request, page, tuple(Wish), lambda wanted, who: dispose(incident_id, wanted, **who))
+
+
+@require_http_methods(["GET", "POST"])
+@needs(ANSWER)
+def dispose_of_dead_letter(request: HttpRequest, letter_id: int) -> HttpResponse:
+    """The form beside a dead letter: back to the list, as it was narrowed; 400 for what cannot be done, 404 unknown."""
+    letter_id = min(letter_id, LARGEST)
+    page = f"{reverse('dead-letters')}?{request.GET.urlencode()}#letter-{letter_id}"
+    return _by_form(request, page, OF_LETTERS, lambda wanted, who: dispose_of_letter(letter_id, wanted, **who))
+
+
+def _by_form(request: HttpRequest, page: str, wishes: tuple[Wish, ...], do: Doing) -> HttpResponse:
     if request.method == "GET":  # somebody went to the address of a page that said no
         return HttpResponseRedirect(page)
     wish = request.POST.get("wish", "")
-    if wish not in list(Wish):
-        return refuse(request, _("Choose what is to be done with the message: send it again, or drop it."))
+    if wish not in wishes:
+        return refuse(request, _("Choose what is to be done with the message."))
+    wanted = _wanted(Wish(wish), request.POST.get("reason", ""), request.POST.get("request_id", ""))
     try:
-        dispose(
-            incident_id,
-            Wish(wish),
-            by=f"user:{request.user.get_username()}",
-            user=request.user if request.user.is_authenticated else None,
-            reason=short(request.POST.get("reason", ""), REASON_MAX_CHARS),
-            request_id=short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS),
-            origin=origin_of(request),
-            now=timezone.now(),
-        )
-    except Incident.DoesNotExist:
+        row = do(wanted, actor(request, timezone.now()))
+    except (Incident.DoesNotExist, DeadLetter.DoesNotExist):
         raise Http404 from None
     except CannotRequeue as exc:
         return refuse(request, said(exc), status=409)
-    announce_incidents([incident_id])
-    messages.success(request, DONE[Wish(wish)])
+    _announce(row)
+    messages.success(request, DONE[wanted.wish])
     return HttpResponseRedirect(page)
 
 
 @csrf_exempt
 def api(request: HttpRequest, incident_id: str, wish: str) -> HttpResponse:
-    """POST ``/api/v1/incidents/{id}/requeue`` or ``/drop``: 200 with its state; 409 it cannot be done now."""
-    return _dispose(request, incident_id, Wish(wish)) if request.method == "POST" else not_allowed("POST")
+    """POST ``/api/v1/incidents/{id}/<wish>``: 200 with its state; 409 it cannot be done now."""
+    return _of_incident(request, incident_id, Wish(wish)) if request.method == "POST" else not_allowed("POST")
+
+
+@csrf_exempt
+def api_of_letter(request: HttpRequest, letter_id: int, wish: str) -> HttpResponse:
+    """POST ``/api/v1/dead-letters/{number}/<wish>``: the same of a dead letter."""
+    return _of_letter(request, letter_id, Wish(wish)) if request.method == "POST" else not_allowed("POST")
 
 
 @api_access.needs(ANSWER)
-def _dispose(request: HttpRequest, operator: Operator, incident_id: str, wish: Wish) -> HttpResponse:
+def _of_incident(request: HttpRequest, operator: Operator, incident_id: str, wish: Wish) -> HttpResponse:
+    return _by_api(request, operator, wish, lambda wanted, who: dispose(UUID(incident_id), wanted, **who))
+
+
+@api_access.needs(ANSWER)
+def _of_letter(request: HttpRequest, operator: Operator, letter_id: int, wish: Wish) -> HttpResponse:
+    number = min(letter_id, LARGEST)
+    return _by_api(request, operator, wish, lambda wanted, who: dispose_of_letter(number, wanted, **who))
+
+
+def _by_api(request: HttpRequest, operator: Operator, wish: Wish, do: Doing) -> HttpResponse:
     given = read_body(request, _decoder, "a reason and a request_id, or nothing", empty=Disposal())
     try:
-        row = dispose(
-            UUID(incident_id),
-            wish,
-            by=f"user:{operator.user.get_username()}",
-            user=operator.user,
-            reason=short(given.reason, REASON_MAX_CHARS),
-            request_id=short(str(given.request_id), REQUEST_ID_MAX_CHARS),
-            origin=operator.origin,
-            now=timezone.now(),
-        )
+        row = do(_wanted(wish, given.reason, str(given.request_id)), operator.now())
     except (Incident.DoesNotExist, ValueError):
         raise ApiError(404, "There is no such incident.") from None
+    except DeadLetter.DoesNotExist:
+        raise ApiError(404, "There is no such dead letter.") from None
     except CannotRequeue as exc:
         raise ApiError(409, str(exc)) from None
-    announce_incidents([row.incident_id])
-    return as_json(200, shapes_acts.disposed(row))
+    _announce(row)
+    return as_json(200, shapes_messages.disposed(row))
+
+
+def _wanted(wish: Wish, reason: str, request_id: str) -> Wanted:
+    return Wanted(wish, short(reason, REASON_MAX_CHARS), short(request_id, REQUEST_ID_MAX_CHARS))
+
+
+def _announce(row: Requeue) -> None:
+    if row.incident_id:
+        announce_incidents([row.incident_id])

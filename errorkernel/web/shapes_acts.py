@@ -1,4 +1,4 @@
-"""What the HTTP API takes from those who act, and answers them: rules, problems, messages, answers to many."""
+"""What the HTTP API takes from those who act, and answers them: rules, problems, answers to many."""
 
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
@@ -15,7 +15,7 @@ from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_names import SUFFIX
 from errorkernel.core.steward_steps import Plan
 from errorkernel.core.values import Action
-from errorkernel.models import BulkAnswer, BulkItem, Requeue
+from errorkernel.models import BulkAnswer, BulkItem
 from errorkernel.store import bulk
 from errorkernel.web.shapes import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
 from errorkernel.web.shapes_listed import GivenAnswer, IncidentItem
@@ -24,29 +24,6 @@ from errorkernel.wire import schema as wire
 DAYS_MAX = 3650
 CONDITION_FORMAT = "steward-condition"
 """Of texts in the query language that a rule can have, which JSON Schema has no word for."""
-
-
-class Disposal(msgspec.Struct):
-    """Why a failed message is sent again or dropped. ``request_id``: any text of your own; repeating it repeats
-    nothing."""
-
-    reason: str = ""
-    request_id: str | int = ""
-
-
-class Disposed(msgspec.Struct):
-    """A failed message that was sent again or dropped, and how far that is. ``command``: its id at the node."""
-
-    command: UUID
-    incident: UUID
-    state: str
-    by: str
-    reason: str
-    detail: str
-    created_at: datetime
-    sent_at: datetime | None
-    received_at: datetime | None
-    ended_at: datetime | None
 
 
 class ActionWish(msgspec.Struct):
@@ -264,7 +241,3 @@ def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
         state=asked.state,
         answer=made and of_row(GivenAnswer, made),
     )
-
-
-def disposed(row: Requeue) -> Disposed:
-    return of_row(Disposed, row, command=row.pk, incident=row.incident_id)

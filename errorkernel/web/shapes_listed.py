@@ -15,7 +15,6 @@ from errorkernel.core.rules import RuleAction
 from errorkernel.core.steward_steps import Ask, Plan
 from errorkernel.core.values import Action, Level, OnDeadline
 from errorkernel.models import (
-    DeadLetter,
     ErrorState,
     Incarnation,
     Incident,
@@ -199,22 +198,6 @@ class NodeItem(msgspec.Struct):
     events: int
 
 
-class DeadLetterItem(msgspec.Struct):
-    """A poison message. ``incident``: the question on which it can be sent again or dropped."""
-
-    id: int
-    node: str
-    process: str
-    problem: int
-    incident: UUID | None
-    seq: int
-    message: dict[str, Any]
-    failures: int
-    state: str
-    first_at: datetime
-    last_at: datetime
-
-
 class ActionLine(msgspec.Struct):
     """One message to the node, and what came back; ``result`` is empty while it waits for that."""
 
@@ -349,19 +332,6 @@ def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
 
 def node(row: Node, now: datetime) -> NodeItem:
     return of_row(NodeItem, row, liveness=liveness.of_node(row.hello_at, now), **_heard(row, now))
-
-
-def dead_letter(row: DeadLetter) -> DeadLetterItem:
-    """Needs ``select_related("process__node")``, or costs queries."""
-    process = row.process
-    return of_row(
-        DeadLetterItem,
-        row,
-        node=process.node.name,
-        process=process.name,
-        problem=row.problem_id,
-        incident=row.incident_id,
-    )
 
 
 def action(row: StewardAction) -> ActionItem:

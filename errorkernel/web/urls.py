@@ -52,6 +52,7 @@ urlpatterns = [
     path("rules/<int:rule_id>/", pages_rules.rule, name="rule"),
     path("rules/<int:rule_id>/<str:act>/", pages_rules.act, name="act-on-rule"),
     path("dead-letters/", pages_rules.dead_letters, name="dead-letters"),
+    path("dead-letters/<int:letter_id>/message/", requeue.dispose_of_dead_letter, name="dispose-of-dead-letter"),
     path("quarantine/", pages_system.quarantine, name="quarantine"),
     path("settings/", pages_system.settings, name="settings"),
     path("overview/", pages_overview.overview, name="overview"),
