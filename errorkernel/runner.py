@@ -25,21 +25,23 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, Error, connection
 
 from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed, legacy_account
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway, BrokerStartError
-from errorkernel.conf import Conf, ConfError
-from errorkernel.store import fleet
+from errorkernel.conf import Conf, ConfError, describe, load
+from errorkernel.store import fleet, settings
+from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api, uplink
 
 log = logging.getLogger("errorkernel.runner")
 
 KERNEL_READY_S = 20.0
 DEMO_LOOK_S = 1.0
+DATABASE_PAUSE_S = 1.0
 
 
 SWITCH_INTERVAL_S = 0.001
@@ -249,6 +251,7 @@ class Services:
         try:
             _calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._watch(_note_settings("up" if self._kernel else "web", self._conf), fail, may_end=True)
             if self._kernel:
                 worker = self._make_worker(application)
                 self._watch(worker.arun(), fail)
@@ -295,9 +298,9 @@ class Services:
             apply_users=self._broker.reload if self._broker else None,
         )
 
-    def _watch(self, part: Any, fail: Callable[[BaseException], None]) -> None:
+    def _watch(self, part: Any, fail: Callable[[BaseException], None], *, may_end: bool = False) -> None:
         def ended(task: asyncio.Task[Any]) -> None:
-            if not task.cancelled():
+            if not task.cancelled() and (task.exception() or not may_end):
                 fail(task.exception() or RuntimeError("A part of the program ended by itself."))
 
         task = asyncio.get_running_loop().create_task(part)
@@ -321,6 +324,21 @@ class Services:
                     break
         demo, self._fleet = self._fleet, None
         await asyncio.get_running_loop().run_in_executor(None, demo.stop)
+
+
+async def _note_settings(role: str, conf: Conf) -> None:
+    """Put on record what the role has started with, as soon as the database can be used."""
+    now, origin = datetime.now(UTC), f"steward {role} on {socket.gethostname()}"
+    given, usual = ({name: value for name, value, _ in describe(one)} for one in (conf, load({})))
+    threads = DatabaseThreads("settings")
+    try:
+        while True:
+            with contextlib.suppress(Error):
+                await threads.run(settings.note, role, given, usual, now=now, origin=origin)
+                return
+            await asyncio.sleep(DATABASE_PAUSE_S)
+    finally:
+        threads.close()
 
 
 def _calm_garbage_collection() -> None:
@@ -370,6 +388,7 @@ def kernel(conf: Conf) -> int:
 
     async def run() -> int:
         worker = asyncio.ensure_future(KernelWorker(application, get_channel_layer(), conf).arun())
+        noting = asyncio.ensure_future(_note_settings("kernel", conf))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, worker.cancel)
@@ -380,6 +399,8 @@ def kernel(conf: Conf) -> int:
         except Exception:
             log.critical("The kernel worker failed", exc_info=True)
             return 1
+        finally:
+            noting.cancel()
         return 0
 
     return asyncio.run(run())

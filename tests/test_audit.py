@@ -15,7 +15,7 @@ from django.test import Client
 
 from errorkernel.core.values import Action
 from errorkernel.models import ApiToken, AuditEntry, Node
-from errorkernel.store import api_tokens, bulk, fleet, incidents
+from errorkernel.store import api_tokens, bulk, fleet, incidents, settings
 from errorkernel.store.bulk import Who
 from tests.test_pages import ask
 
@@ -164,3 +164,22 @@ def test_what_changes_says_from_what_to_what():
     assert changes["confirm", "answer"][0] == {"state": "proposed"}
     assert changes["done", "answer"][0] == {"state": "answering"}
     assert secrets.token not in str(changes)
+
+
+def test_settings_are_on_record_where_they_differ_from_those_of_the_last_start():
+    usual = {"STEWARD_DEBUG": "False", "STEWARD_SECRET_KEY": "", "STEWARD_RETENTION_DAYS": "90"}
+
+    def start(role="up", **given):
+        settings.note(role, {**usual, **given}, usual, now=NOW, origin="here")
+        return [(one.target, one.before, one.after) for one in AuditEntry.objects.order_by("pk")]
+
+    assert start() == []
+    first = ("settings:up", {"STEWARD_RETENTION_DAYS": "90"}, {"STEWARD_RETENTION_DAYS": "7"})
+    assert start(STEWARD_RETENTION_DAYS="7") == [first]
+    assert start(STEWARD_RETENTION_DAYS="7") == [first], "nothing has changed"
+    back = ("settings:up", {"STEWARD_RETENTION_DAYS": "7"}, {"STEWARD_RETENTION_DAYS": "90"})
+    assert start() == [first, back]
+    assert start() == [first, back]
+    of_web = ("settings:web", {"STEWARD_DEBUG": "False"}, {"STEWARD_DEBUG": "True"})
+    assert start("web", STEWARD_DEBUG="True") == [first, back, of_web]
+    assert {(one.actor, one.origin) for one in AuditEntry.objects.all()} == {("system", "here")}

@@ -454,6 +454,31 @@ def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running)
                 database.execute(statement)
 
 
+def test_settings_that_changed_between_two_starts_are_in_the_audit_trail(tmp_path: Path) -> None:
+    given = {"STEWARD_KILL_NEEDS_TWO_ABOVE": "5", "STEWARD_SECRET_KEY": "never to be seen"}
+
+    def noted() -> list[tuple[dict, dict]]:
+        with sqlite3.connect(product.directory / "steward.sqlite3") as database:
+            rows = database.execute(
+                "SELECT before, after FROM errorkernel_auditentry WHERE target = 'settings:up' ORDER BY id"
+            ).fetchall()
+        return [(json.loads(before), json.loads(after)) for before, after in rows]
+
+    product = Running(tmp_path / "data", settings=given).start()
+    try:
+        [(_, after)] = wait_for(noted)
+        assert (after["STEWARD_KILL_NEEDS_TWO_ABOVE"], after["STEWARD_SECRET_KEY"]) == ("5", "(set, hidden)")
+    finally:
+        product.stop()
+    product.settings = {**given, "STEWARD_KILL_NEEDS_TWO_ABOVE": "0"}
+    product.start()
+    try:
+        [_, changed] = wait_for(lambda: noted()[1:] and noted())
+        assert changed == ({"STEWARD_KILL_NEEDS_TWO_ABOVE": "5"}, {"STEWARD_KILL_NEEDS_TWO_ABOVE": "0"})
+    finally:
+        product.stop()
+
+
 def test_one_command_removes_the_demo(tmp_path: Path) -> None:
     product = Running(tmp_path / "data", "--demo").start()
     try:
