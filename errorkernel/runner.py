@@ -25,7 +25,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import DatabaseError, Error, connection
+from django.db import DatabaseError, Error, connection, transaction
 
 from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed, legacy_account
@@ -33,7 +33,7 @@ from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway, BrokerStartError
 from errorkernel.conf import Conf, ConfError, describe, load
-from errorkernel.store import fleet, settings
+from errorkernel.store import fleet, people, settings
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import api, uplink
 
@@ -101,7 +101,10 @@ def first_administrator() -> str | None:
     if users.exists():
         return None
     password = secrets.token_urlsafe(12)
-    users.create_superuser("admin", password=password)
+    with transaction.atomic():
+        made = users.create_superuser("admin", password=password)
+        now = datetime.now(UTC)
+        people.note("user", {}, people.person(made.pk), actor="system", origin="the first start", now=now)
     return password
 
 

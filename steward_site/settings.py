@@ -26,6 +26,7 @@ _BEHIND_TLS = CONF.base_url.startswith("https://")
 INSTALLED_APPS = [
     "daphne",
     "channels",
+    "errorkernel",  # before Django's own: two of its commands are ours
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -35,7 +36,6 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "csp",
     "django_htmx",
-    "errorkernel",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from errorkernel.admin import credentials, history
+from errorkernel.admin import credentials, history, people
 
-__all__ = ["credentials", "history"]
+__all__ = ["credentials", "history", "people"]
 
 admin.site.site_header = "Steward administration"
 admin.site.site_title = "Steward administration"

@@ -1,10 +1,8 @@
-"""Credentials and people: what is changed here, through the store. Secrets are shown once, on a page kept nowhere."""
+"""Credentials: what is changed here, through the store. Secrets are shown once, on a page kept nowhere."""
 
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import ModelForm
@@ -179,19 +177,3 @@ class ApiTokenAdmin(Admin):
         for token in tokens:
             api_tokens.revoke(token, **actor(request))
         self.message_user(request, "Revoked.", messages.SUCCESS)
-
-
-admin.site.unregister(User)
-
-
-@admin.register(User)
-class PersonAdmin(UserAdmin):
-    """Django's, except that nobody makes a superuser who is none: whoever may edit people could make himself one."""
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or request.user.is_superuser or not obj.is_superuser)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = super().get_readonly_fields(request, obj)
-        return fields if request.user.is_superuser else [*fields, "is_superuser", "user_permissions"]

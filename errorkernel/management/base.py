@@ -1,9 +1,18 @@
 """What our commands share: the data dir option, and settings problems told in one sentence."""
 
 import argparse
+import os
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+
+from errorkernel.store.audit import Who
+
+
+def who() -> Who:
+    """Who does something by a command, as the store's functions take it."""
+    return {"actor": "system", "origin": f"command line, uid {os.getuid()}", "now": datetime.now(UTC)}
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

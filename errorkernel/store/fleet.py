@@ -120,12 +120,14 @@ def set_node_enabled(
         counters.take(Counter.NODES)
 
 
-def note_signing_key(public_key: str, *, actor: str, now: datetime, origin: str = "") -> None:
+def note_signing_key(
+    public_key: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> None:
     """Write down that messages to ctrl nodes are signed with another key from now on."""
     known = AuditEntry.objects.filter(action="make", target="signing-key").order_by("-id").first()
     audit.record(
         audit.entry(
-            actor, "make", "signing-key", now=now, origin=origin,
+            actor, "make", "signing-key", now=now, user=user, origin=origin,
             before=known.after if known else {}, after={"public_key": public_key},
         )
     )  # fmt: skip

@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.broker.link import Link
-from errorkernel.management.base import StewardCommand, add_data_dir
+from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.models import Node
 from errorkernel.store import fleet
 from errorkernel.wire import subjects
@@ -47,10 +46,10 @@ class Command(StewardCommand):
             sys.exit(f"steward: {exc}")
 
     def _add(self, options: dict[str, Any]) -> None:
-        self._give_out(fleet.add_node(options["name"], now=datetime.now(UTC), **_who()), options)
+        self._give_out(fleet.add_node(options["name"], **who()), options)
 
     def _renew(self, options: dict[str, Any]) -> None:
-        self._give_out(fleet.renew_node(options["name"], now=datetime.now(UTC), **_who()), options)
+        self._give_out(fleet.renew_node(options["name"], **who()), options)
 
     def _list(self, options: dict[str, Any]) -> None:
         for node in Node.objects.order_by("name"):
@@ -59,10 +58,10 @@ class Command(StewardCommand):
             self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} reports  {heard}")
 
     def _disable(self, options: dict[str, Any]) -> None:
-        fleet.set_node_enabled(options["name"], False, now=datetime.now(UTC), **_who())
+        fleet.set_node_enabled(options["name"], False, **who())
 
     def _enable(self, options: dict[str, Any]) -> None:
-        fleet.set_node_enabled(options["name"], True, now=datetime.now(UTC), **_who())
+        fleet.set_node_enabled(options["name"], True, **who())
 
     def _give_out(self, made: fleet.NodeSecrets, options: dict[str, Any]) -> None:
         http_url, nats_url = _urls()
@@ -92,10 +91,6 @@ class Command(StewardCommand):
                 out.write(json.dumps(given) + "\n")
         except OSError as exc:
             sys.exit(f"steward: {path} cannot be written ({exc.strerror}); make new ones with `steward node renew`.")
-
-
-def _who() -> dict[str, Any]:
-    return {"actor": "system", "origin": f"command line, uid {os.getuid()}"}
 
 
 def _urls() -> tuple[str, str]:

@@ -1,15 +1,13 @@
 import base64
 import json
-import os
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from errorkernel import conf
 from errorkernel.broker import signing
-from errorkernel.management.base import StewardCommand, add_data_dir
+from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.store import fleet
 from errorkernel.wire.steward_operator import OPERATOR_NAME, Operator
 
@@ -52,9 +50,7 @@ class Command(StewardCommand):
             )
         except OSError as exc:
             sys.exit(f"steward: {signing.path(settings)} cannot be written: {exc.strerror}.")
-        fleet.note_signing_key(
-            _text(seed), actor="system", origin=f"command line, uid {os.getuid()}", now=datetime.now(UTC)
-        )
+        fleet.note_signing_key(_text(seed), **who())
         return seed
 
     def _show(self, seed: bytes, *, as_json: bool) -> None:

@@ -1,13 +1,11 @@
 import json
-import os
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
-from errorkernel.management.base import StewardCommand, add_data_dir
+from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.store import api_tokens
 
 
@@ -28,11 +26,5 @@ class Command(StewardCommand):
             owner = users.objects.get_by_natural_key(options["user"])
         except users.DoesNotExist:
             sys.exit(f"steward: there is no user named {options['user']}.")
-        token = api_tokens.add(
-            owner,
-            actor="system",
-            origin=f"command line, uid {os.getuid()}",
-            note=options["note"],
-            now=datetime.now(UTC),
-        )
+        token = api_tokens.add(owner, note=options["note"], **who())
         self.stdout.write(json.dumps({"user": options["user"], "token": token}) if options["json"] else token)

@@ -1,0 +1,82 @@
+"""People and groups: Django's own pages, and a word in the audit trail for whatever they change."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from errorkernel.admin.base import actor
+from errorkernel.store import people
+
+_KINDS = {User: ("user", people.person), Group: ("group", people.group)}
+
+
+class Noted(admin.ModelAdmin):
+    """Whatever its pages change of people or groups is in the audit trail; Django has each change in a transaction."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.was = self._standing(obj)
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Groups and permissions are stored here, after the row itself."""
+        super().save_related(request, form, formsets, change)
+        self._note(request, form.instance.was, self._standing(form.instance))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self._note(request, self._standing(obj), {})
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            for one in queryset:
+                self._note(request, self._standing(one), {})
+            super().delete_queryset(request, queryset)
+
+    def _standing(self, row: Model) -> people.Standing:
+        return _KINDS[self.model][1](row.pk)
+
+    def _note(self, request: HttpRequest, before: people.Standing, after: people.Standing) -> None:
+        people.note(_KINDS[self.model][0], before, after, **actor(request))
+
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(Group)
+class GroupOfPeopleAdmin(Noted, GroupAdmin):
+    """Django's."""
+
+
+@admin.register(User)
+class PersonAdmin(Noted, UserAdmin):
+    """Django's, except that nobody makes a superuser who is none: whoever may edit people could make himself one."""
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        with transaction.atomic():
+            before = people.person(unquote(id))
+            response = super().user_change_password(request, id, form_url)
+            self._note(request, before, people.person(unquote(id)))
+        return response
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or request.user.is_superuser or not obj.is_superuser)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else [*fields, "is_superuser", "user_permissions"]
+
+
+def own_password(request: HttpRequest) -> HttpResponse:
+    """Django's page to change the own password, and a word in the audit trail."""
+    with transaction.atomic():
+        before = people.person(request.user.pk)
+        response = admin.site.password_change(request)
+        people.note("user", before, people.person(request.user.pk), **actor(request))
+    return response

@@ -1,0 +1,23 @@
+from typing import Any
+
+from django.contrib.auth.management.commands import createsuperuser
+from django.contrib.auth.models import User
+from django.core.management.base import CommandParser
+
+from errorkernel.management.base import add_data_dir, who
+from errorkernel.store import people
+
+
+class Command(createsuperuser.Command):
+    """Django's, and on record."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_data_dir(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        there = set(User.objects.values_list("pk", flat=True))
+        # In no transaction with the entry: it would be open for as long as somebody thinks of a password.
+        super().handle(*args, **options)
+        for made in User.objects.filter(is_superuser=True).exclude(pk__in=there):
+            people.note("user", {}, people.person(made.pk), **who())
