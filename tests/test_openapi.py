@@ -26,7 +26,7 @@ from schemathesis.core.parameters import ParameterLocation
 from errorkernel import conf
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import Limits
-from errorkernel.web import api_urls, health_urls, shapes, shapes_acts, shapes_listed
+from errorkernel.web import api_urls, health_urls, shapes, shapes_listed, shapes_messages
 from errorkernel.web.api_docs import product_version
 from errorkernel.web.api_document import document
 from errorkernel.web.api_lists import NUMBER_MAX
@@ -231,7 +231,7 @@ def test_limits_in_the_document_are_the_settings() -> None:
 def test_every_field_of_an_answer_is_described_by_the_struct_that_it_is_made_of() -> None:
     found = schemas(Limits())
     listed = shapes_listed.IncidentItem, shapes_listed.ProblemItem, shapes_listed.ProcessItem, shapes_listed.NodeItem
-    for shape in (*listed, shapes_listed.RuleItem, shapes_acts.Disposed, shapes.Answered, shapes.Taken):
+    for shape in (*listed, shapes_listed.RuleItem, shapes_messages.Disposed, shapes.Answered, shapes.Taken):
         assert set(found[shape.__name__]["properties"]) == set(shape.__struct_fields__)
     assert found["NodeItem"]["properties"]["clock_skew_s"]["description"]
     assert found["IncidentItem"]["properties"]["raised_at"]["format"] == "date-time"

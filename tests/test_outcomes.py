@@ -15,7 +15,7 @@ from errorkernel.store import incidents, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.intake import Batch, Recorded, record
-from errorkernel.store.requeues import Wish
+from errorkernel.store.requeues import Wanted, Wish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,7 +91,7 @@ def test_an_outcome_that_meets_another_end_changes_nothing() -> None:
 def test_an_outcome_of_a_message_that_is_received_just_now_is_on_record_after_that() -> None:
     incident = ask()
     say(incident, OutcomeState.WITHDRAWN)
-    command = requeues.dispose(incident, Wish.REQUEUE, by="user:alice", now=NOW).pk
+    command = requeues.dispose(incident, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
     with meanwhile(lambda: requeues.mark_received(command, now=NOW)):
         taken = Outcome(incident=command, state=OutcomeState.APPLIED)
         assert requeues.record_outcome(NODE, taken, now=NOW) == (OutcomeResult.CHANGED, incident)

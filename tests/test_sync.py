@@ -25,7 +25,7 @@ from errorkernel.models import Decision, Incident, Requeue
 from errorkernel.store import incidents, repair, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
-from errorkernel.store.requeues import Wish
+from errorkernel.store.requeues import Wanted, Wish
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import json as wire
 from errorkernel.wire.errors import WireError
@@ -222,7 +222,8 @@ def sent_again(count: int) -> list[UUID]:
     long_ago = datetime.now(UTC) - requeues.REPEAT_AFTER
     times = (long_ago - timedelta(seconds=count - number) for number in range(count))
     return [
-        requeues.dispose(one, Wish.REQUEUE, by="user:alice", now=at).pk for one, at in zip(asked, times, strict=True)
+        requeues.dispose(one, Wanted(Wish.REQUEUE), actor="user:alice", now=at).pk
+        for one, at in zip(asked, times, strict=True)
     ]
 
 
@@ -262,7 +263,7 @@ def test_what_is_no_news_is_found_out_without_a_transaction(django_assert_num_qu
 def test_what_became_of_a_message_that_was_sent_again_is_taken_in_once() -> None:
     [asked] = questions(1, data="/data/a.tif")
     told(asked, state=OutcomeState.WITHDRAWN)
-    command = requeues.dispose(asked, Wish.REQUEUE, by="user:alice", now=NOW).pk
+    command = requeues.dispose(asked, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
     assert told(command, node=OTHER) == ([], [command])
     assert told(command) == ([asked], [])
     assert told(command) == ([], [])
