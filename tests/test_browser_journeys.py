@@ -47,19 +47,29 @@ def first(browser: Browser, running: Running) -> dict[str, str]:  # noqa: F811 -
     expect(page.get_by_text("Nothing has been reported yet")).to_be_visible()
     page.get_by_role("button", name="Make node and token").click()
     expect(page.locator("[data-token]")).to_contain_text("nkey_seed")
+    credentials = json.loads(page.locator("[data-token]").inner_text())
     shown = page.locator("pre", has_text="curl").inner_text()
-    found = re.search(r"Bearer (\S+?)\"", shown)
-    assert found
     assert running.http_url in shown
-    node = {"node": "ship1", "token": found[1]}
+    expect(page).to_have_url(running.http_url + "/")
     expect(page.get_by_text("Waiting for your first event")).to_be_visible()
-    wait_for(lambda: accepted(running, node, event(error={"text": "the first one"})))
+    expect(page.locator("main [name=q]")).to_be_hidden()
+    wait_for(lambda: '"accepted"' in bash(shown))
     expect(page.locator(".event").first).to_contain_text("the first one")
-    expect(page.get_by_text("Waiting for your first event")).to_have_count(0)
+    expect(page.get_by_text("Waiting for your first event")).to_be_hidden()
+    expect(page.locator("main [name=q]")).to_be_visible()
+    assert json.loads(page.locator("[data-token]").inner_text()) == credentials
+    page.get_by_role("button", name="I have kept the credentials").click()
+    expect(page.locator("[data-token]")).to_have_count(0)
     page.goto(running.http_url + "/first-node/")
-    assert found[1] not in page.content()
+    assert credentials["token"] not in page.content()
+    node = {"node": "ship1", "token": credentials["token"]}
     context.close()
     return node
+
+
+def bash(line: str) -> str:
+    """What the line says, run as it stands."""
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30).stdout
 
 
 def accepted(running: Running, node: dict[str, str], report: dict) -> bool:
@@ -102,6 +112,18 @@ def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Running, page
     expect(page.locator(".event", has_text="while paused")).to_have_count(0)
     page.locator("[data-fresh]").click()
     expect(page.locator(".event", has_text="while paused")).to_have_count(3)
+
+
+def test_the_search_stays_where_it_is_when_somebody_begins_to_wait(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    search = page.locator("main [name=q]")
+    before = search.bounding_box()
+    card = ask(running, first, "moves it?")
+    expect(page.locator(card)).to_be_visible()
+    assert search.bounding_box() == before
+    page.locator(f"{card} button.continue").click()
+    expect(page.locator(card)).to_contain_text("answered continue by admin")
 
 
 def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Page, first: dict[str, str]) -> None:

@@ -316,6 +316,8 @@ def test_an_empty_live_page_teaches_how_to_report_here(viewer):
     html = viewer.get("/").content.decode()
     assert "curl http://testserver/api/v1/events" in html
     assert "steward node add" in html
+    ids = {re.search(r'"id": "([0-9a-f-]{36})"', page)[1] for page in (html, viewer.get("/").content.decode())}
+    assert len(ids) == 2  # a line that is pasted works, and is another report each time
 
 
 def test_a_silent_kernel_and_a_lost_broker_are_said(viewer):

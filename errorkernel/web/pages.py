@@ -12,6 +12,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core import steward_names, steward_record
+from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
@@ -70,6 +71,7 @@ def live_context(search: Search) -> dict[str, Any]:
         "events": newest,
         "seq": position,
         "never": position == 0,
+        "event_id": uuid7(),
         "search": search,
         "older": urlencode(search.parts() | {"before": str(oldest)}) if oldest else "",
         **search.context(),

@@ -73,6 +73,8 @@ def _lists() -> dict[str, str | list[str]]:
         "show": _("show"),
         "pause": _("Pause"),
         "go-on": _("Go on"),
+        "copied": _("Copied"),
+        "marked": _("Marked"),
         "jump-failed": _("The server did not answer."),
         "tried": _("{count}× answered {how}"),
         "tried-nobody": _("{count}× answered by nobody"),

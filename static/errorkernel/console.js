@@ -4,6 +4,7 @@ import { startAnswers } from "./answer.js";
 import { Cards } from "./cards.js";
 import { startClock } from "./clock.js";
 import { Condition } from "./condition.js";
+import { startFirst } from "./first.js";
 import { startKeys } from "./keys.js";
 import { Link } from "./link.js";
 import { remember, remembered } from "./storage.js";
@@ -34,6 +35,7 @@ function startTheme() {
 startTheme();
 startClock();
 startAnswers();
+startFirst();
 
 const list = document.querySelector("[data-stream]");
 const stream = list && new Stream(list);

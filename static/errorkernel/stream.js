@@ -1,6 +1,7 @@
 // The rows of the live page: newest on top, bounded, still while somebody points at them.
 
 import { newInZone } from "./clock.js";
+import { haveRows } from "./first.js";
 import { isInUse } from "./hold.js";
 import { fragment } from "./rows.js";
 import { text } from "./texts.js";
@@ -80,7 +81,7 @@ export class Stream {
       this.older.hidden = false;
       this.older.querySelector("a").search = `?${new URLSearchParams({ ...this.asked, before: last.dataset.seq })}`;
     }
-    document.querySelector("[data-empty]")?.remove();
+    haveRows();
   }
 
   add(frame) {
