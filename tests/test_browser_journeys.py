@@ -126,6 +126,28 @@ def test_the_search_stays_where_it_is_when_somebody_begins_to_wait(
     expect(page.locator(card)).to_contain_text("answered continue by admin")
 
 
+def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    asked = [ask(running, first, "the same for many?") for _ in range(2)]
+    expect(page.locator(".crowds")).to_contain_text("2 wait on")
+    page.goto(running.http_url + '/incidents/?q=text:"the same for many"')
+    expect(page.locator(".incident")).to_have_count(2)
+    asked += [ask(running, first, text) for text in ("the same for many?", "another?")]
+    expect(page.locator(asked[2])).to_be_visible()
+    expect(page.locator(".incident")).to_have_count(3)
+    page.get_by_role("link", name="Answer many").click()
+    expect(page.locator("main [role=status]").first).to_contain_text("3 processes wait")
+    page.goto(f"{running.http_url}/incidents/{asked[0][14:-2]}/")
+    expect(page.get_by_role("link", name="Answer all 3 of this problem")).to_be_visible()
+    token = running.token()
+    for card in asked[1:]:
+        running.call(f"/api/v1/incidents/{card[14:-2]}/decision", token, {"action": "continue"})
+    expect(page.get_by_role("link", name="Answer all")).to_have_count(0)
+    page.locator("button.continue").click()
+    expect(page.locator(asked[0])).to_contain_text("answered continue by admin")
+
+
 def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "keyboard?")
     expect(page.locator(card)).to_be_visible()

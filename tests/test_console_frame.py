@@ -116,6 +116,27 @@ def test_what_many_wait_on_comes_before_what_one_waits_longer_on(alice: Client) 
     assert re.search(r"<b>4</b> wait on</span> <bdi>FileNotFoundError: many", crowd)
 
 
+def test_the_waiting_room_finds_what_answer_many_finds_and_hands_the_filter_on(alice: Client) -> None:
+    here, there = ask("disk full", process="copy", node="ship1"), ask("disk full", process="copy", node="ship2")
+    page = alice.get("/incidents/", {"q": "node:ship2"}).content.decode()
+    assert f"incident-{there.pk}" in page
+    assert f"incident-{here.pk}" not in page
+    assert 'href="/incidents/answer/?q=node%3Aship2"' in page
+    assert "Nobody waits whom this filter finds" in alice.get("/incidents/", {"q": "node:none"}).content.decode()
+    wrong = alice.get("/incidents/", {"q": "nod:ship2"})
+    assert wrong.status_code == 400
+    assert "Did you mean &quot;node&quot;" in wrong.content.decode()
+    assert "/incidents/answer/" not in person("vera", "viewer").get("/incidents/").content.decode()
+
+
+def test_the_live_page_counts_who_waits_on_the_one_problem_of_its_cards(alice: Client) -> None:
+    for number in range(7):
+        ask("disk full", process=f"copy-{number}")
+    assert "Answer all 7 of this problem" in alice.get("/").content.decode()
+    ask("another", process="alone", now=datetime.now(UTC) - timedelta(days=999))  # urgent enough for a card
+    assert "Answer all 7" not in alice.get("/").content.decode()
+
+
 def test_jump_finds_nodes_processes_and_problems(alice: Client) -> None:
     incident = ask("the copier is broken", process="copy-files", node="ship9")
     page = alice.get("/jump/", {"q": "copie"}).content.decode()

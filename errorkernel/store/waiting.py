@@ -4,7 +4,7 @@ So one process that has waited for ten minutes and ten that have waited for one 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,12 @@ RANKED_MAX = 10_000
 
 
 class Waiting:
-    """All open questions at one moment, the most urgent first, and how many wait on each problem with its parts."""
+    """All open questions at one moment, the most urgent first, and how many wait on each problem with its parts.
 
-    def __init__(self, now: datetime) -> None:
+    ``only``: of the questions themselves, these alone; as urgent as they are among all.
+    """
+
+    def __init__(self, now: datetime, only: Collection[UUID] | None = None) -> None:
         rows = thousands.open_questions(RANKED_MAX)
         self.on_problem = Counter(problem for _, _, problem in rows)
 
@@ -28,18 +31,23 @@ class Waiting:
             return (now - row[1]).total_seconds() * self.on_problem[row[2]]
 
         # Sorting keeps the order of what is equal: the longest waiting first.
-        self._keys = [row[0] for row in sorted(rows, key=weight, reverse=True)]
+        keys = [row[0] for row in sorted(rows, key=weight, reverse=True)]
+        self._keys = keys if only is None else [key for key in keys if _uuid(key) in only]
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def cards(self, first: int, last: int) -> list[Incident]:
         """The questions in these places, with everything that their cards show."""
-        return in_order(one if isinstance(one, UUID) else UUID(one) for one in self._keys[first:last])
+        return in_order(map(_uuid, self._keys[first:last]))
 
     def crowds(self, most: int) -> list[tuple[int, int]]:
         """(problem, how many wait on it) where that is more than one, the most first."""
         return [(problem, count) for problem, count in self.on_problem.most_common(most) if count > 1]
+
+
+def _uuid(key: Any) -> UUID:
+    return key if isinstance(key, UUID) else UUID(key)
 
 
 def in_order(ids: Iterable[UUID]) -> list[Incident]:

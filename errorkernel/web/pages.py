@@ -1,6 +1,6 @@
 """The live page, the list of stored events, and one event with everything that is known of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.incident import State
 from errorkernel.core.values import EventType, Level
 from errorkernel.frames import waiting_room
-from errorkernel.models import Counter, ErrorEvent, Node, Process
+from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
 from errorkernel.store import counters, problems, steward_actions
 from errorkernel.store import rows as rows_of
 from errorkernel.store.incidents import waiting_count
@@ -54,10 +54,20 @@ def live(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
 
 
+def crowd(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
+    """The problem and how many wait on it, where several questions are shown and all are of that one."""
+    wholes = {one.problem.merged_into_id or one.problem_id for one in shown}
+    if len(shown) < 2 or len(wholes) > 1:
+        return []
+    same = problems.members(wholes.pop())
+    count = Incident.objects.filter(problem__in=same, state=State.OPEN).count()
+    return [(Problem.objects.get(pk=same[0]), count)]
+
+
 def live_context(search: Search) -> dict[str, Any]:
     """What the live page shows of ``search``."""
     shown = waiting_room(timezone.now())
-    waiting = sum(one.state == State.OPEN for one in shown)
+    waiting = [one for one in shown if one.state == State.OPEN]
     # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
     # socket, never both or neither.
     position = counters.current(Counter.EVENTS)
@@ -67,7 +77,8 @@ def live_context(search: Search) -> dict[str, Any]:
     return {
         "section": "live",
         "cards": shown,
-        "more": waiting_count() - CARDS_SHOWN if waiting > CARDS_SHOWN else 0,
+        "more": waiting_count() - CARDS_SHOWN if len(waiting) > CARDS_SHOWN else 0,
+        "crowds": crowd(waiting[:CARDS_SHOWN]),
         "events": newest,
         "seq": position,
         "never": position == 0,

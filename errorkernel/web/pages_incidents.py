@@ -13,7 +13,9 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import ENDED, ON_ITS_WAY, State
+from errorkernel.core.query import QUESTION_FIELDS, QueryError, parse
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
+from errorkernel.query import question_q
 from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import newest_ended
@@ -22,7 +24,7 @@ from errorkernel.store.still import process_of_message
 from errorkernel.store.waiting import Waiting
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
-from errorkernel.web.parameters import BadParameter, number, refuse
+from errorkernel.web.parameters import BadParameter, name_of, number, refuse
 
 CARDS_A_PAGE = 25
 MOVING_SHOWN = 10
@@ -32,16 +34,42 @@ PAST_READ = 200
 PAST_SHOWN = 10
 
 
+def fitting(query: str) -> frozenset[UUID] | None:
+    """The open questions that ``query`` finds, the same as where many are answered; None: all. Raises QueryError."""
+    if not query:
+        return None
+    found = Incident.objects.filter(question_q(parse(query, QUESTION_FIELDS)), state=State.OPEN)
+    return frozenset(found.values_list("pk", flat=True))
+
+
 @needs(VIEW)
 def incidents(request: HttpRequest) -> HttpResponse:
-    """Open questions, the most urgent first; answers on their way; what ended last."""
+    """Open questions, the most urgent first, or those that ``q`` finds; answers on their way; what ended last."""
+    mistake = None
     try:
         page = number(request.GET, "page") or 1
+        query = name_of(request.GET, "q").strip()
+        only = fitting(query)
     except BadParameter as exc:
         return refuse(request, str(exc))
+    except QueryError as exc:
+        mistake, only = exc, frozenset()
     first = (min(page, 10_000) - 1) * CARDS_A_PAGE
-    waiting = Waiting(timezone.now())
-    crowds = dict(waiting.crowds(CROWDS_SHOWN))
+    waiting = Waiting(timezone.now(), only)
+    context = {
+        "section": "waiting",
+        "query": query,
+        "error": mistake,
+        "fields": QUESTION_FIELDS.items(),
+        "page": page,
+        "has_more": len(waiting) > first + CARDS_A_PAGE,
+        **(_room(waiting, first) if only is None else {"waiting": waiting.cards(first, first + CARDS_A_PAGE)}),
+    }
+    return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)
+
+
+def _room(waiting: Waiting, first: int) -> dict[str, Any]:
+    """The whole waiting room: with who wait on the same, and what became of those that were answered."""
     # A question that is answered between these reads is in two of them; what was read last is true.
     read = chain(
         waiting.cards(first, first + CARDS_A_PAGE),
@@ -49,18 +77,15 @@ def incidents(request: HttpRequest) -> HttpResponse:
         newest_ended()[:ENDED_SHOWN],
     )
     shown = {one.pk: one for one in read}.values()
+    crowds = dict(waiting.crowds(CROWDS_SHOWN))
     crowded = sorted(Problem.objects.filter(pk__in=crowds), key=lambda one: -crowds[one.pk])
-    context = {
-        "section": "waiting",
-        "page": page,
-        "has_more": len(waiting) > first + CARDS_A_PAGE,
+    return {
         "waiting": [one for one in shown if one.state == State.OPEN],
         "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": [one for one in shown if one.state in ON_ITS_WAY],
         "moving_total": Incident.objects.filter(state__in=ON_ITS_WAY).count(),
         "ended": [one for one in shown if one.state in ENDED],
     }
-    return render(request, "errorkernel/incidents.html", context)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ function keepWhatPeopleDid(old, card) {
 
 export class Cards {
   constructor() {
-    this.list = document.querySelector("[data-cards=live], [data-cards=open]");
+    this.list = document.querySelector("[data-cards=live], [data-cards=open], [data-cards=found]");
     this.isLivePage = this.list?.dataset.cards === "live";
+    this.isFiltered = this.list?.dataset.cards === "found"; // which ones fit, the server alone can say
+    this.mayFit = false;
     this.arriving = new Map(); // id → incident whose card waits for its place
     this.fetchedAt = 0;
     this.waiting = Number(document.querySelector("[data-count=waiting]").textContent) || 0;
@@ -65,7 +67,9 @@ export class Cards {
   take(frame) {
     for (const incident of frame.incidents) {
       if (cardOf(incident.id)) replace(incident.html);
-      else if (this.belongs(incident)) this.expect(incident);
+      else if (!this.belongs(incident)) continue;
+      else if (this.isFiltered) this.mayFit = true;
+      else this.expect(incident);
     }
     if (frame.snapshot) this.compare(new Set(frame.incidents.map((incident) => incident.id)));
     if (frame.counts?.waiting !== undefined) this.count(frame.counts.waiting);
@@ -132,7 +136,12 @@ export class Cards {
 
   // The live page holds the cards that waited when it was made; when they are answered, others take their places.
   refill() {
-    if (!this.isLivePage || Date.now() - this.fetchedAt < REFILL_AFTER_MS) return;
+    if (Date.now() - this.fetchedAt < REFILL_AFTER_MS) return;
+    if (this.mayFit) {
+      this.mayFit = false;
+      this.reread();
+    }
+    if (!this.isLivePage) return;
     const open = this.list.querySelectorAll(".is-open").length;
     if (open < SHOWN && this.waiting > open + this.arriving.size) this.reread();
   }

@@ -41,7 +41,7 @@ const list = document.querySelector("[data-stream]");
 const stream = list && new Stream(list);
 const cards = new Cards();
 const condition = new Condition();
-const parts = new Parts();
+const parts = new Parts(cards.waiting);
 const signals = new Signals(cards.waiting);
 const jump = startJump();
 
