@@ -17,11 +17,10 @@ from uuid import UUID
 from channels.layers import get_channel_layer
 
 from errorkernel import frames, metrics
-from errorkernel.core.liveness import Liveness
 from errorkernel.frames import Frame
 from errorkernel.live import FRAME_ROWS, GROUP, News
 from errorkernel.live import read as read_news
-from errorkernel.models import Counter, KernelHeartbeat
+from errorkernel.models import Counter, KernelHeartbeat, Node
 from errorkernel.store import counters, fleet, incidents, stream
 from errorkernel.threads import DatabaseThreads
 
@@ -259,14 +258,14 @@ def read_status() -> dict[str, Any]:
     """How fresh the picture is: the youngest kernel heartbeat, the broker as the kernel sees it, late nodes."""
     now = datetime.now(UTC)
     beat = KernelHeartbeat.objects.order_by("-at").first()
-    nodes = fleet.count_nodes(now)
+    missing = fleet.count_missing(now)
     return {
         "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
         "broker": bool(beat and beat.broker_connected),
         "lag": stream.not_stored(),
-        "nodes": sum(nodes.values()),
-        "nodes_late": nodes[Liveness.LATE] + nodes[Liveness.GONE],
-        "nodes_gone": nodes[Liveness.GONE],
+        "nodes": Node.objects.filter(enabled=True).count(),
+        "nodes_late": missing["late"] + missing["gone"],
+        "nodes_gone": missing["gone"],
     }
 
 

@@ -101,10 +101,48 @@ def test_the_filters_of_the_lists_agree_with_the_pure_functions() -> None:
     assert sum(fleet.count_nodes(NOW).values()) == number
 
 
+def beats(*, since: timedelta, broker: bool = True) -> None:
+    """What a kernel writes that has seen the broker so, or without, from ``since`` after NOW on."""
+    fleet.beat("host:1", started_at=NOW, lag=0 if broker else None, now=NOW + since)
+
+
+@pytest.mark.django_db
+def test_no_node_is_missed_while_nobody_can_hear_it_nor_right_after() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    fleet.record_hellos([("ship1", hello()), ("ship2", hello())], now=NOW)
+    beats(since=timedelta(0))
+    beats(since=SECOND, broker=False)
+    back = GONE_AFTER * 2
+    for later in (LATE_AFTER, GONE_AFTER, back - SECOND):
+        assert fleet.count_missing(NOW + later) == {"late": 0, "gone": 0}
+        assert incidents.note_missing_nodes(now=NOW + later) == []
+    beats(since=back)
+    beats(since=back + LATE_AFTER - SECOND)
+    assert fleet.count_missing(NOW + back + LATE_AFTER - SECOND) == {"late": 0, "gone": 0}
+    fleet.record_hellos([("ship2", hello())], now=NOW + back + SECOND)
+    assert fleet.count_missing(NOW + back + LATE_AFTER) == {"late": 0, "gone": 1}
+    assert incidents.note_missing_nodes(now=NOW + back + LATE_AFTER) == [asked.id]
+    beats(since=back + GONE_AFTER, broker=False)
+    fleet.record_hellos([("ship1", hello())], now=NOW + back + GONE_AFTER)
+    assert incidents.note_missing_nodes(now=NOW + back + GONE_AFTER) == [asked.id], "what was heard is taken back"
+
+
+@pytest.mark.django_db
+def test_a_kernel_that_starts_after_none_lived_misses_nobody_yet_and_beside_another_it_does() -> None:
+    fleet.record_hellos([("ship1", hello())], now=NOW)
+    beats(since=timedelta(0))
+    fleet.beat("host:2", started_at=NOW, lag=0, now=NOW + GONE_AFTER)
+    assert fleet.count_missing(NOW + GONE_AFTER) == {"late": 0, "gone": 0}
+    beats(since=GONE_AFTER)
+    assert fleet.count_missing(NOW + GONE_AFTER) == {"late": 0, "gone": 1}
+
+
 @pytest.mark.django_db
 def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
+    beats(since=timedelta(0))
     fleet.record_hellos([("ship1", hello())], now=NOW)
     assert incidents.note_missing_nodes(now=NOW + LATE_AFTER - SECOND) == []
     for after, word in ((LATE_AFTER, "late"), (GONE_AFTER, "gone")):
@@ -126,6 +164,7 @@ def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_say
     take_in(by_http, node="http")
     take_in(answered)
     fleet.record_hellos([("ship1", hello())], now=NOW)
+    beats(since=timedelta(0))
     incidents.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
     assert incidents.note_missing_nodes(now=NOW + timedelta(days=1)) == []
 
@@ -295,6 +334,7 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
     assert viewer.get("/api/v1/nodes?liveness=well").status_code == 400
     assert viewer.get("/api/v1/processes/999999/incarnations").status_code == 404
     assert viewer.post(f"/api/v1/processes/{process['id']}/incarnations").status_code == 405
+    fleet.beat("host:1", started_at=now, lag=0, now=now)
     assert incidents.note_missing_nodes(now=now + GONE_AFTER) == [asked.id]
     [incident] = items("incidents?node=ship1")
     assert incident["node_liveness"] == "gone"

@@ -344,7 +344,10 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
         heard = now - timedelta(seconds=silence)
         fleet.record_hellos([(name, Hello(version="1", at=heard, processes=reports))], now=heard)
     Node.objects.filter(name="fresh").update(demo=True)
+    for ago in (60, 0):
+        fleet.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
     html = viewer.get("/nodes/").content.decode()
+    assert "3 nodes, 1 late, 1 gone</a>" in html
     assert "2 of 3 have not been heard from" in html
     for word in ("heard ", "late, last heard", "gone, last heard", "demo"):
         assert word in html

@@ -298,5 +298,5 @@ class OutboxAdmin(History):
 
 @admin.register(KernelHeartbeat)
 class KernelHeartbeatAdmin(History):
-    list_display = ["worker", "at", "started_at", "broker_connected", "lag"]
+    list_display = ["worker", "at", "started_at", "broker_connected", "broker_since", "lag"]
     ordering = ["-at"]

@@ -1,8 +1,9 @@
 """Whether a node or a process is heard from: one concept, one home.
 
 A node says hello every 30 s. One that misses one is late, one that misses three is gone; one that has never said hello
-(it may speak HTTP only) cannot be missed. A process is as its node, unless the node's own word says otherwise: it
-says that the process has stopped, or it goes on saying hello without naming the process any more.
+(it may speak HTTP only) cannot be missed. Nor is any called missing while nobody could have heard it: the broker is
+away, or has been back for no longer than a node may be silent. A process is as its node, unless the node's own word
+says otherwise: it says that the process has stopped, or it goes on saying hello without naming the process any more.
 """
 
 from datetime import datetime, timedelta
@@ -11,6 +12,8 @@ from enum import StrEnum
 HELLO_INTERVAL_S = 30
 LATE_AFTER = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
 GONE_AFTER = timedelta(seconds=3 * HELLO_INTERVAL_S)
+KERNEL_LATE_S = 15.0
+"""A kernel worker writes every few seconds that it lives; after this long without, it counts as away."""
 STOPPED = "stopped"
 """The state by which a node says that a process has ended."""
 QUARANTINED = "quarantined"
@@ -32,6 +35,14 @@ def of_node(hello_at: datetime | None, now: datetime) -> Liveness:
     if silence < LATE_AFTER:
         return Liveness.ALIVE
     return Liveness.LATE if silence < GONE_AFTER else Liveness.GONE
+
+
+def may_be_missed(heard_since: datetime | None, now: datetime) -> bool:
+    """Whether the silence of a node says something of the node.
+
+    ``heard_since``: since when a kernel hears nodes without a break; None: none does.
+    """
+    return heard_since is not None and now - heard_since >= LATE_AFTER
 
 
 def of_process(hello_at: datetime | None, state: str, last_seen: datetime, now: datetime) -> Liveness:

@@ -8,12 +8,12 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from errorkernel.conf import Conf
+from errorkernel.core.liveness import KERNEL_LATE_S
 from errorkernel.doctor.database import guarded
 from errorkernel.doctor.report import Check, failed, ok, warning
 from errorkernel.models import KernelHeartbeat, Node
 from errorkernel.store import stream
 
-KERNEL_LATE_S = 15.0
 LAG_MESSAGES = 10_000
 LAYER_S = 5.0
 SKEW_S = 5.0

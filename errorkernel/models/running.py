@@ -70,6 +70,7 @@ class KernelHeartbeat(models.Model):
     at = models.DateTimeField()
     started_at = models.DateTimeField()
     broker_connected = models.BooleanField(default=False)
+    broker_since = models.DateTimeField(null=True, blank=True, help_text="Since when it is connected without a break.")
     lag = models.BigIntegerField(default=0, help_text="Messages in the stream that are not stored yet.")
 
     def __str__(self) -> str:

@@ -261,11 +261,14 @@ def escalate(
 
 
 def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
-    """Mark open questions whose node has become late or gone, or is back; returns those that this changed."""
+    """Mark open questions whose node has become late or gone, or is back; returns those that this changed.
+
+    While nobody could have heard a node, none becomes late or gone."""
     changed: list[UUID] = []
     waiting = Incident.objects.filter(state=State.OPEN.value)
-    for liveness in Liveness:
-        word = liveness.value if liveness in (Liveness.LATE, Liveness.GONE) else ""
+    missing = {Liveness.LATE, Liveness.GONE}
+    for liveness in Liveness if fleet.may_miss(now) else [one for one in Liveness if one not in missing]:
+        word = liveness.value if liveness in missing else ""
         other = waiting.filter(fleet.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
         found = list(other.values_list("pk", flat=True)[:limit])
         if found:

@@ -9,16 +9,13 @@ from django.utils.functional import cached_property
 
 from errorkernel import conf
 from errorkernel.broker.streams import NEARLY_FULL
-from errorkernel.core.liveness import LATE_AFTER
+from errorkernel.core.liveness import KERNEL_LATE_S
 from errorkernel.models import BrokerStream, Counter, KernelHeartbeat, Node
-from errorkernel.store import stream
+from errorkernel.store import fleet, stream
 from errorkernel.store.incidents import waiting_count
 from errorkernel.store.rules import listed
 from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES
 from errorkernel.web.texts import texts
-
-KERNEL_LATE_S = 15.0
-"""A kernel worker writes every few seconds that it lives; after this long without, the page says so."""
 
 
 class Frame:
@@ -92,8 +89,14 @@ class Frame:
         return Node.objects.filter(enabled=True).count()
 
     @cached_property
+    def missing(self) -> dict[str, int]:
+        """``late`` and ``gone`` nodes, as far as anybody could have heard them."""
+        return {"late": 0, "gone": 0} if self.kernel_is_late else fleet.count_missing(self.now)
+
+    @property
     def nodes_late(self) -> int:
-        return Node.objects.filter(enabled=True, hello_at__lte=self.now - LATE_AFTER).count()
+        """Nodes that have not been heard from, late or gone."""
+        return sum(self.missing.values())
 
     @property
     def base_url(self) -> str:

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 from errorkernel import metrics
 from errorkernel.core import steward_names
 from errorkernel.core.incident import State
+from errorkernel.core.liveness import KERNEL_LATE_S
 from errorkernel.models import Incident, KernelHeartbeat, Node
 from errorkernel.store import fleet
 from errorkernel.threads import DatabaseThreads
@@ -27,7 +28,6 @@ from errorkernel.web.shapes import Readiness
 
 log = logging.getLogger("errorkernel.health")
 
-KERNEL_LATE_S = 15.0
 DATABASE_TIMEOUT_S = 3.0
 
 # Of its own: a probe must get its answer while everybody else waits for the database.

@@ -30,6 +30,7 @@ def _frame() -> dict[str, str | list[str]]:
         "broker-unknown": _("broker not known"),
         "nodes": [ngettext("{count} node", "{count} nodes", n) for n in ONE_AND_SEVERAL],
         "nodes-late": [ngettext("{nodes}, {count} late", "{nodes}, {count} late", n) for n in ONE_AND_SEVERAL],
+        "nodes-gone": [ngettext("{nodes}, {count} gone", "{nodes}, {count} gone", n) for n in ONE_AND_SEVERAL],
         "nodes-missing": [
             ngettext("{count} node has not been heard from", "{count} nodes have not been heard from", n)
             for n in ONE_AND_SEVERAL

@@ -86,7 +86,7 @@ export class Condition {
   }
 
   showStatus(isLive) {
-    const { kernel_age_s: told, broker, lag, nodes, nodes_late: missed } = this.status;
+    const { kernel_age_s: told, broker, lag, nodes, nodes_late: missing, nodes_gone: gone } = this.status;
     const isUnseen = told === null;
     const age = told === null ? null : told + (isLive ? (Date.now() - this.statusAt) / 1000 : 0);
     const isLate = told === null || told > KERNEL_LATE_S;
@@ -94,16 +94,21 @@ export class Condition {
     say(kernel, isUnseen ? text("kernel-unseen") : text("kernel", { age: age < 10 ? `${age.toFixed(1)} s` : duration(age) }));
     kernel.classList.toggle("is-bad", isLate);
     // What the kernel tells of the broker, of reports to store and of nodes is not known any more when it is away.
-    const late = isLate ? 0 : missed;
+    const missed = isLate ? 0 : missing;
     say(find("broker"), text(isLate ? "broker-unknown" : broker ? "broker" : "broker-away"));
     find("broker").classList.toggle("is-bad", isLate || !broker);
-    const known = text("nodes", { count: nodes });
-    say(find("nodes"), late ? text("nodes-late", { nodes: known, count: late }) : known);
-    find("nodes").classList.toggle("is-warn", late > 0);
+    say(find("nodes"), missed ? this.saidMissing(missed - gone, gone) : text("nodes", { count: nodes }));
+    find("nodes").classList.toggle("is-warn", missed > 0);
     say(find("lag"), lag > 0 && !isLate ? text("lag", { count: lag }) : "");
     this.banner("kernel", isLive && isLate, isUnseen ? text("kernel-never") : text("kernel-late", { age: duration(age) }));
     this.banner("broker", isLive && !isLate && !broker);
     this.banner("lag", isLive && !isLate && lag > LAG_SAID, text("lag", { count: lag }));
-    this.banner("nodes", isLive && late > 0 && late !== this.hiddenLate, text("nodes-missing", { count: late }));
+    this.banner("nodes", isLive && missed > 0 && missed !== this.hiddenLate, text("nodes-missing", { count: missed }));
+  }
+
+  saidMissing(late, gone) {
+    let said = text("nodes", { count: this.status.nodes });
+    if (late) said = text("nodes-late", { nodes: said, count: late });
+    return gone ? text("nodes-gone", { nodes: said, count: gone }) : said;
   }
 }
