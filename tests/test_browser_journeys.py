@@ -167,6 +167,23 @@ def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Pa
     expect(page.get_by_role("heading", name="copy-files", exact=True)).to_be_visible()
 
 
+def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    page.goto(running.http_url + "/audit/")
+    expect(page.locator("[data-link=live]")).to_be_visible()  # its script has run
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_contain_text("Who did what, when and why")
+    expect(page.get_by_role("button", name="Close")).to_be_focused()
+    expect(page.locator("#help").get_by_text("search this list")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    expect(page.locator("main [name=actor]")).to_be_focused()
+    page.goto(running.http_url + "/map/")
+    page.locator("[data-help]").click()
+    expect(page.locator("#help").get_by_text("search this list")).to_be_hidden()
+
+
 def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)

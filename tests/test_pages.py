@@ -130,6 +130,12 @@ def test_every_page_answers_for_viewers_and_operators(viewer, alice):
         assert alice.get(page).status_code == 200, page
 
 
+def test_every_page_says_in_its_help_what_it_is_for(alice):
+    for page in every_page(ask()):
+        said = alice.get(page).content.decode().split('<dialog id="help"')[1].split("<h3>Keys")[0]
+        assert len(re.sub(r"<[^>]+>", "", said)) > 80, page
+
+
 def test_every_page_answers_on_an_empty_database(viewer):
     for name in ("live", "events", "incidents", "problems", "nodes", "audit"):
         assert viewer.get(reverse(name)).status_code == 200, name

@@ -35,16 +35,22 @@ function askToKill() {
   field.focus();
 }
 
-function search() {
-  document.querySelector("main [name=q]")?.select();
-}
+// The field by which this page's list is searched or filtered, if it has one.
+const searchField = () =>
+  [...document.querySelectorAll('main [role="search"] input:not([type="hidden"])')].find((field) => field.checkVisibility());
+
+const search = () => searchField()?.select();
 
 export function startKeys({ onPause, onJump }) {
   const help = document.getElementById("help");
   const button = document.querySelector("[data-help]");
-  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "/": search, "?": () => help.showModal() };
+  const explain = () => {
+    help.querySelector('[data-key="/"]').hidden = !searchField();
+    help.showModal();
+  };
+  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "/": search, "?": explain };
   button.hidden = false;
-  button.addEventListener("click", () => help.showModal());
+  button.addEventListener("click", explain);
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
