@@ -184,6 +184,17 @@ def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
     expect(page.locator("#help").get_by_text("search this list")).to_be_hidden()
 
 
+def test_a_small_window_leaves_the_state_of_things_its_room(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    page.set_viewport_size({"width": 720, "height": 800})
+    for name in ("Jump", "help", "Log out"):
+        expect(page.locator(".tools").get_by_text(name)).to_have_count(1)  # said, whether seen or not
+    room = page.locator(".condition").evaluate("strip => [strip.scrollWidth, strip.clientWidth]")
+    assert room[0] <= room[1]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)

@@ -17,6 +17,9 @@ from errorkernel.store.rules import listed
 from errorkernel.web.access import ADD_NODES, ANSWER, CHANGE_RULES
 from errorkernel.web.texts import texts
 
+BACKLOG = 50
+"""Reports still to be stored that a page speaks of; the same as in condition.js."""
+
 
 class Frame:
     """Read when a template asks, at most once a request: pages of others (the admin) cost nothing."""
@@ -77,6 +80,11 @@ class Frame:
     @cached_property
     def lag(self) -> int:
         return stream.not_stored()
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether so much is still to be stored that it is worth saying: a little is under way at any moment."""
+        return self.lag >= BACKLOG
 
     @cached_property
     def nearly_full(self) -> int | None:

@@ -7,7 +7,9 @@ import { number, text } from "./texts.js";
 const KERNEL_LATE_S = 15;
 const LOST_SHOWN_AFTER_S = 2; // a link that is back at once needs no banner
 const SLOW_SHOWN_MS = 20_000;
-const LAG_SAID = 1_000; // fewer reports than that are stored within the blink of an eye
+const LAG_WARNED = 1_000; // fewer reports than that are stored within the blink of an eye
+const LAG_SAID = 50; // a few are under way at any moment …
+const STUCK_MS = 8_000; // … unless nothing is stored meanwhile, and the next status says the same
 const SIGNS = { opening: "○", live: "●", lost: "○", out: "✕", refused: "✕" };
 
 const find = (name) => document.querySelector(`[data-${name}]`);
@@ -24,6 +26,8 @@ export class Condition {
     this.statusAt = 0;
     this.seenAt = Date.now(); // when this page was last known to be true
     this.slowAt = 0;
+    this.stored = 0;
+    this.stuckAt = null; // since when there is something to store, and nothing is stored
     this.hiddenLate = Number(remembered("hidden-late")); // so many late nodes are known to the reader
     find("hide-nodes").addEventListener("click", () => this.hideNodes());
     setInterval(() => this.show(), 1000);
@@ -62,6 +66,9 @@ export class Condition {
       this.status = frame.status;
       this.statusAt = Date.now();
     }
+    const isStuck = this.status?.lag > 0 && frame.counts?.events === this.stored;
+    this.stuckAt = isStuck ? (this.stuckAt ?? Date.now()) : null;
+    this.stored = frame.counts?.events ?? this.stored;
     const events = document.querySelector("[data-count=events]");
     if (frame.counts) say(events, number(frame.counts.events));
     this.show();
@@ -99,10 +106,11 @@ export class Condition {
     find("broker").classList.toggle("is-bad", isLate || !broker);
     say(find("nodes"), missed ? this.saidMissing(missed - gone, gone) : text("nodes", { count: nodes }));
     find("nodes").classList.toggle("is-warn", missed > 0);
-    say(find("lag"), lag > 0 && !isLate ? text("lag", { count: lag }) : "");
+    const isStuck = this.stuckAt !== null && Date.now() - this.stuckAt > STUCK_MS;
+    say(find("lag"), (lag >= LAG_SAID || isStuck) && !isLate ? text("lag", { count: lag }) : "");
     this.banner("kernel", isLive && isLate, isUnseen ? text("kernel-never") : text("kernel-late", { age: duration(age) }));
     this.banner("broker", isLive && !isLate && !broker);
-    this.banner("lag", isLive && !isLate && lag > LAG_SAID, text("lag", { count: lag }));
+    this.banner("lag", isLive && !isLate && lag > LAG_WARNED, text("lag", { count: lag }));
     this.banner("nodes", isLive && missed > 0 && missed !== this.hiddenLate, text("nodes-missing", { count: missed }));
   }
 

@@ -16,12 +16,13 @@ import { text } from "./texts.js";
 
 function startTheme() {
   const button = document.querySelector("[data-theme-switch]");
+  const word = button.querySelector(".word");
   const themes = ["auto", "light", "dark"];
   let theme = remembered("theme") ?? "auto";
   const show = () => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = `◐ ${text(theme)}`;
+    word.textContent = text(theme);
   };
   button.hidden = false;
   button.addEventListener("click", () => {
