@@ -654,6 +654,14 @@ def test_the_audit_trail_is_paged_and_narrowed_to_one_thing(viewer):
     assert reverse("incident", args=[incident.pk]) in about
 
 
+def test_a_time_in_the_audit_trail_is_shown_as_one_and_what_only_looks_like_one_as_it_is(viewer):
+    after = {"escalated_at": "2026-11-29T19:06:20.237301+00:00", "name": "2026-11-31T19:06:20Z"}
+    AuditEntry.objects.create(at=NOW, actor="deadline", action="escalate", target="t", after=after)
+    html = viewer.get("/audit/").content.decode()
+    assert "2026-11-29 19:06:20.237 UTC" in html
+    assert "2026-11-31T19:06:20Z" in html
+
+
 def test_ten_thousand_rows_stay_quick(viewer):
     for start in range(0, 10_000, 1000):
         store(*[event(f"kind {n % 50}", kind=f"E{n % 500}", process=f"p{n % 40}") for n in range(start, start + 1000)])

@@ -1,5 +1,6 @@
 """Pages about the product itself, and the picture of who fails when."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,9 @@ from django.urls import reverse
 from errorkernel import conf
 from errorkernel.core.values import Level
 from errorkernel.store import quarantine
+from errorkernel.templatetags.refusals import refusal
 from errorkernel.web import heat
+from tests.running import ROOT
 from tests.test_pages import HOSTILE, event, person, store
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +37,19 @@ def test_refused_input_is_shown_as_text_and_bytes_with_a_count_by_reason():
     assert "3,976 more bytes are not shown." in html
     only = person("victor", "viewer").get(reverse("quarantine"), {"reason": "too large"}).content.decode()
     assert only.count("<details>") == 1
+
+
+def test_every_reason_to_refuse_has_words():
+    code = "".join(
+        path.read_text() for room in ("wire", "kernel", "web") for path in (ROOT / "errorkernel" / room).glob("*.py")
+    )
+    reasons = set(re.findall(r'(?:WireError\(|BodyError\(\s*\d+,|refus(?:al|e)\(\w+, (?:\w+, )?)\s*"([a-z_]+)"', code))
+    assert {"not_json", "cannot_be_stored", "too_many_nodes", "encoding"} <= reasons
+    reasons -= {"unknown_command"}  # what a node refuses of ours
+    assert {one for one in reasons if refusal(one) == one} == set()
+    refuse(1, "not_json")
+    html = person("vera", "viewer").get(reverse("quarantine")).content.decode()
+    assert 'is no JSON</a> <code class="dim"><bdi>not_json' in html
 
 
 def test_refused_input_comes_a_page_at_a_time():

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,8 @@ _HIDDEN = re.compile(
     "\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _BREAKS = re.compile(r"\s*[\r\n]+\s*")
+# A time as the audit trail has it.
+_MOMENT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00:00|Z)")
 _SHAPES = {"critical": "■", "error": "■", "warning": "▲"}
 _STATES = {
     "open": ("◆", gettext_lazy("waiting")),
@@ -259,4 +262,7 @@ def _ordered(*mappings: Mapping[str, Any]) -> Iterable[str]:
 def _plain(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        with suppress(ValueError):  # somebody's text, of a day that no month has
+            return stamp(datetime.fromisoformat(value))
     return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))

@@ -36,7 +36,7 @@ def rule_paths() -> dict[str, Any]:
                 "409": ok(_TOO_MANY, ref(wishes.BadRule))}),
         },
         "/api/v1/rules/dry-run": {
-            "post": _change("tryRule", "See what a condition would have had the word on", wishes.DryRun, {
+            "post": _change("tryRule", "See what a condition would have decided", wishes.DryRun, {
                 "condition": _RULE["condition"], "days": 30}, {
                 "200": ok("What was found, so far as was looked", ref(wishes.Tried))}),
         },

@@ -45,7 +45,7 @@ def rule(request: HttpRequest, rule_id: str) -> HttpResponse:
 
 @csrf_exempt
 def dry(request: HttpRequest) -> HttpResponse:
-    """POST: what a condition would have had the word on."""
+    """POST: what a condition would have decided."""
     return _dry(request) if request.method == "POST" else not_allowed("POST")
 
 

@@ -128,7 +128,7 @@ class DryRun(msgspec.Struct):
 
 
 class Tried(msgspec.Struct):
-    """What a condition would have had the word on. ``taken``: matched, but an earlier rule has the word; ``waiting``:
+    """What a condition would have decided. ``taken``: matched, but an earlier rule decides; ``waiting``:
     how many it finds that wait now, whichever rules come before; ``ended``: of those matched, how many ended by which
     answer; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on, null:
     that was all."""
