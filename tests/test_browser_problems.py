@@ -45,7 +45,8 @@ def test_the_journey_of_a_problem(page: Page, running: Running) -> None:
 
     page.goto(f"{running.http_url}/problems/{part}/")
     page.get_by_text("Is the same as another problem").click()
-    page.get_by_label("Number of that problem").fill(whole)
+    expect(page.locator(".crumb")).to_contain_text(f"problem {part}")
+    page.get_by_label("its number or its page").fill(f"{running.http_url}/problems/{whole}/")
     page.get_by_role("button", name="Merge into that").click()
     expect(page).to_have_url(f"{running.http_url}/problems/{whole}/")
     expect(page.get_by_role("button", name=f"Take problem {part} out again")).to_be_visible()

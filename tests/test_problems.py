@@ -484,6 +484,28 @@ def test_a_merged_problem_is_read_through_its_whole(alice: Client) -> None:
     assert split.redirect_chain == [(f"/problems/{part.pk}/", 302)]
 
 
+def test_the_whole_is_chosen_from_a_list_or_named_as_it_stands_on_the_pages(alice: Client) -> None:
+    whole, part = met("disk full"), met("no space left")
+    assert f"problem {part.pk}</p>" in alice.get(f"/problems/{part.pk}/").content.decode()
+    assert f'class="num roomy">{part.pk}</td>' in alice.get("/problems/").content.decode()
+    page = alice.get(f"/problems/{part.pk}/").content.decode()
+    assert f'type="radio" name="alike" value="{whole.pk}"' in page
+    assert f'name="alike" value="{part.pk}"' not in page
+    for given in (
+        {"alike": whole.pk, "into": ""}, {"into": f" {whole.pk} "}, {"into": f"problem {whole.pk}"},
+        {"into": f"problem:{whole.pk}"}, {"into": f"https://console.example/problems/{whole.pk}/?a=1#comments"},
+        {"into": f"/problems/{whole.pk}"}, {"alike": part.pk, "into": whole.pk},
+    ):  # fmt: skip
+        alice.post(f"/problems/{part.pk}/merge/", given)
+        part.refresh_from_db()
+        assert part.merged_into_id == whole.pk, given
+        problems.split(part.pk, "", **ALICE)
+    refused = alice.post(f"/problems/{part.pk}/merge/", {"alike": whole.pk, "into": "/problems/x/"})
+    assert refused.status_code == 400
+    assert 'value="/problems/x/"' in refused.content.decode()
+    assert f'value="{whole.pk}" checked' in refused.content.decode()
+
+
 def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> None:
     """In the waiting room, on an incident, in a preview of one answer to many, in the map, and for a rule."""
     whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)

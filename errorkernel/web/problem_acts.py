@@ -1,5 +1,6 @@
 """What a person does with a problem on its page: forms that work without script, each one act, one audit row."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ from errorkernel.web.pages_problems import opened
 from errorkernel.web.parameters import LARGEST, BadParameter, number
 
 SPANS = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+_NAMED = re.compile(r"(?:\S*/problems/(\d+)(?:[/?#]\S*)?|problem[ :](\d+))", re.ASCII)
 
 
 @require_http_methods(["GET", "POST"])
@@ -89,8 +91,14 @@ def _comment(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
     return _("Your comment is kept."), problem_id
 
 
+def read_problem(named: str) -> int | None:
+    """``47``, ``problem 47``, ``problem:47``, or the address of its page; None: none is named. Raises BadParameter."""
+    known = _NAMED.fullmatch(named.strip())
+    return number({"into": (known[1] or known[2]) if known else named}, "into")
+
+
 def _merge(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    into = number(given, "into")
+    into = read_problem(given.get("into", "").strip() or given.get("alike", ""))
     if into is None:
         raise BadParameter(_("Say the number of the problem that it is to be part of."))
     whole = store.merge(problem_id, into, given.get("reason", ""), **who)
