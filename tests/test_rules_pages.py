@@ -119,6 +119,28 @@ def test_the_journey_from_remembering_to_an_answer(alice):
     assert f'href="/rules/{rule.pk}/"' in alice.get(f"/incidents/{again.pk}/").content.decode()
 
 
+def test_the_problems_that_a_condition_names_are_told_by_their_text(alice, viewer):
+    number = ask(text="disk <full>").problem_id
+    rule = made(f"(problem:{number} OR -problem:4711) node:ship1")
+    for page in (alice.get(f"/rules/{rule.pk}/"), viewer.get(f"/rules/{rule.pk}/")):
+        told = page.content.decode().split("<h2>")[0]
+        assert f'problem {number}: <a href="/problems/{number}/"><bdi>' in told
+        assert "disk &lt;full&gt;" in told
+        assert "problem 4711: there is none" in told
+    assert "disk &lt;full&gt;" in alice.post(NEW, form(do="try", condition=f"problem:{number}")).content.decode()
+    assert alice.post(NEW, form(condition="problem:")).status_code == 400
+
+
+def test_a_form_that_lacks_its_reason_is_not_sent_but_can_be_tried(alice):
+    page = alice.get(NEW).content.decode()
+    for name in ("condition", "name", "reason"):
+        assert re.search(rf'<input name="{name}"[^>]* required', page), name
+    trying = re.findall(r'<button name="do" value="try"[^>]*>', page)
+    assert len(trying) == 2
+    assert all("formnovalidate" in one for one in trying)
+    assert not re.search(r'<button name="do" value="o(n|ff)"[^>]*formnovalidate', page)
+
+
 def test_an_unknown_incident_is_not_remembered(alice):
     for wrong in ("x", "0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"):
         assert alice.get(f"/rules/new/?incident={wrong}").status_code == 404

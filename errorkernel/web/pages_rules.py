@@ -89,6 +89,7 @@ class Form:
             "periods": rule_form.SINCE_DAYS.items(),
             "fields": QUESTION_FIELDS.items(),
             "steward_nodes": rule_form.steward_nodes(self.typed),
+            "named": rule_form.named_problems(self.typed),
         }
         if self.rule:
             context |= {

@@ -1,6 +1,6 @@
 """A rule as it comes from a form, and as it goes back into one: what was typed stays typed when it cannot be taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from errorkernel.core import rules as policy
+from errorkernel.core.query_tree import And, Compare, Not, Or, Tree
 from errorkernel.core.rules import RuleAction, RuleError, Wording
-from errorkernel.models import Incident, Node, Rule
+from errorkernel.models import Incident, Node, Problem, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
 SINCE_DAYS = {
@@ -21,6 +22,7 @@ SINCE_DAYS = {
     "365": gettext_lazy("year"),
 }
 STEWARD_NODES_SHOWN = 500
+PROBLEMS_SHOWN = 20
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
@@ -82,6 +84,28 @@ def steward_nodes(form: Mapping[str, Any]) -> list[str]:
     """The nodes that can be named: those that the rule names, and the first STEWARD_NODES_SHOWN that are known."""
     known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
     return sorted({*form.get("steward_nodes", ()), *known[:STEWARD_NODES_SHOWN]})
+
+
+def named_problems(form: Mapping[str, Any]) -> list[tuple[int, Problem | None]]:
+    """The problems that the condition names by their numbers, as it does, each with its row if there is one."""
+    try:
+        numbers = dict.fromkeys(_problems_in(policy.parse_condition(form.get("condition", ""))))
+    except RuleError:
+        return []
+    shown = list(numbers)[:PROBLEMS_SHOWN]
+    known = Problem.objects.in_bulk(shown)
+    return [(number, known.get(number)) for number in shown]
+
+
+def _problems_in(tree: Tree) -> Iterator[int]:
+    match tree:
+        case And(parts=parts) | Or(parts=parts):
+            for part in parts:
+                yield from _problems_in(part)
+        case Not(part=part):
+            yield from _problems_in(part)
+        case Compare(field="problem", value=value):
+            yield value
 
 
 def filled(rule: Rule) -> dict[str, Any]:
