@@ -11,3 +11,4 @@ urlpatterns = [
     path("", include("errorkernel.web.urls")),
 ]
 handler400 = "errorkernel.web.api.bad_request"
+handler403 = "errorkernel.web.access.denied"

@@ -161,6 +161,19 @@ def test_who_only_watches_changes_nothing(group, filled):
     assert client.post(url(QuarantinedMessage, "delete", refused.pk), {"post": "yes"}).status_code == 403
 
 
+@pytest.mark.parametrize("page", ["/admin/", "/admin/errorkernel/incident/", "/admin/login/"])
+def test_who_may_not_enter_is_told_so_and_who_is_a_stranger_comes_to_the_consoles_login(page, client):
+    viewer = client_of("viewer")
+    User.objects.update(is_staff=False)
+    refused = viewer.get(page, follow=True)
+    assert refused.status_code == 403
+    assert "bear the mark <b>staff</b>" in refused.content.decode()
+    assert 'href="/"' in refused.content.decode()
+    asked = client.get(page, follow=True)
+    assert asked.redirect_chain[-1][0].startswith("/login/?next=/admin/")
+    assert asked.templates[0].name == "errorkernel/login.html"
+
+
 def test_a_new_nodes_secrets_are_shown_once_and_work():
     client = client_of("administrator")
     shown_once = client.post(url(Node, "add"), {"name": "ship9", "note": "on deck"})

@@ -155,7 +155,33 @@ def test_a_login_without_a_group_sees_nothing_and_is_told_what_to_do():
     for page in every_page(incident):
         response = nobody.get(page)
         assert response.status_code == 403, page
-        assert "in the group" in response.content.decode()
+        assert "This needs the group <b><bdi>viewer</bdi></b>" in response.content.decode()
+        assert "in no group" in response.content.decode()
+
+
+def test_who_may_not_is_told_which_group_it_takes_what_they_are_and_the_way_back(viewer, alice):
+    for client, page, group, own in (
+        (viewer, "/settings/", "administrator", "viewer"), (viewer, "/incidents/answer/", "operator", "viewer"),
+        (alice, "/settings/", "administrator", "operator"), (alice, "/first-node/", "administrator", "operator"),
+    ):  # fmt: skip
+        refused = client.get(page, headers={"Referer": "http://testserver/nodes/"})
+        told = refused.content.decode()
+        assert refused.status_code == 403
+        assert f"This needs the group <b><bdi>{group}</bdi></b>" in told
+        assert f"(<bdi>{own}</bdi>)" in told
+        assert 'href="/"' in told
+        assert 'href="http://testserver/nodes/"' in told
+    elsewhere = viewer.get("/settings/", headers={"Referer": "https://elsewhere.example/x"}).content.decode()
+    assert "elsewhere" not in elsewhere
+
+
+def test_an_open_question_says_to_a_viewer_why_there_are_no_buttons(viewer, alice):
+    incident = ask()
+    page = reverse("incident", args=[incident.pk])
+    assert "that needs the group <b>operator</b>" in viewer.get(page).content.decode()
+    assert "that needs the group" not in alice.get(page).content.decode()
+    answer(incident)
+    assert "that needs the group" not in viewer.get(page).content.decode()
 
 
 def test_what_does_not_exist_is_a_404(viewer):

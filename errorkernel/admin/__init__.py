@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from errorkernel.admin import credentials, history, people
+from errorkernel.admin import credentials, entrance, history, people
 
 __all__ = ["credentials", "history", "people"]
 
@@ -10,3 +10,4 @@ admin.site.site_header = "Steward administration"
 admin.site.site_title = "Steward administration"
 admin.site.index_title = "Steward administration"
 admin.site.site_url = "/"
+admin.site.login = entrance.login  # type: ignore[method-assign]

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
+from django.contrib.auth.models import Group
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -27,6 +31,14 @@ FETCHED = "X-Steward-Card"
 """Header of a request that our script made: it wants the card alone, and a status instead of a redirect."""
 
 
+class Missing(PermissionDenied):
+    """Who asks has not the ``permission`` that it takes."""
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(permission)
+        self.permission = permission
+
+
 def is_fetched(request: HttpRequest) -> bool:
     return FETCHED in request.headers
 
@@ -43,9 +55,34 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
                 # After a login, a page is worth returning to; an answer is not, it would be a GET of a POST address.
                 return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
             if not request.user.has_perm(permission):
-                raise PermissionDenied
+                raise Missing(permission)
             return view(request, *args, **kwargs)
 
         return guarded
 
     return decorate
+
+
+def denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What stands in the place of a page that somebody may not see: whom it is for, what they are, and the way back."""
+    context = {
+        "group": _narrowest_group(exception.permission) if isinstance(exception, Missing) else None,
+        "groups": request.user.groups.order_by("name").values_list("name", flat=True),
+        "needs_staff": request.path.startswith(reverse("admin:index")) and not request.user.is_staff,
+        "back": _page_before(request),
+    }
+    return render(request, "403.html", context, status=403)
+
+
+def _narrowest_group(permission: str) -> str | None:
+    """Of the groups that hold it, the one that gives least besides."""
+    app, _separator, codename = permission.partition(".")
+    holding = Group.objects.filter(permissions__content_type__app_label=app, permissions__codename=codename)
+    return min(((one.permissions.count(), one.name) for one in holding), default=(0, None))[1]
+
+
+def _page_before(request: HttpRequest) -> str | None:
+    """The page of ours that led here."""
+    before = request.headers.get("Referer", "")
+    is_ours = url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure())
+    return before if is_ours and before != request.build_absolute_uri() else None

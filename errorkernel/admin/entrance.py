@@ -1,0 +1,14 @@
+"""The way into the admin is the console's own login; whoever is logged in and may not is told so there."""
+
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+
+def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
+    """In the place of Django's page, which asks those who are logged in to do so again, and leads nowhere else."""
+    if request.user.is_authenticated and not admin.site.has_permission(request):
+        raise PermissionDenied
+    return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
