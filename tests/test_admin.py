@@ -1,5 +1,6 @@
 """The admin: configuration goes through the store, history stays as it is, hostile input stays text."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,11 +28,13 @@ from errorkernel.models import (
     Process,
     QuarantinedMessage,
     Requeue,
+    Rule,
     StewardAction,
 )
 from errorkernel.store import api_tokens, fleet, incidents, problems, quarantine, refused, rules
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
+from tests.running import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -172,6 +175,42 @@ def test_who_may_not_enter_is_told_so_and_who_is_a_stranger_comes_to_the_console
     asked = client.get(page, follow=True)
     assert asked.redirect_chain[-1][0].startswith("/login/?next=/admin/")
     assert asked.templates[0].name == "errorkernel/login.html"
+
+
+def test_the_admin_has_the_consoles_icon_and_colours(root, filled):
+    page = root.get("/admin/").content.decode()
+    assert 'rel="icon" href="/static/errorkernel/favicon.svg"' in page
+    assert "/static/errorkernel/admin.css" in page
+    assert "theme.js" in page
+    styles = ROOT / "static" / "errorkernel"
+    ours, consoles = ((styles / name).read_text() for name in ("admin.css", "console.css"))
+    colours = set(re.findall(r"light-dark\([^)]*\)", ours))
+    assert len(colours) > 8
+    assert colours <= set(re.findall(r"light-dark\([^)]*\)", consoles))
+
+
+def test_columns_and_lists_have_names_that_are_words(root, filled):
+    page = root.get(url(Node, "changelist")).content.decode()
+    for words in ("Last hello", "Clock ahead (s)", "Still to send", "API tokens"):
+        assert words in page
+    assert "Clock skew s" not in root.get(url(Node, "change", Node.objects.get().pk)).content.decode()
+
+
+def test_the_console_leads_to_the_admin_those_who_may_go_there(root, filled):
+    fleet.add_node("ship2", actor="user:root", now=NOW)
+    node, rule = Node.objects.get(name="ship2"), Rule.objects.get()
+    listed = f"{url(Node, 'changelist')}?name__exact={node.name}"
+    shown = url(Rule, "change", rule.pk)
+    assert f'href="{listed}"' in root.get(f"/nodes/{node.name}/").content.decode()
+    assert root.get(listed).content.decode().count('name="_selected_action"') == 1
+    assert f'href="{shown}"' in root.get(f"/rules/{rule.pk}/").content.decode()
+    assert root.get(shown).status_code == 200
+    for name in ("auth_user", "errorkernel_apitoken", "errorkernel_node"):
+        assert f'href="{reverse(f"admin:{name}_changelist")}"' in root.get("/settings/").content.decode()
+    operator = client_of("operator")
+    assert listed not in operator.get(f"/nodes/{node.name}/").content.decode()
+    User.objects.update(is_staff=False)
+    assert shown not in operator.get(f"/rules/{rule.pk}/").content.decode()
 
 
 def test_a_new_nodes_secrets_are_shown_once_and_work():

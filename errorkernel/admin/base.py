@@ -5,6 +5,7 @@ writing direction of the page. Tables may hold millions of rows, so nothing here
 """
 
 from collections.abc import Callable
+from datetime import UTC
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -41,8 +42,24 @@ def excerpt(field: str, name: str = "", ordering: str | None = None) -> Callable
 
     @admin.display(description=name or field.replace("_", " "), ordering=ordering)
     def column(_: Any, row: models.Model) -> SafeString:
-        text = visible(getattr(row, field) or "")
-        return format_html("<bdi>{}</bdi>", text[:EXCERPT_CHARS] + "…" if len(text) > EXCERPT_CHARS else text)
+        return cut(getattr(row, field) or "")
+
+    return column
+
+
+def cut(written: object) -> SafeString:
+    """The beginning of a text that somebody else wrote, as ``excerpt`` shows it."""
+    text = visible(written)
+    return format_html("<bdi>{}</bdi>", text[:EXCERPT_CHARS] + "…" if len(text) > EXCERPT_CHARS else text)
+
+
+def moment(field: str, name: str, ordering: str | None) -> Callable[[Any, models.Model], SafeString | None]:
+    """A column with a time that can be compared at a glance, on one line or two."""
+
+    @admin.display(description=name, ordering=ordering)
+    def column(_: Any, row: models.Model) -> SafeString | None:
+        at = getattr(row, field)
+        return at and format_html("<time>{}</time> <time>{}</time>", *f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}".split())
 
     return column
 
@@ -128,10 +145,13 @@ class History(Admin):
     def _column(self, name: Any) -> Any:
         known = {one.name: one for one in self.model._meta.fields}
         field = known.get(name) if isinstance(name, str) else None
-        written = isinstance(field, models.CharField | models.TextField | models.ForeignKey) and not field.choices
-        if not written:
+        ordering = name if self.sortable_by is None or name in self.sortable_by else None
+        if isinstance(field, models.DateTimeField):
+            column = moment(name, f"{field.verbose_name} (UTC)", ordering)
+        elif isinstance(field, models.CharField | models.TextField | models.ForeignKey) and not field.choices:
+            column = excerpt(name, ordering=ordering)
+        else:
             return name
-        column = excerpt(name, ordering=name if self.sortable_by is None or name in self.sortable_by else None)
         bound = partial(column, self)
         return update_wrapper(bound, column)
 

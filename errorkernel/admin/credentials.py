@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import reverse
 
-from errorkernel.admin.base import Admin, actor
+from errorkernel.admin.base import Admin, actor, moment
 from errorkernel.models import ApiToken, Node
 from errorkernel.store import api_tokens, audit, fleet
 from errorkernel.wire.subjects import is_node_name
@@ -46,11 +46,17 @@ class NodeAdmin(Admin):
     """A node is added, renamed never, shut out instead of removed: its history hangs on it."""
 
     console = ("node", "name")
-    list_display = ["name", "enabled", "version", "hello_at", "clock_skew_s", "backlog", "dropped", "events", "demo"]
+    list_display = ["name", "enabled", "demo", "last_hello", "clock", "backlog", "dropped", "events", "version"]
     list_filter = ["enabled", "demo"]
     search_fields = ["name", "note"]
     search_help_text = "Part of a name or note."
     actions = ["let_in", "shut_out", "renew"]
+
+    last_hello = moment("hello_at", "last hello (UTC)", "hello_at")
+
+    @admin.display(description="clock ahead (s)", ordering="clock_skew_s")
+    def clock(self, row: Node) -> str:
+        return "-" if row.clock_skew_s is None else f"{row.clock_skew_s:+.1f}"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -138,12 +144,16 @@ class NewNodeForm(ModelForm):
 class ApiTokenAdmin(Admin):
     """Shown once when made; revoked, never removed. Only a superuser makes tokens for others: a token is a login."""
 
-    list_display = ["id", "user", "note", "created_at", "last_used_at", "revoked_at"]
+    list_display = ["id", "user", "note", "created", "last_used", "revoked"]
     list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
     list_select_related = ["user"]
     search_fields = ["user__username", "note"]
     raw_id_fields = ["user"]
     actions = ["revoke"]
+
+    created = moment("created_at", "created (UTC)", "created_at")
+    last_used = moment("last_used_at", "last used (UTC)", "last_used_at")
+    revoked = moment("revoked_at", "revoked (UTC)", "revoked_at")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:

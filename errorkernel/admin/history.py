@@ -8,10 +8,9 @@ from django.db.models import Max, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from errorkernel.admin.base import EXCERPT_CHARS, History, actor, excerpt, shown
+from errorkernel.admin.base import History, actor, cut, excerpt, shown
 from errorkernel.core.query import QueryError, parse
 from errorkernel.models import (
     AuditEntry,
@@ -35,7 +34,6 @@ from errorkernel.models import (
 )
 from errorkernel.query import to_q
 from errorkernel.store import audit
-from errorkernel.templatetags.console import visible
 
 SEARCH_EVENTS = 200_000
 
@@ -44,7 +42,7 @@ SEARCH_EVENTS = 200_000
 class QuarantinedMessageAdmin(History):
     """What was refused, and why. An administrator may throw it away, which is noted."""
 
-    list_display = ["id", "received_at", "reason", "node", "short_subject", "size", "short_detail"]
+    list_display = ["id", "received_at", "reason", "size", "node", "short_subject", "short_detail"]
     list_filter = ["reason"]
     search_fields = ["=node", "=reason", "subject"]
     search_help_text = "A node or reason as it is, or part of a subject."
@@ -90,7 +88,7 @@ class QuarantinedMessageAdmin(History):
 @admin.register(ErrorEvent)
 class ErrorEventAdmin(History):
     console = ("event", "seq")
-    list_display = ["seq", "received_at", "type", "level", "node", "process_name", "kind", "short_text", "repeat"]
+    list_display = ["seq", "received_at", "type", "level", "repeat", "node", "process_name", "kind", "short_text"]
     list_filter = ["type", "level"]
     sortable_by = ["seq"]  # the other columns have no index that could sort a million rows
     search_fields = ["text"]  # its presence shows the search box; the search itself is below
@@ -101,8 +99,8 @@ class ErrorEventAdmin(History):
         return super().get_queryset(request).select_related("node", "process__node", "problem")
 
     @admin.display(description="process")
-    def process_name(self, row: ErrorEvent) -> str:
-        return visible(row.process.name)
+    def process_name(self, row: ErrorEvent) -> SafeString:
+        return cut(row.process.name)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -122,7 +120,7 @@ class ErrorEventAdmin(History):
 @admin.register(Incident)
 class IncidentAdmin(History):
     console = ("incident", "id")
-    list_display = ["short_text", "node", "process_name", "state", "level", "opened_at", "deadline_at", "ended_at"]
+    list_display = ["opened_at", "state", "level", "deadline_at", "ended_at", "node", "process_name", "short_text"]
     list_filter = ["state", "level", "on_deadline"]
     search_fields = ["id__exact", "=node__name", "=process__name", "text"]
     search_help_text = "An id, node or process as it is, or part of the text."
@@ -132,14 +130,14 @@ class IncidentAdmin(History):
         return super().get_queryset(request).select_related("node", "process__node", "problem")
 
     @admin.display(description="process")
-    def process_name(self, row: Incident) -> str:
-        return visible(row.process.name)
+    def process_name(self, row: Incident) -> SafeString:
+        return cut(row.process.name)
 
 
 @admin.register(Decision)
 class DecisionAdmin(History):
     console = ("incident", "incident_id")
-    list_display = ["decided_at", "action", "by", "short_incident", "short_reason", "sent_at"]
+    list_display = ["decided_at", "action", "by", "sent_at", "short_incident", "short_reason"]
     list_filter = ["action"]
     search_fields = ["incident__id__exact", "by", "reason"]
     short_reason = excerpt("reason")
@@ -149,7 +147,7 @@ class DecisionAdmin(History):
 
     @admin.display(description="incident")
     def short_incident(self, row: Decision) -> SafeString:
-        return format_html("<bdi>{}</bdi>", str(row.incident)[:EXCERPT_CHARS])
+        return cut(row.incident)
 
 
 @admin.register(Rule)
@@ -157,7 +155,7 @@ class RuleAdmin(History):
     """To look at; a rule is written on its own page, which can try it first."""
 
     console = ("rule", "pk")
-    list_display = ["id", "position", "name", "action", "enabled", "suspended_at", "uses", "expires_at", "revision"]
+    list_display = ["id", "position", "action", "enabled", "suspended_at", "uses", "expires_at", "revision", "name"]
     list_filter = ["enabled", "action", ("removed_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "condition", "author"]
     ordering = ["position", "id"]
@@ -165,7 +163,7 @@ class RuleAdmin(History):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(History):
-    list_display = ["id", "process", "short_problem", "failures", "state", "first_at", "last_at"]
+    list_display = ["id", "state", "failures", "first_at", "last_at", "process", "short_problem"]
     list_filter = ["state"]
     list_select_related = ["process__node", "problem"]
     search_fields = ["=process__name", "=process__node__name"]
@@ -175,7 +173,7 @@ class DeadLetterAdmin(History):
 
 @admin.register(Requeue)
 class RequeueAdmin(History):
-    list_display = ["created_at", "state", "by", "short_reason", "short_detail", "sent_at", "received_at", "ended_at"]
+    list_display = ["created_at", "state", "by", "sent_at", "received_at", "ended_at", "short_reason", "short_detail"]
     list_filter = ["state"]
     search_fields = ["incident__id__exact", "by", "reason"]
     raw_id_fields = ["incident", "letter"]
@@ -206,7 +204,7 @@ class StewardLines(admin.TabularInline):
 class StewardActionAdmin(History):
     """What was done to processes of Steward's and ctrl's nodes, with its lines."""
 
-    list_display = ["created_at", "node", "plan", "method", "state", "by", "short_reason", "short_said", "ended_at"]
+    list_display = ["created_at", "state", "plan", "by", "ended_at", "node", "method", "short_reason", "short_said"]
     list_filter = ["state", "plan"]
     list_select_related = ["node"]
     search_fields = ["=node__name", "=method", "=by"]
@@ -228,7 +226,7 @@ class ProcessAdmin(History):
 
 @admin.register(Incarnation)
 class IncarnationAdmin(History):
-    list_display = ["process", "number", "pid", "first_seen", "since", "ended_at", "ending", "failures"]
+    list_display = ["id", "number", "pid", "first_seen", "since", "ended_at", "ending", "failures", "process"]
     list_filter = ["ending"]
     list_select_related = ["process__node"]
     search_fields = ["=process__name", "=process__node__name"]
@@ -239,7 +237,7 @@ class IncarnationAdmin(History):
 class RefusedAttemptAdmin(History):
     """Who tried what they may not. The same thing again and again is one row."""
 
-    list_display = ["last_at", "node", "what", "short_target", "count", "short_claimed", "address", "first_at"]
+    list_display = ["last_at", "what", "count", "first_at", "node", "address", "short_target", "short_claimed"]
     list_filter = ["what"]
     search_fields = ["=node", "target", "=address", "claimed"]
     search_help_text = "A node or address as it is, or part of a subject, public key or token's digest."
@@ -250,7 +248,18 @@ class RefusedAttemptAdmin(History):
 @admin.register(Problem)
 class ProblemAdmin(History):
     console = ("problem", "pk")
-    list_display = ["short_title", "kind", "level", "state", "assignee", "count", "nodes", "first_seen", "last_seen"]
+    list_display = [
+        "id",
+        "level",
+        "state",
+        "count",
+        "nodes",
+        "first_seen",
+        "last_seen",
+        "assignee",
+        "kind",
+        "short_title",
+    ]
     list_filter = ["level", "state"]
     list_select_related = ["assignee"]
     search_fields = ["=fingerprint", "kind", "title"]
@@ -268,7 +277,7 @@ class ProblemCommentAdmin(History):
 
 @admin.register(ErrorState)
 class ErrorStateAdmin(History):
-    list_display = ["process", "short_problem", "count", "consecutive", "first_seen", "last_seen"]
+    list_display = ["id", "count", "consecutive", "first_seen", "last_seen", "process", "short_problem"]
     list_select_related = ["process__node", "problem"]
     search_fields = ["=process__name", "=process__node__name", "=problem__fingerprint"]
     ordering = ["-id"]
@@ -277,7 +286,7 @@ class ErrorStateAdmin(History):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(History):
-    list_display = ["at", "actor", "action", "short_target", "short_reason", "origin"]
+    list_display = ["at", "actor", "action", "origin", "short_target", "short_reason"]
     sortable_by = ["at"]
     search_fields = ["target__exact", "actor__exact", "action__exact"]
     search_help_text = "A target (incident:<id>, node:<name>), actor (user:<name>) or action as it is."

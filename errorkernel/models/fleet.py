@@ -36,9 +36,15 @@ class Node(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     version = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
-    hello_at = models.DateTimeField(null=True, blank=True, help_text="When we last heard its hello (our clock).")
-    clock_skew_s = models.FloatField(null=True, blank=True, help_text="Its clock minus ours at the last hello.")
-    backlog = models.BigIntegerField(null=True, blank=True, help_text="Reports in its journal that it has yet to send.")
+    hello_at = models.DateTimeField(
+        "last hello", null=True, blank=True, help_text="When we last heard its hello (our clock)."
+    )
+    clock_skew_s = models.FloatField(
+        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last hello."
+    )
+    backlog = models.BigIntegerField(
+        "still to send", null=True, blank=True, help_text="Reports in its journal that it has yet to send."
+    )
     dropped = models.BigIntegerField(null=True, blank=True, help_text="Reports that its journal had no room for.")
     dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Infos among the dropped.")
     dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Errors among the dropped.")

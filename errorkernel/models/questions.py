@@ -36,7 +36,9 @@ class Incident(models.Model):
     raised_at = models.DateTimeField(help_text="When the process blocked, by the node's clock.")
     opened_at = models.DateTimeField(help_text="When we stored it.")
     deadline_at = models.DateTimeField(null=True, blank=True)
-    on_deadline = models.CharField(max_length=8, choices=choices(OnDeadline), default=OnDeadline.ESCALATE.value)
+    on_deadline = models.CharField(
+        "answer at deadline", max_length=8, choices=choices(OnDeadline), default=OnDeadline.ESCALATE.value
+    )
     escalated_at = models.DateTimeField(null=True, blank=True)
     node_missing = models.CharField(
         max_length=5, blank=True, help_text="late or gone while it waits: its node has not said hello."
