@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from errorkernel.core import steward_record
 from errorkernel.core.ids import uuid7
@@ -386,6 +387,28 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
     page = viewer.get("/nodes/fresh/").content.decode()
     for word in ("copy-files", "blocked", "3391"):
         assert word in page
+
+
+def test_nodes_that_want_a_look_come_first_on_whatever_page(viewer):
+    ask(node="m-waits")
+    now = timezone.now()
+    heard = {"a-fine": 5, "b-late": 50, "c-gone": 500, "d-out": 500, "m-waits": 5, "z-gone": 9000, "b-silent": None}
+    for name, age in heard.items():
+        found, _made = Node.objects.get_or_create(name=name)
+        found.hello_at = age and now - timedelta(seconds=age)
+        found.enabled = name != "d-out"
+        found.save()
+    Node.objects.bulk_create([Node(name=f"n-{number:02}") for number in range(50)])
+
+    def listed(page):
+        return re.findall(
+            r'<td class="main"><a href="/nodes/([^/]+)/">', viewer.get(f"/nodes/?page={page}").content.decode()
+        )
+
+    urgent = ["c-gone", "z-gone", "b-late", "m-waits"]
+    others = ["a-fine", "b-silent", "d-out", *(f"n-{number:02}" for number in range(50))]
+    assert listed(1) + listed(2) == urgent + others
+    assert len(listed(1)) == 50
 
 
 def test_an_opened_incident_tells_what_was_answered_before_and_what_came_of_it(alice):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count
+from django.db.models import Case, Count, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import State
-from errorkernel.core.liveness import QUARANTINED, Liveness, of_node, of_process
+from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
 from errorkernel.models import ErrorState, Incident, Node, Process, RefusedAttempt
 from errorkernel.store import lineage, steward_actions, steward_dialects, still
 from errorkernel.store.incidents import with_relations as cards
@@ -30,8 +30,20 @@ def hearing(node: Node, now: datetime) -> str:
     return of_node(node.hello_at, now).value if node.enabled else "disabled"
 
 
+def _urgent_first(now: datetime) -> QuerySet[Node]:
+    """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
+    waiting = Incident.objects.filter(state=State.OPEN).order_by().values("node")
+    urgency = Case(
+        When(enabled=True, hello_at__lte=now - GONE_AFTER, then=0),
+        When(enabled=True, hello_at__lte=now - LATE_AFTER, then=1),
+        When(pk__in=waiting, then=2),
+        default=3,
+    )
+    return Node.objects.order_by(urgency, "name")
+
+
 def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, int]], bool]:
-    found = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
+    found = list(_urgent_first(now)[first : first + ROWS_A_PAGE + 1])
     keys = [one.pk for one in found]
     processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
     waiting = waiting_by("node", keys)
@@ -41,7 +53,7 @@ def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, i
 
 @needs(VIEW)
 def nodes(request: HttpRequest) -> HttpResponse:
-    """Every node, whether it has been heard, and strangers who tried to come in."""
+    """Every node, the urgent first, whether it has been heard, and strangers who tried to come in."""
     try:
         page = number(request.GET, "page") or 1
     except BadParameter as exc:
