@@ -1,6 +1,7 @@
 """What is known of nodes and processes: liveness, lives, refused attempts; pure parts first, then with the database."""
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,24 @@ def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> No
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
     take_in(outcomes=(outcome,))
     assert lives() == [(1, "killed", 1), (2, "", 0)]
+
+
+@pytest.mark.django_db
+def test_restarts_of_the_last_day_are_told_of_each_process(viewer: Client) -> None:
+    now = datetime.now(UTC)
+    day = timedelta(hours=24)
+    for number, age in ((1, 3 * day), (2, day / 2), (3, day / 4)):
+        take_in(report(incarnation=number), now=now - age)
+    take_in(report(process="young", incarnation=1), now=now)
+    for number in range(lineage.KEPT + 5):
+        take_in(report(process="wild", incarnation=number), now=now)
+    keys = dict(Process.objects.values_list("name", "pk"))
+    counted = lineage.restarts(keys.values(), now - day)
+    assert counted == {keys["copy"]: 2, keys["young"]: 0, keys["wild"]: lineage.KEPT}
+    page = viewer.get("/nodes/ship1/").content.decode()
+    assert re.findall(r'data-label="restarts, 24 h" class="num">([^<]*)</td>', page) == ["2", f"≥ {lineage.KEPT}", "0"]
+    one = viewer.get(f"/nodes/ship1/{keys['copy']}/").content.decode()
+    assert "<dt>restarts, 24 h</dt><dd>2</dd>" in one
 
 
 @pytest.mark.django_db
@@ -486,8 +505,12 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     assert "■ quarantined" in html
     assert "Clear: start it again" not in html
     assert Decision.objects.get().action == "continue"
-    fleet.record_hellos([("ship1", hello(incarnation=5))], now=NOW)
-    assert "■ quarantined" not in operator.get(pages[1]).content.decode()
+    fleet.record_hellos([("ship1", hello(incarnation=5))], now=datetime.now(UTC))
+    html = operator.get(pages[1]).content.decode()
+    assert "■ quarantined" not in html
+    told = html.split("Its lives")[1].split("</tr>")
+    began_by = f'/incidents/{asked.id}/">answered <b>continue</b> by</a> <bdi>olga'
+    assert [began_by in row for row in told[1:3]] == [True, False], "of the life that began by it"
 
 
 # The map

@@ -7,7 +7,7 @@ was overtaken must not bring a dead life back. Called inside the transaction of 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from django.db.models import Max
+from django.db.models import Count, Max, Q
 
 from errorkernel.core.incident import State
 from errorkernel.core.lineage import ending
@@ -72,6 +72,14 @@ def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) ->
 def of_process(process: int) -> Iterable[Incarnation]:
     """Newest first."""
     return Incarnation.objects.filter(process=process).select_related("incident__decision__rule").order_by("-number")
+
+
+def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
+    """How often each of ``processes`` began anew since then, as far as its lives are kept: KEPT are the most."""
+    lives = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
+    counted = lives.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
+    # Where no life is older, the first of them was no restart, unless those before it are forgotten.
+    return {process: begun - (begun == kept < KEPT) for process, kept, begun in counted}
 
 
 def _end(life: Incarnation, *, now: datetime, stopped: bool) -> None:

@@ -1,7 +1,10 @@
 """Quarantined processes and the questions about them, which are asked one level up, in another process's name."""
 
+from datetime import datetime
+
 from errorkernel.core.incident import ON_ITS_WAY, State
 from errorkernel.core.liveness import QUARANTINED
+from errorkernel.core.values import Action
 from errorkernel.models import ErrorEvent, Incident, Process
 from errorkernel.store.incidents import with_relations
 
@@ -9,13 +12,22 @@ KIND = "Quarantined"
 """As ``errorkernel.node.quarantine`` asks; its tags that begin with QUARANTINED name who stands still."""
 
 
+ANSWERED_READ = 100
+"""Of so many of a node's latest answers the ones that were about a process are looked for."""
+
+
 def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
     """The node's questions about quarantines that are open or whose answer is on its way, the oldest first, each with
     the names of the processes that it is about: the culprit first."""
     asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *ON_ITS_WAY]).order_by("seq")
-    found = list(asked)
-    tags = dict(ErrorEvent.objects.filter(seq__in=[one.seq for one in found]).values_list("seq", "tags"))
-    return [(one, _named(tags.get(one.seq, {}))) for one in found]
+    return _with_names(list(asked))
+
+
+def answered(process: Process, since: datetime) -> list[Incident]:
+    """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
+    asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *ON_ITS_WAY])
+    given = asked.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
+    return [one for one, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
 
 
 def process_of_message(incident: Incident) -> Process:
@@ -26,6 +38,11 @@ def process_of_message(incident: Incident) -> Process:
             if found := Process.objects.filter(node=incident.node_id, name=name).first():
                 return found
     return incident.process
+
+
+def _with_names(asked: list[Incident]) -> list[tuple[Incident, list[str]]]:
+    tags = dict(ErrorEvent.objects.filter(seq__in=[one.seq for one in asked]).values_list("seq", "tags"))
+    return [(one, _named(tags.get(one.seq, {}))) for one in asked]
 
 
 def _named(tags: dict[str, str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Case, Count, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse
@@ -9,8 +10,9 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.core.incident import State
+from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
-from errorkernel.models import ErrorState, Incident, Node, Process, RefusedAttempt
+from errorkernel.models import ErrorState, Incarnation, Incident, Node, Process, RefusedAttempt
 from errorkernel.store import lineage, steward_actions, steward_dialects, still
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
@@ -23,6 +25,7 @@ PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
 ACTIONS_SHOWN = 3
 STRANGERS_SHOWN = 10
+RESTARTS_OF = timedelta(hours=24)
 
 
 def hearing(node: Node, now: datetime) -> str:
@@ -88,7 +91,8 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "section": "nodes",
         "node": found,
         "hearing": hearing(found, now),
-        "processes": [(one, _liveness(one, found, now)) for one in processes[:PROCESSES_SHOWN]],
+        "processes": _processes(found, processes[:PROCESSES_SHOWN], now),
+        "lives_kept": lineage.KEPT,
         "processes_total": processes.count(),
         "heat": heat.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
         "states": met[:STATES_SHOWN],
@@ -119,6 +123,24 @@ def quarantines(node: Node) -> list[Quarantined]:
     return [one for one in shown if one.processes]
 
 
+def _processes(node: Node, shown: Iterable[Process], now: datetime) -> list[tuple[Process, Liveness, int]]:
+    """Each with whether it is heard from, and how often it was restarted in the last day."""
+    found = list(shown)
+    restarts = lineage.restarts([one.pk for one in found], now - RESTARTS_OF)
+    return [(one, _liveness(one, node, now), restarts.get(one.pk, 0)) for one in found]
+
+
+def _lives(process: Process) -> list[tuple[Incarnation, Incident | None]]:
+    """The lives that are kept, the newest first, each with the answer to a quarantine by which it began."""
+    lives = list(lineage.of_process(process.pk))
+    began_by: dict[int, Incident] = {}
+    if any(one.ending == Ending.CRASHED for one in lives):
+        for asked in still.answered(process, lives[-1].first_seen):
+            later = [one for one in lives if one.first_seen >= asked.decision.decided_at]
+            began_by |= {later[-1].pk: asked} if later else {}
+    return [(one, began_by.get(one.pk)) for one in lives]
+
+
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
     return of_process(node.hello_at, process.state, process.last_seen, now)
 
@@ -138,7 +160,9 @@ def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
         "hearing": hearing(found, now),
         "process": one,
         "liveness": _liveness(one, found, now),
-        "lives": lineage.of_process(one.pk),
+        "lives": _lives(one),
+        "restarts": lineage.restarts([one.pk], now - RESTARTS_OF).get(one.pk, 0),
+        "lives_kept": lineage.KEPT,
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
