@@ -185,6 +185,20 @@ def test_an_open_question_says_to_a_viewer_why_there_are_no_buttons(viewer, alic
     assert "that needs the group" not in viewer.get(page).content.decode()
 
 
+def test_the_page_that_one_is_on_is_marked_also_behind_more(viewer):
+    for name, marked in (
+        ("live", False),
+        ("problems", False),
+        ("nodes", True),
+        ("dead-letters", True),
+        ("audit", True),
+    ):
+        page = viewer.get(reverse(name)).content.decode()
+        assert f'href="{reverse(name)}" aria-current="page"' in page, name
+        assert ('<summary aria-current="page">' in page) is marked, name
+        assert len(set(re.findall(r'href="([^"]*)" aria-current="page"', page))) == 1, name
+
+
 def test_what_does_not_exist_is_a_404(viewer):
     for page in ("/events/1/", f"/events/{2**70}/", f"/incidents/{uuid4()}/", "/problems/7/", f"/problems/{2**70}/"):
         assert viewer.get(page).status_code == 404, page

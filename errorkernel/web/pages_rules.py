@@ -241,7 +241,7 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
         found = found.filter(pk__lt=before_id)
     page = list(found[: LETTERS_A_PAGE + 1])
     context = {
-        "section": "problems",
+        "section": "dead-letters",
         "letters": page[:LETTERS_A_PAGE],
         "chosen": chosen,
         "parts": urlencode({name: value for name, value in chosen.items() if value}),
