@@ -13,6 +13,7 @@ from errorkernel.core.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, MinuteCount, Node, Problem, Process, Tally
 from errorkernel.store import answers, fleet, problems, tallies
 from errorkernel.store.answers import percentile
+from errorkernel.templatetags.pictures import percent
 from errorkernel.web import pages
 from tests.test_pages import HOSTILE, answer, ask, event, person, store
 
@@ -195,8 +196,8 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
     answer(ask("x", process="p1", now=now), Action.KILL, now=now + timedelta(seconds=30), outcome=OutcomeState.APPLIED)
     ask("y", process="p2", now=now)
     html = viewer.get(reverse("overview")).content.decode()
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-    assert "■ error 1,202 (100 %)" in text
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.replace("&nbsp;", " ")))
+    assert "■ error 1,202 (&gt; 99 %)" in text
     assert "ship1 1,202 1,202 (100 %)" in text
     assert "ship2 1 0 (0 %)" in text
     assert "half were answered within (p50)" in text
@@ -204,6 +205,16 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
     assert "◆ 1 process waits for an answer" in text
     assert html.count('role="img"') == 2
     assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
+
+
+def test_one_of_many_is_not_said_to_be_none_nor_nearly_all_to_be_all():
+    assert [percent(count, 748) for count in (0, 1, 4, 374, 747, 748)] == ["0", "< 1", "1", "50", "> 99", "100"]
+
+
+def test_violet_is_for_those_who_wait_and_for_nothing_else(viewer):
+    assert "waiting-link" not in viewer.get(reverse("overview")).content.decode().split("<main")[1]
+    ask("x", now=datetime.now(UTC))
+    assert "waiting-link" in viewer.get(reverse("overview")).content.decode().split("<main")[1]
 
 
 def test_hostile_names_are_text_on_the_overview(viewer):

@@ -23,6 +23,15 @@ def few(value: float) -> str:
 
 
 @register.filter
+def percent(count: int, of: int) -> str:
+    """How many of a hundred; what is there is never rounded to none, nor what is missing to all."""
+    whole = round(100 * count / of)
+    if whole == 0 and count:
+        return "< 1"
+    return "> 99" if whole == 100 and count < of else str(whole)
+
+
+@register.filter
 def to_minute(moment: datetime) -> str:
     """2026-11-24 10:04 (UTC)."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
