@@ -338,6 +338,18 @@ def test_a_quarantine_is_seen_and_cleared(running: Running, page: Page, failing:
     wait_for(runs, 60)
     expect(page.locator(".stands-still")).to_have_count(0)
     expect(page.locator("table.rows").first).to_contain_text("crashed")
+    expect(page.locator("table.rows").first).to_contain_text("answered continue by admin")
+
+
+def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Running) -> None:  # noqa: F811
+    context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
+    page = log_in(context.new_page(), running)
+    page.goto(running.http_url + "/audit/")
+    first = page.locator("time.stamp").first
+    expect(first).to_have_text(re.compile(r"^\S+ \S+ UTC$"))
+    page.locator("[data-zone]").click()
+    expect(first).to_have_text(re.compile(r"^\S+ \S+ -0[23]:30$"))
+    context.close()
 
 
 def test_the_console_speaks_german_where_it_is_asked_to(running: Running, page: Page, first: dict[str, str]) -> None:

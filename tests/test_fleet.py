@@ -289,9 +289,9 @@ def test_the_same_report_again_counts_no_second_failure() -> None:
 @pytest.mark.parametrize(
     ("skew_s", "words"),
     [
-        (None, "not told"), (1.9, "right, as far as a hello can tell"), (-2.5, "its clock is 2 s behind"),
-        (250.0, "its clock is 4 min ahead"),
-        (-7300.0, "its clock is 2 h behind"), (90000.0, "its clock is 1 d ahead"),
+        (None, "not told"), (1.9, "right, as far as a hello can tell"), (-2.5, "2 s behind"),
+        (250.0, "4 min ahead"),
+        (-7300.0, "2 h behind"), (90000.0, "1 d ahead"),
     ],
 )  # fmt: skip
 def test_a_wrong_clock_is_said_in_words(skew_s: float | None, words: str) -> None:
@@ -316,7 +316,7 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     refused.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
     refused.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
     page = viewer.get(reverse("node", args=["ship1"])).content.decode()
-    for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock is"):
+    for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock"):
         assert words in page
     process = Process.objects.get()
     assert reverse("process", args=["ship1", process.pk]) in page

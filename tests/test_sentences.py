@@ -36,11 +36,13 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
     user.groups.add(Group.objects.get(name="administrator"))
     client = Client(headers={"accept-language": "de"})
     client.force_login(user)
-    one = met().pk
+    one, given = met().pk, met("gone", fingerprint=("disk", "<b>")).pk
     for response, words in [
         (client.get("/", {"q": "nod:x"}), "Ein Feld „nod“ gibt es nicht. Meinten Sie „node“?"),
         (client.get("/problems/", {"q": "state:x"}), "ist kein Wert für state"),
         (client.get("/problems/"), "Wie oft es auftrat."),
+        (client.get(f"/problems/{one}/"), "Gleiche Art und gleicher Text"),
+        (client.get(f"/problems/{given}/"), "Der Knoten gab diesen Fingerabdruck: disk · &lt;b&gt;"),
         (client.get("/incidents/answer/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
         (client.post("/rules/new/", {"condition": "process:*", "action": "ask", "do": "on"}), "braucht einen Namen"),
         (client.post("/rules/new/", {"condition": "", "do": "try"}), "Eine Regel braucht eine Bedingung"),

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Event, EventType
 
 MASKED_CHARS = 1000
@@ -51,6 +52,13 @@ _SHOWN = {"drive": "path", "float": "n", "host": "addr"}
 RECOGNISED = "steward"
 """First part of a fingerprint that was not given by a node: we read it out of the text of a Steward or ctrl node."""
 
+SAME_MASKED = _("Same kind and same text once ids, times, addresses, paths and numbers are masked.")
+GIVEN = _("The node gave this fingerprint:")
+KNOWN = _("A text of Steward's that is known:")
+SAME_OF_STEWARD = _("Same text of a Steward node once masked.")
+REASONS = (SAME_MASKED, GIVEN, KNOWN, SAME_OF_STEWARD)
+"""How every ``why`` begins. It is kept in English, and said in the reader's language where it is shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -88,16 +96,15 @@ def group(event: Event) -> Grouping:
 @lru_cache(maxsize=4096)
 def _computed(family: str, kind: str, text: str) -> Grouping:
     title = mask(text)
-    why = "Same kind and same text once ids, times, addresses, paths and numbers are masked."
-    return Grouping(_digest(family, "computed", kind, title), title, why)
+    return Grouping(_digest(family, "computed", kind, title), title, str(SAME_MASKED))
 
 
 @lru_cache(maxsize=4096)
 def _given(family: str, parts: tuple[str, ...], kind: str, text: str) -> Grouping:
-    why = "The node gave this fingerprint: " + " · ".join(parts)
+    why = f"{GIVEN} {' · '.join(parts)}"
     if parts[0] == RECOGNISED:
         known = " · ".join(part for part in parts[1:] if part) if parts[1:2] != ("",) else ""
-        why = f"A text of Steward's that is known: {known}" if known else "Same text of a Steward node once masked."
+        why = f"{KNOWN} {known}" if known else str(SAME_OF_STEWARD)
     return Grouping(_digest(family, "given", *parts), mask(text) or kind, why)
 
 

@@ -44,7 +44,7 @@ def is_wrong(skew_s: float | None) -> bool:
 
 @register.filter
 def skew_words(skew_s: float | None) -> str:
-    """``its clock is 4 min ahead``, ``… behind``; ``right`` up to 2 s."""
+    """``4 min ahead``, ``… behind``; ``right`` up to 2 s."""
     if skew_s is None:
         return _("not told")
     if abs(skew_s) <= SKEW_SAID_S:
@@ -52,7 +52,7 @@ def skew_words(skew_s: float | None) -> str:
     whole = int(abs(skew_s))
     size, unit = next(one for one in _UNITS if whole >= one[0])
     count = whole // size
-    said = _("its clock is {time} ahead") if skew_s > 0 else _("its clock is {time} behind")
+    said = _("{time} ahead") if skew_s > 0 else _("{time} behind")
     return said.format(time=f"{count} {unit}")
 
 

@@ -7,7 +7,10 @@ from typing import Any
 from django import template
 from django.utils.translation import gettext as _
 
+from errorkernel.core.fingerprint import REASONS
 from errorkernel.core.tallies import Series, begin_of, step_of
+from errorkernel.templatetags.console import visible
+from errorkernel.templatetags.sentences import said
 
 register = template.Library()
 
@@ -34,6 +37,13 @@ def spark(counts: Sequence[int], now: datetime) -> dict[str, Any]:
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
     return {"bars": bars, "told": told, "width": len(counts) * BAR_W, "height": HEIGHT}
+
+
+@register.filter
+def why_one(why: str) -> str:
+    """Why the events of a problem are one, in the reader's language; what a node gave stays as it is."""
+    begins = next((one for one in REASONS if why.startswith(one)), "")
+    return visible(said(begins) + why.removeprefix(begins))
 
 
 @register.filter

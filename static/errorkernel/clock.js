@@ -27,6 +27,13 @@ function say(element, said) {
   if (element.textContent !== said) element.textContent = said;
 }
 
+// What stands behind a date and time: UTC, or how far the reader's zone is from it at that time.
+function zoneOf(iso) {
+  if (!local) return "UTC";
+  const east = -new Date(iso).getTimezoneOffset();
+  return `${east < 0 ? "-" : "+"}${two(Math.floor(Math.abs(east) / 60))}:${two(Math.abs(east) % 60)}`;
+}
+
 function parts(iso) {
   if (!local) return [iso.slice(0, 10), iso.slice(11, 23)];
   const at = new Date(iso);
@@ -44,7 +51,7 @@ export function newInZone(root) {
 function inZone(root) {
   for (const element of root.querySelectorAll("time.clock, time.stamp")) {
     const [day, clock] = parts(element.dateTime);
-    if (element.classList.contains("stamp")) say(element, `${day} ${clock}${local ? "" : " UTC"}`);
+    if (element.classList.contains("stamp")) say(element, `${day} ${clock} ${zoneOf(element.dateTime)}`);
     else say(element, clock);
     if (element.dataset.day) element.dataset.day = day;
   }
