@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0024_canary_watch'),
+        ('errorkernel', '0027_words_of_the_admin'),
     ]
 
     operations = [
