@@ -21,7 +21,7 @@ from errorkernel.core.values import Action, Event, EventType, Level, Message, Ou
 from errorkernel.kernel import sync
 from errorkernel.kernel.sync import Syncs
 from errorkernel.live import Announcer
-from errorkernel.models import Decision, Incident, Requeue
+from errorkernel.models import DeadLetter, Decision, Incident, Requeue
 from errorkernel.store import incidents, repair, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -267,4 +267,21 @@ def test_what_became_of_a_message_that_was_sent_again_is_taken_in_once() -> None
     assert told(command, node=OTHER) == ([], [command])
     assert told(command) == ([asked], [])
     assert told(command) == ([], [])
+    assert Requeue.objects.get().state == Requeue.State.APPLIED
+
+
+@pytest.mark.django_db
+def test_what_became_of_a_dead_letter_that_nobody_asked_about_is_taken_in() -> None:
+    failed = [
+        Event(
+            id=uuid7(), type=EventType.ERROR, level=Level.ERROR, process="copy", text="no such file",
+            message=Message(id="8841"),
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    record(Batch(events=[(NODE, one) for one in failed]), Directory(), now=NOW)
+    letter = DeadLetter.objects.get().pk
+    command = requeues.dispose_of_letter(letter, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
+    assert told(command, node=OTHER) == ([], [command])
+    assert told(command) == ([], []), "no question has changed"
     assert Requeue.objects.get().state == Requeue.State.APPLIED

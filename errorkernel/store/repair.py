@@ -12,7 +12,7 @@ from errorkernel.core import incident as life
 from errorkernel.core.incident import State
 from errorkernel.core.values import Outcome
 from errorkernel.models import Incident, Requeue
-from errorkernel.store import intake
+from errorkernel.store import intake, requeues
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch
 
@@ -21,10 +21,8 @@ def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[l
     """Returns the incidents that these outcomes of ``node`` changed, and those of which nothing is known here."""
     named = {one.incident for one in outcomes}
     incidents = dict(Incident.objects.filter(pk__in=named, node__name=node).values_list("pk", "state"))
-    commands: dict[UUID, str] = {}
-    if others := named - incidents.keys():
-        theirs = Requeue.objects.filter(pk__in=others, incident__node__name=node)
-        commands = dict(theirs.values_list("pk", "state"))
+    others = named - incidents.keys()
+    commands = requeues.states(node, others) if others else {}
     news = [(node, one) for one in outcomes if _is_news(one, incidents, commands)]
     changed = intake.record(Batch(outcomes=news), Directory(), now=now).changed if news else []
     return changed, [one for one in named if one not in incidents and one not in commands]

@@ -263,6 +263,11 @@ def is_of(node: str, command_id: UUID) -> bool:
     return found.exclude(state__in=Requeue.NEVER_SENT).exists()
 
 
+def states(node: str, command_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Those of these that are commands for the node, and how far each is."""
+    return dict(Requeue.objects.filter(_of_node(node), pk__in=command_ids).values_list("pk", "state"))
+
+
 def under_way(node: str, *, limit: int = 100) -> list[values.Requeue]:
     """Commands of the node that have not ended, oldest first."""
     return _as_values(_under_way(node), limit)
