@@ -1,7 +1,7 @@
 # Everything here works on a machine that has only git, make and python3 with venv.
 PYTHON ?= python3
 # Processes that share the tests.
-WORKERS ?= 2
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -1,5 +1,5 @@
 """What all tests share: the rule about browsers, and the database between tests. Settings are kept apart by
-``tests.isolation``. The suite runs in two processes, a file of tests in one of them.
+``tests.isolation``. The suite runs in three processes, a file of tests in one of them.
 """
 
 import os

@@ -216,7 +216,7 @@ def test_a_question_that_a_rule_escalated_still_says_what_its_deadline_will_do(a
     made(action=RuleAction.ESCALATE)
     incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
     judge()
-    assert "→ it is killed" in alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert "→ kill<" in alice.get(f"/incidents/{incident.pk}/").content.decode()
 
 
 def test_the_nodes_on_which_a_rule_may_act_are_chosen_from_those_that_are_known(alice, viewer):
