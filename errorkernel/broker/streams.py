@@ -114,11 +114,17 @@ def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any
     }
 
 
-async def ensure_streams(link: Link, *, events_max_bytes: int) -> str:
-    """Make the streams, or bring them up to date. Raises BrokerError.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Which stream it is: when the broker made it, as the broker writes it (another moment is another stream), and the
+    number of its newest message (one that goes back has lost messages)."""
 
-    Returns when the broker made the stream of reports, as the broker writes it: another moment is another stream.
-    """
+    made: str
+    last: int
+
+
+async def ensure_streams(link: Link, *, events_max_bytes: int) -> Made:
+    """Make the streams, or bring them up to date; returns that of reports. Raises BrokerError."""
     made = [
         await _ensure_stream(link, config)
         for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream())
@@ -134,11 +140,8 @@ async def ensure_intake(link: Link) -> None:
     await _ensure_kernels(link, subjects.EVENTS_STREAM)
 
 
-async def ensure_steward(link: Link, *, max_bytes: int) -> str:
-    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError.
-
-    Returns when the broker made the stream.
-    """
+async def ensure_steward(link: Link, *, max_bytes: int) -> Made:
+    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError."""
     made = await _ensure_stream(link, steward_stream(max_bytes))
     await _ensure_kernels(link, subjects.STEWARD_STREAM)
     return made
@@ -149,7 +152,7 @@ async def _ensure_kernels(link: Link, stream: str) -> None:
     await _ensure_durable(link, stream, kernel_durable())
 
 
-async def _ensure_stream(link: Link, config: dict[str, Any]) -> str:
+async def _ensure_stream(link: Link, config: dict[str, Any]) -> Made:
     try:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
         stream = await link.api(f"STREAM.UPDATE.{config['name']}", config)
@@ -157,7 +160,7 @@ async def _ensure_stream(link: Link, config: dict[str, Any]) -> str:
         if f"({_STREAM_NOT_FOUND})" not in str(exc):
             raise
         stream = await link.api(f"STREAM.CREATE.{config['name']}", config)
-    return str(stream["created"])
+    return Made(str(stream["created"]), int(stream["state"]["last_seq"]))
 
 
 async def _forget_deliveries(link: Link, stream: str) -> None:
@@ -200,12 +203,6 @@ async def consumer_names(link: Link, stream: str) -> set[str]:
         found.update(names)
         if not names or len(found) >= int(answer["total"]):
             return found
-
-
-async def lag(link: Link) -> int:
-    """How many messages the kernel has yet to store. Raises BrokerError."""
-    info = await link.api(f"CONSUMER.INFO.{subjects.EVENTS_STREAM}.{subjects.KERNEL_DURABLE}", {})
-    return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
 
 
 @dataclass(frozen=True, slots=True)

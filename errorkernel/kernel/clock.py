@@ -14,8 +14,9 @@ from errorkernel.broker.link import Link
 from errorkernel.conf import Conf
 from errorkernel.kernel.paced import Paced
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, handled, incidents, retention, steward, tallies
+from errorkernel.store import fleet, handled, incidents, retention, steward, stream, tallies
 from errorkernel.threads import DatabaseThreads
+from errorkernel.wire import subjects
 
 DEADLINES_INTERVAL_S = 0.5
 DEADLINES_AT_ONCE = 20
@@ -64,17 +65,24 @@ class Clock:
     async def beat(self) -> None:
         """Write that this worker lives, what it sees of the broker, and how far behind it is."""
         while True:
-            lag = await self._lag()
-            if lag is not None:
-                metrics.set_lag(lag)
+            asked_at, stands = datetime.now(UTC), await self._standing()
+            if stands:
+                metrics.set_lag(stands.waiting)
+                await self._threads.run(
+                    stream.reaches, subjects.EVENTS_STREAM, made=stands.made, last=stands.last, asked_at=asked_at
+                )
+            lag = stands.waiting if stands else None
             await self._threads.run(
                 fleet.beat, self._worker, started_at=self._started_at, lag=lag, now=datetime.now(UTC)
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
-    async def _lag(self) -> int | None:
+    async def _standing(self) -> streams.Standing | None:
+        if not self._link.is_up:
+            # On a new connection it is first looked whether something was lost, by what was last seen waiting.
+            return None
         try:
-            return await streams.lag(self._link)
+            return await streams.standing(self._link, subjects.EVENTS_STREAM)
         except BrokerError:
             return None
 

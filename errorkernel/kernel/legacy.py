@@ -66,7 +66,7 @@ class Legacy:
             await self._look()
             asked_at = datetime.now(UTC)
             made = await streams.ensure_steward(self.errors, max_bytes=self._conf.legacy_stream_bytes)
-            waiting = await self._threads.run(stream.seen, subjects.STEWARD_STREAM, made, asked_at=asked_at)
+            waiting = await self._threads.run(stream.seen, subjects.STEWARD_STREAM, **asdict(made), asked_at=asked_at)
             if waiting is not None:
                 log.error("The broker has lost its stream of errors of Steward's nodes, with %d not stored", waiting)
         await self.source.open()

@@ -7,6 +7,7 @@ is lost by it: what is not committed has not been acknowledged.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -148,8 +149,8 @@ class KernelWorker(Worker):
     async def _connected(self) -> None:
         asked_at = datetime.now(UTC)
         made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
-        # Before there is a consumer: until then no heartbeat overwrites what was last seen waiting.
-        waiting = await self._threads.run(stream.seen, subjects.EVENTS_STREAM, made, asked_at=asked_at)
+        # Before the link is up: until then no heartbeat overwrites what was last seen waiting.
+        waiting = await self._threads.run(stream.seen, subjects.EVENTS_STREAM, **asdict(made), asked_at=asked_at)
         if waiting is not None:
             log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
         await streams.ensure_intake(self.link)

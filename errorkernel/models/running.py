@@ -45,14 +45,15 @@ class Outbox(models.Model):
 
 
 class BrokerStream(models.Model):
-    """The broker's streams as they were last seen. One that was made anew has lost what was in it.
+    """The broker's streams as they were last seen. One that was made anew, or went back, has lost what was in it.
 
-    All but the first three fields are of the stream of Steward's nodes alone, which the broker cannot refuse anything.
+    All but the first four fields are of the stream of Steward's nodes alone, which the broker cannot refuse anything.
     """
 
     name = models.CharField(max_length=64, primary_key=True)
     made = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
     asked_at = models.DateTimeField(null=True, blank=True, help_text="When the broker was asked that said so first.")
+    last = models.BigIntegerField(default=0, help_text="Number of its newest message.")
     waiting = models.BigIntegerField(default=0, help_text="Messages in it that are not stored yet.")
     filled = models.FloatField(default=0.0, help_text="Share of its room that is taken, from 0 to 1.")
     discarded = models.BigIntegerField(default=0, help_text="Messages that the broker threw away because it was full.")

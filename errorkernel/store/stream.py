@@ -10,19 +10,21 @@ from errorkernel.store import audit
 from errorkernel.wire import subjects
 
 
-def seen(name: str, made: str, *, asked_at: datetime) -> int | None:
-    """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made``.
+def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
+    """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made`` and that
+    ``last`` is the number of its newest message.
 
-    Returns None where that is the one that was here before, or the first one. Where it is another one, the audit trail
-    says so, once however many kernels look, and the number of messages that were not stored when the old one was last
-    looked at is returned. What came after that look and was not stored either is not in it: nobody here has seen it.
-    A kernel that stood still since it asked may come with what is no longer true; that changes nothing.
+    Returns None where that is the one that was here before, or the first one. Where it is another one, or has gone back
+    to a smaller number, the audit trail says so, once however many kernels look, and the number of messages that were
+    not stored when it was last looked at is returned. What came after that look and was not stored either is not in
+    it: nobody here has seen it. A kernel that stood still since it asked may come with what is no longer true; that
+    changes nothing.
     """
+    is_now = {"made": made, "last": last, "asked_at": asked_at}
     with transaction.atomic():
-        known, first = BrokerStream.objects.get_or_create(name=name, defaults={"made": made, "asked_at": asked_at})
-        anew = {"made": made, "asked_at": asked_at, "waiting": 0, "filled": 0.0, "discarded_to": 0, "stored_to": 0}
-        news = BrokerStream.objects.filter(Q(asked_at=None) | Q(asked_at__lt=asked_at), name=name).exclude(made=made)
-        if first or not news.update(**anew):
+        known, first = BrokerStream.objects.get_or_create(name=name, defaults=is_now)
+        lost = BrokerStream.objects.filter(_before(asked_at), ~Q(made=made) | Q(last__gt=last), name=name)
+        if first or not lost.update(**is_now, waiting=0, filled=0.0, discarded_to=0, stored_to=0):
             return None
         waiting = known.waiting if name == subjects.STEWARD_STREAM else _events_waiting()
         repeated = (
@@ -36,13 +38,28 @@ def seen(name: str, made: str, *, asked_at: datetime) -> int | None:
                 "lost",
                 f"stream:{name}",
                 now=asked_at,
-                reason="The broker had lost this stream; it was made anew. When the old one was last looked at,"
-                f" {waiting} messages in it were not stored yet. {repeated}",
-                before={"made": known.made},
-                after={"made": made, "waiting": waiting},
+                reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
+                f" not stored yet. {repeated}",
+                before={"made": known.made, "last": known.last},
+                after={"made": made, "last": last, "waiting": waiting},
             )
         )
     return waiting
+
+
+def _before(asked_at: datetime) -> Q:
+    return Q(asked_at=None) | Q(asked_at__lt=asked_at)
+
+
+def _lost(known: BrokerStream, made: str, last: int) -> str:
+    if made != known.made:
+        return "The broker had lost this stream; it was made anew."
+    return f"The broker had lost messages of this stream: the newest was number {known.last}, and is number {last}."
+
+
+def reaches(name: str, *, made: str, last: int, asked_at: datetime) -> None:
+    """At ``asked_at`` the newest message of the stream had the number ``last``. That it went back, ``seen`` finds."""
+    BrokerStream.objects.filter(_before(asked_at), name=name, made=made, last__lt=last).update(last=last)
 
 
 def stands(
@@ -63,6 +80,7 @@ def stands(
         gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to))
         BrokerStream.objects.filter(pk=known.pk).update(
             waiting=waiting,
+            last=max(known.last, last),
             filled=filled,
             discarded=known.discarded + gone,
             discarded_to=first - 1 if gone else known.discarded_to,
