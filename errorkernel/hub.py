@@ -261,7 +261,7 @@ def read_status() -> dict[str, Any]:
     missing = fleet.count_missing(now)
     return {
         "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
-        "broker": bool(beat and beat.broker_connected),
+        "broker": bool(beat and beat.broker_works),
         "lag": stream.not_stored(),
         "nodes": Node.objects.filter(enabled=True).count(),
         "nodes_late": missing["late"] + missing["gone"],

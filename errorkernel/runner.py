@@ -255,12 +255,12 @@ class Services:
             _calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._watch(_note_settings("up" if self._kernel else "web", self._conf), fail, may_end=True)
+            if self._broker:
+                self._watch(self._broker.keep(), fail)
             if self._kernel:
                 worker = self._make_worker(application)
                 self._watch(worker.arun(), fail)
                 await asyncio.wait_for(worker.ready.wait(), KERNEL_READY_S)
-            if self._broker:
-                self._watch(self._broker.keep(), fail)
             if self._demo:
                 self._start_demo()
             # Connected now, so that the first report over HTTP and the first readiness check find it so.
@@ -299,6 +299,7 @@ class Services:
             get_channel_layer(),
             self._conf,
             apply_users=self._broker.reload if self._broker else None,
+            start_broker_again=self._broker.start_again if self._broker else None,
         )
 
     def _watch(self, part: Any, fail: Callable[[BaseException], None], *, may_end: bool = False) -> None:

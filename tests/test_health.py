@@ -71,8 +71,8 @@ def value(text, name, **labels):
     return None
 
 
-def beat(now):
-    fleet.beat("host:1", started_at=now, lag=0, now=now)
+def beat(now, trouble=""):
+    fleet.beat("host:1", started_at=now, lag=0, trouble=trouble, now=now)
 
 
 async def checks():
@@ -80,6 +80,7 @@ async def checks():
     assert "no-store" in answer["Cache-Control"]
     body = answer.json()
     assert body["ready"] is (answer.status_code == 200) is all(body["checks"].values())
+    assert len(body["why"]) == list(body["checks"].values()).count(False)
     return body["checks"]
 
 
@@ -119,6 +120,11 @@ async def test_it_is_ready_when_database_broker_and_kernel_are(tmp_path, monkeyp
         assert (await checks())["kernel"] is False
         await threads.run(beat, datetime.now(UTC))
         assert await checks() == {"database": True, "broker": True, "kernel": True}
+        await threads.run(beat, datetime.now(UTC), "EK_EVENTS: no space left on device")
+        assert await checks() == {"database": True, "broker": False, "kernel": True}
+        assert "cannot store" in (await AsyncClient().get("/health/ready")).json()["why"][0]
+        await threads.run(beat, datetime.now(UTC))
+        assert (await checks())["broker"] is True
         server.stop()
         await become({"database": True, "broker": False, "kernel": True})
     finally:
@@ -133,11 +139,11 @@ async def test_a_database_that_fails_or_hangs_is_told_in_time(monkeypatch):
 
     monkeypatch.setattr(health, "DATABASE_TIMEOUT_S", 0.3)
     with monkeypatch.context() as patched:
-        patched.setattr(health, "_last_beat", away)
+        patched.setattr(health, "_kernels", away)
         assert (await checks())["database"] is False
         # It is told while the database still hangs: nothing lets it go before.
         let_go = threading.Event()
-        patched.setattr(health, "_last_beat", lambda: let_go.wait(60))
+        patched.setattr(health, "_kernels", lambda: let_go.wait(60))
         assert (await checks())["database"] is False
         let_go.set()
     assert (await checks())["database"] is True

@@ -307,5 +307,5 @@ class OutboxAdmin(History):
 
 @admin.register(KernelHeartbeat)
 class KernelHeartbeatAdmin(History):
-    list_display = ["worker", "at", "started_at", "broker_connected", "broker_since", "lag"]
+    list_display = ["worker", "at", "started_at", "broker_connected", "broker_since", "trouble", "lag"]
     ordering = ["-at"]

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ LOOK_S = 0.2
 RESTARTS, RESTARTS_S = 5, 60.0
 """So often within so long is a server that ends by itself started again; whoever supervises us is told of more."""
 RESTART_PAUSE_S = 1.0
+ROOM_BYTES = 1024 * 1024
+"""What a start writes, and more: with less room it would fail, and nobody would be served meanwhile."""
 _RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -83,6 +86,9 @@ class EmbeddedServer:
         self._max_store_bytes = max_store_bytes
         self._legacy = legacy
         self._process: subprocess.Popen[bytes] | None = None
+        self._nodes: Sequence[NodeUser] = ()
+        self._restarts: deque[float] = deque(maxlen=RESTARTS)
+        self._ended_for = ""
         self.port = 0
 
     @property
@@ -96,21 +102,23 @@ class EmbeddedServer:
 
     def start(self, nodes: Sequence[NodeUser]) -> None:
         """Start it and return when it accepts connections. Raises BrokerStartError."""
+        self._nodes = nodes
         try:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
             self._end_leftover()
-            self._write_config(nodes, self._choose_port())
+            self._write_config(self._choose_port())
         except OSError as exc:
             raise _not_started(exc) from exc
         self._spawn()
         self._await_ready()
         # From now on the file names the port that it got, so that a reload finds nothing changed.
-        self._write_config(nodes, self.port)
-        (self._dir / "port").write_text(str(self.port))
+        self._write_config(self.port)
+        self._note_port()
 
     def reload(self, nodes: Sequence[NodeUser]) -> None:
         """Let it know who may connect now, and return when it does; connections of those who still may are kept."""
-        self._write_config(nodes, self.port)
+        self._nodes = nodes
+        self._write_config(self.port)
         # Twice: nats-server begins to serve a new account's imports at the reload after the one that made the account.
         for _ in range(2):
             self._reload_once()
@@ -146,26 +154,67 @@ class EmbeddedServer:
     async def keep(self) -> None:
         """Start it again, where it was, whenever it ends by itself, for ever. To be called in the main thread, with
         which it ends. Raises BrokerStartError, with the end of its log, where that would be once too often."""
-        restarts: deque[float] = deque(maxlen=RESTARTS)
         while True:
             while self._process and self._process.poll() is None:
                 await asyncio.sleep(LOOK_S)
             status = self._process.returncode if self._process else None
-            ended = f"nats-server ended by itself (status {status}): {self._log_end()}"
-            if len(restarts) == RESTARTS and time.monotonic() - restarts[0] < RESTARTS_S:
+            ended = self._ended_for or f"nats-server ended by itself (status {status}): {self._log_end()}"
+            self._ended_for = ""
+            if self._restarts_of_late() == RESTARTS:
                 raise BrokerStartError(ended)
-            restarts.append(time.monotonic())
+            self._restarts.append(time.monotonic())
             log.error("%s. It is started again", ended)
             try:
                 self._spawn()
                 await asyncio.to_thread(self._await_ready)
+                self._note_port()
             except BrokerStartError as exc:
                 log.error("%s", exc)
                 await asyncio.sleep(RESTART_PAUSE_S)
 
+    async def start_again(self, why: str) -> str:
+        """End it, so that ``keep`` starts it again: ``why`` says what it has found that it does not get over by itself.
+
+        Returns why that is not done, empty where it is: it would not start where nothing can be written, and the last
+        of the restarts that ``keep`` may do is left for an end of its own.
+        """
+        if self._restarts_of_late() >= RESTARTS - 1:
+            return f"it was started {RESTARTS - 1} times within {RESTARTS_S:.0f} s"
+        if why_not := await asyncio.to_thread(self._why_not_written):
+            return why_not
+        if self._process is None or self._process.poll() is not None:
+            return "it is being started just now"
+        self._ended_for = f"nats-server was ended, since it does not store any more: {why}"
+        # What it has acknowledged is in files; it may hang on a good end, by what it is ended for.
+        self._process.kill()
+        return ""
+
+    def _note_port(self) -> None:
+        """Where the next start, and who else looks for the broker, finds it; somebody may have taken it away."""
+        with contextlib.suppress(OSError):
+            (self._dir / "port").write_text(str(self.port))
+
+    def _restarts_of_late(self) -> int:
+        return sum(time.monotonic() - at < RESTARTS_S for at in self._restarts)
+
+    def _why_not_written(self) -> str:
+        """Why a new start could not write what it must; empty where it could."""
+        for place in (self._dir, self._store_dir):
+            try:
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with tempfile.TemporaryFile(dir=place) as probe:
+                    probe.write(bytes(ROOM_BYTES))
+                    probe.flush()
+            except OSError as exc:
+                return f"{place} cannot be written to: {exc.strerror}"
+        return ""
+
     def _spawn(self) -> None:
-        """Start it on the configuration that is there. Raises BrokerStartError."""
+        """Start it on the configuration that is there, or was until somebody took it away. Raises BrokerStartError."""
         try:
+            (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._config.exists():
+                self._write_config(self.port)
             # What it says before it knows where its log is, that is, why it does not start.
             with self._start_log.open("wb") as out:
                 self._process = subprocess.Popen(
@@ -184,6 +233,10 @@ class EmbeddedServer:
         return self._dir / "nats.conf"
 
     @property
+    def _store_dir(self) -> Path:
+        return self._dir / "jetstream"
+
+    @property
     def _log(self) -> Path:
         return server_log(self._dir.parent)
 
@@ -197,7 +250,7 @@ class EmbeddedServer:
 
     def _options(self, port: int) -> ServerOptions:
         return ServerOptions(
-            store_dir=str(self._dir / "jetstream"),
+            store_dir=str(self._store_dir),
             host=self._host,
             port=port or -1,
             kernel_key=self._kernel_key,
@@ -208,10 +261,10 @@ class EmbeddedServer:
             legacy=self._legacy,
         )
 
-    def _write_config(self, nodes: Sequence[NodeUser], port: int) -> None:
+    def _write_config(self, port: int) -> None:
         # Renamed into place: a server that reloads meanwhile reads the old file or the new one, never half of one.
         new = self._config.with_suffix(".new")
-        new.write_text(render(self._options(port), nodes))
+        new.write_text(render(self._options(port), self._nodes))
         new.chmod(0o600)
         new.rename(self._config)
 

@@ -86,6 +86,8 @@ class Link:
         self.denied: list[str] = []
         """The latest permission violations that the broker told us, newest last."""
         self.last_error = ""
+        self.refused = ""
+        """What the broker said where it refused, on the latest connection, something that ``on_up`` registered."""
 
     @property
     def connected(self) -> bool:
@@ -264,6 +266,7 @@ class Link:
         failures = 0
         while True:
             try:
+                self.refused = ""
                 await self._connect()
                 failures = 0
                 await self._run_on_up()
@@ -332,8 +335,12 @@ class Link:
             lost.cancel()
 
     async def _run_on_up(self) -> None:
-        for callback in self._on_up:
-            await asyncio.wait_for(callback(), 30)
+        try:
+            for callback in self._on_up:
+                await asyncio.wait_for(callback(), 30)
+        except BrokerRefused as exc:
+            self.refused = str(exc)
+            raise
 
     async def _drop(self) -> None:
         self._up.clear()

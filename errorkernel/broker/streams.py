@@ -22,6 +22,8 @@ stored, whatever it is and whoever published under it before; that doubles are h
 
 _STREAM_NOT_FOUND = 10059
 _CONSUMER_NOT_FOUND = 10014
+_NO_SUCH_MESSAGE = 2**62
+_NOT_THERE = ("stream store EOF", "no message found")
 
 
 def events_stream(max_bytes: int) -> dict[str, Any]:
@@ -157,10 +159,33 @@ async def _ensure_stream(link: Link, config: dict[str, Any]) -> Made:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
         stream = await link.api(f"STREAM.UPDATE.{config['name']}", config)
     except BrokerRefused as exc:
-        if f"({_STREAM_NOT_FOUND})" not in str(exc):
+        if not is_gone(exc):
             raise
         stream = await link.api(f"STREAM.CREATE.{config['name']}", config)
     return Made(str(stream["created"]), int(stream["state"]["last_seq"]))
+
+
+async def prove(link: Link, stream: str) -> None:
+    """Return when the broker has shown that it can store in this stream. Raises BrokerAway, or BrokerRefused with what
+    it says of its disk.
+
+    It says nothing of that by itself, and tells how a stream stands from its memory, also when the files below are
+    gone. Giving the stream the configuration that it has makes it write in the stream's directory. A write that has
+    failed before is remembered, as the end of storing for this run of the broker: that is what is refused when a
+    message is to be removed that there cannot be, instead of saying that it is not there.
+    """
+    config = (await link.api(f"STREAM.INFO.{stream}", {}))["config"]
+    await link.api(f"STREAM.UPDATE.{stream}", config)
+    try:
+        await link.api(f"STREAM.MSG.DELETE.{stream}", {"seq": _NO_SUCH_MESSAGE, "no_erase": True})
+    except BrokerRefused as exc:
+        if not any(healthy in str(exc) for healthy in _NOT_THERE):
+            raise
+
+
+def is_gone(exc: BrokerRefused) -> bool:
+    """Whether what was refused was so because there is no such stream."""
+    return f"({_STREAM_NOT_FOUND})" in str(exc)
 
 
 async def _forget_deliveries(link: Link, stream: str) -> None:

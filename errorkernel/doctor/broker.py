@@ -53,7 +53,7 @@ async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
         await link.wait_up(CONNECT_S)
         yield ok(name, f"{access.url} lets us in")
         if conf.legacy == "jetstream":
-            yield await _stream(link, streams.steward_stream(conf.legacy_stream_bytes))
+            yield await _stream(link, streams.steward_stream(conf.legacy_stream_bytes), "")
     except (BrokerError, ConfError) as exc:
         yield failed(
             name,
@@ -89,16 +89,25 @@ async def _connected(conf: Conf, link: Link, nodes: list[str] | None) -> AsyncIt
         yield failed("jetstream", f"it is off: {exc}", "Switch JetStream on, as `steward broker-config` prints it.")
         return
     yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
-    wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream()]
+    wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream(), streams.commands_stream()]
     if conf.legacy == "jetstream" and conf.legacy_on_ours:
         wanted.append(streams.steward_stream(conf.legacy_stream_bytes))
     for one in wanted:
-        yield await _stream(link, one)
+        yield await _stream(link, one, _start_again(conf))
     if nodes is not None:
         yield await _durables(link, nodes)
 
 
-async def _stream(link: Link, wanted: dict[str, Any]) -> Check:
+def _start_again(conf: Conf) -> str:
+    """How to mend a broker that cannot store."""
+    if conf.embedded_broker:
+        where = conf.data_file("nats")
+        return f"See that {where} can be written to and has room; `steward up` then starts its broker again by itself."
+    return "See that its store directory can be written to and has room, then start that nats-server again."
+
+
+async def _stream(link: Link, wanted: dict[str, Any], start_again: str) -> Check:
+    """``start_again``: how a broker that cannot store is mended; empty: whether it can is not to be tried."""
     name, remedy = (
         wanted["name"],
         "Start the kernel again (`steward up` or `steward kernel`): it mends it when it connects.",
@@ -115,6 +124,11 @@ async def _stream(link: Link, wanted: dict[str, Any]) -> Check:
         if have.get("retention") != wanted["retention"]:
             remedy = f"The broker cannot change that. When it is empty, remove the stream {name}; " + remedy
         return failed(f"stream {name}", "; ".join(wrong), remedy)
+    if start_again:
+        try:
+            await streams.prove(link, name)
+        except BrokerError as exc:
+            return failed(f"stream {name}", f"the broker cannot store in it: {exc}", start_again)
     skew_s = _skew_s(info)
     if skew_s is not None and abs(skew_s) > SKEW_S:
         return warning(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -28,12 +29,17 @@ HOUSEKEEPING_PAUSE_S = 0.2
 
 
 class Clock:
-    def __init__(self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer) -> None:
+    """``trouble``: why the broker cannot store, see ``Storing``."""
+
+    def __init__(
+        self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer, *, trouble: Callable[[], str]
+    ) -> None:
         self._conf = conf
         self._link = link
         self._threads = threads
         self._deadlines = Paced(threads)
         self._announcer = announcer
+        self._trouble = trouble
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
@@ -71,9 +77,13 @@ class Clock:
                 await self._threads.run(
                     stream.reaches, subjects.EVENTS_STREAM, made=stands.made, last=stands.last, asked_at=asked_at
                 )
-            lag = stands.waiting if stands else None
             await self._threads.run(
-                fleet.beat, self._worker, started_at=self._started_at, lag=lag, now=datetime.now(UTC)
+                fleet.beat,
+                self._worker,
+                started_at=self._started_at,
+                lag=stands.waiting if stands else None,
+                trouble=self._trouble(),
+                now=datetime.now(UTC),
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 

@@ -31,6 +31,7 @@ from errorkernel.kernel.legacy import Legacy
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.refusals import RefusalWatch, log_of
 from errorkernel.kernel.steward_operator import StewardOperator
+from errorkernel.kernel.storing import StartAgain, Storing
 from errorkernel.kernel.sync import Syncs
 from errorkernel.live import KERNEL_CHANNEL, Announcer
 from errorkernel.store import stream
@@ -52,7 +53,7 @@ def running() -> "KernelWorker | None":
 class KernelWorker(Worker):
     """``application`` is the site's ASGI application: it routes the kernel's channel to its consumer.
 
-    ``apply_users``: see ``Fleet``. Make it inside the event loop that runs it.
+    ``apply_users``: see ``Fleet``; ``start_broker_again``: see ``Storing``. Make it inside the event loop that runs it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class KernelWorker(Worker):
         conf: Conf,
         *,
         apply_users: Callable[[list[NodeUser]], None] | None = None,
+        start_broker_again: StartAgain | None = None,
     ) -> None:
         super().__init__(application, [KERNEL_CHANNEL], channel_layer)
         access = own_access(conf)
@@ -81,7 +83,8 @@ class KernelWorker(Worker):
         )
         self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
         self._refusals = RefusalWatch(log_of(conf), self._threads)
-        self._clock = Clock(conf, self.link, self._threads, self.announcer)
+        self._storing = Storing(self.link, _streams(conf), start_broker_again)
+        self._clock = Clock(conf, self.link, self._threads, self.announcer, trouble=lambda: self._storing.trouble)
         self.link.on_up(self._connected)
         self.legacy = Legacy(conf, self.link, self._threads) if conf.legacy != "off" else None
         self.ready = asyncio.Event()
@@ -144,6 +147,7 @@ class KernelWorker(Worker):
             self._clock.beat,
             self._clock.keep_house,
             self._refusals.run,
+            self._storing.run,
         ]
 
     async def _connected(self) -> None:
@@ -178,6 +182,12 @@ class KernelWorker(Worker):
             log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
             parts.append(_outlast_database(log_file.run))
         return parts
+
+
+def _streams(conf: Conf) -> list[str]:
+    """What is to store on our broker."""
+    ours = [subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM]
+    return [*ours, subjects.STEWARD_STREAM] if conf.legacy == "jetstream" and conf.legacy_on_ours else ours
 
 
 async def _mend_stream(source: PullSource, link: Link) -> None:

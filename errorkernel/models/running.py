@@ -73,9 +73,14 @@ class KernelHeartbeat(models.Model):
     broker_connected = models.BooleanField(default=False)
     broker_since = models.DateTimeField(null=True, blank=True, help_text="Since when it is connected without a break.")
     lag = models.BigIntegerField(default=0, help_text="Messages in the stream that are not stored yet.")
+    trouble = models.TextField(default="", blank=True, help_text="Why the broker cannot store, as it says it.")
 
     def __str__(self) -> str:
         return self.worker
+
+    @property
+    def broker_works(self) -> bool:
+        return self.broker_connected and not self.trouble
 
 
 class StewardArrival(models.Model):

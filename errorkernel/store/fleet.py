@@ -241,8 +241,9 @@ def _heard_since() -> datetime | None:
     return min((one.broker_since for one in hearing if one.broker_since), default=None)
 
 
-def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -> None:
-    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record.
+def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, trouble: str = "") -> None:
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record. ``trouble``:
+    why the broker cannot store.
 
     What has stood still since any worker last said that it lives is counted, once however many workers there are.
     """
@@ -256,7 +257,8 @@ def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime) -
         since = before.broker_since if before else now
         connected = {"broker_connected": lag is not None, "broker_since": None if lag is None else since}
         KernelHeartbeat.objects.update_or_create(
-            worker=worker, defaults={"at": now, "started_at": started_at, "lag": known, **connected}
+            worker=worker,
+            defaults={"at": now, "started_at": started_at, "lag": known, "trouble": trouble, **connected},
         )
 
 

@@ -75,7 +75,7 @@ class Frame:
 
     @property
     def broker(self) -> bool:
-        return self._beat is not None and self._beat.broker_connected
+        return self._beat is not None and self._beat.broker_works
 
     @cached_property
     def lag(self) -> int:

@@ -6,7 +6,8 @@ yes or no, nothing of what was reported. Who must not see them is kept out by th
 
 import asyncio
 import logging
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 from django.db import Error as DatabaseError
@@ -34,6 +35,14 @@ DATABASE_TIMEOUT_S = 3.0
 _threads = DatabaseThreads("health", 2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    """``alive``: one wrote lately that it lives; ``broker_stores``: none of those wrote that the broker cannot."""
+
+    alive: bool
+    broker_stores: bool
+
+
 @csrf_exempt  # other methods are 405, not a question of who sent them
 @never_cache
 @require_safe
@@ -46,14 +55,18 @@ def live(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 async def ready(request: HttpRequest) -> HttpResponse:
-    """200 when work can be done here, else 503; either way which part can: database, broker, kernel."""
-    database, kernel_at = await _ask_database()
-    late = kernel_at is None or (timezone.now() - kernel_at).total_seconds() > KERNEL_LATE_S
-    checks = {"database": database, "broker": uplink.is_connected(), "kernel": not late}
-    is_ready = all(checks.values())
+    """200 when work can be done here, else 503 and why; either way which part can: database, broker, kernel."""
+    kernels = await _ask_database()
+    faults = {
+        "database": "" if kernels else "The database does not answer.",
+        "broker": _broker_fault(kernels),
+        "kernel": "" if kernels and kernels.alive else "No kernel has written lately that it lives.",
+    }
+    checks = {part: not fault for part, fault in faults.items()}
+    why = [fault for fault in faults.values() if fault]
     return HttpResponse(
-        msgspec.json.encode(Readiness(is_ready, checks)),
-        status=200 if is_ready else 503,
+        msgspec.json.encode(Readiness(not why, checks, why)),
+        status=503 if why else 200,
         content_type="application/json",
     )
 
@@ -78,16 +91,26 @@ def read_facts() -> metrics.Facts:
     )
 
 
-def _last_beat() -> datetime | None:
-    return KernelHeartbeat.objects.order_by("-at").values_list("at", flat=True).first()
+def _broker_fault(kernels: _Kernels | None) -> str:
+    if not uplink.is_connected():
+        return "The broker cannot be reached."
+    if kernels and not kernels.broker_stores:
+        return "The broker cannot store what it is given; the kernel's log and `steward doctor` say more."
+    return ""
 
 
-async def _ask_database() -> tuple[bool, datetime | None]:
+def _kernels() -> _Kernels:
+    lately = KernelHeartbeat.objects.filter(at__gte=timezone.now() - timedelta(seconds=KERNEL_LATE_S))
+    troubles = list(lately.values_list("trouble", flat=True))
+    return _Kernels(alive=bool(troubles), broker_stores=not any(troubles))
+
+
+async def _ask_database() -> _Kernels | None:
     try:
-        return True, await asyncio.wait_for(_threads.run(_last_beat), DATABASE_TIMEOUT_S)
+        return await asyncio.wait_for(_threads.run(_kernels), DATABASE_TIMEOUT_S)
     except (DatabaseError, TimeoutError) as exc:
         log.warning("The database does not answer a readiness check: %r", exc)
-        return False, None
+        return None
 
 
 def close() -> None:

@@ -120,7 +120,9 @@ class NobodyAsks(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """``checks``: which part can work: ``database``, ``broker``, ``kernel``."""
+    """``checks``: which part can work: ``database``, ``broker``, ``kernel``; ``why``: a sentence for each that
+    cannot."""
 
     ready: bool
     checks: dict[str, bool]
+    why: list[str]
