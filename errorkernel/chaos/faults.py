@@ -37,6 +37,8 @@ def begin(instance: Instance, fault: Fault) -> Undo:
             return _broker(instance, instance.broker.kill)
         case Kind.BROKER_WIPE:
             return _wipe(instance)
+        case Kind.BROKER_WIPE_LIVE:
+            return _wipe_live(instance)
         case _:
             return _pause(instance, fault.target)
 
@@ -110,6 +112,17 @@ def _wipe(instance: Instance) -> Undo:
             mend()
 
     return wipe
+
+
+def _wipe_live(instance: Instance) -> Undo:
+    """The product sees that its broker cannot store; starting it again is left to us, since it did not start it."""
+    instance.broker.remove_files()
+
+    def start_again() -> None:
+        instance.broker.kill()
+        instance.broker.tend()
+
+    return start_again
 
 
 def _clock(instance: Instance, fault: Fault) -> Undo:

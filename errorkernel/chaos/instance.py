@@ -145,6 +145,10 @@ class Broker:
     def wipe(self) -> None:
         """Take away everything that JetStream has stored; it is down when this returns."""
         self.stop()
+        self.remove_files()
+
+    def remove_files(self) -> None:
+        """The same, whether or not it runs."""
         shutil.rmtree(self._directory / "nats" / "jetstream", ignore_errors=True)
 
     def signal(self, number: int) -> None:

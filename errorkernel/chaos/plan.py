@@ -38,6 +38,8 @@ class Kind(StrEnum):
     BROKER_KILL = "broker.kill"
     BROKER_PAUSE = "broker.pause"
     BROKER_WIPE = "broker.wipe"
+    BROKER_WIPE_LIVE = "broker.wipe_live"
+    """Under the running broker, which goes on with files that are gone until it is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ _HABITS = {
     Kind.BROKER_KILL: _Habit(2, 0.1, 3.0),
     Kind.BROKER_PAUSE: _Habit(1, 0.5, 4.0),
     Kind.BROKER_WIPE: _Habit(2, 2.5, 4.0),
+    Kind.BROKER_WIPE_LIVE: _Habit(2, 1.0, 4.0),
 }
 
 

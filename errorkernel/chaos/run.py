@@ -131,7 +131,7 @@ class Run:
 
     def _undo(self, fault: Fault, undo: faults.Undo) -> faults.Undo:
         def end() -> None:
-            if fault.kind is Kind.BROKER_WIPE:
+            if fault.kind in (Kind.BROKER_WIPE, Kind.BROKER_WIPE_LIVE):
                 self._evidence.wiped_at.append(monotonic())
             undo()
             self._note(f"over: {fault.kind} {fault.target}")

@@ -25,11 +25,12 @@ _DUPLICATE_WINDOW_S = 1
 def hasten_kernel() -> None:
     """The same in a process that has Django."""
     hasten()
-    from errorkernel.kernel import clock
+    from errorkernel.kernel import clock, storing
     from errorkernel.store import requeues
 
     requeues.REPEAT_AFTER /= FACTOR
     clock.HEARTBEAT_INTERVAL_S /= FACTOR
+    storing.LOOK_INTERVAL_S /= FACTOR
 
 
 def hasten() -> None:
