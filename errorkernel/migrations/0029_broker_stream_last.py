@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0023_broker_stream_stored_to'),
+        ('errorkernel', '0028_broker_since'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('errorkernel', '0024_broker_stream_last'),
+        ('errorkernel', '0029_broker_stream_last'),
     ]
 
     operations = [
