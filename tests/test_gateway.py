@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
+from django.contrib.auth.models import User
 from django.test import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from errorkernel.core.rate import RateLimit
 from errorkernel.core.values import Action, Outcome, OutcomeState
 from errorkernel.live import announce_incidents_async
 from errorkernel.models import Incident, Node, QuarantinedMessage
-from errorkernel.store import fleet, incidents
+from errorkernel.store import api_tokens, fleet, incidents
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.threads import DatabaseThreads
@@ -620,6 +621,28 @@ async def test_right_after_the_report_there_is_no_answer_yet_however_short_the_w
     value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
     await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
     assert (await asyncio.wait_for(waiting, 5)).status_code == 204
+
+
+async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, monkeypatch):
+    def operator():
+        return api_tokens.add(User.objects.create_superuser("alice"), actor="system", now=NOW)
+
+    async def answered(incident, headers):
+        address = f"/api/v1/incidents/{incident}/decision"
+        async with ThreadSensitiveContext():
+            return await AsyncClient().post(address, {"action": "stop"}, "application/json", headers=headers)
+
+    raised, headers = event(type="action"), {"Authorization": f"Bearer {await in_database(operator)}"}
+    assert (await peer.post(raised)).status_code == 202
+    with monkeypatch.context() as patched:  # the first request takes its time
+        patched.setattr(api, "APPEAR_WAIT_S", 0.1)
+        assert (await answered(raised["id"], headers)).status_code == 404
+    answering = asyncio.ensure_future(answered(raised["id"], headers))
+    await asyncio.sleep(0.5)
+    assert not answering.done()
+    value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
+    await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
+    assert (await asyncio.wait_for(answering, 5)).status_code == 200
 
 
 async def test_what_never_was_asked_or_belongs_to_another_node_is_404(stream, peer, monkeypatch):

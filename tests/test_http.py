@@ -218,13 +218,6 @@ def test_the_contracts_examples_go_through_the_wire_and_through_the_product(peer
     assert peer.ended(incident)["new_incarnation"] == 8
 
 
-def test_a_question_can_be_answered_as_soon_as_it_was_accepted(peer: Peer) -> None:
-    for _ in range(3):
-        raised = event(type="action")
-        assert peer.product.call("/api/v1/events", peer.token, raised)[0] == 202
-        peer.decide(raised["id"], "stop")
-
-
 # The bare protocol
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
