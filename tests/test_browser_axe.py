@@ -121,6 +121,7 @@ def pages(running: Running) -> list[str]:
         "act": "suspend",
         "page": "events",
         "view_id": 1,
+        "letter_id": 1,
         "action_id": 1,
     }
     named = [str(one.pattern) for one in urlpatterns if isinstance(one, URLPattern)]
@@ -146,8 +147,9 @@ WAYS_IN = """(selector) => {
 }"""
 FOCUSED = """() => {
   const one = document.activeElement;
-  const ring = [one, one.closest(".event")].some((node) => node && getComputedStyle(node).outlineStyle !== "none"
-    && parseFloat(getComputedStyle(node).outlineWidth) >= 2);
+  // A row's ring is drawn around what its link covers.
+  const ring = [getComputedStyle(one), getComputedStyle(one, "::after")].some((style) => style.outlineStyle !== "none"
+    && parseFloat(style.outlineWidth) >= 2);
   const seen = one.matches("input, select, textarea") || ring;
   const way = window.ways().indexOf(one);
   return { way: way < 0 ? null : way, seen, skips: one.matches(".skip") };

@@ -93,8 +93,6 @@ def test_hostile_texts_are_text_on_every_page_and_run_nothing(browser: Browser, 
         assert "\x1b" not in shown, address
         if not address.startswith("/admin/"):
             wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            if wide > 0:
-                print("WIDE", address, wide, page.evaluate("""() => [...document.querySelectorAll('body *')].filter((e) => Math.abs(e.getBoundingClientRect().right - document.documentElement.scrollWidth) < 30).map((e) => { let c = ''; for (let x = e; x !== document.body; x = x.parentElement) c = x.tagName + '.' + x.className + ':' + getComputedStyle(x).overflowX + ' > ' + c; return c + ' ' + Math.round(e.getBoundingClientRect().right); }).slice(0, 6)"""))
             assert wide <= 0, f"{address} is {wide} px too wide"
     page.set_viewport_size({"width": 1440, "height": 900})
     for name in ("incident", "errorevent", "problem", "process", "errorstate", "node"):

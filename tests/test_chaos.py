@@ -553,8 +553,8 @@ def chaos(*options: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_can_go_wrong_must_hold_and_can_be_switched_off_is_documented() -> None:
     text = (ROOT / "docs" / "chaos.md").read_text()
-    named = re.findall(r"^\| ((?:`[a-z.]+`(?:, )?)+) \|", text, re.MULTILINE)
-    found = {word for row in named for word in re.findall(r"`([a-z.]+)`", row)}
+    named = re.findall(r"^\| ((?:`[a-z._]+`(?:, )?)+) \|", text, re.MULTILINE)
+    found = {word for row in named for word in re.findall(r"`([a-z._]+)`", row)}
     assert found == {*Kind, *breaks.NAMES}
     numbers = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
     said = [number for check in invariants.CHECKS for number in re.findall(r"\d+(?=\.| and)", check.__doc__ or "")]
