@@ -243,7 +243,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     page.get_by_role("button", name="Save and switch on").click()
     expect(page.get_by_label("Reason, kept with every answer")).to_be_focused()
     page.get_by_role("button", name="Try it").click()
-    expect(page.get_by_text("It would have had the word on")).to_be_visible()
+    expect(page.get_by_text("It would have decided")).to_be_visible()
     page.get_by_label("Reason, kept with every answer").fill("it is always so")
     page.get_by_role("button", name="Save and switch on").click()
     expect(page.get_by_text("Rule 1", exact=False).first).to_be_visible()

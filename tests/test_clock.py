@@ -76,7 +76,7 @@ async def test_many_deadlines_at_once_keep_nobody_from_the_database(
     past = datetime.now(UTC) - timedelta(seconds=61)
     await threads.run(record, Batch(events=[("ship1", one) for one in asked]), Directory(), now=past)
     link = Link("nats://127.0.0.1:9", name="clock")
-    meeting = asyncio.create_task(Clock(conf.get(), link, threads, Announcer()).keep_deadlines())
+    meeting = asyncio.create_task(Clock(conf.get(), link, threads, Announcer(), trouble=str).keep_deadlines())
     seen: set[int] = set()
     async with asyncio.timeout(20):
         while await threads.run(Incident.objects.filter(state="open").exists):

@@ -45,7 +45,8 @@ def test_every_reason_to_refuse_has_words():
     )
     reasons = set(re.findall(r'(?:WireError\(|BodyError\(\s*\d+,|refus(?:al|e)\(\w+, (?:\w+, )?)\s*"([a-z_]+)"', code))
     assert {"not_json", "cannot_be_stored", "too_many_nodes", "encoding"} <= reasons
-    reasons -= {"unknown_command"}  # what a node refuses of ours
+    # What a node refuses of ours, and what nobody is there to be told.
+    reasons -= {"unknown_command", "refused", "aborted"}
     assert {one for one in reasons if refusal(one) == one} == set()
     refuse(1, "not_json")
     html = person("vera", "viewer").get(reverse("quarantine")).content.decode()
