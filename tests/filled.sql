@@ -121,8 +121,10 @@ INSERT INTO errorkernel_stewardline (action_id, number, ask, result, numbers, de
 SELECT id, 1, 'stop', 'stopped', '[]', '', created_at, ended_at FROM errorkernel_stewardaction
 UNION ALL SELECT id, 2, 'start', 'started', '[]', '', created_at, ended_at FROM errorkernel_stewardaction;
 
-INSERT INTO errorkernel_kernelheartbeat (worker, started_at, at, broker_connected, trouble, lag)
-VALUES ('bench', strftime('$time', $now, 'unixepoch'), strftime('$time', $now, 'unixepoch'), 1, '', 0);
+-- It lives for as long as pages are looked at: of a kernel that is late they ask less.
+INSERT INTO errorkernel_kernelheartbeat (worker, started_at, at, broker_connected, broker_since, trouble, lag)
+VALUES ('bench', strftime('$time', $now - 86400, 'unixepoch'), strftime('$time', $now + 3600, 'unixepoch'), 1,
+  strftime('$time', $now - 86400, 'unixepoch'), '', 0);
 
 INSERT INTO errorkernel_savedview (page, name, address, shared, created_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
