@@ -27,8 +27,6 @@ BATCH = 200
 IN_HAND_MAX = 5 * BATCH
 """With so many published and not yet written down, no more are looked for: others are at the database too."""
 IN_HAND_PAUSE_S = 0.1
-GATHER_S = 0.05
-"""So long what was published waits to be written down: its node writes the answer to a disk that may be the same."""
 
 
 class OutboxTask:
@@ -85,7 +83,6 @@ class OutboxTask:
         """Write what the broker has, and what it did not take, for as long as the worker lives."""
         while True:
             await self._tried.wait()
-            await asyncio.sleep(GATHER_S)
             # Both lists keep what they hold until it is written: a database that is away ends this, and it begins anew.
             if sent := self._sent[:BATCH]:
                 await self._write_sent(sent)
