@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import socket
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlencode, urlsplit
 
 import nats
@@ -32,6 +34,8 @@ from tests.node_peer import NODE, Broker
 from tests.running import ROOT, Running, wait_for
 
 PAUSE_S = 0.02
+LOOKED_AT_S = 0.3
+"""So long at most between the question's appearing and the click: people click at any moment of the intake's rhythm."""
 WARM_UP = 20
 
 
@@ -106,20 +110,23 @@ async def floor(url: str, seed: str, path: str) -> None:
     await asyncio.Event().wait()
 
 
-async def clicks(product: Running, token: str, click: Callable[[str], None], kernel: Kernel, count: int) -> list[float]:
+async def asker(credentials: str, journal: str) -> None:
+    """A node that asks again and again, and says when it went on."""
+    async with Kernel.from_file(credentials, journal=journal) as kernel:
+        while True:
+            await kernel.ask("may I go on?", process="asker")
+            print(time.monotonic(), flush=True)
+
+
+def clicks(product: Running, token: str, click: Callable[[str], None], went_on: IO[str], count: int) -> list[float]:
     took = []
     for number in range(WARM_UP + count):
-        asking = asyncio.create_task(_until_it_goes_on(kernel))
-        incident = await asyncio.to_thread(wait_for, lambda: _open(product, token))
-        began = time.perf_counter()
-        await asyncio.to_thread(click, incident)
-        took += [await asking - began] if number >= WARM_UP else [await asking][:0]
+        incident = wait_for(lambda: _open(product, token))
+        time.sleep(random.uniform(0, LOOKED_AT_S))
+        began = time.monotonic()
+        click(incident)
+        took += [float(went_on.readline()) - began] if number >= WARM_UP else [float(went_on.readline())][:0]
     return took
-
-
-async def _until_it_goes_on(kernel: Kernel) -> float:
-    await kernel.ask("may I go on?", process="asker")
-    return time.perf_counter()
 
 
 def _open(product: Running, token: str) -> str | None:
@@ -142,11 +149,13 @@ async def bare(broker: Broker, count: int) -> list[float]:
 
 
 @contextlib.contextmanager
-def aside(*arguments: str) -> Iterator[None]:
-    """A part of this in a process of its own."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench_click", *arguments], cwd=ROOT)
+def aside(*arguments: str) -> Iterator[IO[str]]:
+    """A part of this in a process of its own, and what it says."""
+    command = [sys.executable, "-m", "tests.bench_click", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
     try:
-        yield
+        yield process.stdout
     finally:
         process.kill()
         process.wait()
@@ -160,21 +169,25 @@ def told(name: str, took: list[float]) -> None:
 
 async def measure(product: Running, directory: Path, count: int, questions: int, rate: int) -> None:
     token, many = product.token(), product.add_node("crowd")
-    asker = directory / "asker.json"
-    asker.write_text(json.dumps(product.add_node("asker")))
+    credentials = directory / "asker.json"
+    credentials.write_text(json.dumps(product.add_node("asker")))
     await crowd(many["nats_url"], many["nkey_seed"], questions)
     await asyncio.to_thread(wait_for, lambda: _waiting(product) >= questions, 120)
     broker = Broker(directory / "broker").start()
     far = ("floor", broker.server.url, broker.kernel_seed, str(directory / "floor.sqlite3"))
     try:
-        with aside("flow", many["nats_url"], many["nkey_seed"], str(rate)), aside(*far):
+        with (
+            aside("flow", many["nats_url"], many["nkey_seed"], str(rate)),
+            aside(*far),
+            aside("asker", str(credentials), str(directory / "journal")) as went_on,
+        ):
             await asyncio.sleep(5)
             print(f"{count} clicks each, {questions} others wait, {rate} events/s; load {os.getloadavg()[0]:.1f}")
-            async with Kernel.from_file(asker, journal=directory / "journal") as kernel:
-                told("floor: request, committed row, reply", await bare(broker, count))
-                told("click with a token", await clicks(product, token, by_token(product, token), kernel, count))
-                told("click in a session", await clicks(product, token, by_session(product), kernel, count))
-                told("floor again", await bare(broker, count))
+            told("floor: request, committed row, reply", await bare(broker, count))
+            for name, click in (("token", by_token(product, token)), ("session", by_session(product))):
+                took = await asyncio.to_thread(clicks, product, token, click, went_on, count)
+                told(f"click with a {name}", took)
+            told("floor again", await bare(broker, count))
     finally:
         broker.stop()
 
@@ -187,6 +200,7 @@ def _waiting(product: Running) -> int:
 PARTS: dict[str, Callable[..., Awaitable[None]]] = {
     "flow": lambda url, seed, rate: flow(url, seed, int(rate)),
     "floor": floor,
+    "asker": asker,
 }
 
 

@@ -159,6 +159,26 @@ def test_a_decision_is_taken_over_once_and_again_changes_nothing(path: Path) -> 
     assert program.outcomes()[incident].decision_id == answer.decision_id
 
 
+def test_where_the_asker_goes_on_the_answer_ends_its_question_and_is_reported_with_it(path: Path) -> None:
+    program = Program(path)
+    incident = program.ask()
+    answer = decision(incident)
+    assert [program.questions.take(answer, ends=True) for _ in range(2)] == [Taken.NEW, Taken.AGAIN]
+    assert program.questions.answered() == [], "nobody else obeys it"
+    applied = program.outcomes()[incident]
+    assert (applied.state, applied.decision_id, applied.incarnation) == ("applied", answer.decision_id, 1)
+    program.questions.give_up(incident, "It was cancelled as the answer came.")
+    assert program.outcomes()[incident] == applied, "the first word counts"
+    assert program.questions.take(decision(incident), ends=True) is Taken.STALE, "another answer changes nothing"
+
+
+def test_an_answer_for_another_incarnation_ends_nothing(path: Path) -> None:
+    program = Program(path)
+    incident = program.ask(incarnation=7)
+    assert program.questions.take(decision(incident, incarnation=6), ends=True) is Taken.STALE
+    assert program.questions.unanswered() == [incident]
+
+
 def test_a_decision_for_another_incarnation_is_stale_and_changes_nothing(path: Path) -> None:
     program = Program(path)
     incident = program.ask(incarnation=7)

@@ -81,12 +81,12 @@ def _no_compare() -> None:
 def _take_without(*, compare: bool) -> None:
     take = Questions.take
 
-    def careless(self: Questions, decision: Decision) -> Taken:
+    def careless(self: Questions, decision: Decision, *, ends: bool = False) -> Taken:
         has = self.decision(decision.incident)
         known = has is not None and has.decision_id == decision.decision_id
         if known is compare:
             # What the protection that stays on would say: the same answer again, or one that is looked at closely.
-            return take(self, decision)
+            return take(self, decision, ends=ends)
         with self._journal.transaction(durable=True) as db:
             found = db.execute(
                 "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",

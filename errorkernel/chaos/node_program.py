@@ -48,8 +48,8 @@ def look_on(ledger: Ledger) -> None:
         }
         ledger.write("asked", incident=str(incident), process=process, incarnation=incarnation, text=event.text, **asks)
 
-    def taken(self: Questions, decision: Decision) -> Taken:
-        result = take(self, decision)
+    def taken(self: Questions, decision: Decision, *, ends: bool = False) -> Taken:
+        result = take(self, decision, ends=ends)
         ledger.write(
             "took",
             incident=str(decision.incident),

@@ -35,10 +35,11 @@ log = logging.getLogger("errorkernel.kernel")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 CANNOT_BE_STORED = (DataError, IntegrityError, ValueError, OverflowError)
 """A value that the database does not take: found out one by one, so that it does not take its batch with it."""
-GATHER_S = 0.05
+GATHER_S = 0.1
 GATHER_EVENTS = 100
-"""A batch of ten costs nearly what one of a hundred does, and people's answers wait for the same processor. So in a
-steady flow a batch begins so long after the one before, or with so many events; a lone event is never held up."""
+"""A batch of ten costs nearly what one of a hundred does, and people's answers wait for the same processor and the same
+writer. So in a steady flow a batch begins so long after the one before, or with so many events; a lone event is never
+held up."""
 NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0

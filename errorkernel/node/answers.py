@@ -17,7 +17,7 @@ from errorkernel.broker import pull
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.link import Link
 from errorkernel.broker.pull import Delivery, PullSource
-from errorkernel.core.values import Decision, Requeue, Sync
+from errorkernel.core.values import Action, Decision, Requeue, Sync
 from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import START, SYNC_ITEMS, Questions, Taken
 from errorkernel.wire import commands, subjects
@@ -66,6 +66,8 @@ class Answers:
         self._again: dict[UUID, tuple[float, float]] = {}
         self._told = START
         """Up to here the kernel was told outcomes; the next sync goes on with those after it."""
+        self.go_on: set[UUID] = set()
+        """Questions of this program that *continue* ends, since who asked obeys it by going on; until it has."""
         self.waiting = 0
         """Questions of this program that wait; while there are any, the journal is looked at for answers."""
         self.heard_at = -math.inf
@@ -133,8 +135,11 @@ class Answers:
             await delivery.term()
 
     async def _take(self, decision: Decision) -> Taken:
-        taken = await self._thread.run(self._questions.take, decision)
+        ends = decision.action is Action.CONTINUE and decision.incident in self.go_on
+        taken = await self._thread.run(self._questions.take, decision, ends=ends)
         if taken is Taken.NEW:
+            if ends:
+                self.go_on.discard(decision.incident)
             self._obey(decision)
         elif taken is Taken.STALE:
             log.warning("An answer (%s) to %s came too late", decision.action, decision.incident)

@@ -209,9 +209,8 @@ class Kernel(Reporter):
         asked. They are reported as applied when this program closes the kernel, or, if it cannot, when the process
         starts again; so nobody reads *applied* while it still runs. Cancelling the call withdraws the question.
         """
-        decision = await self.question(error, process=process, **details)
-        if decision.action is Action.CONTINUE:
-            await self.settle(decision, OutcomeState.APPLIED)
+        decision = await self.put(process, describe(error, details), goes_on=True)
+        once.mark(error)
         return decision.action
 
     async def question(
@@ -314,18 +313,26 @@ class Kernel(Reporter):
         self._incarnations[name] = incarnation
         self.wake()
 
-    async def put(self, process: str, report: Report) -> Decision:
-        """Ask what has been described already, and wait. Raises JournalError."""
+    async def put(self, process: str, report: Report, *, goes_on: bool = False) -> Decision:
+        """Ask what has been described already, and wait. ``goes_on``: *continue* is reported as applied when this
+        returns; any other answer is the caller's to ``settle``. Raises JournalError."""
         name = process_name(process) if process else self.process
         incident = uuid7()
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting[incident] = answer
         self._answers.waiting += 1
+        if goes_on:
+            self._answers.go_on.add(incident)
         try:
             await self.call(self._ask_now, incident, name, report)
             self._isolation.asked(incident, report.deadline_s)
             self.wake()
-            return await answer
+            decision = await answer
+            if decision.action is Action.CONTINUE and incident in self._answers.go_on:
+                # Another program has taken it over, or the node has answered by itself: it is not reported yet.
+                await self.settle(decision, OutcomeState.APPLIED)
+            self.wake()
+            return decision
         except asyncio.CancelledError:
             # Asked for by whoever waited: nobody does any longer. (A worker that is being replaced is told "applied"
             # or "withdrawn" by its supervisor, which knows more; this comes second then, and changes nothing.)
@@ -333,6 +340,7 @@ class Kernel(Reporter):
             raise
         finally:
             self._isolation.over(incident)
+            self._answers.go_on.discard(incident)
             self._answers.waiting -= 1
             self._waiting.pop(incident, None)
 

@@ -6,7 +6,8 @@ share it. Each sends what it wrote itself, which keeps the order of its processe
 program that died has left behind is taken over, whole, by whoever notices first (``errorkernel.node.presence``).
 
 ``synchronous`` is NORMAL for reports (a crash of the program loses nothing; a power cut may lose what was written
-since ``settle`` last ran, at most about a second) and FULL for questions, decisions and outcomes.
+since ``settle`` last ran, at most about a second) and FULL for questions and decisions. An outcome waits for no disk:
+the power cut that loses it has ended the process too.
 
 SQLite would now and then make a writer pay for a checkpoint (from the log to the file, with the disk's pace). Here
 ``settle`` pays, in a thread where nobody waits; only when the log has outgrown ``LOG_MAX_BYTES`` do writers.

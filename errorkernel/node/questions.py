@@ -65,9 +65,13 @@ class Questions:
             )
             _publish_question(db, self._journal.client, self._node, process, incident, payload)
 
-    def take(self, decision: Decision) -> Taken:
-        """Take a decision over. Raises JournalError: then it was not taken over, and may come again."""
-        with self._journal.transaction(durable=True) as db:
+    def take(self, decision: Decision, *, ends: bool = False) -> Taken:
+        """Take a decision over. Raises JournalError: then it was not taken over, and may come again.
+
+        ``ends``: who asked is in this program and goes on as soon as this returns, which is all there is to obey; so
+        the question ends with it, applied. As with ``settle``, the disk is not waited for then.
+        """
+        with self._journal.transaction(durable=not ends) as db:
             row = db.execute(
                 "SELECT state, client, process, incarnation, decision, late, outcome FROM incident WHERE id = ?",
                 (str(decision.incident),),
@@ -86,10 +90,13 @@ class Questions:
                 )
                 _publish_outcome(db, client, self._node, process, stale)
                 return Taken.STALE
+            taken = wire.encode_decision(decision)
             db.execute(
-                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
-                (wire.encode_decision(decision), str(decision.incident)),
+                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?", (taken, str(decision.incident))
             )
+            if ends:
+                row = str(decision.incident), process, incarnation, taken
+                _end(db, self._journal.client, self._node, row, OutcomeState.APPLIED, None, "")
             return Taken.NEW
 
     def answer_alone(self, incident: UUID, action: Action, reason: str) -> Decision | None:

@@ -11,6 +11,7 @@ middleware; ``api_access`` makes the check for whoever comes with a session.
 
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -143,18 +144,19 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
         incident = UUID(incident_id)
     except ValueError:
         raise _unknown_incident() from None
-    _await_stored(incident)
+    given = partial(
+        decide,
+        incident,
+        answer.action,
+        by=f"user:{operator.user.get_username()}",
+        user=operator.user,
+        reason=_clean(answer.reason, "reason", REASON_MAX_CHARS),
+        request_id=_clean(answer.request_id, "request_id", REQUEST_ID_MAX_CHARS),
+        origin=operator.origin,
+        now=now,
+    )
     try:
-        made = decide(
-            incident,
-            answer.action,
-            by=f"user:{operator.user.get_username()}",
-            user=operator.user,
-            reason=_clean(answer.reason, "reason", REASON_MAX_CHARS),
-            request_id=_clean(answer.request_id, "request_id", REQUEST_ID_MAX_CHARS),
-            origin=operator.origin,
-            now=now,
-        )
+        made = _once_stored(given)
     except Incident.DoesNotExist:
         raise _unknown_incident() from None
     except AlreadyDecided as exc:
@@ -168,9 +170,15 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
     return as_json(200, of_row(Answered, made, incident=made.incident_id, decision_id=made.pk))
 
 
-def _await_stored(incident: UUID) -> None:
+def _once_stored(given: Callable[[], Decision]) -> Decision:
+    """A question that a node has just been told is accepted may not be stored yet."""
     until = time.monotonic() + APPEAR_WAIT_S
-    while not Incident.objects.filter(pk=incident).exists() and time.monotonic() < until:
+    while True:
+        try:
+            return given()
+        except Incident.DoesNotExist:
+            if time.monotonic() >= until:
+                raise
         time.sleep(APPEAR_CHECK_S)
 
 
