@@ -24,6 +24,11 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
 
 
+LONG = (
+    "end_to_end", "outage", "rules_end_to_end", "browser_journeys", "http", "browser_axe", "openapi", "requeue", "run"
+)  # fmt: skip
+"""Files that take longer than a minute begin first, so that none is left over for one process at the end."""
+
 _migrated: dict[str, list[tuple[str, str]]] = {}
 """What migrations put into the database: group → its permissions, each with the model that it is for."""
 
@@ -36,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # schemathesis gives the tests of all operations one name, and xdist would run but one of them.
         if operation := getattr(item, "operation_label", None):
             item._id = item.id.with_params(operation)
+    items.sort(key=lambda item: _place_of(item.path.stem.removeprefix("test_")))
+
+
+def _place_of(file: str) -> int:
+    return LONG.index(file) if file in LONG else len(LONG)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,6 @@
 """A whole running product for tests: ``steward up`` in a scratch data dir, on free ports, as a process of its own."""
 
+import atexit
 import http.cookiejar
 import json
 import os
@@ -8,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +35,29 @@ def wait_for(what: Any, timeout_s: float = 20.0) -> Any:
     raise AssertionError(f"{getattr(what, '__name__', what)} did not come true within {timeout_s} s")
 
 
-class Running:
-    """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir. ``settings``: of its environment."""
+@cache
+def _tables() -> Path:
+    """A database as the product makes it, once for each process of the tests: it takes seconds of a processor."""
+    made = tempfile.TemporaryDirectory(prefix="steward-tables-")
+    atexit.register(made.cleanup)
+    env = {**os.environ, "STEWARD_DATA_DIR": made.name}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True, timeout=120)
+    return Path(made.name) / "steward.sqlite3"
 
-    def __init__(self, directory: Path, *options: str, settings: Mapping[str, str] | None = None) -> None:
+
+class Running:
+    """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir. ``settings``: of its environment.
+
+    ``tables``: the data dir has a database with its tables and nothing in them, so the first start need not make them.
+    """
+
+    def __init__(
+        self, directory: Path, *options: str, settings: Mapping[str, str] | None = None, tables: bool = True
+    ) -> None:
         self.directory = directory
         self.options = options
         self.settings = dict(settings or {})
+        self._tables = tables
         self.password = ""
         self.http_url = self.nats_url = ""
         self._log = directory.parent / f"{directory.name}.log"
@@ -58,13 +77,20 @@ class Running:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> "Running":
+        if self._tables and not self.directory.exists():
+            self.directory.mkdir(mode=0o700)
+            shutil.copy(_tables(), self.directory)
         port = self.http_url.rsplit(":", 1)[1] if self.http_url else "0"
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--port", port, *self.options],
                 cwd=ROOT, env=self.env, stdout=out, stderr=out,
             )  # fmt: skip
-        wait_for(self._ready, START_S)
+        try:
+            wait_for(self._ready, START_S)
+        except BaseException:
+            self._process.kill()  # nobody will stop what did not start
+            raise
         return self
 
     def _ready(self) -> bool:

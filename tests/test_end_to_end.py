@@ -22,7 +22,7 @@ from tests.running import ROOT, Running, wait_for
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+    product = Running(tmp_path_factory.mktemp("up") / "data", tables=False).start()
     yield product
     product.stop()
 

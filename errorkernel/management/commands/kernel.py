@@ -3,7 +3,7 @@ from typing import Any
 
 from errorkernel import conf
 from errorkernel.management.base import StewardCommand
-from errorkernel.runner import kernel
+from errorkernel.runner.roles import kernel
 
 
 class Command(StewardCommand):

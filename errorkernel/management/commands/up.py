@@ -5,7 +5,8 @@ from django.core.management.base import CommandParser
 
 from errorkernel import conf
 from errorkernel.management.base import StewardCommand
-from errorkernel.runner import Options, StartError, up
+from errorkernel.runner.prepare import StartError
+from errorkernel.runner.roles import Options, up
 
 
 class Command(StewardCommand):
