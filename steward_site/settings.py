@@ -97,7 +97,8 @@ def _database(url: str) -> dict[str, Any]:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
-            "OPTIONS": {"pool": True},
+            # For each process. With psycopg's own most of four, a few exports at once would hold all pages up.
+            "OPTIONS": {"pool": {"min_size": 2, "max_size": 16}},
         }
     raise configuration.ConfError("STEWARD_DATABASE_URL must begin with sqlite:// or postgresql://.")
 

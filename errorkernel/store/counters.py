@@ -4,7 +4,10 @@ Whoever takes a number holds the counter's row until it commits, so numbers beco
 seen n will never later be surprised by an n - 1. On SQLite the whole transaction holds the one write lock anyway.
 """
 
-from django.db import connection
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection, transaction
 
 from errorkernel.models import Counter
 
@@ -30,6 +33,25 @@ def lock(name: str) -> int:
         cursor.execute(_READ + locking, [name])
         row = cursor.fetchone()
     return row[0] if row else Counter.objects.create(name=name).value
+
+
+def hold(name: str) -> None:
+    """Have the counter until the end of the transaction, before the rows that get its numbers are touched.
+
+    Two that had a row each, and then waited, one for the counter and one for the other's row, would wait for ever, and
+    the database would end one of them. Who holds several counters takes them in this order: EVENTS or RULES, CHANGES.
+    SQLite's transactions are alone anyway.
+    """
+    if connection.features.has_select_for_update:
+        lock(name)
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """A transaction that changes incidents."""
+    with transaction.atomic():
+        hold(Counter.CHANGES)
+        yield
 
 
 def current(name: str) -> int:

@@ -2,7 +2,7 @@
 
 Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows means
 that somebody else was first, whoever it was and however many processes there are. The change's audit row, and for a
-decision its outbox row, are written in the same transaction.
+decision its outbox row, are written in the same transaction (``counters.changing``).
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,6 @@ from enum import Enum
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from errorkernel.core import incident as life
@@ -88,7 +87,7 @@ def decide(
     )
     payload = wire.encode_decision(as_value(decision, incarnation))
     told = _told(decision, f"{process} on {node}", user, origin)
-    with transaction.atomic():
+    with counters.changing():
         if _win(incident_id):
             insert(decision)
             owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=now)
@@ -150,7 +149,7 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
     # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
     said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
-    with transaction.atomic():
+    with counters.changing():
         if not incident_sql.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
             return False
         audit.record(
@@ -182,7 +181,7 @@ def _speaks_of_another(outcome: values.Outcome, decision: UUID | None) -> bool:
 def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]:
     """The nodes have taken these decisions over; returns the incidents that this changed."""
     changed: list[UUID] = []
-    with transaction.atomic():
+    with counters.changing():
         for incident_id in incident_ids:
             waiting = Incident.objects.filter(pk=incident_id, state=State.DECIDED.value)
             if waiting.update(state=life.after(State.DECIDED, Step.DELIVER), delivered_at=now):
@@ -248,7 +247,7 @@ def escalate(
     incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "", rule: Rule | None = None
 ) -> bool:
     """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
-    with transaction.atomic():
+    with counters.changing():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
             escalated_at=now
         )
@@ -272,7 +271,7 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
         other = waiting.filter(fleet.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
         found = list(other.values_list("pk", flat=True)[:limit])
         if found:
-            with transaction.atomic():
+            with counters.changing():
                 marked = [one for one in found if waiting.filter(pk=one).update(node_missing=word)]
                 number_change(marked)
             changed += marked

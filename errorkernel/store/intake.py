@@ -86,7 +86,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     try:
         with transaction.atomic():
             if placed:
-                recorded.rows = _record_events(placed, directory, now)
+                recorded.rows = _record_events(placed, directory, now, changes=bool(batch.outcomes))
                 recorded.changed += [row.id for row in recorded.rows if row.incident]
             for node, outcome in batch.outcomes:
                 recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
@@ -111,10 +111,13 @@ def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: dateti
     return result
 
 
-def _record_events(placed: list[_Placed], directory: Directory, now: datetime) -> list[EventRow]:
+def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *, changes: bool) -> list[EventRow]:
+    """``changes``: incidents change in this transaction, whether it opens some or not."""
     _place(placed, directory, now)
-    # The lock is taken here, as late as can be: everything below needs it, nothing above does.
+    # The locks are taken here, as late as can be: everything below needs them, nothing above does.
     last = counters.lock(Counter.EVENTS)
+    if changes or any(one.event.type is EventType.ACTION for one in placed):
+        counters.hold(Counter.CHANGES)
     stored = hotpath.existing([one.event.id for one in placed])
     placed = [one for one in placed if one.event.id not in stored]
     if not placed:

@@ -125,6 +125,7 @@ def _leave(incident_ids: list[UUID], revision: int) -> None:
     """No rule speaks to these, or a suspended one holds them: a person answers."""
     with transaction.atomic():
         hold_rules(revision)
+        counters.hold(Counter.CHANGES)
         Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
@@ -133,6 +134,7 @@ def _carry_out(verdict: Verdict, incident: Incident, found: Look, now: datetime,
     suspended = False
     with transaction.atomic():
         hold_rules(found.revision)
+        counters.hold(Counter.CHANGES)
         if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, judged=False).update(judged=True):
             return  # a person was quicker, its worker is gone, or another kernel has judged it
         row = Rule.objects.get(pk=verdict.rule.id)

@@ -7,11 +7,10 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import F
 
 from errorkernel.models import Outbox
-from errorkernel.store import incidents, requeues
+from errorkernel.store import counters, incidents, requeues
 
 RETRY_FIRST_S = 0.5
 RETRY_LAST_S = 30.0
@@ -25,7 +24,7 @@ def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
 def sent(msg_ids: Collection[str], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
     """Forget what the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
     ids = [UUID(one) for one in msg_ids]
-    with transaction.atomic():
+    with counters.changing():
         Outbox.objects.filter(msg_id__in=msg_ids).delete()
         return incidents.number_sent(ids, now=now), requeues.mark_sent(ids, now=now)
 

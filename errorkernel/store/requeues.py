@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Unpack
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
 from errorkernel.core import values
@@ -23,7 +23,7 @@ from errorkernel.core.incident import ENDED
 from errorkernel.core.sentences import Sentence as _
 from errorkernel.core.values import Message, OutcomeState
 from errorkernel.models import DeadLetter, Incident, Process, Requeue
-from errorkernel.store import audit, dead_letters, incidents
+from errorkernel.store import audit, counters, dead_letters, incidents
 from errorkernel.store.audit import Who
 from errorkernel.store.incidents import OutcomeResult
 from errorkernel.store.owed import owe
@@ -91,7 +91,7 @@ def dispose_of_letter(letter_id: int, wanted: Wanted, **who: Unpack[Who]) -> Req
 def _once() -> Iterator[None]:
     """One transaction, in which a message cannot get on its way twice."""
     try:
-        with transaction.atomic():
+        with counters.changing():
             yield
     except IntegrityError:
         raise CannotRequeue(_UNDER_WAY) from None
@@ -220,7 +220,7 @@ def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
 
 def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
     """The node has it in its journal; returns the incident, if there is one and that was news."""
-    with transaction.atomic():
+    with counters.changing():
         if not Requeue.objects.filter(pk=command_id, state=State.SENT).update(state=State.RECEIVED, received_at=now):
             return []
         row = Requeue.objects.get(pk=command_id)
@@ -248,7 +248,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tupl
 def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State, *, now: datetime) -> bool:
     """False where the command is in another state than ``before``."""
     after = State.APPLIED if outcome.state is OutcomeState.APPLIED else State.FAILED
-    with transaction.atomic():
+    with counters.changing():
         standing = Requeue.objects.filter(pk=row.pk, state=before)
         if not standing.update(state=after, ended_at=now, detail=outcome.detail):
             return False

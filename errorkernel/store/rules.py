@@ -275,6 +275,7 @@ def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -
     rule.after_seq = 0 if also_waiting else rule.acts_after_seq
     if also_waiting:
         _check_at_once(rule, now, two_above)
+        counters.hold(Counter.CHANGES)
         Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
 
 
