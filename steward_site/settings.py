@@ -24,7 +24,7 @@ CSRF_TRUSTED_ORIGINS = [CONF.base_url.rstrip("/")] if CONF.base_url else []
 _BEHIND_TLS = CONF.base_url.startswith("https://")
 
 INSTALLED_APPS = [
-    "daphne",
+    "steward_site.apps.Daphne",
     "channels",
     "errorkernel",  # before Django's own: two of its commands are ours
     "django.contrib.admin",

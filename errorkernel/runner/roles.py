@@ -131,7 +131,8 @@ def say(sentence: str) -> None:
 
 def _serve(services: Services, host: str, held: socket.socket) -> int:
     """Web server, on the held port, and services until a signal or a failure; returns the exit status."""
-    # Daphne installs its reactor when it is imported: only processes that serve may do that.
+    # Only processes that serve may import these.
+    import daphne.server  # noqa: F401 - first: it installs the reactor, which would otherwise choose itself
     from daphne.endpoints import build_endpoint_description_strings
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
