@@ -56,7 +56,7 @@ class Services:
     async def start(self, application: Any, fail: Callable[[BaseException], None]) -> None:
         """Start everything; ``fail`` is told when a part ends by itself."""
         try:
-            _calm_garbage_collection()
+            calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._watch(note_settings("up" if self._kernel else "web", self._conf), fail, may_end=True)
             if self._broker:
@@ -149,7 +149,7 @@ async def note_settings(role: str, conf: Conf) -> None:
         threads.close()
 
 
-def _calm_garbage_collection() -> None:
+def calm_garbage_collection() -> None:
     """What exists now stays for good: look at it no more, and at the rest less often than a batch makes objects."""
     gc.collect()
     gc.freeze()

@@ -71,10 +71,12 @@ def stacks(columns: Iterable[charts.Column]) -> SafeString:
 
 
 def _bars(bars: Iterable[charts.Bar]) -> SafeString:
-    return format_html_join(
-        "",
-        '<rect class="bar {}" x="{}" y="{}" width="{}" height="{}"/>',
-        ((one.name, one.x, one.y, one.width, one.height) for one in bars),
+    # Words and numbers of ours: to escape each takes longer than all else about them.
+    return mark_safe(  # noqa: S308
+        "".join(
+            f'<rect class="bar {one.name}" x="{one.x}" y="{one.y}" width="{one.width}" height="{one.height}"/>'
+            for one in bars
+        )
     )
 
 

@@ -12,13 +12,14 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.lineage import Ending
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
+from errorkernel.core.query_tree import And, Pattern, Text
 from errorkernel.models import ErrorState, Incarnation, Incident, Node, Process, RefusedAttempt
 from errorkernel.store import lineage, steward_actions, steward_dialects, still
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.web import heat
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
-from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by
+from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
 from errorkernel.web.parameters import LARGEST, BadParameter, number, refuse
 
 PROCESSES_SHOWN = 200
@@ -35,11 +36,11 @@ def hearing(node: Node, now: datetime) -> str:
 
 def _urgent_first(now: datetime) -> QuerySet[Node]:
     """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
-    waiting = Incident.objects.filter(state=State.OPEN).order_by().values("node")
+    asking = Incident.objects.filter(state=State.OPEN).order_by().values("node")
     urgency = Case(
         When(enabled=True, hello_at__lte=now - GONE_AFTER, then=0),
         When(enabled=True, hello_at__lte=now - LATE_AFTER, then=1),
-        When(pk__in=waiting, then=2),
+        When(pk__in=asking, then=2),
         default=3,
     )
     return Node.objects.order_by(urgency, "name")
@@ -49,8 +50,8 @@ def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, i
     found = list(_urgent_first(now)[first : first + ROWS_A_PAGE + 1])
     keys = [one.pk for one in found]
     processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
-    waiting = waiting_by("node", keys)
-    page = [(one, hearing(one, now), processes.get(one.pk, 0), waiting.get(one.pk, 0)) for one in found]
+    asking = waiting_by("node", keys)
+    page = [(one, hearing(one, now), processes.get(one.pk, 0), asking.get(one.pk, 0)) for one in found]
     return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
 
 
@@ -98,13 +99,17 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": quarantines(found),
-        "waiting": cards().filter(node=found, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        **waiting_part(cards().filter(node=found), _named(found)),
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         "actions": steward_actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
         "in_doubt": steward_dialects.in_doubt(found, now),
         "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)
+
+
+def _named(node: Node) -> Text:
+    return Text("node", Pattern((node.name,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
-        "waiting": cards().filter(process=one, state=State.OPEN).order_by("opened_at")[:PART_ROWS],
+        **waiting_part(cards().filter(process=one), And((_named(found), Text("process", Pattern((one.name,)))))),
         "events": rows(stored().filter(process=one)[:PART_ROWS]),
     }
     return render(request, "errorkernel/process.html", context)

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from errorkernel.core.incident import State
 from errorkernel.core.problem import LISTED
 from errorkernel.core.query import PROBLEM_FIELDS, QueryError, parse
-from errorkernel.core.query_tree import And, Not, Or, Text, Tree
+from errorkernel.core.query_tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.query import problem_q
 from errorkernel.store import problems as store
@@ -29,7 +29,7 @@ from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
-from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN
+from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_part
 from errorkernel.web.pages_incidents import Record
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
@@ -163,8 +163,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "met": tallies.problems_by_hour([found.pk], now)[found.pk],
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
-        "waiting": list(asked.filter(state=State.OPEN).order_by("opened_at")[:PART_ROWS]),
-        "waiting_total": waiting_on([found.pk])[found.pk],
+        **waiting_part(asked, Compare("problem", "=", found.pk)),
         "record": record_of(members),
         "actions": steward_actions.with_lines().filter(problem__in=members)[:PART_ROWS],
         "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_ROWS],
