@@ -29,11 +29,13 @@ from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.rows import EventRow
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
-from errorkernel.web.pages_fleet import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_part
+from errorkernel.web.pages_fleet import ROWS_A_PAGE, STATES_SHOWN, waiting_part
 from errorkernel.web.pages_incidents import Record
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 
 SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
+PART_SHOWN = 10
+"""Rows of each part of a problem's page, which has eight."""
 COMMENTS_SHOWN = 100
 _OF_A_RECORD = ("process", "problem", "state", "opened_at", "ended_at", "decision__action", "decision__decided_at")
 PAST_READ = 500
@@ -159,17 +161,17 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "section": "problems",
         "problem": found,
         "parts": parts,
-        "alike": store.wholes().filter(kind=found.kind).exclude(pk=found.pk).order_by("-last_seen")[:PART_ROWS],
+        "alike": store.wholes().filter(kind=found.kind).exclude(pk=found.pk).order_by("-last_seen")[:PART_SHOWN],
         "met": tallies.problems_by_hour([found.pk], now)[found.pk],
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
         **waiting_part(asked, Compare("problem", "=", found.pk)),
         "record": record_of(members),
-        "actions": steward_actions.with_lines().filter(problem__in=members)[:PART_ROWS],
-        "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_ROWS],
-        "events": newest_events(members, PART_ROWS),
+        "actions": steward_actions.with_lines().filter(problem__in=members)[:PART_SHOWN],
+        "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
+        "events": newest_events(members, PART_SHOWN),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
-        "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_ROWS],
+        "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
         "people": store.answerers(),
         "mutes": _mutes(),
     }
