@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from errorkernel.core.values import Decision, Requeue
+from errorkernel.core.values import Decision, OutcomeState, Requeue
 from errorkernel.node.answers import Answers
 from errorkernel.node.client import Kernel
 from errorkernel.node.questions import Questions, Taken
@@ -92,7 +92,9 @@ def _take_without(*, compare: bool) -> None:
                 "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
                 (wire.encode_decision(decision), str(decision.incident)),
             ).rowcount
-            return Taken.NEW if found else Taken.UNKNOWN
+        if found and ends:
+            self.settle(decision.incident, OutcomeState.APPLIED)
+        return Taken.NEW if found else Taken.UNKNOWN
 
     Questions.take = careless  # type: ignore[method-assign]
 

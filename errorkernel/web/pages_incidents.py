@@ -26,7 +26,7 @@ from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, name_of, number, refuse
 
-CARDS_A_PAGE = 25
+CARDS_A_PAGE = 20
 MOVING_SHOWN = 10
 ENDED_SHOWN = 10
 CROWDS_SHOWN = 5
