@@ -22,7 +22,7 @@ from errorkernel.store.rows import EventRow, stored
 from errorkernel.store.waiting import Waiting
 
 RECENTLY_ENDED_S = 60
-SNAPSHOT_CARDS = 15
+SNAPSHOT_CARDS = 10
 ENDED_CARDS = 10
 
 _encode = msgspec.json.Encoder().encode

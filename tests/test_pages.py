@@ -328,7 +328,7 @@ def test_the_live_page_begins_where_its_rows_end(viewer):
     store(*[event(f"number {n}") for n in range(150)])
     html = viewer.get("/").content.decode()
     shown = [int(seq) for seq in re.findall(r'<li class="event [^>]*data-seq="(\d+)"', html)]
-    assert shown == list(range(150, 100, -1))
+    assert shown == list(range(150, 110, -1))
     assert 'data-stream data-seq="150"' in html
 
 
@@ -350,8 +350,8 @@ def test_a_list_that_is_cut_says_of_how_many_it_shows_the_latest(alice):
     problem = ErrorState.objects.filter(process__name="p27").get().problem_id
     shown = "{} of {}, the latest first."
     for address, cut in {
-        "/nodes/ship1/": shown.format(25, 27 + 28 + ErrorState.objects.filter(process__name="asks").count()),
-        f"/problems/{problem}/": shown.format(25, 28),
+        "/nodes/ship1/": shown.format(15, 27 + 28 + ErrorState.objects.filter(process__name="asks").count()),
+        f"/problems/{problem}/": shown.format(15, 28),
         "/incidents/": shown.format(10, 12),
         reverse("process", args=["ship1", process.pk]): None,
     }.items():

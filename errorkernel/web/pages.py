@@ -26,7 +26,7 @@ from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import LARGEST, BadParameter, name_of, number, refuse, word
 from errorkernel.web.search import Search
 
-ROWS_AT_FIRST = 50
+ROWS_AT_FIRST = 40
 ROWS_A_PAGE = 100
 SCAN_EVENTS = 50_000
 """Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies

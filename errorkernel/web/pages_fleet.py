@@ -15,7 +15,7 @@ PART_ROWS = 20
 
 CARDS_SHOWN = 10
 """Questions, each with all that it needs to be answered, on the page of what they are about."""
-STATES_SHOWN = 25
+STATES_SHOWN = 15
 
 
 def waiting_part(questions: QuerySet[Incident], query: Tree) -> dict[str, Any]:
