@@ -28,7 +28,7 @@ from errorkernel.web.search import Search
 
 ROWS_AT_FIRST = 40
 ROWS_A_PAGE = 100
-SCAN_EVENTS = 50_000
+SCAN_EVENTS = 30_000
 """Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies
 further back is one click away."""
 CARDS_SHOWN = 5
