@@ -154,3 +154,11 @@ def test_package_works_where_django_is_not_installed(package: str) -> None:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("DJANGO")}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_imports_twisted_before_daphnes_server_chooses_the_reactor() -> None:
+    everything = "import steward_site.asgi, steward_site.urls, errorkernel.runner.roles, sys\n"
+    program = everything + "assert 'twisted' not in sys.modules\nimport daphne.server\nassert 'twisted' in sys.modules"
+    environ = os.environ | {"DJANGO_SETTINGS_MODULE": "steward_site.settings"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
