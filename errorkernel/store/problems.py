@@ -63,7 +63,7 @@ def together(problem: Problem) -> list[int]:
 
 def answerers() -> QuerySet[User]:
     """The people that a problem can be assigned to: those who may answer."""
-    found = get_user_model().objects.with_perm(_ANSWER, backend="django.contrib.auth.backends.ModelBackend")
+    found = get_user_model().objects.with_perm(_ANSWER)
     return found.order_by("username")
 
 
