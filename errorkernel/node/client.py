@@ -331,7 +331,8 @@ class Kernel(Reporter):
             if decision.action is Action.CONTINUE and incident in self._answers.go_on:
                 # Another program has taken it over, or the node has answered by itself: it is not reported yet.
                 await self.settle(decision, OutcomeState.APPLIED)
-            self.wake()
+            else:
+                self.wake()
             return decision
         except asyncio.CancelledError:
             # Asked for by whoever waited: nobody does any longer. (A worker that is being replaced is told "applied"

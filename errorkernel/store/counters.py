@@ -1,4 +1,4 @@
-"""Gap-free numbers: taken inside the transaction that uses them, as late in it as can be.
+"""Gap-free numbers: taken inside the transaction that uses them, as late in it as can be (but see ``hold``).
 
 Whoever takes a number holds the counter's row until it commits, so numbers become visible in their order: who has
 seen n will never later be surprised by an n - 1. On SQLite the whole transaction holds the one write lock anyway.
