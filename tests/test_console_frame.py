@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.template import engines
 from django.test import Client
 from django.urls import reverse
 from django.utils import translation
@@ -51,6 +52,22 @@ def test_the_reader_chooses_the_language_and_it_stays(alice: Client) -> None:
 def test_a_browser_that_prefers_german_gets_it(alice: Client) -> None:
     page = alice.get("/", headers={"accept-language": "de-AT,de;q=0.9,en;q=0.5"})
     assert '<html lang="de">' in page.content.decode()
+
+
+def test_a_text_of_a_template_is_looked_up_once_in_each_language_and_a_variable_each_time() -> None:
+    written = '{% load wording %}{% translate "Nodes" %}{% translate word %}{% translate "Nodes"|lower %}'
+    template = engines["django"].from_string(written + '{% translate "Nodes" as kept %}, {{ kept }}')
+    expected = [
+        ("en", "Nodes", "NodesNodesnodes, Nodes"),
+        ("de", "Nodes", "KnotenKnotenknoten, Knoten"),
+        ("en", "Rules", "NodesRulesnodes, Nodes"),
+        ("de", "Rules", "KnotenRegelnknoten, Knoten"),
+    ]
+    for language, word, said in expected:
+        with translation.override(language):
+            assert template.render({"word": word}) == said
+            django = engines["django"].from_string(written.replace("wording", "i18n")).render({"word": word})
+            assert said.startswith(django)
 
 
 def test_every_page_answers_in_german(alice: Client) -> None:

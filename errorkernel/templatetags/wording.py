@@ -1,0 +1,42 @@
+"""Django's ``i18n`` tags, with a ``translate`` that looks up a text that is written in the template once per language.
+
+A list of fifty rows says the same dozen words in each of them, and Django looks each up anew: a fifth of such a page's
+time. Loaded instead of ``i18n``; ``makemessages`` finds the same tags.
+"""
+
+from typing import Any
+
+from django import template
+from django.template.base import Parser, Token, Variable
+from django.template.context import Context
+from django.templatetags import i18n
+from django.utils.translation import get_language
+
+register = template.Library()
+register.tags.update(i18n.register.tags)
+register.filters.update(i18n.register.filters)
+
+
+class WrittenText(template.Node):
+    """A text that is written in the template: in one language it is the same at every rendering."""
+
+    def __init__(self, node: template.Node) -> None:
+        self._node = node
+        self._said: dict[str | None, Any] = {}
+
+    def render(self, context: Context) -> Any:
+        language = get_language()
+        said = self._said.get(language)
+        if said is None:
+            said = self._said[language] = self._node.render(context)
+        return said
+
+
+@register.tag("trans")
+@register.tag("translate")
+def translate(parser: Parser, token: Token) -> template.Node:
+    """Django's tag; see there."""
+    node: Any = i18n.do_translate(parser, token)
+    text = node.filter_expression
+    written = isinstance(text.var, Variable) and text.var.literal is not None and not text.filters
+    return WrittenText(node) if written and not (node.asvar or node.message_context) else node
