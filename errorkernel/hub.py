@@ -20,8 +20,8 @@ from errorkernel import frames, metrics
 from errorkernel.frames import Frame
 from errorkernel.live import FRAME_ROWS, GROUP, News
 from errorkernel.live import read as read_news
-from errorkernel.models import Counter, KernelHeartbeat, Node
-from errorkernel.store import counters, fleet, incidents, stream
+from errorkernel.models import Counter
+from errorkernel.store import condition, counters, incidents
 from errorkernel.threads import DatabaseThreads
 
 log = logging.getLogger("errorkernel.live")
@@ -256,16 +256,14 @@ def _frame(news: News) -> Frame:
 
 def read_status() -> dict[str, Any]:
     """How fresh the picture is: the youngest kernel heartbeat, the broker as the kernel sees it, late nodes."""
-    now = datetime.now(UTC)
-    beat = KernelHeartbeat.objects.order_by("-at").first()
-    missing = fleet.count_missing(now)
+    now = condition.read(datetime.now(UTC))
     return {
-        "kernel_age_s": round((now - beat.at).total_seconds(), 1) if beat else None,
-        "broker": bool(beat and beat.broker_works),
-        "lag": stream.not_stored(),
-        "nodes": Node.objects.filter(enabled=True).count(),
-        "nodes_late": missing["late"] + missing["gone"],
-        "nodes_gone": missing["gone"],
+        "kernel_age_s": None if now.kernel_age_s is None else round(now.kernel_age_s, 1),
+        "broker": now.broker,
+        "lag": now.lag,
+        "nodes": now.nodes,
+        "nodes_late": now.missing,
+        "nodes_gone": now.gone,
     }
 
 

@@ -8,11 +8,10 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from errorkernel.conf import Conf
-from errorkernel.core.liveness import KERNEL_LATE_S
 from errorkernel.doctor.database import guarded
 from errorkernel.doctor.report import Check, failed, ok, warning
-from errorkernel.models import KernelHeartbeat, Node
-from errorkernel.store import stream
+from errorkernel.models import Node
+from errorkernel.store import condition
 
 LAG_MESSAGES = 10_000
 LAYER_S = 5.0
@@ -27,19 +26,18 @@ def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
 
 
 def _kernel(conf: Conf, running: bool) -> Check:
-    beat = KernelHeartbeat.objects.order_by("-at").first()
-    age_s = (datetime.now(UTC) - beat.at).total_seconds() if beat else None
+    now = condition.read(datetime.now(UTC))
+    age_s = now.kernel_age_s
     heard = "no kernel has ever written that it lives" if age_s is None else f"last heard {age_s:.0f} s ago"
     if conf.embedded_broker and not running:
         return warning("kernel", f"not checked: `steward up` does not run ({heard})", "Start `steward up`.")
-    if beat is None or age_s is None or age_s > KERNEL_LATE_S:
+    if age_s is None or condition.kernel_is_late(age_s):
         return failed("kernel", heard, "Start `steward up`, or `steward kernel` where the roles run apart.")
-    lag = stream.not_stored()
-    if lag > LAG_MESSAGES:
+    if now.lag > LAG_MESSAGES:
         return warning(
-            "kernel", f"{lag} messages are not stored yet", "Wait; if it grows, start another `steward kernel`."
+            "kernel", f"{now.lag} messages are not stored yet", "Wait; if it grows, start another `steward kernel`."
         )
-    return ok("kernel", f"heard {age_s:.1f} s ago, {lag} messages not stored yet")
+    return ok("kernel", f"heard {age_s:.1f} s ago, {now.lag} messages not stored yet")
 
 
 def _database_clock() -> Check:

@@ -78,10 +78,6 @@ class KernelHeartbeat(models.Model):
     def __str__(self) -> str:
         return self.worker
 
-    @property
-    def broker_works(self) -> bool:
-        return self.broker_connected and not self.trouble
-
 
 class StewardArrival(models.Model):
     """A message of a Steward node that does not number its messages: which failure of the same bytes it reported."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Q, Sum
+from django.db.models import F, Q, Sum
 
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
@@ -18,8 +18,6 @@ from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Probl
 from errorkernel.store import audit, counters, lineage, tallies
 from errorkernel.wire.subjects import is_node_name
 
-WORKERS_MAX = 20
-"""So many of the kernel's workers are asked whether they hear nodes: those that wrote last."""
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
 
 
@@ -219,26 +217,6 @@ def count_nodes(now: datetime) -> dict[str, int]:
     """Liveness → enabled nodes that are so."""
     enabled = Node.objects.filter(enabled=True)
     return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
-
-
-def count_missing(now: datetime) -> dict[str, int]:
-    """``late`` and ``gone``: enabled nodes that are so. None are while nobody could have heard them."""
-    if not may_miss(now):
-        return {"late": 0, "gone": 0}
-    late, gone = (Count("pk", filter=nodes_by_liveness(one, now)) for one in (Liveness.LATE, Liveness.GONE))
-    return Node.objects.filter(enabled=True).aggregate(late=late, gone=gone)
-
-
-def may_miss(now: datetime) -> bool:
-    """Whether a node that is silent can be said to be missing, by what the kernel's workers wrote last."""
-    return liveness.may_be_missed(_heard_since(), now)
-
-
-def _heard_since() -> datetime | None:
-    beats = list(KernelHeartbeat.objects.order_by("-at")[:WORKERS_MAX])
-    lately = timedelta(seconds=liveness.KERNEL_LATE_S)
-    hearing = [one for one in beats if one.broker_connected and beats[0].at - one.at <= lately]
-    return min((one.broker_since for one in hearing if one.broker_since), default=None)
 
 
 def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, trouble: str = "") -> None:

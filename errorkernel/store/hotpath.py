@@ -6,7 +6,7 @@ problem) stays true until it commits.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +65,12 @@ _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at 
 def moment(when: datetime | None) -> Any:
     """A time as the database's driver takes it."""
     return connection.ops.adapt_datetimefield_value(when)
+
+
+def when(text: str) -> datetime:
+    """A time that was read ``CAST(… AS text)``. SQLite's has no time zone and is UTC's; PostgreSQL's has the session's,
+    which is UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def as_uuid(given: Any) -> UUID:

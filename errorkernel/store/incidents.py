@@ -20,7 +20,7 @@ from errorkernel.core.incident import State, Step
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
-from errorkernel.store import audit, counters, fleet, incident_sql, lineage
+from errorkernel.store import audit, condition, counters, fleet, incident_sql, lineage
 from errorkernel.store.incident_sql import Standing
 from errorkernel.store.insert import insert
 from errorkernel.store.owed import owe
@@ -266,7 +266,7 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
     changed: list[UUID] = []
     waiting = Incident.objects.filter(state=State.OPEN.value)
     missing = {Liveness.LATE, Liveness.GONE}
-    for liveness in Liveness if fleet.may_miss(now) else [one for one in Liveness if one not in missing]:
+    for liveness in Liveness if condition.may_miss(now) else [one for one in Liveness if one not in missing]:
         word = liveness.value if liveness in missing else ""
         other = waiting.filter(fleet.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
         found = list(other.values_list("pk", flat=True)[:limit])

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 
 from errorkernel.models import BrokerStream, KernelHeartbeat
 from errorkernel.store import audit
@@ -105,11 +105,6 @@ def reached(name: str, sequence: int) -> None:
     """The message with this number is stored, or refused, and of those before it what this kernel was sent. Called in
     the transaction that does it."""
     BrokerStream.objects.filter(name=name, stored_to__lt=sequence).update(stored_to=sequence)
-
-
-def not_stored() -> int:
-    """Messages that wait at the broker to be stored, as far as they were seen."""
-    return _events_waiting() + (BrokerStream.objects.aggregate(all=Sum("waiting"))["all"] or 0)
 
 
 def _events_waiting() -> int:

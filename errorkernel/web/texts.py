@@ -3,10 +3,22 @@
 ``{name}`` is filled in by the script. A pair is one thing and several, chosen by ``count``.
 """
 
+from functools import cache
+
+from django.utils import translation
+from django.utils.html import json_script
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 ONE_AND_SEVERAL = (1, 2)
+
+
+@cache
+def script(language: str | None) -> SafeString:
+    """The element with ``texts`` in this language, as every page carries it."""
+    with translation.override(language):
+        return json_script(texts(), "texts")
 
 
 def texts() -> dict[str, str | list[str]]:
