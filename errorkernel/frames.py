@@ -15,11 +15,10 @@ from django.db.models import Q
 from django.template.loader import get_template
 from django.utils import translation
 
-from errorkernel.core.incident import ON_ITS_WAY
 from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store import incidents as store
+from errorkernel.store import waiting as room
 from errorkernel.store.rows import EventRow, stored
-from errorkernel.store.waiting import Waiting
 
 RECENTLY_ENDED_S = 60
 SNAPSHOT_CARDS = 10
@@ -162,7 +161,7 @@ def stored_rows(first: int, last: int, limit: int, query: Q | None = None) -> li
     wanted = stored().filter(seq__gte=first, seq__lte=last)
     if query is not None:
         wanted = wanted.filter(query)
-    return [EventRow.from_model(event) for event in reversed(wanted.order_by("-seq")[:limit])]
+    return [EventRow.of(event) for event in reversed(wanted.order_by("-seq")[:limit])]
 
 
 def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Frame:
@@ -178,10 +177,6 @@ def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Fra
 
 def waiting_room(now: datetime) -> list[Incident]:
     """What a fresh page shows: open questions, most urgent first, then what is on its way or has just ended."""
-    cards = store.with_relations()
-    waiting = Waiting(now).cards(0, SNAPSHOT_CARDS)
-    moving = cards.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:SNAPSHOT_CARDS]
     since = now - timedelta(seconds=RECENTLY_ENDED_S)
-    ended = store.newest_ended().filter(ended_at__gte=since)[:ENDED_CARDS]
-    # A question that is answered between these reads would be there twice.
-    return list({one.pk: one for one in [*waiting, *moving, *ended]}.values())
+    open_ones = room.Waiting(now).ids(0, SNAPSHOT_CARDS)
+    return room.in_order([*open_ones, *room.on_its_way(SNAPSHOT_CARDS), *room.ended(ENDED_CARDS, since)])

@@ -307,12 +307,6 @@ def with_relations() -> QuerySet[Incident]:
     return Incident.objects.select_related("node", "process", "problem", "decision__rule")
 
 
-def newest_ended() -> QuerySet[Incident]:
-    """Those that have ended, whatever came of them, the newest first; with everything that their cards show."""
-    # By the time, which they alone have: asked by the four states, SQLite would sort all that have ever ended.
-    return with_relations().filter(ended_at__isnull=False).order_by("-ended_at")
-
-
 def decided_at(incident_id: UUID) -> datetime:
     """When the incident was answered. Raises Decision.DoesNotExist."""
     return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)

@@ -3,12 +3,16 @@
 Django turns every value of every row into Python's; with thousands of times that takes longer than the query.
 """
 
+import heapq
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
 
 from errorkernel.store.hotpath import moment
+
+_time = datetime.fromisoformat
 
 _OPEN_QUESTIONS = (
     "SELECT i.id, CAST(i.opened_at AS text), COALESCE(p.merged_into_id, p.id) FROM errorkernel_incident i"
@@ -23,40 +27,48 @@ _ANSWERS = (
     " WHERE d.decided_at >= %s ORDER BY d.decided_at DESC LIMIT %s"
 )
 
+_NEWEST_OF = "SELECT * FROM (SELECT seq FROM errorkernel_errorevent WHERE problem_id = %s ORDER BY seq DESC LIMIT %s) p"
+_PROBLEMS_AT_ONCE = 200
+"""SQLite puts no more than 500 queries together."""
+
 Answer = tuple[str, str, datetime, datetime, str, datetime | None, datetime | None]
 """Action, who gave it, when; when the question was opened, its state, when it ended; when the same was asked again."""
 
 
-def open_questions(limit: int) -> list[tuple[Any, datetime, int]]:
-    """(key, when we learnt of it, problem with its parts) of the questions that have waited longest.
+def open_questions(now: datetime, limit: int) -> list[tuple[Any, float, int]]:
+    """(key, seconds since we learnt of it, problem with its parts) of the questions that have waited longest.
 
     The keys are what the database's driver returns, good for a query alone: few of them are looked at.
     """
-    return [(key, _time(opened_at), problem) for key, opened_at, problem in _read(_OPEN_QUESTIONS, [limit])]
+    rows = _read(_OPEN_QUESTIONS, [limit])
+    # Without or with a zone as a whole, which is UTC: not to be set on each.
+    at = [_time(opened_at) for _, opened_at, _ in rows]
+    now = now.astimezone(UTC) if at and at[0].tzinfo else now.astimezone(UTC).replace(tzinfo=None)
+    return [
+        (key, (now - opened_at).total_seconds(), problem) for (key, _, problem), opened_at in zip(rows, at, strict=True)
+    ]
 
 
 def answers(since: datetime, limit: int) -> list[Answer]:
-    """The newest answers that were given from ``since`` on, newest first."""
+    """The newest answers that were given from ``since`` on, newest first. Their times are good for what lies between
+    them alone: whether they have a zone is as the database writes them."""
     return [
-        (
-            action,
-            by,
-            _time(at),
-            _time(opened_at),
-            state,
-            _time(ended_at) if ended_at else None,
-            _time(again) if again else None,
-        )
-        for action, by, at, opened_at, state, ended_at, again in _read(_ANSWERS, [moment(since), limit])
+        (action, by, _time(at), _time(opened), state, ended and _time(ended), again and _time(again))
+        for action, by, at, opened, state, ended, again in _read(_ANSWERS, [moment(since), limit])
     ]
+
+
+def newest_events(problems: Sequence[int], most: int) -> list[int]:
+    """The numbers of the newest stored events of these problems: of each the end of its own index is read."""
+    found: list[int] = []
+    for start in range(0, len(problems), _PROBLEMS_AT_ONCE):
+        part = problems[start : start + _PROBLEMS_AT_ONCE]
+        each = " UNION ALL ".join([_NEWEST_OF] * len(part))
+        found += [seq for (seq,) in _read(each, [one for problem in part for one in (problem, most)])]
+    return heapq.nlargest(most, found)
 
 
 def _read(query: str, values: list[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         return list(cursor.fetchall())
-
-
-def _time(text: str) -> datetime:
-    """SQLite's has no time zone and is UTC's; PostgreSQL's has the session's, which is UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +17,9 @@ from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Pro
 from errorkernel.query import question_q
 from errorkernel.store import problems
 from errorkernel.store.answers import CAME_BACK_WITHIN
-from errorkernel.store.incidents import newest_ended
 from errorkernel.store.incidents import with_relations as cards
 from errorkernel.store.still import process_of_message
-from errorkernel.store.waiting import Waiting
+from errorkernel.store.waiting import Waiting, ended, in_order, on_its_way
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.parameters import BadParameter, name_of, number, refuse
@@ -56,6 +54,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         mistake, only = exc, frozenset()
     first = (min(page, 10_000) - 1) * CARDS_A_PAGE
     waiting = Waiting(timezone.now(), only)
+    here = waiting.ids(first, first + CARDS_A_PAGE)
     context = {
         "section": "waiting",
         "query": query,
@@ -63,25 +62,23 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "fields": QUESTION_FIELDS.items(),
         "page": page,
         "has_more": len(waiting) > first + CARDS_A_PAGE,
-        **(_room(waiting, first) if only is None else {"waiting": waiting.cards(first, first + CARDS_A_PAGE)}),
+        "crowds": _crowds(waiting) if only is None else [],
+        **(_room(here) if only is None and page == 1 else {"waiting": in_order(here)}),
     }
     return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)
 
 
-def _room(waiting: Waiting, first: int) -> dict[str, Any]:
-    """The whole waiting room: with who wait on the same, and what became of those that were answered."""
-    # A question that is answered between these reads is in two of them; what was read last is true.
-    read = chain(
-        waiting.cards(first, first + CARDS_A_PAGE),
-        cards().filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")[:MOVING_SHOWN],
-        newest_ended()[:ENDED_SHOWN],
-    )
-    shown = {one.pk: one for one in read}.values()
+def _crowds(waiting: Waiting) -> list[tuple[Problem, int]]:
+    """Problems on which several wait, and how many, the most first."""
     crowds = dict(waiting.crowds(CROWDS_SHOWN))
-    crowded = sorted(Problem.objects.filter(pk__in=crowds), key=lambda one: -crowds[one.pk])
+    return [(one, crowds[one.pk]) for one in sorted(Problem.objects.filter(pk__in=crowds), key=lambda p: -crowds[p.pk])]
+
+
+def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
+    """The cards of these who wait, of the answers that are on their way, and of what ended last."""
+    shown = in_order([*waiting, *on_its_way(MOVING_SHOWN), *ended(ENDED_SHOWN)])
     return {
         "waiting": [one for one in shown if one.state == State.OPEN],
-        "crowds": [(problem, crowds[problem.pk]) for problem in crowded],
         "moving": [one for one in shown if one.state in ON_ITS_WAY],
         "moving_total": Incident.objects.filter(state__in=ON_ITS_WAY).count(),
         "ended": [one for one in shown if one.state in ENDED],

@@ -1,11 +1,9 @@
 """Problems: one cause each, fleet-wide; the list, and one of them with all that is known of it and was said of it."""
 
-import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,13 +18,12 @@ from errorkernel.core.incident import State
 from errorkernel.core.problem import LISTED
 from errorkernel.core.query import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.core.query_tree import And, Compare, Not, Or, Text, Tree
-from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
+from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.query import problem_q
 from errorkernel.store import problems as store
-from errorkernel.store import steward_actions, tallies
+from errorkernel.store import steward_actions, tallies, thousands
 from errorkernel.store.answers import CAME_BACK_WITHIN
 from errorkernel.store.incidents import with_relations as cards
-from errorkernel.store.rows import EventRow
 from errorkernel.web.access import VIEW, needs
 from errorkernel.web.pages import rows, stored
 from errorkernel.web.pages_fleet import ROWS_A_PAGE, STATES_SHOWN, waiting_part
@@ -169,7 +166,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "record": record_of(members),
         "actions": steward_actions.with_lines().filter(problem__in=members)[:PART_SHOWN],
         "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
-        "events": newest_events(members, PART_SHOWN),
+        "events": rows(stored().filter(seq__in=thousands.newest_events(members, PART_SHOWN))),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
         "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
         "people": store.answerers(),
@@ -188,13 +185,6 @@ def _mutes() -> list[tuple[str, str]]:
         ("release", _("another release")),
         ("", _("somebody ends it")),
     ]
-
-
-def newest_events(members: Sequence[int], most: int) -> list[EventRow]:
-    """The newest stored events of these problems. Their numbers one by one: each reads the end of its own index."""
-    newest = ErrorEvent.objects.order_by("-seq").values_list("seq", flat=True)
-    found = heapq.nlargest(most, chain.from_iterable(newest.filter(problem=one)[:most] for one in members))
-    return rows(stored().filter(seq__in=found))
 
 
 def record_of(members: Sequence[int]) -> list[Record]:
