@@ -287,7 +287,7 @@ def test_a_row_renders_without_a_request_or_a_query(django_assert_num_queries):
 
 def test_a_row_from_the_table_is_the_row_that_was_pushed():
     pushed = store(event(message=Message(id="1", method="m")), event("x", type=EventType.ACTION)).rows
-    stored = [EventRow.from_model(one) for one in events_stored().order_by("seq")]
+    stored = [EventRow.of(one) for one in events_stored().order_by("seq")]
     render = [render_to_string("errorkernel/_event.html", {"event": row}) for row in pushed]
     assert render == [render_to_string("errorkernel/_event.html", {"event": row}) for row in stored]
 

@@ -403,7 +403,7 @@ def _stored(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_stored_search_finds_what_the_live_filter_lets_through(places, events, queries):
     _store(events, places)
-    stored = [EventRow.from_model(event) for event in events_stored()]
+    stored = [EventRow.of(event) for event in events_stored()]
     for query in queries:
         tree = parse(query)
         live = compile_predicate(tree, NOW)

@@ -61,23 +61,20 @@ def _page(given: QueryDict) -> Page:
     return Page(_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
 
 
-_GUESS = {"guess": KT("tags__process")}
-
-
 @needs("errorkernel.view_errorevent")
 def events(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
-    rows = stored()
+    rows = stored(guess=KT("tags__process"))
     query = _one(request.GET, "q").strip()
     if not query:
-        return _answer(rows.annotate(**_GUESS), "seq", page, shapes_listed.event)
+        return _answer(rows, "seq", page, shapes_listed.event)
     try:
         rows = rows.filter(to_q(parse(query), timezone.now()))
     except QueryError as exc:
         raise ApiError(400, shapes.BadRequest(str(exc), exc.position)) from None
     rows, scanned_to = _window(rows, page)
-    return _answer(rows.annotate(**_GUESS), "seq", page, shapes_listed.event, scanned_to)
+    return _answer(rows, "seq", page, shapes_listed.event, scanned_to)
 
 
 def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent], int | None]:

@@ -35,11 +35,12 @@ CARDS_SHOWN = 5
 """The page shows so many; the others wait in it unseen and move up as cards are answered."""
 
 
-def rows(found: Iterable[ErrorEvent]) -> list[EventRow]:
-    return [EventRow.from_model(one) for one in found]
+def rows(found: Iterable[Any]) -> list[EventRow]:
+    """Of what ``stored`` finds."""
+    return [EventRow.of(one) for one in found]
 
 
-def stored() -> QuerySet[ErrorEvent]:
+def stored() -> QuerySet[ErrorEvent, Any]:
     """Events with what their row shows, newest first."""
     return rows_of.stored().order_by("-seq")
 

@@ -276,9 +276,9 @@ def incident(row: Incident, cut: str | None) -> IncidentItem:
 
 def event(row: Any) -> EventItem:
     """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
-    family = row.node.family
+    family = row.node__family
     more = {"family": family, "process_guess": (row.guess or "") if family else ""}
-    return EventItem(**msgspec.structs.asdict(EventRow.from_model(row)), **more, cut=_names(row.cut))
+    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut))
 
 
 def _names(cut: str) -> list[str]:
