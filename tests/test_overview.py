@@ -10,7 +10,7 @@ from django.utils import timezone
 from errorkernel.core import charts
 from errorkernel.core.tallies import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
 from errorkernel.core.values import Action, EventType, Level, OutcomeState
-from errorkernel.models import ErrorEvent, MinuteCount, Node, Problem, Process, Tally
+from errorkernel.models import ErrorEvent, HourCount, MinuteCount, Node, Problem, Process, Tally
 from errorkernel.store import answers, fleet, problems, tallies
 from errorkernel.store.answers import percentile
 from errorkernel.templatetags.pictures import percent
@@ -35,6 +35,25 @@ def test_a_key_holds_step_and_subject_and_grows_with_time(series):
     assert (step_in(made), made & SUBJECT_MASK) == (step, 4711)
     assert key(series, step) < made < key(series, step + 1) < key(max(Series), 2**24 - 1, SUBJECT_MASK) < 2**63
     assert moment_of(minute_of(NOW)) == NOW.replace(second=0)
+
+
+@pytest.mark.django_db
+def test_hours_are_their_minutes_added_up_and_answer_for_them():
+    ask(now=NOW)
+    fleet.beat("a", started_at=NOW, lag=0, now=NOW)
+    for minutes in (1, 40, 59, 61, 130, 400):
+        store(event(str(minutes)), now=NOW + timedelta(minutes=minutes))
+    fleet.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(minutes=150))
+    first, last = minute_of(NOW) // 60 * 60, minute_of(NOW) // 60 * 60 + 12 * 60 - 1
+    by_minute = tallies.by_time(first, last, 1)
+    by_two_hours = tallies.by_time(first, last, 120)
+    for step in range(6):
+        inside = [sums for minute, sums in by_minute.items() if minute // 120 == step]
+        assert by_two_hours.get(step, [0] * 6) == pytest.approx(
+            [sum(one) for one in zip(*inside, strict=True)] or [0] * 6
+        )
+    assert sum(sums[-1] for sums in by_two_hours.values()) == pytest.approx(150 * 60)
+    assert HourCount.objects.count() == 4
 
 
 @pytest.mark.django_db
@@ -116,7 +135,7 @@ def test_counts_that_no_picture_shows_any_more_are_forgotten():
     tallies.prune(now=NOW + timedelta(days=9))
     assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4, 5, 6]
     tallies.prune(now=NOW + timedelta(days=39))
-    assert (Tally.objects.count(), MinuteCount.objects.count()) == (0, 0)
+    assert (Tally.objects.count(), MinuteCount.objects.count(), HourCount.objects.count()) == (0, 0, 0)
 
 
 # Answers

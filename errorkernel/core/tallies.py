@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
 MINUTE_S = 60
+HOUR_MIN = 60
 _SUBJECT_BITS = 36
 _START_BITS = 24
 SUBJECT_MASK = (1 << _SUBJECT_BITS) - 1

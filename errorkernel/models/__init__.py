@@ -14,7 +14,7 @@ from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, Quaranti
 from errorkernel.models.rules import Rule
 from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
 from errorkernel.models.steward_actions import StewardAction, StewardLine
-from errorkernel.models.tallies import MinuteCount, Tally
+from errorkernel.models.tallies import HourCount, MinuteCount, Tally
 from errorkernel.models.views import SavedView
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Decision",
     "ErrorEvent",
     "ErrorState",
+    "HourCount",
     "Incarnation",
     "Incident",
     "KernelHeartbeat",

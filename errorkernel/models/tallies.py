@@ -5,10 +5,9 @@ from django.db import models
 from errorkernel.models.fields import Sequence
 
 
-class MinuteCount(models.Model):
-    """What the whole fleet reported in one minute, and how long its processes stood still in it, added up."""
+class FleetCount(models.Model):
+    """What the whole fleet reported in some time, and how long its processes stood still in it, added up."""
 
-    minute = Sequence(primary_key=True, help_text="Number of the minute, from 1970 on.")
     debug = models.BigIntegerField(default=0)
     info = models.BigIntegerField(default=0)
     warning = models.BigIntegerField(default=0)
@@ -16,8 +15,26 @@ class MinuteCount(models.Model):
     critical = models.BigIntegerField(default=0)
     blocked_s = models.FloatField(default=0)
 
+    class Meta:
+        abstract = True
+
+
+class MinuteCount(FleetCount):
+    """Of one minute."""
+
+    minute = Sequence(primary_key=True, help_text="Number of the minute, from 1970 on.")
+
     def __str__(self) -> str:
         return f"minute {self.minute}"
+
+
+class HourCount(FleetCount):
+    """Of one hour: its minutes added up, for pictures of weeks."""
+
+    hour = Sequence(primary_key=True, help_text="Number of the hour, from 1970 on.")
+
+    def __str__(self) -> str:
+        return f"hour {self.hour}"
 
 
 class Tally(models.Model):

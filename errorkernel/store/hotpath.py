@@ -5,12 +5,14 @@ transaction is the only one that adds events, so what it reads (which ids exist,
 problem) stays true until it commits.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
+
+from errorkernel.core.tallies import HOUR_MIN
 
 EVENT_COLUMNS = (
     "seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text, stack, message, "
@@ -43,10 +45,10 @@ _UPDATE_PROCESS = (
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
-_ADD_MINUTE = (
-    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+_ADD_FLEET = (
+    "INSERT INTO errorkernel_{0}count AS m ({0}, debug, info, warning, error, critical, blocked_s)"
     " VALUES (%s, %s, %s, %s, %s, %s, 0)"
-    " ON CONFLICT (minute) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
+    " ON CONFLICT ({0}) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
     " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
     " critical = m.critical + excluded.critical"
 )
@@ -55,9 +57,9 @@ _ADD_TALLY = (
     " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
 )
 _ADD_BLOCKED = (
-    "INSERT INTO errorkernel_minutecount AS m (minute, debug, info, warning, error, critical, blocked_s)"
+    "INSERT INTO errorkernel_{0}count AS m ({0}, debug, info, warning, error, critical, blocked_s)"
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
-    " ON CONFLICT (minute) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
+    " ON CONFLICT ({0}) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
@@ -166,9 +168,10 @@ def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
     _many(_UPDATE_NODE, ((more, seen, pk) for pk, more, seen in rows))
 
 
-def add_minute(minute: int, counts: Sequence[int]) -> None:
-    """The fleet's events of this minute are so many more, by level from debug to critical."""
-    _many(_ADD_MINUTE, [(minute, *counts)])
+def add_fleet(minute: int, counts: Sequence[int]) -> None:
+    """The fleet's events of this minute, and of its hour, are so many more, by level from debug to critical."""
+    _many(_ADD_FLEET.format("minute"), [(minute, *counts)])
+    _many(_ADD_FLEET.format("hour"), [(minute // HOUR_MIN, *counts)])
 
 
 def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
@@ -176,9 +179,13 @@ def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
     _many(_ADD_TALLY, rows)
 
 
-def add_blocked(rows: Iterable[tuple[int, float]]) -> None:
-    """(minute, more seconds in which processes stood still)."""
-    _many(_ADD_BLOCKED, rows)
+def add_blocked(by_minute: Mapping[int, float]) -> None:
+    """Minute → more seconds in which processes stood still; of its hour as well."""
+    by_hour: dict[int, float] = {}
+    for minute, seconds in by_minute.items():
+        by_hour[minute // HOUR_MIN] = by_hour.get(minute // HOUR_MIN, 0.0) + seconds
+    _many(_ADD_BLOCKED.format("minute"), sorted(by_minute.items()))
+    _many(_ADD_BLOCKED.format("hour"), sorted(by_hour.items()))
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -1,7 +1,7 @@
 """Counts by time: written in the transaction of what they count, read by pictures.
 
-The fleet as a whole is counted by the minute; each process and each problem by the hour, day and week, which is what
-keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.core.tallies``).
+The fleet as a whole is counted by the minute and by the hour; each process and each problem by the hour, day and week,
+which is what keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.core.tallies``).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
 from errorkernel.core.incident import State
-from errorkernel.core.tallies import MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
+from errorkernel.core.tallies import HOUR_MIN, MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
 from errorkernel.core.values import LEVEL_RANK, Level
-from errorkernel.models import Incident, MinuteCount, Problem, Tally
+from errorkernel.models import HourCount, Incident, MinuteCount, Problem, Tally
 from errorkernel.store import hotpath
 
 LEVELS = tuple(LEVEL_RANK)
@@ -40,12 +40,12 @@ _NOISIEST_NODES = (
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_process p ON p.id = t.process GROUP BY 1 ORDER BY n DESC, p.node_id LIMIT %s"
 )
-# Step by step along the minutes, which stand in their order: to group them by a computed step would be to sort them.
+# Step by step along minutes or hours, which stand in their order: to group by a computed step would be to sort them.
 _BY_TIME = (
     "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
     f" SELECT number, {', '.join(f'SUM(m.{one})' for one in (*LEVELS, 'blocked_s'))}"
-    " FROM step CROSS JOIN errorkernel_minutecount m"
-    " WHERE m.minute >= %s + number * %s AND m.minute < %s + (number + 1) * %s AND m.minute <= %s GROUP BY number"
+    " FROM step CROSS JOIN errorkernel_{0}count m"
+    " WHERE m.{0} >= %s + number * %s AND m.{0} < %s + (number + 1) * %s AND m.{0} <= %s GROUP BY number"
 )
 
 
@@ -61,7 +61,7 @@ def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
             counts = found.setdefault(subject, [0, 0])
             counts[0] += 1
             counts[1] += rank >= FAILURE_RANK
-    hotpath.add_minute(minute_of(now), fleet)
+    hotpath.add_fleet(minute_of(now), fleet)
     rows: list[tuple[int, int, int]] = []
     for series in Series:
         start = key(series, step_of(series, now))
@@ -82,14 +82,18 @@ def count_blocked(*, since: datetime, now: datetime) -> None:
     last = minute_of(now)
     first = minute_of(since) if seconds > _SPREAD_ABOVE_S else last
     first = max(first, last - int(KEPT.total_seconds()) // MINUTE_S)
-    hotpath.add_blocked((minute, waiting * seconds / (last - first + 1)) for minute in range(first, last + 1))
+    hotpath.add_blocked(dict.fromkeys(range(first, last + 1), waiting * seconds / (last - first + 1)))
 
 
 def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
     """From minute ``first`` to ``last``, in steps of ``size`` minutes: number of the step from ``first`` on → events by
-    level, then blocked seconds. Steps in which nothing was counted are left out."""
+    level, then blocked seconds. Steps in which nothing was counted are left out. Whole hours from a whole hour on are
+    read from the hours' counts."""
+    steps, table = (last - first) // size, "minute"
+    if size % HOUR_MIN == 0 and first % HOUR_MIN == 0:
+        first, last, size, table = first // HOUR_MIN, last // HOUR_MIN, size // HOUR_MIN, "hour"
     with connection.cursor() as cursor:
-        cursor.execute(_BY_TIME, [(last - first) // size, first, size, first, size, last])
+        cursor.execute(_BY_TIME.format(table), [steps, first, size, first, size, last])
         return {step: [float(one) for one in sums] for step, *sums in cursor.fetchall()}
 
 
@@ -165,14 +169,16 @@ def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_
 
 def prune(*, now: datetime) -> int:
     """Forget one step of counts that no picture shows any more; returns how many went."""
-    removed = _remove(MinuteCount.objects.filter(minute__lt=minute_of(now - KEPT)))
+    oldest = minute_of(now - KEPT)
+    removed = _remove(MinuteCount.objects.filter(minute__lt=oldest))
+    removed += _remove(HourCount.objects.filter(hour__lt=oldest // HOUR_MIN))
     for series in Series:
         kept = HOURS_KEPT if series.step_s == 3600 else KEPT
         removed += _remove(_between(series, 0, step_of(series, now - kept) - 1))
     return removed
 
 
-def _remove(rows: QuerySet[MinuteCount] | QuerySet[Tally]) -> int:
+def _remove(rows: QuerySet[MinuteCount] | QuerySet[HourCount] | QuerySet[Tally]) -> int:
     oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:_STEP_ROWS])
     if not oldest:
         return 0
