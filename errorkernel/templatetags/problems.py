@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from errorkernel.core.fingerprint import REASONS
@@ -16,13 +17,17 @@ register = template.Library()
 
 BAR_W = 4
 HEIGHT = 20
+_SPARK = (
+    '<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
+    ' aria-label="{told}"><title>{told}</title><path class="floor" d="M0 {height}H{width}"/>{bars}</svg>'
+)
 
 
-@register.inclusion_tag("errorkernel/_spark.html")
-def spark(counts: Sequence[int], now: datetime) -> dict[str, Any]:
+@register.simple_tag
+def spark(counts: Sequence[int], now: datetime) -> SafeString:
     """Events by the hour, the present hour last: bars, and a sentence for who does not see them."""
     most = max(counts, default=0)
-    # One path for all: a page has a hundred of these. What there is at all is seen: at least one unit high.
+    # One path for all, and no template: a page has a hundred of these. What there is is seen: at least one unit high.
     bars = "".join(
         f"M{index * BAR_W} {HEIGHT}v-{max(1, round(HEIGHT * count / most))}h{BAR_W - 1}V{HEIGHT}"
         for index, count in enumerate(counts)
@@ -36,7 +41,8 @@ def spark(counts: Sequence[int], now: datetime) -> dict[str, Any]:
         told = _("%(count)s in the last %(hours)s hours; most, %(most)s, in the hour from %(at)s UTC") % {
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
-    return {"bars": bars, "told": told, "width": len(counts) * BAR_W, "height": HEIGHT}
+    path = format_html('<path class="bars" d="{}"/>', bars) if bars else ""
+    return format_html(_SPARK, bars=path, told=told, width=len(counts) * BAR_W, height=HEIGHT)
 
 
 @register.filter
