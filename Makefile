@@ -17,7 +17,7 @@ dev: setup
 	@STEWARD_LOG_LEVEL=DEBUG $(BIN)/steward up --demo
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
