@@ -5,6 +5,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 # Its pytest plugin imports it at the very end, below many frames, where Python 3.11's compiler can give up.
@@ -75,6 +76,5 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any, request: pyte
     with django_db_blocker.unblock():
         for group in Group.objects.all():
             _migrated[group.name] = list(group.permissions.values_list("codename", "content_type__model"))
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        for verb in ("update", "delete"):
-            cursor.execute(f"DROP TRIGGER audit_no_{verb}")
+    with django_db_blocker.unblock(), connection.schema_editor() as editor:
+        import_module("errorkernel.migrations.0003_audit_is_append_only").allow(None, editor)
