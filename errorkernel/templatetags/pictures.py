@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from django import template
-from django.utils.html import format_html_join
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from errorkernel.core import charts
@@ -22,13 +23,28 @@ def few(value: float) -> str:
     return charts.short(value)
 
 
-@register.filter
 def percent(count: int, of: int) -> str:
     """How many of a hundred; what is there is never rounded to none, nor what is missing to all."""
     whole = round(100 * count / of)
     if whole == 0 and count:
         return "< 1"
     return "> 99" if whole == 100 and count < of else str(whole)
+
+
+@register.simple_tag
+def part(count: int, of: int) -> SafeString:
+    """``1,204 (12 %)``: so many of so many; the second only where there are any."""
+    if not of:
+        return format_html("<span>{}</span>", intcomma(count))
+    return format_html('<span>{} <span class="dim">({}&nbsp;%)</span></span>', intcomma(count), percent(count, of))
+
+
+@register.simple_tag
+def bar(width: str, name: str) -> SafeString:
+    """A cell with a lying bar of this width."""
+    drawn = '<rect class="bar {}" width="{}" height="12"/>'
+    cell = f'<td class="picture-cell" aria-hidden="true"><svg width="100%" height="12">{drawn}</svg></td>'
+    return format_html(cell, name, width)
 
 
 @register.filter

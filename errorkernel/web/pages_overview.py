@@ -4,6 +4,7 @@ Everything is read from what was counted while it came in (``store.tallies``), s
 events as with none.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -151,17 +152,18 @@ def _times(first: int, chosen: Range, now: datetime) -> list[str]:
 
 
 def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
-    said = []
+    said, pattern = [], _("from %(time)s: %(what)s")
     for counts, begin in zip(per_minute, begins, strict=True):
         named = zip(tallies.LEVELS[::-1], counts[::-1], strict=True)
         words = [f"{charts.short(count)} {level}" for level, count in named if count]
-        said.append(_("from %(time)s: %(what)s") % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
+        said.append(pattern % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
     return said
 
 
 def _said_blocked(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
+    pattern = _("from %(time)s: %(count)s waiting on average")
     return [
-        _("from %(time)s: %(count)s waiting on average") % {"time": _clock(begin, chosen), "count": charts.short(one)}
+        pattern % {"time": _clock(begin, chosen), "count": charts.short(one)}
         for one, begin in zip(blocked, begins, strict=True)
     ]
 
@@ -195,8 +197,8 @@ def _bounds(bounds: Sequence[int]) -> list[str]:
 def _answers(chosen: Range, now: datetime) -> dict[str, Any]:
     found, total = answers.newest(now - chosen.length)
     waits = sorted(one.waited_s for one in found)
-    edges = [0.0, *WAITS_S, float("inf")]
-    counts = [sum(low < wait <= high or (low == 0 and wait == 0) for wait in waits) for low, high in pairwise(edges)]
+    upto = [bisect_right(waits, bound) for bound in WAITS_S]
+    counts = [last - first for first, last in pairwise([0, *upto, len(waits)])]
     outcomes = answers.outcomes(found)
     largest = max((one.given for one in outcomes), default=0)
     return {
