@@ -3,6 +3,7 @@ texts, and from the limits of this installation."""
 
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -84,8 +85,9 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
     return {"$ref": REF + (shape if isinstance(shape, str) else _name(shape))}
 
 
+@cache
 def schemas(limits: Limits) -> dict[str, Any]:
-    """Name → schema of everything that is taken and answered."""
+    """Name → schema of everything that is taken and answered; the same to all who ask, so to be read only."""
     structs = (*wire.PAYLOADS, *_LISTED, *_OTHERS)
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
