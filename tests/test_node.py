@@ -21,6 +21,7 @@ import pytest
 from errorkernel.broker.errors import BrokerRefused
 from errorkernel.core.ids import uuid7
 from errorkernel.core.limits import DETAIL_MAX_BYTES
+from errorkernel.core.liveness import HELLO_INTERVAL_S
 from errorkernel.core.values import Event, EventType, Level, OutcomeState
 from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError, answers, questions, sender
 from errorkernel.node.outgoing import Item
@@ -461,7 +462,8 @@ async def test_what_was_dropped_is_told(credentials: Path, peer: PeerKernel, bro
             await kernel.info(f"info {number}")
         await kernel.error("error")
         broker.start()
-        await eventually(lambda: peer.hellos and peer.hellos[-1].dropped == 16)
+        # A hello that is said before the peer is back is lost, and the next one is said half a minute later.
+        await eventually(lambda: peer.hellos and peer.hellos[-1].dropped == 16, HELLO_INTERVAL_S + 15)
         await kernel.flush(20)
         await eventually(lambda: peer.texts() == [*(f"info {number}" for number in range(16, 25)), "error"])
 
