@@ -30,6 +30,7 @@ from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.web import api_lists
 from errorkernel.wire import json as wire
+from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db
 
@@ -285,9 +286,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
 
 def test_nodes_processes_and_problems_tell_what_is_known_and_no_secrets(viewer):
     secrets = fleet.add_node("ship1", actor="system", now=NOW)
-    fleet.record_hellos(
-        [("ship1", Hello(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW
-    )
+    record_hellos([("ship1", Hello(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW)
     store(report(kind="OSError"))
     (node,) = viewer.get("nodes", node="ship1").json()["items"]
     assert (node["name"], node["version"], node["enabled"], node["events"]) == ("ship1", "1.4", True, 1)

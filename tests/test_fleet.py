@@ -25,6 +25,7 @@ from errorkernel.store import condition, fleet, incidents, lineage, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.templatetags.fleet import dropped_words, skew_words
+from tests.hellos import record_hellos
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -117,7 +118,7 @@ def missing(now: datetime) -> tuple[int, int]:
 def test_no_node_is_missed_while_nobody_can_hear_it_nor_right_after() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    fleet.record_hellos([("ship1", hello()), ("ship2", hello())], now=NOW)
+    record_hellos([("ship1", hello()), ("ship2", hello())], now=NOW)
     beats(since=timedelta(0))
     beats(since=SECOND, broker=False)
     back = GONE_AFTER * 2
@@ -127,17 +128,17 @@ def test_no_node_is_missed_while_nobody_can_hear_it_nor_right_after() -> None:
     beats(since=back)
     beats(since=back + LATE_AFTER - SECOND)
     assert missing(NOW + back + LATE_AFTER - SECOND) == (0, 0)
-    fleet.record_hellos([("ship2", hello())], now=NOW + back + SECOND)
+    record_hellos([("ship2", hello())], now=NOW + back + SECOND)
     assert missing(NOW + back + LATE_AFTER) == (0, 1)
     assert incidents.note_missing_nodes(now=NOW + back + LATE_AFTER) == [asked.id]
     beats(since=back + GONE_AFTER, broker=False)
-    fleet.record_hellos([("ship1", hello())], now=NOW + back + GONE_AFTER)
+    record_hellos([("ship1", hello())], now=NOW + back + GONE_AFTER)
     assert incidents.note_missing_nodes(now=NOW + back + GONE_AFTER) == [asked.id], "what was heard is taken back"
 
 
 @pytest.mark.django_db
 def test_a_kernel_that_starts_after_none_lived_misses_nobody_yet_and_beside_another_it_does() -> None:
-    fleet.record_hellos([("ship1", hello())], now=NOW)
+    record_hellos([("ship1", hello())], now=NOW)
     beats(since=timedelta(0))
     fleet.beat("host:2", started_at=NOW, lag=0, now=NOW + GONE_AFTER)
     assert missing(NOW + GONE_AFTER) == (0, 0)
@@ -150,7 +151,7 @@ def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None
     asked = report(type=EventType.ACTION)
     take_in(asked)
     beats(since=timedelta(0))
-    fleet.record_hellos([("ship1", hello())], now=NOW)
+    record_hellos([("ship1", hello())], now=NOW)
     assert incidents.note_missing_nodes(now=NOW + LATE_AFTER - SECOND) == []
     for after, word in ((LATE_AFTER, "late"), (GONE_AFTER, "gone")):
         change = Incident.objects.get().change
@@ -159,7 +160,7 @@ def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None
         assert Incident.objects.get().change > change, "a browser takes the card for a newer one"
         [card] = frames.load_cards([asked.id])
         assert f"is {word}" in frames.card_part(card)["html"]
-    fleet.record_hellos([("ship1", hello())], now=NOW + timedelta(hours=1))
+    record_hellos([("ship1", hello())], now=NOW + timedelta(hours=1))
     assert incidents.note_missing_nodes(now=NOW + timedelta(hours=1)) == [asked.id]
     [card] = frames.load_cards([asked.id])
     assert "node-missing" not in frames.card_part(card)["html"]
@@ -170,7 +171,7 @@ def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_say
     by_http, answered = report(type=EventType.ACTION), report(type=EventType.ACTION)
     take_in(by_http, node="http")
     take_in(answered)
-    fleet.record_hellos([("ship1", hello())], now=NOW)
+    record_hellos([("ship1", hello())], now=NOW)
     beats(since=timedelta(0))
     incidents.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
     assert incidents.note_missing_nodes(now=NOW + timedelta(days=1)) == []
@@ -194,13 +195,60 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
     assert lives() == [(1, "killed", 2), (2, "", 0)]
     assert Incarnation.objects.get(number=1).incident_id == asked.id
     take_in(report(incarnation=2), report(incarnation=2))
-    fleet.record_hellos([("ship1", hello(incarnation=3))], now=NOW)
+    record_hellos([("ship1", hello(incarnation=3))], now=NOW)
     assert lives() == [(1, "killed", 2), (2, "crashed", 2), (3, "", 0)]
     assert Incarnation.objects.get(number=3).pid == 103
-    fleet.record_hellos([("ship1", hello("stopped", 3))], now=NOW)
-    fleet.record_hellos([("ship1", hello(incarnation=4))], now=NOW)
+    record_hellos([("ship1", hello("stopped", 3))], now=NOW)
+    record_hellos([("ship1", hello(incarnation=4))], now=NOW)
     take_in(report(incarnation=5, type=EventType.INFO))
     assert lives()[2:] == [(3, "stopped", 0), (4, "unknown", 0), (5, "", 0)]
+
+
+@pytest.mark.django_db
+def test_several_lives_in_one_batch_are_all_told_and_only_the_newest_lives() -> None:
+    take_in(report(incarnation=2), report(incarnation=4), report(incarnation=4), report(incarnation=3))
+    assert lives() == [(2, "unknown", 1), (3, "unknown", 1), (4, "", 2)]
+
+
+@pytest.mark.django_db
+def test_a_hello_costs_as_many_statements_for_a_hundred_processes_as_for_one(
+    django_assert_max_num_queries: Any,
+) -> None:
+    def fleet_of(number: int, state: str = "running") -> Hello:
+        told = (ProcessReport(f"p{i}", state, number, pid=i, since=NOW) for i in range(100))
+        return Hello(version="1", at=NOW, processes=tuple(told))
+
+    with django_assert_max_num_queries(22):
+        record_hellos([("ship1", fleet_of(1))], now=NOW)
+    with django_assert_max_num_queries(9):
+        record_hellos([("ship1", fleet_of(1))], now=NOW + SECOND)
+    assert set(Process.objects.values_list("last_seen", flat=True)) == {NOW + SECOND}
+    with django_assert_max_num_queries(22):
+        record_hellos([("ship1", fleet_of(2))], now=NOW + SECOND)
+    assert lives() == [(1, "unknown", 0)] * 100 + [(2, "", 0)] * 100
+    with django_assert_max_num_queries(22):
+        record_hellos([("ship1", fleet_of(2, "stopped"))], now=NOW + SECOND)
+    assert lives() == [(1, "unknown", 0)] * 100 + [(2, "stopped", 0)] * 100
+    assert list(Process.objects.values_list("state", "incarnation").distinct().order_by()) == [("stopped", 2)]
+
+
+@pytest.mark.django_db
+def test_a_counter_that_was_set_back_is_believed_when_no_larger_number_can_be_on_its_way() -> None:
+    record_hellos([("ship1", hello(incarnation=50))], now=NOW)
+    assert record_hellos([("ship1", hello("blocked", incarnation=1))], now=NOW + 30 * SECOND) == []
+    assert Process.objects.values_list("state", "incarnation", "last_seen").get() == ("running", 50, NOW)
+    later = NOW + LATE_AFTER
+    assert record_hellos([("ship1", hello("blocked", incarnation=1))], now=later) == ["copy"]
+    assert Process.objects.values_list("state", "incarnation", "last_seen").get() == ("blocked", 1, later)
+    assert record_hellos([("ship1", hello("running", incarnation=1))], now=later) == []
+
+
+@pytest.mark.django_db
+def test_a_hello_that_names_no_incarnation_leaves_the_one_that_is_known() -> None:
+    record_hellos([("ship1", hello(incarnation=5))], now=NOW)
+    told = Hello(version="1", at=NOW, processes=(ProcessReport("copy", "blocked"),))
+    record_hellos([("ship1", told)], now=NOW + SECOND)
+    assert Process.objects.values_list("state", "incarnation", "last_seen").get() == ("blocked", 5, NOW + SECOND)
 
 
 @pytest.mark.django_db
@@ -241,7 +289,7 @@ def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> No
     asked = report(type=EventType.ACTION)
     take_in(asked)
     decision = incidents.decide(asked.id, Action.KILL, by="user:a", now=NOW)
-    fleet.record_hellos([("ship1", hello(incarnation=2))], now=NOW)
+    record_hellos([("ship1", hello(incarnation=2))], now=NOW)
     assert lives() == [(1, "crashed", 1), (2, "", 0)]
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
     take_in(outcomes=(outcome,))
@@ -270,7 +318,7 @@ def test_restarts_of_the_last_day_are_told_of_each_process(viewer: Client) -> No
 def test_reports_and_hellos_of_dead_lives_bring_none_back_and_numbers_without_end_fill_nothing() -> None:
     take_in(report(incarnation=7))
     take_in(report(incarnation=6))
-    fleet.record_hellos([("ship1", hello(incarnation=5))], now=NOW)
+    record_hellos([("ship1", hello(incarnation=5))], now=NOW)
     assert lives() == [(7, "", 1)]
     take_in(report(incarnation=7), report(incarnation=None))
     assert lives() == [(7, "", 2)]
@@ -318,7 +366,7 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked, now=now)
     told = hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1, refused=4)
-    fleet.record_hellos([("ship1", told)], now=now)
+    record_hellos([("ship1", told)], now=now)
     refused.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
     refused.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
     page = viewer.get(reverse("node", args=["ship1"])).content.decode()
@@ -355,7 +403,7 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked, now=now)
     take_in(report(), node="silent", now=now)
-    fleet.record_hellos([("ship1", hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1))], now=now)
+    record_hellos([("ship1", hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1))], now=now)
 
     def items(path: str) -> list[dict[str, Any]]:
         answer = viewer.get("/api/v1/" + path)
@@ -504,7 +552,7 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     take_in(report(incarnation=4))
     states = [ProcessReport(name, "quarantined", 4, since=NOW) for name in ("copy", "a, b")]
     states.append(ProcessReport("index", "running", 1, since=NOW))
-    fleet.record_hellos([("ship1", Hello(version="1", at=NOW, processes=tuple(states)))], now=NOW)
+    record_hellos([("ship1", Hello(version="1", at=NOW, processes=tuple(states)))], now=NOW)
     assert lives() == [(1, "", 0), (4, "crashed", 0), (4, "crashed", 1)]
     asked = quarantined("copy", "a, b")
     take_in(asked)
@@ -526,7 +574,7 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     assert "■ quarantined" in html
     assert "Clear: start it again" not in html
     assert Decision.objects.get().action == "continue"
-    fleet.record_hellos([("ship1", hello(incarnation=5))], now=datetime.now(UTC))
+    record_hellos([("ship1", hello(incarnation=5))], now=datetime.now(UTC))
     html = operator.get(pages[1]).content.decode()
     assert "■ quarantined" not in html
     told = html.split("Its lives")[1].split("</tr>")
@@ -541,7 +589,7 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
 def test_the_map_opens_node_by_node_and_process_by_process(viewer: Client) -> None:
     take_in(report(), report(), report(kind="F", level=Level.CRITICAL), report(process="index"))
     take_in(report(process="index"), node="ship2")
-    fleet.record_hellos([("quiet", Hello(version="1", at=NOW))], now=NOW)
+    record_hellos([("quiet", Hello(version="1", at=NOW))], now=NOW)
     copy = Process.objects.get(name="copy")
 
     def shown(address: str) -> str:

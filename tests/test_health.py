@@ -24,6 +24,7 @@ from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.threads import DatabaseThreads
 from errorkernel.web import health, uplink
+from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,7 +198,7 @@ def test_clocks_that_run_backwards_do_not_break_a_counter_or_histogram():
 
 def test_facts_of_the_database_are_asked_for_at_each_scrape():
     now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-    fleet.record_hellos([("ship1", Hello()), ("ship2", Hello())], now=now)
+    record_hellos([("ship1", Hello()), ("ship2", Hello())], now=now)
     fleet.add_node("silent", actor="system", now=now)
     first, second = (ask(now) for _ in range(2))
     text = scrape()

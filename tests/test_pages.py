@@ -33,6 +33,7 @@ from errorkernel.store.rows import stored as events_stored
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
 from errorkernel.web.pages_incidents import record_of
+from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db
 
@@ -389,7 +390,7 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
     reports = (ProcessReport("copy-files", "blocked", 8, 3391, now - timedelta(days=2)),)
     for name, silence in (("fresh", 5), ("tardy", 60), ("silent", 7200)):
         heard = now - timedelta(seconds=silence)
-        fleet.record_hellos([(name, Hello(version="1", at=heard, processes=reports))], now=heard)
+        record_hellos([(name, Hello(version="1", at=heard, processes=reports))], now=heard)
     Node.objects.filter(name="fresh").update(demo=True)
     for ago in (60, 0):
         fleet.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))

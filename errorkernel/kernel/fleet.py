@@ -15,8 +15,9 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
 from errorkernel.broker.link import Link, Received
 from errorkernel.core.values import Hello
+from errorkernel.kernel.paced import Paced, parts
 from errorkernel.live import Announcer
-from errorkernel.store import fleet, incidents, requeues
+from errorkernel.store import fleet, hellos, incidents, requeues
 from errorkernel.threads import DatabaseThreads
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
@@ -27,6 +28,9 @@ log = logging.getLogger("errorkernel.kernel")
 QUEUE = "kernel"
 REVISION_INTERVAL_S = 0.3
 HELLO_WRITE_INTERVAL_S = 1.0
+NODES_AT_ONCE = 20
+PROCESSES_AT_ONCE = 50
+"""Of one hello, in one step."""
 ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
@@ -49,6 +53,7 @@ class Fleet:
         self._durables: set[str] = set()
         self._wanted: set[str] = set()
         self._hellos: dict[str, Hello] = {}
+        self._paced = Paced(threads)
 
     async def connected(self) -> None:
         """Subscribe anew, and make the durables again: the broker may have lost them."""
@@ -83,12 +88,18 @@ class Fleet:
             await asyncio.sleep(REVISION_INTERVAL_S)
 
     async def write_down(self) -> None:
-        """Write what was heard, together, once a second."""
+        """Write what was heard, once a second; however much it is, by parts that hold nobody up."""
         while True:
             await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
-            hellos, self._hellos = list(self._hellos.items()), {}
-            if hellos:
-                await self._threads.run(fleet.record_hellos, hellos, now=datetime.now(UTC))
+            heard, self._hellos = list(self._hellos.items()), {}
+            now = datetime.now(UTC)
+            for nodes in parts(heard, NODES_AT_ONCE):
+                await self._paced.run(hellos.of_nodes, nodes, now=now)
+            for node, hello in heard:
+                for processes in parts(hello.processes, PROCESSES_AT_ONCE):
+                    anew = await self._paced.run(hellos.of_processes, node, processes, now=now)
+                    if anew:
+                        log.warning("%s counts the incarnations of %s anew; they must never go down", node, anew)
 
     async def _make_durables(self) -> None:
         for node in sorted(self._wanted - self._durables):

@@ -7,13 +7,14 @@ answers come from other processes' connections.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import ParamSpec, TypeVar
 
 from errorkernel.threads import DatabaseThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Paced:
@@ -39,3 +40,8 @@ class Paced:
         async with self._turn:
             await asyncio.sleep(self._not_before - time.monotonic())
             return await self._threads.run(timed)
+
+
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """What is dealt with in one step each."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -10,16 +10,15 @@ import json
 import logging
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 from uuid import UUID
 
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.broker.link import Link, Received
 from errorkernel.core.values import Outcome
 from errorkernel.kernel.intake import DATABASE_AWAY
-from errorkernel.kernel.paced import Paced
+from errorkernel.kernel.paced import Paced, parts
 from errorkernel.live import Announcer
 from errorkernel.store import incidents, repair, requeues
 from errorkernel.threads import DatabaseThreads
@@ -29,7 +28,6 @@ from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.kernel")
 
-T = TypeVar("T")
 AT_ONCE = 50
 """Items of a request that are looked up, or taken in, in one step."""
 COMMANDS_AT_ONCE = 10
@@ -105,7 +103,7 @@ class Syncs:
 
     async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: wire.SyncReply) -> None:
         """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
-        for part in _parts(outcomes, AT_ONCE):
+        for part in parts(outcomes, AT_ONCE):
             changed, unknown = await self._paced.run(repair.take_in, node, part, now=datetime.now(UTC))
             self._announcer.add([], changed)
             for incident in unknown:
@@ -116,7 +114,7 @@ class Syncs:
         # In another order each time: what found no room must not be the same for ever.
         shuffled = random.sample(asked, len(asked))
         lacking: list[UUID] = []
-        for part in _parts(shuffled, AT_ONCE):
+        for part in parts(shuffled, AT_ONCE):
             decisions, unknown = await self._paced.run(incidents.decisions_for, node, part)
             lacking += unknown
             if not all(reply.add_decision(one) for one in decisions):
@@ -127,10 +125,6 @@ class Syncs:
     async def _offer(self, node: str, reply: wire.SyncReply) -> None:
         """Messages that are to be sent again, as many as there is room for."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
-        for part in _parts(offered, COMMANDS_AT_ONCE):
+        for part in parts(offered, COMMANDS_AT_ONCE):
             if not all(reply.add_command(one) for one in await self._paced.run(requeues.read, part)):
                 return
-
-
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

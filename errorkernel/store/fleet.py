@@ -1,6 +1,5 @@
 """Nodes, their credentials and liveness; the kernel workers' own heartbeat."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,11 +10,10 @@ from django.db.models import F, Q, Sum
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.core import liveness
-from errorkernel.core.liveness import QUARANTINED, STOPPED, Liveness
+from errorkernel.core.liveness import STOPPED, Liveness
 from errorkernel.core.sentences import Sentence as _
-from errorkernel.core.values import Hello
-from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem, Process
-from errorkernel.store import audit, counters, lineage, tallies
+from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem
+from errorkernel.store import audit, counters, tallies
 from errorkernel.wire.subjects import is_node_name
 
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
@@ -153,42 +151,6 @@ def node_for_token(token: str) -> Node | None:
     if not token.startswith(NODE_TOKEN_PREFIX + "_"):
         return None
     return Node.objects.filter(token_digest=digest(token), enabled=True).first()
-
-
-def record_hellos(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:
-    """Take in signs of life. A node that is not known yet becomes known by its first."""
-    with transaction.atomic():
-        for name, hello in hellos:
-            node, _ = Node.objects.get_or_create(name=name)
-            skew_s = (hello.at - now).total_seconds() if hello.at else None
-            Node.objects.filter(pk=node.pk).update(
-                hello_at=now,
-                version=hello.version,
-                started_at=hello.started_at,
-                clock_skew_s=skew_s,
-                backlog=hello.backlog,
-                dropped=hello.dropped,
-                dropped_infos=hello.dropped_infos,
-                dropped_errors=hello.dropped_errors,
-                refused=hello.refused,
-            )
-            for process in hello.processes:
-                known = {"state": process.state, "pid": process.pid, "since": process.since, "last_seen": now}
-                row, made = Process.objects.get_or_create(
-                    node=node,
-                    name=process.name,
-                    defaults={**known, "incarnation": process.incarnation, "first_seen": now},
-                )
-                if not made:
-                    # A hello that was overtaken by a restart must not bring the dead incarnation back.
-                    older = Q(incarnation__isnull=True) | Q(incarnation__lte=process.incarnation or 0)
-                    Process.objects.filter(older, pk=row.pk).update(**known, incarnation=process.incarnation)
-                if process.incarnation is not None:
-                    lineage.begin(row.pk, process.incarnation, now=now, pid=process.pid, since=process.since)
-                    if process.state == STOPPED:
-                        lineage.stopped(row.pk, process.incarnation, now=now)
-                    elif process.state == QUARANTINED:
-                        lineage.failed(row.pk, process.incarnation, now=now)
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:

@@ -44,6 +44,9 @@ _UPDATE_PROCESS = (
     " incarnation = CASE WHEN incarnation IS NULL OR incarnation < CAST(%s AS bigint)"
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
+_TELL_PROCESS = "UPDATE errorkernel_process SET state = %s, pid = %s, since = %s, incarnation = %s WHERE id = %s"
+_FORGET_INCARNATIONS = "DELETE FROM errorkernel_incarnation WHERE process_id = %s AND number <= %s"
+_END_INCARNATION = "UPDATE errorkernel_incarnation SET ended_at = %s, ending = %s, incident_id = %s WHERE id = %s"
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
 _ADD_FLEET = (
     "INSERT INTO errorkernel_{0}count AS m ({0}, debug, info, warning, error, critical, blocked_s)"
@@ -156,6 +159,21 @@ def count_problem_nodes(problems: Iterable[int]) -> None:
 def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> None:
     """(process, more events, more failures, incarnation seen, last seen)."""
     _many(_UPDATE_PROCESS, ((n, bad, seen, inc, inc, pk) for pk, n, bad, inc, seen in rows))
+
+
+def tell_processes(rows: Iterable[tuple[int, str, int | None, datetime | None, int | None]]) -> None:
+    """(process, state, pid, since, incarnation): as its node says it."""
+    _many(_TELL_PROCESS, ((state, pid, moment(since), number, pk) for pk, state, pid, since, number in rows))
+
+
+def end_incarnations(rows: Iterable[tuple[int, str, UUID | None]], *, now: datetime) -> None:
+    """(incarnation's key, how it ended, whose answer ended it); they have ended ``now``."""
+    _many(_END_INCARNATION, ((moment(now), how, incident and incident.hex, pk) for pk, how, incident in rows))
+
+
+def forget_incarnations(rows: Iterable[tuple[int, int]]) -> None:
+    """(process, the largest number that is forgotten)."""
+    _many(_FORGET_INCARNATIONS, rows)
 
 
 def count_failures(rows: Iterable[tuple[int, int, int]]) -> None:

@@ -1,0 +1,14 @@
+"""Signs of life taken in at once, as the kernel does it by parts."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from errorkernel.core.values import Hello
+from errorkernel.store import hellos
+
+
+def record_hellos(heard: Iterable[tuple[str, Hello]], *, now: datetime) -> list[str]:
+    """What these nodes say; returns the processes that count their incarnations anew."""
+    told = list(heard)
+    hellos.of_nodes(told, now=now)
+    return [name for node, hello in told for name in hellos.of_processes(node, hello.processes, now=now)]
