@@ -148,6 +148,15 @@ def test_a_database_without_its_tables_is_named_and_nothing_is_made_by_looking(t
     assert "createsuperuser" in checks["administrator"]["remedy"]
 
 
+def test_a_command_where_steward_was_never_started_says_so_in_one_sentence(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data", tables=False)
+    for words in (["node", "add", "ship1"], ["node", "list"], ["token", "add", "admin"], ["broker-config"]):
+        told = product.command(*words)
+        assert told.returncode == 1, words
+        assert told.stderr.startswith(f"CommandError: Steward has never been started on {product.directory}."), words
+        assert len(told.stderr.splitlines()) == 1
+
+
 def test_a_database_that_is_behind_its_counters_or_damaged_is_named(tmp_path: Path) -> None:
     product = Running(tmp_path / "data").start()
     event = {"v": 1, "id": str(uuid7()), "type": "error", "process": "p", "error": {"text": "no such file"}}

@@ -20,7 +20,7 @@ from errorkernel.core.attempts import KEYS_MAX, Attempt, Tally
 from errorkernel.core.ids import uuid7
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
-from errorkernel.models import Decision, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
+from errorkernel.models import Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
 from errorkernel.store import condition, fleet, incidents, lineage, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
@@ -202,6 +202,28 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
     record_hellos([("ship1", hello(incarnation=4))], now=NOW)
     take_in(report(incarnation=5, type=EventType.INFO))
     assert lives()[2:] == [(3, "stopped", 0), (4, "unknown", 0), (5, "", 0)]
+
+
+@pytest.mark.django_db
+def test_how_long_somebody_waited_does_not_believe_a_wrong_clock() -> None:
+    for name, clock_off in (("behind", timedelta(hours=-2)), ("ahead", timedelta(hours=2)), ("none", timedelta(0))):
+        at = NOW + clock_off
+        record_hellos([(name, Hello(version="1", at=at))], now=NOW)
+        asked = report(
+            type=EventType.ACTION, process=name, occurred_at=at if clock_off else datetime(1970, 1, 2, tzinfo=UTC)
+        )
+        record(Batch(events=[(name, asked)]), Directory(), now=NOW + SECOND)
+        incidents.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW + 4 * SECOND)
+        assert incidents.answered([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
+
+
+@pytest.mark.django_db
+def test_a_question_that_comes_again_after_its_event_was_pruned_is_not_asked_again() -> None:
+    asked = report(type=EventType.ACTION)
+    take_in(asked)
+    ErrorEvent.objects.all().delete()
+    take_in(asked, report())
+    assert (Incident.objects.count(), ErrorEvent.objects.count()) == (1, 1)
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +31,15 @@ def test_what_is_mended_is_not_mended_any_further(data: bytes) -> None:
     data = data.replace(b"\xef\xbb\xbf", b"")
     assert mend(mend(data)) == mend(data)
     assert len(mend(data)) == len(data)
+
+
+@pytest.mark.parametrize("never", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00"])
+def test_a_time_that_cannot_be_is_as_none_and_what_bears_it_is_taken(never: str) -> None:
+    asked = {"v": 1, "id": str(uuid7()), "type": "action", "process": "p", "error": {"text": "x"}, "deadline_s": 1}
+    event = wire.decode_event(json.dumps(asked | {"occurred_at": never}).encode(), Limits())
+    assert (event.occurred_at, event.cut, event.deadline_s) == (None, ("occurred_at",), 1)
+    outcome = {"v": 1, "incident": str(uuid7()), "state": "applied", "at": never}
+    assert wire.decode_outcome(json.dumps(outcome).encode(), Limits()).at is None
+    hello = {"v": 1, "at": never, "started_at": never, "processes": [{"name": "p", "since": never}]}
+    told = wire.decode_hello(json.dumps(hello).encode())
+    assert (told.at, told.started_at, told.processes[0].since) == (None, None, None)

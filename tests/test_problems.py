@@ -608,7 +608,13 @@ def test_the_same_is_done_over_http_by_who_may(alice: Client, vera: Client) -> N
     assert post("split")[1]["merged_into"] is None
     assert post("mute", pk=4711)[0] == 404
     assert post("mute", pk=2**70)[0] == 404
-    for act, wrong in (("mute", {"until": "2030-01-01T00:00:00"}), ("merge", {}), ("comment", {"text": " "})):
+    beyond = {"until": "9999-12-31T23:59:59-12:00"}
+    for act, wrong in (
+        ("mute", {"until": "2030-01-01T00:00:00"}),
+        ("mute", beyond),
+        ("merge", {}),
+        ("comment", {"text": " "}),
+    ):
         assert post(act, wrong)[0] == 400
     for act, fields in ACTS.items():
         assert post(act, fields, client=vera)[0] == 403

@@ -448,6 +448,12 @@ def test_what_cannot_be_is_a_400_that_names_the_field(api, wrong, field):
     assert Rule.objects.count() == 0
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_leaves_the_calendar_is_a_400(api, at):
+    answer = api("POST", "rules", BODY | {"expires_at": at})
+    assert (answer.status_code, "`expires_at` is a time" in answer.json()["error"]) == (400, True)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"name": 7}', b"x" * 70_000, b"\xff", b"[" * 5000])
 def test_a_body_that_cannot_be_read_is_refused(api, body):
     assert api("POST", "rules", body).status_code in (400, 413)

@@ -156,12 +156,32 @@ async def test_requests_that_a_node_piles_up_give_way_to_its_latest(kernel: None
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("wrong", [b"no json", b'{"v": 9}', b'{"open": [1]}'])
+@pytest.mark.parametrize("wrong", [b"no json", b'{"v": 9}', b'{"open": 1}'])
 async def test_what_cannot_be_read_is_answered_with_why(kernel: None, node: Client, wrong: bytes) -> None:
     reply = json.loads((await node.request(f"ek.sync.{NODE}", wrong, timeout=5)).data)
     assert reply["error"]
     assert reply["decisions"] == []
     assert (await ask(node))["decisions"] == [], "the next one is answered"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_cannot_be_read_keeps_nothing_else_from_being_answered(
+    kernel: None, node: Client, threads: DatabaseThreads, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits, done = await threads.run(questions, 2)
+    await threads.run(answer, [waits, done])
+    outcomes = [
+        {"incident": str(done), "state": "applied"},  # without its version
+        {"v": 1, "incident": "no id", "state": "applied"},
+        {"v": 1, "incident": str(done), "state": "applied", "at": "0001-01-01T00:00:00Z"},
+        7,
+    ]
+    asked = json.dumps({"v": 1, "open": [None, str(waits), {"incident": 3}], "outcomes": outcomes}).encode()
+    reply = json.loads((await node.request(f"ek.sync.{NODE}", asked, timeout=5)).data)
+    assert [one["incident"] for one in reply["decisions"]] == [str(waits)]
+    assert "error" not in reply
+    assert await threads.run(lambda: Incident.objects.get(pk=done).state) == "applied"
+    assert f"5 items of a sync of {NODE} cannot be read" in caplog.text
 
 
 # What does not fit into one reply

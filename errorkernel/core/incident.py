@@ -9,6 +9,7 @@ Every state change in the database is a guarded update from the states that this
 contain did not happen: redelivered, reordered and invented reports fall through it.
 """
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -53,6 +54,18 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
 
 ON_ITS_WAY = frozenset({State.DECIDED, State.DELIVERED})
 ENDED = frozenset({State.APPLIED, State.FAILED, State.STALE, State.WITHDRAWN})
+
+RAISED_BEFORE_MAX = timedelta(days=7)
+"""A question that claims to be older than this when it comes in has a wrong clock behind it."""
+
+
+def blocked_since(raised_at: datetime, opened_at: datetime, skew_s: float | None) -> datetime:
+    """Since when its process waits, by our clock: the node's word, put right by what we know of its clock.
+
+    ``opened_at``: when we learnt of it; ``skew_s``: the node's clock minus ours, None where it is not known.
+    """
+    raised = raised_at - timedelta(seconds=skew_s or 0)
+    return raised if opened_at - RAISED_BEFORE_MAX <= raised <= opened_at else opened_at
 
 
 def after(state: State, step: Step) -> State | None:

@@ -161,7 +161,10 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Sync(msgspec.Struct, frozen=True):
-    """A node's side of the periodic repair: the questions it still waits on, and the outcomes it remembers."""
+    """A node's side of the periodic repair: the questions it still waits on, and the outcomes it remembers.
+
+    ``unread``: why some of them could not be read."""
 
     open: tuple[UUID, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    unread: tuple[str, ...] = ()

@@ -103,7 +103,7 @@ class OutboxTask:
         # Counted here, where every answer passes once, whoever gave it and in whichever process.
         for action, by, waited_s in await self._threads.run(incidents.answered, answered):
             metrics.count_decision(action, by.partition(":")[0])
-            metrics.observe_decision_wait(max(0.0, waited_s))
+            metrics.observe_decision_wait(waited_s)
 
     def _hand_over(self, row: Outbox) -> None:
         self._loop.call_soon_threadsafe(self._take, row)

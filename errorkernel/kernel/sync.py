@@ -94,6 +94,8 @@ class Syncs:
         except WireError as exc:
             await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())
             return
+        if asked.unread:
+            log.warning("%s items of a sync of %s cannot be read: %s", len(asked.unread), node, asked.unread[0])
         # With room to spare: a broker may count more than what we wrote.
         reply = wire.SyncReply(self._link.max_payload * 7 // 8)
         await self._take_in(node, asked.outcomes, reply)

@@ -5,8 +5,10 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError, connection
 
+from errorkernel import conf
 from errorkernel.store.audit import Who
 
 
@@ -24,6 +26,19 @@ class StewardCommand(BaseCommand):
     """A command that knows ``--data-dir`` (the console script has already read it by the time it runs)."""
 
     requires_system_checks: list[str] = []
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Raises CommandError where there are no tables yet, most often because of a forgotten ``--data-dir``."""
+        try:
+            return super().execute(*args, **options)
+        except (OperationalError, ProgrammingError) as exc:
+            if "errorkernel_node" in connection.introspection.table_names():
+                raise
+            where = conf.get().data_dir if connection.vendor == "sqlite" else "the database"
+            raise CommandError(
+                f"Steward has never been started on {where}. Start `steward up` there first, or name the right"
+                " directory with --data-dir."
+            ) from exc
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)

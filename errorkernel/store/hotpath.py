@@ -83,11 +83,15 @@ def as_uuid(given: Any) -> UUID:
     return given if isinstance(given, UUID) else UUID(given)
 
 
-def existing(ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these events are stored already."""
-    marks = ", ".join(["%s"] * len(ids))
+def existing(ids: Sequence[UUID], questions: Sequence[UUID]) -> set[UUID]:
+    """Which of these events are stored already; ``questions``: those among them that ask. A question outlives its
+    event, and is not asked twice."""
+    select = "SELECT id FROM errorkernel_{} WHERE id IN ({})"
+    query = select.format("errorevent", ", ".join(["%s"] * len(ids)))
+    if questions:
+        query += " UNION " + select.format("incident", ", ".join(["%s"] * len(questions)))
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM errorkernel_errorevent WHERE id IN ({marks})", [one.hex for one in ids])
+        cursor.execute(query, [one.hex for one in (*ids, *questions)])
         return {as_uuid(one) for (one,) in cursor.fetchall()}
 
 

@@ -116,9 +116,10 @@ def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *
     _place(placed, directory, now)
     # The locks are taken here, as late as can be: everything below needs them, nothing above does.
     last = counters.lock(Counter.EVENTS)
-    if changes or any(one.event.type is EventType.ACTION for one in placed):
+    questions = [one.event.id for one in placed if one.event.type is EventType.ACTION]
+    if changes or questions:
         counters.hold(Counter.CHANGES)
-    stored = hotpath.existing([one.event.id for one in placed])
+    stored = hotpath.existing([one.event.id for one in placed], questions)
     placed = [one for one in placed if one.event.id not in stored]
     if not placed:
         return []

@@ -5,20 +5,18 @@ things stopped, the last step says why.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django import template
 from django.utils.translation import gettext as _
 
+from errorkernel.core import incident as life
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
 from errorkernel.templatetags.console import answerer, roughly, visible
 
 register = template.Library()
-
-RAISED_BEFORE_MAX = timedelta(days=7)
-"""A question that claims to be older than this when it comes in has a wrong clock behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +88,8 @@ def _end(incident: Incident) -> Step:
 
 @register.filter
 def blocked_since(incident: Incident) -> datetime:
-    """Since when its process waits, by our clock: the node's word, put right by what we know of its clock."""
-    raised = incident.raised_at - timedelta(seconds=incident.node.clock_skew_s or 0)
-    believable = incident.opened_at - RAISED_BEFORE_MAX <= raised <= incident.opened_at
-    return raised if believable else incident.opened_at
+    """Since when its process waits, by our clock."""
+    return life.blocked_since(incident.raised_at, incident.opened_at, incident.node.clock_skew_s)
 
 
 @register.filter

@@ -7,6 +7,7 @@ The API's views are exempt from Django's middleware because that answers with a 
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -97,9 +98,22 @@ def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], holds: str
     if empty is not None and not body:
         return empty
     try:
-        return decoder.decode(body)
+        given = decoder.decode(body)
+        _check_times(given)
     except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
         raise ApiError(400, f"The body is an object with {holds}: {exc}") from None
+    return given
+
+
+def _check_times(given: Any) -> None:
+    """Raises ValueError for a time that leaves the calendar when it is made UTC's."""
+    for name in getattr(given, "__struct_fields__", ()):
+        at = getattr(given, name)
+        if isinstance(at, datetime):
+            try:
+                at.astimezone(UTC)
+            except OverflowError:
+                raise ValueError(f"`{name}` is a time that cannot be right") from None
 
 
 def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:

@@ -5,7 +5,7 @@ everything else: unknown fields are ignored, over-long texts are cut and the cut
 WireError, for any bytes whatever: nothing that a node sends may stop the intake.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -108,8 +108,9 @@ class _OpenItem(msgspec.Struct):
 
 class _Sync(msgspec.Struct):
     v: int = VERSION
-    open: list[UUID | _OpenItem] | None = None
-    outcomes: list[_Outcome] | None = None
+    # Read one by one: one that cannot be read must not keep the others from being answered.
+    open: list[msgspec.Raw] | None = None
+    outcomes: list[msgspec.Raw] | None = None
 
 
 class _SyncReply(msgspec.Struct):
@@ -124,6 +125,7 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 _decision_decoder = msgspec.json.Decoder(_Decision)
 _hello_decoder = msgspec.json.Decoder(_Hello)
+_open_decoder = msgspec.json.Decoder(UUID | _OpenItem)
 _sync_decoder = msgspec.json.Decoder(_Sync)
 _sync_reply_decoder = msgspec.json.Decoder(_SyncReply)
 _encoder = msgspec.json.Encoder()
@@ -149,7 +151,7 @@ def decode_event(data: bytes, limits: Limits) -> values.Event:
         incarnation=raw.incarnation,
         message=_message(raw.message, limits, cut),
         relay_from_node=short(raw.relay_from_node, "relay_from_node", cut),
-        occurred_at=_utc(raw.occurred_at),
+        occurred_at=_time(raw.occurred_at, "occurred_at", cut),
         fingerprint=_fingerprint(raw.fingerprint, cut),
         tags=_tags(raw.tags, limits, cut),
         deadline_s=raw.deadline_s,
@@ -228,15 +230,15 @@ def decode_hello(data: bytes) -> values.Hello:
     _check_version(raw.v)
     processes = tuple(
         values.ProcessReport(
-            name=plain(name), state=short(one.state), incarnation=one.incarnation, pid=one.pid, since=_utc(one.since)
+            name=plain(name), state=short(one.state), incarnation=one.incarnation, pid=one.pid, since=_time(one.since)
         )
         for one in raw.processes or ()
         if (name := one.name or one.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
     )
     return values.Hello(
         version=short(raw.version),
-        started_at=_utc(raw.started_at),
-        at=_utc(raw.at),
+        started_at=_time(raw.started_at),
+        at=_time(raw.at),
         processes=processes,
         backlog=raw.backlog,
         dropped=raw.dropped,
@@ -248,15 +250,31 @@ def encode_hello(hello: values.Hello) -> bytes:
 
 
 def decode_sync(data: bytes) -> values.Sync:
-    """Bytes of a sync request → Sync. Raises WireError."""
+    """Bytes of a sync request → Sync, with what of it can be read. Raises WireError."""
     if len(data) > SYNC_MAX_BYTES:
         raise WireError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
     raw = _decode(_sync_decoder.decode, data)
     _check_version(raw.v)
+    unread: list[str] = []
     return values.Sync(
-        open=tuple(one if isinstance(one, UUID) else one.incident for one in raw.open or ()),
-        outcomes=tuple(_outcome(one) for one in raw.outcomes or ()),
+        open=tuple(_readable(raw.open, _open_item, unread)),
+        outcomes=tuple(_readable(raw.outcomes, lambda one: _outcome(_decode(_outcome_decoder.decode, one)), unread)),
+        unread=tuple(unread),
     )
+
+
+def _open_item(data: bytes) -> UUID:
+    one = _decode(_open_decoder.decode, data)
+    return one if isinstance(one, UUID) else one.incident
+
+
+def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unread: list[str]) -> Iterator[T]:
+    """What can be read of ``items``; why others cannot is added to ``unread``."""
+    for one in items or ():
+        try:
+            yield read(bytes(one))
+        except WireError as exc:
+            unread.append(str(exc))
 
 
 def encode_sync(sync: values.Sync) -> bytes:
@@ -335,15 +353,16 @@ def _outcome(raw: _Outcome) -> values.Outcome:
         incarnation=raw.incarnation,
         new_incarnation=raw.new_incarnation,
         detail=shorten(raw.detail, DETAIL_MAX_BYTES, "detail", []),
-        at=_utc(raw.at),
+        at=_time(raw.at),
         by_itself=raw.by_itself,
     )
 
 
 def _decision(raw: _Decision) -> values.Decision:
     _check_version(raw.v)
-    decided_at = _utc(raw.decided_at)
-    assert decided_at is not None  # noqa: S101 - given in, given out; narrows the type
+    decided_at = _time(raw.decided_at)
+    if decided_at is None:
+        raise WireError("bad_time", f"The time {raw.decided_at.isoformat()} cannot be right.")
     return values.Decision(
         incident=raw.incident,
         decision_id=raw.decision_id,
@@ -394,14 +413,17 @@ def _tags(raw: dict[str, Any] | None, limits: Limits, cut: list[str]) -> dict[st
     return tags
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    """Aware and in UTC; a time without a zone is taken as UTC. Raises WireError for times no page could show."""
+def _time(moment: datetime | None, name: str = "", cut: list[str] | None = None) -> datetime | None:
+    """Aware and in UTC; a time without a zone is taken as UTC. One that no page could show is as none, and marked as
+    cut: whoever has a clock that says the year 1 must be heard all the same."""
     if moment is None:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    if not _EARLIEST <= moment < _LATEST:
-        raise WireError("bad_time", f"The time {moment.isoformat()} cannot be right.")
-    return moment.astimezone(UTC)
+    if _EARLIEST <= moment < _LATEST:
+        return moment.astimezone(UTC)
+    if cut is not None:
+        cut.append(name)
+    return None
 
 
 def _said(**fields: Any) -> dict[str, Any]:
