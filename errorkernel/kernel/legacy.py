@@ -20,6 +20,7 @@ from errorkernel.broker.pull import Arrived, PullSource
 from errorkernel.conf import Conf
 from errorkernel.core.limits import Limits
 from errorkernel.kernel.intake import Opened, refusal
+from errorkernel.kernel.paced import Paced, parts
 from errorkernel.store import steward as store
 from errorkernel.store import stream
 from errorkernel.store.directory import Directory
@@ -36,6 +37,7 @@ QUEUE = "errorkernel"
 LOOK_INTERVAL_S = 2.0
 HELLO_WRITE_INTERVAL_S = 1.0
 HELLOS_MAX = 10_000
+HELLOS_AT_ONCE = 20
 
 
 class Legacy:
@@ -56,6 +58,7 @@ class Legacy:
         )
         self._memory = Memory()
         self._hellos: dict[str, Incoming] = {}
+        self._paced = Paced(threads)
         self._nearly_full = False
         self.errors.on_up(self._listen)
         self.link.on_up(self._hear)
@@ -110,17 +113,20 @@ class Legacy:
             await message.respond(b"")
 
     async def write_down(self) -> None:
-        """Write what was heard, together, once a second."""
+        """Write what was heard, once a second; however many say it at once, by parts that hold nobody up."""
+        nodes_max = self._conf.legacy_nodes
         while True:
             await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
             hellos, self._hellos = list(self._hellos.items()), {}
-            if not hellos:
-                continue
-            left_out = await self._threads.run(
-                store.record_hellos, hellos, self._memory, nodes_max=self._conf.legacy_nodes, now=datetime.now(UTC)
-            )
+            left_out = 0
+            for heard in parts(hellos, HELLOS_AT_ONCE):
+                left_out += len(
+                    await self._paced.run(
+                        store.record_hellos, heard, self._memory, nodes_max=nodes_max, now=datetime.now(UTC)
+                    )
+                )
             if left_out:
-                log.warning("There are %d nodes already; %d new ones say hello", self._conf.legacy_nodes, len(left_out))
+                log.warning("There are %d nodes already; %d new ones say hello", nodes_max, left_out)
 
     def take_in(self, deliveries: Sequence[Arrived], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
         """Errors of such nodes, in one transaction; in the thread of the database."""
