@@ -241,7 +241,8 @@ def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monke
     assert answers_counted in outcome
     monkeypatch.undo()
     page = viewer.get(reverse("overview")).content.decode()
-    assert page.count("5 answers") == 2 and "the newest" not in page
+    assert page.count("5 answers") == 2
+    assert "the newest" not in page
 
 
 def test_one_of_many_is_not_said_to_be_none_nor_nearly_all_to_be_all():
