@@ -178,7 +178,13 @@ def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(a
 
 def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     first, second = made(name="first"), made(name="second")
-    alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
+    moved = alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
+    assert moved.url == f"/rules/#rule-{second.pk}-up"
+    # The first one's button goes no further and keeps the focus all the same: it is not switched off.
+    assert (
+        f'id="rule-{second.pk}-up" name="direction" value="up" aria-disabled="true"'
+        in alice.get("/rules/").content.decode()
+    )
     assert [one.name for one in rules.listed()] == ["second", "first"]
     refused = alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
     assert (refused.status_code, "This rule is not suspended." in refused.content.decode()) == (409, True)
