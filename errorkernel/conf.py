@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.core.limits import Limits
+from errorkernel.core.sentences import Sentence
+from errorkernel.core.sentences import Sentence as _
 
 PREFIX = "STEWARD_"
 
@@ -21,7 +23,7 @@ class ConfError(Exception):
     """A setting is wrong or its file cannot be used; the message is one sentence for whoever started the program."""
 
 
-def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
+def _setting(default: Any, doc: Sentence, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"doc": doc, "secret": secret})
 
 
@@ -32,89 +34,96 @@ _LIMITS = Limits()
 class Conf:
     """One attribute per setting; its environment variable is ``STEWARD_`` and the name in capitals."""
 
-    data_dir: Path = _setting(Path(), "Where everything is kept that must survive (default ~/.local/share/steward).")
+    data_dir: Path = _setting(Path(), _("Where everything is kept that must survive (default ~/.local/share/steward)."))
     database_url: str = _setting(
-        "", "sqlite:///path or postgresql://user:password@host/name; empty: SQLite in the data dir.", secret=True
+        "", _("sqlite:///path or postgresql://user:password@host/name; empty: SQLite in the data dir."), secret=True
     )
-    nats_url: str = _setting("", "A broker that we do not start; empty: an embedded nats-server.")
-    nats_host: str = _setting("127.0.0.1", "Address on which the embedded broker listens.")
-    nats_port: int = _setting(0, "Port of the embedded broker; 0: the one it had last time, else any free one.")
-    nats_seed_file: str = _setting("", "File with our own nkey seed, for a broker that we do not start.")
+    nats_url: str = _setting("", _("A broker that we do not start; empty: an embedded nats-server."))
+    nats_host: str = _setting("127.0.0.1", _("Address on which the embedded broker listens."))
+    nats_port: int = _setting(0, _("Port of the embedded broker; 0: the one it had last time, else any free one."))
+    nats_seed_file: str = _setting("", _("File with our own nkey seed, for a broker that we do not start."))
     nats_log_file: str = _setting(
-        "", "Log of a broker that we do not start, where refused attempts are read; empty: they are not seen."
+        "", _("Log of a broker that we do not start, where refused attempts are read; empty: they are not seen.")
     )
-    nats_server: str = _setting("", "Path of another nats-server binary; empty: the one that was installed with us.")
+    nats_server: str = _setting("", _("Path of another nats-server binary; empty: the one that was installed with us."))
     legacy: str = _setting(
         "off",
-        "Nodes of Steward and ctrl: off, jetstream (a stream of the broker keeps their errors), or plain (we subscribe"
-        " and acknowledge ourselves, for brokers without JetStream).",
+        _(
+            "Nodes of Steward and ctrl: off, jetstream (a stream of the broker keeps their errors), or plain (we"
+            " subscribe and acknowledge ourselves, for brokers without JetStream)."
+        ),
     )
-    legacy_nats_url: str = _setting("", "The broker of those nodes; empty: the embedded one, which they move to.")
-    legacy_seed_file: str = _setting("", "File with our own nkey seed for that broker; empty: it asks for none.")
+    legacy_nats_url: str = _setting("", _("The broker of those nodes; empty: the embedded one, which they move to."))
+    legacy_seed_file: str = _setting("", _("File with our own nkey seed for that broker; empty: it asks for none."))
     legacy_keys_file: str = _setting(
-        "", "Those nodes at the embedded broker: a file with a name and a public nkey a line."
+        "", _("Those nodes at the embedded broker: a file with a name and a public nkey a line.")
     )
-    legacy_central: str = _setting("*", "The central node that they say hello to; *: any whose name has no dot.")
+    legacy_central: str = _setting("*", _("The central node that they say hello to; *: any whose name has no dot."))
     legacy_replaces_central: bool = _setting(
-        False, "We are that central node, so hellos are acknowledged; never while another one is."
+        False, _("We are that central node, so hellos are acknowledged; never while another one is.")
     )
-    legacy_stream_bytes: int = _setting(1024**3, "Room of the stream of their errors, in bytes.")
+    legacy_stream_bytes: int = _setting(1024**3, _("Room of the stream of their errors, in bytes."))
     legacy_nodes: int = _setting(
-        10_000, "At most this many such nodes become known, since nobody vouches for their names."
+        10_000, _("At most this many such nodes become known, since nobody vouches for their names.")
     )
     legacy_error_log: str = _setting(
-        "", "File that gets their errors as lines, as errorCentral wrote them; empty: none."
+        "", _("File that gets their errors as lines, as errorCentral wrote them; empty: none.")
     )
     legacy_reply_timeout_s: int = _setting(
-        10, "Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it."
+        10, _("Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it.")
     )
-    channel_layer: str = _setting("memory", "memory (one process), nats, or redis://host:port/db.")
+    channel_layer: str = _setting("memory", _("memory (one process), nats, or redis://host:port/db."))
     secret_key: str = _setting(
-        "", "Django's secret key; empty: made at the first start and kept in the data dir.", secret=True
+        "", _("Django's secret key; empty: made at the first start and kept in the data dir."), secret=True
     )
     allowed_hosts: tuple[str, ...] = _setting(
-        ("localhost", "127.0.0.1", "[::1]"), "Host names that browsers may use, separated by commas; * for any."
+        ("localhost", "127.0.0.1", "[::1]"), _("Host names that browsers may use, separated by commas; * for any.")
     )
     base_url: str = _setting(
         "",
-        "Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where web listens.",
+        _("Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where web listens."),
     )
-    log_format: str = _setting("text", "text or json.")
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = _setting("text", _("text or json."))
+    log_level: str = _setting("INFO", _("DEBUG, INFO, WARNING or ERROR."))
     retention_days: int = _setting(
-        90, "Events and actions on Steward's nodes older than this many days are removed; 0: never."
+        90, _("Events and actions on Steward's nodes older than this many days are removed; 0: never.")
     )
-    retention_events: int = _setting(5_000_000, "At most this many events are kept, the newest; 0: no bound.")
-    quarantine_keep: int = _setting(50_000, "At most this many refused inputs are kept, the newest.")
-    batch_events: int = _setting(1000, "At most this many events share one transaction.")
+    retention_events: int = _setting(5_000_000, _("At most this many events are kept, the newest; 0: no bound."))
+    quarantine_keep: int = _setting(50_000, _("At most this many refused inputs are kept, the newest."))
+    batch_events: int = _setting(1000, _("At most this many events share one transaction."))
     stream_max_bytes: int = _setting(
-        8 * 1024**3, "Room of the event stream on the broker, in bytes; when it is full, new reports wait on the nodes."
+        8 * 1024**3,
+        _("Room of the event stream on the broker, in bytes; when it is full, new reports wait on the nodes."),
     )
-    metrics_port: int = _setting(0, "Port on which `steward kernel` serves /metrics on its own; 0: not at all.")
+    metrics_port: int = _setting(0, _("Port on which `steward kernel` serves /metrics on its own; 0: not at all."))
     kill_needs_two_above: int = _setting(
         20,
-        "An answer that kills or stops more processes than this at once needs a second person, and rules together end "
-        "no more within 60 s; 0: never.",
+        _(
+            "An answer that kills or stops more processes than this at once needs a second person, and rules together "
+            "end no more within 60 s; 0: never."
+        ),
     )
     canary_watch_s: int = _setting(
         60,
-        "How long the first of many is watched once it was carried out, in seconds, before the same answer to the rest "
-        "is offered.",
+        _(
+            "How long the first of many is watched once it was carried out, in seconds, before the same answer to the "
+            "rest is offered."
+        ),
     )
-    event_bytes: int = _setting(_LIMITS.event_bytes, "Largest event, in bytes; larger ones are refused.")
-    text_bytes: int = _setting(_LIMITS.text_bytes, "Longest error text, in bytes; longer ones are cut.")
-    stack_bytes: int = _setting(_LIMITS.stack_bytes, "Longest stack, in bytes; longer ones are cut.")
-    data_bytes: int = _setting(_LIMITS.data_bytes, "Longest message data, in bytes; longer ones are cut.")
-    tags: int = _setting(_LIMITS.tags, "Tags an event may have; further ones are cut.")
-    tag_chars: int = _setting(_LIMITS.tag_chars, "Characters of a tag's name and value; longer ones are cut.")
-    body_compressed_bytes: int = _setting(_LIMITS.body_compressed_bytes, "Largest HTTP body as sent, in bytes.")
-    body_bytes: int = _setting(_LIMITS.body_bytes, "Largest HTTP body after decompression, in bytes.")
-    events_per_request: int = _setting(_LIMITS.events_per_request, "Events in one HTTP request.")
+    event_bytes: int = _setting(_LIMITS.event_bytes, _("Largest event, in bytes; larger ones are refused."))
+    text_bytes: int = _setting(_LIMITS.text_bytes, _("Longest error text, in bytes; longer ones are cut."))
+    stack_bytes: int = _setting(_LIMITS.stack_bytes, _("Longest stack, in bytes; longer ones are cut."))
+    data_bytes: int = _setting(_LIMITS.data_bytes, _("Longest message data, in bytes; longer ones are cut."))
+    tags: int = _setting(_LIMITS.tags, _("Tags an event may have; further ones are cut."))
+    tag_chars: int = _setting(_LIMITS.tag_chars, _("Characters of a tag's name and value; longer ones are cut."))
+    body_compressed_bytes: int = _setting(_LIMITS.body_compressed_bytes, _("Largest HTTP body as sent, in bytes."))
+    body_bytes: int = _setting(_LIMITS.body_bytes, _("Largest HTTP body after decompression, in bytes."))
+    events_per_request: int = _setting(_LIMITS.events_per_request, _("Events in one HTTP request."))
     node_rate_per_s: int = _setting(
-        _LIMITS.node_rate_per_s, "Events a second that a node may post over HTTP, sustained."
+        _LIMITS.node_rate_per_s, _("Events a second that a node may post over HTTP, sustained.")
     )
-    node_burst: int = _setting(_LIMITS.node_burst, "Events that a node may post over HTTP at once.")
-    debug: bool = _setting(False, "Django's debug pages; never in production.")
+    node_burst: int = _setting(_LIMITS.node_burst, _("Events that a node may post over HTTP at once."))
+    debug: bool = _setting(False, _("Django's debug pages; never in production."))
 
     @property
     def limits(self) -> Limits:
@@ -157,7 +166,7 @@ def is_given(variable: str) -> bool:
     return os.environ.get(variable, "") != ""
 
 
-def describe(conf: Conf) -> list[tuple[str, str, str]]:
+def describe(conf: Conf) -> list[tuple[str, str, Sentence]]:
     """(variable, value, explanation) of every setting, secrets hidden."""
     rows = []
     for one in fields(Conf):

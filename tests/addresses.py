@@ -99,12 +99,10 @@ def _handled() -> dict[str, list[str]]:
 def _lists() -> dict[str, list[str]]:
     node = {"node": "node-007"}
     newest = {"order": "desc"}
-    plain = {
-        name: _asked(name, newest)
-        for name in ("api-answers", "api-problems", "api-dead-letters", "api-rules", "api-map")
-    }
+    plain = {name: _asked(name, newest) for name in ("api-answers", "api-problems", "api-rules", "api-map")}
     return {
         **plain,
+        "api-dead-letters": _asked("api-dead-letters", newest, {"state": "kept"}),
         "api-events": _asked("api-events", newest, *({**newest, "q": q} for q in QUERIES)),
         "api-incidents": _asked("api-incidents", newest, {"state": "open"}, node),
         "api-map": _asked("api-map", newest, node, {"process": "worker-0"}, {"problem": "7"}),

@@ -226,6 +226,25 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
     assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
 
 
+@pytest.mark.django_db
+def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monkeypatch):
+    now = timezone.now()
+    for number in range(5):
+        answer(ask(now=now, process=f"copy-{number}"), action=Action.KILL, now=now)
+    answers_counted = "the newest 3 of 5 answers"
+    monkeypatch.setattr(answers, "READ_AT_MOST", 3)
+    page = viewer.get(reverse("overview")).content.decode()
+    decided, outcome = (
+        page.partition(f'id="{part}"')[2].partition("</section>")[0] for part in ("p-decided", "p-outcome")
+    )
+    assert answers_counted in decided
+    assert answers_counted in outcome
+    monkeypatch.undo()
+    page = viewer.get(reverse("overview")).content.decode()
+    assert page.count("5 answers") == 2
+    assert "the newest" not in page
+
+
 def test_one_of_many_is_not_said_to_be_none_nor_nearly_all_to_be_all():
     assert [percent(count, 748) for count in (0, 1, 4, 374, 747, 748)] == ["0", "< 1", "1", "50", "> 99", "100"]
 

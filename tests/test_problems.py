@@ -571,6 +571,31 @@ def test_what_cannot_be_is_said_on_the_page_of_the_problem(
     assert not AuditEntry.objects.exists()
 
 
+def test_what_was_typed_is_still_there_when_it_could_not_be(alice: Client) -> None:
+    problem = met()
+    page = alice.post(f"/problems/{problem.pk}/merge/", {"into": "999999", "reason": "one disk"}).content.decode()
+    assert 'name="into" value="999999"' in page
+    assert page.count('value="one disk"') == 1
+    assert "<details open><summary>Is the same" in page
+    page = alice.post(f"/problems/{problem.pk}/mute/", {"for": "release", "reason": "x" * 1001}).content.decode()
+    assert '<option value="release" selected>' in page
+    assert f'value="{"x" * 1001}"' in page
+    assert "<details open>" not in page
+
+
+def test_why_somebody_resolved_it_is_not_lost_when_somebody_else_was_quicker(alice: Client) -> None:
+    problem = met()
+    resolved = f"/problems/{problem.pk}/resolve/"
+    assert alice.post(resolved, {"reason": "a new disk"}).status_code == 302
+    refused = alice.post(resolved, {"reason": "moved to <b>ship2</b>"})
+    page = refused.content.decode()
+    assert refused.status_code == 400
+    assert "It is resolved already. What you wrote stands below as a comment that is not sent yet." in page
+    assert "required>moved to &lt;b&gt;ship2&lt;/b&gt;</textarea>" in page
+    assert page.count("moved to") == 1, "it is no reason to open it again"
+    assert "as a comment" not in alice.post(resolved, {"reason": ""}).content.decode()
+
+
 def test_the_page_tells_how_often_an_answer_helped(alice: Client) -> None:
     for at, action in ((0, Action.CONTINUE), (1, Action.CONTINUE), (2, Action.KILL), (300, Action.KILL)):
         now = NOW + at * timedelta(minutes=1)

@@ -3,9 +3,13 @@
 import json
 import re
 from datetime import timedelta
+from importlib import import_module
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -14,7 +18,9 @@ from errorkernel import conf
 from errorkernel.core.rules import RuleAction
 from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Incident, Node, Rule
-from errorkernel.store import api_tokens, incidents, rules
+from errorkernel.store import api_tokens, incidents, requeues, rules
+from errorkernel.store.incidents import OutcomeResult
+from errorkernel.store.requeues import Wanted, Wish
 from tests.test_rules import ask, event, store, wording
 from tests.test_rules import judge as judge_at
 
@@ -178,7 +184,13 @@ def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(a
 
 def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     first, second = made(name="first"), made(name="second")
-    alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
+    moved = alice.post(f"/rules/{second.pk}/move/", {"direction": "up"})
+    assert moved.url == f"/rules/#rule-{second.pk}-up"
+    # The first one's button goes no further and keeps the focus all the same: it is not switched off.
+    assert (
+        f'id="rule-{second.pk}-up" name="direction" value="up" aria-disabled="true"'
+        in alice.get("/rules/").content.decode()
+    )
     assert [one.name for one in rules.listed()] == ["second", "first"]
     refused = alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
     assert (refused.status_code, "This rule is not suspended." in refused.content.decode()) == (409, True)
@@ -317,6 +329,83 @@ def test_a_dead_letter_that_nobody_asked_about_is_sent_again_or_dropped_on_its_p
     assert list(entries.order_by("pk")) == [
         ("user:alice", "requeue", "there is space"), ("user:alice", "drop", "old"),
     ]  # fmt: skip
+
+
+def sent_again(letter, outcome=None):
+    """The letter after it was sent to its process again, and after what came of that."""
+    row = requeues.dispose_of_letter(letter.pk, Wanted(Wish.REQUEUE), actor="user:alice", now=timezone.now())
+    if outcome:
+        told = Outcome(row.pk, outcome, detail="still no space")
+        assert requeues.record_outcome("ship1", told, now=timezone.now())[0] is OutcomeResult.CHANGED
+    letter.refresh_from_db()
+    return letter
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_dead_letter_whose_process_failed_on_it_again_waits_for_somebody_as_before(alice, asked):
+    store(event(), event())
+    if asked:
+        incidents.record_outcome("ship1", Outcome(ask().pk, OutcomeState.WITHDRAWN), now=timezone.now())
+    else:
+        store(event())
+    letter = sent_again(DeadLetter.objects.get())
+    assert letter.state == "sent again"
+    assert 'id="letter-' not in alice.get("/dead-letters/?state=kept").content.decode()
+    requeues.record_outcome("ship1", Outcome(letter.requeues.get().pk, OutcomeState.FAILED), now=timezone.now())
+    page = alice.get("/dead-letters/?state=kept").content.decode()
+    assert page.count('id="letter-') == 1
+    assert "failed again" in page
+    assert f"/dead-letters/{letter.pk}/message/" in page
+    assert sent_again(letter, OutcomeState.APPLIED).state == "sent again"
+    assert [one.state for one in letter.requeues.all()] == ["failed", "applied"]
+
+
+@pytest.mark.parametrize("outcome", [None, OutcomeState.APPLIED, OutcomeState.FAILED])
+def test_a_message_that_fails_again_has_no_second_dead_letter(alice, outcome):
+    store(event(), event(), event())
+    letter = sent_again(DeadLetter.objects.get(), outcome)
+    store(event())
+    [again] = DeadLetter.objects.all()
+    assert (again.pk, again.state, again.failures, again.first_at) == (letter.pk, "kept", 4, letter.first_at)
+    # It is what there is to do, but cannot be sent while it is on its way.
+    page = alice.get("/dead-letters/?state=kept").content.decode()
+    assert "sent again by" in page
+    assert ("/message/" in page) == (outcome is not None)
+    if outcome is None:
+        requeues.record_outcome("ship1", Outcome(letter.requeues.get().pk, OutcomeState.FAILED), now=timezone.now())
+        assert DeadLetter.objects.get().state == "kept"
+    assert alice.post(f"/dead-letters/{letter.pk}/message/", {"wish": "drop"}).status_code == 302
+    store(event())
+    assert [one.state for one in DeadLetter.objects.order_by("id")] == ["dropped", "kept"]
+
+
+def test_a_message_that_was_sent_again_and_is_kept_by_hand_is_the_same_dead_letter(alice):
+    store(event(), event())
+    incident = ask()
+    incidents.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
+    letter = sent_again(DeadLetter.objects.get(), OutcomeState.APPLIED)
+    assert alice.post(f"/incidents/{incident.pk}/message/", {"wish": "dead-letter"}).status_code == 302
+    [kept] = DeadLetter.objects.all()
+    assert (kept.pk, kept.state) == (letter.pk, "kept")
+
+
+def test_of_letters_from_before_one_of_a_message_is_kept_again():
+    store(event(), event(), event())
+    first = sent_again(DeadLetter.objects.get(), OutcomeState.FAILED)
+    copied = DeadLetter.objects.get()
+    copied.pk, copied.state = None, "sent again"
+    copied.save()
+    row = first.requeues.get()
+    row.pk, row.letter = uuid4(), copied
+    row.save()
+    failed = DeadLetter.objects.order_by("id")
+    keep_again = import_module("errorkernel.migrations.0032_failed_letters_are_kept_again").KEEP_AGAIN
+    for before, after in ((["kept", "sent again"],) * 2, (["sent again", "sent again"], ["sent again", "kept"])):
+        for letter, state in zip(failed.all(), before, strict=True):
+            DeadLetter.objects.filter(pk=letter.pk).update(state=state)
+        with connection.cursor() as cursor:
+            cursor.execute(keep_again)
+        assert [one.state for one in failed.all()] == after
 
 
 def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
@@ -518,4 +607,9 @@ def test_poison_and_the_revision_that_answered_are_in_the_lists(reader):
     [letter] = reader("GET", "dead-letters").json()["items"]
     assert (letter["incident"], letter["failures"], letter["state"]) == (str(incident.pk), 3, "kept")
     assert letter["message"]["data"] == "x"
+    for state, count in (("kept", 1), ("sent again", 0), ("dropped,kept", 1), ("dropped,sent again", 0), ("", 1)):
+        assert len(reader("GET", f"dead-letters?{urlencode({'state': state})}").json()["items"]) == count, state
+    refused = reader("GET", "dead-letters?state=bogus")
+    assert refused.status_code == 400
+    assert "'bogus' is no state; there are kept, sent again, dropped." in refused.json()["error"]
     assert Incident.objects.count() == 1

@@ -5,8 +5,11 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import translation
 
+from errorkernel import conf
 from errorkernel.core.query import QueryError, parse
 from errorkernel.core.sentences import Sentence
+from errorkernel.core.values import Message
+from errorkernel.models import ErrorEvent
 from errorkernel.templatetags.sentences import said
 from tests.test_problems import met
 
@@ -37,12 +40,19 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
     client = Client(headers={"accept-language": "de"})
     client.force_login(user)
     one, given = met().pk, met("gone", fingerprint=("disk", "<b>")).pk
+    seq = ErrorEvent.objects.get(problem=one).seq
+    met("on one message", 3, message=Message(id="8841"))
     for response, words in [
         (client.get("/", {"q": "nod:x"}), "Ein Feld „nod“ gibt es nicht. Meinten Sie „node“?"),
         (client.get("/problems/", {"q": "state:x"}), "ist kein Wert für state"),
         (client.get("/problems/"), "Wie oft es auftrat."),
         (client.get(f"/problems/{one}/"), "Gleiche Art und gleicher Text"),
         (client.get(f"/problems/{given}/"), "Der Knoten gab diesen Fingerabdruck: disk · &lt;b&gt;"),
+        (client.get(f"/events/{seq}/"), "Gleiche Art und gleicher Text"),
+        (client.get("/dead-letters/"), '<option value="sent again">noch einmal gesendet</option>'),
+        (client.get("/dead-letters/"), 'class="fixed">aufbewahrt</td>'),
+        (client.get("/dead-letters/", {"state": "kept"}), '<option value="kept" selected>aufbewahrt</option>'),
+        (client.get("/settings/"), "Längster Fehlertext, in Byte; längere werden gekürzt."),
         (client.get("/incidents/answer/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
         (client.post("/rules/new/", {"condition": "process:*", "action": "ask", "do": "on"}), "braucht einen Namen"),
         (client.post("/rules/new/", {"condition": "", "do": "try"}), "Eine Regel braucht eine Bedingung"),
@@ -52,3 +62,11 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
         (client.post("/views/live/save/", {"name": "", "address": "q=x"}), "Namen von höchstens 60 Zeichen"),
     ]:
         assert words in response.content.decode(), words
+
+
+def test_what_a_setting_means_is_english_to_a_command_and_german_to_a_german_reader() -> None:
+    meanings = [meaning for _variable, _value, meaning in conf.describe(conf.get())]
+    assert all(type(str(one)) is str for one in meanings)
+    with translation.override("de"):
+        # These two are the words that a setting takes.
+        assert {str(one) for one in meanings if said(one) == one} == set()

@@ -178,7 +178,7 @@ class Requeue(models.Model):
 
 class DeadLetter(models.Model):
     """A message that is kept to be looked at: one process failed on it three times in a row for the same reason, or
-    somebody kept it (``requeues``)."""
+    somebody kept it (``requeues``). One that was sent again and failed is kept again."""
 
     class State(models.TextChoices):
         KEPT = "kept"
@@ -212,8 +212,8 @@ class DeadLetter(models.Model):
 
     @property
     def waits_for_somebody(self) -> bool:
-        """It is neither dropped nor, so far as is known, taken, and no process is asking about it."""
+        """It is kept, not on its way to its process, and no process is asking about it."""
         if self.incident and not self.incident.ended_at:
             return False
         done = [one.state for one in self.requeues.all()]
-        return self.state == self.State.KEPT or done[-1:] == [Requeue.State.FAILED]
+        return self.state == self.State.KEPT and (not done or done[-1] not in Requeue.UNDER_WAY)

@@ -1,8 +1,8 @@
 """Dead letters: messages on which one process has failed three times in a row for the same reason, and those that
 somebody wants kept.
 
-Keeping it answers no question and stops no process: it is the operator's copy, whatever becomes of the process. While
-one is kept, further failures on it are counted on the same row.
+Keeping it answers no question and stops no process: it is the operator's copy, whatever becomes of the process. Until
+one is dropped, further failures on it are counted on the same row; one that was sent again and failed is kept again.
 """
 
 import hashlib
@@ -51,19 +51,37 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
         changed: dict[str, Any] = {"failures": one.failures, "seq": one.seq, "last_at": now}
         if one.incident:
             changed["incident_id"] = one.incident
-        kept = DeadLetter.objects.filter(process=process, problem=problem, digest=digest, state=DeadLetter.State.KEPT)
-        if not kept.update(**changed):
-            DeadLetter.objects.create(
-                process_id=process, problem_id=problem, digest=digest, message=one.message, first_at=now, **changed
-            )
+        same = DeadLetter.objects.filter(process=process, problem=problem, digest=digest)
+        if same.filter(state=DeadLetter.State.KEPT).update(**changed) or _came_back(same, changed):
+            continue
+        DeadLetter.objects.create(
+            process_id=process, problem_id=problem, digest=digest, message=one.message, first_at=now, **changed
+        )
+
+
+def _came_back(same: QuerySet[DeadLetter], changed: dict[str, Any]) -> int:
+    """The latest of them that was sent again is kept again, where there is one."""
+    sent = same.filter(state=DeadLetter.State.SENT)
+    latest = sent.order_by("-id").values_list("pk", flat=True).first()
+    return sent.filter(pk=latest).update(state=DeadLetter.State.KEPT, **changed) if latest else 0
+
+
+def keep_again(letter_id: int) -> None:
+    """Its process did not take it: it waits for somebody as before, unless another copy of it does already."""
+    letter = DeadLetter.objects.get(pk=letter_id)
+    same = DeadLetter.objects.filter(process=letter.process_id, problem=letter.problem_id, digest=letter.digest)
+    if not same.filter(state=DeadLetter.State.KEPT).exists():
+        same.filter(pk=letter.pk, state=DeadLetter.State.SENT).update(state=DeadLetter.State.KEPT)
 
 
 def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
-    """The dead letter of the question's message, which is ``process``'s; made where none is kept yet."""
+    """The dead letter of the question's message, which is ``process``'s; made where there is none yet."""
     # A message without anything to tell it by is the question's own.
     digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
     same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
-    kept = DeadLetter.objects.filter(same, state=DeadLetter.State.KEPT).order_by("-id").first()
+    # One that was sent again is kept again; "kept" comes before "sent again".
+    there = DeadLetter.objects.filter(same, state__in=[DeadLetter.State.KEPT, DeadLetter.State.SENT])
+    kept = there.order_by("state", "-id").first()
     if kept is None:
         return DeadLetter.objects.create(
             process=process,

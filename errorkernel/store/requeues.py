@@ -252,6 +252,8 @@ def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State
         standing = Requeue.objects.filter(pk=row.pk, state=before)
         if not standing.update(state=after, ended_at=now, detail=outcome.detail):
             return False
+        if after is State.FAILED and row.letter_id:
+            dead_letters.keep_again(row.letter_id)
         _audit(f"node:{node}", "take message", row, before, after, now, outcome.detail)
         incidents.number_change(_incidents([row.incident_id]))
     return True

@@ -1,7 +1,9 @@
-"""How the console speaks of rules."""
+"""How the console speaks of rules and of dead letters."""
 
 from django import template
 from django.utils.translation import gettext_lazy
+
+from errorkernel.models import DeadLetter
 
 register = template.Library()
 
@@ -14,8 +16,20 @@ _STATES = {
     "removed": gettext_lazy("removed"),
 }
 
+_LETTERS = {
+    DeadLetter.State.KEPT: gettext_lazy("kept"),
+    DeadLetter.State.SENT: gettext_lazy("sent again"),
+    DeadLetter.State.DROPPED: gettext_lazy("dropped"),
+}
+
 
 @register.filter
 def rule_word(state: str) -> str:
     """Whether a rule speaks, in the reader's word for it."""
     return str(_STATES[state])
+
+
+@register.filter
+def letter_word(state: str) -> str:
+    """What a dead letter is, in the reader's word for it."""
+    return str(_LETTERS[DeadLetter.State(state)])

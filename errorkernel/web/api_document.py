@@ -11,6 +11,7 @@ from typing import Any
 from errorkernel.core.incident import State
 from errorkernel.core.limits import Limits
 from errorkernel.core.liveness import Liveness
+from errorkernel.models import DeadLetter
 from errorkernel.web import shapes
 from errorkernel.web import shapes_listed as listed
 from errorkernel.web.api_lists import NUMBER_MAX
@@ -179,15 +180,8 @@ def _post_outcome(limits: Limits) -> dict[str, Any]:
 
 def _operator_paths() -> dict[str, Any]:
     named = [text("node", "Only of this node"), text("process", "Only of this process")]
-    states = {
-        "name": "state",
-        "in": "query",
-        "description": "Only in these states, with commas between them",
-        "style": "form",
-        "explode": False,
-        "allowEmptyValue": True,
-        "schema": {"type": "array", "items": ref(State)},
-    }
+    states = _states(ref(State))
+    of_letters = _states({"type": "string", "enum": DeadLetter.State.values})
     return {
         "/api/v1/incidents": {"get": listing("listIncidents", "Questions", listed.IncidentItem, states, *named)},
         "/api/v1/problems": {
@@ -203,8 +197,20 @@ def _operator_paths() -> dict[str, Any]:
         },
         "/api/v1/nodes": {"get": listing("listNodes", "Nodes", listed.NodeItem, named[0], _liveness())},
         "/api/v1/dead-letters": {
-            "get": listing("listDeadLetters", "Messages kept as dead letters", DeadLetterItem, *named)
+            "get": listing("listDeadLetters", "Messages kept as dead letters", DeadLetterItem, of_letters, *named)
         },
+    }
+
+
+def _states(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "state",
+        "in": "query",
+        "description": "Only in these states, with commas between them",
+        "style": "form",
+        "explode": False,
+        "allowEmptyValue": True,
+        "schema": {"type": "array", "items": one},
     }
 
 

@@ -22,7 +22,7 @@ from django.utils import timezone
 from errorkernel.core.incident import State
 from errorkernel.core.liveness import Liveness
 from errorkernel.core.query import QueryError, parse
-from errorkernel.models import BulkAnswer, ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import BulkAnswer, DeadLetter, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.query import to_q
 from errorkernel.store import bulk, fleet, steward_actions
 from errorkernel.store.dead_letters import listed as listed_letters
@@ -95,12 +95,7 @@ def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent
 def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
     """``state`` (one or several with commas), ``node``, ``process``."""
     _no_query(request.GET, "state, node and process")
-    rows = Incident.objects.select_related("node", "process", "decision")
-    states = [one for one in _one(request.GET, "state").split(",") if one]
-    if unknown := [one for one in states if one not in [state.value for state in State]]:
-        raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(State)}.")
-    if states:
-        rows = rows.filter(state__in=states)
+    rows = _in_states(Incident.objects.select_related("node", "process", "decision"), request.GET, list(State))
     rows = _named(rows, request.GET, node="node__name", process="process__name")
     rows = rows.annotate(cut=Subquery(ErrorEvent.objects.filter(seq=OuterRef("seq")).values("cut")))
     return _answer(rows, "change", _page(request.GET), lambda row: shapes_listed.incident(row, row.cut))
@@ -195,9 +190,10 @@ def answered_questions(request: HttpRequest, operator: Operator, number: int) ->
 
 @needs("errorkernel.view_deadletter")
 def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
-    """``node``, ``process``."""
-    _no_query(request.GET, "node and process")
-    rows = _named(listed_letters(), request.GET, node="process__node__name", process="process__name")
+    """``state`` (one or several with commas), ``node``, ``process``."""
+    _no_query(request.GET, "state, node and process")
+    rows = _in_states(listed_letters(), request.GET, DeadLetter.State.values)
+    rows = _named(rows, request.GET, node="process__node__name", process="process__name")
     return _answer(rows, "id", _page(request.GET), shapes_messages.dead_letter)
 
 
@@ -251,6 +247,14 @@ def _named(rows: QuerySet[Any], given: QueryDict, **columns: str) -> QuerySet[An
         if text := _one(given, name):
             rows = rows.none() if "\0" in text else rows.filter(**{column: text})
     return rows
+
+
+def _in_states(rows: QuerySet[Any], given: QueryDict, known: list[str]) -> QuerySet[Any]:
+    """Only rows in one of the states that were given, if any were. Raises ApiError (400)."""
+    wanted = [one for one in _one(given, "state").split(",") if one]
+    if unknown := [one for one in wanted if one not in known]:
+        raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(known)}.")
+    return rows.filter(state__in=wanted) if wanted else rows
 
 
 def _liveness(given: QueryDict) -> Liveness | None:

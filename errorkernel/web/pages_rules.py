@@ -208,8 +208,10 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
     try:
         match act:
             case "move" if request.POST.get("direction") in STEPS:
-                store.move(rule_id, STEPS[request.POST["direction"]], **who)
-                return HttpResponseRedirect(reverse("rules"))
+                direction = request.POST["direction"]
+                store.move(rule_id, STEPS[direction], **who)
+                # To the button that was pressed, which has moved with its rule: it has the focus again.
+                return HttpResponseRedirect(f"{reverse('rules')}#rule-{rule_id}-{direction}")
             case "suspend":
                 store.suspend(rule_id, reason, **who)
             case "resume":

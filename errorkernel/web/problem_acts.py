@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.core.problem import Mute, ProblemError
+from errorkernel.core.problem import Mute, ProblemError, ProblemState
 from errorkernel.models import Problem
 from errorkernel.store import problems as store
 from errorkernel.store.audit import Who
@@ -24,6 +25,8 @@ from errorkernel.web.pages_problems import opened
 from errorkernel.web.parameters import LARGEST, BadParameter, number
 
 SPANS = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+WITH_REASON = ("mute", "unmute", "resolve", "reopen", "merge")
+"""Acts whose forms take a reason."""
 _NAMED = re.compile(r"(?:\S*/problems/(\d+)(?:[/?#]\S*)?|problem[ :](\d+))", re.ASCII)
 
 
@@ -45,10 +48,26 @@ def act(request: HttpRequest, problem_id: int, act: str) -> HttpResponse:
         return HttpResponseRedirect(reverse("problem", args=[exc.whole]))
     except (ProblemError, BadParameter) as exc:
         found = get_object_or_404(store.wholes(), pk=min(problem_id, LARGEST))
-        context = opened(found, now) | {"notice": said(exc), "typed": request.POST}
+        context = opened(found, now) | _refused(act, said(exc), request.POST, found)
         return render(request, "errorkernel/problem.html", context, status=400)
     messages.success(request, told)
     return HttpResponseRedirect(reverse("problem", args=[shown]))
+
+
+def _refused(act: str, why: str, given: QueryDict, problem: Problem) -> dict[str, Any]:
+    """What the page says of an act that could not be, with what was typed still in its form."""
+    comment, reason = given.get("text", ""), given.get("reason", "")
+    if act in WITH_REASON and act not in _offered(problem) and reason:
+        # Somebody was quicker, and the form is gone: what was written may help the next one all the same.
+        comment = reason
+        why += " " + _("What you wrote stands below as a comment that is not sent yet.")
+    return {"refused": act, "notice": why, "typed": given, "comment": comment}
+
+
+def _offered(problem: Problem) -> tuple[str, ...]:
+    """The acts whose forms with a reason are on the page of the problem as it is."""
+    muted, resolved = problem.state == ProblemState.MUTED, problem.state == ProblemState.RESOLVED
+    return "unmute" if muted else "mute", "reopen" if resolved else "resolve", "merge"
 
 
 def _mute(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
