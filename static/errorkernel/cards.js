@@ -8,6 +8,7 @@ import { number } from "./texts.js";
 
 const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
 const ENDED_SHOWN_MS = 60_000;
+const HELD = 20; // the live page has so many that wait, to move up, that are on their way, and that ended; others are counted
 const REFILL_AFTER_MS = 2_000;
 const IS_LIVE = new Set(["open", "decided", "delivered"]);
 
@@ -66,6 +67,7 @@ export class Cards {
 
   take(frame) {
     for (const incident of frame.incidents) {
+      if (!incident.html) continue; // of a large snapshot: it came before
       if (cardOf(incident.id)) replace(incident.html);
       else if (!this.belongs(incident)) continue;
       else if (this.isFiltered) this.mayFit = true;
@@ -78,7 +80,23 @@ export class Cards {
 
   expect(incident) {
     const known = this.arriving.get(incident.id);
-    if (!known || known.change <= incident.change) this.arriving.set(incident.id, incident);
+    if (known ? known.change <= incident.change : this.hasRoom(incident.state)) this.arriving.set(incident.id, incident);
+  }
+
+  // However many begin to wait, or are answered at once: the page does not grow with them.
+  hasRoom(state) {
+    if (!this.isLivePage) return true;
+    const isOpen = state === "open";
+    const arriving = [...this.arriving.values()].filter((one) => (one.state === "open") === isOpen).length;
+    return arriving + (isOpen ? this.list.querySelectorAll(".is-open").length : 0) < HELD;
+  }
+
+  // Of those that were answered since, the live page keeps the newest.
+  thin() {
+    const onWay = [...this.list.querySelectorAll(".on-way")];
+    const ended = [...this.list.querySelectorAll("[data-ended]")];
+    ended.sort((one, other) => Date.parse(other.dataset.ended) - Date.parse(one.dataset.ended));
+    for (const card of [...onWay.slice(HELD), ...ended.slice(HELD)]) card.remove();
   }
 
   // The list of all waiting takes open ones only; the live page follows them to their end.
@@ -129,6 +147,7 @@ export class Cards {
     if (this.list && !isInUse(this.list)) {
       for (const card of this.list.children) card.style.minHeight = "";
       if (!stream || !isInUse(stream)) this.admit();
+      if (this.isLivePage) this.thin();
     }
     this.refill();
     this.sayMore();
