@@ -161,9 +161,10 @@ def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Pa
     expect(page.locator(card)).to_contain_text("answered kill by admin")
     expect(page.locator(card)).to_contain_text("its disk is being replaced")
     page.keyboard.press("Control+k")
+    page.locator("#jump [name=q]").fill("ship")
+    expect(page.locator("#jump a").first).to_contain_text("ship1")
     page.locator("#jump [name=q]").fill("copy-f")
-    expect(page.locator("#jump a").first).to_contain_text("copy-files")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # what stands below the field is still of the text before
     expect(page.get_by_role("heading", name="copy-files", exact=True)).to_be_visible()
 
 
