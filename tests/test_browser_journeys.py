@@ -353,6 +353,32 @@ def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: B
     context.close()
 
 
+def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
+    browser: Browser,  # noqa: F811
+    running: Running,
+    first: dict[str, str],
+) -> None:
+    context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
+    page = log_in(context.new_page(), running)
+    asked = [ask(running, first, "watched?") for _ in range(2)]
+    for card in asked:
+        expect(page.locator(card)).to_have_count(1)
+    token, first_one = running.token(), asked[0][14:-2]
+    proposal = {"condition": 'text:"watched?"', "action": "continue", "reason": "try one", "first": first_one}
+    _, proposed = running.call("/api/v1/answers", token, proposal)
+    assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
+    page.goto(f"{running.http_url}/incidents/answer/{proposed['id']}/")
+    page.locator("[data-zone]").click()
+    page.locator("[data-answering]").evaluate("part => part.dataset.before = 'yes'")
+    fresh = page.locator("[data-answering]:not([data-before])")
+    expect(fresh).to_have_count(1)
+    told = fresh.locator("time.clock").first
+    assert told.inner_text() != (told.get_attribute("datetime") or "")[11:23]
+    assert running.call(f"/api/v1/answers/{proposed['id']}/leave", token, {})[0] == 200
+    running.call(f"/api/v1/incidents/{asked[1][14:-2]}/decision", token, {"action": "continue"})
+    context.close()
+
+
 def test_the_console_speaks_german_where_it_is_asked_to(running: Running, page: Page, first: dict[str, str]) -> None:
     page.locator(".strip .languages button", has_text="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
