@@ -253,6 +253,25 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     expect(page.locator(again)).to_contain_text("answered continue by rule 1")
 
 
+def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    card = ask(running, first, "signed out?")
+    page.locator(f"{card} [name=reason]").fill("typed before")
+    other = page.context.new_page()
+    other.goto(running.http_url + "/overview/")
+    other.locator(".strip").get_by_role("button", name="Log out").click()
+    expect(other.locator("[name=password]")).to_be_visible()
+    page.locator(f"{card} button.kill").click()
+    expect(page.locator(f"{card} .notice")).to_contain_text("Log in in another tab")
+    expect(page.locator("[data-link=out]")).to_be_visible()
+    log_in(other, running)
+    page.locator(f"{card} button.kill").click()
+    expect(page.locator(card)).to_contain_text("answered kill by admin")
+    expect(page.locator(card)).to_contain_text("typed before")
+    expect(page.locator("[data-link=live]")).to_be_visible()
+
+
 def test_what_became_of_a_message_is_told_without_a_reload(running: Running, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "a message fails", message={"id": "1", "method": "REQ", "data": "x"})
     incident = card[14:-2]

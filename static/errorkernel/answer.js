@@ -1,6 +1,7 @@
 // Answering in place. The forms work without this; with it the card changes where it stands.
 
 import { replace } from "./cards.js";
+import { renewLogin } from "./login.js";
 import { text } from "./texts.js";
 
 const MARK = "X-Steward-Card";
@@ -51,12 +52,30 @@ const REFUSALS = new Map([
   [404, text("answer-404")],
 ]);
 
-async function send(form, button) {
+function post(form, button) {
   // Not form.action: the buttons are called "action", and hide it.
-  const data = new FormData(form, button);
-  const response = await fetch(form.getAttribute("action"), { method: "POST", body: data, headers: { [MARK]: "1" }, redirect: "error" });
-  if (response.headers.has(MARK)) replace(await response.text(), { isAnswer: true });
-  else notice(form, REFUSALS.get(response.status) ?? text("answer-failed", { status: String(response.status) }));
+  const body = new FormData(form, button);
+  body.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
+  return fetch(form.getAttribute("action"), { method: "POST", body, headers: { [MARK]: "1" }, redirect: "error" });
+}
+
+// Refused may mean that the reader has logged in anew since this page was made.
+async function postAsWhoIsLoggedIn(form, button) {
+  const response = await post(form, button);
+  if (response.status !== 403) return response;
+  const login = await renewLogin();
+  if (login === "same") return post(form, button);
+  return login === "out" ? new Response(null, { status: 401 }) : response;
+}
+
+async function send(form, button) {
+  const response = await postAsWhoIsLoggedIn(form, button);
+  if (!response.headers.has(MARK)) {
+    notice(form, REFUSALS.get(response.status) ?? text("answer-failed", { status: String(response.status) }));
+    return;
+  }
+  replace(await response.text(), { isAnswer: true });
+  document.dispatchEvent(new Event("answered"));
 }
 
 async function onSubmit(event) {
