@@ -253,6 +253,31 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     expect(page.locator(again)).to_contain_text("answered continue by rule 1")
 
 
+def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    lost, arrived = ask(running, first, "never sent?"), ask(running, first, "sent, not heard?")
+    token = running.token()
+    for card, action in ((lost, "kill"), (arrived, "continue")):
+        expect(page.locator(card)).to_be_visible()
+        page.locator(f"{card} [name=reason]").fill("hers")
+        page.route("**/decide/", lambda route: route.abort())
+        if card == arrived:  # it is taken, and the connection is lost before that is told
+            page.route("**/decide/", lambda route: (route.fetch(), route.abort()))
+            page.context.set_offline(True)
+        page.locator(f"{card} button.{action}").click()
+        expect(page.locator(f"{card} .notice")).to_contain_text("Answer again")
+    page.unroute("**/decide/")
+    told = {"action": "continue", "reason": "otto was here"}
+    assert running.call(f"/api/v1/incidents/{lost[14:-2]}/decision", token, told)[0] == 200
+    page.context.set_offline(False)
+    expect(page.locator(lost)).to_contain_text("otto was here")
+    expect(page.locator(f"{lost} .notice")).to_contain_text("Your kill did not arrive and does not count")
+    expect(page.locator(f"{lost} .notice")).to_have_count(1)
+    expect(page.locator(arrived)).to_contain_text("answered continue by admin")
+    expect(page.locator(f"{arrived} .notice")).to_have_count(0)
+
+
 def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
     running: Running, page: Page, first: dict[str, str]
 ) -> None:
