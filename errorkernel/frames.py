@@ -23,6 +23,10 @@ from errorkernel.store.rows import EventRow, stored
 RECENTLY_ENDED_S = 60
 SNAPSHOT_CARDS = 10
 ENDED_CARDS = 10
+FRAME_CARDS = 50
+FRAME_BYTES = 512 * 1024
+"""Web servers take a message of 1 MiB over a websocket and cut the connection at a larger one. One row or card, with
+the worst texts, has 60 KB at most."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -144,6 +148,51 @@ def without_events(frame: Frame) -> Frame:
     """The frame for pages that show no stream: its cards and counts."""
     body = {**frame.body(), "events": [], "skipped": 0}
     return Frame(frame.first, frame.last, _encode(body).decode(), 0, frame.changes)
+
+
+def pieces(frame: Frame) -> list[Frame]:
+    """The frame as it goes over a socket: itself, or where it is too large several that follow each other, rows first.
+
+    The last has what is said once. In that of a snapshot are all of its cards; those that came before have no ``html``.
+    """
+    if len(frame.text) <= FRAME_BYTES // 4 or len(frame.text.encode()) <= FRAME_BYTES:
+        return [frame]
+    body = frame.body()
+    *before, cards = _lots(body["incidents"])
+    made = _row_pieces(frame, body["events"]) if frame.first <= frame.last else []
+    made += [assemble([], first=frame.last + 1, last=frame.last, cards=lot) for lot in before]
+    if body.get("snapshot"):
+        cards = [{**card, "html": ""} for lot in before for card in lot] + cards
+    once: dict[str, Any] = {name: body[name] for name in ("snapshot", "status") if name in body}
+    waiting = body["counts"].get("waiting")
+    made.append(assemble([], first=frame.last + 1, last=frame.last, cards=cards, waiting=waiting, extra=once))
+    return made
+
+
+def _row_pieces(frame: Frame, events: list[dict[str, Any]]) -> list[Frame]:
+    """Frames that cover the numbers of ``frame`` without gap; what it skips, the first one does."""
+    made: list[Frame] = []
+    first, skipped = frame.first, frame.skipped
+    lots = _lots(events)
+    for place, lot in enumerate(lots, 1):
+        last = frame.last if place == len(lots) else lot[-1]["seq"]
+        made.append(assemble(lot, first=first, last=last, skipped=skipped))
+        first, skipped = last + 1, 0
+    return made
+
+
+def _lots(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """These in their order, in lots that fit into a frame; without any, one lot of none."""
+    lots: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for part in parts:
+        length = len(_encode(part))
+        if lots[-1] and size + length > FRAME_BYTES:
+            lots.append([])
+            size = 0
+        lots[-1].append(part)
+        size += length
+    return lots
 
 
 def _plain(html: str) -> str:

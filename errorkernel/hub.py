@@ -9,7 +9,7 @@ gap: what the layer lost is read from the database, where everything with a smal
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from errorkernel import frames, metrics
 from errorkernel.frames import Frame
 from errorkernel.live import FRAME_ROWS, GROUP, News
 from errorkernel.live import read as read_news
-from errorkernel.models import Counter
+from errorkernel.models import Counter, Incident
 from errorkernel.store import condition, counters, incidents
 from errorkernel.threads import DatabaseThreads
 
@@ -151,7 +151,9 @@ class Hub:
         self._wake(news.changed)
         async with self._ordering:
             if self._subscribers:
-                await self._deliver(await self.threads.run(_frame, news))
+                frame, more = await self.threads.run(_frame, news)
+                await self._deliver(frame)
+                await self._deliver_cards(more)
             else:
                 # What changed is not numbered here: the check reads how far that is.
                 self._moved_to(news.last)
@@ -181,6 +183,14 @@ class Hub:
             frame = self._renumber(frame, [])
         self._hand_out(frame)
 
+    async def _deliver_cards(self, cards: Sequence[Incident], waiting: int | None = None) -> None:
+        """Hand these out, a frame after another; sockets take one while the next is made, so their queues hold."""
+        for start in range(0, len(cards), frames.FRAME_CARDS):
+            lot, position = cards[start : start + frames.FRAME_CARDS], self._position
+            await self._deliver(
+                await self.threads.run(frames.build, [], first=position + 1, last=position, cards=lot, waiting=waiting)
+            )
+
     def _renumber(self, frame: Frame, events: list[dict[str, Any]]) -> Frame:
         """The same frame from our position on."""
         body = frame.body()
@@ -200,8 +210,9 @@ class Hub:
 
     def _hand_out(self, frame: Frame) -> None:
         self._moved_to(frame.last)
-        for subscriber in self._subscribers:
-            subscriber.put(frame)
+        for piece in frames.pieces(frame):
+            for subscriber in self._subscribers:
+                subscriber.put(piece)
         for _, change in frame.changes:
             # Out of order, the number stays where it is, and the next check reads what is missing.
             if change == self._change + 1:
@@ -231,13 +242,7 @@ class Hub:
         self._wake(one.pk for one in changed)
         self._change = max(self._change, changed[-1].change)
         if self._subscribers:
-            position = self._position
-            waiting = await self.threads.run(incidents.waiting_count)
-            await self._deliver(
-                await self.threads.run(
-                    frames.build, [], first=position + 1, last=position, cards=changed, waiting=waiting
-                )
-            )
+            await self._deliver_cards(changed, await self.threads.run(incidents.waiting_count))
 
     async def _tell_status(self) -> None:
         while True:
@@ -248,10 +253,15 @@ class Hub:
             await asyncio.sleep(STATUS_INTERVAL_S)
 
 
-def _frame(news: News) -> Frame:
-    cards = frames.load_cards(news.changed) if news.changed else []
+def _frame(news: News) -> tuple[Frame, list[Incident]]:
+    """The news' frame, and the changed incidents for which it has no room."""
+    changed = frames.load_cards(news.changed) if news.changed else []
     waiting = incidents.waiting_count() if news.changed else None
-    return frames.build(news.rows, first=news.first, last=news.last, skipped=news.skipped, cards=cards, waiting=waiting)
+    cards, more = changed[: frames.FRAME_CARDS], changed[frames.FRAME_CARDS :]
+    frame = frames.build(
+        news.rows, first=news.first, last=news.last, skipped=news.skipped, cards=cards, waiting=waiting
+    )
+    return frame, more
 
 
 def read_status() -> dict[str, Any]:

@@ -125,3 +125,29 @@ def test_two_operators_answer_and_the_second_reads_who_won(
     expect(slow.locator("main")).to_contain_text("checked it")
     other.context.close()
     slow.context.close()
+
+
+def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_with_them(
+    running: Running, page: Page, node: dict
+) -> None:
+    connections: list[object] = []
+    page.on("websocket", lambda socket: connections.append(socket))
+    # As large as a card can be: more than a websocket's message would hold.
+    asked = [event(type="action", process=f"copy-{number}", error={"text": '<"' * 200}) for number in range(150)]
+    post(running, node, *asked)
+    expect(page.locator("[data-count=waiting]")).to_have_text("150")
+    expect(page.locator("[data-more-count]")).to_have_text("145")
+    expect(page.locator("[data-cards] .is-open:visible")).to_have_count(5)
+    assert page.locator("[data-cards] > *").count() <= 30
+    done = {"action": "continue", "reason": "\u202e" * 1000}
+    token, watched = running.token(), asked[-1]["id"]
+    page.goto(f"{running.http_url}/incidents/{watched}/")
+    expect(page.locator("[data-link=live]")).to_be_visible()
+    made = {"condition": "process:copy-*", **done}
+    _, proposed = running.call("/api/v1/answers", token, made)
+    assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
+    expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("answered continue by admin")
+    page.goto(running.http_url + "/")
+    expect(page.locator("[data-more]")).to_be_hidden()
+    assert len(connections) == 2  # one for each page since: none was cut
+    assert "Traceback" not in running.log()

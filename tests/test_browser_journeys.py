@@ -161,9 +161,10 @@ def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Pa
     expect(page.locator(card)).to_contain_text("answered kill by admin")
     expect(page.locator(card)).to_contain_text("its disk is being replaced")
     page.keyboard.press("Control+k")
+    page.locator("#jump [name=q]").fill("ship")
+    expect(page.locator("#jump a").first).to_contain_text("ship1")
     page.locator("#jump [name=q]").fill("copy-f")
-    expect(page.locator("#jump a").first).to_contain_text("copy-files")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # what stands below the field is still of the text before
     expect(page.get_by_role("heading", name="copy-files", exact=True)).to_be_visible()
 
 
@@ -250,6 +251,50 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     page.goto(running.http_url + "/")
     again = ask(running, first, "always the same")
     expect(page.locator(again)).to_contain_text("answered continue by rule 1")
+
+
+def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    lost, arrived = ask(running, first, "never sent?"), ask(running, first, "sent, not heard?")
+    token = running.token()
+    for card, action in ((lost, "kill"), (arrived, "continue")):
+        expect(page.locator(card)).to_be_visible()
+        page.locator(f"{card} [name=reason]").fill("hers")
+        page.route("**/decide/", lambda route: route.abort())
+        if card == arrived:  # it is taken, and the connection is lost before that is told
+            page.route("**/decide/", lambda route: (route.fetch(), route.abort()))
+            page.context.set_offline(True)
+        page.locator(f"{card} button.{action}").click()
+        expect(page.locator(f"{card} .notice")).to_contain_text("Answer again")
+    page.unroute("**/decide/")
+    told = {"action": "continue", "reason": "otto was here"}
+    assert running.call(f"/api/v1/incidents/{lost[14:-2]}/decision", token, told)[0] == 200
+    page.context.set_offline(False)
+    expect(page.locator(lost)).to_contain_text("otto was here")
+    expect(page.locator(f"{lost} .notice")).to_contain_text("Your kill did not arrive and does not count")
+    expect(page.locator(f"{lost} .notice")).to_have_count(1)
+    expect(page.locator(arrived)).to_contain_text("answered continue by admin")
+    expect(page.locator(f"{arrived} .notice")).to_have_count(0)
+
+
+def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
+    running: Running, page: Page, first: dict[str, str]
+) -> None:
+    card = ask(running, first, "signed out?")
+    page.locator(f"{card} [name=reason]").fill("typed before")
+    other = page.context.new_page()
+    other.goto(running.http_url + "/overview/")
+    other.locator(".strip").get_by_role("button", name="Log out").click()
+    expect(other.locator("[name=password]")).to_be_visible()
+    page.locator(f"{card} button.kill").click()
+    expect(page.locator(f"{card} .notice")).to_contain_text("Log in in another tab")
+    expect(page.locator("[data-link=out]")).to_be_visible()
+    log_in(other, running)
+    page.locator(f"{card} button.kill").click()
+    expect(page.locator(card)).to_contain_text("answered kill by admin")
+    expect(page.locator(card)).to_contain_text("typed before")
+    expect(page.locator("[data-link=live]")).to_be_visible()
 
 
 def test_what_became_of_a_message_is_told_without_a_reload(running: Running, page: Page, first: dict[str, str]) -> None:
@@ -349,6 +394,32 @@ def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: B
     expect(first).to_have_text(re.compile(r"^\S+ \S+ UTC$"))
     page.locator("[data-zone]").click()
     expect(first).to_have_text(re.compile(r"^\S+ \S+ -0[23]:30$"))
+    context.close()
+
+
+def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
+    browser: Browser,  # noqa: F811
+    running: Running,
+    first: dict[str, str],
+) -> None:
+    context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
+    page = log_in(context.new_page(), running)
+    asked = [ask(running, first, "watched?") for _ in range(2)]
+    for card in asked:
+        expect(page.locator(card)).to_have_count(1)
+    token, first_one = running.token(), asked[0][14:-2]
+    proposal = {"condition": 'text:"watched?"', "action": "continue", "reason": "try one", "first": first_one}
+    _, proposed = running.call("/api/v1/answers", token, proposal)
+    assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
+    page.goto(f"{running.http_url}/incidents/answer/{proposed['id']}/")
+    page.locator("[data-zone]").click()
+    page.locator("[data-answering]").evaluate("part => part.dataset.before = 'yes'")
+    fresh = page.locator("[data-answering]:not([data-before])")
+    expect(fresh).to_have_count(1)
+    told = fresh.locator("time.clock").first
+    assert told.inner_text() != (told.get_attribute("datetime") or "")[11:23]
+    assert running.call(f"/api/v1/answers/{proposed['id']}/leave", token, {})[0] == 200
+    running.call(f"/api/v1/incidents/{asked[1][14:-2]}/decision", token, {"action": "continue"})
     context.close()
 
 

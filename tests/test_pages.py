@@ -10,7 +10,9 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from msgspec import structs
 
+from errorkernel import frames
 from errorkernel.core import steward_record
 from errorkernel.core.ids import uuid7
 from errorkernel.core.values import (
@@ -739,3 +741,29 @@ def test_ten_thousand_rows_stay_quick(viewer):
         started = datetime.now(UTC)
         assert viewer.get(page).status_code == 200
         assert (datetime.now(UTC) - started).total_seconds() < 2, page
+
+
+def test_a_frame_that_no_websocket_would_take_comes_in_several_without_gap_or_loss():
+    worst = "\u202e\x1b" * 1000
+    cards = [ask(worst * 30, process=f"p{number}", kind=worst[:150]) for number in range(25)]
+    for one in cards:
+        answer(one, Action.KILL, reason=worst[:999], outcome=OutcomeState.FAILED, detail=worst)
+    rows = [EventRow.of(one) for one in events_stored().order_by("seq")] * 3
+    rows = [structs.replace(row, seq=seq) for seq, row in enumerate(rows, 11)]
+    shown = frames.load_cards([one.pk for one in cards])
+    snapshot = {"snapshot": True, "status": {}}
+    whole = frames.build(rows, first=5, last=90, skipped=6, cards=shown, waiting=3, extra=snapshot)
+    pieces = frames.pieces(whole)
+    assert max(len(one.text.encode()) for one in pieces) < 700_000 < len(whole.text.encode())
+    bodies = [one.body() for one in pieces]
+    covering = [one for one in bodies if one["from"] <= one["to"]]
+    assert [one["from"] for one in covering] == [5, *(one["to"] + 1 for one in covering[:-1])]
+    assert covering[-1]["to"] == 90
+    assert [row["seq"] for one in covering for row in one["events"]] == [row.seq for row in rows]
+    assert [one["skipped"] for one in bodies][:2] == [6, 0]
+    assert {one["from"] for one in bodies[len(covering) :]} == {91}
+    filled = [card["id"] for one in bodies for card in one["incidents"] if card["html"]]
+    assert filled == [card["id"] for card in bodies[-1]["incidents"]] == [str(one.pk) for one in shown]
+    assert ["snapshot" in one for one in bodies] == [False] * (len(bodies) - 1) + [True]
+    assert bodies[-1]["counts"]["waiting"] == 3
+    assert frames.pieces(frames.build(rows[:1], first=11, last=11))[0].first == 11

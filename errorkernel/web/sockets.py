@@ -176,7 +176,7 @@ class _Socket:
             frame = frames.assemble(
                 [], first=after + 1, last=present, skipped=0 if query is not None else present - after
             )
-            await self._text(frame.text)
+            await self._pieces(frame)
             return
         left_out = 0 if query is not None else rows[0].seq - after - 1
         first = after + 1
@@ -185,16 +185,17 @@ class _Socket:
             final = start + CATCH_UP_FRAME_ROWS >= len(rows)
             last = present if final else part[-1].seq
             built = await self._hub.threads.run(frames.build, part, first=first, last=last, skipped=left_out)
-            await self._text(built.text)
+            await self._pieces(built)
             first, left_out = last + 1, 0
 
     async def _frame(self, frame: frames.Frame) -> None:
         if self._asked.language != settings.LANGUAGE_CODE:
             frame = await self._hub.in_language(frame, self._asked.language)
-        await self._text(frame.text)
+        await self._pieces(frame)
 
-    async def _text(self, text: str) -> None:
-        await self._send({"type": "websocket.send", "text": text})
+    async def _pieces(self, frame: frames.Frame) -> None:
+        for piece in frames.pieces(frame):
+            await self._send({"type": "websocket.send", "text": piece.text})
 
 
 def _snapshot(position: int) -> frames.Frame:

@@ -68,6 +68,7 @@ def _answers() -> dict[str, str | list[str]]:
         "answer-404": _("Nothing was answered: this question is not known here any more."),
         "answer-failed": _("The server failed ({status}). Answer again: it counts once."),
         "answer-unsent": _("No connection: it is not known whether your answer arrived. Answer again: it counts once."),
+        "answer-lost": _("Your {action} did not arrive and does not count: what stands here came first."),
         "waiting-now": [ngettext("{count} process waits", "{count} processes wait", n) for n in ONE_AND_SEVERAL],
         "sound-on": _("Sound on"),
         "sound-off": _("Sound off"),

@@ -1,9 +1,12 @@
 // Answering in place. The forms work without this; with it the card changes where it stands.
 
 import { replace } from "./cards.js";
+import { renewLogin } from "./login.js";
 import { text } from "./texts.js";
 
 const MARK = "X-Steward-Card";
+const AGAIN_MS = 2000;
+const unsent = new Map(); // incident → [form, button] of an answer of which nobody knows whether it arrived
 
 function randomId() {
   // crypto.randomUUID exists on secure origins only, and a console on a local network may have none.
@@ -33,14 +36,15 @@ export function disarm(form) {
   form.elements.reason.placeholder = text("reason");
 }
 
-function notice(form, said) {
-  const card = form.closest(".incident");
+function notice(id, said) {
+  const card = document.getElementById(`incident-${id}`);
+  if (!card) return;
   let line = card.querySelector(".notice");
   if (!line) {
     line = document.createElement("p");
     line.className = "notice";
     line.setAttribute("role", "alert");
-    form.before(line);
+    card.querySelector("form.answer, .truth").before(line);
   }
   line.textContent = said;
 }
@@ -51,12 +55,52 @@ const REFUSALS = new Map([
   [404, text("answer-404")],
 ]);
 
-async function send(form, button) {
+function post(form, button) {
   // Not form.action: the buttons are called "action", and hide it.
-  const data = new FormData(form, button);
-  const response = await fetch(form.getAttribute("action"), { method: "POST", body: data, headers: { [MARK]: "1" }, redirect: "error" });
-  if (response.headers.has(MARK)) replace(await response.text(), { isAnswer: true });
-  else notice(form, REFUSALS.get(response.status) ?? text("answer-failed", { status: String(response.status) }));
+  const body = new FormData(form, button);
+  body.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
+  return fetch(form.getAttribute("action"), { method: "POST", body, headers: { [MARK]: "1" }, redirect: "error" });
+}
+
+// Refused may mean that the reader has logged in anew since this page was made.
+async function postAsWhoIsLoggedIn(form, button) {
+  const response = await post(form, button);
+  if (response.status !== 403) return response;
+  const login = await renewLogin();
+  if (login === "same") return post(form, button);
+  return login === "out" ? new Response(null, { status: 401 }) : response;
+}
+
+const idOf = (form) => form.closest(".incident").dataset.id;
+
+// Returns the status of the answer's answer.
+async function send(form, button) {
+  const id = idOf(form);
+  const response = await postAsWhoIsLoggedIn(form, button);
+  if (response.headers.has(MARK)) {
+    const html = await response.text();
+    unsent.delete(id);
+    replace(html, { isAnswer: true });
+    document.dispatchEvent(new Event("answered"));
+  } else {
+    if (response.status >= 500) unsent.set(id, [form, button]);
+    notice(id, REFUSALS.get(response.status) ?? text("answer-failed", { status: String(response.status) }));
+  }
+  return response.status;
+}
+
+export const isUnsent = (id) => unsent.has(id);
+
+// A question with an unsent answer is no longer open. Sent again the answer changes nothing any more, and the server
+// tells whether it is the one that counts.
+export async function settle(id) {
+  const [form, button] = unsent.get(id);
+  try {
+    const status = await send(form, button);
+    if (status === 409) notice(id, text("answer-lost", { action: button.value }));
+  } catch {
+    setTimeout(() => unsent.has(id) && settle(id), AGAIN_MS);
+  }
 }
 
 async function onSubmit(event) {
@@ -70,7 +114,8 @@ async function onSubmit(event) {
   try {
     await send(form, button);
   } catch {
-    notice(form, text("answer-unsent"));
+    unsent.set(idOf(form), [form, button]);
+    notice(idOf(form), text("answer-unsent"));
   } finally {
     delete form.dataset.busy;
     button.removeAttribute("aria-busy");

@@ -1,5 +1,7 @@
 // Shows how far an answer to many is, for as long as there is more to come. Without it a link looks again.
 
+import { newInZone } from "./clock.js";
+
 const EVERY_MS = 1000;
 const find = () => document.querySelector("[data-answering]");
 
@@ -12,6 +14,7 @@ async function look() {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.querySelector("[data-answering]");
     if (!fresh) return;
+    newInZone(fresh);
     part.replaceWith(document.adoptNode(fresh));
   }
   goOn();

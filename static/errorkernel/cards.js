@@ -1,6 +1,6 @@
 // Cards of waiting processes: replaced in place as they change, added and taken away when nobody is on them.
 
-import { arm, makeReady } from "./answer.js";
+import { arm, isUnsent, makeReady, settle } from "./answer.js";
 import { newInZone, now } from "./clock.js";
 import { isInUse } from "./hold.js";
 import { fragment } from "./rows.js";
@@ -8,10 +8,12 @@ import { number } from "./texts.js";
 
 const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
 const ENDED_SHOWN_MS = 60_000;
+const HELD = 20; // the live page has so many that wait, to move up, that are on their way, and that ended; others are counted
 const REFILL_AFTER_MS = 2_000;
 const IS_LIVE = new Set(["open", "decided", "delivered"]);
 
 const cardOf = (id) => document.getElementById(`incident-${id}`);
+const isOpen = (card) => card.dataset.state === "open";
 const changeOf = (card) => Number(card.dataset.change);
 
 // Put the card that `html` is in the place of the one that is shown; an older one is not put there.
@@ -35,6 +37,7 @@ export function replace(html, { isAnswer = false } = {}) {
     (field ?? card).focus({ preventScroll: true });
     if (field && selection) field.setSelectionRange(...selection);
   }
+  if (!isOpen(card) && isUnsent(card.dataset.id)) settle(card.dataset.id);
   return true;
 }
 
@@ -47,7 +50,22 @@ function keepWhatPeopleDid(old, card) {
     if (old.querySelector(".armed")) arm(card);
   }
   const notice = old.querySelector(".notice");
-  if (notice && !field && !card.querySelector(".notice")) card.querySelector(".truth").before(notice);
+  if (!notice || card.querySelector(".notice")) return;
+  // "Answer again" stands for as long as that can be done; anything else that was said, when it no longer can.
+  if (isUnsent(card.dataset.id) === isOpen(card)) card.querySelector("form.answer, .truth").before(notice);
+}
+
+// The card from the question's own page, which has it however long ago it ended.
+async function lookUp(id) {
+  try {
+    const response = await fetch(`/incidents/${id}/`);
+    if (!response.ok || response.redirected) return;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const card = page.getElementById(`incident-${id}`);
+    if (card) replace(card.outerHTML);
+  } catch {
+    // no connection: the next snapshot comes with the next one
+  }
 }
 
 export class Cards {
@@ -66,6 +84,7 @@ export class Cards {
 
   take(frame) {
     for (const incident of frame.incidents) {
+      if (!incident.html) continue; // of a large snapshot: it came before
       if (cardOf(incident.id)) replace(incident.html);
       else if (!this.belongs(incident)) continue;
       else if (this.isFiltered) this.mayFit = true;
@@ -78,7 +97,23 @@ export class Cards {
 
   expect(incident) {
     const known = this.arriving.get(incident.id);
-    if (!known || known.change <= incident.change) this.arriving.set(incident.id, incident);
+    if (known ? known.change <= incident.change : this.hasRoom(incident.state)) this.arriving.set(incident.id, incident);
+  }
+
+  // However many begin to wait, or are answered at once: the page does not grow with them.
+  hasRoom(state) {
+    if (!this.isLivePage) return true;
+    const isOpen = state === "open";
+    const arriving = [...this.arriving.values()].filter((one) => (one.state === "open") === isOpen).length;
+    return arriving + (isOpen ? this.list.querySelectorAll(".is-open").length : 0) < HELD;
+  }
+
+  // Of those that were answered since, the live page keeps the newest.
+  thin() {
+    const onWay = [...this.list.querySelectorAll(".on-way")];
+    const ended = [...this.list.querySelectorAll("[data-ended]:not(:has(.notice))")];
+    ended.sort((one, other) => Date.parse(other.dataset.ended) - Date.parse(one.dataset.ended));
+    for (const card of [...onWay.slice(HELD), ...ended.slice(HELD)]) card.remove();
   }
 
   // The list of all waiting takes open ones only; the live page follows them to their end.
@@ -92,8 +127,11 @@ export class Cards {
     const gone = [...document.querySelectorAll(".incident")].filter(
       (card) => IS_LIVE.has(card.dataset.state) && !present.has(card.dataset.id),
     );
-    if (this.isLivePage) for (const card of gone) card.dataset.ended = new Date(0).toISOString();
-    else if (gone.length) this.reread();
+    if (!this.isLivePage && gone.length) this.reread();
+    for (const card of gone) {
+      if (isUnsent(card.dataset.id)) lookUp(card.dataset.id);
+      else if (this.isLivePage) card.dataset.ended = new Date(0).toISOString();
+    }
   }
 
   // This page as the server would render it now: its cards take the places of ours, new ones are admitted.
@@ -129,6 +167,7 @@ export class Cards {
     if (this.list && !isInUse(this.list)) {
       for (const card of this.list.children) card.style.minHeight = "";
       if (!stream || !isInUse(stream)) this.admit();
+      if (this.isLivePage) this.thin();
     }
     this.refill();
     this.sayMore();
@@ -149,6 +188,7 @@ export class Cards {
   // A minute after its end a card is history: grey in a list, gone from the live page.
   grow(card) {
     card.classList.add("is-old");
+    if (card.querySelector(".notice")) return; // somebody has to read it
     if (this.isLivePage && this.list.contains(card) && !isInUse(this.list)) card.remove();
   }
 

@@ -1,4 +1,7 @@
 // The part of a page that says how far something is: fetched again every two seconds until it has ended.
+
+import { newInZone } from "./clock.js";
+
 const AGAIN_MS = 2000;
 
 async function look() {
@@ -8,6 +11,7 @@ async function look() {
     const answer = await fetch(location.href, { credentials: "same-origin" });
     if (answer.ok && !answer.redirected) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-follow]");
+      if (fresh) newInZone(fresh);
       // What has not changed is not announced again to those who listen.
       if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceWith(fresh);
     }

@@ -11,28 +11,42 @@ export function startJump() {
   const found = dialog.querySelector("[data-found]");
   let timer = null;
   let asking = null;
+  let answered = null; // the text whose answer stands below the field
 
   async function ask() {
+    clearTimeout(timer);
     asking?.abort();
     asking = new AbortController();
+    const wanted = form.elements.q.value;
     const address = `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`;
     try {
       const response = await fetch(address, { headers: { "X-Steward-Card": "1" }, signal: asking.signal });
       if (!response.ok) throw new Error(response.statusText);
       found.replaceChildren(fragment(await response.text()));
+      answered = wanted;
     } catch (error) {
-      if (error.name !== "AbortError") found.textContent = text("jump-failed");
+      if (error.name === "AbortError") return;
+      found.textContent = text("jump-failed");
+      answered = null;
     }
   }
 
   const links = () => [...found.querySelectorAll("a")];
 
+  // To the first that is found for what stands in the field: what is below it may still be of the text before.
+  async function jump() {
+    const wanted = form.elements.q.value;
+    if (answered !== wanted) await ask();
+    if (answered === wanted && form.elements.q.value === wanted && dialog.open) links()[0]?.click();
+  }
+
   function onKey(event) {
     const all = links();
     const at = all.indexOf(document.activeElement);
+    if (event.isComposing) return;
     if (event.key === "ArrowDown") (all[at + 1] ?? all[0])?.focus();
     else if (event.key === "ArrowUp") (at > 0 ? all[at - 1] : form.elements.q).focus();
-    else if (event.key === "Enter" && event.target === form.elements.q && all.length) all[0].click();
+    else if (event.key === "Enter" && event.target === form.elements.q) jump();
     else return;
     event.preventDefault();
   }

@@ -3,6 +3,8 @@
 // Every frame says which numbers it covers. What has been shown is not shown again; where numbers are missing, the link
 // starts anew from the last one shown, and the server sends what was missed out of the database.
 
+import { renewLogin } from "./login.js";
+
 const SILENCE_MS = 15_000; // a frame with the status alone comes every 5 s
 const OPENING_MS = 10_000;
 const FIRST_WAIT_MS = 500;
@@ -30,6 +32,8 @@ export class Link {
     this.heardAt = Date.now();
     addEventListener("online", () => this.hurry());
     addEventListener("offline", () => this.ended || this.again(LONGEST_WAIT_MS));
+    addEventListener("focus", () => this.hurry());
+    document.addEventListener("answered", () => this.hurry());
     addEventListener("pageshow", (event) => event.persisted && this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
     setInterval(() => this.watch(), 1000);
@@ -67,6 +71,7 @@ export class Link {
       this.position = Math.max(this.position, frame.to);
     }
     this.isFirst = false;
+    if (this.ended) this.backIn();
     this.wait = FIRST_WAIT_MS;
     this.onState("live");
     this.onFrame(frame);
@@ -74,7 +79,10 @@ export class Link {
 
   closed(code) {
     this.socket = null;
-    if (code === SIGNED_OUT || code === REFUSED) {
+    const isRefused = code === SIGNED_OUT || code === REFUSED;
+    if (isRefused && !this.isFirst) {
+      this.open(); // that login has ended; the browser may have another one by now
+    } else if (isRefused) {
       this.ended = true;
       this.onState(code === SIGNED_OUT ? "out" : "refused");
     } else if (code === TOO_SLOW) {
@@ -100,9 +108,15 @@ export class Link {
     if (!this.ended) this.onState("lost");
   }
 
-  // The reader is back, or asks for it: no reason to wait any longer.
+  // The reader is back, or asks for it: no reason to wait any longer. They may have logged in elsewhere meanwhile.
   hurry() {
-    if (this.socket === null && !this.ended) this.open();
+    if (this.socket === null) this.open();
+  }
+
+  // The socket was refused before and is not any more.
+  backIn() {
+    this.ended = false;
+    renewLogin().catch(() => {}); // an answer that is refused looks again
   }
 
   watch() {

@@ -61,9 +61,9 @@ export class Parts {
   settle() {
     for (const [name, part] of this.fresh) {
       const old = document.querySelector(`[data-part="${name}"]`);
+      newInZone(part);
       if (old && old.innerHTML !== part.innerHTML) {
         if (isHeld(old)) continue;
-        newInZone(part);
         old.replaceWith(part);
       }
       this.fresh.delete(name);
