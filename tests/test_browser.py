@@ -132,6 +132,9 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
 ) -> None:
     connections: list[object] = []
     page.on("websocket", lambda socket: connections.append(socket))
+    room = page.context.new_page()
+    room.goto(running.http_url + "/incidents/")
+    expect(room.locator("[data-link=live]")).to_be_visible()
     # As large as a card can be: more than a websocket's message would hold.
     asked = [event(type="action", process=f"copy-{number}", error={"text": '<"' * 200}) for number in range(150)]
     post(running, node, *asked)
@@ -139,6 +142,8 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     expect(page.locator("[data-more-count]")).to_have_text("145")
     expect(page.locator("[data-cards] .is-open:visible")).to_have_count(5)
     assert page.locator("[data-cards] > *").count() <= 30
+    expect(room.locator("[data-cards] > *")).to_have_count(100)
+    expect(room.locator("[data-more-count]")).to_have_text("50")
     done = {"action": "continue", "reason": "\u202e" * 1000}
     token, watched = running.token(), asked[-1]["id"]
     page.goto(f"{running.http_url}/incidents/{watched}/")
@@ -147,6 +152,10 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     _, proposed = running.call("/api/v1/answers", token, made)
     assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
     expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("answered continue by admin")
+    expect(room.locator("[data-cards] .is-open")).to_have_count(0)
+    expect(room.locator("[data-more]")).to_be_hidden()
+    assert room.locator("[data-cards] > *").count() <= 200
+    room.close()
     page.goto(running.http_url + "/")
     expect(page.locator("[data-more]")).to_be_hidden()
     assert len(connections) == 2  # one for each page since: none was cut

@@ -9,6 +9,8 @@ import { number } from "./texts.js";
 const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
 const ENDED_SHOWN_MS = 60_000;
 const HELD = 20; // the live page has so many that wait, to move up, that are on their way, and that ended; others are counted
+const LISTED = 100; // so many of each the list of all waiting has
+const FEW_LISTED = 20;
 const REFILL_AFTER_MS = 2_000;
 const IS_LIVE = new Set(["open", "decided", "delivered"]);
 
@@ -73,6 +75,7 @@ export class Cards {
     this.list = document.querySelector("[data-cards=live], [data-cards=open], [data-cards=found]");
     this.isLivePage = this.list?.dataset.cards === "live";
     this.isFiltered = this.list?.dataset.cards === "found"; // which ones fit, the server alone can say
+    this.room = this.isLivePage ? HELD : LISTED;
     this.mayFit = false;
     this.arriving = new Map(); // id → incident whose card waits for its place
     this.fetchedAt = 0;
@@ -102,18 +105,17 @@ export class Cards {
 
   // However many begin to wait, or are answered at once: the page does not grow with them.
   hasRoom(state) {
-    if (!this.isLivePage) return true;
     const isOpen = state === "open";
     const arriving = [...this.arriving.values()].filter((one) => (one.state === "open") === isOpen).length;
-    return arriving + (isOpen ? this.list.querySelectorAll(".is-open").length : 0) < HELD;
+    return arriving + (isOpen ? this.list.querySelectorAll(".is-open").length : 0) < this.room;
   }
 
-  // Of those that were answered since, the live page keeps the newest.
+  // Of those that were answered since, the page keeps the newest.
   thin() {
     const onWay = [...this.list.querySelectorAll(".on-way")];
     const ended = [...this.list.querySelectorAll("[data-ended]:not(:has(.notice))")];
     ended.sort((one, other) => Date.parse(other.dataset.ended) - Date.parse(one.dataset.ended));
-    for (const card of [...onWay.slice(HELD), ...ended.slice(HELD)]) card.remove();
+    for (const card of [...onWay.slice(this.room), ...ended.slice(this.room)]) card.remove();
   }
 
   // The list of all waiting takes open ones only; the live page follows them to their end.
@@ -167,22 +169,22 @@ export class Cards {
     if (this.list && !isInUse(this.list)) {
       for (const card of this.list.children) card.style.minHeight = "";
       if (!stream || !isInUse(stream)) this.admit();
-      if (this.isLivePage) this.thin();
+      this.thin();
     }
     this.refill();
     this.sayMore();
   }
 
-  // The live page holds the cards that waited when it was made; when they are answered, others take their places.
+  // The page holds some of the cards that wait; when they are answered, others take their places.
   refill() {
     if (Date.now() - this.fetchedAt < REFILL_AFTER_MS) return;
     if (this.mayFit) {
       this.mayFit = false;
       this.reread();
     }
-    if (!this.isLivePage) return;
+    if (!this.isLivePage && !document.querySelector("[data-more]")) return;
     const open = this.list.querySelectorAll(".is-open").length;
-    if (open < SHOWN && this.waiting > open + this.arriving.size) this.reread();
+    if (open < (this.isLivePage ? SHOWN : FEW_LISTED) && this.waiting > open + this.arriving.size) this.reread();
   }
 
   // A minute after its end a card is history: grey in a list, gone from the live page.
@@ -212,7 +214,7 @@ export class Cards {
   sayMore() {
     const more = document.querySelector("[data-more]");
     if (!more) return;
-    const shown = Math.min(SHOWN, this.list.querySelectorAll(".is-open").length);
+    const shown = Math.min(this.isLivePage ? SHOWN : LISTED, this.list.querySelectorAll(".is-open").length);
     const hidden = Math.max(0, this.waiting - shown);
     more.hidden = hidden === 0;
     more.querySelector("[data-more-count]").textContent = number(hidden);
