@@ -161,6 +161,11 @@ def load(environ: Mapping[str, str]) -> Conf:
     return conf
 
 
+def usual() -> Conf:
+    """What would hold for this process if none of the variables were set."""
+    return load({name: value for name, value in os.environ.items() if not name.startswith(PREFIX)})
+
+
 def is_given(variable: str) -> bool:
     """Whether this process's environment sets the variable; else its default holds."""
     return os.environ.get(variable, "") != ""

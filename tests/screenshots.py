@@ -20,6 +20,8 @@ from tests.test_browser import log_in
 
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 KINDS = {"wide": (WIDE, "light"), "phone": (PHONE, "light"), "dark": (WIDE, "dark")}
+AT_HOME = {"HOME": "/home/steward"}
+"""The pictures name no path of the machine that they were taken on."""
 FILLING_MS = 45_000
 """So long the demo runs first: some processes wait by then, some were answered, a minute of events is there."""
 SETTLE_MS = 700
@@ -67,7 +69,7 @@ def take(page: Page, path: Path, *, whole: bool = False) -> None:
 
 
 def of_the_demo(browser: Browser, target: Path) -> None:
-    product = Running(Path(tempfile.mkdtemp()) / "data", "--demo").start()
+    product = Running(Path(tempfile.mkdtemp()) / "data", "--demo", settings=AT_HOME).start()
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         page.wait_for_timeout(FILLING_MS)
@@ -86,7 +88,7 @@ def of_the_demo(browser: Browser, target: Path) -> None:
 
 
 def of_trouble(browser: Browser, target: Path) -> None:
-    product = Running(Path(tempfile.mkdtemp()) / "data", settings={"STEWARD_CANARY_WATCH_S": "600"}).start()
+    product = Running(Path(tempfile.mkdtemp()) / "data", settings={**AT_HOME, "STEWARD_CANARY_WATCH_S": "600"}).start()
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         for name, address in busy.furnish(product).items():

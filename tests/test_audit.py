@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from errorkernel import conf
 from errorkernel.core.values import Action
 from errorkernel.models import ApiToken, AuditEntry, Node
 from errorkernel.store import api_tokens, bulk, fleet, incidents, settings
@@ -164,6 +165,14 @@ def test_what_changes_says_from_what_to_what():
     assert changes["confirm", "answer"][0] == {"state": "proposed"}
     assert changes["done", "answer"][0] == {"state": "answering"}
     assert secrets.token not in str(changes)
+
+
+def test_before_its_first_start_the_directory_was_the_one_of_whoever_starts_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/you")
+    monkeypatch.setenv("STEWARD_RETENTION_DAYS", "7")
+    assert (str(conf.usual().data_dir), conf.usual().retention_days) == ("/home/you/.local/share/steward", 90)
 
 
 def test_settings_are_on_record_where_they_differ_from_those_of_the_last_start():

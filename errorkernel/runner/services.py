@@ -15,7 +15,7 @@ from django.db import DatabaseError, Error
 
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway
-from errorkernel.conf import Conf, describe, load
+from errorkernel.conf import Conf, describe, usual
 from errorkernel.runner.prepare import StartError
 from errorkernel.store import fleet, settings
 from errorkernel.threads import DatabaseThreads
@@ -137,12 +137,12 @@ class Services:
 async def note_settings(role: str, conf: Conf) -> None:
     """Put on record what the role has started with, as soon as the database can be used."""
     now, origin = datetime.now(UTC), f"steward {role} on {socket.gethostname()}"
-    given, usual = ({name: value for name, value, _ in describe(one)} for one in (conf, load({})))
+    given, unset = ({name: value for name, value, _ in describe(one)} for one in (conf, usual()))
     threads = DatabaseThreads("settings")
     try:
         while True:
             with contextlib.suppress(Error):
-                await threads.run(settings.note, role, given, usual, now=now, origin=origin)
+                await threads.run(settings.note, role, given, unset, now=now, origin=origin)
                 return
             await asyncio.sleep(DATABASE_PAUSE_S)
     finally:
