@@ -21,7 +21,7 @@ from errorkernel.core.ids import uuid7
 from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
 from errorkernel.models import Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
-from errorkernel.store import condition, fleet, incidents, lineage, refused
+from errorkernel.store import condition, fleet, hellos, incidents, lineage, refused
 from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.templatetags.fleet import dropped_words, skew_words
@@ -263,6 +263,16 @@ def test_a_counter_that_was_set_back_is_believed_when_no_larger_number_can_be_on
     assert record_hellos([("ship1", hello("blocked", incarnation=1))], now=later) == ["copy"]
     assert Process.objects.values_list("state", "incarnation", "last_seen").get() == ("blocked", 1, later)
     assert record_hellos([("ship1", hello("running", incarnation=1))], now=later) == []
+
+
+@pytest.mark.django_db
+def test_a_node_that_is_removed_while_its_hello_is_taken_in_comes_back_with_the_next() -> None:
+    record_hellos([("ship1", hello())], now=NOW)
+    Node.objects.all().delete()
+    assert hellos.of_processes("ship1", hello().processes, now=NOW) == []
+    assert not Process.objects.exists()
+    record_hellos([("ship1", hello())], now=NOW)
+    assert Process.objects.get().name == "copy"
 
 
 @pytest.mark.django_db

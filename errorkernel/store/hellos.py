@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from errorkernel.core.liveness import LATE_AFTER, QUARANTINED, STOPPED
 from errorkernel.core.values import Hello, ProcessReport
@@ -47,11 +47,19 @@ def of_nodes(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:
 
 
 def of_processes(node: str, told: Iterable[ProcessReport], *, now: datetime) -> list[str]:
-    """Processes of a node that is known, as its hello has them; returns those that count their incarnations anew.
+    """Processes of a node, as its hello has them; returns those that count their incarnations anew.
 
     A hello that was overtaken by a restart must not bring the dead incarnation back; but where a larger number has not
-    been heard of for so long that nothing can be under way any more, the node's word stands.
+    been heard of for so long that nothing can be under way any more, the node's word stands. Nothing is written of a
+    node that was removed meanwhile, or where another worker is about the same processes: the next hello comes soon.
     """
+    try:
+        return _of_processes(node, told, now)
+    except (Node.DoesNotExist, IntegrityError):
+        return []
+
+
+def _of_processes(node: str, told: Iterable[ProcessReport], now: datetime) -> list[str]:
     latest = {one.name: one for one in told}
     with transaction.atomic():
         pk = Node.objects.values_list("pk", flat=True).get(name=node)
