@@ -59,6 +59,7 @@ class Running:
         self.settings = dict(settings or {})
         self._tables = tables
         self.password = ""
+        self._tokens: dict[str, str] = {}
         self.http_url = self.nats_url = ""
         self._log = directory.parent / f"{directory.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,9 +138,12 @@ class Running:
         return dict(json.loads(done.stdout))
 
     def token(self, user: str = "admin") -> str:
-        done = self.command("token", "add", user, "--json")
-        assert done.returncode == 0, done.stderr
-        return str(json.loads(done.stdout)["token"])
+        """Of the API; the same one whenever it is asked for."""
+        if user not in self._tokens:
+            done = self.command("token", "add", user, "--json")
+            assert done.returncode == 0, done.stderr
+            self._tokens[user] = str(json.loads(done.stdout)["token"])
+        return self._tokens[user]
 
     def session(self) -> str:
         """The Cookie header of a browser in which the administrator has logged in."""
