@@ -24,6 +24,7 @@ from errorkernel.core.limits import Limits
 from errorkernel.core.values import Action, Decision, Event, Hello, Outcome
 from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
+from errorkernel.wire import sync as sync_wire
 
 NODE = "ship1"
 
@@ -157,12 +158,12 @@ class PeerKernel:
         if self.refuses:
             await message.respond(b'{"v": 1, "error": "no", "decisions": []}')
             return
-        asked = wire.decode_sync(message.data)
+        asked = sync_wire.decode(message.data)
         known = self.events
         for outcome in asked.outcomes:
             if outcome.incident in known:
                 self._outcome(outcome)
-        reply = wire.SyncReply(self.reply_bytes)
+        reply = sync_wire.Reply(self.reply_bytes)
         for one in asked.open:
             if one in self.decisions:
                 reply.add_decision(self.decisions[one])

@@ -20,6 +20,7 @@ from errorkernel.node import run_options
 from errorkernel.web import health
 from errorkernel.wire import commands, steward, subjects
 from errorkernel.wire import json as wire
+from errorkernel.wire import sync as sync_wire
 from errorkernel.wire.steward_layout import LAYOUTS
 from tests.node_peer import program_env, unreachable, written
 
@@ -113,8 +114,8 @@ def test_the_documented_payloads_are_read_by_the_wire() -> None:
     assert wire.decode_outcome(outcome, limits).new_incarnation == 8
     assert commands.decode(command).message.id == "8841"
     assert wire.decode_hello(hello).processes[0].pid == 3391
-    assert len(wire.decode_sync(sync).open) == 1
-    assert wire.decode_sync_reply(reply) == ([], [], [])
+    assert len(sync_wire.decode(sync).open) == 1
+    assert sync_wire.decode_reply(reply) == ([], [], [])
     # Nothing that is understood may be missing from the examples.
     assert set(json.loads(event)) == set(wire._Event.__struct_fields__)
     assert set(json.loads(decision)) == set(wire._Decision.__struct_fields__)

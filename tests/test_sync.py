@@ -27,7 +27,7 @@ from errorkernel.store.directory import Directory
 from errorkernel.store.intake import Batch, record
 from errorkernel.store.requeues import Wanted, Wish
 from errorkernel.threads import DatabaseThreads
-from errorkernel.wire import json as wire
+from errorkernel.wire import sync as sync_wire
 from errorkernel.wire.errors import WireError
 from tests.node_peer import NODE, Broker
 
@@ -248,18 +248,18 @@ def sent_again(count: int) -> list[UUID]:
 
 
 def test_a_reply_is_never_larger_than_it_may_be() -> None:
-    reply = wire.SyncReply(1000)
+    reply = sync_wire.Reply(1000)
     count = 0
     while reply.add_unknown(uuid4()):
         count += 1
     assert 900 < len(reply.encode()) <= 1000
-    assert len(wire.decode_sync_reply(reply.encode())[1]) == count
+    assert len(sync_wire.decode_reply(reply.encode())[1]) == count
 
 
 def test_a_request_has_a_bound() -> None:
     asked = b'{"v": 1, "open": []' + b" " * SYNC_MAX_BYTES + b"}"
     with pytest.raises(WireError, match="Ask in parts"):
-        wire.decode_sync(asked)
+        sync_wire.decode(asked)
 
 
 # What is known already, or was never asked

@@ -6,7 +6,6 @@ is dealt with by steps (``paced``), of which those of all nodes take turns.
 """
 
 import asyncio
-import json
 import logging
 import random
 from collections import deque
@@ -22,8 +21,8 @@ from errorkernel.kernel.paced import Paced, parts
 from errorkernel.live import Announcer
 from errorkernel.store import incidents, repair, requeues
 from errorkernel.threads import DatabaseThreads
-from errorkernel.wire import json as wire
 from errorkernel.wire import subjects
+from errorkernel.wire import sync as sync_wire
 from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.kernel")
@@ -90,20 +89,20 @@ class Syncs:
 
     async def _answer(self, node: str, message: Received) -> None:
         try:
-            asked = wire.decode_sync(message.data)
+            asked = sync_wire.decode(message.data)
         except WireError as exc:
-            await message.respond(json.dumps({"v": wire.VERSION, "error": str(exc), "decisions": []}).encode())
+            await message.respond(sync_wire.encode_refusal(str(exc)))
             return
         if asked.unread:
             log.warning("%s items of a sync of %s cannot be read: %s", len(asked.unread), node, asked.unread[0])
         # With room to spare: a broker may count more than what we wrote.
-        reply = wire.SyncReply(self._link.max_payload * 7 // 8)
+        reply = sync_wire.Reply(self._link.max_payload * 7 // 8)
         await self._take_in(node, asked.outcomes, reply)
         await self._tell(node, asked.open, reply)
         await self._offer(node, reply)
         await message.respond(reply.encode())
 
-    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: wire.SyncReply) -> None:
+    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync_wire.Reply) -> None:
         """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
         for part in parts(outcomes, AT_ONCE):
             changed, unknown = await self._paced.run(repair.take_in, node, part, now=datetime.now(UTC))
@@ -111,7 +110,7 @@ class Syncs:
             for incident in unknown:
                 reply.add_unknown(incident)
 
-    async def _tell(self, node: str, asked: Sequence[UUID], reply: wire.SyncReply) -> None:
+    async def _tell(self, node: str, asked: Sequence[UUID], reply: sync_wire.Reply) -> None:
         """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
         # In another order each time: what found no room must not be the same for ever.
         shuffled = random.sample(asked, len(asked))
@@ -124,7 +123,7 @@ class Syncs:
         for incident in lacking:
             reply.add_unknown(incident)
 
-    async def _offer(self, node: str, reply: wire.SyncReply) -> None:
+    async def _offer(self, node: str, reply: sync_wire.Reply) -> None:
         """Messages that are to be sent again, as many as there is room for."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
         for part in parts(offered, COMMANDS_AT_ONCE):

@@ -22,6 +22,7 @@ from errorkernel.node.own_thread import OwnThread
 from errorkernel.node.questions import START, SYNC_ITEMS, Questions, Taken
 from errorkernel.wire import commands, subjects
 from errorkernel.wire import json as wire
+from errorkernel.wire import sync as sync_wire
 from errorkernel.wire.errors import WireError
 
 log = logging.getLogger("errorkernel.node")
@@ -159,10 +160,10 @@ class Answers:
         while True:
             try:
                 reply = await self._link.request(
-                    self._subject, wire.encode_sync(Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes)))
+                    self._subject, sync_wire.encode(Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes)))
                 )
                 self.heard_at = time.monotonic()
-                decisions, unknown, offered = wire.decode_sync_reply(reply)
+                decisions, unknown, offered = sync_wire.decode_reply(reply)
             except (BrokerAway, BrokerRefused, WireError) as exc:
                 log.debug("No sync: %s", exc)
                 return False

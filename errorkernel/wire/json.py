@@ -5,7 +5,7 @@ everything else: unknown fields are ignored, over-long texts are cut and the cut
 WireError, for any bytes whatever: nothing that a node sends may stop the intake.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -18,10 +18,9 @@ from errorkernel.core.limits import (
     DETAIL_MAX_BYTES,
     FINGERPRINT_PARTS_MAX,
     PROCESS_NAME_MAX_CHARS,
-    SYNC_MAX_BYTES,
     Limits,
 )
-from errorkernel.wire import commands, mending
+from errorkernel.wire import mending
 from errorkernel.wire.errors import WireError
 from errorkernel.wire.message import MessageShape
 from errorkernel.wire.texts import plain, short, shorten
@@ -102,32 +101,11 @@ class _Hello(msgspec.Struct):
     refused: Incarnation | None = None
 
 
-class _OpenItem(msgspec.Struct):
-    incident: UUID
-
-
-class _Sync(msgspec.Struct):
-    v: int = VERSION
-    # Read one by one: one that cannot be read must not keep the others from being answered.
-    open: list[msgspec.Raw] | None = None
-    outcomes: list[msgspec.Raw] | None = None
-
-
-class _SyncReply(msgspec.Struct):
-    decisions: list[_Decision]
-    unknown: list[UUID] = []
-    commands: list[msgspec.Raw] = []
-    error: str | None = None
-
-
 # One decoder per payload, made once: msgspec compiles the type's layout into it.
 _event_decoder = msgspec.json.Decoder(_Event)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 _decision_decoder = msgspec.json.Decoder(_Decision)
 _hello_decoder = msgspec.json.Decoder(_Hello)
-_open_decoder = msgspec.json.Decoder(UUID | _OpenItem)
-_sync_decoder = msgspec.json.Decoder(_Sync)
-_sync_reply_decoder = msgspec.json.Decoder(_SyncReply)
 _encoder = msgspec.json.Encoder()
 
 
@@ -135,8 +113,8 @@ def decode_event(data: bytes, limits: Limits) -> values.Event:
     """Bytes of one event → Event. Raises WireError."""
     if len(data) > limits.event_bytes:
         raise WireError("too_big", f"The event has {len(data)} bytes; {limits.event_bytes} are allowed.")
-    raw = _decode(_event_decoder.decode, data)
-    _check_version(raw.v)
+    raw = decode(_event_decoder.decode, data)
+    check_version(raw.v)
     if not 1 <= len(raw.process) <= PROCESS_NAME_MAX_CHARS or not raw.process.strip():
         raise WireError("bad_process", f"A process name has 1 to {PROCESS_NAME_MAX_CHARS} characters.")
     cut: list[str] = []
@@ -194,7 +172,12 @@ def decode_outcome(data: bytes, limits: Limits) -> values.Outcome:
     """Bytes of one outcome → Outcome. Raises WireError."""
     if len(data) > limits.event_bytes:
         raise WireError("too_big", f"The outcome has {len(data)} bytes; {limits.event_bytes} are allowed.")
-    return _outcome(_decode(_outcome_decoder.decode, data))
+    return read_outcome(data)
+
+
+def read_outcome(data: bytes) -> values.Outcome:
+    """``decode_outcome`` where the size is known to be right. Raises WireError."""
+    return _outcome(decode(_outcome_decoder.decode, data))
 
 
 def encode_outcome(outcome: values.Outcome) -> bytes:
@@ -217,7 +200,7 @@ def encode_outcome(outcome: values.Outcome) -> bytes:
 
 def decode_decision(data: bytes) -> values.Decision:
     """Bytes of one decision → Decision. Raises WireError."""
-    return _decision(_decode(_decision_decoder.decode, data))
+    return _decision(decode(_decision_decoder.decode, data))
 
 
 def encode_decision(decision: values.Decision) -> bytes:
@@ -226,8 +209,8 @@ def encode_decision(decision: values.Decision) -> bytes:
 
 def decode_hello(data: bytes) -> values.Hello:
     """Bytes of a hello → Hello. Raises WireError."""
-    raw = _decode(_hello_decoder.decode, data)
-    _check_version(raw.v)
+    raw = decode(_hello_decoder.decode, data)
+    check_version(raw.v)
     processes = tuple(
         values.ProcessReport(
             name=plain(name), state=short(one.state), incarnation=one.incarnation, pid=one.pid, since=_time(one.since)
@@ -249,86 +232,8 @@ def encode_hello(hello: values.Hello) -> bytes:
     return _encoder.encode({"v": VERSION} | {k: v for k, v in msgspec.structs.asdict(hello).items() if v is not None})
 
 
-def decode_sync(data: bytes) -> values.Sync:
-    """Bytes of a sync request → Sync, with what of it can be read. Raises WireError."""
-    if len(data) > SYNC_MAX_BYTES:
-        raise WireError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
-    raw = _decode(_sync_decoder.decode, data)
-    _check_version(raw.v)
-    unread: list[str] = []
-    return values.Sync(
-        open=tuple(_readable(raw.open, _open_item, unread)),
-        outcomes=tuple(_readable(raw.outcomes, lambda one: _outcome(_decode(_outcome_decoder.decode, one)), unread)),
-        unread=tuple(unread),
-    )
-
-
-def _open_item(data: bytes) -> UUID:
-    one = _decode(_open_decoder.decode, data)
-    return one if isinstance(one, UUID) else one.incident
-
-
-def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unread: list[str]) -> Iterator[T]:
-    """What can be read of ``items``; why others cannot is added to ``unread``."""
-    for one in items or ():
-        try:
-            yield read(bytes(one))
-        except WireError as exc:
-            unread.append(str(exc))
-
-
-def encode_sync(sync: values.Sync) -> bytes:
-    outcomes = [msgspec.Raw(encode_outcome(one)) for one in sync.outcomes]
-    return _encoder.encode({"v": VERSION, "open": sync.open, "outcomes": outcomes})
-
-
-def decode_sync_reply(data: bytes) -> tuple[list[values.Decision], list[UUID], list[bytes]]:
-    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError, also
-    where the kernel has refused to take in what it was asked."""
-    raw = _decode(_sync_reply_decoder.decode, data)
-    if raw.error:
-        raise WireError("refused", raw.error)
-    return [_decision(one) for one in raw.decisions], raw.unknown, [bytes(one) for one in raw.commands]
-
-
-class SyncReply:
-    """A reply to a sync, filled while there is room: an ``add_`` is False where there is none.
-
-    ``max_bytes``: of the whole. What found no room comes with a later sync. For *unknown* outcomes there must be room,
-    since a node takes it that the kernel knows those that it is not told of.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._decisions: list[msgspec.Raw] = []
-        self._unknown: list[msgspec.Raw] = []
-        self._commands: list[tuple[datetime, msgspec.Raw]] = []
-        self._left = max_bytes - len(self.encode())
-
-    def add_decision(self, decision: values.Decision) -> bool:
-        return self._add(encode_decision(decision), self._decisions.append)
-
-    def add_unknown(self, incident: UUID) -> bool:
-        return self._add(_encoder.encode(incident), self._unknown.append)
-
-    def add_command(self, command: values.Requeue) -> bool:
-        return self._add(commands.encode(command), lambda data: self._commands.append((command.at, data)))
-
-    def encode(self) -> bytes:
-        """The reply; messages that are sent again stand in it in the order in which they were."""
-        ordered = [data for _, data in sorted(self._commands, key=lambda one: one[0])]
-        return _encoder.encode(
-            {"v": VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}
-        )
-
-    def _add(self, data: bytes, append: Callable[[msgspec.Raw], None]) -> bool:
-        if len(data) + 1 > self._left:
-            return False
-        self._left -= len(data) + 1  # and a comma
-        append(msgspec.Raw(data))
-        return True
-
-
-def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
+def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
+    """What ``decoder`` makes of the bytes, whatever they are. Raises WireError."""
     try:
         return mending.decode(decoder, data)
     except msgspec.ValidationError as exc:
@@ -339,13 +244,14 @@ def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
         raise WireError("not_json", f"{type(exc).__name__}: {exc}") from None
 
 
-def _check_version(version: int) -> None:
+def check_version(version: int) -> None:
+    """Raises WireError for any but ours."""
     if version != VERSION:
         raise WireError("bad_version", f"Version {version} is not known here; this kernel speaks version {VERSION}.")
 
 
 def _outcome(raw: _Outcome) -> values.Outcome:
-    _check_version(raw.v)
+    check_version(raw.v)
     return values.Outcome(
         incident=raw.incident,
         state=raw.state,
@@ -359,7 +265,7 @@ def _outcome(raw: _Outcome) -> values.Outcome:
 
 
 def _decision(raw: _Decision) -> values.Decision:
-    _check_version(raw.v)
+    check_version(raw.v)
     decided_at = _time(raw.decided_at)
     if decided_at is None:
         raise WireError("bad_time", f"The time {raw.decided_at.isoformat()} cannot be right.")
