@@ -12,11 +12,11 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 
 from errorkernel.kernel.consumer import KernelConsumer
-from errorkernel.live import KERNEL_CHANNEL
-from errorkernel.web.front import NodesFirst
-from errorkernel.web.kept_threads import Django, KeptThreads
-from errorkernel.web.origin import SameOrigin
-from errorkernel.web.sockets import websocket_urls
+from errorkernel.live.publisher import KERNEL_CHANNEL
+from errorkernel.live.websocket import websocket_urls
+from errorkernel.web.asgi.origin import SameOrigin
+from errorkernel.web.asgi.request_threads import Django, KeptThreads
+from errorkernel.web.node_api.front import NodesFirst
 
 application = ProtocolTypeRouter(
     {

@@ -7,20 +7,20 @@ import sys
 def main() -> None:
     if sys.argv[1:2] == ["run"]:
         # On a node: no settings, no database, and nothing of Django, which a program should not have to wait for.
-        from errorkernel.node.run import main as run
+        from errorkernel.node.run.main import main as run
 
         run(sys.argv[2:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
     _take_data_dir(sys.argv)
     from django.core.management import execute_from_command_line
 
-    from errorkernel.conf import ConfError
+    from errorkernel.platform.conf import ConfError
 
     try:
         execute_from_command_line(sys.argv)
     except ConfError as exc:
         if sys.argv[1:2] == ["doctor"]:
-            from errorkernel.doctor.report import without_settings
+            from errorkernel.ops.doctor.report import without_settings
 
             print(without_settings(str(exc), as_json="--json" in sys.argv))  # noqa: T201
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""Django's settings. Everything that can be set is read from the environment by ``errorkernel.conf``."""
+"""Django's settings. Everything that can be set is read from the environment by ``errorkernel.platform.conf``."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
-from errorkernel import conf as configuration
+from errorkernel.platform import conf as configuration
 
 CONF = configuration.get()
 
@@ -43,7 +43,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "errorkernel.web.hosts.KnownHosts",
+    "errorkernel.web.asgi.hosts.KnownHosts",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -62,7 +62,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "errorkernel.web.context.console",
+                "errorkernel.web.console.context.console",
             ],
         },
     },
@@ -75,7 +75,7 @@ def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {
-            "ENGINE": "errorkernel.sqlite",
+            "ENGINE": "errorkernel.platform.sqlite",
             "NAME": unquote(parts.path[1:] if parts.path.startswith("//") else parts.path),
             # A file like the real one: an in-memory test database locks whole tables between threads.
             # Kept open: opening the file costs more than most requests. Threads that end close theirs.
@@ -111,7 +111,7 @@ def _channel_layer(layer: str) -> dict[str, Any]:
     if layer == "memory":
         return {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
     if layer == "nats":
-        return {"BACKEND": "errorkernel.layer.NatsChannelLayer", "CONFIG": {}}
+        return {"BACKEND": "errorkernel.live.channel_layer.NatsChannelLayer", "CONFIG": {}}
     return {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [layer]}}
 
 
@@ -126,8 +126,8 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "live"
 LOGOUT_REDIRECT_URL = "login"
 
-SESSION_ENGINE = "errorkernel.web.signed_in"
-AUTHENTICATION_BACKENDS = ["errorkernel.web.signed_in.Backend"]
+SESSION_ENGINE = "errorkernel.web.auth.sessions"
+AUTHENTICATION_BACKENDS = ["errorkernel.web.auth.sessions.Backend"]
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None
@@ -147,7 +147,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
-# Our own limits (errorkernel.core.limits) are enforced while the body is read; Django's would answer 400 with a page.
+# Our own limits (errorkernel.domain.limits) are enforced while the body is read; Django's would answer 400 with a page.
 DATA_UPLOAD_MAX_MEMORY_SIZE = CONF.body_compressed_bytes + 1
 
 # The language of the source; frames are built in it, and a web process puts them into a reader's own.
@@ -166,7 +166,7 @@ WHITENOISE_MAX_AGE = 60
 
 _FORMATTERS: dict[str, Any] = {
     "text": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"},
-    "json": {"()": "errorkernel.logs.JsonFormatter"},
+    "json": {"()": "errorkernel.platform.logs.JsonFormatter"},
 }
 LOGGING: dict[str, Any] = {
     "version": 1,

@@ -10,5 +10,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("errorkernel.web.urls")),
 ]
-handler400 = "errorkernel.web.api.bad_request"
-handler403 = "errorkernel.web.access.denied"
+handler400 = "errorkernel.web.api.views.machine.bad_request"
+handler403 = "errorkernel.web.auth.permissions.denied"

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from errorkernel.chaos.proxy import Mode, Proxy, Switchboard
-from errorkernel.core.values import Message
+from errorkernel.domain.values import Message
 from errorkernel.node import Action, Kernel
+from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
 from tests.running import ROOT, Running, wait_for
 
 WAITS, ANSWERED, UNANSWERED = "helm", "engine", "rudder"

@@ -26,9 +26,9 @@ from urllib.parse import urlencode, urlsplit
 
 import nats
 
-from errorkernel.broker.link import Link, Received
+from errorkernel.broker.connection import Link, Received
 from errorkernel.node import Kernel
-from errorkernel.wire import subjects
+from errorkernel.protocol import subjects
 from tests.bench_whole_way import body
 from tests.node_peer import NODE, Broker
 from tests.running import ROOT, Running, wait_for

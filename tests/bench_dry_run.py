@@ -20,13 +20,13 @@ from datetime import UTC, datetime, timedelta
 from django.core.management import call_command
 from django.db import transaction
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.rules import parse_condition
-from errorkernel.core.values import Event, EventType, Level, Message
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.rule_policy import parse_condition
+from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.models import Incident
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.web.dry_run import WHOLE_BUDGET_S, dry_run
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.web.console.dry_run import WHOLE_BUDGET_S, dry_run
 
 NOW = datetime.now(UTC)
 DAYS = 7

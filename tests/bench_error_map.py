@@ -23,11 +23,11 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import Client
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Event, EventType, Level
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import ErrorState
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
 
 NODES, PROCESSES, BATCH, TIMES = 50, 20, 1000, 20
 

@@ -59,7 +59,7 @@ def measure(runs: int, only: str) -> None:
     from django.contrib.auth.models import User
     from django.test import Client
 
-    from errorkernel.runner.services import calm_garbage_collection
+    from errorkernel.ops.runner.services import calm_garbage_collection
     from tests.addresses import NOT_READ, named, readable
 
     calm_garbage_collection()  # as whoever serves pages does

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from errorkernel.node import BlockingKernel, Kernel, KernelHandler, tracebacks
+from errorkernel.node import BlockingKernel, Kernel, KernelHandler
+from errorkernel.node.reporting import tracebacks
 from tests.node_peer import Broker, peer_kernel
 
 TEXT = "copy of chart 17 to the archive failed after 3 tries: no such file or directory"

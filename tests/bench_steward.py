@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from errorkernel.core.limits import Limits
-from errorkernel.wire import json as wire
-from errorkernel.wire import steward, steward_envelope, steward_message
-from errorkernel.wire.steward_envelope import Compression, Format
-from errorkernel.wire.steward_layout import StewardMessage
+from errorkernel.domain.limits import Limits
+from errorkernel.protocol import json_codec as wire
+from errorkernel.senders.steward.protocol import envelope, event_mapping
+from errorkernel.senders.steward.protocol import message as steward_message
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.layout import StewardMessage
 
 LIMITS = Limits()
 ENOUGH_PER_S = 2000
@@ -63,15 +64,17 @@ def json_payload(number: int, text: str) -> bytes:
 
 
 def from_steward(payload: bytes) -> None:
-    steward.report(steward.read("errorCentral.REQErrorLog.EventACK", {"serial": "gob", "cmp": "none"}, payload), LIMITS)
+    event_mapping.report(
+        event_mapping.read("errorCentral.REQErrorLog.EventACK", {"serial": "gob", "cmp": "none"}, payload), LIMITS
+    )
 
 
 def decoded_only(payload: bytes) -> None:
-    steward.read("errorCentral.REQErrorLog.EventACK", {"serial": "gob", "cmp": "none"}, payload)
+    event_mapping.read("errorCentral.REQErrorLog.EventACK", {"serial": "gob", "cmp": "none"}, payload)
 
 
 def from_ctrl(payload: bytes) -> None:
-    steward.report(steward.read("errorCentral.errorLog", {}, payload), LIMITS)
+    event_mapping.report(event_mapping.read("errorCentral.errorLog", {}, payload), LIMITS)
 
 
 def from_json(payload: bytes) -> None:
@@ -94,7 +97,7 @@ def main() -> None:
     said = texts(count)
     gob = [steward_payload(number, text, Format.GOB, "A23") for number, text in enumerate(said)]
     cbor = [
-        steward_envelope.pack(steward_payload(number, text, Format.CBOR, "B27"), Compression.ZSTD)
+        envelope.pack(steward_payload(number, text, Format.CBOR, "B27"), Compression.ZSTD)
         for number, text in enumerate(said)
     ]
     plain = [json_payload(number, text) for number, text in enumerate(said)]

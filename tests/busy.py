@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from errorkernel.core.ids import uuid7
+from errorkernel.domain.ids import uuid7
 from tests.running import Running, wait_for
 
 WAITING = 60

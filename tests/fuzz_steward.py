@@ -10,16 +10,16 @@ import resource
 import time
 from collections import Counter
 
-from errorkernel.core.limits import Limits
-from errorkernel.wire import steward, steward_envelope
-from errorkernel.wire.errors import WireError
-from errorkernel.wire.steward_envelope import Compression, pack
-from errorkernel.wire.steward_layout import StewardMessage
+from errorkernel.domain.limits import Limits
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import envelope, event_mapping
+from errorkernel.senders.steward.protocol.envelope import Compression, pack
+from errorkernel.senders.steward.protocol.layout import StewardMessage
 from tests.steward_examples import FULL, STEWARD_ERROR_MESSAGE, every_body
 
 FRAME_MAX_S = 0.05
 GROWTH_MAX_KIB = 64 * 1024
-SUBJECTS = [*steward.ERROR_SUBJECTS, "central.REQHello.EventNACK", "ek.fileAppend"]
+SUBJECTS = [*event_mapping.ERROR_SUBJECTS, "central.REQHello.EventNACK", "ek.fileAppend"]
 TEXTS = [
     "error: methodREQCliCommand: cmd.Run failed : exit status 3, methodArgs: [bash -c x], error_output: a\nb",
     "info: toNode: a.b, fromNode: c, subject: a.b.REQPing.EventACK, methodArgs: []: max retries reached, check",
@@ -83,7 +83,7 @@ class Fuzz:
             message = StewardMessage(from_node="a", method="REQErrorLog", data=data)
             for _, body in every_body(message):
                 self._one({}, body)
-        long = steward_envelope.MESSAGE_MAX_BYTES - 100
+        long = envelope.MESSAGE_MAX_BYTES - 100
         empty = StewardMessage(from_node="a", method_args=("",) * 16_000)
         for body in [
             *(body for _, body in every_body(empty)),
@@ -106,8 +106,8 @@ class Fuzz:
     def _one(self, headers: dict[str, str], payload: bytes) -> None:
         began = time.thread_time()
         try:
-            incoming = steward.read(self.random.choice(SUBJECTS), headers, payload)
-            steward.report(incoming, self.limits)
+            incoming = event_mapping.read(self.random.choice(SUBJECTS), headers, payload)
+            event_mapping.report(incoming, self.limits)
             self.values += 1
         except WireError as exc:
             self.refused[exc.reason] += 1

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from errorkernel.core.values import Hello
-from errorkernel.store import hellos
+from errorkernel.domain.values import Hello
+from errorkernel.store.ingest import heartbeats
 
 
 def record_hellos(heard: Iterable[tuple[str, Hello]], *, now: datetime) -> list[str]:
     """What these nodes say; returns the processes that count their incarnations anew."""
     told = list(heard)
-    hellos.of_nodes(told, now=now)
-    return [name for node, hello in told for name in hellos.of_processes(node, hello.processes, now=now)]
+    heartbeats.of_nodes(told, now=now)
+    return [name for node, hello in told for name in heartbeats.of_processes(node, hello.processes, now=now)]

@@ -16,15 +16,15 @@ from uuid import UUID, uuid4
 
 from errorkernel.broker import streams
 from errorkernel.broker.config import NodeUser
+from errorkernel.broker.connection import Link, Received
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.link import Link, Received
-from errorkernel.broker.pull import PullSource
-from errorkernel.core.limits import Limits
-from errorkernel.core.values import Action, Decision, Event, Hello, Outcome
-from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
-from errorkernel.wire import sync as sync_wire
+from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import Action, Decision, Event, Hello, Outcome
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import subjects
+from errorkernel.protocol import sync as sync_wire
 
 NODE = "ship1"
 

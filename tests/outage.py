@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from errorkernel.core.values import EventType
+from errorkernel.domain.values import EventType
 from errorkernel.node import Action, Kernel
-from errorkernel.node.reports import describe
+from errorkernel.node.reporting.event_builder import describe
 from tests.running import ROOT, Running, wait_for
 
 NODE = "far-ship"

@@ -22,27 +22,28 @@ LATEST = 12
 
 class Races:
     def __init__(self) -> None:
-        from errorkernel.core.rules import RuleAction
-        from errorkernel.store import fleet, rules
-        from errorkernel.store.rules import Wording
+        from errorkernel.domain.rule_policy import RuleAction
+        from errorkernel.store import nodes
+        from errorkernel.store.rules import changes
+        from errorkernel.store.rules.changes import Wording
 
         node = f"races-{int(time.time())}"
-        fleet.add_node(node, actor="system", now=_now())
+        nodes.add_node(node, actor="system", now=_now())
         self.node = node
         self.asked: list[Any] = []
         self.wording = Wording(
             name="races", condition=f"node:{node} process:p0", action=RuleAction.CONTINUE, reason="races"
         )
-        self.rule = rules.add(self.wording, actor="system", now=_now(), also_waiting=True)
+        self.rule = changes.add(self.wording, actor="system", now=_now(), also_waiting=True)
 
     def some(self, count: int) -> list[Any]:
         latest = self.asked[-LATEST:]
         return [random.choice(latest) for _ in range(count)] if latest else []
 
     def take_in(self, directory: Any) -> None:
-        from errorkernel.core.ids import uuid7
-        from errorkernel.core.values import Event, EventType, Level
-        from errorkernel.store.intake import Batch, record
+        from errorkernel.domain.ids import uuid7
+        from errorkernel.domain.values import Event, EventType, Level
+        from errorkernel.store.ingest.batch import Batch, record
 
         kinds = [EventType.ACTION] * random.choice((0, 3, 6)) + [EventType.ERROR] * 5
         events = [
@@ -57,7 +58,7 @@ class Races:
         self.asked += [one.id for one in events if one.type is EventType.ACTION]
 
     def outcomes(self, count: int) -> list[Any]:
-        from errorkernel.core.values import Outcome, OutcomeState
+        from errorkernel.domain.values import Outcome, OutcomeState
 
         states = OutcomeState.WITHDRAWN, OutcomeState.APPLIED
         return [
@@ -66,44 +67,44 @@ class Races:
         ]
 
     def decide(self) -> None:
-        from errorkernel.core.values import Action
-        from errorkernel.store import incidents
+        from errorkernel.domain.values import Action
+        from errorkernel.store.incidents import decisions
 
         for one in self.some(1):
-            incidents.decide(one, random.choice(list(Action)), by="user:races", now=_now())
+            decisions.decide(one, random.choice(list(Action)), by="user:races", now=_now())
 
     def deliver(self) -> None:
-        from errorkernel.store import incidents
+        from errorkernel.store.incidents import decisions
 
-        incidents.mark_delivered(self.some(5), now=_now())
+        decisions.mark_delivered(self.some(5), now=_now())
 
     def repair(self) -> None:
-        from errorkernel.store import incidents
+        from errorkernel.store.incidents import decisions
 
         for node, outcome in self.outcomes(3):
-            incidents.record_outcome(node, outcome, now=_now())
+            decisions.record_outcome(node, outcome, now=_now())
 
     def escalate(self) -> None:
-        from errorkernel.store import incidents
+        from errorkernel.store.incidents import decisions
 
         for one in self.some(1):
-            incidents.escalate(one, now=_now())
+            decisions.escalate(one, now=_now())
 
     def judge(self) -> None:
-        from errorkernel.store import judging
+        from errorkernel.store.rules import evaluation
 
-        found = judging.look(now=_now())
+        found = evaluation.look(now=_now())
         while found:
-            judging.step(found, now=_now())
+            evaluation.step(found, now=_now())
 
     def change_rule(self) -> None:
-        from errorkernel.store import rules
+        from errorkernel.store.rules import changes
 
-        row = rules.listed().get(pk=self.rule.pk)
+        row = changes.listed().get(pk=self.rule.pk)
         if row.suspended_at:
-            rules.resume(row.pk, "races go on", actor="system", now=_now())
+            changes.resume(row.pk, "races go on", actor="system", now=_now())
         else:
-            rules.change(row.pk, row.revision, self.wording, actor="system", now=_now(), also_waiting=True)
+            changes.change(row.pk, row.revision, self.wording, actor="system", now=_now(), also_waiting=True)
 
 
 def _now() -> datetime:
@@ -114,8 +115,8 @@ def race(what: dict[str, Callable[[], None]], seconds: float) -> bool:
     """Each in a thread of its own, again and again; whether all went well."""
     from django.db import connection
 
-    from errorkernel.store.incidents import AlreadyDecided, NotOpen
-    from errorkernel.store.judging import RulesChanged
+    from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
+    from errorkernel.store.rules.evaluation import RulesChanged
 
     until, took, failed = time.monotonic() + seconds, defaultdict[str, list[float]](list), Counter[str]()
 
@@ -154,7 +155,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from errorkernel.models import Incident
-    from errorkernel.store.directory import Directory
+    from errorkernel.store.ingest.name_cache import Directory
 
     call_command("migrate", verbosity=0)
     races, directories = Races(), [Directory(), Directory()]

@@ -1,8 +1,9 @@
 """Messages of Steward and ctrl nodes for the tests: worked examples, and every layout in every encoding."""
 
-from errorkernel.wire import steward_envelope, steward_message
-from errorkernel.wire.steward_envelope import Compression, Format
-from errorkernel.wire.steward_layout import ATTRIBUTES, LAYOUTS, StewardMessage
+from errorkernel.senders.steward.protocol import envelope
+from errorkernel.senders.steward.protocol import message as steward_message
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.layout import ATTRIBUTES, LAYOUTS, StewardMessage
 
 SIGNATURE = bytes(range(64))
 """A dummy."""
@@ -129,7 +130,7 @@ def every_body(message: StewardMessage) -> list[tuple[Format, bytes]]:
 def every_encoding(message: StewardMessage) -> list[tuple[dict[str, str], bytes]]:
     """(headers, payload) in every layout, format and compression."""
     return [
-        ({"serial": form.value, "cmp": compression.value}, steward_envelope.pack(body, compression))
+        ({"serial": form.value, "cmp": compression.value}, envelope.pack(body, compression))
         for compression in Compression
         for form, body in every_body(message)
     ]

@@ -21,11 +21,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from errorkernel.broker.embedded import find_binary
-from errorkernel.core.steward_methods import canonical
-from errorkernel.wire import steward_envelope, steward_message
-from errorkernel.wire.errors import WireError
-from errorkernel.wire.steward_envelope import Compression, Format
-from errorkernel.wire.steward_layout import StewardMessage
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import envelope as steward_envelope
+from errorkernel.senders.steward.protocol import message as steward_message
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.methods import canonical
 from tests.running import wait_for
 
 

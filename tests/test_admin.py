@@ -11,10 +11,10 @@ from django.urls import reverse
 
 from errorkernel.admin.base import History, shown
 from errorkernel.broker.credentials import public_nkey
-from errorkernel.core.attempts import Attempt
-from errorkernel.core.ids import uuid7
-from errorkernel.core.rules import RuleAction, Wording
-from errorkernel.core.values import Action, Event, EventType, Level, Message
+from errorkernel.domain.access_denials import Attempt
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
     ApiToken,
     AuditEntry,
@@ -31,9 +31,14 @@ from errorkernel.models import (
     Rule,
     StewardAction,
 )
-from errorkernel.store import api_tokens, fleet, incidents, problems, quarantine, refused, rules
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
+from errorkernel.store import nodes, problems
+from errorkernel.store.accounts import access_denials as refused
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest import rejected_events
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.rules import changes
 from tests.running import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -60,22 +65,22 @@ def filled():
         process=Process.objects.get(), problem=Problem.objects.get(), digest="d", message={"id": HOSTILE}, failures=3,
         seq=1, first_at=NOW, last_at=NOW,
     )  # fmt: skip
-    incidents.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
-    quarantine.refuse(
+    decisions.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
+    rejected_events.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
     refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
-    rules.add(wording, actor="user:root", now=NOW)
+    changes.add(wording, actor="user:root", now=NOW)
     action = StewardAction.objects.create(
         token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, by="user:alice", reason=HOSTILE,
         said=HOSTILE, created_at=NOW, listed=[{"name": HOSTILE}],
     )  # fmt: skip
     action.lines.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
     problems.comment(Problem.objects.get().pk, HOSTILE, actor="user:alice", now=NOW)
-    fleet.beat("host:1", started_at=NOW, lag=0, now=NOW)
+    nodes.beat("host:1", started_at=NOW, lag=0, now=NOW)
     api_tokens.add(User.objects.create_user("owner"), actor="user:root", now=NOW)
     return asked
 
@@ -197,7 +202,7 @@ def test_columns_and_lists_have_names_that_are_words(root, filled):
 
 
 def test_the_console_leads_to_the_admin_those_who_may_go_there(root, filled):
-    fleet.add_node("ship2", actor="user:root", now=NOW)
+    nodes.add_node("ship2", actor="user:root", now=NOW)
     node, rule = Node.objects.get(name="ship2"), Rule.objects.get()
     listed = f"{url(Node, 'changelist')}?name__exact={node.name}"
     shown = url(Rule, "change", rule.pk)
@@ -223,7 +228,7 @@ def test_a_new_nodes_secrets_are_shown_once_and_work():
     token = next(word for word in text.replace("<", " ").replace(">", " ").split() if word.startswith("ekn_"))
     node = Node.objects.get()
     assert (node.name, node.note, node.public_key) == ("ship9", "on deck", public_nkey(seed))
-    assert fleet.node_for_token(token) == node
+    assert nodes.node_for_token(token) == node
     assert AuditEntry.objects.filter(action="add", target="node:ship9", actor="user:somebody").count() == 1
     page = client.get(url(Node, "change", node.pk)).content.decode()
     assert token not in page
@@ -249,15 +254,15 @@ def test_a_note_is_changed_without_touching_what_the_kernel_counts(filled):
 
 def test_nodes_are_shut_out_let_in_and_given_new_credentials():
     client = client_of("administrator")
-    secrets = fleet.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor="system", now=NOW)
     node = Node.objects.get()
     act(client, Node, "shut_out", node)
-    assert fleet.node_for_token(secrets.token) is None
+    assert nodes.node_for_token(secrets.token) is None
     act(client, Node, "let_in", node)
-    assert fleet.node_for_token(secrets.token) == node
+    assert nodes.node_for_token(secrets.token) == node
     renewed = act(client, Node, "renew", node).content.decode()
     assert "ekn_" in renewed
-    assert fleet.node_for_token(secrets.token) is None
+    assert nodes.node_for_token(secrets.token) is None
     actors = AuditEntry.objects.filter(actor="user:somebody").values_list("action", flat=True)
     assert sorted(actors) == ["disable", "enable", "renew"]
     assert client.post(url(Node, "delete", node.pk), {"post": "yes"}).status_code == 403
@@ -300,6 +305,6 @@ def test_a_list_costs_the_same_however_many_rows_there_are(model, root, django_a
     asked = [report(type=EventType.ACTION, text=f"t{n}", process=f"p{n}") for n in range(120)]
     record(Batch(events=[(f"ship{n % 7}", one) for n, one in enumerate(asked)]), Directory(), now=NOW)
     for one in asked:
-        incidents.decide(one.id, Action.CONTINUE, by="user:a", now=NOW + timedelta(seconds=1))
+        decisions.decide(one.id, Action.CONTINUE, by="user:a", now=NOW + timedelta(seconds=1))
     with django_assert_max_num_queries(12):
         assert root.get(url(model, "changelist")).status_code == 200

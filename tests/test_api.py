@@ -11,9 +11,9 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.core.values import (
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import (
     Action,
     Event,
     EventType,
@@ -25,11 +25,13 @@ from errorkernel.core.values import (
     ProcessReport,
 )
 from errorkernel.models import ApiToken, AuditEntry, Decision, ErrorEvent, Incident, Node, Outbox
-from errorkernel.store import api_tokens, fleet, incidents
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.web import api_lists
-from errorkernel.wire import json as wire
+from errorkernel.protocol import json_codec as wire
+from errorkernel.store import nodes
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.web.api.views import lists
 from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db
@@ -148,7 +150,7 @@ def test_a_revoked_token_and_one_of_a_person_who_left_are_refused(viewer):
 
 
 def test_a_nodes_token_is_no_operators():
-    secrets = fleet.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor="system", now=NOW)
     assert Caller(token=secrets.token).get("events").status_code == 401
 
 
@@ -206,7 +208,7 @@ def test_events_are_paged_by_seq_without_gap_or_repetition(viewer):
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_a_query_looks_at_a_bounded_part_and_goes_on(viewer, monkeypatch, order):
     store(*(report("rare" if n in (0, 99) else "often") for n in range(100)))
-    monkeypatch.setattr(api_lists, "SCAN_EVENTS", 30)
+    monkeypatch.setattr(lists, "SCAN_EVENTS", 30)
     found, pages = viewer.pages("events", q="rare", order=order)
     assert [one["seq"] for one in found] == ([1, 100] if order == "asc" else [100, 1])
     assert pages == 4
@@ -215,7 +217,7 @@ def test_a_query_looks_at_a_bounded_part_and_goes_on(viewer, monkeypatch, order)
 
 
 def test_a_page_is_bounded_in_bytes(viewer, monkeypatch):
-    monkeypatch.setattr(api_lists, "PAGE_BYTES", 100_000)
+    monkeypatch.setattr(lists, "PAGE_BYTES", 100_000)
     store(*(report("x" * 40_000) for _ in range(10)))
     assert len(viewer.get("events").json()["items"]) == 3
     items, _ = viewer.pages("events")
@@ -267,7 +269,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
     items, _ = viewer.pages("incidents", limit=1)
     assert [one["id"] for one in items] == [str(first), str(second), str(third)]
     seen = items[-1]["change"]
-    made = incidents.decide(first, Action.KILL, by="user:bob", reason="why", now=NOW)
+    made = decisions.decide(first, Action.KILL, by="user:bob", reason="why", now=NOW)
     (changed,) = viewer.get("incidents", after=seen).json()["items"]
     assert (changed["id"], changed["state"]) == (str(first), "decided")
     assert changed["decision"] == {
@@ -285,7 +287,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
 
 
 def test_nodes_processes_and_problems_tell_what_is_known_and_no_secrets(viewer):
-    secrets = fleet.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor="system", now=NOW)
     record_hellos([("ship1", Hello(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW)
     store(report(kind="OSError"))
     (node,) = viewer.get("nodes", node="ship1").json()["items"]
@@ -357,14 +359,14 @@ def test_the_same_request_id_for_another_answer_does_not_pass_as_given(alice):
 
 def test_a_withdrawn_question_is_409_with_its_state(alice):
     incident = ask()
-    incidents.record_outcome("ship1", Outcome(incident=incident, state=OutcomeState.WITHDRAWN), now=NOW)
+    decisions.record_outcome("ship1", Outcome(incident=incident, state=OutcomeState.WITHDRAWN), now=NOW)
     answer = alice.decide(incident, action="continue")
     assert (answer.status_code, answer.json()["state"]) == (409, "withdrawn")
 
 
 @pytest.mark.parametrize("incident", [uuid4(), "nonsense", "0"])
 def test_an_unknown_incident_is_404(alice, incident, monkeypatch):
-    monkeypatch.setattr("errorkernel.web.api.APPEAR_WAIT_S", 0.1)
+    monkeypatch.setattr("errorkernel.web.api.views.machine.APPEAR_WAIT_S", 0.1)
     assert alice.decide(incident, action="continue").status_code == 404
 
 
@@ -428,7 +430,7 @@ def test_what_is_ours_is_a_500_in_json(alice, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("errorkernel.web.api.decide", broken)
+    monkeypatch.setattr("errorkernel.web.api.views.machine.decide", broken)
     answer = alice.decide(ask(), action="continue")
     assert answer.status_code == 500
     assert answer.json()["error"]

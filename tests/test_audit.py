@@ -13,11 +13,14 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel import conf
-from errorkernel.core.values import Action
+from errorkernel.domain.values import Action
 from errorkernel.models import ApiToken, AuditEntry, Node
-from errorkernel.store import api_tokens, bulk, fleet, incidents, settings
-from errorkernel.store.bulk import Who
+from errorkernel.platform import conf
+from errorkernel.store import nodes
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents.bulk_decisions import Who
+from errorkernel.store.platform import settings_record
 from tests.test_pages import ask
 
 pytestmark = pytest.mark.django_db
@@ -138,22 +141,22 @@ def test_every_call_says_what_was_before_and_after():
 
 def test_what_changes_says_from_what_to_what():
     """Credentials, tokens, escalations, answers to many, what is thrown away."""
-    secrets = fleet.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor="system", now=NOW)
     key = Node.objects.get().public_key
-    fleet.renew_node("ship1", actor="system", now=NOW)
-    fleet.note_signing_key("A", actor="system", now=NOW)
-    fleet.note_signing_key("B", actor="system", now=NOW)
+    nodes.renew_node("ship1", actor="system", now=NOW)
+    nodes.note_signing_key("A", actor="system", now=NOW)
+    nodes.note_signing_key("B", actor="system", now=NOW)
     owner = User.objects.create_user("alice")
     api_tokens.add(owner, note="cron", actor="system", now=NOW)
     api_tokens.revoke(ApiToken.objects.get(), actor="system", now=NOW)
-    fleet.add_node("demo1", demo=True, actor="system", now=NOW)
-    fleet.remove_demo(now=NOW)
+    nodes.add_node("demo1", demo=True, actor="system", now=NOW)
+    nodes.remove_demo(now=NOW)
     one = ask()
-    incidents.escalate(one.pk, now=NOW)
+    decisions.escalate(one.pk, now=NOW)
     who = Who("user:alice", NOW)
-    made = bulk.propose([one.pk], who, query="process:*", action=Action.CONTINUE, reason="because")
-    bulk.confirm(made.pk, who, watch_s=0)
-    bulk.step(now=NOW)
+    made = bulk_decisions.propose([one.pk], who, query="process:*", action=Action.CONTINUE, reason="because")
+    bulk_decisions.confirm(made.pk, who, watch_s=0)
+    bulk_decisions.step(now=NOW)
     changes = {(e.action, e.target.partition(":")[0]): (e.before, e.after) for e in AuditEntry.objects.order_by("pk")}
     assert changes["renew", "node"] == ({"public_key": key}, {"public_key": Node.objects.get(name="ship1").public_key})
     assert changes["make", "signing-key"] == ({"public_key": "A"}, {"public_key": "B"})
@@ -179,7 +182,7 @@ def test_settings_are_on_record_where_they_differ_from_those_of_the_last_start()
     usual = {"STEWARD_DEBUG": "False", "STEWARD_SECRET_KEY": "", "STEWARD_RETENTION_DAYS": "90"}
 
     def start(role="up", **given):
-        settings.note(role, {**usual, **given}, usual, now=NOW, origin="here")
+        settings_record.note(role, {**usual, **given}, usual, now=NOW, origin="here")
         return [(one.target, one.before, one.after) for one in AuditEntry.objects.order_by("pk")]
 
     assert start() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from errorkernel.core.steward_names import ours
+from errorkernel.domain.sender_names import ours
 from tests.running import wait_for
 from tests.steward_peer import STEW, PlainServer, StewardPeer
 from tests.test_browser import browser, log_in

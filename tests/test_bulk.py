@@ -11,13 +11,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from errorkernel import conf
-from errorkernel.core.ids import uuid7
-from errorkernel.core.rules import RuleAction, Wording
-from errorkernel.core.values import Action, Outcome, OutcomeState
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.values import Action, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
-from errorkernel.store import api_tokens, bulk, incidents, judging, rules
-from errorkernel.store.bulk import CannotBulk, Who
+from errorkernel.platform import conf
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents.bulk_decisions import CannotBulk, Who
+from errorkernel.store.rules import changes, evaluation
 from tests.running import Running, wait_for
 from tests.test_pages import NOW, answer, ask, event, person, store
 
@@ -32,7 +34,7 @@ def many(count, *, start=0, **fields):
 
 def proposed(questions, who=ALICE, *, action=Action.CONTINUE, **fields):
     fields = {"query": "process:*", "reason": "the disk is back", **fields}
-    return bulk.propose([one.pk for one in questions], who, action=action, **fields)
+    return bulk_decisions.propose([one.pk for one in questions], who, action=action, **fields)
 
 
 def known(name):
@@ -42,7 +44,7 @@ def known(name):
 
 
 def carry_out(now=NOW):
-    while bulk.step(now=now).looked:
+    while bulk_decisions.step(now=now).looked:
         pass
 
 
@@ -68,11 +70,11 @@ def viewer():
 def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own():
     made = proposed(many(45))
     assert not Decision.objects.exists()
-    bulk.confirm(made.pk, ALICE, watch_s=60)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     carry_out()
     made.refresh_from_db()
     assert made.state == "done"
-    assert bulk.results(made) == {"pending": 0, "won": 45, "lost": 0, "gone": 0}
+    assert bulk_decisions.results(made) == {"pending": 0, "won": 45, "lost": 0, "gone": 0}
     assert set(Decision.objects.values_list("by", "action", "reason")) == {
         ("user:alice", "continue", "the disk is back")
     }
@@ -85,7 +87,7 @@ def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own(
 def test_what_opens_after_it_was_shown_is_not_answered():
     made = proposed(many(3))
     unseen = ask(process="later")
-    bulk.confirm(made.pk, ALICE, watch_s=60)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     carry_out()
     unseen.refresh_from_db()
     assert unseen.state == "open"
@@ -96,19 +98,19 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
     made = proposed([first, second, third])
     answer(first, Action.KILL, by="bob")
     gone(second)
-    bulk.confirm(made.pk, ALICE, watch_s=60)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     carry_out()
-    assert bulk.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
-    assert bulk.items(made).get(result="lost").incident.decision.by == "user:bob"
+    assert bulk_decisions.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
+    assert bulk_decisions.items(made).get(result="lost").incident.decision.by == "user:bob"
     assert Decision.objects.get(incident=third).by == "user:alice"
 
 
 def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypatch):
     made = proposed(many(30))
-    bulk.confirm(made.pk, ALICE, watch_s=60)
-    bulk.step(now=NOW)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    bulk_decisions.step(now=NOW)
     given = Decision.objects.count()
-    real, calls = incidents.decide, []
+    real, calls = decisions.decide, []
 
     def dies_at_the_fifth(*args, **fields):
         calls.append(args)
@@ -117,44 +119,44 @@ def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypa
         return real(*args, **fields)
 
     with monkeypatch.context() as patched:
-        patched.setattr(incidents, "decide", dies_at_the_fifth)
+        patched.setattr(decisions, "decide", dies_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
-            bulk.step(now=NOW)
+            bulk_decisions.step(now=NOW)
     assert Decision.objects.count() == given == BulkItem.objects.filter(result="won").count()
     carry_out()
     assert Decision.objects.count() == 30
-    assert bulk.results(made)["won"] == 30
+    assert bulk_decisions.results(made)["won"] == 30
 
 
 def test_no_step_answers_more_than_it_may_hold_the_database_for():
-    made = proposed(many(bulk.AT_ONCE + 1))
-    bulk.confirm(made.pk, ALICE, watch_s=60)
-    assert len(bulk.step(now=NOW).changed) == bulk.AT_ONCE
-    assert len(bulk.step(now=NOW).changed) == 1
+    made = proposed(many(bulk_decisions.AT_ONCE + 1))
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    assert len(bulk_decisions.step(now=NOW).changed) == bulk_decisions.AT_ONCE
+    assert len(bulk_decisions.step(now=NOW).changed) == 1
 
 
 def obeyed(incident, state=OutcomeState.APPLIED, *, at=NOW, detail=""):
     """Its node says what it did with the answer."""
     decision = Decision.objects.get(incident=incident)
     outcome = Outcome(incident.pk, state, decision_id=decision.pk, detail=detail)
-    incidents.record_outcome("ship1", outcome, now=at)
+    decisions.record_outcome("ship1", outcome, now=at)
 
 
 def shows(made, after_s=0):
-    return bulk.watched(BulkAnswer.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
+    return bulk_decisions.watched(BulkAnswer.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
 
 
 def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     questions = many(4)
     made = proposed(questions, known("alice"), canary=questions[2].pk)
-    made, changed = bulk.confirm(made.pk, ALICE, watch_s=60)
+    made, changed = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     assert changed == [questions[2].pk]
     carry_out()
     assert Decision.objects.count() == 1
     obeyed(questions[2])
     with pytest.raises(CannotBulk, match="still being watched, for 1 s more"):
-        bulk.go_on(made.pk, later(ALICE, 59))
-    bulk.go_on(made.pk, later(BOB, 60))
+        bulk_decisions.go_on(made.pk, later(ALICE, 59))
+    bulk_decisions.go_on(made.pk, later(BOB, 60))
     carry_out()
     assert Decision.objects.count() == 4
     assert set(Decision.objects.values_list("by", flat=True)) == {"user:alice"}
@@ -163,16 +165,16 @@ def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
 def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    bulk.confirm(made.pk, ALICE, watch_s=60)
-    incidents.mark_delivered([one.pk], now=NOW)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    decisions.mark_delivered([one.pk], now=NOW)
     assert shows(made, 3600) == "pending"
     with pytest.raises(CannotBulk, match="not carried the answer out yet"):
-        bulk.go_on(made.pk, later(ALICE, 3600))
+        bulk_decisions.go_on(made.pk, later(ALICE, 3600))
     obeyed(one, at=NOW + timedelta(hours=1))
     assert [shows(made, 3600 + after_s) for after_s in (0, 59, 60)] == ["watched", "watched", "good"]
     with pytest.raises(CannotBulk, match="still being watched"):
-        bulk.go_on(made.pk, later(ALICE, 3659))
-    assert bulk.go_on(made.pk, later(ALICE, 3660)).state == "answering"
+        bulk_decisions.go_on(made.pk, later(ALICE, 3659))
+    assert bulk_decisions.go_on(made.pk, later(ALICE, 3660)).state == "answering"
 
 
 @pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
@@ -180,7 +182,7 @@ def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carri
     """A killed process may be there anew, and fail, before its node says that the answer has been carried out."""
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    made, _ = bulk.confirm(made.pk, ALICE, watch_s=60)
+    made, _ = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     assert shows(made) == "pending"
     store(event("disk is gone", process=other.process.name), now=NOW + timedelta(seconds=3))
     store(event("another thing", process=one.process.name), now=NOW + timedelta(seconds=3))
@@ -189,12 +191,12 @@ def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carri
     obeyed(one, at=NOW + timedelta(seconds=carried_out_after_s))
     assert shows(made, 100) == "returned"
     with pytest.raises(CannotBulk, match="the same problem again since"):
-        bulk.go_on(made.pk, later(ALICE, 100))
-    bulk.leave(made.pk, later(ALICE, 101), "it came back")
+        bulk_decisions.go_on(made.pk, later(ALICE, 100))
+    bulk_decisions.leave(made.pk, later(ALICE, 101), "it came back")
     carry_out()
     assert Decision.objects.count() == 1
     with pytest.raises(CannotBulk):
-        bulk.go_on(made.pk, later(ALICE, 200))
+        bulk_decisions.go_on(made.pk, later(ALICE, 200))
 
 
 def lost(one):
@@ -202,7 +204,7 @@ def lost(one):
 
 
 def gone(one):
-    incidents.record_outcome("ship1", Outcome(one.pk, OutcomeState.WITHDRAWN), now=NOW)
+    decisions.record_outcome("ship1", Outcome(one.pk, OutcomeState.WITHDRAWN), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is
     made = proposed([one, other], canary=one.pk)
     if before:
         before(one)
-    bulk.confirm(made.pk, ALICE, watch_s=0)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
     if after:
         obeyed(one, after, detail="no such child")
     told = alice.get(f"/api/v1/answers/{made.pk}").json()
@@ -246,7 +248,7 @@ def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is
 def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered(alice):
     one, other = many(2)
     made = proposed([one, other], Who("user:alice", timezone.now()), canary=one.pk)
-    bulk.confirm(made.pk, Who("user:alice", timezone.now()), watch_s=60)
+    bulk_decisions.confirm(made.pk, Who("user:alice", timezone.now()), watch_s=60)
     address = reverse("answer-to-many", args=[made.pk])
 
     def told():
@@ -276,11 +278,11 @@ def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered
 def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    bulk.confirm(made.pk, ALICE, watch_s=0)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
     Decision.objects.filter(incident=one).delete()
     Incident.objects.filter(pk=one.pk).delete()
     with pytest.raises(CannotBulk, match="no longer kept"):
-        bulk.go_on(made.pk, later(ALICE, 60))
+        bulk_decisions.go_on(made.pk, later(ALICE, 60))
     assert "So the others do not follow" in alice.get(reverse("answer-to-many", args=[made.pk])).text
 
 
@@ -288,8 +290,8 @@ def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
 def test_many_are_killed_only_when_a_second_person_confirms(action):
     made = proposed(many(3), known("alice"), action=action, two_above=2)
     with pytest.raises(CannotBulk, match="second person"):
-        bulk.confirm(made.pk, ALICE, watch_s=60)
-    made, _ = bulk.confirm(made.pk, BOB, watch_s=60)
+        bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    made, _ = bulk_decisions.confirm(made.pk, BOB, watch_s=60)
     carry_out()
     assert made.second_by == "user:bob"
     assert Decision.objects.filter(by="user:alice", action=action).count() == 3
@@ -298,7 +300,7 @@ def test_many_are_killed_only_when_a_second_person_confirms(action):
 @pytest.mark.parametrize(("action", "two_above"), [(Action.CONTINUE, 2), (Action.KILL, 3), (Action.KILL, 0)])
 def test_one_person_may_continue_many_and_kill_few(action, two_above):
     made = proposed(many(3), action=action, two_above=two_above)
-    assert bulk.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
+    assert bulk_decisions.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
 
 
 def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice, monkeypatch):
@@ -331,25 +333,25 @@ def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice
 def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more(meanwhile):
     questions, asker, other = many(4), known("alice"), known("bob")
     made, second = proposed(questions[:2], asker), proposed(questions[2:], asker, canary=questions[2].pk)
-    bulk.confirm(second.pk, asker, watch_s=0)
+    bulk_decisions.confirm(second.pk, asker, watch_s=0)
     obeyed(questions[2])
     meanwhile(User.objects.get(username="alice"))
     with pytest.raises(CannotBulk, match="user:alice proposed it and may not answer any more"):
-        bulk.confirm(made.pk, other, watch_s=60)
+        bulk_decisions.confirm(made.pk, other, watch_s=60)
     with pytest.raises(CannotBulk, match="may not answer any more"):
-        bulk.go_on(second.pk, other)
+        bulk_decisions.go_on(second.pk, other)
     carry_out()
     assert Decision.objects.count() == 1
-    assert bulk.leave(made.pk, other).state == "left"
+    assert bulk_decisions.leave(made.pk, other).state == "left"
 
 
 def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
     made = proposed(many(2))
     with pytest.raises(CannotBulk, match="too old"):
-        bulk.confirm(made.pk, Who("user:bob", NOW + bulk.LASTS), watch_s=60)
-    bulk.confirm(made.pk, ALICE, watch_s=60)
+        bulk_decisions.confirm(made.pk, Who("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     with pytest.raises(CannotBulk, match="confirmed already"):
-        bulk.confirm(made.pk, BOB, watch_s=60)
+        bulk_decisions.confirm(made.pk, BOB, watch_s=60)
 
 
 @pytest.mark.parametrize("given", [{"reason": ""}, {"canary": "unknown"}, {"questions": []}])
@@ -368,9 +370,9 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     questions = many(RACED)
     mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
     wording = Wording("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
-    rules.add(wording, actor="user:carol", now=NOW, also_waiting=True)
-    bulk.confirm(mine.pk, ALICE, watch_s=60)
-    bulk.confirm(theirs.pk, BOB, watch_s=60)
+    changes.add(wording, actor="user:carol", now=NOW, also_waiting=True)
+    bulk_decisions.confirm(mine.pk, ALICE, watch_s=60)
+    bulk_decisions.confirm(theirs.pk, BOB, watch_s=60)
     errors = []
 
     def run(work):
@@ -382,15 +384,15 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
             connections.close_all()
 
     def judge():
-        while found := judging.look(now=NOW):
+        while found := evaluation.look(now=NOW):
             while found:
-                judging.step(found, now=NOW)
+                evaluation.step(found, now=NOW)
 
     def one_by_one():
         for one in questions[:: max(1, RACED // 40)]:
             try:
-                told = incidents.decide(one.pk, Action.STOP, by="user:dora", now=NOW, reason="by hand")
-            except incidents.AlreadyDecided as exc:
+                told = decisions.decide(one.pk, Action.STOP, by="user:dora", now=NOW, reason="by hand")
+            except decisions.AlreadyDecided as exc:
                 told = exc.decision
             assert told == Decision.objects.get(incident=one)
 
@@ -405,9 +407,9 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     assert Outbox.objects.count() == RACED
     for made, name in ((mine, "user:alice"), (theirs, "user:bob")):
         made.refresh_from_db()
-        found = bulk.results(made)
+        found = bulk_decisions.results(made)
         assert (made.state, found["pending"], found["won"] + found["lost"]) == ("done", 0, RACED)
-        for item in bulk.items(made):
+        for item in bulk_decisions.items(made):
             assert (item.result == "won") == (item.incident.decision.by == name)
 
 
@@ -497,7 +499,7 @@ def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
     product = Running(tmp_path / "data", settings={"STEWARD_CANARY_WATCH_S": "0"}).start()
     try:
         node, token = product.add_node("ship1")["token"], product.token()
-        asked = [str(uuid7()) for _ in range(bulk.AT_ONCE + 5)]
+        asked = [str(uuid7()) for _ in range(bulk_decisions.AT_ONCE + 5)]
         events = [
             {"v": 1, "id": one, "type": "action", "process": f"p{number}", "error": {"text": "no such file"}}
             for number, one in enumerate(asked)

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.chaos import breaks, invariants, ledger, plan, watch
-from errorkernel.chaos.evidence import Answer, Audit, Command, Evidence, Incident, Question, Rule, Stored
-from errorkernel.chaos.frames import Splitter
-from errorkernel.chaos.given_back import disagreement, handed_over_once
-from errorkernel.chaos.givers import Given
-from errorkernel.chaos.instance import Part
-from errorkernel.chaos.ledger import Entry
-from errorkernel.chaos.operators import Told
-from errorkernel.chaos.plan import Kind
-from errorkernel.chaos.proxy import Mode, Proxy, Switchboard
-from errorkernel.chaos.ruled import rules_keep_within_bounds
-from errorkernel.core.incident import State
+from errorkernel.domain.incident_state import State
+from errorkernel.ops.chaos import invariants, ledger, plan, sabotage, watch
+from errorkernel.ops.chaos.evidence import Answer, Audit, Command, Evidence, Incident, Question, Rule, Stored
+from errorkernel.ops.chaos.frames import Splitter
+from errorkernel.ops.chaos.instance import Part
+from errorkernel.ops.chaos.ledger import Entry
+from errorkernel.ops.chaos.operators import Told
+from errorkernel.ops.chaos.plan import Kind
+from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
+from errorkernel.ops.chaos.requeue_operators import Given
+from errorkernel.ops.chaos.requeues import disagreement, handed_over_once
+from errorkernel.ops.chaos.rule_checks import rules_keep_within_bounds
 from tests.running import ROOT, wait_for
 
 NODES = ("ship1", "ship2")
@@ -205,8 +205,8 @@ CLOCK = """
 import datetime as real, os, signal, sys, time
 from pathlib import Path
 from errorkernel.node import client, pipe, questions, reports
-from errorkernel.wire import json as wire
-from errorkernel.chaos import clock
+from errorkernel.protocol import json_codec as json as wire
+from errorkernel.ops.chaos import clock
 file = Path(sys.argv[1])
 clock.jump(file, 86400)
 before, monotonic = time.time(), time.monotonic()
@@ -231,15 +231,16 @@ def test_a_clock_jumps_for_one_program_alone_and_comes_back(tmp_path: Path) -> N
 
 def test_every_period_that_is_shortened_exists_and_is_shortened() -> None:
     code = (
-        "from errorkernel.chaos import tempo; from errorkernel.node import answers; was = answers.SYNC_INTERVAL_S;"
-        "tempo.hasten(); assert answers.SYNC_INTERVAL_S == tempo.SYNC_S == was / tempo.FACTOR"
+        "from errorkernel.ops.chaos import periods\nfrom errorkernel.node.delivery import decisions\n"
+        "was = decisions.SYNC_INTERVAL_S\nperiods.hasten()\n"
+        "assert decisions.SYNC_INTERVAL_S == periods.SYNC_S == was / periods.FACTOR"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_product_itself_knows_no_switch_for_its_protections() -> None:
-    users = [path for path in (ROOT / "errorkernel").rglob("*.py") if breaks.VARIABLE in path.read_text()]
+    users = [path for path in (ROOT / "errorkernel").rglob("*.py") if sabotage.VARIABLE in path.read_text()]
     assert {path.parent.name for path in users} == {"chaos"}
 
 
@@ -555,7 +556,7 @@ def test_what_can_go_wrong_must_hold_and_can_be_switched_off_is_documented() -> 
     text = (ROOT / "docs" / "chaos.md").read_text()
     named = re.findall(r"^\| ((?:`[a-z._]+`(?:, )?)+) \|", text, re.MULTILINE)
     found = {word for row in named for word in re.findall(r"`([a-z._]+)`", row)}
-    assert found == {*Kind, *breaks.NAMES}
+    assert found == {*Kind, *sabotage.NAMES}
     numbers = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
     said = [number for check in invariants.CHECKS for number in re.findall(r"\d+(?=\.| and)", check.__doc__ or "")]
     assert numbers == said == [str(number) for number in range(1, 15)]

@@ -7,18 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errorkernel import conf
-from errorkernel.broker.link import Link
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Event, EventType, Level, OnDeadline
-from errorkernel.kernel import clock
-from errorkernel.kernel.clock import Clock
-from errorkernel.kernel.paced import Paced
-from errorkernel.live import Announcer
+from errorkernel.broker.connection import Link
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Event, EventType, Level, OnDeadline
+from errorkernel.kernel import scheduler
+from errorkernel.kernel.scheduler import Clock
+from errorkernel.kernel.stepped_work import Paced
+from errorkernel.live.publisher import Announcer
 from errorkernel.models import Decision, Incident
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.threads import DatabaseThreads
+from errorkernel.platform import conf
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
 
 STEP_S = 0.05
 
@@ -64,8 +64,8 @@ async def test_a_step_that_fails_is_followed_by_the_next(threads: DatabaseThread
 async def test_many_deadlines_at_once_keep_nobody_from_the_database(
     threads: DatabaseThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "DEADLINES_INTERVAL_S", 0.05)
-    count = 5 * clock.DEADLINES_AT_ONCE + 1
+    monkeypatch.setattr(scheduler, "DEADLINES_INTERVAL_S", 0.05)
+    count = 5 * scheduler.DEADLINES_AT_ONCE + 1
     asked = [
         Event(
             id=uuid7(), type=EventType.ACTION, level=Level.ERROR, process="copy", text="no such file", deadline_s=60,

@@ -9,12 +9,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
-from errorkernel import frames
-from errorkernel.core.values import OutcomeState
+from errorkernel.domain.values import OutcomeState
+from errorkernel.live import frames
 from errorkernel.models import AuditEntry, KernelHeartbeat, Node
-from errorkernel.store import fleet
-from errorkernel.web.search import RANGES
-from errorkernel.web.texts import texts
+from errorkernel.store import nodes
+from errorkernel.web.console.script_texts import texts
+from errorkernel.web.console.search import RANGES
 from tests.running import ROOT
 from tests.test_pages import answer, ask, event, every_page, person, store
 
@@ -234,9 +234,9 @@ def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) 
 
 def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) -> None:
     store(event("one"))
-    fleet.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
+    nodes.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
     assert "still to store" not in alice.get("/").content.decode().split("<body")[1]  # some always are, for a moment
-    fleet.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=70)
+    nodes.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=70)
     page = alice.get("/").content.decode()
     assert "broker ok" in page.split("<body")[1]
     assert "70 reports still to store" in page

@@ -14,8 +14,8 @@ import pytest
 
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import make_nkey
-from errorkernel.core.values import Action
-from errorkernel.demo.fleet import NODES, DemoFleet
+from errorkernel.domain.values import Action
+from errorkernel.ops.demo.fleet import NODES, DemoFleet
 from tests.node_peer import Broker, alive, eventually, peer_kernel, program_env
 from tests.running import Running, wait_for
 
@@ -85,7 +85,7 @@ async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from errorkernel.demo.fleet import DemoFleet
+        from errorkernel.ops.demo.fleet import DemoFleet
         fleet = DemoFleet(Path({str(tmp_path)!r}), {credentials!r})
         fleet.start()
         print(*fleet.pids, flush=True)
@@ -109,7 +109,9 @@ def test_a_running_demo_that_is_removed_ends_and_does_not_come_back(tmp_path: Pa
         token = product.token()
         wait_for(lambda: len(events_of(product, token)) > 10)
         assert product.command("demo", "remove").stdout.startswith("4 demo nodes were removed.")
-        wait_for(lambda: not [pid for pid in descendants([product.pid]) if "errorkernel.demo.node" in command_of(pid)])
+        wait_for(
+            lambda: not [pid for pid in descendants([product.pid]) if "errorkernel.ops.demo.node" in command_of(pid)]
+        )
         assert "demo-" not in product.command("node", "list").stdout
         assert events_of(product, token) == []
         assert product.running

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 from django.core.management import get_commands
 
-from errorkernel import conf, metrics
-from errorkernel.core.incident import TRANSITIONS, State
-from errorkernel.core.limits import Limits
-from errorkernel.core.query import parse
-from errorkernel.core.steward_methods import SAFE_METHODS
-from errorkernel.core.values import Action, EventType, Level, OnDeadline, OutcomeState
-from errorkernel.node import run_options
-from errorkernel.web import health
-from errorkernel.wire import commands, steward, subjects
-from errorkernel.wire import json as wire
-from errorkernel.wire import sync as sync_wire
-from errorkernel.wire.steward_layout import LAYOUTS
+from errorkernel.domain.incident_state import TRANSITIONS, State
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.query.predicate import parse
+from errorkernel.domain.values import Action, EventType, Level, OnDeadline, OutcomeState
+from errorkernel.node.run import options as run_options
+from errorkernel.platform import conf, metrics
+from errorkernel.protocol import commands, subjects
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import sync as sync_wire
+from errorkernel.senders.steward.protocol import event_mapping
+from errorkernel.senders.steward.protocol.layout import LAYOUTS
+from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
+from errorkernel.web.health import views
 from tests.node_peer import program_env, unreachable, written
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     try:
         families = {one.name: one.type for one in metrics.REGISTRY.collect()}
     finally:
-        metrics.register_facts(health.read_facts)
+        metrics.register_facts(views.read_facts)
     # The library leaves the ending of counters away; what it says of the process itself is not ours.
     names = {name + "_total" if kind == "counter" else name for name, kind in families.items()}
     assert {name for name in names if not name.startswith("process_")} == set(documented)
@@ -141,9 +142,8 @@ def test_every_field_of_a_frame_is_documented() -> None:
     from datetime import UTC, datetime
     from uuid import uuid4
 
-    from errorkernel import frames, hub
-    from errorkernel.store.rows import EventRow
-    from errorkernel.web import sockets
+    from errorkernel.live import frames, hub, websocket
+    from errorkernel.store.ingest.event_rows import EventRow
 
     text = section("docs/architecture.md", "Live frames")
     now = datetime.now(UTC)
@@ -158,7 +158,7 @@ def test_every_field_of_a_frame_is_documented() -> None:
     assert set(frame) | set(frame["counts"]) | set(status) <= table
     row_fields = set(re.findall(r"`(\w+)`", text.split("A row has")[1].split("\n\n")[0]))
     assert set(frame["events"][0]) == row_fields
-    codes = {sockets.SIGNED_OUT, sockets.FORBIDDEN, sockets.BAD_QUERY, sockets.TOO_SLOW}
+    codes = {websocket.SIGNED_OUT, websocket.FORBIDDEN, websocket.BAD_QUERY, websocket.TOO_SLOW}
     assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)} == codes
 
 
@@ -180,10 +180,11 @@ def test_every_option_of_run_is_documented_with_its_default() -> None:
 
 
 def test_every_address_of_the_api_is_documented() -> None:
-    from errorkernel.web import api_urls, health_urls
+    from errorkernel.web.api import urls
+    from errorkernel.web.health import urls as health_urls
 
     text = read("docs/http.md")
-    for pattern in api_urls.urlpatterns[:-1]:
+    for pattern in urls.urlpatterns[:-1]:
         route = "/api/v1/" + re.sub(r"<\w+:\w+>", "{id}", str(pattern.pattern))
         assert re.search(rf"`?{re.escape(route)}[`?]", text), route
     for pattern in health_urls.urlpatterns:
@@ -276,7 +277,7 @@ def test_pins_are_exact_and_hashed() -> None:
 
 
 def test_what_is_known_of_steward_nodes_is_documented() -> None:
-    assert first_column(section("docs/steward.md", "Where errors come from")) == list(steward.ERROR_SUBJECTS)
+    assert first_column(section("docs/steward.md", "Where errors come from")) == list(event_mapping.ERROR_SUBJECTS)
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", section("docs/steward.md", "Formats"), re.MULTILINE)
     assert {name: int(count) for name, count in rows} == {name: len(fields) for name, fields in LAYOUTS.items()}
     methods = re.findall(r"`(\w+)`", section("docs/steward.md", "Stop and start"))

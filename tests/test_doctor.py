@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from errorkernel import conf
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
-from errorkernel.broker.link import Link
-from errorkernel.core.ids import uuid7
-from errorkernel.doctor import machine
-from errorkernel.doctor.report import Status
-from errorkernel.wire import subjects
+from errorkernel.broker.connection import Link
+from errorkernel.domain.ids import uuid7
+from errorkernel.ops.doctor import machine
+from errorkernel.ops.doctor.report import Status
+from errorkernel.platform import conf
+from errorkernel.protocol import subjects
 from tests.running import Running, wait_for
 
 

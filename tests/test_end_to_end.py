@@ -171,7 +171,7 @@ def test_a_killed_worker_process_is_replaced_by_one_with_another_pid(
     # Ignores SIGTERM and has a child: only a kill of the whole group ends both.
     script.write_text(
         "import os, signal, subprocess, sys\n"
-        "from errorkernel.node.child import worker\n"
+        "from errorkernel.node.process.child import worker\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen(['sleep', '300'])\n"
         f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} {{child.pid}}\\n')\n"
@@ -365,7 +365,7 @@ def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Running, t
 
 
 def test_the_node_client_needs_no_django() -> None:
-    code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.demo.node"
+    code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.ops.demo.node"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from errorkernel.core import steward_names
-from errorkernel.core.limits import Limits
-from errorkernel.kernel.error_log import ErrorLog
-from errorkernel.store import steward as store
-from errorkernel.store.directory import Directory
-from errorkernel.store.steward import Arrival, Memory
-from errorkernel.wire import steward
+from errorkernel.domain import sender_names
+from errorkernel.domain.limits import Limits
+from errorkernel.senders.steward.protocol import event_mapping
+from errorkernel.senders.steward.store import ingest as store
+from errorkernel.senders.steward.store.ingest import Arrival, Memory
+from errorkernel.senders.steward.worker.error_log import ErrorLog
+from errorkernel.store.ingest.name_cache import Directory
 from tests.steward_peer import STEW, StewardPeer
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def report(*texts: str) -> None:
     arrivals = []
     for number, text in enumerate(texts):
         payload, headers = STEW.pack(peer.error_message(text))
-        read = steward.report(steward.read(STEW.subject, headers or {}, payload), Limits())
+        read = event_mapping.report(event_mapping.read(STEW.subject, headers or {}, payload), Limits())
         arrivals.append(Arrival(f"s:{text}:{number}", now.timestamp(), read))
     store.record(arrivals, [], Directory(), Memory(), limits=Limits(), now=now)
 
@@ -69,7 +69,7 @@ def test_lines_are_as_they_came_and_written_once(place: Path) -> None:
     assert texts(place) == ["error: a", "error: b"]
     record = (place / "errorCentral" / "error.log").read_text().splitlines()[0]
     assert ", node: ship1, " in record
-    assert steward_names.SUFFIX not in record
+    assert sender_names.SUFFIX not in record
 
 
 def test_a_kernel_that_is_killed_between_log_and_position_doubles_nothing(place: Path) -> None:

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.core import fingerprint
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Event, EventType, Level
+from errorkernel.domain import fingerprint
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Event, EventType, Level
 
 
 def event(text: str, **fields: object) -> Event:

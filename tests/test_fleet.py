@@ -12,18 +12,23 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from errorkernel import frames
-from errorkernel.broker import refusals
+from errorkernel.broker import log_tailer
 from errorkernel.broker.credentials import public_nkey
-from errorkernel.broker.refusals import LogTail
-from errorkernel.core.attempts import KEYS_MAX, Attempt, Tally
-from errorkernel.core.ids import uuid7
-from errorkernel.core.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
-from errorkernel.core.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
+from errorkernel.broker.log_tailer import LogTail
+from errorkernel.domain.access_denials import KEYS_MAX, Attempt, Tally
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
+from errorkernel.domain.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
+from errorkernel.live import frames
 from errorkernel.models import Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
-from errorkernel.store import condition, fleet, hellos, incidents, lineage, refused
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
+from errorkernel.store import incarnations
+from errorkernel.store import nodes as fleet
+from errorkernel.store.accounts import access_denials
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest import heartbeats
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.status import system_status
 from errorkernel.templatetags.fleet import dropped_words, skew_words
 from tests.hellos import record_hellos
 
@@ -110,7 +115,7 @@ def beats(*, since: timedelta, broker: bool = True) -> None:
 
 def missing(now: datetime) -> tuple[int, int]:
     """How many nodes are late, and how many gone, as every page says it at ``now``."""
-    how = condition.read(now)
+    how = system_status.read(now)
     return how.late, how.gone
 
 
@@ -124,16 +129,16 @@ def test_no_node_is_missed_while_nobody_can_hear_it_nor_right_after() -> None:
     back = GONE_AFTER * 2
     for later in (LATE_AFTER, GONE_AFTER, back - SECOND):
         assert missing(NOW + later) == (0, 0)
-        assert incidents.note_missing_nodes(now=NOW + later) == []
+        assert decisions.note_missing_nodes(now=NOW + later) == []
     beats(since=back)
     beats(since=back + LATE_AFTER - SECOND)
     assert missing(NOW + back + LATE_AFTER - SECOND) == (0, 0)
     record_hellos([("ship2", hello())], now=NOW + back + SECOND)
     assert missing(NOW + back + LATE_AFTER) == (0, 1)
-    assert incidents.note_missing_nodes(now=NOW + back + LATE_AFTER) == [asked.id]
+    assert decisions.note_missing_nodes(now=NOW + back + LATE_AFTER) == [asked.id]
     beats(since=back + GONE_AFTER, broker=False)
     record_hellos([("ship1", hello())], now=NOW + back + GONE_AFTER)
-    assert incidents.note_missing_nodes(now=NOW + back + GONE_AFTER) == [asked.id], "what was heard is taken back"
+    assert decisions.note_missing_nodes(now=NOW + back + GONE_AFTER) == [asked.id], "what was heard is taken back"
 
 
 @pytest.mark.django_db
@@ -152,16 +157,16 @@ def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None
     take_in(asked)
     beats(since=timedelta(0))
     record_hellos([("ship1", hello())], now=NOW)
-    assert incidents.note_missing_nodes(now=NOW + LATE_AFTER - SECOND) == []
+    assert decisions.note_missing_nodes(now=NOW + LATE_AFTER - SECOND) == []
     for after, word in ((LATE_AFTER, "late"), (GONE_AFTER, "gone")):
         change = Incident.objects.get().change
-        assert incidents.note_missing_nodes(now=NOW + after) == [asked.id]
-        assert incidents.note_missing_nodes(now=NOW + after) == [], "said once"
+        assert decisions.note_missing_nodes(now=NOW + after) == [asked.id]
+        assert decisions.note_missing_nodes(now=NOW + after) == [], "said once"
         assert Incident.objects.get().change > change, "a browser takes the card for a newer one"
         [card] = frames.load_cards([asked.id])
         assert f"is {word}" in frames.card_part(card)["html"]
     record_hellos([("ship1", hello())], now=NOW + timedelta(hours=1))
-    assert incidents.note_missing_nodes(now=NOW + timedelta(hours=1)) == [asked.id]
+    assert decisions.note_missing_nodes(now=NOW + timedelta(hours=1)) == [asked.id]
     [card] = frames.load_cards([asked.id])
     assert "node-missing" not in frames.card_part(card)["html"]
 
@@ -173,8 +178,8 @@ def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_say
     take_in(answered)
     record_hellos([("ship1", hello())], now=NOW)
     beats(since=timedelta(0))
-    incidents.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
-    assert incidents.note_missing_nodes(now=NOW + timedelta(days=1)) == []
+    decisions.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
+    assert decisions.note_missing_nodes(now=NOW + timedelta(days=1)) == []
 
 
 # Lives
@@ -189,7 +194,7 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked, report(), report(type=EventType.INFO))
     assert lives() == [(1, "", 2)]
-    decision = incidents.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.KILL, by="user:a", now=NOW)
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
     take_in(outcomes=(outcome,))
     assert lives() == [(1, "killed", 2), (2, "", 0)]
@@ -213,8 +218,8 @@ def test_how_long_somebody_waited_does_not_believe_a_wrong_clock() -> None:
             type=EventType.ACTION, process=name, occurred_at=at if clock_off else datetime(1970, 1, 2, tzinfo=UTC)
         )
         record(Batch(events=[(name, asked)]), Directory(), now=NOW + SECOND)
-        incidents.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW + 4 * SECOND)
-        assert incidents.answered([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
+        decisions.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW + 4 * SECOND)
+        assert decisions.answered([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
 
 
 @pytest.mark.django_db
@@ -269,7 +274,7 @@ def test_a_counter_that_was_set_back_is_believed_when_no_larger_number_can_be_on
 def test_a_node_that_is_removed_while_its_hello_is_taken_in_comes_back_with_the_next() -> None:
     record_hellos([("ship1", hello())], now=NOW)
     Node.objects.all().delete()
-    assert hellos.of_processes("ship1", hello().processes, now=NOW) == []
+    assert heartbeats.of_processes("ship1", hello().processes, now=NOW) == []
     assert not Process.objects.exists()
     record_hellos([("ship1", hello())], now=NOW)
     assert Process.objects.get().name == "copy"
@@ -287,7 +292,7 @@ def test_a_hello_that_names_no_incarnation_leaves_the_one_that_is_known() -> Non
 def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_too_late(viewer: Client) -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    incidents.decide(asked.id, Action.CONTINUE, by="user:alice", now=NOW)
+    decisions.decide(asked.id, Action.CONTINUE, by="user:alice", now=NOW)
     alone = Outcome(
         incident=asked.id, state=OutcomeState.WITHDRAWN, incarnation=1, new_incarnation=2, by_itself=Action.KILL
     )
@@ -307,7 +312,7 @@ def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_to
 def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_obeyed() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    decision = incidents.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW)
     done = Outcome(
         incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, by_itself=Action.KILL, new_incarnation=2
     )
@@ -320,7 +325,7 @@ def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_o
 def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    decision = incidents.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.KILL, by="user:a", now=NOW)
     record_hellos([("ship1", hello(incarnation=2))], now=NOW)
     assert lives() == [(1, "crashed", 1), (2, "", 0)]
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
@@ -335,13 +340,17 @@ def test_restarts_of_the_last_day_are_told_of_each_process(viewer: Client) -> No
     for number, age in ((1, 3 * day), (2, day / 2), (3, day / 4)):
         take_in(report(incarnation=number), now=now - age)
     take_in(report(process="young", incarnation=1), now=now)
-    for number in range(lineage.KEPT + 5):
+    for number in range(incarnations.KEPT + 5):
         take_in(report(process="wild", incarnation=number), now=now)
     keys = dict(Process.objects.values_list("name", "pk"))
-    counted = lineage.restarts(keys.values(), now - day)
-    assert counted == {keys["copy"]: 2, keys["young"]: 0, keys["wild"]: lineage.KEPT}
+    counted = incarnations.restarts(keys.values(), now - day)
+    assert counted == {keys["copy"]: 2, keys["young"]: 0, keys["wild"]: incarnations.KEPT}
     page = viewer.get("/nodes/ship1/").content.decode()
-    assert re.findall(r'data-label="restarts, 24 h" class="num">([^<]*)</td>', page) == ["2", f"≥ {lineage.KEPT}", "0"]
+    assert re.findall(r'data-label="restarts, 24 h" class="num">([^<]*)</td>', page) == [
+        "2",
+        f"≥ {incarnations.KEPT}",
+        "0",
+    ]
     one = viewer.get(f"/nodes/ship1/{keys['copy']}/").content.decode()
     assert "<dt>restarts, 24 h</dt><dd>2</dd>" in one
 
@@ -354,9 +363,9 @@ def test_reports_and_hellos_of_dead_lives_bring_none_back_and_numbers_without_en
     assert lives() == [(7, "", 1)]
     take_in(report(incarnation=7), report(incarnation=None))
     assert lives() == [(7, "", 2)]
-    for number in range(8, 8 + 2 * lineage.KEPT):
+    for number in range(8, 8 + 2 * incarnations.KEPT):
         take_in(report(incarnation=number))
-    assert len(lives()) == lineage.KEPT
+    assert len(lives()) == incarnations.KEPT
     take_in(report(incarnation=2**62))
     assert lives() == [(2**62, "", 1)]
 
@@ -399,8 +408,8 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     take_in(asked, now=now)
     told = hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1, refused=4)
     record_hellos([("ship1", told)], now=now)
-    refused.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
-    refused.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
+    access_denials.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
+    access_denials.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
     page = viewer.get(reverse("node", args=["ship1"])).content.decode()
     for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock"):
         assert words in page
@@ -455,7 +464,7 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
     assert viewer.get("/api/v1/processes/999999/incarnations").status_code == 404
     assert viewer.post(f"/api/v1/processes/{process['id']}/incarnations").status_code == 405
     fleet.beat("host:1", started_at=now, lag=0, now=now)
-    assert incidents.note_missing_nodes(now=now + GONE_AFTER) == [asked.id]
+    assert decisions.note_missing_nodes(now=now + GONE_AFTER) == [asked.id]
     [incident] = items("incidents?node=ship1")
     assert incident["node_liveness"] == "gone"
 
@@ -489,7 +498,7 @@ NAME = r'"v2:python3:we \"ird\" - \"node-victim/nkey:U\" - Publish Violation - S
 def test_a_line_of_the_brokers_log_is_read_and_no_name_of_a_client_can_forge_one(
     text: str, expected: Attempt | None
 ) -> None:
-    assert refusals.parse(text) == expected
+    assert log_tailer.parse(text) == expected
 
 
 def test_the_log_is_followed_through_rotation_and_halves_of_lines(tmp_path: Path) -> None:
@@ -535,17 +544,19 @@ def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
 @pytest.mark.django_db
 def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
     for minute in range(3):
-        refused.record({Attempt("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
+        access_denials.record({Attempt("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
     row = RefusedAttempt.objects.get()
     assert (row.count, row.first_at, row.last_at) == (12, NOW, NOW + 120 * SECOND)
     for hour in range(1, 4):
         later = NOW + timedelta(hours=2 * hour)
-        refused.record({Attempt("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
-        refused.record({Attempt("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later)
-        half = refused.KEPT_OF_A_NODE // 2
+        access_denials.record({Attempt("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
+        access_denials.record(
+            {Attempt("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later
+        )
+        half = access_denials.KEPT_OF_A_NODE // 2
         assert RefusedAttempt.objects.get(node="a", target="…").count == hour * (300 - half)
-    assert RefusedAttempt.objects.filter(node="a").count() == refused.KEPT_OF_A_NODE
-    assert RefusedAttempt.objects.filter(node="").count() == refused.KEPT_OF_STRANGERS
+    assert RefusedAttempt.objects.filter(node="a").count() == access_denials.KEPT_OF_A_NODE
+    assert RefusedAttempt.objects.filter(node="").count() == access_denials.KEPT_OF_STRANGERS
     assert not RefusedAttempt.objects.filter(target="ek.evt.b").exists(), "the oldest made way"
 
 
@@ -555,7 +566,7 @@ def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known
     old = public_nkey(made.nkey_seed)
     fleet.renew_node("ship1", actor="system", now=NOW)
     token_digest = Node.objects.get().token_digest
-    refused.record(
+    access_denials.record(
         {Attempt("connect", "", "", f"key:{old}"): 1, Attempt("http", "/api/v1/", "", f"token:{token_digest}"): 1,
          Attempt("http", "/api/v1/", "", "token:" + "0" * 64): 1}, now=NOW,
     )  # fmt: skip

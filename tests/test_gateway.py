@@ -19,26 +19,29 @@ from django.test import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from errorkernel import conf
-from errorkernel import hub as hubs
 from errorkernel.broker import streams
 from errorkernel.broker.access import kernel_seed
+from errorkernel.broker.connection import Link
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.link import Link
-from errorkernel.core.ids import uuid7
-from errorkernel.core.rate import RateLimit
-from errorkernel.core.values import Action, Outcome, OutcomeState
-from errorkernel.live import announce_incidents_async
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.rate_limit import RateLimit
+from errorkernel.domain.values import Action, Outcome, OutcomeState
+from errorkernel.live import hub as hubs
+from errorkernel.live.publisher import announce_incidents_async
 from errorkernel.models import Incident, Node, QuarantinedMessage
-from errorkernel.store import api_tokens, fleet, incidents
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.threads import DatabaseThreads
-from errorkernel.web import api, bodies, gateway, uplink
-from errorkernel.web.front import NodesFirst
-from errorkernel.web.kept_threads import Django, KeptThreads
-from errorkernel.wire import json as wire
+from errorkernel.platform import conf
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import json_codec as wire
+from errorkernel.store import nodes
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.web.api.views import machine
+from errorkernel.web.asgi.request_threads import Django, KeptThreads
+from errorkernel.web.node_api import bodies, broker_connection, gateway
+from errorkernel.web.node_api.front import NodesFirst
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -98,7 +101,7 @@ async def stream(broker, monkeypatch):
 
 
 async def end_web():
-    await api.close()
+    await machine.close()
     if hubs._hub is not None:
         await hubs._hub.close()
         hubs._hub = None
@@ -178,7 +181,7 @@ class Peer:
 
 
 def new_peer(name="ship1"):
-    return Peer(fleet.add_node(name, actor="system", now=NOW).token)
+    return Peer(nodes.add_node(name, actor="system", now=NOW).token)
 
 
 @pytest.fixture
@@ -215,7 +218,7 @@ async def stored(stream):
 
 
 async def answer(incident, action=Action.KILL, reason="disk is being replaced"):
-    return await in_database(incidents.decide, incident, action, by="user:alice", reason=reason, now=datetime.now(UTC))
+    return await in_database(decisions.decide, incident, action, by="user:alice", reason=reason, now=datetime.now(UTC))
 
 
 # Events
@@ -434,7 +437,7 @@ async def test_without_a_nodes_token_nothing_is_taken(stream, peer, authorizatio
 
 async def test_a_disabled_node_is_refused_within_seconds(stream, peer, monkeypatch):
     assert (await peer.post(event())).status_code == 202
-    await in_database(fleet.set_node_enabled, "ship1", False, actor="system", now=NOW)
+    await in_database(nodes.set_node_enabled, "ship1", False, actor="system", now=NOW)
     until = time.monotonic() + 5
     while (status := (await peer.post(event())).status_code) == 202 and time.monotonic() < until:
         await asyncio.sleep(0.1)
@@ -505,7 +508,7 @@ async def test_any_bytes_get_an_answer_that_is_the_clients_fault(stream, peer, b
 async def test_while_the_broker_is_away_nothing_is_taken_and_all_of_it_works_afterwards(tmp_path, monkeypatch, peer):
     given = settings_in(tmp_path)
     monkeypatch.setattr(conf, "get", lambda: given)
-    monkeypatch.setattr(uplink, "FIRST_WAIT_S", 0.2)
+    monkeypatch.setattr(broker_connection, "FIRST_WAIT_S", 0.2)
     batch = [event() for _ in range(10)]
     try:
         told = await peer.post(batch)  # it has never been started
@@ -635,7 +638,7 @@ async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, m
     raised, headers = event(type="action"), {"Authorization": f"Bearer {await in_database(operator)}"}
     assert (await peer.post(raised)).status_code == 202
     with monkeypatch.context() as patched:  # the first request takes its time
-        patched.setattr(api, "APPEAR_WAIT_S", 0.1)
+        patched.setattr(machine, "APPEAR_WAIT_S", 0.1)
         assert (await answered(raised["id"], headers)).status_code == 404
     answering = asyncio.ensure_future(answered(raised["id"], headers))
     await asyncio.sleep(0.5)
@@ -670,7 +673,7 @@ async def test_a_client_that_hung_up_has_not_been_told(stream, peer):
 async def test_a_withdrawn_question_ends_the_asking(stream, peer):
     incident = await asked()
     gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
-    await in_database(incidents.record_outcome, "ship1", gone, now=NOW)
+    await in_database(decisions.record_outcome, "ship1", gone, now=NOW)
     for wait in (30, 0, ""):
         told = await peer.decision(incident, wait)
         assert (told.status_code, told.json()["state"]) == (404, "withdrawn")
@@ -760,7 +763,7 @@ async def test_the_database_may_be_away_for_a_moment(stream, peer, monkeypatch):
         raise OperationalError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fleet, "node_for_token", away)
+        patched.setattr(nodes, "node_for_token", away)
         told = await peer.post(event())
     assert told.status_code == 503
     assert told["Retry-After"]

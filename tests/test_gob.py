@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.wire import gob
-from errorkernel.wire.errors import WireError
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import gob
 from tests.steward_examples import STEWARD_ERROR, STEWARD_ERROR_MESSAGE
 
 TYPES: dict[int, gob.Type] = {

@@ -12,18 +12,20 @@ from django.db import OperationalError
 from django.test import AsyncClient, Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from errorkernel import conf, metrics
 from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Action, Event, EventType, Hello, Level
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Action, Event, EventType, Hello, Level
 from errorkernel.models import KernelHeartbeat
-from errorkernel.store import fleet, incidents
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.threads import DatabaseThreads
-from errorkernel.web import health, uplink
+from errorkernel.platform import conf, metrics
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store import nodes
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.web.health import views
+from errorkernel.web.node_api import broker_connection
 from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,7 +75,7 @@ def value(text, name, **labels):
 
 
 def beat(now, trouble=""):
-    fleet.beat("host:1", started_at=now, lag=0, trouble=trouble, now=now)
+    nodes.beat("host:1", started_at=now, lag=0, trouble=trouble, now=now)
 
 
 async def checks():
@@ -130,7 +132,7 @@ async def test_it_is_ready_when_database_broker_and_kernel_are(tmp_path, monkeyp
         await become({"database": True, "broker": False, "kernel": True})
     finally:
         threads.close()
-        await uplink.close()
+        await broker_connection.close()
         server.stop()
 
 
@@ -138,13 +140,13 @@ async def test_a_database_that_fails_or_hangs_is_told_in_time(monkeypatch):
     def away():
         raise OperationalError("unable to open database file")
 
-    monkeypatch.setattr(health, "DATABASE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(views, "DATABASE_TIMEOUT_S", 0.3)
     with monkeypatch.context() as patched:
-        patched.setattr(health, "_kernels", away)
+        patched.setattr(views, "_kernels", away)
         assert (await checks())["database"] is False
         # It is told while the database still hangs: nothing lets it go before.
         let_go = threading.Event()
-        patched.setattr(health, "_kernels", lambda: let_go.wait(60))
+        patched.setattr(views, "_kernels", lambda: let_go.wait(60))
         assert (await checks())["database"] is False
         let_go.set()
     assert (await checks())["database"] is True
@@ -199,7 +201,7 @@ def test_clocks_that_run_backwards_do_not_break_a_counter_or_histogram():
 def test_facts_of_the_database_are_asked_for_at_each_scrape():
     now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
     record_hellos([("ship1", Hello()), ("ship2", Hello())], now=now)
-    fleet.add_node("silent", actor="system", now=now)
+    nodes.add_node("silent", actor="system", now=now)
     first, second = (ask(now) for _ in range(2))
     text = scrape()
     assert value(text, "errorkernel_incidents_open") == 2
@@ -207,7 +209,7 @@ def test_facts_of_the_database_are_asked_for_at_each_scrape():
         assert value(text, f"{prefix}_hello_nodes_total") == 2
         assert value(text, f"{prefix}_hello_node_contact_last", nodeName="ship1") == now.timestamp()
     assert value(text, "steward_hello_node_contact_last", nodeName="silent") is None
-    incidents.decide(first, Action.CONTINUE, by="user:a", now=now)
+    decisions.decide(first, Action.CONTINUE, by="user:a", now=now)
     assert value(scrape(), "errorkernel_incidents_open") == 1
     assert second
 
@@ -226,7 +228,7 @@ def test_metrics_are_served_while_the_database_is_away(monkeypatch, caplog):
     try:
         text = scrape()
     finally:
-        metrics.register_facts(health.read_facts)
+        metrics.register_facts(views.read_facts)
     assert value(text, "errorkernel_incidents_open") is None
     assert value(text, "errorkernel_live_clients") is not None
     assert "could not be read" in caplog.text

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from errorkernel.core.values import Event
+from errorkernel.domain.values import Event
 from errorkernel.node import BlockingKernel, Kernel, install_hooks
 from tests.node_peer import program_env, unreachable, written
 from tests.running import Running, wait_for

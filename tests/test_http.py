@@ -17,9 +17,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.wire import json as wire
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import Limits
+from errorkernel.protocol import json_codec as wire
 from tests.running import ROOT, Running, wait_for
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from errorkernel.node import Action, Kernel, answers
+from errorkernel.node import Action, Kernel
+from errorkernel.node.delivery import decisions
 from tests.node_peer import Broker, PeerKernel, eventually, peer_kernel, program_env, unreachable
 
 KEPT_QUIET_S = 1.5
@@ -30,8 +31,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic repair without its patience."""
-    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 0.3)
-    monkeypatch.setattr(answers, "SYNC_SOON_S", 0.1)
+    monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 0.3)
+    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
 
 
 @asynccontextmanager
@@ -125,7 +126,7 @@ async def test_the_kernel_is_asked_before_anything_is_done(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No round of the repair falls between the deadline and the end of the grace.
-    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 3600.0)
     async with (
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated="kill", isolated_grace_s=0.2) as kernel,

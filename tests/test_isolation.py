@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from errorkernel import conf
+from errorkernel.platform import conf
 from tests.isolation import DATA_DIR
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.core.values import (
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import (
     Action,
     Decision,
     Event,
@@ -27,17 +27,18 @@ from errorkernel.core.values import (
     OutcomeState,
     Requeue,
 )
-from errorkernel.node import journal, questions
-from errorkernel.node import requeues as module_of_requeues
 from errorkernel.node.errors import JournalError, ProcessTaken
-from errorkernel.node.events import fit
-from errorkernel.node.journal import Journal, WouldWait
-from errorkernel.node.outgoing import ERROR, INFO, KEPT, Outgoing
-from errorkernel.node.questions import Questions, Taken
-from errorkernel.node.reports import cut, cut_middle, describe, event_of
-from errorkernel.node.requeues import Requeues
-from errorkernel.node.roster import Roster
-from errorkernel.wire import json as wire
+from errorkernel.node.journal import database
+from errorkernel.node.journal import incidents as questions
+from errorkernel.node.journal import requeues as module_of_requeues
+from errorkernel.node.journal.backlog import ERROR, INFO, KEPT, Outgoing
+from errorkernel.node.journal.database import Journal, WouldWait
+from errorkernel.node.journal.incidents import Questions, Taken
+from errorkernel.node.journal.processes import Roster
+from errorkernel.node.journal.requeues import Requeues
+from errorkernel.node.reporting.event_builder import cut, cut_middle, describe, event_of
+from errorkernel.node.reporting.fit import fit
+from errorkernel.protocol import json_codec as wire
 from tests.node_peer import program_env
 
 NODE = "ship1"
@@ -297,7 +298,7 @@ def test_a_forked_child_does_not_touch_its_parents_journal(path: Path) -> None:
     assert program.waiting() == ["from the parent"]
     # The child's end has not let go of the parent's place either.
     probe = subprocess.run(
-        [sys.executable, "-c", f"from errorkernel.node.presence import Presence; from pathlib import Path\n"
+        [sys.executable, "-c", f"from errorkernel.node.journal.presence import Presence; from pathlib import Path\n"
          f"assert Presence(Path({str(path) + '.lock'!r})).alive({program.journal.client})"],
         env=program_env(),
     )  # fmt: skip
@@ -334,7 +335,7 @@ def log_bytes(path: Path) -> int:
 
 
 def test_the_log_begins_anew_when_it_is_settled_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(database, "LOG_BYTES", 200_000)
     program = Program(path)
     texts = [f"{number:03d} " + "x" * 3000 for number in range(300)]
     for number, text in enumerate(texts):
@@ -347,8 +348,8 @@ def test_the_log_begins_anew_when_it_is_settled_and_loses_nothing(path: Path, mo
 
 
 def test_the_log_has_a_bound_where_nobody_settles(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LOG_MAX_BYTES", 400_000)
-    monkeypatch.setattr(journal, "LOOK_EVERY", 5)
+    monkeypatch.setattr(database, "LOG_MAX_BYTES", 400_000)
+    monkeypatch.setattr(database, "LOOK_EVERY", 5)
     program, other = Program(path), Program(path)
     for number in range(300):
         (program if number % 2 else other).report(f"{number}" + "x" * 3000)
@@ -359,8 +360,8 @@ def test_the_log_has_a_bound_where_nobody_settles(path: Path, monkeypatch: pytes
 def test_another_programs_reading_does_not_hold_a_writer_up_for_long(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "LOG_MAX_BYTES", 100_000)
-    monkeypatch.setattr(journal, "LOOK_EVERY", 5)
+    monkeypatch.setattr(database, "LOG_MAX_BYTES", 100_000)
+    monkeypatch.setattr(database, "LOOK_EVERY", 5)
     program = Program(path)
     program.report("first")
     reader = sqlite3.connect(path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from errorkernel import conf
-from errorkernel.layer import NatsChannelLayer
+from errorkernel.live.channel_layer import NatsChannelLayer
+from errorkernel.platform import conf
 from tests.node_peer import Broker
 
 

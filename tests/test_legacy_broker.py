@@ -10,15 +10,16 @@ import pytest
 
 from errorkernel.broker import streams
 from errorkernel.broker.config import LegacyAccount, NodeUser
+from errorkernel.broker.connection import Link, Received
 from errorkernel.broker.credentials import is_public_nkey, make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.link import Link, Received
-from errorkernel.broker.plain import PlainSource
-from errorkernel.broker.pull import PullSource
-from errorkernel.broker.steward_config import node_permissions, our_permissions
-from errorkernel.core import steward_names
-from errorkernel.wire import steward, subjects
-from errorkernel.wire.subjects import is_node_name
+from errorkernel.broker.plain_subscription import PlainSource
+from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.domain import sender_names
+from errorkernel.protocol import subjects
+from errorkernel.protocol.subjects import is_node_name
+from errorkernel.senders.steward.protocol import event_mapping
+from errorkernel.senders.steward.protocol.broker_config import node_permissions, our_permissions
 from tests.node_peer import eventually
 from tests.steward_peer import CTRL, PlainServer, StewardPeer
 
@@ -98,8 +99,8 @@ async def test_a_node_may_not_hear_errors_nor_acknowledge_them(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["ship1", "ww.ship1", "ship1@steward", "ein Schiff"])
 def test_a_name_comes_back_as_it_was_and_is_never_one_of_ours(name: str) -> None:
-    assert steward_names.theirs(steward_names.ours(name)) == name
-    assert not is_node_name(steward_names.ours(name))
+    assert sender_names.theirs(sender_names.ours(name)) == name
+    assert not is_node_name(sender_names.ours(name))
 
 
 def test_only_a_users_public_key_goes_into_the_configuration() -> None:
@@ -121,7 +122,7 @@ async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, m
     server = PlainServer(tmp_path, "-c", str(config)).start()
     link = Link(server.url, name="test", seed=seed)
     source = (
-        PlainSource(link, steward.ERROR_SUBJECTS)
+        PlainSource(link, event_mapping.ERROR_SUBJECTS)
         if mode == "plain"
         else PullSource(link, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, 10)
     )

@@ -16,7 +16,7 @@ from typing import Any
 import nats
 import pytest
 
-from errorkernel.wire import subjects
+from errorkernel.protocol import subjects
 from tests.running import ROOT, wait_for
 from tests.steward_peer import CTRL, SEED, STEW, PlainServer, StewardPeer, Version
 from tests.test_legacy import Product, node, stored

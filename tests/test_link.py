@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from errorkernel.broker import link as module
+from errorkernel.broker import connection as module
 from errorkernel.broker.config import MAX_PAYLOAD_BYTES
+from errorkernel.broker.connection import Link, Received
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.broker.link import Link, Received
 from tests.node_peer import Broker, eventually
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from errorkernel.core.values import Event
-from errorkernel.node import BlockingKernel, CredentialsError, Kernel, KernelHandler, log_handler
+from errorkernel.domain.values import Event
+from errorkernel.node import BlockingKernel, CredentialsError, Kernel, KernelHandler
+from errorkernel.node.reporting import log_handler
 from tests.node_peer import program_env, unreachable, written
 
 

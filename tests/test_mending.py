@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.wire import json as wire
-from errorkernel.wire.mending import mend
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import Limits
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol.lenient_json import mend
 
 TRICKY = st.lists(st.sampled_from(["\\", "\\u", "u", '"', "\ud83d", "\ude00", "\udcff", "d83d", "a", "\n"])).map(
     "".join

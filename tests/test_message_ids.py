@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from errorkernel.broker import streams
-from errorkernel.broker.link import Link
+from errorkernel.broker.connection import Link
 from tests.node_peer import Broker
 
 STREAM_BYTES = 2**24

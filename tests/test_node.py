@@ -19,13 +19,15 @@ import nats
 import pytest
 
 from errorkernel.broker.errors import BrokerRefused
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import DETAIL_MAX_BYTES
-from errorkernel.core.liveness import HELLO_INTERVAL_S
-from errorkernel.core.values import Event, EventType, Level, OutcomeState
-from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError, answers, questions, sender
-from errorkernel.node.outgoing import Item
-from errorkernel.wire import subjects
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import DETAIL_MAX_BYTES
+from errorkernel.domain.liveness import HELLO_INTERVAL_S
+from errorkernel.domain.values import Event, EventType, Level, OutcomeState
+from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError
+from errorkernel.node.delivery import decisions, sender
+from errorkernel.node.journal import incidents
+from errorkernel.node.journal.backlog import Item
+from errorkernel.protocol import subjects
 from tests.node_peer import NODE, Broker, PeerKernel, eventually, peer_kernel, program_env
 
 
@@ -56,9 +58,9 @@ async def kernel(credentials: Path, tmp_path: Path) -> AsyncIterator[Kernel]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic repair without its patience."""
-    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 0.3)
-    monkeypatch.setattr(answers, "SYNC_SOON_S", 0.1)
-    monkeypatch.setattr(answers, "PUBLISH_AGAIN_FIRST_S", 0.5)
+    monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 0.3)
+    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
+    monkeypatch.setattr(decisions, "PUBLISH_AGAIN_FIRST_S", 0.5)
 
 
 async def test_a_report_arrives_with_everything_that_was_said(kernel: Kernel, peer: PeerKernel) -> None:
@@ -270,7 +272,7 @@ async def test_an_answer_that_is_handed_to_a_connection_which_is_no_more_comes_s
     broker: Broker, credentials: Path, peer: PeerKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that was told nothing goes on serving what a dead program, or our own last connection, had asked for."""
-    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 3600)
+    monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 3600)
     dead = await nats.connect(broker.server.url, nkeys_seed_str=broker.node_seed, inbox_prefix=f"_INBOX_{NODE}")
     gone = await dead.subscribe(f"_INBOX_{NODE}.dead")
     wanted = json.dumps({"batch": 20, "expires": 30 * 10**9}).encode()
@@ -323,7 +325,7 @@ async def test_an_outcome_that_was_lost_on_its_way_is_told_by_sync(
 async def test_outcomes_that_the_kernel_will_not_take_hold_up_no_others(
     quick: None, kernel: Kernel, peer: PeerKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "SYNC_ITEMS", 2)
+    monkeypatch.setattr(incidents, "SYNC_ITEMS", 2)
     peer.deaf = True  # so the peer has heard of none of these questions
     asked = [uuid7() for _ in range(5)]
     for one in asked:
@@ -338,7 +340,7 @@ async def test_outcomes_that_the_kernel_will_not_take_hold_up_no_others(
 def unconfirmed(kernel: Kernel) -> set[UUID]:
     """All that are, though one request takes less."""
     found: set[UUID] = set()
-    mark = questions.START
+    mark = incidents.START
     for _ in range(5):
         outcomes, mark = kernel.questions.unconfirmed(mark)
         found |= {one.incident for one in outcomes}
@@ -355,12 +357,12 @@ async def test_an_outcome_that_says_too_much_arrives_cut(kernel: Kernel, peer: P
 
 
 async def test_long_outcomes_go_in_several_requests(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "SYNC_OUTCOME_BYTES", 2 * 1200)
+    monkeypatch.setattr(incidents, "SYNC_OUTCOME_BYTES", 2 * 1200)
     asked = [uuid7() for _ in range(5)]
     for one in asked:
         await kernel.call(kernel.questions.ask, one, "p", 1, b"{}")
         await kernel.call(kernel.questions.settle, one, OutcomeState.FAILED, detail="x" * 900)
-    pages, mark = [], questions.START
+    pages, mark = [], incidents.START
     for _ in range(3):
         outcomes, mark = kernel.questions.unconfirmed(mark)
         pages.append([one.incident for one in outcomes])
@@ -370,8 +372,8 @@ async def test_long_outcomes_go_in_several_requests(kernel: Kernel, monkeypatch:
 async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
     kernel: Kernel, peer: PeerKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "SYNC_INTERVAL_S", 3600)
-    monkeypatch.setattr(answers, "SYNC_SOON_S", 0.1)
+    monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 3600)
+    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
     peer.reply_bytes = 400  # of one decision
     asking = [asyncio.create_task(kernel.ask("may I?", process=f"p{number}")) for number in range(3)]
     for number in range(3):
@@ -396,7 +398,7 @@ async def test_a_sync_that_the_kernel_refuses_confirms_nothing(quick: None, kern
 async def test_a_question_of_another_journal_is_left_to_whoever_asked(
     monkeypatch: pytest.MonkeyPatch, credentials: Path, peer: PeerKernel, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(answers, "UNKNOWN_NAK_S", 0.05)
+    monkeypatch.setattr(decisions, "UNKNOWN_NAK_S", 0.05)
     async with (
         Kernel.from_file(credentials, journal=tmp_path / "one") as asker,
         Kernel.from_file(credentials, journal=tmp_path / "two"),
@@ -656,7 +658,7 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
 
 
 def _report(text: str):
-    from errorkernel.node.reports import describe
+    from errorkernel.node.reporting.event_builder import describe
 
     return describe(text, {})
 
@@ -679,13 +681,14 @@ def test_the_node_package_works_where_django_is_blocked() -> None:
     code = (
         "import sys\nfor name in ('django', 'channels', 'daphne'): sys.modules[name] = None\n"
         "import errorkernel.node as node\nfor name in node.__all__: getattr(node, name)\n"
-        "import errorkernel.node.process_worker, errorkernel.node.task_worker, errorkernel.node.child\n"
+        "import errorkernel.node.process.worker, errorkernel.node.supervision.task_worker\n"
+        "import errorkernel.node.process.child\n"
     )
     assert subprocess.run([sys.executable, "-c", code], env=program_env()).returncode == 0
 
 
 def test_a_supervised_child_loads_no_broker_client() -> None:
-    code = "import sys, errorkernel.node.child; sys.exit('nats' in sys.modules or 'sqlite3' in sys.modules)"
+    code = "import sys, errorkernel.node.process.child; sys.exit('nats' in sys.modules or 'sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=program_env()).returncode == 0
 
 

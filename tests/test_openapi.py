@@ -23,16 +23,18 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 
-from errorkernel import conf
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import Limits
-from errorkernel.web import api_urls, health_urls, shapes, shapes_listed, shapes_messages
-from errorkernel.web.api_docs import product_version
-from errorkernel.web.api_document import document
-from errorkernel.web.api_lists import NUMBER_MAX
-from errorkernel.web.api_parts import JSON, NDJSON, QUERY_FORMAT
-from errorkernel.web.api_schema import schemas
-from errorkernel.web.shapes_acts import CONDITION_FORMAT
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import Limits
+from errorkernel.platform import conf
+from errorkernel.web.api import urls
+from errorkernel.web.api.openapi.document import document
+from errorkernel.web.api.openapi.page import product_version
+from errorkernel.web.api.openapi.parts import JSON, NDJSON, QUERY_FORMAT
+from errorkernel.web.api.openapi.schemas import schemas
+from errorkernel.web.api.schemas import common, items, messages
+from errorkernel.web.api.schemas.operations import CONDITION_FORMAT
+from errorkernel.web.api.views.lists import NUMBER_MAX
+from errorkernel.web.health import urls as health_urls
 from tests.running import Running, wait_for
 
 MANY = "OPENAPI_EXAMPLES" in os.environ
@@ -198,7 +200,7 @@ class Packed(requests.auth.AuthBase):
 
 
 def test_every_address_is_in_the_document_and_nothing_else_is() -> None:
-    addresses = {f"/api/v1/{one.pattern}" for one in api_urls.urlpatterns[:-1]}
+    addresses = {f"/api/v1/{one.pattern}" for one in urls.urlpatterns[:-1]}
     addresses |= {f"/{one.pattern}" for one in health_urls.urlpatterns}
     named = {re.sub("<.*?>", lambda one: "{id}" if "incident" in one[0] else "{number}", one) for one in addresses}
     assert named == set(SCHEMA.raw_schema["paths"])
@@ -230,8 +232,8 @@ def test_limits_in_the_document_are_the_settings() -> None:
 
 def test_every_field_of_an_answer_is_described_by_the_struct_that_it_is_made_of() -> None:
     found = schemas(Limits())
-    listed = shapes_listed.IncidentItem, shapes_listed.ProblemItem, shapes_listed.ProcessItem, shapes_listed.NodeItem
-    for shape in (*listed, shapes_listed.RuleItem, shapes_messages.Disposed, shapes.Answered, shapes.Taken):
+    listed = items.IncidentItem, items.ProblemItem, items.ProcessItem, items.NodeItem
+    for shape in (*listed, items.RuleItem, messages.Disposed, common.Answered, common.Taken):
         assert set(found[shape.__name__]["properties"]) == set(shape.__struct_fields__)
     assert found["NodeItem"]["properties"]["clock_skew_s"]["description"]
     assert found["IncidentItem"]["properties"]["raised_at"]["format"] == "date-time"

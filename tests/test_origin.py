@@ -1,6 +1,6 @@
 import pytest
 
-from errorkernel.web.origin import is_ours
+from errorkernel.web.asgi.origin import is_ours
 
 
 @pytest.mark.parametrize(

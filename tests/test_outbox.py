@@ -13,17 +13,18 @@ import pytest
 from django.db import close_old_connections, connection, transaction
 
 from errorkernel.broker import streams
-from errorkernel.broker.link import Link, Received
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Action, Event, EventType, Level
+from errorkernel.broker.connection import Link, Received
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Action, Event, EventType, Level
 from errorkernel.kernel import outbox as publisher
 from errorkernel.kernel.outbox import OutboxTask
-from errorkernel.live import Announcer
+from errorkernel.live.publisher import Announcer
 from errorkernel.models import Decision, Incident, Outbox
-from errorkernel.store import incidents, owed
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.threads import DatabaseThreads
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform import enqueue
 from tests.node_peer import NODE, Broker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,7 +120,7 @@ def ask() -> UUID:
 
 
 def decide(incident: UUID) -> Decision:
-    return incidents.decide(incident, Action.CONTINUE, by="user:alice", now=datetime.now(UTC))
+    return decisions.decide(incident, Action.CONTINUE, by="user:alice", now=datetime.now(UTC))
 
 
 async def test_an_answer_goes_out_with_its_commit_and_not_before(broker: Broker, never_looks: None) -> None:
@@ -163,8 +164,8 @@ async def test_what_is_rolled_back_is_never_published(broker: Broker, never_look
 async def test_what_another_process_owes_is_found_by_looking(broker: Broker, looks: None) -> None:
     incident = await in_thread(ask)
     async with publishing(broker) as heard:
-        owed.hand_over_to(None)
-        assert not owed.is_published_here()
+        enqueue.hand_over_to(None)
+        assert not enqueue.is_published_here()
         await in_thread(decide, incident)
         await heard.wait(1)
         await heard.wait_nothing_owed()
@@ -174,7 +175,7 @@ async def test_what_another_process_owes_is_found_by_looking(broker: Broker, loo
 async def test_a_wake_up_from_another_process_is_a_look_at_once(broker: Broker, never_looks: None) -> None:
     incident = await in_thread(ask)
     async with publishing(broker) as heard:
-        owed.hand_over_to(None)
+        enqueue.hand_over_to(None)
         await in_thread(decide, incident)
         heard.task.look()
         await heard.wait(1)
@@ -240,7 +241,7 @@ async def test_what_the_broker_does_not_take_is_tried_again_and_what_follows_goe
 ) -> None:
     def owe_in_vain() -> None:
         with transaction.atomic():
-            owed.owe("ek.nowhere", b"{}", msg_id=str(uuid7()), now=datetime.now(UTC))
+            enqueue.owe("ek.nowhere", b"{}", msg_id=str(uuid7()), now=datetime.now(UTC))
 
     incident = await in_thread(ask)
     async with publishing(broker) as heard:
@@ -258,10 +259,10 @@ async def test_a_publisher_that_fails_costs_the_answer_nothing(caplog: pytest.Lo
         raise RuntimeError("the loop is closed")
 
     incident = await in_thread(ask)
-    owed.hand_over_to(fail)
+    enqueue.hand_over_to(fail)
     try:
         assert (await in_thread(decide, incident)).action == "continue"
     finally:
-        owed.hand_over_to(None)
+        enqueue.hand_over_to(None)
     assert (await in_thread(Outbox.objects.get)).subject == f"ek.dec.{NODE}.{incident}"
     assert "the loop is closed" in caplog.text

@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, Incarnation, Incident, Requeue
-from errorkernel.store import incidents, requeues
-from errorkernel.store.directory import Directory
-from errorkernel.store.incidents import OutcomeResult
-from errorkernel.store.intake import Batch, Recorded, record
-from errorkernel.store.requeues import Wanted, Wish
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.incidents.decisions import OutcomeResult
+from errorkernel.store.incidents.requeues import Wanted, Wish
+from errorkernel.store.ingest.batch import Batch, Recorded, record
+from errorkernel.store.ingest.name_cache import Directory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,7 @@ def ask(incarnation: int | None = 7) -> UUID:
 
 
 def decide(incident: UUID, action: Action = Action.KILL) -> UUID:
-    return incidents.decide(incident, action, by="user:alice", reason="stuck", now=NOW).pk
+    return decisions.decide(incident, action, by="user:alice", reason="stuck", now=NOW).pk
 
 
 def say(incident: UUID, state: OutcomeState, **fields: Any) -> Recorded:
@@ -66,7 +66,7 @@ def test_a_withdrawal_that_meets_an_answer_makes_it_stale() -> None:
     incident = ask()
     with meanwhile(lambda: decide(incident)):
         gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
-        assert incidents.record_outcome(NODE, gone, now=NOW) is OutcomeResult.CHANGED
+        assert decisions.record_outcome(NODE, gone, now=NOW) is OutcomeResult.CHANGED
     assert trail(incident, "state") == [("open", "decided"), ("decided", "stale")]
 
 
@@ -74,8 +74,8 @@ def test_a_withdrawal_that_meets_an_answer_makes_it_stale() -> None:
 def test_an_outcome_that_meets_the_delivery_of_its_answer_is_not_lost(state: OutcomeState) -> None:
     incident = ask()
     outcome = Outcome(incident=incident, state=state, decision_id=decide(incident))
-    with meanwhile(lambda: incidents.mark_delivered([incident], now=NOW)):
-        assert incidents.record_outcome(NODE, outcome, now=NOW) is not OutcomeResult.IGNORED
+    with meanwhile(lambda: decisions.mark_delivered([incident], now=NOW)):
+        assert decisions.record_outcome(NODE, outcome, now=NOW) is not OutcomeResult.IGNORED
     assert trail(incident, "state") == [("open", "decided"), ("decided", "delivered"), ("delivered", state.value)]
 
 
@@ -84,7 +84,7 @@ def test_an_outcome_that_meets_another_end_changes_nothing() -> None:
     decision = decide(incident)
     with meanwhile(lambda: say(incident, OutcomeState.STALE, decision_id=decision)):
         late = Outcome(incident=incident, state=OutcomeState.APPLIED, decision_id=decision)
-        assert incidents.record_outcome(NODE, late, now=NOW) is OutcomeResult.IGNORED
+        assert decisions.record_outcome(NODE, late, now=NOW) is OutcomeResult.IGNORED
     assert trail(incident, "state") == [("open", "decided"), ("decided", "stale")]
 
 

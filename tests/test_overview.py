@@ -7,14 +7,15 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from errorkernel.core import charts
-from errorkernel.core.tallies import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
-from errorkernel.core.values import Action, EventType, Level, OutcomeState
+from errorkernel.domain import charts
+from errorkernel.domain.rollups import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
+from errorkernel.domain.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, HourCount, MinuteCount, Node, Problem, Process, Tally
-from errorkernel.store import answers, fleet, problems, tallies
-from errorkernel.store.answers import percentile
+from errorkernel.store import nodes, problems, rollups
+from errorkernel.store.status import decision_history
+from errorkernel.store.status.decision_history import percentile
 from errorkernel.templatetags.pictures import percent
-from errorkernel.web import pages
+from errorkernel.web.console import events
 from tests.test_pages import HOSTILE, answer, ask, event, person, store
 
 NOW = datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC)
@@ -40,13 +41,13 @@ def test_a_key_holds_step_and_subject_and_grows_with_time(series):
 @pytest.mark.django_db
 def test_hours_are_their_minutes_added_up_and_answer_for_them():
     ask(now=NOW)
-    fleet.beat("a", started_at=NOW, lag=0, now=NOW)
+    nodes.beat("a", started_at=NOW, lag=0, now=NOW)
     for minutes in (1, 40, 59, 61, 130, 400):
         store(event(str(minutes)), now=NOW + timedelta(minutes=minutes))
-    fleet.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(minutes=150))
+    nodes.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(minutes=150))
     first, last = minute_of(NOW) // 60 * 60, minute_of(NOW) // 60 * 60 + 12 * 60 - 1
-    by_minute = tallies.by_time(first, last, 1)
-    by_two_hours = tallies.by_time(first, last, 120)
+    by_minute = rollups.by_time(first, last, 1)
+    by_two_hours = rollups.by_time(first, last, 120)
     for step in range(6):
         inside = [sums for minute, sums in by_minute.items() if minute // 120 == step]
         assert by_two_hours.get(step, [0] * 6) == pytest.approx(
@@ -65,23 +66,23 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     minutes = MinuteCount.objects.order_by("minute").values_list("info", "error", "critical")
     assert list(minutes) == [(1, 1, 1), (0, 1, 0), (0, 1, 0)]
     first = minute_of(NOW)
-    found = tallies.by_time(first, first + 14 * 60, 60)
+    found = rollups.by_time(first, first + 14 * 60, 60)
     assert {step: sums[1:] for step, sums in found.items()} == {0: [1, 0, 2, 1, 0], 14: [0, 0, 1, 0, 0]}
-    assert tallies.by_time(first, first, 1) == {0: [0, 1, 0, 1, 1, 0]}
+    assert rollups.by_time(first, first, 1) == {0: [0, 1, 0, 1, 1, 0]}
     process = Process.objects.get(name="copy-files").pk
     hour, day = step_of(Series.PROCESS_HOURS, NOW), step_of(Series.PROCESS_DAYS, NOW)
     ship1, ship2 = (Node.objects.get(name=name).pk for name in ("ship1", "ship2"))
-    assert tallies.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 5) == [(ship1, 3, 3), (ship2, 1, 0)]
-    assert tallies.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 1) == [(ship1, 3, 3)]
-    assert tallies.noisiest_nodes(Series.PROCESS_DAYS, day, day + 1, 5) == [(ship1, 4, 4), (ship2, 1, 0)]
-    assert tallies.events_by_step(Series.PROCESS_DAYS, [process], day, day + 1) == {process: {day: 3, day + 1: 1}}
-    assert tallies.failures_by_step(Series.PROCESS_HOURS, [process], hour, hour + 14) == {
+    assert rollups.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 5) == [(ship1, 3, 3), (ship2, 1, 0)]
+    assert rollups.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 1) == [(ship1, 3, 3)]
+    assert rollups.noisiest_nodes(Series.PROCESS_DAYS, day, day + 1, 5) == [(ship1, 4, 4), (ship2, 1, 0)]
+    assert rollups.events_by_step(Series.PROCESS_DAYS, [process], day, day + 1) == {process: {day: 3, day + 1: 1}}
+    assert rollups.failures_by_step(Series.PROCESS_HOURS, [process], hour, hour + 14) == {
         process: {hour: 3, hour + 14: 1}
     }
     a, b = (Problem.objects.get(title=title).pk for title in "ab")
-    assert tallies.failures_by_step(Series.PROBLEM_HOURS, [a, b], hour, hour) == {a: {hour: 3}}
-    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
-    assert tallies.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
+    assert rollups.failures_by_step(Series.PROBLEM_HOURS, [a, b], hour, hour) == {a: {hour: 3}}
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
+    assert rollups.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
 
 
 @pytest.mark.django_db
@@ -92,11 +93,11 @@ def test_the_events_of_merged_problems_count_to_their_whole():
     often, whole, part = (Problem.objects.get(title=title).pk for title in ("often", "whole", "part"))
     hour = step_of(Series.PROBLEM_HOURS, NOW)
     problems.merge(part, whole, "the same disk", actor="user:alice", now=NOW)
-    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(whole, 4), (often, 3)]
-    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 1) == [(whole, 4)]
-    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(often, 3), (whole, 2)]
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(whole, 4), (often, 3)]
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 1) == [(whole, 4)]
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(often, 3), (whole, 2)]
     problems.split(part, "another disk", actor="user:alice", now=NOW)
-    assert tallies.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(often, 3), (whole, 2), (part, 2)]
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(often, 3), (whole, 2), (part, 2)]
 
 
 @pytest.mark.django_db
@@ -104,7 +105,7 @@ def test_an_event_that_comes_twice_is_counted_once():
     twice = event("a")
     store(twice, twice, now=NOW)
     store(twice, event("b"), now=NOW + timedelta(minutes=5))
-    counted = sum(sum(one) for one in MinuteCount.objects.values_list(*tallies.LEVELS))
+    counted = sum(sum(one) for one in MinuteCount.objects.values_list(*rollups.LEVELS))
     assert counted == ErrorEvent.objects.count() == 2
 
 
@@ -113,15 +114,15 @@ def test_time_that_processes_stand_still_is_counted_once_however_many_kernels_th
     ask(now=NOW)
     ask(process="other", now=NOW)
     for seconds, worker in ((0, "a"), (1, "b"), (2, "a"), (3, "b")):
-        fleet.beat(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
+        nodes.beat(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
     assert sum(MinuteCount.objects.values_list("blocked_s", flat=True)) == pytest.approx(6)
 
 
 @pytest.mark.django_db
 def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
     ask(now=NOW)
-    fleet.beat("a", started_at=NOW, lag=0, now=NOW)
-    fleet.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
+    nodes.beat("a", started_at=NOW, lag=0, now=NOW)
+    nodes.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
     blocked = list(MinuteCount.objects.filter(blocked_s__gt=0).values_list("blocked_s", flat=True))
     assert len(blocked) == 121
     assert sum(blocked) == pytest.approx(7200)
@@ -131,10 +132,10 @@ def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
 def test_counts_that_no_picture_shows_any_more_are_forgotten():
     store(event(), now=NOW)
     assert Tally.objects.count() == len(Series)
-    assert tallies.prune(now=NOW + timedelta(days=7)) == 0
-    tallies.prune(now=NOW + timedelta(days=9))
+    assert rollups.prune(now=NOW + timedelta(days=7)) == 0
+    rollups.prune(now=NOW + timedelta(days=9))
     assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4, 5, 6]
-    tallies.prune(now=NOW + timedelta(days=39))
+    rollups.prune(now=NOW + timedelta(days=39))
     assert (Tally.objects.count(), MinuteCount.objects.count(), HourCount.objects.count()) == (0, 0, 0)
 
 
@@ -149,9 +150,9 @@ def test_an_answer_has_not_helped_when_the_same_is_asked_again_within_an_hour():
         action = Action.KILL if minutes == 100 else Action.CONTINUE
         answer(ask(now=at), action, now=at + timedelta(seconds=20), outcome=OutcomeState.APPLIED)
     answer(ask(process="other", now=NOW), Action.CONTINUE, now=NOW, outcome=OutcomeState.STALE)
-    found, total = answers.newest(NOW - timedelta(days=1))
+    found, total = decision_history.newest(NOW - timedelta(days=1))
     assert total == len(found) == 5
-    kept = {one.action: (one.given, one.done, one.came_back, one.too_late) for one in answers.outcomes(found)}
+    kept = {one.action: (one.given, one.done, one.came_back, one.too_late) for one in decision_history.outcomes(found)}
     assert kept == {"continue": (4, 3, 1, 1), "kill": (1, 1, 1, 0)}
 
 
@@ -166,7 +167,7 @@ def test_open_questions_are_counted_by_age():
     for seconds in (10, 59, 61, 7200, 100_000):
         ask(process=f"p{seconds}", now=NOW - timedelta(seconds=seconds))
     bounds = [timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)]
-    assert answers.waiting_by_age(bounds, NOW) == [2, 1, 1, 1]
+    assert decision_history.waiting_by_age(bounds, NOW) == [2, 1, 1, 1]
 
 
 # Pictures
@@ -232,7 +233,7 @@ def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monke
     for number in range(5):
         answer(ask(now=now, process=f"copy-{number}"), action=Action.KILL, now=now)
     answers_counted = "the newest 3 of 5 answers"
-    monkeypatch.setattr(answers, "READ_AT_MOST", 3)
+    monkeypatch.setattr(decision_history, "READ_AT_MOST", 3)
     page = viewer.get(reverse("overview")).content.decode()
     decided, outcome = (
         page.partition(f'id="{part}"')[2].partition("</section>")[0] for part in ("p-decided", "p-outcome")
@@ -279,7 +280,7 @@ def test_the_overview_asks_the_same_number_of_questions_however_much_there_is(vi
 
 
 def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped(viewer, monkeypatch):
-    monkeypatch.setattr(pages, "SCAN_EVENTS", 20)
+    monkeypatch.setattr(events, "SCAN_EVENTS", 20)
     store(event("rare", level=Level.CRITICAL), *[event(f"often {n}") for n in range(50)], now=NOW)
     address, found = "/events/?level=critical", []
     for _ in range(3):
@@ -292,7 +293,7 @@ def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped
 
 
 def test_a_search_within_a_node_or_problem_counts_its_own_events_only(viewer, monkeypatch):
-    monkeypatch.setattr(pages, "SCAN_EVENTS", 20)
+    monkeypatch.setattr(events, "SCAN_EVENTS", 20)
     store(event("rare", level=Level.CRITICAL), now=NOW)
     store(*[event(f"often {n}") for n in range(50)], node="ship2", now=NOW)
     assert "rare" in viewer.get("/events/?level=critical&node=ship1").content.decode()

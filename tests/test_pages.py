@@ -12,10 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 from msgspec import structs
 
-from errorkernel import frames
-from errorkernel.core import steward_record
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import (
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import (
     Action,
     Event,
     EventType,
@@ -26,15 +24,18 @@ from errorkernel.core.values import (
     OutcomeState,
     ProcessReport,
 )
+from errorkernel.live import frames
 from errorkernel.models import AuditEntry, Decision, ErrorEvent, ErrorState, Incident, Node, Outbox, Problem, Process
-from errorkernel.store import fleet, incidents
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.store.rows import EventRow
-from errorkernel.store.rows import stored as events_stored
+from errorkernel.senders.steward.protocol import text_record
+from errorkernel.store import nodes
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.store.ingest.event_rows import stored as events_stored
+from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
-from errorkernel.web.pages_incidents import record_of
+from errorkernel.web.console.incidents import record_of
 from tests.hellos import record_hellos
 
 pytestmark = pytest.mark.django_db
@@ -71,11 +72,11 @@ def ask(text="disk is gone", *, node="ship1", now=NOW, **fields):
 
 
 def answer(incident, action=Action.CONTINUE, *, by="alice", now=NOW, reason="because", outcome=None, **fields):
-    decision = incidents.decide(incident.pk, action, by=f"user:{by}", reason=reason, now=now)
+    decision = decisions.decide(incident.pk, action, by=f"user:{by}", reason=reason, now=now)
     if outcome:
-        incidents.mark_delivered([incident.pk], now=now)
+        decisions.mark_delivered([incident.pk], now=now)
         done = Outcome(incident=incident.pk, state=outcome, decision_id=decision.pk, **fields)
-        incidents.record_outcome(incident.node.name, done, now=now)
+        decisions.record_outcome(incident.node.name, done, now=now)
     return decision
 
 
@@ -302,11 +303,11 @@ def test_a_late_report_is_marked_with_its_age_and_a_fresh_one_is_not():
 
 
 def test_the_line_in_the_seeds_format():
-    assert steward_record.line(NOW, "ship1", "relay1", "it broke") == (
+    assert text_record.line(NOW, "ship1", "relay1", "it broke") == (
         "Tue Nov 24 10:00:00 2026, node: ship1, relayFromNode: relay1, it broke"
     )
     assert (
-        steward_record.line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b")
+        text_record.line(datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC), "a", "", "b")
         == "Thu Mar  5 01:02:03 2026, node: a, b"
     )
 
@@ -377,12 +378,12 @@ def test_a_silent_kernel_and_a_lost_broker_are_said(viewer):
 
     now = datetime.now(UTC)
     assert shown("kernel")
-    fleet.beat("w", started_at=now, lag=0, now=now)
+    nodes.beat("w", started_at=now, lag=0, now=now)
     assert not shown("kernel")
     assert not shown("broker")
-    fleet.beat("w", started_at=now, lag=None, now=now)
+    nodes.beat("w", started_at=now, lag=None, now=now)
     assert shown("broker")
-    fleet.beat("w", started_at=now, lag=None, now=now - timedelta(seconds=40))
+    nodes.beat("w", started_at=now, lag=None, now=now - timedelta(seconds=40))
     assert shown("kernel")
     assert not shown("broker")  # an old heartbeat says nothing of the broker
 
@@ -395,7 +396,7 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
         record_hellos([(name, Hello(version="1", at=heard, processes=reports))], now=heard)
     Node.objects.filter(name="fresh").update(demo=True)
     for ago in (60, 0):
-        fleet.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
+        nodes.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
     html = viewer.get("/nodes/").content.decode()
     assert "3 nodes, 1 late, 1 gone</a>" in html
     assert "2 of 3 have not been heard from" in html
@@ -445,7 +446,7 @@ def test_an_opened_incident_tells_what_was_answered_before_and_what_came_of_it(a
 
 
 def words(incident, now=NOW):
-    fresh = incidents.with_relations().get(pk=incident.pk)
+    fresh = decisions.with_relations().get(pk=incident.pk)
     return [(step.word, step.mark) for step in truth(fresh, now)]
 
 
@@ -453,17 +454,17 @@ def test_the_truth_line_grows_step_by_step_and_claims_nothing_early():
     incident = ask()
     begin = [("raised", "done"), ("stored", "done")]
     assert words(incident) == [*begin, ("waiting", "now")]
-    decision = incidents.decide(incident.pk, Action.KILL, by="user:alice", reason="stuck", now=NOW)
+    decision = decisions.decide(incident.pk, Action.KILL, by="user:alice", reason="stuck", now=NOW)
     answered = [*begin, ("answered kill by alice", "done")]
     assert words(incident) == [*answered, ("to be sent", "now"), ("received by ship1", "open"), ("done", "open")]
     Decision.objects.filter(pk=decision.pk).update(sent_at=NOW)
     sent = [*answered, ("sent", "done")]
     assert words(incident) == [*sent, ("not yet received by ship1", "now"), ("done", "open")]
-    incidents.mark_delivered([incident.pk], now=NOW)
+    decisions.mark_delivered([incident.pk], now=NOW)
     received = [*sent, ("received by ship1", "done")]
     assert words(incident) == [*received, ("not yet done", "now")]
     done = Outcome(incident=incident.pk, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=8)
-    incidents.record_outcome("ship1", done, now=NOW)
+    decisions.record_outcome("ship1", done, now=NOW)
     assert words(incident) == [*received, ("done: incarnation 8", "good")]
 
 
@@ -472,7 +473,7 @@ def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
     first, second = ask(), ask(process="index")
     answer(second, Action.CONTINUE)
     for one in (first, second):
-        incidents.record_outcome("ship1", Outcome(incident=one.pk, **alone), now=NOW)
+        decisions.record_outcome("ship1", Outcome(incident=one.pk, **alone), now=NOW)
         one.refresh_from_db()
     said = "the node answered kill by itself while it was isolated"
     assert words(first)[-1] == (said, "bad")
@@ -499,7 +500,7 @@ def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
 def test_a_card_says_how_it_ended_and_offers_no_answer_any_more(outcome, says):
     incident = ask()
     answer(incident, outcome=outcome, detail="in its own words")
-    fresh = incidents.with_relations().get(pk=incident.pk)
+    fresh = decisions.with_relations().get(pk=incident.pk)
     html = render_to_string("errorkernel/_incident.html", {"incident": fresh, "now": NOW})
     assert says in html
     assert "in its own words" in html
@@ -509,12 +510,12 @@ def test_a_card_says_how_it_ended_and_offers_no_answer_any_more(outcome, says):
 def test_a_withdrawn_question_says_that_nobody_had_answered():
     incident = ask()
     gone = Outcome(incident=incident.pk, state=OutcomeState.WITHDRAWN)
-    incidents.record_outcome("ship1", gone, now=NOW)
+    decisions.record_outcome("ship1", gone, now=NOW)
     assert words(incident)[-1] == ("withdrawn: nobody had answered", "bad")
 
 
 def test_a_pushed_card_is_for_everybody_so_it_bears_no_token_and_no_request_id(django_assert_num_queries):
-    incident = incidents.with_relations().get(pk=ask().pk)
+    incident = decisions.with_relations().get(pk=ask().pk)
     with django_assert_num_queries(0):
         html = render_to_string("errorkernel/_incident.html", {"incident": incident, "now": NOW})
     assert "csrfmiddlewaretoken" not in html
@@ -622,7 +623,7 @@ def test_what_is_not_an_answer_is_refused(alice):
 
 def test_a_question_that_no_longer_stands_cannot_be_answered(alice):
     incident = ask()
-    incidents.record_outcome("ship1", Outcome(incident=incident.pk, state=OutcomeState.WITHDRAWN), now=NOW)
+    decisions.record_outcome("ship1", Outcome(incident=incident.pk, state=OutcomeState.WITHDRAWN), now=NOW)
     response = send(alice, incident, "continue")
     assert response.status_code == 409
     assert "no longer stands" in response.content.decode()

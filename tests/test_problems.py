@@ -10,23 +10,25 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel import frames
-from errorkernel.core.ids import uuid7
-from errorkernel.core.problem import Mute, Muted, ProblemError, ProblemState
-from errorkernel.core.query import PROBLEM_FIELDS, QueryError, parse
-from errorkernel.core.rules import RuleAction, Wording
-from errorkernel.core.values import Action, Event, EventType, Level
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.problem_state import Mute, Muted, ProblemError, ProblemState
+from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
+from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.values import Action, Event, EventType, Level
+from errorkernel.live import frames
+from errorkernel.live.filter import LiveFilter
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
-from errorkernel.query import problem_q
-from errorkernel.store import handled, incidents, judging, problems, rules, tallies
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
+from errorkernel.store import problem_maintenance, problems, rollups
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.problems import IsPart
-from errorkernel.store.rows import EventRow
-from errorkernel.store.waiting import Waiting
+from errorkernel.store.rules import changes, evaluation
+from errorkernel.store.search import problem_q
+from errorkernel.store.status.triage_order import Waiting
 from errorkernel.templatetags.problems import by_hour, spark
-from errorkernel.web.bulk import found_by
-from errorkernel.web.live_filter import LiveFilter
+from errorkernel.web.console.bulk_decisions import found_by
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).parents[1]
@@ -137,12 +139,12 @@ def test_a_mute_for_an_hour_ends_without_any_event_and_with_the_first_one_after_
     silent, loud = met(), met("disk gone")
     for one in (silent, loud):
         problems.mute(one.pk, Mute(until=NOW + HOUR), "", **ALICE)
-    assert handled.end_mutes(now=NOW + HOUR / 2) == 0
+    assert problem_maintenance.end_mutes(now=NOW + HOUR / 2) == 0
     take_in(report("disk gone"), now=NOW + 2 * HOUR)
     assert (state(silent), state(loud)) == ("muted", "open")
-    assert handled.end_mutes(now=NOW + 2 * HOUR) == 1
+    assert problem_maintenance.end_mutes(now=NOW + 2 * HOUR) == 1
     assert state(silent) == "open"
-    assert handled.end_mutes(now=NOW + 3 * HOUR) == 0
+    assert problem_maintenance.end_mutes(now=NOW + 3 * HOUR) == 0
     assert AuditEntry.objects.filter(actor="system", action="unmute").count() == 2
 
 
@@ -236,7 +238,7 @@ def test_what_comes_of_a_merged_problem_is_counted_to_its_whole_and_a_split_give
     assert totals(whole) == (10, 3)
     assert totals(part) == (6, 2)
     assert whole.last_seen == NOW + HOUR
-    assert tallies.problems_by_hour([whole.pk], NOW + HOUR)[whole.pk][-2:] == [8, 2]
+    assert rollups.problems_by_hour([whole.pk], NOW + HOUR)[whole.pk][-2:] == [8, 2]
     problems.split(part.pk, "not the same", **ALICE)
     assert (totals(whole), totals(part)) == ((4, 2), (6, 2))
     assert ErrorEvent.objects.filter(problem=part).count() == 6
@@ -327,7 +329,7 @@ def test_a_problems_hours_are_counted_once_an_event() -> None:
     take_in(first, report(), now=NOW - HOUR)
     take_in(first, report(), now=NOW)
     problem = met(times=3)
-    assert tallies.problems_by_hour([problem.pk], NOW)[problem.pk] == [0] * 22 + [2, 4]
+    assert rollups.problems_by_hour([problem.pk], NOW)[problem.pk] == [0] * 22 + [2, 4]
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
@@ -468,7 +470,7 @@ def test_the_list_shows_what_is_open_and_says_what_waits_on_the_rest(alice: Clie
 def test_a_merged_problem_is_read_through_its_whole(alice: Client) -> None:
     whole, part = met("disk full"), met("no space left", type=EventType.ACTION)
     asked = Incident.objects.get()
-    incidents.decide(asked.pk, Action.CONTINUE, by="user:alice", reason="it is fine", now=NOW)
+    decisions.decide(asked.pk, Action.CONTINUE, by="user:alice", reason="it is fine", now=NOW)
     merged = alice.post(f"/problems/{part.pk}/merge/", {"into": whole.pk, "reason": "one disk"}, follow=True)
     assert merged.redirect_chain == [(f"/problems/{whole.pk}/", 302)]
     page = merged.content.decode()
@@ -519,14 +521,14 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     assert found_by(f"problem:{whole.pk}").count() == 3
     assert found_by(f"problem:{part.pk}").count() == 2
     assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
-    rules.add(
+    changes.add(
         Wording("one disk", f"problem:{whole.pk}", RuleAction.KILL, "it is full", enabled=True),
         also_waiting=True,
         **ALICE,
     )
-    while found_now := judging.look(now=NOW):
+    while found_now := evaluation.look(now=NOW):
         while found_now:
-            judging.step(found_now, now=NOW)
+            evaluation.step(found_now, now=NOW)
     assert not Incident.objects.filter(state="open").exists()
 
 
@@ -601,7 +603,7 @@ def test_the_page_tells_how_often_an_answer_helped(alice: Client) -> None:
         now = NOW + at * timedelta(minutes=1)
         asked = report(type=EventType.ACTION)
         take_in(asked, now=now)
-        incidents.decide(asked.id, action, by="user:alice", reason="", now=now)
+        decisions.decide(asked.id, action, by="user:alice", reason="", now=now)
     page = alice.get(f"/problems/{Problem.objects.get().pk}/").content.decode()
     assert '<b>continue</b> 2× <span class="dim">(came back within an hour 2×)' in page
     assert '<b>kill</b> 2× <span class="dim">(came back within an hour 0×)' in page

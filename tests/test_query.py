@@ -9,7 +9,8 @@ from django.db import connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from errorkernel.core.query import (
+from errorkernel.domain.query.parse import AGO_MAX_S, NUMBER_MAX
+from errorkernel.domain.query.predicate import (
     DEPTH_MAX,
     EVERYTHING,
     FIELDS,
@@ -20,13 +21,12 @@ from errorkernel.core.query import (
     compile_predicate,
     parse,
 )
-from errorkernel.core.query_parse import AGO_MAX_S, NUMBER_MAX
-from errorkernel.core.query_tree import And, Compare, Identity, Not, OfType, Or, Pattern, Text, Time
-from errorkernel.core.values import LEVEL_RANK, EventType, Level
+from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Pattern, Text, Time
+from errorkernel.domain.values import LEVEL_RANK, EventType, Level
 from errorkernel.models import ErrorEvent, Node, Problem, Process
-from errorkernel.query import to_q
-from errorkernel.store.rows import EventRow
-from errorkernel.store.rows import stored as events_stored
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.store.ingest.event_rows import stored as events_stored
+from errorkernel.store.search import to_q
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ID = UUID("0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123")

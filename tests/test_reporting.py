@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from errorkernel.core.values import Action
+from errorkernel.domain.values import Action
 from errorkernel.node import BlockingKernel, Kernel
 from tests.node_peer import Broker, eventually, peer_kernel, unreachable, written
 

@@ -12,9 +12,9 @@ from uuid import uuid4
 import nats
 import pytest
 
-from errorkernel.core.values import Message
+from errorkernel.domain.values import Message
 from errorkernel.node import Kernel
-from errorkernel.node.task_worker import Context
+from errorkernel.node.supervision.task_worker import Context
 from tests.running import Running, wait_for
 
 WORK = {"id": "8841", "method": "REQCopySrc", "data": "/data/a.tif"}

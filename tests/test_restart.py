@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.node.restart import Backoff, Ending, History, Policy, Restart, after, allowed, restarted
-from errorkernel.node.strategy import Strategy, plan
+from errorkernel.node.supervision.restart_policy import (
+    Backoff,
+    Ending,
+    History,
+    Policy,
+    Restart,
+    after,
+    allowed,
+    restarted,
+)
+from errorkernel.node.supervision.strategy import Strategy, plan
 
 policies = st.builds(
     Policy,

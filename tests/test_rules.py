@@ -10,19 +10,22 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errorkernel.core import rules as policy
-from errorkernel.core.ids import uuid7
-from errorkernel.core.query import QUESTION_FIELDS
-from errorkernel.core.rules import Question, Rule, RuleAction, RuleError, Wording, parse_condition
-from errorkernel.core.values import Action, Event, EventType, Level, Message, OnDeadline
+from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.query.predicate import QUESTION_FIELDS
+from errorkernel.domain.rule_policy import Question, Rule, RuleAction, RuleError, Wording, parse_condition
+from errorkernel.domain.values import Action, Event, EventType, Level, Message, OnDeadline
 from errorkernel.models import AuditEntry, DeadLetter, Decision, ErrorState, Incident, Outbox, Problem
 from errorkernel.models import Rule as Row
-from errorkernel.query import question_q
-from errorkernel.store import incidents, judging, problems, rules
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.store.rules import RuleChanged, TooManyAtOnce
-from errorkernel.web.dry_run import dry_run
+from errorkernel.store import problems
+from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.rules import changes as rules
+from errorkernel.store.rules import evaluation
+from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
+from errorkernel.store.search import question_q
+from errorkernel.web.console.dry_run import dry_run
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 WHO = {"actor": "user:alice"}
@@ -184,9 +187,9 @@ def add(condition="node:ship*", action=RuleAction.CONTINUE, *, also_waiting=Fals
 
 def judge(now=NOW, *, two_above=0) -> list[UUID]:
     changed = []
-    while found := judging.look(now=now, two_above=two_above):
+    while found := evaluation.look(now=now, two_above=two_above):
         while found:
-            changed += judging.step(found, now=now).changed
+            changed += evaluation.step(found, now=now).changed
     return changed
 
 
@@ -218,7 +221,7 @@ def test_nothing_is_answered_where_no_rule_speaks_and_it_is_asked_about_once():
     incident = ask()
     judge()
     assert (again(incident).state, incident.judged) == ("open", True)
-    assert not judging.look(now=NOW)
+    assert not evaluation.look(now=NOW)
 
 
 @db
@@ -229,8 +232,8 @@ def test_a_rule_that_escalates_marks_the_question_and_its_deadline_is_met_all_th
     assert again(incident).escalated_at == NOW
     assert AuditEntry.objects.get(action="escalate").actor == f"rule:{made.pk}"
     later = NOW + timedelta(seconds=61)
-    [due] = incidents.past_deadline(now=later, limit=20)
-    incidents.meet_deadline(due, now=later)
+    [due] = decisions.past_deadline(now=later, limit=20)
+    decisions.meet_deadline(due, now=later)
     assert Decision.objects.get().by == "deadline"
 
 
@@ -271,7 +274,7 @@ def test_a_question_that_was_stored_and_never_judged_is_found_by_the_next_look()
 def test_what_nobody_asks_any_more_is_judged_without_a_rule():
     made = add()
     incident = ask()
-    incidents.decide(incident.pk, Action.CONTINUE, by="user:bob", now=NOW)
+    decisions.decide(incident.pk, Action.CONTINUE, by="user:bob", now=NOW)
     judge()
     assert again(incident).judged
     assert again(made).uses == 0
@@ -300,9 +303,9 @@ def test_expiry_ends_a_rule_on_the_moment():
 def test_a_rule_that_expires_or_is_used_up_between_the_look_and_its_word_says_nothing():
     soon, once = add(expires_at=NOW + timedelta(seconds=1)), add("node:boat", max_uses=1)
     ask(), ask(node="boat"), ask(node="boat", process="second")
-    found = judging.look(now=NOW)
+    found = evaluation.look(now=NOW)
     assert len(found.speaking) == 3
-    assert judging.step(found, now=NOW + timedelta(seconds=1)).changed == []
+    assert evaluation.step(found, now=NOW + timedelta(seconds=1)).changed == []
     judge(NOW + timedelta(seconds=1))
     assert (again(soon).uses, again(once).uses) == (0, 1)
 
@@ -321,7 +324,7 @@ def test_uses_are_counted_exactly_and_the_next_rule_takes_over():
 def test_a_person_who_was_quicker_stands_and_costs_no_use():
     made = add()
     incident = ask()
-    incidents.decide(incident.pk, Action.KILL, by="user:bob", now=NOW)
+    decisions.decide(incident.pk, Action.KILL, by="user:bob", now=NOW)
     judge()
     assert Decision.objects.get().by == "user:bob"
     assert again(made).uses == 0
@@ -331,9 +334,9 @@ def test_a_person_who_was_quicker_stands_and_costs_no_use():
 def test_a_rule_that_changes_while_it_is_judged_by_is_read_again():
     made = add()
     incident = ask()
-    found = judging.look(now=NOW)
+    found = evaluation.look(now=NOW)
     rules.change(made.pk, 1, wording(enabled=False), now=NOW, **WHO)
-    assert judging.step(found, now=NOW).changed == []
+    assert evaluation.step(found, now=NOW).changed == []
     assert not found
     assert not again(incident).judged
     judge()
@@ -608,7 +611,7 @@ def tried(condition, earlier=(), **given):
 def test_a_dry_run_finds_what_the_rule_would_have_had_the_word_on_and_how_it_ended():
     old = ask(process="old", now=NOW - timedelta(days=8))
     mine, yours, other = ask(), ask(process="yours"), ask(node="boat", process="x")
-    incidents.decide(mine.pk, Action.KILL, by="user:bob", now=NOW)
+    decisions.decide(mine.pk, Action.KILL, by="user:bob", now=NOW)
     found = tried("node:ship*", since=NOW - timedelta(days=7))
     assert (found.looked_at, found.matched, found.next) == (3, 2, None)
     assert dict(found.ended) == {"kill": 1, "nobody": 1}
@@ -625,7 +628,7 @@ def test_a_dry_run_in_steps_finds_the_same_as_one_in_one_go(monkeypatch):
         ask(process=f"p{number % 5}", now=NOW - timedelta(minutes=25 - number))
     since = NOW - timedelta(minutes=20)
     whole = tried("process:p1 OR process:p2", since=since)
-    monkeypatch.setattr("errorkernel.web.dry_run.STEP_QUESTIONS", 3)
+    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_QUESTIONS", 3)
     start, looked_at, matched, shown = None, 0, 0, []
     while True:
         part = tried("process:p1 OR process:p2", since=since, start=start, budget_s=0)
@@ -665,7 +668,7 @@ def test_the_database_and_the_judge_agree_on_every_condition(condition):
     condition = condition.replace("problem:1", f"problem:{Problem.objects.earliest('pk').pk}")
     tree = parse_condition(condition)
     stored = Incident.objects.select_related("node", "process", "problem")
-    judged = {one.pk for one in stored if rule(condition).matches(judging.question(one))}
+    judged = {one.pk for one in stored if rule(condition).matches(evaluation.question(one))}
     assert set(Incident.objects.filter(question_q(tree)).values_list("pk", flat=True)) == judged
     assert set(Incident.objects.filter(~question_q(tree)).values_list("pk", flat=True)) == {
         one.pk for one in stored if one.pk not in judged

@@ -31,7 +31,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "steward_site.settings"
 import django
 django.setup()
 from datetime import UTC, datetime
-from errorkernel.store import judging
+from errorkernel.store.rules.changes import evaluation as judging
 print("ready", flush=True)
 sys.stdin.readline()
 quiet = 0

@@ -14,13 +14,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from errorkernel import conf
-from errorkernel.core.rules import RuleAction
-from errorkernel.core.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
+from errorkernel.domain.rule_policy import RuleAction
+from errorkernel.domain.values import Action, EventType, Level, OnDeadline, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Incident, Node, Rule
-from errorkernel.store import api_tokens, incidents, requeues, rules
-from errorkernel.store.incidents import OutcomeResult
-from errorkernel.store.requeues import Wanted, Wish
+from errorkernel.platform import conf
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.incidents.decisions import OutcomeResult
+from errorkernel.store.incidents.requeues import Wanted, Wish
+from errorkernel.store.rules import changes
 from tests.test_rules import ask, event, store, wording
 from tests.test_rules import judge as judge_at
 
@@ -58,7 +60,7 @@ def viewer():
 
 
 def made(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Rule:
-    return rules.add(wording(condition, action, **given), actor="user:alice", now=timezone.now())
+    return changes.add(wording(condition, action, **given), actor="user:alice", now=timezone.now())
 
 
 def form(**given):
@@ -101,7 +103,7 @@ def test_a_viewer_changes_nothing(viewer):
 
 def test_the_journey_from_remembering_to_an_answer(alice):
     incident = ask(node="ship 1".replace(" ", "-"), process="copy files")
-    incidents.decide(incident.pk, Action.KILL, by="user:alice", reason="always helps", now=timezone.now())
+    decisions.decide(incident.pk, Action.KILL, by="user:alice", reason="always helps", now=timezone.now())
     page = alice.get(f"/incidents/{incident.pk}/").content.decode()
     assert f"/rules/new/?incident={incident.pk}" in page
     draft = alice.get(f"/rules/new/?incident={incident.pk}")
@@ -171,7 +173,7 @@ def test_what_cannot_be_taken_is_said_and_what_was_typed_stays(alice, wrong, sai
 
 def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(alice):
     rule = made()
-    rules.change(rule.pk, 1, wording(name="bob's"), actor="user:bob", now=timezone.now())
+    changes.change(rule.pk, 1, wording(name="bob's"), actor="user:bob", now=timezone.now())
     answer = alice.post(f"/rules/{rule.pk}/", form(revision=1, name="mine"))
     assert answer.status_code == 409
     page = answer.content.decode()
@@ -191,7 +193,7 @@ def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
         f'id="rule-{second.pk}-up" name="direction" value="up" aria-disabled="true"'
         in alice.get("/rules/").content.decode()
     )
-    assert [one.name for one in rules.listed()] == ["second", "first"]
+    assert [one.name for one in changes.listed()] == ["second", "first"]
     refused = alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
     assert (refused.status_code, "This rule is not suspended." in refused.content.decode()) == (409, True)
     assert alice.post(f"/rules/{first.pk}/suspend/", {"reason": ""}).status_code == 400
@@ -201,7 +203,7 @@ def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
     assert "rule suspended" not in alice.get("/").content.decode()
     alice.post(f"/rules/{first.pk}/remove/", {"reason": "done"})
-    assert [one.name for one in rules.listed()] == ["second"]
+    assert [one.name for one in changes.listed()] == ["second"]
     assert "removed" in alice.get(f"/rules/{first.pk}/").content.decode()
     assert alice.post(f"/rules/{first.pk}/", form(revision=4)).status_code == 409
     assert alice.post(f"/rules/{first.pk}/resume/", {"reason": "x"}).status_code == 404
@@ -217,7 +219,7 @@ def test_what_a_rule_left_to_a_person_is_told_on_the_incident(alice):
     judge()
     page = alice.get(f"/incidents/{incident.pk}/").content.decode()
     assert f"rule {rule.pk} (revision 1): look first" in page
-    rules.change(rule.pk, 1, wording(action=RuleAction.ESCALATE), actor="user:bob", now=timezone.now())
+    changes.change(rule.pk, 1, wording(action=RuleAction.ESCALATE), actor="user:bob", now=timezone.now())
     other = ask(process="other")
     judge()
     assert "escalated by a rule" in alice.get(f"/incidents/{other.pk}/").content.decode()
@@ -275,9 +277,9 @@ def test_whose_revision_it_was_stands_wherever_an_automatic_answer_does(alice):
     first = ask(now=timezone.now(), incarnation=1)
     judge()
     outcome = Outcome(first.pk, OutcomeState.APPLIED, decision_id=Decision.objects.get().pk, new_incarnation=2)
-    incidents.record_outcome("ship1", outcome, now=timezone.now())
+    decisions.record_outcome("ship1", outcome, now=timezone.now())
     late = alice.post(f"/incidents/{first.pk}/decide/", {"action": "continue"})
-    rules.suspend(rule.pk, "enough", actor="system", now=timezone.now())
+    changes.suspend(rule.pk, "enough", actor="system", now=timezone.now())
     second = ask(now=timezone.now(), incarnation=2)
     said = f"rule {rule.pk} (revision 1)"
     process = f"/nodes/ship1/{first.process_id}/"
@@ -345,7 +347,7 @@ def sent_again(letter, outcome=None):
 def test_a_dead_letter_whose_process_failed_on_it_again_waits_for_somebody_as_before(alice, asked):
     store(event(), event())
     if asked:
-        incidents.record_outcome("ship1", Outcome(ask().pk, OutcomeState.WITHDRAWN), now=timezone.now())
+        decisions.record_outcome("ship1", Outcome(ask().pk, OutcomeState.WITHDRAWN), now=timezone.now())
     else:
         store(event())
     letter = sent_again(DeadLetter.objects.get())
@@ -382,7 +384,7 @@ def test_a_message_that_fails_again_has_no_second_dead_letter(alice, outcome):
 def test_a_message_that_was_sent_again_and_is_kept_by_hand_is_the_same_dead_letter(alice):
     store(event(), event())
     incident = ask()
-    incidents.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
+    decisions.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
     letter = sent_again(DeadLetter.objects.get(), OutcomeState.APPLIED)
     assert alice.post(f"/incidents/{incident.pk}/message/", {"wish": "dead-letter"}).status_code == 302
     [kept] = DeadLetter.objects.all()
@@ -412,7 +414,7 @@ def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
     incident = ask()
     act = f"/incidents/{incident.pk}/message/"
     assert alice.post(act, {"wish": "dead-letter"}).status_code == 409, "its process still has it"
-    incidents.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
+    decisions.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
     assert 'value="dead-letter"' in alice.get(f"/incidents/{incident.pk}/").content.decode()
     assert alice.post(act, {"wish": "dead-letter", "reason": "ask Bob"}).url == f"/incidents/{incident.pk}/"
     for page in (f"/incidents/{incident.pk}/", "/dead-letters/"):
@@ -430,8 +432,8 @@ def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
 def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
     for number in range(5):
         ask(process=f"p{number}", now=timezone.now())
-    monkeypatch.setattr("errorkernel.web.dry_run.STEP_QUESTIONS", 2)
-    monkeypatch.setattr("errorkernel.web.pages_rules.BUDGET_S", 0)
+    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_QUESTIONS", 2)
+    monkeypatch.setattr("errorkernel.web.console.rules.BUDGET_S", 0)
     page = alice.post(NEW, form(do="try")).content.decode()
     assert "<progress" in page
     assert "errorkernel/rules" in page
@@ -573,7 +575,7 @@ def test_a_viewer_may_read_and_try_and_change_nothing(reader):
 def test_a_dry_run_tells_what_would_have_been_the_rules_own(reader):
     now = timezone.now()
     asked = [ask(process=f"p{number}", now=now - timedelta(minutes=9 - number)) for number in range(3)]
-    incidents.decide(asked[0].pk, Action.CONTINUE, by="user:bob", now=now)
+    decisions.decide(asked[0].pk, Action.CONTINUE, by="user:bob", now=now)
     above = made("process:p1")
     found = reader("POST", "rules/dry-run", {"condition": "node:ship*"}).json()
     assert (found["looked_at"], found["matched"], found["next"], found["done"]) == (3, 2, None, 1.0)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from errorkernel.node import command_line
-from errorkernel.node.run_options import parse
+from errorkernel.node.run import command_line
+from errorkernel.node.run.options import parse
 from tests.node_peer import alive, unreachable
 from tests.running import ROOT, Running, wait_for
 
@@ -203,7 +203,7 @@ def test_a_script_without_a_first_line_is_run_by_sh(node: Node, tmp_path: Path) 
 def test_nothing_of_django_is_imported(node: Node) -> None:
     argv = [sys.executable, "-X", "importtime", *STEWARD[1:], "--", "true"]
     done = subprocess.run(argv, env=node.env(), capture_output=True, text=True, timeout=60)
-    assert "errorkernel.node.run" in done.stderr
+    assert "errorkernel.node.run.main" in done.stderr
     assert "django" not in done.stderr
 
 
@@ -291,7 +291,7 @@ def test_a_command_that_cannot_be_run_has_the_status_of_shells_and_is_reported(
 
 def test_a_python_program_may_ask_and_tell_while_it_runs(node: Node, tmp_path: Path) -> None:
     script = """
-        from errorkernel.node.child import worker
+        from errorkernel.node.process.child import worker
         me = worker()
         me.info(f"life {me.incarnation}")
         if me.incarnation == 1:
@@ -353,7 +353,7 @@ def test_the_supervisors_own_death_takes_the_program_along_and_the_next_one_carr
     pids = tmp_path / "pids"
     script = """
         import os, sys, subprocess
-        from errorkernel.node.child import worker
+        from errorkernel.node.process.child import worker
         me = worker()
         child = subprocess.Popen(["sleep", "300"])
         with open(sys.argv[1], "a") as file:
@@ -458,7 +458,7 @@ def test_a_program_that_does_not_end_is_forced_by_the_second_signal_or_the_end_o
 
 _STARTS_SLOWLY = """
     import asyncio, sys
-    from errorkernel.node.program import Program
+    from errorkernel.node.run.program import Program
     from steward_site.cli import main
     start = Program.start
     async def slowly(program):

@@ -5,11 +5,11 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import translation
 
-from errorkernel import conf
-from errorkernel.core.query import QueryError, parse
-from errorkernel.core.sentences import Sentence
-from errorkernel.core.values import Message
+from errorkernel.domain.messages import Sentence
+from errorkernel.domain.query.predicate import QueryError, parse
+from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
+from errorkernel.platform import conf
 from errorkernel.templatetags.sentences import said
 from tests.test_problems import met
 

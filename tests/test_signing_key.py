@@ -11,12 +11,12 @@ import pytest
 from django.core.management import call_command
 from nacl.signing import VerifyKey
 
-from errorkernel import conf
-from errorkernel.broker import signing
-from errorkernel.doctor import machine
-from errorkernel.doctor.report import Status
 from errorkernel.models import AuditEntry
-from errorkernel.wire.steward_operator import Operator
+from errorkernel.ops.doctor import machine
+from errorkernel.ops.doctor.report import Status
+from errorkernel.platform import conf
+from errorkernel.senders.steward.protocol import signing_key
+from errorkernel.senders.steward.protocol.operator_messages import Operator
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_a_node_can_check_with_what_is_printed(
     file = json.loads(printed(capsys, "make", "--json"))
     assert len(file["Hash"]) == 32
     key = base64.b64decode(file["Keys"]["errorkernel"], validate=True)
-    operator = Operator("errorkernel", signing.seed(settings_of_its_own))
+    operator = Operator("errorkernel", signing_key.seed(settings_of_its_own))
     VerifyKey(key).verify(b"httpGet ship1 subscriber", operator.sign(("httpGet", "ship1", "subscriber")))
     assert file["Keys"]["errorkernel"] in printed(capsys, "show")
     entry = AuditEntry.objects.get(target="signing-key")
@@ -48,7 +48,7 @@ def test_a_node_can_check_with_what_is_printed(
 
 def test_the_key_is_for_its_owner_alone(settings_of_its_own: conf.Conf, capsys: pytest.CaptureFixture[str]) -> None:
     printed(capsys, "make")
-    file = signing.path(settings_of_its_own)
+    file = signing_key.path(settings_of_its_own)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     file.chmod(0o640)
@@ -71,8 +71,8 @@ def test_a_key_that_nodes_know_is_overwritten_only_on_purpose(
 def test_no_key_and_a_broken_one_are_told(settings_of_its_own: conf.Conf) -> None:
     with pytest.raises(SystemExit, match="no key yet"):
         call_command("signing-key", "show")
-    assert signing.seed(settings_of_its_own) == b""
-    signing.make(settings_of_its_own)
-    signing.path(settings_of_its_own).write_text("c2hvcnQ=\n")
+    assert signing_key.seed(settings_of_its_own) == b""
+    signing_key.make(settings_of_its_own)
+    signing_key.path(settings_of_its_own).write_text("c2hvcnQ=\n")
     with pytest.raises(conf.ConfError, match="no signing key"):
         call_command("signing-key", "show")

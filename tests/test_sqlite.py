@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 
 from errorkernel.models import Counter
-from errorkernel.sqlite.turns import Turns
+from errorkernel.platform.sqlite.write_queue import Turns
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

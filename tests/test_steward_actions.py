@@ -11,17 +11,19 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel import conf
-from errorkernel.core.steward_steps import Ask, End, Ended, Line, Plan, Result
-from errorkernel.core.values import Event, EventType, Level
+from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, ErrorEvent, Node, StewardAction, StewardLine
-from errorkernel.store import api_tokens, retention, steward_actions
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.store.steward_actions import CannotAct, Holder, Wish
-from errorkernel.wire.steward_dialect import Dialect
-from errorkernel.wire.steward_envelope import Compression, Format
-from errorkernel.wire.steward_operator import Listed
+from errorkernel.platform import conf
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.operator_messages import Listed
+from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.store import actions
+from errorkernel.senders.steward.store.actions import CannotAct, Holder, Wish
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform import retention
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +41,7 @@ def ship1() -> Node:
 
 def ask(plan: Plan = Plan.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
     wish = Wish(plan, method, more.pop("reason", "it hangs"), **more)
-    return steward_actions.request("ship1", wish, by="user:alice", now=NOW)
+    return actions.request("ship1", wish, by="user:alice", now=NOW)
 
 
 def at(seconds: float) -> datetime:
@@ -75,53 +77,53 @@ def test_it_needs_a_reason_and_one_process_is_acted_on_once_at_a_time(ship1: Nod
     with pytest.raises(CannotAct, match="acted on already"):
         ask(Plan.STOP)
     ask(method="REQCliCommand")
-    [taken, _] = steward_actions.claim(A, now=NOW, limit=9)
-    steward_actions.end(taken, A, Ended(End.DONE, "It is done."), now=NOW)
+    [taken, _] = actions.claim(A, now=NOW, limit=9)
+    actions.end(taken, A, Ended(End.DONE, "It is done."), now=NOW)
     assert ask().pk != first.pk
 
 
 def test_a_node_is_not_asked_without_end(ship1: Node) -> None:
-    for _ in range(steward_actions.A_MINUTE_MAX):
+    for _ in range(actions.A_MINUTE_MAX):
         ask(Plan.LIST, "")
-        [taken] = steward_actions.claim(A, now=NOW, limit=9)
-        steward_actions.end(taken, A, Ended(End.DONE, ""), now=NOW)
+        [taken] = actions.claim(A, now=NOW, limit=9)
+        actions.end(taken, A, Ended(End.DONE, ""), now=NOW)
     with pytest.raises(CannotAct, match="within a minute"):
         ask(Plan.LIST, "")
     wish = Wish(Plan.LIST)
-    steward_actions.request("ship1", wish, by="user:alice", now=at(61))
+    actions.request("ship1", wish, by="user:alice", now=at(61))
 
 
 def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> None:
     ask()
-    [mine] = steward_actions.claim(A, now=NOW, limit=9)
-    assert steward_actions.claim(B, now=at(29), limit=9) == []
-    begun = steward_actions.begin(mine, A, Ask.LIST, now=at(10))
+    [mine] = actions.claim(A, now=NOW, limit=9)
+    assert actions.claim(B, now=at(29), limit=9) == []
+    begun = actions.begin(mine, A, Ask.LIST, now=at(10))
     assert begun
-    assert steward_actions.claim(B, now=at(39), limit=9) == []
-    [theirs] = steward_actions.claim(B, now=at(41), limit=9)
+    assert actions.claim(B, now=at(39), limit=9) == []
+    [theirs] = actions.claim(B, now=at(41), limit=9)
     # The message may have been carried out: it counts as sent, with no answer.
-    assert steward_actions.lines(theirs) == [Line(Ask.LIST, Result.SILENT)]
+    assert actions.lines(theirs) == [Line(Ask.LIST, Result.SILENT)]
     # Who was slow writes and sends nothing more.
-    assert not steward_actions.answered(mine, begun[0], A, Result.LISTED, "", listed=LISTED, now=at(42))
-    assert steward_actions.begin(mine, A, Ask.STOP, now=at(42)) is None
-    steward_actions.end(mine, A, Ended(End.DONE, "no"), now=at(42))
+    assert not actions.answered(mine, begun[0], A, Result.LISTED, "", listed=LISTED, now=at(42))
+    assert actions.begin(mine, A, Ask.STOP, now=at(42)) is None
+    actions.end(mine, A, Ended(End.DONE, "no"), now=at(42))
     theirs.refresh_from_db()
     assert (theirs.state, theirs.said) == ("running", "")
 
 
 def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
     ask()
-    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    [action] = actions.claim(A, now=NOW, limit=9)
     for ask_, result, detail, listed in (
         (Ask.LIST, Result.LISTED, "2 processes", LISTED),
         (Ask.STOP, Result.STOPPED, "info: OpProcessStop: process stopped id: 15", None),
     ):
-        begun = steward_actions.begin(action, A, ask_, now=NOW)
+        begun = actions.begin(action, A, ask_, now=NOW)
         assert begun
         assert begun[1] == STEWARD
-        assert steward_actions.answered(action, begun[0], A, result, detail, listed=listed, now=NOW)
-    assert steward_actions.lines(action) == [Line(Ask.LIST, Result.LISTED, (15,)), Line(Ask.STOP, Result.STOPPED)]
-    steward_actions.end(action, A, Ended(End.UNCLEAR, "The node does not answer."), now=NOW)
+        assert actions.answered(action, begun[0], A, result, detail, listed=listed, now=NOW)
+    assert actions.lines(action) == [Line(Ask.LIST, Result.LISTED, (15,)), Line(Ask.STOP, Result.STOPPED)]
+    actions.end(action, A, Ended(End.UNCLEAR, "The node does not answer."), now=NOW)
     told = AuditEntry.objects.filter(target="node:ship1").order_by("id")
     assert [(one.actor, one.action) for one in told] == [
         ("user:alice", "steward kill"), ("node:ship1", "steward line"), ("node:ship1", "steward line"),
@@ -133,10 +135,10 @@ def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
 
 def test_a_node_that_is_no_longer_understood_is_sent_nothing_more(ship1: Node) -> None:
     ask()
-    [action] = steward_actions.claim(A, now=NOW, limit=9)
+    [action] = actions.claim(A, now=NOW, limit=9)
     Node.objects.filter(pk=ship1.pk).update(dialect=None)
     with pytest.raises(CannotAct):
-        steward_actions.begin(action, A, Ask.LIST, now=NOW)
+        actions.begin(action, A, Ask.LIST, now=NOW)
     assert action.lines.count() == 0
 
 
@@ -163,11 +165,11 @@ def signed_in(group: str) -> Client:
 
 def listed() -> None:
     ask(Plan.LIST, "")
-    [action] = steward_actions.claim(A, now=NOW, limit=9)
-    begun = steward_actions.begin(action, A, Ask.LIST, now=NOW)
+    [action] = actions.claim(A, now=NOW, limit=9)
+    begun = actions.begin(action, A, Ask.LIST, now=NOW)
     assert begun
-    steward_actions.answered(action, begun[0], A, Result.LISTED, "2 processes", listed=LISTED, now=NOW)
-    steward_actions.end(action, A, Ended(End.DONE, "The node has told its processes."), now=NOW)
+    actions.answered(action, begun[0], A, Result.LISTED, "2 processes", listed=LISTED, now=NOW)
+    actions.end(action, A, Ended(End.DONE, "The node has told its processes."), now=NOW)
 
 
 def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) -> None:
@@ -243,9 +245,9 @@ def test_the_api_does_the_same(ship1: Node) -> None:
 
 
 def test_what_may_be_touched_is_spelled_as_the_node_does() -> None:
-    assert {"REQHttpGet", "REQToFileNACK"} <= set(steward_actions.choices(STEWARD))
-    assert {"httpGet", "PortDst"} <= set(steward_actions.choices(CTRL))
-    assert not set(steward_actions.choices(STEWARD)) & set(steward_actions.choices(CTRL))
+    assert {"REQHttpGet", "REQToFileNACK"} <= set(actions.choices(STEWARD))
+    assert {"httpGet", "PortDst"} <= set(actions.choices(CTRL))
+    assert not set(actions.choices(STEWARD)) & set(actions.choices(CTRL))
 
 
 # What the node tells besides
@@ -261,12 +263,12 @@ def event_of(ship1: Node, text: str, **more: Any) -> ErrorEvent:
 
 def ended(result: Result, detail: str, end: End) -> StewardAction:
     ask()
-    [action] = steward_actions.claim(A, now=NOW, limit=9)
-    begun = steward_actions.begin(action, A, Ask.STOP, now=NOW)
+    [action] = actions.claim(A, now=NOW, limit=9)
+    begun = actions.begin(action, A, Ask.STOP, now=NOW)
     assert begun
-    assert steward_actions.answered(action, begun[0], A, result, detail, now=at(6))
-    assert steward_actions.end(action, A, Ended(end, "The node does not answer."), now=at(6))
-    assert not steward_actions.end(action, A, Ended(end, "again"), now=at(7))
+    assert actions.answered(action, begun[0], A, result, detail, now=at(6))
+    assert actions.end(action, A, Ended(end, "The node does not answer."), now=at(6))
+    assert not actions.end(action, A, Ended(end, "again"), now=at(7))
     action.refresh_from_db()
     return action
 
@@ -287,14 +289,14 @@ def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Nod
     text = "info: OpProcessStop: process stopped id: 15, method: {ship1 EventACK REQHttpGet 0xc0} on: ship1"
     action = ended(Result.STOPPED, text, End.DONE)
     event = event_of(ship1, text)
-    assert list(steward_actions.of_event(event)) == [action]
-    assert list(steward_actions.of_event(event_of(ship1, text + "2"))) == []
+    assert list(actions.of_event(event)) == [action]
+    assert list(actions.of_event(event_of(ship1, text + "2"))) == []
     ErrorEvent.objects.update(received_at=at(9999))
     event.refresh_from_db()
-    assert list(steward_actions.of_event(event)) == []
+    assert list(actions.of_event(event)) == []
     event.node = Node.objects.create(name="ship2")
     event.received_at = at(5)
-    assert list(steward_actions.of_event(event)) == []
+    assert list(actions.of_event(event)) == []
 
 
 def test_actions_go_with_the_retention_and_their_trail_stays(ship1: Node) -> None:

@@ -8,14 +8,14 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel.core.limits import Limits
-from errorkernel.core.steward_steps import Plan
+from errorkernel.domain.limits import Limits
 from errorkernel.models import AuditEntry, Node
-from errorkernel.store import steward, steward_actions, steward_dialects
-from errorkernel.store.directory import Directory
-from errorkernel.store.steward import Arrival, Memory
-from errorkernel.store.steward_actions import CannotAct, Wish
-from errorkernel.wire import steward as wire
+from errorkernel.senders.steward.protocol import event_mapping as wire
+from errorkernel.senders.steward.protocol.process_control import Plan
+from errorkernel.senders.steward.store import actions, dialects, ingest
+from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.senders.steward.store.ingest import Arrival, Memory
+from errorkernel.store.ingest.name_cache import Directory
 from tests.steward_peer import CTRL, CTRL_2024, STEW, StewardPeer, Version
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def report(version: Version, memory: Memory, hours: float) -> None:
     payload, headers = version.pack(message)
     read = wire.read(version.subject, headers or {}, payload)
     arrival = Arrival(f"{version.name} {hours}", at(hours).timestamp(), wire.report(read, Limits()))
-    steward.record([arrival], [], Directory(), memory, limits=Limits(), now=at(hours))
+    ingest.record([arrival], [], Directory(), memory, limits=Limits(), now=at(hours))
 
 
 def hello(version: Version, memory: Memory, hours: float) -> None:
@@ -42,16 +42,16 @@ def hello(version: Version, memory: Memory, hours: float) -> None:
     subject = "central.REQHello.EventNACK" if version.token else "central.hello"
     payload, headers = version.pack(msgspec.structs.replace(message, method=version.method("hello")))
     heard = wire.read(subject, headers or {}, payload)
-    steward.record_hellos([("ship1", heard)], memory, nodes_max=99, now=at(hours))
+    ingest.record_hellos([("ship1", heard)], memory, nodes_max=99, now=at(hours))
 
 
 def spoken(hours: float) -> str:
-    found = steward_dialects.spoken(Node.objects.get(name=NAME), at(hours))
-    return steward_dialects.describe(msgspec.to_builtins(found)) if found else "nothing is sent"
+    found = dialects.spoken(Node.objects.get(name=NAME), at(hours))
+    return dialects.describe(msgspec.to_builtins(found)) if found else "nothing is sent"
 
 
 def ask(hours: float) -> None:
-    steward_actions.request(NAME, Wish(Plan.LIST), by="user:alice", now=at(hours))
+    actions.request(NAME, Wish(Plan.LIST), by="user:alice", now=at(hours))
 
 
 def test_a_node_is_spoken_to_as_it_speaks() -> None:
@@ -94,9 +94,9 @@ def test_an_operator_says_which_is_right_until_something_new_comes() -> None:
     memory = Memory()
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
-    with pytest.raises(steward_dialects.NotSeen):
-        steward_dialects.choose(NAME, "ctrl, A23, gob", "it is ctrl", **WHO)
-    steward_dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
+    with pytest.raises(dialects.NotSeen):
+        dialects.choose(NAME, "ctrl, A23, gob", "it is ctrl", **WHO)
+    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
     assert AuditEntry.objects.get(action="steward dialect").after["seen"][1] == "Steward, gob"
     assert spoken(1) == "ctrl, B27, cbor, zstd, without REQ"
     report(STEW, memory, 2)
@@ -110,11 +110,11 @@ def test_the_word_ends_when_the_node_speaks_so_no_longer() -> None:
     memory = Memory()
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
-    steward_dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
+    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
     for hour in range(2, 40):
         report(STEW, memory, hour)
     assert spoken(40) == "nothing is sent"
-    assert steward_dialects.in_doubt(Node.objects.get(name=NAME), at(40))
+    assert dialects.in_doubt(Node.objects.get(name=NAME), at(40))
 
 
 def signed_in(group: str) -> Client:

@@ -12,12 +12,11 @@ import msgspec
 import nats
 import pytest
 
-from errorkernel import conf
-from errorkernel.broker import signing
-from errorkernel.core.steward_names import ours
-from errorkernel.wire import steward
-from errorkernel.wire.steward_layout import StewardMessage
-from errorkernel.wire.steward_operator import Operator
+from errorkernel.domain.sender_names import ours
+from errorkernel.platform import conf
+from errorkernel.senders.steward.protocol import event_mapping, signing_key
+from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.operator_messages import Operator
 from tests.node_peer import eventually
 from tests.running import Running, wait_for
 from tests.steward_peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
@@ -82,7 +81,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
 @pytest.fixture(scope="module")
 def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     running = Product(tmp_path_factory.mktemp("act"), server, 2)
-    running.key = Operator("", signing.make(replace(conf.get(), data_dir=running.directory))).public_key
+    running.key = Operator("", signing_key.make(replace(conf.get(), data_dir=running.directory))).public_key
     yield running.ready()
     running.stop()
 
@@ -219,7 +218,7 @@ async def test_a_reply_of_another_node_or_of_a_stranger_counts_for_nothing(produ
     seen: list[StewardMessage] = []
 
     async def overheard(message: Any) -> None:
-        request = steward.read(message.subject, message.headers or {}, message.data).message
+        request = event_mapping.read(message.subject, message.headers or {}, message.data).message
         seen.append(request)
         lie = StewardMessage(
             to_node=request.from_node, from_node="liar", is_reply=True, method=request.reply_method,

@@ -11,15 +11,15 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from errorkernel.core.limits import Limits
-from errorkernel.core.steward_repeats import Echoes, Seen, judge
-from errorkernel.core.values import EventType
-from errorkernel.wire import steward, steward_operator
-from errorkernel.wire.errors import WireError
-from errorkernel.wire.steward import Incoming, Report
-from errorkernel.wire.steward_dialect import Dialect
-from errorkernel.wire.steward_layout import StewardMessage
-from errorkernel.wire.steward_operator import Listed, Operator
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import EventType
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import event_mapping, operator_messages
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
+from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.operator_messages import Listed, Operator
+from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
 from tests.node_peer import eventually
 from tests.steward_peer import CTRL, CTRL_2024, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
 
@@ -49,14 +49,14 @@ class Listener:
     seen: dict[bytes, Seen] = field(default_factory=dict)
 
     async def open(self) -> None:
-        for subject in steward.ERROR_SUBJECTS:
+        for subject in event_mapping.ERROR_SUBJECTS:
             await self.client.subscribe(subject, cb=self._error)
         await self.client.subscribe(f"{OPERATOR.name}.>", cb=self._reply)
         await self.client.flush()
 
     async def _error(self, message: Msg) -> None:
         try:
-            incoming = steward.read(message.subject, message.headers or {}, message.data)
+            incoming = event_mapping.read(message.subject, message.headers or {}, message.data)
         except WireError as exc:
             self.refused.append(exc.reason)
             return
@@ -65,13 +65,13 @@ class Listener:
         verdict = judge(self.seen.get(incoming.digest), incoming.sending, now_s=now_s)
         self.seen[incoming.digest] = Seen(verdict.occurrence, now_s)
         if not verdict.retransmission:
-            self.reports.append(steward.report(incoming, Limits(), occurrence=verdict.occurrence))
+            self.reports.append(event_mapping.report(incoming, Limits(), occurrence=verdict.occurrence))
         await self._acknowledge(message, incoming)
 
     async def _reply(self, message: Msg) -> None:
-        if steward.is_reply_subject(message.subject):
+        if event_mapping.is_reply_subject(message.subject):
             return
-        incoming = steward.read(message.subject, message.headers or {}, message.data)
+        incoming = event_mapping.read(message.subject, message.headers or {}, message.data)
         self.replies.append(incoming.message)
         await self._acknowledge(message, incoming)
 
@@ -91,7 +91,7 @@ class Listener:
         await self.client.publish(subject, payload, subject + ".reply", headers)
         correlation = request.reply_method_args[0]
         return await eventually(
-            lambda: next((one for one in self.replies if steward_operator.reply_correlation(one) == correlation), None)
+            lambda: next((one for one in self.replies if operator_messages.reply_correlation(one) == correlation), None)
         )
 
 
@@ -135,7 +135,7 @@ async def test_without_acknowledgement_a_node_repeats_the_same_bytes(url: str, v
         assert (sent.attempts, sent.acknowledged) == (attempts, False)
         await eventually(lambda: len(listener.arrived) == attempts)
         assert len({one.digest for one in listener.arrived}) == 1
-        assert len({steward.report(one, Limits()).event.id for one in listener.arrived}) == 1
+        assert len({event_mapping.report(one, Limits()).event.id for one in listener.arrived}) == 1
 
 
 async def test_a_node_that_may_not_see_acknowledgements_repeats_to_the_end(url: str) -> None:
@@ -183,18 +183,18 @@ async def test_processes_of_every_version_are_listed_stopped_and_started(url: st
     async with listening(url) as listener, node(url, version, key=OPERATOR.public_key) as peer:
         await peer.error(TEXT)
         listing = await listener.ask(
-            peer, lambda dialect: steward_operator.list_processes(OPERATOR, peer.node, dialect, "op:1")
+            peer, lambda dialect: operator_messages.list_processes(OPERATOR, peer.node, dialect, "op:1")
         )
-        names = {one.name for one in steward_operator.parse_list(listing)}
+        names = {one.name for one in operator_messages.parse_list(listing)}
         assert version.listens(peer.node, method) in names
-        assert {one.kind for one in steward_operator.parse_list(listing)} == {"subscriber" if version.token else ""}
+        assert {one.kind for one in operator_messages.parse_list(listing)} == {"subscriber" if version.token else ""}
         stopped = await listener.ask(
-            peer, lambda dialect: steward_operator.stop_process(OPERATOR, peer.node, dialect, method, "op:2")
+            peer, lambda dialect: operator_messages.stop_process(OPERATOR, peer.node, dialect, method, "op:2")
         )
         assert stopped.data.startswith(b"info: OpProcessStop: process stopped")
         assert "httpGet" not in peer.processes
         started = await listener.ask(
-            peer, lambda dialect: steward_operator.start_process(OPERATOR, peer.node, dialect, method, "op:3")
+            peer, lambda dialect: operator_messages.start_process(OPERATOR, peer.node, dialect, method, "op:3")
         )
         assert started.data.startswith(b"info: OpProcessStart: started")
         assert "httpGet" in peer.processes
@@ -212,7 +212,7 @@ async def test_the_complaint_that_comes_with_a_stop_belongs_to_it(url: str) -> N
     async with listening(url) as listener, node(url, STEW) as peer:
         await peer.error(TEXT)
         await listener.ask(
-            peer, lambda dialect: steward_operator.stop_process(OPERATOR, peer.node, dialect, "REQHttpGet", "op:1")
+            peer, lambda dialect: operator_messages.stop_process(OPERATOR, peer.node, dialect, "REQHttpGet", "op:1")
         )
         await eventually(lambda: len(listener.reports) == 3)
         echoes = Echoes()
@@ -226,10 +226,10 @@ async def test_the_last_ctrl_is_asked_in_json_as_well(url: str) -> None:
     async with listening(url) as listener, node(url, CTRL) as peer:
         await peer.error(TEXT)
         listing = await listener.ask(
-            peer, lambda dialect: steward_operator.list_processes(OPERATOR, peer.node, dialect, "op:1"), as_json=True
+            peer, lambda dialect: operator_messages.list_processes(OPERATOR, peer.node, dialect, "op:1"), as_json=True
         )
         assert Listed("ww.ship1.httpGet", 0) in {
-            Listed(one.name, 0, one.kind) for one in steward_operator.parse_list(listing)
+            Listed(one.name, 0, one.kind) for one in operator_messages.parse_list(listing)
         }
 
 
@@ -238,7 +238,7 @@ async def test_an_unsigned_request_is_refused_by_a_node_that_checks(url: str) ->
         await peer.error(TEXT)
         dialect = listener.arrived[0].dialect
         assert dialect
-        unsigned = steward_operator.stop_process(Operator("errorkernel"), peer.node, dialect, "httpGet", "op:1")
+        unsigned = operator_messages.stop_process(Operator("errorkernel"), peer.node, dialect, "httpGet", "op:1")
         payload, headers = dialect.pack(unsigned)
         await listener.client.publish(dialect.subject(peer.node, unsigned.method), payload, headers=headers)
         await eventually(lambda: len(listener.reports) == 2)
@@ -253,7 +253,7 @@ async def test_a_node_of_another_age_would_end_at_a_foreign_layout(url: str) -> 
         await other.error(TEXT)
         dialect = listener.arrived[0].dialect
         assert dialect
-        request = steward_operator.list_processes(OPERATOR, peer.node, dialect, "op:1")
+        request = operator_messages.list_processes(OPERATOR, peer.node, dialect, "op:1")
         await listener.client.publish(dialect.subject(peer.node, request.method), *dialect.pack(request)[:1])
         await eventually(lambda: peer.crashed)
         assert "different number of elements" in peer.crashed

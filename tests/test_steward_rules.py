@@ -8,18 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from errorkernel.core import steward_rules
-from errorkernel.core.rules import RuleAction, RuleError, Wording
-from errorkernel.core.steward_steps import End, Ended, Plan
-from errorkernel.core.values import Event, EventType, Level
+from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, Node, StewardAction
 from errorkernel.models import Rule as Row
-from errorkernel.store import rules, steward_actions, steward_judging
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.store.steward_actions import Holder, Wish
-from errorkernel.wire.steward_dialect import Dialect
-from errorkernel.wire.steward_envelope import Compression, Format
+from errorkernel.senders.steward.protocol import rule_policy
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.process_control import End, Ended, Plan
+from errorkernel.senders.steward.store import actions, rule_evaluation
+from errorkernel.senders.steward.store.actions import Holder, Wish
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.rules import changes
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
@@ -44,15 +45,15 @@ A = Holder("a", 30)
     ],
 )  # fmt: skip
 def test_only_an_error_that_can_be_of_one_process_alone_is_acted_on(tags: Any, relay: str, certain: bool) -> None:
-    assert steward_rules.is_certain(tags, relay) is certain
+    assert rule_policy.is_certain(tags, relay) is certain
 
 
 def test_a_clock_that_is_hours_off_does_not_make_an_error_old_and_a_delay_does() -> None:
     two_hours = 7200.0
-    assert steward_rules.is_of_now(two_hours + 1, [two_hours, two_hours + 2])
-    assert steward_rules.is_of_now(-two_hours, [-two_hours])
-    assert not steward_rules.is_of_now(two_hours + 301, [two_hours, two_hours + 301])
-    assert not steward_rules.is_of_now(-two_hours + 301, [-two_hours])
+    assert rule_policy.is_of_now(two_hours + 1, [two_hours, two_hours + 2])
+    assert rule_policy.is_of_now(-two_hours, [-two_hours])
+    assert not rule_policy.is_of_now(two_hours + 301, [two_hours, two_hours + 301])
+    assert not rule_policy.is_of_now(-two_hours + 301, [-two_hours])
 
 
 @pytest.mark.parametrize("name", ["ship*@steward", "ship1", "*", "", "ship1@steward\n", "x" * 80 + "@steward"])
@@ -81,14 +82,14 @@ def reported(*, at: datetime = NOW, occurred_at: datetime | None = NOW, node: st
 
 
 def judge(now: datetime = NOW, *, two_above: int = 0) -> list[StewardAction]:
-    while steward_judging.step(now=now, two_above=two_above):
+    while rule_evaluation.step(now=now, two_above=two_above):
         pass
     return list(StewardAction.objects.order_by("id"))
 
 
 def end_all(at: datetime = NOW) -> None:
-    for action in steward_actions.claim(A, now=at, limit=99):
-        steward_actions.end(action, A, Ended(End.DONE, "done"), now=at)
+    for action in actions.claim(A, now=at, limit=99):
+        actions.end(action, A, Ended(End.DONE, "done"), now=at)
 
 
 def at(seconds: float) -> datetime:
@@ -96,7 +97,7 @@ def at(seconds: float) -> datetime:
 
 
 def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
-    rule = rules.add(KILL, **WHO)
+    rule = changes.add(KILL, **WHO)
     event = reported()
     [action] = judge()
     assert (action.plan, action.method, action.by) == ("kill", "REQHttpGet", f"rule:{rule.pk}")
@@ -128,7 +129,7 @@ def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
     ],
 )
 def test_any_other_rule_does_nothing(ship1: Node, given: Any) -> None:
-    rules.add(replace(KILL, **given), **WHO)
+    changes.add(replace(KILL, **given), **WHO)
     reported()
     assert judge() == []
 
@@ -149,7 +150,7 @@ def test_any_other_rule_does_nothing(ship1: Node, given: Any) -> None:
 )
 def test_nothing_is_done_because_of_an_error_that_leaves_a_doubt(ship1: Node, given: Any) -> None:
     Node.objects.create(name="ship2@steward", family="steward", dialect=msgspec.to_builtins(STEWARD))
-    rule = rules.add(KILL, **WHO)
+    rule = changes.add(KILL, **WHO)
     reported(**given)
     assert judge() == []
     rule.refresh_from_db()
@@ -158,15 +159,15 @@ def test_nothing_is_done_because_of_an_error_that_leaves_a_doubt(ship1: Node, gi
 
 def test_a_node_of_ours_is_never_acted_on_whatever_it_is_called(ship1: Node) -> None:
     Node.objects.update(family="")
-    rules.add(KILL, **WHO)
+    changes.add(KILL, **WHO)
     reported()
     assert judge() == []
 
 
 def test_the_first_rule_that_names_the_node_has_the_word(ship1: Node) -> None:
-    rules.add(replace(KILL, action=RuleAction.CONTINUE, steward_nodes=()), **WHO)
-    rules.add(replace(KILL, action=RuleAction.ASK, condition="repeat:1"), **WHO)
-    third = rules.add(replace(KILL, action=RuleAction.STOP), **WHO)
+    changes.add(replace(KILL, action=RuleAction.CONTINUE, steward_nodes=()), **WHO)
+    changes.add(replace(KILL, action=RuleAction.ASK, condition="repeat:1"), **WHO)
+    third = changes.add(replace(KILL, action=RuleAction.STOP), **WHO)
     reported()
     assert judge() == []
     reported()
@@ -176,7 +177,7 @@ def test_the_first_rule_that_names_the_node_has_the_word(ship1: Node) -> None:
 
 def test_what_is_older_than_the_rule_or_than_some_minutes_stays_undone(ship1: Node) -> None:
     reported()
-    rules.add(KILL, also_waiting=True, **WHO)
+    changes.add(KILL, also_waiting=True, **WHO)
     assert judge() == []
     reported(occurred_at=at(1))
     # No kernel looked at it for so long.
@@ -189,9 +190,9 @@ def test_what_is_older_than_the_rule_or_than_some_minutes_stays_undone(ship1: No
 
 
 def test_an_error_that_came_while_something_was_done_is_of_what_is_gone(ship1: Node) -> None:
-    rules.add(KILL, **WHO)
+    changes.add(KILL, **WHO)
     wish = Wish(Plan.KILL, "REQHttpGet", "it hangs")
-    steward_actions.request(SHIP, wish, by="user:alice", now=NOW)
+    actions.request(SHIP, wish, by="user:alice", now=NOW)
     reported()
     assert len(judge()) == 1
     reported(at=at(5))
@@ -202,7 +203,7 @@ def test_an_error_that_came_while_something_was_done_is_of_what_is_gone(ship1: N
 
 
 def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> None:
-    rule = rules.add(replace(KILL, loop_limit=2), **WHO)
+    rule = changes.add(replace(KILL, loop_limit=2), **WHO)
     for second in (0, 10, 20, 30):
         reported(at=at(second), occurred_at=at(second))
         judge(at(second))
@@ -212,13 +213,13 @@ def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> 
     assert (rule.uses, StewardAction.objects.count()) == (2, 2)
     assert AuditEntry.objects.filter(action="suspend", target=f"rule:{rule.pk}").exists()
     # Cleared, it has its chances again: only what the new revision does counts.
-    rules.resume(rule.pk, "mended", **WHO)
+    changes.resume(rule.pk, "mended", **WHO)
     reported(at=at(40), occurred_at=at(40))
     assert len(judge(at(40))) == 3
 
 
 def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> None:
-    rule = rules.add(replace(KILL, storm_limit=1000), **WHO)
+    rule = changes.add(replace(KILL, storm_limit=1000), **WHO)
     for method in ("REQHttpGet", "REQCliCommand", "REQToFile"):
         reported(process=method)
     assert len(judge(two_above=2)) == 2
@@ -227,53 +228,53 @@ def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> No
 
 
 def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: Node) -> None:
-    stormy = rules.add(replace(KILL, storm_limit=2, condition="process:REQ*"), **WHO)
+    stormy = changes.add(replace(KILL, storm_limit=2, condition="process:REQ*"), **WHO)
     methods = ["REQHttpGet", "REQCliCommand", "REQToFile", "REQTailFile"]
     for method in methods:
         reported(process=method)
     assert len(judge()) == 2
     stormy.refresh_from_db()
     assert stormy.suspended_why.startswith("A storm")
-    rules.remove(stormy.pk, "no", **WHO)
+    changes.remove(stormy.pk, "no", **WHO)
     end_all()
-    once = rules.add(replace(KILL, max_uses=1), **WHO)
+    once = changes.add(replace(KILL, max_uses=1), **WHO)
     for method in methods:
         reported(process=method, at=at(70), occurred_at=at(70))
     assert [one.rule_id for one in judge(at(70))] == [stormy.pk, stormy.pk, once.pk]
 
 
 def test_a_node_is_not_acted_on_without_end_and_what_is_refused_uses_nothing(ship1: Node) -> None:
-    rule = rules.add(KILL, **WHO)
-    for _ in range(steward_actions.A_MINUTE_MAX):
-        steward_actions.request(SHIP, Wish(Plan.LIST), by="user:alice", now=NOW)
+    rule = changes.add(KILL, **WHO)
+    for _ in range(actions.A_MINUTE_MAX):
+        actions.request(SHIP, Wish(Plan.LIST), by="user:alice", now=NOW)
         end_all()
     reported()
-    assert len(judge()) == steward_actions.A_MINUTE_MAX
+    assert len(judge()) == actions.A_MINUTE_MAX
     rule.refresh_from_db()
     assert rule.uses == 0
 
 
 def test_two_kernels_that_look_at_once_act_once(ship1: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is done between this one's look and its step."""
-    rules.add(KILL, **WHO)
+    changes.add(KILL, **WHO)
     reported()
-    verdict, looked = steward_judging._verdict, []
+    verdict, looked = rule_evaluation._verdict, []
 
     def overtaken(*given: Any) -> Any:
         if not looked:
             looked.append(1)
-            steward_judging.step(now=NOW)
+            rule_evaluation.step(now=NOW)
             end_all(at(-1))
         return verdict(*given)
 
-    monkeypatch.setattr(steward_judging, "_verdict", overtaken)
+    monkeypatch.setattr(rule_evaluation, "_verdict", overtaken)
     assert len(judge()) == 1
 
 
 def test_many_events_that_no_rule_speaks_to_are_passed_and_the_next_is_found(ship1: Node) -> None:
     Row.objects.all().delete()
-    rules.add(replace(KILL, condition="process:REQCliCommand"), **WHO)
-    for _ in range(steward_judging.AT_ONCE + 3):
+    changes.add(replace(KILL, condition="process:REQCliCommand"), **WHO)
+    for _ in range(rule_evaluation.AT_ONCE + 3):
         reported()
     reported(process="REQCliCommand")
     assert [one.method for one in judge()] == ["REQCliCommand"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errorkernel.core.steward_steps import (
+from errorkernel.senders.steward.protocol.process_control import (
     LINES_MAX,
     TRIES,
     Ask,

@@ -5,18 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.core import fingerprint, steward_dump, steward_methods, steward_record, steward_text
-from errorkernel.core.ids import uuid7
-from errorkernel.core.steward_record import Record
-from errorkernel.core.steward_repeats import Echoes, Seen, Sending, Verdict, judge
-from errorkernel.core.steward_templates import TEMPLATES, find
-from errorkernel.core.steward_text import Understood
-from errorkernel.core.values import Event, EventType, Level, Message
+from errorkernel.domain import fingerprint
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Event, EventType, Level, Message
+from errorkernel.senders.steward.protocol import go_dump, methods, text_parser, text_record
+from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, Sending, Verdict, judge
+from errorkernel.senders.steward.protocol.text_parser import Understood
+from errorkernel.senders.steward.protocol.text_record import Record
+from errorkernel.senders.steward.protocol.text_templates import TEMPLATES, find
 from tests.steward_texts import DUMP, EXAMPLES, UNREACHABLE
 
 
 def understand(text: str, node: str = "ship1", **more: frozenset[str]) -> Understood:
-    return steward_text.understand(text, node=node, req="REQ" in text, **more)
+    return text_parser.understand(text, node=node, req="REQ" in text, **more)
 
 
 # The record
@@ -45,12 +46,12 @@ def understand(text: str, node: str = "ship1", **more: frozenset[str]) -> Unders
     ],
 )
 def test_a_record_is_taken_apart_or_kept_whole(data: str, record: Record) -> None:
-    assert steward_record.parse(data) == record
+    assert text_record.parse(data) == record
 
 
 @given(st.text())
 def test_any_text_is_a_record(data: str) -> None:
-    assert steward_record.parse(data).text in data
+    assert text_record.parse(data).text in data
 
 
 # Kinds, levels, causes
@@ -85,8 +86,8 @@ def test_the_level_is_the_nodes_own_where_the_prefix_says_something_else() -> No
 
 def test_a_wrapped_text_belongs_to_what_is_in_it() -> None:
     inner = "error: methodREQHttpGet: method timed out: [http://192.0.2.1/]"
-    assert understand(steward_text.WRAPPER + inner).fingerprint == understand(inner).fingerprint
-    assert understand(steward_text.WRAPPER * 2 + "info: x 7").type is EventType.INFO
+    assert understand(text_parser.WRAPPER + inner).fingerprint == understand(inner).fingerprint
+    assert understand(text_parser.WRAPPER * 2 + "info: x 7").type is EventType.INFO
 
 
 def test_both_projects_and_all_nodes_share_a_cause() -> None:
@@ -107,7 +108,7 @@ def test_both_projects_and_all_nodes_share_a_cause() -> None:
 
 
 def test_a_name_is_masked_only_where_it_stands_alone() -> None:
-    assert steward_text.mask("a ab b. a.httpGet", "a", frozenset({"b"})) == "<node> ab <node>. httpGet"
+    assert text_parser.mask("a ab b. a.httpGet", "a", frozenset({"b"})) == "<node> ab <node>. httpGet"
 
 
 def test_parts_of_a_masked_text_survive_our_own_json() -> None:
@@ -156,7 +157,7 @@ def test_any_text_can_be_understood(noise: str, text: str, at: int) -> None:
             "REQHttpGet",
             True,
         ),
-        (steward_text.WRAPPER + "error: methodREQHttpGet: x", "REQHttpGet", False),
+        (text_parser.WRAPPER + "error: methodREQHttpGet: x", "REQHttpGet", False),
     ],
 )
 def test_a_label_gives_a_guess_at_the_process(text: str, method: str, certain: bool) -> None:
@@ -191,8 +192,8 @@ def test_a_method_that_reports_under_anothers_label_is_named_as_well() -> None:
 
 
 def test_names_go_both_ways() -> None:
-    for name in steward_methods.SAFE_METHODS:
-        assert steward_methods.spelled(steward_methods.canonical(name), name.startswith("REQ")) == name
+    for name in methods.SAFE_METHODS:
+        assert methods.spelled(methods.canonical(name), name.startswith("REQ")) == name
 
 
 # The message in progress
@@ -222,12 +223,12 @@ def test_names_go_both_ways() -> None:
     ids=["as printed", "with brackets in arguments and data", "of ctrl", "of January 2022, without a signature"],
 )  # fmt: skip
 def test_a_printed_message_is_read(dump: str, message: Message) -> None:
-    assert steward_dump.parse(f"error: x: {dump} and more") == message
+    assert go_dump.parse(f"error: x: {dump} and more") == message
 
 
 @pytest.mark.parametrize("text", ["", "{{} ", DUMP[:60], DUMP.replace("false ek", "maybe ek"), "{{} a [] x [] m []"])
 def test_what_is_no_whole_message_is_left_alone(text: str) -> None:
-    assert steward_dump.parse(text) is None
+    assert go_dump.parse(text) is None
 
 
 def test_a_text_with_arguments_tells_of_the_message_in_progress() -> None:
@@ -295,7 +296,7 @@ def test_where_kernels_share_the_work_an_earlier_one_that_is_judged_later_is_ano
 def test_the_memory_is_bounded() -> None:
     echoes = Echoes(limit=10)
     for number in range(100):
-        echoes.belongs_to("n", uuid4(), [steward_text.Echo(str(number), "r")], now_s=0)
+        echoes.belongs_to("n", uuid4(), [text_parser.Echo(str(number), "r")], now_s=0)
     assert len(echoes._made) == 10
 
 
@@ -315,7 +316,7 @@ PAIRS = [
         'error: methodREQHttpGet: client.Do failed: Get "http://h/": no, bailing out: [http://h/]',
         "error: methodREQHttpGet: method timed out: [http://h/]",
     ),
-    ("error: odd thing", steward_text.WRAPPER + "error: odd thing"),
+    ("error: odd thing", text_parser.WRAPPER + "error: odd thing"),
     (
         "info: OpProcessStop: process stopped id: 15, method: {ship1 EventACK REQHttpGet 0xc0003083c0} on: ship1",
         "error: methodREQOpStopProcess failed to stop nats.Subscription: nats: invalid subscription, "

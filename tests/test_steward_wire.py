@@ -10,14 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import VerifyKey
 
-from errorkernel.core.limits import Limits
-from errorkernel.core.steward_methods import SAFE_METHODS
-from errorkernel.core.values import EventType
-from errorkernel.wire import steward, steward_cbor, steward_envelope, steward_message, steward_operator
-from errorkernel.wire.errors import WireError
-from errorkernel.wire.steward_dialect import Dialect
-from errorkernel.wire.steward_envelope import Compression, Format
-from errorkernel.wire.steward_layout import ATTRIBUTES, LAYOUTS, StewardMessage
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import EventType
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import (
+    cbor,
+    event_mapping,
+    operator_messages,
+)
+from errorkernel.senders.steward.protocol import (
+    envelope as steward_envelope,
+)
+from errorkernel.senders.steward.protocol import (
+    message as steward_message,
+)
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.envelope import Compression, Format
+from errorkernel.senders.steward.protocol.layout import ATTRIBUTES, LAYOUTS, StewardMessage
+from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
 from tests.fuzz_steward import Fuzz
 from tests.steward_examples import (
     CTRL_ERROR,
@@ -67,8 +77,8 @@ def test_stewards_error_is_read_and_written_byte_for_byte() -> None:
 
 def test_an_operators_stop_is_written_byte_for_byte() -> None:
     dialect = Dialect(False, False, Format.CBOR, Compression.ZSTD, "B27", declared=False)
-    stop = steward_operator.stop_process(
-        steward_operator.Operator("errorkernel"), "edge7", dialect, "httpGet", "op:7f3a"
+    stop = operator_messages.stop_process(
+        operator_messages.Operator("errorkernel"), "edge7", dialect, "httpGet", "op:7f3a"
     )
     signed = msgspec.structs.replace(stop, arg_signature=SIGNATURE)
     assert steward_message.encode(signed, Format.CBOR, "B27") == CTRL_STOP
@@ -294,7 +304,7 @@ def lists_and_maps(of: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 @given(st.recursive(SCALARS, lists_and_maps, max_leaves=20))
 def test_the_corner_of_cbor_that_is_read_loses_nothing(value: object) -> None:
-    assert steward_cbor.decode(steward_cbor.encode(value)) == value
+    assert cbor.decode(cbor.encode(value)) == value
 
 
 @pytest.mark.parametrize("form", Format)
@@ -314,7 +324,7 @@ def test_texts_that_are_no_utf8_do_not_stop_a_message(form: Format) -> None:
     ["cbor", "gob", "z", "g", "none", ""])))  # fmt: skip
 def test_any_bytes_give_a_value_or_a_wire_error(payload: bytes, headers: dict[str, str]) -> None:
     try:
-        steward.report(steward.read(STEWARD_SUBJECT, headers, payload), Limits())
+        event_mapping.report(event_mapping.read(STEWARD_SUBJECT, headers, payload), Limits())
     except WireError as exc:
         reason = exc.reason
     else:
@@ -334,9 +344,9 @@ def test_a_short_fuzz_finds_nothing() -> None:
 
 def test_an_error_becomes_an_event_whose_id_is_that_of_its_payload() -> None:
     payload = as_go_packs_it(CTRL_ERROR)
-    incoming = steward.read(CTRL_SUBJECT, {"fromNode": "edge7"}, payload)
-    first = steward.report(incoming, Limits())
-    again = steward.report(steward.read(CTRL_SUBJECT, {}, payload), Limits())
+    incoming = event_mapping.read(CTRL_SUBJECT, {"fromNode": "edge7"}, payload)
+    first = event_mapping.report(incoming, Limits())
+    again = event_mapping.report(event_mapping.read(CTRL_SUBJECT, {}, payload), Limits())
     assert first.node == "edge7"
     assert first.event == again.event
     assert first.event.id.version == 7
@@ -347,23 +357,23 @@ def test_an_error_becomes_an_event_whose_id_is_that_of_its_payload() -> None:
     assert first.event.occurred_at
     assert first.event.occurred_at.isoformat() == "2025-01-02T03:04:05+00:00"
     assert "zone not known" in first.event.tags["clock"]
-    other = steward.report(incoming, Limits(), occurrence=1)
+    other = event_mapping.report(incoming, Limits(), occurrence=1)
     assert other.event.id != first.event.id
 
 
 def test_an_acknowledgement_is_wanted_by_token_or_timeout_and_never_read() -> None:
     def wants(subject: str, ack_timeout: int) -> bool:
         message = StewardMessage(from_node="a", ack_timeout=ack_timeout)
-        return steward.read(subject, {}, steward_message.encode(message, Format.GOB)).wants_ack
+        return event_mapping.read(subject, {}, steward_message.encode(message, Format.GOB)).wants_ack
 
     assert wants("errorCentral.REQErrorLog.EventACK", 0)
     assert wants("errorCentral.REQErrorLog", 1)
     assert not wants("errorCentral.REQErrorLog", 0)
     assert wants("central.REQHello.EventNACK", 10)
     assert not wants("central.REQHello.EventNACK", 0)
-    for subject in steward.ERROR_SUBJECTS:
+    for subject in event_mapping.ERROR_SUBJECTS:
         with pytest.raises(WireError) as caught:
-            steward.read(subject + ".reply", {}, STEWARD_ERROR)
+            event_mapping.read(subject + ".reply", {}, STEWARD_ERROR)
         assert caught.value.reason == "bad_subject"
 
 
@@ -371,30 +381,34 @@ def test_an_acknowledgement_is_wanted_by_token_or_timeout_and_never_read() -> No
 def test_a_node_without_a_name_that_can_be_shown_is_refused(name: str) -> None:
     payload = steward_message.encode(StewardMessage(from_node=name, data=b"x"), Format.GOB)
     with pytest.raises(WireError) as caught:
-        steward.report(steward.read(STEWARD_SUBJECT, {}, payload), Limits())
+        event_mapping.report(event_mapping.read(STEWARD_SUBJECT, {}, payload), Limits())
     assert caught.value.reason == "bad_node"
 
 
 def test_a_long_text_is_cut_and_marked_and_a_message_too_big_is_refused() -> None:
     limits = Limits(text_bytes=1000)
     message = StewardMessage(from_node="a.b", data=b"error: " + b"\xff" * 5000 + b"\0")
-    event = steward.report(steward.read(STEWARD_SUBJECT, {}, steward_message.encode(message, Format.GOB)), limits).event
+    event = event_mapping.report(
+        event_mapping.read(STEWARD_SUBJECT, {}, steward_message.encode(message, Format.GOB)), limits
+    ).event
     assert len(event.text.encode()) <= 1000
     assert event.cut == ("text",)
     huge = StewardMessage(from_node="a", data=bytes(steward_envelope.MESSAGE_MAX_BYTES))
     with pytest.raises(WireError) as caught:
-        steward.read(STEWARD_SUBJECT, {}, steward_message.encode(huge, Format.GOB))
+        event_mapping.read(STEWARD_SUBJECT, {}, steward_message.encode(huge, Format.GOB))
     assert caught.value.reason == "too_big"
 
 
 # How nodes are spoken to
 
 
-def incoming_in(layout: str, form: Format, compression: Compression, subject: str, declared: bool) -> steward.Incoming:
+def incoming_in(
+    layout: str, form: Format, compression: Compression, subject: str, declared: bool
+) -> event_mapping.Incoming:
     message = within(StewardMessage(from_node="n", method="errorLog", data=b"x"), layout)
     payload = steward_envelope.pack(steward_message.encode(message, form, layout), compression)
     headers = {"serial": form.value, "cmp": {"": "none"}.get(compression, compression.value)} if declared else {}
-    return steward.read(subject, headers, payload)
+    return event_mapping.read(subject, headers, payload)
 
 
 @pytest.mark.parametrize("layout", ["A20", "A23", "A25", "A26"])
@@ -451,17 +465,17 @@ PLAIN = Dialect(False, False, Format.CBOR, Compression.ZSTD, "B27", declared=Fal
 
 
 def test_a_stop_always_has_three_arguments_and_a_start_one() -> None:
-    operator = steward_operator.Operator("errorkernel")
-    stop = steward_operator.stop_process(operator, "ww.ship1", REQ, "REQHttpGet", "op:1")
+    operator = operator_messages.Operator("errorkernel")
+    stop = operator_messages.stop_process(operator, "ww.ship1", REQ, "REQHttpGet", "op:1")
     assert stop.method_args == ("REQHttpGet", "ww.ship1", "subscriber")
     assert (stop.method, stop.reply_method, stop.reply_method_args) == (
         "REQOpProcessStop",
         "REQToFileAppend",
         ("op:1",),
     )
-    start = steward_operator.start_process(operator, "ship1", PLAIN, "PortDst", "op:2")
+    start = operator_messages.start_process(operator, "ship1", PLAIN, "PortDst", "op:2")
     assert (start.method, start.method_args, start.reply_method) == ("opProcessStart", ("PortDst",), "fileAppend")
-    listing = steward_operator.list_processes(operator, "ship1", PLAIN, "op:3")
+    listing = operator_messages.list_processes(operator, "ship1", PLAIN, "op:3")
     assert (listing.method, listing.method_args) == ("opProcessList", ())
     for message in (stop, start, listing):
         assert message.ack_timeout >= 1
@@ -476,26 +490,26 @@ def test_a_stop_always_has_three_arguments_and_a_start_one() -> None:
 def test_what_a_start_would_not_bring_back_is_not_stopped(method: str) -> None:
     assert method not in SAFE_METHODS
     for dialect in (REQ, PLAIN):
-        for ask in (steward_operator.stop_process, steward_operator.start_process):
+        for ask in (operator_messages.stop_process, operator_messages.start_process):
             with pytest.raises(ValueError, match="not one of the methods"):
-                ask(steward_operator.Operator("ek"), "ship1", dialect, method, "op")
+                ask(operator_messages.Operator("ek"), "ship1", dialect, method, "op")
 
 
 def test_a_method_of_the_other_projects_spelling_is_refused() -> None:
     with pytest.raises(ValueError, match="'REQHttpGet'"):
-        steward_operator.stop_process(steward_operator.Operator("ek"), "ship1", REQ, "httpGet", "op")
+        operator_messages.stop_process(operator_messages.Operator("ek"), "ship1", REQ, "httpGet", "op")
     with pytest.raises(ValueError, match="'fileAppend'"):
-        steward_operator.start_process(steward_operator.Operator("ek"), "ship1", PLAIN, "REQToFileAppend", "op")
+        operator_messages.start_process(operator_messages.Operator("ek"), "ship1", PLAIN, "REQToFileAppend", "op")
 
 
 def test_arguments_are_signed_with_blanks_between_them() -> None:
-    operator = steward_operator.Operator("errorkernel", bytes(range(32)))
+    operator = operator_messages.Operator("errorkernel", bytes(range(32)))
     key = VerifyKey(operator.public_key)
-    stop = steward_operator.stop_process(operator, "ship1", PLAIN, "httpGet", "op:1")
+    stop = operator_messages.stop_process(operator, "ship1", PLAIN, "httpGet", "op:1")
     key.verify(b"httpGet ship1 subscriber", stop.arg_signature)
-    key.verify(b"", steward_operator.list_processes(operator, "ship1", PLAIN, "op:1").arg_signature)
+    key.verify(b"", operator_messages.list_processes(operator, "ship1", PLAIN, "op:1").arg_signature)
     assert len(stop.arg_signature) == 64
-    assert steward_operator.Operator("errorkernel").public_key == b""
+    assert operator_messages.Operator("errorkernel").public_key == b""
 
 
 def test_a_list_of_processes_is_read_in_both_forms() -> None:
@@ -505,9 +519,9 @@ def test_a_list_of_processes_is_read_in_both_forms() -> None:
         data=b"Tue Nov 24 02:02:33 2026, process: subscriber, id: 15, name: ship1.REQHttpGet.EventACK\n"
         b"Tue Nov  4 02:02:33 2026, id: 3, name: ship3.httpGet\nnonsense \xff\n",
     )
-    assert steward_operator.reply_correlation(reply) == "op:1"
-    assert steward_operator.reply_correlation(StewardMessage(method_args=("op:1",))) == ""
-    assert steward_operator.parse_list(reply) == (
-        steward_operator.Listed("ship1.REQHttpGet.EventACK", 15, "subscriber"),
-        steward_operator.Listed("ship3.httpGet", 3),
+    assert operator_messages.reply_correlation(reply) == "op:1"
+    assert operator_messages.reply_correlation(StewardMessage(method_args=("op:1",))) == ""
+    assert operator_messages.parse_list(reply) == (
+        operator_messages.Listed("ship1.REQHttpGet.EventACK", 15, "subscriber"),
+        operator_messages.Listed("ship3.httpGet", 3),
     )

@@ -15,16 +15,16 @@ from uuid import uuid4
 
 import pytest
 
-from errorkernel import conf
 from errorkernel.broker import embedded, streams
 from errorkernel.broker.access import own_access
+from errorkernel.broker.connection import Link
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.broker.errors import BrokerError, BrokerRefused
-from errorkernel.broker.link import Link
-from errorkernel.broker.pull import PullSource
+from errorkernel.broker.pull_consumer import PullSource
 from errorkernel.node import Action, Kernel
-from errorkernel.wire import subjects
+from errorkernel.platform import conf
+from errorkernel.protocol import subjects
 from tests.running import Running, wait_for
 from tests.test_own_broker import Foreign, foreign  # noqa: F401 - a fixture
 

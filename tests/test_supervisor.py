@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from errorkernel.core.values import Event, ProcessReport
+from errorkernel.domain.values import Event, ProcessReport
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken, Supervisor
-from errorkernel.node.child import worker
+from errorkernel.node.process.child import worker
 from tests.node_peer import Broker, PeerKernel, alive, eventually, peer_kernel, program_env
 
 AT_ONCE = Backoff(first_s=0.02, last_s=0.05)

@@ -13,22 +13,23 @@ import pytest
 from nats.aio.client import Client
 
 from errorkernel.broker.config import NodeUser
+from errorkernel.broker.connection import Link
 from errorkernel.broker.credentials import make_nkey
-from errorkernel.broker.link import Link
-from errorkernel.core.ids import uuid7
-from errorkernel.core.limits import SYNC_MAX_BYTES
-from errorkernel.core.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
-from errorkernel.kernel import sync
-from errorkernel.kernel.sync import Syncs
-from errorkernel.live import Announcer
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.limits import SYNC_MAX_BYTES
+from errorkernel.domain.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
+from errorkernel.kernel import reconciliation
+from errorkernel.kernel.reconciliation import Syncs
+from errorkernel.live.publisher import Announcer
 from errorkernel.models import DeadLetter, Decision, Incident, Requeue
-from errorkernel.store import incidents, repair, requeues
-from errorkernel.store.directory import Directory
-from errorkernel.store.intake import Batch, record
-from errorkernel.store.requeues import Wanted, Wish
-from errorkernel.threads import DatabaseThreads
-from errorkernel.wire import sync as sync_wire
-from errorkernel.wire.errors import WireError
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import sync as sync_wire
+from errorkernel.protocol.errors import WireError
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.incidents.requeues import Wanted, Wish
+from errorkernel.store.ingest import reconciliation as repair
+from errorkernel.store.ingest.batch import Batch, record
+from errorkernel.store.ingest.name_cache import Directory
 from tests.node_peer import NODE, Broker
 
 OTHER = "ship2"
@@ -103,7 +104,7 @@ def questions(count: int, *, data: str = "", node: str = NODE) -> list[UUID]:
 
 def answer(asked: Sequence[UUID], reason: str = "") -> None:
     for one in asked:
-        incidents.decide(one, Action.CONTINUE, by="user:alice", now=NOW, reason=reason)
+        decisions.decide(one, Action.CONTINUE, by="user:alice", now=NOW, reason=reason)
 
 
 def invented(count: int) -> list[UUID]:
@@ -114,7 +115,7 @@ def invented(count: int) -> list[UUID]:
 async def test_what_a_node_did_is_taken_in_and_it_is_told_what_it_lacks(
     kernel: None, node: Client, threads: DatabaseThreads
 ) -> None:
-    asked = await threads.run(questions, 2 * sync.AT_ONCE + 1)
+    asked = await threads.run(questions, 2 * reconciliation.AT_ONCE + 1)
     theirs = await threads.run(lambda: questions(1, node=OTHER))
     await threads.run(answer, asked[1:])
     never = invented(2)
@@ -147,12 +148,12 @@ async def test_requests_that_a_node_piles_up_give_way_to_its_latest(kernel: None
     asking = [asyncio.create_task(ask(node, outcomes=invented(500)))]
     await asyncio.sleep(0.05)
     inbox = await node.subscribe(f"_INBOX_{NODE}.replies.*")
-    for number in range(3 * sync.WAITING_MAX):
+    for number in range(3 * reconciliation.WAITING_MAX):
         await node.publish(f"ek.sync.{NODE}", b"{}", reply=f"_INBOX_{NODE}.replies.{number}")
     await asking[0]
     await ask(node)
     answered = [await inbox.next_msg(5) for _ in range(inbox.pending_msgs)]
-    assert sync.WAITING_MAX - 1 <= len(answered) <= sync.WAITING_MAX + 1
+    assert reconciliation.WAITING_MAX - 1 <= len(answered) <= reconciliation.WAITING_MAX + 1
 
 
 @pytest.mark.django_db(transaction=True)

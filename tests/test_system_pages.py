@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.urls import reverse
 
-from errorkernel import conf
-from errorkernel.core.values import Level
-from errorkernel.store import quarantine
+from errorkernel.domain.values import Level
+from errorkernel.platform import conf
+from errorkernel.store.ingest import rejected_events
 from errorkernel.templatetags.refusals import refusal
-from errorkernel.web import heat
+from errorkernel.web.console import heat_map
 from tests.running import ROOT
 from tests.test_pages import HOSTILE, event, person, store
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 def refuse(number, reason="not json", data=b"\xff{<script>alert(1)</script>"):
     now = datetime.now(UTC)
-    quarantine.refuse(
+    rejected_events.refuse(
         source=f"s{number}", subject="ek.evt.<b>x</b>", node="ship1", reason=reason, detail=HOSTILE, data=data, now=now
     )
 
@@ -79,7 +79,7 @@ def test_the_heat_map_shows_who_failed_when_the_worst_first():
     store(*[event("a", process="<i>wild</i>") for _ in range(40)], now=now)
     store(event("a", process="old"), now=now - timedelta(hours=30))
     store(event("a", process="fine", level=Level.INFO), now=now)
-    found = heat.of_fleet(now)
+    found = heat_map.of_fleet(now)
     assert [(row.process.name, row.failures) for row in found.rows] == [("<i>wild</i>", 40), ("calm", 1)]
     assert [cell.failures for cell in found.rows[0].cells] == [0] * 23 + [40]
     assert found.rows[0].cells[-1].heat == 5

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from errorkernel.node import tracebacks
+from errorkernel.node.reporting import tracebacks
 
 
 class Own(Exception):

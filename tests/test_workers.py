@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken
-from errorkernel.node.child import worker
 from errorkernel.node.errors import Disconnected
+from errorkernel.node.process.child import worker
 from tests.node_peer import Broker, PeerKernel, alive, eventually, peer_kernel, program_env
 
 AT_ONCE = Backoff(first_s=0.05, last_s=0.2)
@@ -185,7 +185,7 @@ def script(path: Path, body: str) -> list[str]:
     """A program that has ``me``, its line to the supervisor, and notes its process ids in ``path``."""
     head = """
         import os, signal, subprocess, sys, time
-        from errorkernel.node.child import worker
+        from errorkernel.node.process.child import worker
         me = worker()
         def note(*pids):
             with open(sys.argv[1], "a") as file:
@@ -373,7 +373,9 @@ async def test_a_replacement_that_cannot_be_started_is_a_failed_kill(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
-    program.write_text(f"#!{sys.executable}\nfrom errorkernel.node.child import worker\nworker().ask('stuck')\n")
+    program.write_text(
+        f"#!{sys.executable}\nfrom errorkernel.node.process.child import worker\nworker().ask('stuck')\n"
+    )
     program.chmod(0o755)
     # However often it is tried while it is away, which depends on how busy this machine is.
     patient = {"backoff": AT_ONCE, "intensity": 10_000}

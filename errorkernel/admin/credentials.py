@@ -12,8 +12,10 @@ from django.urls import reverse
 
 from errorkernel.admin.base import Admin, actor, moment
 from errorkernel.models import ApiToken, Node
-from errorkernel.store import api_tokens, audit, fleet
-from errorkernel.wire.subjects import is_node_name
+from errorkernel.protocol.subjects import is_node_name
+from errorkernel.store import nodes as fleet
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.platform import audit
 
 _SECRETS = """{% extends "admin/base_site.html" %}
 {% block content %}

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from errorkernel.admin.base import History, actor, cut, excerpt, shown
-from errorkernel.core.query import QueryError, parse
+from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.models import (
     AuditEntry,
     DeadLetter,
@@ -32,8 +32,8 @@ from errorkernel.models import (
     StewardAction,
     StewardLine,
 )
-from errorkernel.query import to_q
-from errorkernel.store import audit
+from errorkernel.store.platform import audit
+from errorkernel.store.search import to_q
 
 SEARCH_EVENTS = 200_000
 

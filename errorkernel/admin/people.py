@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from errorkernel.admin.base import actor
-from errorkernel.store import people
+from errorkernel.store.accounts import people
 
 _KINDS = {User: ("user", people.person), Group: ("group", people.group)}
 

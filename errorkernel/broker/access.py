@@ -5,7 +5,7 @@ from pathlib import Path
 
 from errorkernel.broker.config import LegacyAccount, NodeUser
 from errorkernel.broker.credentials import is_public_nkey, make_nkey, public_nkey
-from errorkernel.conf import Conf, ConfError, read_or_make_secret
+from errorkernel.platform.conf import Conf, ConfError, read_or_make_secret
 
 
 @dataclass(frozen=True, slots=True)

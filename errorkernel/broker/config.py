@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errorkernel.wire import steward, subjects
+from errorkernel.protocol import subjects
+from errorkernel.senders.steward.protocol import event_mapping
 
 ACCOUNT = "STEWARD"
 LEGACY_ACCOUNT = "LEGACY"
@@ -134,13 +135,13 @@ def legacy_permissions() -> dict[str, Any]:
 
     What such nodes may send each other is theirs to decide; it is left open here.
     """
-    errors = list(steward.ERROR_SUBJECTS)
+    errors = list(event_mapping.ERROR_SUBJECTS)
     return {"publish": {"deny": [one + ".reply" for one in errors]}, "subscribe": {"deny": errors}}
 
 
 def _legacy_account(legacy: LegacyAccount) -> dict[str, Any]:
     users = [{"nkey": one.public_key, "permissions": legacy_permissions()} for one in legacy.nodes]
-    errors = [{"service": {"account": ACCOUNT, "subject": one}} for one in steward.ERROR_SUBJECTS]
+    errors = [{"service": {"account": ACCOUNT, "subject": one}} for one in event_mapping.ERROR_SUBJECTS]
     return {
         "jetstream": "enabled",
         "users": [{"nkey": legacy.kernel_key}, *users],
@@ -152,7 +153,7 @@ def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], legacy: LegacyAc
     """The ``accounts`` block: what changes when nodes are added or disabled."""
     given = exports()
     if legacy and legacy.stream:
-        given += [{"service": one} for one in steward.ERROR_SUBJECTS]
+        given += [{"service": one} for one in event_mapping.ERROR_SUBJECTS]
     offered = ",\n".join("      " + json.dumps(one) for one in given)
     of_legacy = f"  {LEGACY_ACCOUNT}: {json.dumps(_legacy_account(legacy))}\n" if legacy else ""
     of_nodes = "".join(f"  {json.dumps(account_of(one.name))}: {json.dumps(node_account(one))}\n" for one in nodes)

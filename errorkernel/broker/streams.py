@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.broker.link import Link
-from errorkernel.wire import steward, subjects
+from errorkernel.protocol import subjects
+from errorkernel.senders.steward.protocol import event_mapping
 
 NANOSECONDS = 1_000_000_000
 NEARLY_FULL = 0.8
@@ -69,7 +70,7 @@ def steward_stream(max_bytes: int) -> dict[str, Any]:
         "discard": "old",
         "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
         "name": subjects.STEWARD_STREAM,
-        "subjects": list(steward.ERROR_SUBJECTS),
+        "subjects": list(event_mapping.ERROR_SUBJECTS),
     }
 
 

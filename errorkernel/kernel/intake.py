@@ -16,19 +16,19 @@ from typing import TypeAlias
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 
-from errorkernel import metrics
-from errorkernel.broker.pull import Arrived, Source
-from errorkernel.core.limits import Limits
-from errorkernel.live import Announcer
-from errorkernel.store import intake as store
-from errorkernel.store.directory import Directory
-from errorkernel.store.incidents import OutcomeResult
-from errorkernel.store.intake import Batch, Recorded
-from errorkernel.store.quarantine import Refusal
-from errorkernel.threads import DatabaseThreads
-from errorkernel.wire import json as wire
-from errorkernel.wire import subjects
-from errorkernel.wire.errors import WireError
+from errorkernel.broker.pull_consumer import Arrived, Source
+from errorkernel.domain.limits import Limits
+from errorkernel.live.publisher import Announcer
+from errorkernel.platform import metrics
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import subjects
+from errorkernel.protocol.errors import WireError
+from errorkernel.store.incidents.decisions import OutcomeResult
+from errorkernel.store.ingest import batch as store
+from errorkernel.store.ingest.batch import Batch, Recorded
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.rejected_events import Refusal
 
 log = logging.getLogger("errorkernel.kernel")
 

@@ -11,14 +11,15 @@ import math
 import time
 from datetime import UTC, datetime
 
-from errorkernel import metrics
+from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway, BrokerError
-from errorkernel.broker.link import Link
-from errorkernel.live import Announcer
+from errorkernel.live.publisher import Announcer
 from errorkernel.models import Outbox
-from errorkernel.store import incidents, owed
-from errorkernel.store import outbox as store
-from errorkernel.threads import DatabaseThreads
+from errorkernel.platform import metrics
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store.incidents import decisions
+from errorkernel.store.incidents import outbox as store
+from errorkernel.store.platform import enqueue
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -64,7 +65,7 @@ class OutboxTask:
 
     async def publish(self) -> None:
         """Publish for as long as the worker lives."""
-        owed.hand_over_to(self._hand_over)
+        enqueue.hand_over_to(self._hand_over)
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -77,7 +78,7 @@ class OutboxTask:
                 if not self._link.connected:
                     self._look_at = time.monotonic() + LOOK_INTERVAL_S
         finally:
-            owed.hand_over_to(None)
+            enqueue.hand_over_to(None)
 
     async def write_down(self) -> None:
         """Write what the broker has, and what it did not take, for as long as the worker lives."""
@@ -101,7 +102,7 @@ class OutboxTask:
         answered, requeued = await self._threads.run(store.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
         self._announcer.add([], answered + requeued)
         # Counted here, where every answer passes once, whoever gave it and in whichever process.
-        for action, by, waited_s in await self._threads.run(incidents.answered, answered):
+        for action, by, waited_s in await self._threads.run(decisions.answered, answered):
             metrics.count_decision(action, by.partition(":")[0])
             metrics.observe_decision_wait(waited_s)
 

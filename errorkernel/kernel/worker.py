@@ -18,25 +18,25 @@ from channels.worker import Worker
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.config import NodeUser
-from errorkernel.broker.link import Link
-from errorkernel.broker.pull import PullSource, Source
-from errorkernel.conf import Conf
-from errorkernel.kernel.bulk import BulkAnswering
-from errorkernel.kernel.clock import Clock
-from errorkernel.kernel.error_log import ErrorLog
-from errorkernel.kernel.fleet import Fleet
+from errorkernel.broker.connection import Link
+from errorkernel.broker.pull_consumer import PullSource, Source
+from errorkernel.kernel.access_denials import RefusalWatch, log_of
+from errorkernel.kernel.bulk_runner import BulkAnswering
+from errorkernel.kernel.heartbeats import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
-from errorkernel.kernel.judge import Judge
-from errorkernel.kernel.legacy import Legacy
 from errorkernel.kernel.outbox import OutboxTask
-from errorkernel.kernel.refusals import RefusalWatch, log_of
-from errorkernel.kernel.steward_operator import StewardOperator
-from errorkernel.kernel.storing import StartAgain, Storing
-from errorkernel.kernel.sync import Syncs
-from errorkernel.live import KERNEL_CHANNEL, Announcer
-from errorkernel.store import stream
-from errorkernel.threads import DatabaseThreads
-from errorkernel.wire import subjects
+from errorkernel.kernel.reconciliation import Syncs
+from errorkernel.kernel.rule_runner import Judge
+from errorkernel.kernel.scheduler import Clock
+from errorkernel.kernel.storage_probe import StartAgain, Storing
+from errorkernel.live.publisher import KERNEL_CHANNEL, Announcer
+from errorkernel.platform.conf import Conf
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import subjects
+from errorkernel.senders.steward.worker.error_log import ErrorLog
+from errorkernel.senders.steward.worker.intake import Legacy
+from errorkernel.senders.steward.worker.operator import StewardOperator
+from errorkernel.store.platform import broker_streams
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -154,7 +154,9 @@ class KernelWorker(Worker):
         asked_at = datetime.now(UTC)
         made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
         # Before the link is up: until then no heartbeat overwrites what was last seen waiting.
-        waiting = await self._threads.run(stream.seen, subjects.EVENTS_STREAM, **asdict(made), asked_at=asked_at)
+        waiting = await self._threads.run(
+            broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), asked_at=asked_at
+        )
         if waiting is not None:
             log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
         await streams.ensure_intake(self.link)

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError, connection
 
-from errorkernel import conf
-from errorkernel.store.audit import Who
+from errorkernel.platform import conf
+from errorkernel.store.platform.audit import Who
 
 
 def who() -> Who:

@@ -3,19 +3,19 @@
 Times that a node's clock gave are called ``occurred_at``; all others are ours. Ids that nodes give are UUIDs.
 """
 
-from errorkernel.models.access import ApiToken
-from errorkernel.models.bulk import BulkAnswer, BulkItem
+from errorkernel.models.audit import AuditEntry
+from errorkernel.models.bulk_decisions import BulkAnswer, BulkItem
+from errorkernel.models.events import ErrorEvent, ErrorState, Problem, QuarantinedMessage
 from errorkernel.models.fields import Sequence
-from errorkernel.models.fleet import Incarnation, Node, Process, RefusedAttempt
-from errorkernel.models.history import AuditEntry
-from errorkernel.models.problems import ProblemComment
-from errorkernel.models.questions import DeadLetter, Decision, Incident, Requeue
-from errorkernel.models.reports import ErrorEvent, ErrorState, Problem, QuarantinedMessage
+from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
+from errorkernel.models.nodes import Incarnation, Node, Process, RefusedAttempt
+from errorkernel.models.platform import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
+from errorkernel.models.problem_comments import ProblemComment
+from errorkernel.models.rollups import HourCount, MinuteCount, Tally
 from errorkernel.models.rules import Rule
-from errorkernel.models.running import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
-from errorkernel.models.steward_actions import StewardAction, StewardLine
-from errorkernel.models.tallies import HourCount, MinuteCount, Tally
-from errorkernel.models.views import SavedView
+from errorkernel.models.saved_searches import SavedView
+from errorkernel.models.steward import StewardAction, StewardLine
+from errorkernel.models.tokens import ApiToken
 
 __all__ = [
     "ApiToken",

@@ -6,12 +6,12 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from errorkernel.core import incident as life
-from errorkernel.core.lineage import Ending
-from errorkernel.core.problem import ProblemState
-from errorkernel.core.rules import RuleAction
-from errorkernel.core.steward_steps import Ask, Plan, Result
-from errorkernel.core.values import Action, EventType, Level, OnDeadline
+from errorkernel.domain import incident_state as life
+from errorkernel.domain.incarnations import Ending
+from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.rule_policy import RuleAction
+from errorkernel.domain.values import Action, EventType, Level, OnDeadline
+from errorkernel.senders.steward.protocol.process_control import Ask, Plan, Result
 
 
 class Sequence(models.BigIntegerField):

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from errorkernel.core.rules import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction
+from errorkernel.domain.rule_policy import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction
 from errorkernel.models.fields import choices, one_of
 
 

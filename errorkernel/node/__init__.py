@@ -1,23 +1,23 @@
 """For programs on nodes: report errors, ask and be answered, be supervised. Needs no Django.
 
 The one package that exports names, because ``from errorkernel.node import Kernel`` is what people outside write. The
-names are imported when they are first used: a supervised child (``errorkernel.node.child``) must not load a broker
-client that it never uses.
+names are imported when they are first used: a supervised child (``errorkernel.node.process.child``) must not load a
+broker client that it never uses.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from errorkernel.core.values import Action, Message
+    from errorkernel.domain.values import Action, Message
     from errorkernel.node.blocking import BlockingKernel
     from errorkernel.node.client import Kernel
     from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
-    from errorkernel.node.hooks import install_hooks
-    from errorkernel.node.log_handler import KernelHandler
-    from errorkernel.node.restart import Backoff, Restart
-    from errorkernel.node.strategy import Strategy
-    from errorkernel.node.supervisor import Supervisor
+    from errorkernel.node.reporting.hooks import install_hooks
+    from errorkernel.node.reporting.log_handler import KernelHandler
+    from errorkernel.node.supervision.restart_policy import Backoff, Restart
+    from errorkernel.node.supervision.strategy import Strategy
+    from errorkernel.node.supervision.supervisor import Supervisor
 
 __all__ = [
     "Action",
@@ -37,20 +37,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Action": "errorkernel.core.values",
-    "Message": "errorkernel.core.values",
+    "Action": "errorkernel.domain.values",
+    "Message": "errorkernel.domain.values",
     "BlockingKernel": "errorkernel.node.blocking",
     "Kernel": "errorkernel.node.client",
-    "KernelHandler": "errorkernel.node.log_handler",
-    "install_hooks": "errorkernel.node.hooks",
+    "KernelHandler": "errorkernel.node.reporting.log_handler",
+    "install_hooks": "errorkernel.node.reporting.hooks",
     "CredentialsError": "errorkernel.node.errors",
     "JournalError": "errorkernel.node.errors",
     "NodeError": "errorkernel.node.errors",
     "ProcessTaken": "errorkernel.node.errors",
-    "Backoff": "errorkernel.node.restart",
-    "Restart": "errorkernel.node.restart",
-    "Strategy": "errorkernel.node.strategy",
-    "Supervisor": "errorkernel.node.supervisor",
+    "Backoff": "errorkernel.node.supervision.restart_policy",
+    "Restart": "errorkernel.node.supervision.restart_policy",
+    "Strategy": "errorkernel.node.supervision.strategy",
+    "Supervisor": "errorkernel.node.supervision.supervisor",
 }
 
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.core.values import Action, EventType, Message
-from errorkernel.node import once, own_thread
+from errorkernel.domain.values import Action, EventType, Message
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
-from errorkernel.node.reporting import Reporter
-from errorkernel.node.reports import AskDetails, Details, Report, describe
+from errorkernel.node.journal import thread
+from errorkernel.node.reporting import once
+from errorkernel.node.reporting.context import Reporter
+from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe
 
 R = TypeVar("R")
 CLOSE_S = 3.0
@@ -120,7 +121,7 @@ class BlockingKernel(Reporter):
         atexit.register(self.close)
 
     def _run(self) -> None:
-        own_thread.this_is_one()
+        thread.this_is_one()
         self._loop.run_forever()
         self._loop.close()
 

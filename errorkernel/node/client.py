@@ -15,36 +15,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.broker.link import Link
-from errorkernel.core.ids import uuid7
-from errorkernel.core.values import Action, Decision, EventType, OutcomeState
-from errorkernel.node import credentials, once
-from errorkernel.node.answers import Answers
-from errorkernel.node.ending import AGAIN_S, end_all
+from errorkernel.broker.connection import Link
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
+from errorkernel.node import credentials
+from errorkernel.node.background import survive
+from errorkernel.node.delivery.decisions import Answers
+from errorkernel.node.delivery.heartbeat import Greeter
+from errorkernel.node.delivery.isolation import GRACE_S, Isolation
+from errorkernel.node.delivery.message_handlers import Taker, Takers
+from errorkernel.node.delivery.sender import Sender
 from errorkernel.node.errors import CredentialsError, JournalError
-from errorkernel.node.events import fit
-from errorkernel.node.hello import Greeter
-from errorkernel.node.isolation import GRACE_S, Isolation
-from errorkernel.node.journal import Journal
-from errorkernel.node.outgoing import Outgoing
-from errorkernel.node.own_thread import OwnThread
-from errorkernel.node.questions import Questions
-from errorkernel.node.reporting import Reporter
-from errorkernel.node.reports import AskDetails, Details, Report, describe, event_of, process_name
-from errorkernel.node.requeues import Requeues
-from errorkernel.node.restart import INTENSITY, PERIOD_S
-from errorkernel.node.roster import Roster
-from errorkernel.node.sender import Sender
-from errorkernel.node.surviving import survive
-from errorkernel.node.takers import Taker, Takers
-from errorkernel.node.writing import Writing
-from errorkernel.wire import subjects
+from errorkernel.node.journal.backlog import Outgoing
+from errorkernel.node.journal.database import Journal
+from errorkernel.node.journal.incidents import Questions
+from errorkernel.node.journal.processes import Roster
+from errorkernel.node.journal.requeues import Requeues
+from errorkernel.node.journal.thread import OwnThread
+from errorkernel.node.journal.writer import Writing
+from errorkernel.node.reporting import once
+from errorkernel.node.reporting.context import Reporter
+from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe, event_of, process_name
+from errorkernel.node.reporting.fit import fit
+from errorkernel.node.supervision.restart_policy import INTENSITY, PERIOD_S
+from errorkernel.node.tasks import AGAIN_S, end_all
+from errorkernel.protocol import subjects
 
 if TYPE_CHECKING:
-    from errorkernel.node.process_worker import ProcessWorker
-    from errorkernel.node.strategy import Strategy
-    from errorkernel.node.supervisor import Supervisor
-    from errorkernel.node.task_worker import Context, TaskWorker
+    from errorkernel.node.process.worker import ProcessWorker
+    from errorkernel.node.supervision.strategy import Strategy
+    from errorkernel.node.supervision.supervisor import Supervisor
+    from errorkernel.node.supervision.task_worker import Context, TaskWorker
 
 log = logging.getLogger("errorkernel.node")
 
@@ -247,7 +248,7 @@ class Kernel(Reporter):
 
     def worker(self, name: str, function: Callable[["Context"], Awaitable[None]], **options: Any) -> "TaskWorker":
         """``async with kernel.worker(name, fn):`` runs ``fn(ctx)`` as a supervised task; see ``TaskWorker``."""
-        from errorkernel.node.task_worker import TaskWorker
+        from errorkernel.node.supervision.task_worker import TaskWorker
 
         return TaskWorker(self, name, function, **options)
 
@@ -261,7 +262,7 @@ class Kernel(Reporter):
         **options: Any,
     ) -> "ProcessWorker":
         """``async with kernel.process_worker(name, argv):`` or ``(name, function, *arguments)``: ``ProcessWorker``."""
-        from errorkernel.node.process_worker import ProcessWorker
+        from errorkernel.node.process.worker import ProcessWorker
 
         return ProcessWorker(self, name, command, arguments, env=env, cwd=cwd, **options)
 
@@ -274,7 +275,7 @@ class Kernel(Reporter):
         period_s: float = PERIOD_S,
     ) -> "Supervisor":
         """``async with kernel.supervisor(name) as sup:`` workers that belong together; see ``Supervisor``."""
-        from errorkernel.node.supervisor import Supervisor
+        from errorkernel.node.supervision.supervisor import Supervisor
 
         return Supervisor(self, name, strategy=strategy, intensity=intensity, period_s=period_s)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from errorkernel.node.errors import CredentialsError
-from errorkernel.wire import subjects
+from errorkernel.protocol import subjects
 
 FILE_VARIABLE = "STEWARD_NODE_CREDENTIALS"
 JSON_VARIABLE = "STEWARD_NODE_CREDENTIALS_JSON"

@@ -15,8 +15,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max, Min, QuerySet
 
-from errorkernel.core.limits import REASON_MAX_CHARS
-from errorkernel.core.problem import (
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.problem_state import (
     RELEASE_TAG,
     STATE_WORDS,
     TEXT_MAX_CHARS,
@@ -26,12 +27,12 @@ from errorkernel.core.problem import (
     ProblemState,
     checked_text,
 )
-from errorkernel.core.sentences import Sentence as _
-from errorkernel.core.values import LEVEL_RANK
+from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
-from errorkernel.store import audit, counters, hotpath
-from errorkernel.store.audit import Who
-from errorkernel.store.handled import put
+from errorkernel.store import ingest_sql
+from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.audit import Who
+from errorkernel.store.problem_maintenance import put
 
 RELEASES_READ = 1000
 """Of so many of its latest events the releases are read when a problem is muted until another one."""
@@ -234,7 +235,7 @@ def _save(*problems: Problem) -> None:
         if seen["first"]:
             one.first_seen, one.last_seen = seen["first"], seen["last"]
             one.save(update_fields=["first_seen", "last_seen"])
-    hotpath.count_problem_nodes(one.pk for one in problems)
+    ingest_sql.count_problem_nodes(one.pk for one in problems)
 
 
 def _releases(problem: Problem) -> list[str]:

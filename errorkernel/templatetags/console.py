@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from errorkernel.models import Decision, StewardAction
-from errorkernel.store.rows import EventRow
+from errorkernel.store.ingest.event_rows import EventRow
 
 register = template.Library()
 

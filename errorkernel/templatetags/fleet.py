@@ -5,7 +5,7 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from errorkernel.core.lineage import Ending
+from errorkernel.domain.incarnations import Ending
 from errorkernel.models import Node, RefusedAttempt
 from errorkernel.templatetags.console import one_line, visible
 

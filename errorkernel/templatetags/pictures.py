@@ -12,7 +12,7 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from errorkernel.core import charts
+from errorkernel.domain import charts
 
 register = template.Library()
 

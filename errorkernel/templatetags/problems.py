@@ -8,8 +8,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from errorkernel.core.fingerprint import REASONS
-from errorkernel.core.tallies import Series, begin_of, step_of
+from errorkernel.domain.fingerprint import REASONS
+from errorkernel.domain.rollups import Series, begin_of, step_of
 from errorkernel.templatetags.console import visible
 from errorkernel.templatetags.sentences import said
 

@@ -6,7 +6,7 @@ from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 
-from errorkernel.core.sentences import Sentence
+from errorkernel.domain.messages import Sentence
 
 register = template.Library()
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from django import template
 from django.utils.translation import gettext as _
 
-from errorkernel.core import incident as life
-from errorkernel.core.incident import State
-from errorkernel.core.liveness import Liveness, of_node
+from errorkernel.domain import incident_state as life
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
 from errorkernel.templatetags.console import answerer, roughly, visible
 

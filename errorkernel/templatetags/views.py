@@ -5,7 +5,7 @@ from typing import Any
 
 from django import template
 
-from errorkernel.store import views
+from errorkernel.store.accounts import saved_searches
 
 register = template.Library()
 
@@ -16,7 +16,7 @@ def saved_views(context: Mapping[str, Any], page: str) -> dict[str, Any]:
     request, frame = context["request"], context["frame"]
     return {
         "page": page,
-        "saved": views.listed(page, request.user),
+        "saved": saved_searches.listed(page, request.user),
         "address": request.GET.urlencode(),
         "may_share": frame.may_answer,
         "user": request.user,

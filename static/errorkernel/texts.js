@@ -1,4 +1,4 @@
-// What the page says, in its reader's language: the server puts the texts into the page (errorkernel/web/texts.py).
+// What the page says, in its reader's language: the server puts the texts into the page (errorkernel/web/console/script_texts.py).
 
 const element = document.getElementById("texts");
 const texts = element ? JSON.parse(element.textContent) : {};

@@ -3,14 +3,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel import conf
 from errorkernel.broker import streams
 from errorkernel.broker.access import make_seed_file, own_access
 from errorkernel.broker.config import render_accounts, render_foreign
 from errorkernel.broker.credentials import public_nkey
-from errorkernel.broker.steward_config import render_steward
 from errorkernel.management.base import StewardCommand
-from errorkernel.store import fleet
+from errorkernel.platform import conf
+from errorkernel.senders.steward.protocol.broker_config import render_steward
+from errorkernel.store import nodes as fleet
 
 _HEAD = """\
 # nats-server configuration for the Steward error kernel. Print it again when nodes are added, renewed or disabled, and

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandParser
 
 from errorkernel.management.base import add_data_dir, who
-from errorkernel.store import people
+from errorkernel.store.accounts import people
 
 
 class Command(changepassword.Command):

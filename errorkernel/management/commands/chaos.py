@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel.chaos import breaks, report
-from errorkernel.chaos.instance import ChaosError
-from errorkernel.chaos.run import Options, Run, scratch
 from errorkernel.management.base import StewardCommand
+from errorkernel.ops.chaos import report, sabotage
+from errorkernel.ops.chaos.instance import ChaosError
+from errorkernel.ops.chaos.run import Options, Run, scratch
 
 
 class Command(StewardCommand):
@@ -18,9 +18,9 @@ class Command(StewardCommand):
         parser.add_argument("--faults", type=int, default=60, help="how many things go wrong")
         parser.add_argument("--every", type=float, default=1.0, help="seconds from one to the next, on average")
         parser.add_argument("--nodes", type=int, default=3, help="how many nodes there are")
-        what = "; ".join(f"{name}: {text}" for name, text in breaks.NAMES.items())
+        what = "; ".join(f"{name}: {text}" for name, text in sabotage.NAMES.items())
         parser.add_argument(
-            "--break", dest="off", choices=[*breaks.NAMES], default="", help=f"switch a protection off. {what}"
+            "--break", dest="off", choices=[*sabotage.NAMES], default="", help=f"switch a protection off. {what}"
         )
         parser.add_argument("--keep", action="store_true", help="leave the scratch instance's files")
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from errorkernel.management.base import StewardCommand
-from errorkernel.store import fleet
+from errorkernel.store import nodes
 
 ORIGIN = "steward demo remove"
 QUIET_S = 2.5
@@ -20,16 +20,16 @@ class Command(StewardCommand):
         parser.add_argument("action", choices=["remove"])
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if names := fleet.demo_nodes():
+        if names := nodes.demo_nodes():
             for name in names:
-                fleet.set_node_enabled(name, False, actor="system", now=datetime.now(UTC), origin=ORIGIN)
+                nodes.set_node_enabled(name, False, actor="system", now=datetime.now(UTC), origin=ORIGIN)
             _until_quiet()
-        self.stdout.write(f"{fleet.remove_demo(now=datetime.now(UTC))} demo nodes were removed.")
+        self.stdout.write(f"{nodes.remove_demo(now=datetime.now(UTC))} demo nodes were removed.")
 
 
 def _until_quiet() -> None:
     """Return once nothing of them arrives any more: it would make its node known again."""
     deadline = time.monotonic() + QUIET_AT_MOST_S
     before = -1
-    while before != (before := fleet.demo_events()) and time.monotonic() < deadline:
+    while before != (before := nodes.demo_events()) and time.monotonic() < deadline:
         time.sleep(QUIET_S)

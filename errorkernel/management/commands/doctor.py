@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel import conf
-from errorkernel.doctor.examine import examine
-from errorkernel.doctor.report import Status, line
 from errorkernel.management.base import StewardCommand
+from errorkernel.ops.doctor.examine import examine
+from errorkernel.ops.doctor.report import Status, line
+from errorkernel.platform import conf
 
 
 class Command(StewardCommand):

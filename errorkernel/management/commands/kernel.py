@@ -1,9 +1,9 @@
 import sys
 from typing import Any
 
-from errorkernel import conf
 from errorkernel.management.base import StewardCommand
-from errorkernel.runner.roles import kernel
+from errorkernel.ops.runner.roles import kernel
+from errorkernel.platform import conf
 
 
 class Command(StewardCommand):

@@ -7,15 +7,15 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel import conf
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
+from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway
-from errorkernel.broker.link import Link
 from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.models import Node
-from errorkernel.store import fleet
-from errorkernel.wire import subjects
+from errorkernel.platform import conf
+from errorkernel.protocol import subjects
+from errorkernel.store import nodes
 
 CONFIRM_S = 10.0
 
@@ -42,14 +42,14 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             getattr(self, "_" + options["action"])(options)
-        except fleet.FleetError as exc:
+        except nodes.FleetError as exc:
             sys.exit(f"steward: {exc}")
 
     def _add(self, options: dict[str, Any]) -> None:
-        self._give_out(fleet.add_node(options["name"], **who()), options)
+        self._give_out(nodes.add_node(options["name"], **who()), options)
 
     def _renew(self, options: dict[str, Any]) -> None:
-        self._give_out(fleet.renew_node(options["name"], **who()), options)
+        self._give_out(nodes.renew_node(options["name"], **who()), options)
 
     def _list(self, options: dict[str, Any]) -> None:
         for node in Node.objects.order_by("name"):
@@ -58,12 +58,12 @@ class Command(StewardCommand):
             self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} reports  {heard}")
 
     def _disable(self, options: dict[str, Any]) -> None:
-        fleet.set_node_enabled(options["name"], False, **who())
+        nodes.set_node_enabled(options["name"], False, **who())
 
     def _enable(self, options: dict[str, Any]) -> None:
-        fleet.set_node_enabled(options["name"], True, **who())
+        nodes.set_node_enabled(options["name"], True, **who())
 
-    def _give_out(self, made: fleet.NodeSecrets, options: dict[str, Any]) -> None:
+    def _give_out(self, made: nodes.NodeSecrets, options: dict[str, Any]) -> None:
         http_url, nats_url = _urls()
         given = {
             "node": made.node,
@@ -104,7 +104,7 @@ def _urls() -> tuple[str, str]:
     return http_url, settings.nats_url or running.get("nats_url") or own_access(settings).url
 
 
-def _works(made: fleet.NodeSecrets, nats_url: str) -> bool:
+def _works(made: nodes.NodeSecrets, nats_url: str) -> bool:
     """Wait until the broker lets the node in and its decisions have a consumer, so that what is printed works."""
     if not nats_url or not conf.get().embedded_broker or not conf.get().data_file("endpoints.json").exists():
         return not conf.get().embedded_broker

@@ -1,7 +1,7 @@
 from typing import Any
 
 from errorkernel.management.base import StewardCommand
-from errorkernel.node.run import main
+from errorkernel.node.run.main import main
 
 
 class Command(StewardCommand):

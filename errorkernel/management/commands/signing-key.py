@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel import conf
-from errorkernel.broker import signing
 from errorkernel.management.base import StewardCommand, add_data_dir, who
-from errorkernel.store import fleet
-from errorkernel.wire.steward_operator import OPERATOR_NAME, Operator
+from errorkernel.platform import conf
+from errorkernel.senders.steward.protocol import signing_key
+from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Operator
+from errorkernel.store import nodes
 
 _HOW = """\
 A node of ctrl that checks signatures has to know it. In the file publickeys.txt of its database folder, under "Keys":
@@ -35,22 +35,22 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
         making = options["action"] == "make"
-        seed = self._make(settings, force=options["force"]) if making else signing.seed(settings)
+        seed = self._make(settings, force=options["force"]) if making else signing_key.seed(settings)
         if not seed:
             sys.exit("steward: there is no key yet; `steward signing-key make` makes one.")
         self._show(seed, as_json=options["json"])
 
     def _make(self, settings: conf.Conf, *, force: bool) -> bytes:
         try:
-            seed = signing.make(settings, force=force)
-        except signing.KeyExists:
+            seed = signing_key.make(settings, force=force)
+        except signing_key.KeyExists:
             sys.exit(
-                f"steward: {signing.path(settings)} is there already, and nodes may know it; "
+                f"steward: {signing_key.path(settings)} is there already, and nodes may know it; "
                 "--force puts a new key in its place."
             )
         except OSError as exc:
-            sys.exit(f"steward: {signing.path(settings)} cannot be written: {exc.strerror}.")
-        fleet.note_signing_key(_text(seed), **who())
+            sys.exit(f"steward: {signing_key.path(settings)} cannot be written: {exc.strerror}.")
+        nodes.note_signing_key(_text(seed), **who())
         return seed
 
     def _show(self, seed: bytes, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
 from errorkernel.management.base import StewardCommand, add_data_dir, who
-from errorkernel.store import api_tokens
+from errorkernel.store.accounts import api_tokens
 
 
 class Command(StewardCommand):

@@ -3,10 +3,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from errorkernel import conf
 from errorkernel.management.base import StewardCommand
-from errorkernel.runner.prepare import StartError
-from errorkernel.runner.roles import Options, up
+from errorkernel.ops.runner.prepare import StartError
+from errorkernel.ops.runner.roles import Options, up
+from errorkernel.platform import conf
 
 
 class Command(StewardCommand):

@@ -1,0 +1,101 @@
+"""What the broker refused, read from its log.
+
+nats-server tells the client about a denied publish or subscription, and its log, and nobody else: its system account
+has events for refused connections only. So the log is what is read, for both; its lines quote everything that a client
+may choose, and name the account, which is the node's.
+Source: nats-server 2.15, ``server/client.go``.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from errorkernel.broker.config import node_of
+from errorkernel.domain.access_denials import TARGET_CHARS, Attempt, What
+
+READ_BYTES = 1024 * 1024
+"""At a time; a flood is read in steps."""
+BEHIND_BYTES = 8 * 1024 * 1024
+"""Further behind than this, the oldest lines are left unread: the latest say what is going on."""
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_CLIENT = r"\[ERR\] (?P<address>\S+):\d+ - cid:\d+"
+_VIOLATION = re.compile(
+    rf"{_CLIENT}(?: - {_QUOTED})? - (?P<account>{_QUOTED}) - (?P<what>Publish|Subscription) Violation"
+    rf" - (?P<kind>Subject|Reply) (?P<target>{_QUOTED})(?:, .*)?\Z"
+)
+_LOGIN = re.compile(rf"{_CLIENT}(?: - {_QUOTED})* - authentication error(?: - (?P<how>Nkey|User) (?P<name>{_QUOTED}))?")
+
+
+def parse(line: str) -> Attempt | None:
+    """The attempt that a line of the log tells of, if it tells of one."""
+    if found := _VIOLATION.search(line):
+        account, _, user = _unquoted(found["account"]).partition("/")
+        what: What = "publish" if found["what"] == "Publish" else "subscribe"
+        target = _unquoted(found["target"])
+        if found["kind"] == "Reply":
+            target = f"(answer to) {target}"
+        return Attempt(what, target[:TARGET_CHARS], node_of(account), _claimed(user), found["address"])
+    if found := _LOGIN.search(line):
+        name = _unquoted(found["name"] or '""')[:TARGET_CHARS]
+        claimed = f"key:{name}" if found["how"] == "Nkey" else f"user:{name}" if name else ""
+        return Attempt("connect", "", "", claimed[:80], found["address"])
+    return None
+
+
+def _unquoted(text: str) -> str:
+    """What Go's %q wrote; close enough to JSON for everything that is not a strange character."""
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text[1:-1]
+
+
+def _claimed(user: str) -> str:
+    return "key:" + user.removeprefix("nkey:") if user.startswith("nkey:") else ""
+
+
+class LogTail:
+    """New lines of a log that may be rotated (renamed and begun anew). Begins at its present end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rest = b""
+        self._file = self._open()
+        if self._file:
+            self._file.seek(0, os.SEEK_END)
+
+    def read(self) -> list[str]:
+        """Complete lines that have come since the last call; empty while there is no log."""
+        file = self._file = self._file or self._open()
+        if file is None:
+            return []
+        if os.fstat(file.fileno()).st_size - file.tell() > BEHIND_BYTES:
+            file.seek(-BEHIND_BYTES, os.SEEK_END)
+        data = file.read(READ_BYTES)
+        if not data:
+            self._follow(file)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-READ_BYTES:]
+        return [line.decode(errors="replace") for line in lines]
+
+    def _open(self) -> BinaryIO | None:
+        try:
+            return self._path.open("rb")
+        except OSError:
+            return None
+
+    def _follow(self, file: BinaryIO) -> None:
+        """At the end of the file: go on with the new one if it was rotated, from the beginning if it was cut."""
+        here = os.fstat(file.fileno())
+        try:
+            there = self._path.stat()
+        except OSError:
+            return
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            file.close()
+            self._file = self._open()
+        elif there.st_size < file.tell():
+            file.seek(0)

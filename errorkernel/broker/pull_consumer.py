@@ -1,0 +1,220 @@
+"""JetStream's pull protocol on a plain subscription: one request is kept open, whatever has arrived is handed over.
+
+nats-py's ``fetch(n)`` waits for n messages or its timeout, and can stall; here a single message goes through at once,
+and hundreds that are there together come as one batch. Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from nats.aio.msg import Msg
+
+from errorkernel.broker.connection import Link
+from errorkernel.broker.errors import BrokerAway
+
+log = logging.getLogger("errorkernel.broker")
+
+EXPIRES_S = 30
+HEARTBEAT_S = 10
+REQUEST_MAX_BYTES = 16 * 1024 * 1024
+"""Bytes on their way at a time. A broker cuts the connection of a client that lets 64 MiB pile up."""
+_ASK_AGAIN_AFTER_S = 1.0
+
+
+class Delivery:
+    """A message of a stream, to be answered with exactly one of ``ack``, ``nak`` or ``term``.
+
+    Answers are fire-and-forget: one that is lost means a redelivery, which must be harmless anyway.
+    """
+
+    __slots__ = ("_link", "_reply", "data", "headers", "subject")
+
+    def __init__(self, link: Link, message: Msg) -> None:
+        self._link = link
+        self._reply: str = message.reply
+        self.subject: str = message.subject
+        self.data: bytes = message.data
+        self.headers: dict[str, str] = message.headers or {}
+
+    @property
+    def stored_at(self) -> float:
+        """Unix time at which the broker got it."""
+        return int(self._metadata()[3]) / 1e9
+
+    @property
+    def deliveries(self) -> int:
+        """How often it has been delivered, this time included."""
+        return int(self._metadata()[0])
+
+    @property
+    def sequence(self) -> int:
+        """Its number in the stream."""
+        return int(self._metadata()[1])
+
+    @property
+    def source(self) -> str:
+        """What no other message of the stream has, even when the stream was wiped and numbers begin anew."""
+        _, sequence, _, stored_ns = self._metadata()[:4]
+        return f"{self._stream}:{sequence}:{stored_ns}"
+
+    @property
+    def _stream(self) -> str:
+        parts = self._reply.split(".")
+        return parts[2] if len(parts) == 9 else parts[4]
+
+    async def ack(self) -> None:
+        await self._answer(b"+ACK")
+
+    async def nak(self, delay_s: float) -> None:
+        await self._answer(b'-NAK {"delay": %d}' % int(delay_s * 1e9))
+
+    async def term(self) -> None:
+        """Never deliver it again."""
+        await self._answer(b"+TERM")
+
+    async def _answer(self, answer: bytes) -> None:
+        try:
+            await self._link.send(self._reply, answer)
+        except BrokerAway:
+            pass
+
+    def _metadata(self) -> list[str]:
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored ns>.<pending>;
+        # newer servers may put domain and account hash before the stream, and a random token at the end.
+        parts = self._reply.split(".")
+        return parts[4:] if len(parts) == 9 else parts[6:]
+
+
+class Arrived(Protocol):
+    """A message that waits for its answer, whichever way it came; ``source`` names it for good.
+
+    ``sequence``: its number in its stream; 0 where it did not come from one."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def stored_at(self) -> float: ...
+    @property
+    def deliveries(self) -> int: ...
+
+    async def ack(self) -> None: ...
+    async def nak(self, delay_s: float) -> None: ...
+    async def term(self) -> None: ...
+
+
+class Source(Protocol):
+    """Where messages come from: ``get`` returns at least one, ``waiting`` says how many more have come."""
+
+    @property
+    def waiting(self) -> int: ...
+    async def get(self, limit: int) -> Sequence[Arrived]: ...
+
+
+class PullSource:
+    """Messages of one durable consumer, for as long as the link lives.
+
+    ``batch``: how many messages may be on their way to us at a time.
+    """
+
+    def __init__(self, link: Link, stream: str, durable: str, batch: int) -> None:
+        self._link = link
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._batch = batch
+        self._buffer: list[Delivery] = []
+        self._outstanding = 0
+        self._wake = asyncio.Event()
+        self._inbox = ""
+        self._heard = time.monotonic()
+        self.trouble = asyncio.Event()
+        """Set when the broker says that the consumer is gone; whoever makes consumers clears it."""
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have arrived that nobody has taken yet."""
+        return len(self._buffer)
+
+    async def open(self) -> None:
+        """Subscribe and ask for the first batch; to be called on every new connection. Raises BrokerAway."""
+        # What a former connection delivered can still be stored; its acknowledgement goes over the new connection.
+        self._outstanding = 0
+        self._inbox = self._link.new_inbox()
+        inbox = self._inbox
+
+        async def arrived(message: Msg) -> None:
+            if inbox == self._inbox:
+                await self._arrived(message)
+
+        await self._link.subscribe_raw(inbox, arrived)
+        await self._ask()
+
+    async def get(self, limit: int) -> list[Delivery]:
+        """Up to ``limit`` messages, at least one; waits for it as long as it takes, asking again when all is silent."""
+        while not self._buffer:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), HEARTBEAT_S * 2)
+            except TimeoutError:
+                await self._ask_after_silence()
+        taken, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        # Asking here, not on arrival, is the back-pressure: what is not taken is not asked for again.
+        if self._outstanding + len(self._buffer) < self._batch // 2:
+            await self._ask()
+        return taken
+
+    async def _ask_after_silence(self) -> None:
+        if self._link.connected and time.monotonic() - self._heard > HEARTBEAT_S * 2:
+            log.warning("The broker has been silent on %s; asking again", self._subject)
+            self._outstanding = 0
+            await self._ask()
+
+    async def _ask(self) -> None:
+        wanted = self._batch - self._outstanding
+        request = {
+            "batch": wanted,
+            "max_bytes": REQUEST_MAX_BYTES,
+            "expires": EXPIRES_S * 10**9,
+            "idle_heartbeat": HEARTBEAT_S * 10**9,
+        }
+        try:
+            await self._link.send(self._subject, json.dumps(request).encode(), reply=self._inbox)
+            self._outstanding += wanted
+        except BrokerAway:
+            pass  # the next connection opens anew
+
+    async def _arrived(self, message: Msg) -> None:
+        self._heard = time.monotonic()
+        status = (message.headers or {}).get("Status") if message.headers else None
+        if status is None or message.reply.startswith("$JS.ACK."):
+            self._buffer.append(Delivery(self._link, message))
+            self._outstanding = max(0, self._outstanding - 1)
+            self._wake.set()
+        elif status != "100":
+            await self._request_ended(status, message)
+
+    async def _request_ended(self, status: str, message: Msg) -> None:
+        # 408 expired, 404 none (never for us), 409 consumer deleted or leader changed or limits, 503 nobody there.
+        self._outstanding = 0
+        text = (message.headers or {}).get("Description", "")
+        if status == "409" and "maxbytes" in text.lower():
+            # All that was asked for has come. Whoever takes it from the buffer asks for more.
+            if not self._buffer:
+                await self._ask()
+        elif status == "503" or (status == "409" and "deleted" in text.lower()) or status == "404":
+            self.trouble.set()
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_AFTER_S, lambda: asyncio.ensure_future(self._ask()))
+        elif status == "409":
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_AFTER_S, lambda: asyncio.ensure_future(self._ask()))
+        else:
+            await self._ask()

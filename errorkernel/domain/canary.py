@@ -1,0 +1,65 @@
+"""What the first of many answers, the canary, shows about the others.
+
+Only one thing lets them follow: its process has carried the answer out, and has not met the same problem again since,
+for as long as it is watched. That time counts from when it was carried out, since an answer that waits for a link shows
+nothing. A problem that returned counts from the answer on: the worker that a kill puts in place may fail before its
+node says that it runs.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.messages import Sentence
+from errorkernel.domain.messages import Sentence as _
+
+
+class Shows(StrEnum):
+    """``pending``: its process has not carried the answer out; ``lost``: somebody else answered it first; ``gone``: it
+    asked no more."""
+
+    PENDING = "pending"
+    WATCHED = "watched"
+    GOOD = "good"
+    RETURNED = "returned"
+    FAILED = "failed"
+    STALE = "stale"
+    LOST = "lost"
+    GONE = "gone"
+
+    @property
+    def stands(self) -> bool:
+        """Waiting does not change it, and the others must not follow."""
+        return self not in (Shows.PENDING, Shows.WATCHED, Shows.GOOD)
+
+
+_SAID = {
+    Shows.PENDING: _("The process of the first one has not carried the answer out yet, so it shows nothing so far."),
+    Shows.GOOD: _("The process of the first one has carried the answer out and not met the same problem again."),
+    Shows.RETURNED: _("The process of the first one has met the same problem again since."),
+    Shows.FAILED: _("The process of the first one could not carry the answer out."),
+    Shows.STALE: _("The answer to the first one came too late: its worker was gone, so it shows nothing."),
+    Shows.LOST: _("Somebody else answered the first one first, so it shows nothing about this answer."),
+    Shows.GONE: _("The first one asked no more, so it shows nothing about this answer."),
+}
+
+
+def judged(state: State, *, returned: bool, until: datetime | None, now: datetime) -> Shows:
+    """Of one that was answered by this. ``returned``: its process has met the problem again since; ``until``: it is
+    watched, None while it has not been carried out."""
+    if state is State.FAILED:
+        return Shows.FAILED
+    if state in (State.STALE, State.WITHDRAWN):
+        return Shows.STALE
+    if returned:
+        return Shows.RETURNED
+    if until is None:
+        return Shows.PENDING
+    return Shows.GOOD if now >= until else Shows.WATCHED
+
+
+def told(what: Shows, left_s: int) -> Sentence:
+    """It in words; ``left_s``: how long it is watched yet."""
+    if what is Shows.WATCHED:
+        return _("The first one has been carried out and is still being watched, for {seconds} s more.", seconds=left_s)
+    return _SAID[what]

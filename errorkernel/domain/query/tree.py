@@ -1,0 +1,256 @@
+"""What a query says, as an immutable tree, and the fields it may speak of.
+
+``str(tree)`` is the shortest spelling of a tree: no query that means the same is shorter, so what was within the
+limits stays within them, and it parses back to the same tree.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+from uuid import UUID
+
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.values import LEVEL_RANK, EventType
+
+BLANKS = " \t\r\n\v\f\xa0"
+"""What separates terms. The last is the no-break space, which some keyboards type without its being seen."""
+BARE_SPECIAL = frozenset('()"*')
+"""What a backslash makes ordinary outside quotes, besides itself. In quotes: the quote and itself alone."""
+_QUOTED_SPECIAL = frozenset('"')
+
+
+def _escaped(text: str, special: frozenset[str]) -> str:
+    """``text`` with a backslash before what needs one; a backslash itself needs one only where it would escape."""
+    out = []
+    for index, char in enumerate(text):
+        following = text[index + 1] if index + 1 < len(text) else ""
+        if char in special or (char == "\\" and (following in special or following in ("", "\\"))):
+            out.append("\\")
+        out.append(char)
+    return "".join(out)
+
+
+def _quoted(part: str) -> str:
+    return f'"{_escaped(part, _QUOTED_SPECIAL)}"'
+
+
+def _bare_or_quoted(part: str) -> str:
+    if any(char in BLANKS for char in part):
+        return _quoted(part)
+    return min(_escaped(part, BARE_SPECIAL), _quoted(part), key=len)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A value with ``*`` taken apart at the stars: one part is a literal, ``("ship", "")`` is ``ship*``.
+
+    A lone star means "is there, is not empty"; the empty literal means "is empty".
+    """
+
+    parts: tuple[str, ...]
+
+    @property
+    def literal(self) -> bool:
+        return len(self.parts) == 1
+
+    @property
+    def filled(self) -> bool:
+        return self.parts == ("", "")
+
+    @property
+    def empty(self) -> bool:
+        return self.parts == ("",)
+
+    def spelled(self, *, as_word: bool) -> str:
+        """Its shortest spelling. ``as_word``: it stands alone, so it must not look like an operator or a field."""
+        bare = ["" if part == "" else _bare_or_quoted(part) for part in self.parts]
+        if self.empty or (as_word and _means_more("*".join(bare))):
+            bare[0] = _quoted(self.parts[0])
+        return "*".join(bare)
+
+
+def spread(field: str | None, pattern: Pattern) -> tuple[str, ...]:
+    """The parts that ``pattern`` asks for in ``field``: text and bare words may stand anywhere, names are whole."""
+    if field in WHOLE or pattern.filled or pattern.empty:
+        return pattern.parts
+    start = () if pattern.parts[0] == "" else ("",)
+    end = () if pattern.parts[-1] == "" else ("",)
+    return (*start, *pattern.parts, *end)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text field is like ``pattern``. ``field`` None: a bare word, which is looked for in text and kind."""
+
+    field: str | None
+    pattern: Pattern
+
+    def __str__(self) -> str:
+        spelled = self.pattern.spelled(as_word=self.field is None)
+        return spelled if self.field is None else f"{self.field}:{spelled}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A number compares with ``value``; ``field`` is level (by rank), repeat, consecutive or problem; ``op`` one of
+    = < <= > >=."""
+
+    field: str
+    op: str
+    value: int
+
+    def __str__(self) -> str:
+        value = LEVELS[self.value] if self.field == "level" else str(self.value)
+        return f"{self.field}{':' if self.op == '=' else self.op}{value}"
+
+
+@dataclass(frozen=True, slots=True)
+class OfType:
+    type: EventType
+
+    def __str__(self) -> str:
+        return f"type:{self.type.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The event with this id, or the one that asked this question. ``value`` None (``incident:*``): any question."""
+
+    field: str
+    value: UUID | None
+
+    def __str__(self) -> str:
+        return f"{self.field}:{self.value or '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Received at or after (``since``), or before (``until``), a UTC time or so many seconds ago."""
+
+    field: str
+    at: datetime | int
+
+    def moment(self, now: datetime) -> datetime:
+        return self.at if isinstance(self.at, datetime) else now - timedelta(seconds=self.at)
+
+    def __str__(self) -> str:
+        return f"{self.field}:{_spelled_ago(self.at) if isinstance(self.at, int) else _spelled_time(self.at)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: "Tree"
+
+    def __str__(self) -> str:
+        return f"-({self.part})" if isinstance(self.part, And | Or) else f"-{self.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of ``parts``; without parts everything (the empty query)."""
+
+    parts: tuple["Tree", ...]
+
+    def __str__(self) -> str:
+        return " ".join(f"({part})" if isinstance(part, Or) else str(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    parts: tuple["Tree", ...]
+
+    def __str__(self) -> str:
+        return " OR ".join(map(str, self.parts))
+
+
+Term: TypeAlias = Text | Compare | OfType | Identity | Time
+Tree: TypeAlias = And | Or | Not | Text | Compare | OfType | Identity | Time
+EVERYTHING = And(())
+
+AGO_UNITS = {"d": 86400, "w": 7 * 86400, "h": 3600, "m": 60, "s": 1}
+LEVELS = list(LEVEL_RANK)
+
+
+def _spelled_ago(seconds: int) -> str:
+    ways = [f"{seconds // size}{unit}" for unit, size in AGO_UNITS.items() if seconds % size == 0]
+    return min(ways, key=len)
+
+
+def _spelled_time(at: datetime) -> str:
+    date, clock = at.strftime("%Y-%m-%d").rjust(10, "0"), at.strftime("T%H:%M")
+    if at.microsecond:
+        clock = at.strftime("T%H:%M:%S.%f").rstrip("0")
+    elif at.second:
+        clock = at.strftime("T%H:%M:%S")
+    return date if clock == "T00:00" else date + clock
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What may be asked of one field; ``doc``, a sentence, and ``example`` are for the help beside the query bar."""
+
+    operators: tuple[str, ...]
+    doc: str
+    example: str
+
+
+_IS = (":", "=")
+_ORDER = (":", "=", ">=", "<=", ">", "<")
+FIELDS: dict[str, Field] = {
+    "node": Field(_IS, _("Name of the node, whole; * stands for any characters."), "node:ship*"),
+    "process": Field(_IS, _("Name of the process, whole; * stands for any characters."), "process:copy-files"),
+    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
+    "method": Field(
+        _IS, _("Method of the message in progress, whole; * stands for any characters."), "method:REQCopySrc"
+    ),
+    "text": Field((":",), _("Anywhere in the error text."), 'text:"no such file"'),
+    "type": Field(_IS, _("error, info or action."), "type:action"),
+    "level": Field(_ORDER, _("debug, info, warning, error or critical."), "level>=error"),
+    "repeat": Field(_ORDER, _("How often this process had met this problem by then."), "repeat>10"),
+    "problem": Field(_IS, _("Number of the problem, also of one that it is merged into."), "problem:42"),
+    "incident": Field(_IS, _("Id of the question; * for every event that asked one."), "incident:*"),
+    "id": Field(_IS, _("Id of the event."), "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
+    "since": Field((":",), _("Received this long ago or later, or at this time (UTC) or later."), "since:2h"),
+    "until": Field((":",), _("Received before this long ago, or before this time (UTC)."), "until:2026-11-24T10:00"),
+}
+"""Every field of the language, in the order in which help shows them."""
+
+QUESTION_FIELDS: dict[str, Field] = {
+    **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
+    "consecutive": Field(
+        _ORDER, _("How often in a row this process had failed on this very message."), "consecutive>=3"
+    ),
+    "fingerprint": Field(
+        _IS, _("Fingerprint of the problem, whole; * stands for any characters."), "fingerprint:9f2c*"
+    ),
+}
+"""What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
+
+PROBLEM_FIELDS: dict[str, Field] = {
+    "state": Field(_IS, _("open (reopened ones too), muted, resolved, reopened; * is all."), "state:muted"),
+    "assigned": Field(_IS, _("Who looks after it: a name, me, or nobody."), "assigned:me"),
+    "level": Field(_ORDER, _("The highest level of its events."), "level>=error"),
+    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
+    "text": Field((":",), _("Anywhere in its text."), 'text:"no such file"'),
+    "node": Field(_IS, _("Name of a node that it was seen on, whole; * stands for any characters."), "node:ship*"),
+    "process": Field(
+        _IS, _("Name of a process that met it, whole; * stands for any characters."), "process:copy-files"
+    ),
+    "times": Field(_ORDER, _("How often it was met."), "times>100"),
+    "nodes": Field(_ORDER, _("On how many nodes it was seen."), "nodes>=3"),
+    "since": Field((":",), _("Met this long ago or later, or at this time (UTC) or later."), "since:2h"),
+    "until": Field((":",), _("Not met since this long ago, or since this time (UTC)."), "until:7d"),
+}
+"""What may be asked of a problem."""
+
+WHOLE = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
+"""Fields that are names: a value must be the whole name, unless it has a star."""
+
+FIELD = re.compile(r"([A-Za-z_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)(>=|<=|!=|[:=<>])")
+KEYWORD = re.compile(rf"(?:OR|AND|NOT)(?=[{BLANKS}()]|\Z)")
+
+
+def _means_more(bare: str) -> bool:
+    """Whether a word spelled like this, without quotes, would be read as something else than a word."""
+    return bool((bare[0] == "-" and bare != "-") or bare[0] in ":=<>" or FIELD.match(bare) or KEYWORD.match(bare))

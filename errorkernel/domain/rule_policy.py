@@ -1,0 +1,246 @@
+"""Rules: an ordered policy that answers, escalates or keeps silent without a person. First match wins.
+
+A rule's condition is a query (``errorkernel.domain.query``) over the fields that a question has. Whether a rule may
+speak at all is decided before its condition is looked at, and there are two ways not to:
+
+* It is *over*: switched off, expired, used up, or younger than the question. It is passed by, as if it were not
+there.
+* It is *suspended*: it went wrong, and a person has to look. It still matches, and what it matches is *held*:
+left to a person, never handed down to a later rule, which was not meant to answer a storm.
+
+Time is an argument, and nothing here counts or stores; ``errorkernel.store.rules.evaluation`` does both.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.query.predicate import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
+from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Pattern, Text
+from errorkernel.domain.sender_names import SUFFIX
+from errorkernel.domain.values import Action
+
+POISON_AFTER = 3
+"""A message on which one process failed so often in a row, for the same reason, is poison."""
+
+STORM_WINDOW_S = 60
+STORM_LIMIT = 50
+LOOP_LIMIT = 5
+REMEMBERED_S = 24 * 3600
+REMEMBERED_USES = 10
+"""What *Remember this* proposes: a rule that forgets itself."""
+
+RULES_MAX = 200
+NAME_MAX_CHARS = 100
+COUNT_MAX = 1_000_000
+STEWARD_NODES_MAX = 100
+"""Nodes of Steward and ctrl that one rule may name."""
+NODE_NAME_MAX_CHARS = 80
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+class RuleAction(StrEnum):
+    """What a rule says. ``escalate`` marks the question; ``ask`` leaves it to a person; both keep it open."""
+
+    CONTINUE = "continue"
+    KILL = "kill"
+    STOP = "stop"
+    ESCALATE = "escalate"
+    ASK = "ask"
+
+    @property
+    def answer(self) -> Action | None:
+        return None if self in (RuleAction.ESCALATE, RuleAction.ASK) else Action(self.value)
+
+    @property
+    def ends(self) -> bool:
+        """It ends a process: so many at once take a second person."""
+        return self in (RuleAction.KILL, RuleAction.STOP)
+
+
+class RuleError(ValueError):
+    """A rule cannot be as it was given; ``field`` says which part of it. The message is one sentence for its author."""
+
+    def __init__(self, field: str, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A rule as a person writes it. ``steward_nodes``: of Steward's and ctrl's, those on which it may act."""
+
+    name: str
+    condition: str
+    action: RuleAction
+    reason: str
+    enabled: bool = False
+    expires_at: datetime | None = None
+    max_uses: int | None = None
+    storm_limit: int = STORM_LIMIT
+    loop_limit: int = LOOP_LIMIT
+    steward_nodes: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raises RuleError for the first thing that cannot be."""
+        parse_condition(self.condition)
+        if not self.name.strip():
+            raise RuleError("name", _("A rule needs a name: others will read it beside every answer."))
+        if not self.reason.strip():
+            raise RuleError("reason", _("A rule needs a reason: others will read it beside every answer."))
+        for field, text, most in (("name", self.name, NAME_MAX_CHARS), ("reason", self.reason, REASON_MAX_CHARS)):
+            if len(text) > most:
+                told = _("This has {count} characters; at most {most} are kept.", count=len(text), most=most)
+                raise RuleError(field, told)
+            if "\0" in text:
+                raise RuleError(field, _("This must not contain a NUL character."))
+        limits = {"max_uses": self.max_uses, "storm_limit": self.storm_limit, "loop_limit": self.loop_limit}
+        for field, number in limits.items():
+            if number is not None and not 1 <= number <= COUNT_MAX:
+                raise RuleError(field, _("{field} is from 1 to {most}.", field=field, most=COUNT_MAX))
+        if self.expires_at is not None and self.expires_at.tzinfo is None:
+            raise RuleError("expires_at", _("A time of expiry needs its time zone."))
+        _check_nodes(self.steward_nodes)
+
+
+def _check_nodes(names: tuple[str, ...]) -> None:
+    """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
+    if len(names) > STEWARD_NODES_MAX:
+        raise RuleError("steward_nodes", _("A rule names at most {most} nodes.", most=STEWARD_NODES_MAX))
+    for name in names:
+        if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
+            told = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
+            raise RuleError("steward_nodes", told)
+        if "*" in name:
+            raise RuleError("steward_nodes", _("Each node is named as it is; * stands for nothing here."))
+
+
+def parse_condition(text: str) -> Tree:
+    """The tree of a rule's condition. Raises RuleError, with the position of the mistake."""
+    try:
+        tree = parse(text, QUESTION_FIELDS)
+    except QueryError as exc:
+        raise RuleError("condition", exc.message, exc.position) from None
+    if tree == EVERYTHING:
+        raise RuleError("condition", _("A rule needs a condition; process:* matches every process."), 0)
+    return tree
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a rule sees of an incident, or (``type`` error) of an error of a node that asks nothing.
+
+    ``whole``: what its problem is merged into, or the problem itself.
+    """
+
+    id: UUID
+    seq: int
+    node: str
+    process: str
+    kind: str
+    text: str
+    level: str
+    message: dict[str, Any] | None
+    problem: int
+    whole: int
+    fingerprint: str
+    repeat: int
+    consecutive: int
+    received_at: datetime
+    type: str = "action"
+
+    @property
+    def incident(self) -> UUID:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its.
+    Errors of ``steward_nodes`` up to ``acts_after_seq`` are older than its present wording."""
+
+    id: int
+    revision: int
+    condition: Tree
+    action: RuleAction
+    enabled: bool = True
+    after_seq: int = 0
+    expires_at: datetime | None = None
+    uses: int = 0
+    max_uses: int | None = None
+    suspended: bool = False
+    steward_nodes: frozenset[str] = frozenset()
+    acts_after_seq: int = 0
+
+    def is_over(self, now: datetime) -> bool:
+        """It has said all that it will ever say."""
+        return (self.expires_at is not None and now >= self.expires_at) or (
+            self.max_uses is not None and self.uses >= self.max_uses
+        )
+
+    def matches(self, question: Question) -> bool:
+        return _compiled(self.condition)(question)
+
+
+@lru_cache(maxsize=2 * RULES_MAX)
+def _compiled(condition: Tree) -> Predicate:
+    return compile_predicate(condition, _NO_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The rule that has the word, and whether it is ``held``: suspended, so the question waits for a person."""
+
+    rule: Rule
+    held: bool
+
+
+def decide(rules: Iterable[Rule], question: Question, now: datetime) -> Verdict | None:
+    """What ``rules``, in this order, say to ``question``; None where none of them speaks."""
+    for rule in rules:
+        if rule.enabled and not rule.is_over(now) and question.seq > rule.after_seq and rule.matches(question):
+            return Verdict(rule, held=rule.suspended)
+    return None
+
+
+def storm(answered_lately: int, limit: int) -> str | None:
+    """Why a rule that has just answered so often must not answer once more, or None. The window is STORM_WINDOW_S."""
+    if answered_lately < limit:
+        return None
+    return f"A storm: it gave {answered_lately} answers within {STORM_WINDOW_S} s."
+
+
+def too_many(ended_lately: int, two_above: int) -> str | None:
+    """Why no rule may kill or stop one more, or None. ``ended_lately``: by all rules in a storm's time, so that neither
+    another rule nor a change of this one adds to it; ``two_above``: more at once take a second person (0: never)."""
+    if not two_above or ended_lately < two_above:
+        return None
+    return (
+        f"Too many for a rule: rules have killed or stopped {ended_lately} processes within {STORM_WINDOW_S} s; "
+        "more at once take a second person."
+    )
+
+
+def loop(answers_in_a_row: int, limit: int) -> str | None:
+    """Why a rule that answered this process so often in a row, on the same message, must stop; or None."""
+    if answers_in_a_row < limit:
+        return None
+    return f"A loop: it answered one process {answers_in_a_row} times in a row, which failed on the same message again."
+
+
+def is_poison(consecutive: int) -> bool:
+    return consecutive >= POISON_AFTER
+
+
+def remembered(node: str, process: str, problem: int) -> str:
+    """The condition that *Remember this* proposes: this process on this node, this problem."""
+    return str(
+        And((Text("node", Pattern((node,))), Text("process", Pattern((process,))), Compare("problem", "=", problem)))
+    )

@@ -1,0 +1,170 @@
+"""The values that the whole product speaks in: what a node reports, what it is answered, what it did.
+
+They carry no I/O and no Django. ``errorkernel.protocol`` turns bytes into them, ``errorkernel.store`` keeps them.
+Times are timezone-aware UTC; ids are ``uuid.UUID``; ``None`` means "the sender did not say".
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+
+class EventType(StrEnum):
+    """The seed's three ways to report: send-error, send-info, and an error *with action*, which blocks its sender."""
+
+    ERROR = "error"
+    INFO = "info"
+    ACTION = "action"
+
+
+class Level(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+LEVEL_RANK: dict[str, int] = {level.value: rank for rank, level in enumerate(Level)}
+"""For comparisons (``level>=error``); stored beside the word so that the database can compare too."""
+
+
+class Action(StrEnum):
+    """What a blocked process can be told. ``kill``: log, stop the worker, spawn a new one. ``stop``: no new one."""
+
+    CONTINUE = "continue"
+    KILL = "kill"
+    STOP = "stop"
+
+
+class OnDeadline(StrEnum):
+    ESCALATE = "escalate"
+    CONTINUE = "continue"
+    KILL = "kill"
+
+
+class OutcomeState(StrEnum):
+    APPLIED = "applied"
+    FAILED = "failed"
+    STALE = "stale"
+    WITHDRAWN = "withdrawn"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """The message in progress: what the process was working on when it failed."""
+
+    id: str = ""
+    method: str = ""
+    from_node: str = ""
+    to_node: str = ""
+    data: str = ""
+
+    @property
+    def key(self) -> str:
+        """What makes it "the same message" when failures are counted: its id, else method and data."""
+        return self.id or (f"{self.method}\n{self.data}" if self.method or self.data else "")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One occurrence, as its node reported it. ``id`` of an ``action`` event is its incident's id."""
+
+    id: UUID
+    type: EventType
+    level: Level
+    process: str
+    text: str
+    kind: str = ""
+    stack: str = ""
+    incarnation: int | None = None
+    message: Message | None = None
+    relay_from_node: str = ""
+    occurred_at: datetime | None = None
+    fingerprint: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    deadline_s: float | None = None
+    on_deadline: OnDeadline = OnDeadline.ESCALATE
+    cut: tuple[str, ...] = ()
+    """Names of the fields that were over their limit and have been cut."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The one answer to an incident. ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+
+    incident: UUID
+    decision_id: UUID
+    action: Action
+    by: str
+    decided_at: datetime
+    incarnation: int | None = None
+    reason: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the node did with a decision, or that its question no longer stands (``withdrawn``, no decision id).
+
+    ``by_itself``: what the node had answered on its own, because it could not hear from the kernel.
+    """
+
+    incident: UUID
+    state: OutcomeState
+    decision_id: UUID | None = None
+    incarnation: int | None = None
+    new_incarnation: int | None = None
+    detail: str = ""
+    at: datetime | None = None
+    by_itself: Action | None = None
+
+
+class Requeue(msgspec.Struct, frozen=True):
+    """A message in progress that an operator gives back to the process that failed on it. ``by``: ``user:<name>``.
+
+    What became of it comes back as an ``Outcome`` whose ``incident`` is this ``id``: *applied* when the process has
+    taken the message and is done with it, *failed* when it failed on it again.
+    """
+
+    id: UUID
+    process: str
+    message: Message
+    by: str
+    at: datetime
+    incident: UUID | None = None
+    reason: str = ""
+
+
+class ProcessReport(msgspec.Struct, frozen=True):
+    """One line of a hello's process list."""
+
+    name: str
+    state: str = ""
+    incarnation: int | None = None
+    pid: int | None = None
+    since: datetime | None = None
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """A node's sign of life, every 30 s. ``at`` is the node's own clock when it sent it.
+
+    ``dropped``: all reports that its journal had no room for; ``refused``: those that the broker would not take.
+    """
+
+    version: str = ""
+    started_at: datetime | None = None
+    at: datetime | None = None
+    processes: tuple[ProcessReport, ...] = ()
+    backlog: int | None = None
+    dropped: int | None = None
+    dropped_infos: int | None = None
+    dropped_errors: int | None = None
+    refused: int | None = None
+
+
+class Sync(msgspec.Struct, frozen=True):
+    """A node's side of the periodic repair: the questions it still waits on, and the outcomes it remembers.
+
+    ``unread``: why some of them could not be read."""
+
+    open: tuple[UUID, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    unread: tuple[str, ...] = ()

@@ -1,0 +1,41 @@
+"""Follows the broker's log for what it refused, and keeps it where an administrator sees it."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from errorkernel.broker import log_tailer
+from errorkernel.broker.embedded import server_log
+from errorkernel.domain.access_denials import Tally
+from errorkernel.platform import metrics
+from errorkernel.platform.conf import Conf
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store.accounts import access_denials
+
+INTERVAL_S = 1.0
+
+
+def log_of(conf: Conf) -> Path | None:
+    """The broker's log, where we know of one."""
+    if conf.embedded_broker:
+        return server_log(conf.data_dir)
+    return Path(conf.nats_log_file) if conf.nats_log_file else None
+
+
+class RefusalWatch:
+    def __init__(self, path: Path | None, threads: DatabaseThreads) -> None:
+        self._tail = log_tailer.LogTail(path) if path else None
+        self._threads = threads
+        self._tally = Tally()
+
+    async def run(self) -> None:
+        """Follow the log for as long as the worker lives; without one there is nothing to do."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            if self._tail:
+                for attempt in map(log_tailer.parse, await asyncio.to_thread(self._tail.read)):
+                    if attempt:
+                        metrics.count_refused_attempt(attempt.what)
+                        self._tally.add(attempt)
+            if taken := self._tally.take():
+                await self._threads.run(access_denials.record, taken, now=datetime.now(UTC))

@@ -1,0 +1,31 @@
+"""Carries out confirmed answers to many questions, some at a time. What a kernel that died left undone is found by the
+next look.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from errorkernel.kernel.stepped_work import Paced
+from errorkernel.live.publisher import Announcer
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store.incidents import bulk_decisions
+
+LOOK_INTERVAL_S = 0.5
+
+
+class BulkAnswering:
+    def __init__(self, threads: DatabaseThreads, announcer: Announcer) -> None:
+        self._paced = Paced(threads)
+        self._announcer = announcer
+
+    async def run(self) -> None:
+        while True:
+            done = await self._paced.run(_step)
+            if done.changed:
+                self._announcer.add([], done.changed)
+            if not done.looked:
+                await asyncio.sleep(LOOK_INTERVAL_S)
+
+
+def _step() -> bulk_decisions.Step:
+    return bulk_decisions.step(now=datetime.now(UTC))

@@ -1,0 +1,136 @@
+"""The kernel's dealings with nodes beside their reports: signs of life, who may connect, what they have received."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from errorkernel.broker import streams
+from errorkernel.broker.config import NodeUser
+from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
+from errorkernel.domain.values import Hello
+from errorkernel.kernel.stepped_work import Paced, parts
+from errorkernel.live.publisher import Announcer
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import subjects
+from errorkernel.protocol.errors import WireError
+from errorkernel.store import nodes as fleet
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.ingest import heartbeats
+
+log = logging.getLogger("errorkernel.kernel")
+
+QUEUE = "kernel"
+REVISION_INTERVAL_S = 0.3
+HELLO_WRITE_INTERVAL_S = 1.0
+NODES_AT_ONCE = 20
+PROCESSES_AT_ONCE = 50
+"""Of one hello, in one step."""
+ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
+
+
+class Fleet:
+    """``apply_users``: lets the embedded broker know who may connect; None where the broker is not ours."""
+
+    def __init__(
+        self,
+        link: Link,
+        threads: DatabaseThreads,
+        announcer: Announcer,
+        *,
+        apply_users: Callable[[list[NodeUser]], None] | None,
+    ) -> None:
+        self._link = link
+        self._threads = threads
+        self._announcer = announcer
+        self._apply_users = apply_users
+        self._revision = -1
+        self._durables: set[str] = set()
+        self._wanted: set[str] = set()
+        self._hellos: dict[str, Hello] = {}
+        self._paced = Paced(threads)
+
+    async def connected(self) -> None:
+        """Subscribe anew, and make the durables again: the broker may have lost them."""
+        self._durables.clear()
+        self._revision = -1
+        await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
+        # Every kernel hears of what was received, to which the second adds nothing: in a queue, what goes to a
+        # connection whose end the broker has not noticed yet would be lost.
+        for stream, mark in (
+            (subjects.DECISIONS_STREAM, _mark_delivered),
+            (subjects.COMMANDS_STREAM, requeues.mark_received),
+        ):
+            acknowledged = partial(self._acknowledged, stream, mark)
+            await self._link.subscribe(ACKED_ALL.format(stream=stream), acknowledged)
+
+    def notice(self, nodes: Iterable[str]) -> None:
+        """These nodes report: one that we have not made a durable for yet gets it."""
+        self._wanted.update(node for node in nodes if node not in self._durables and subjects.is_node_name(node))
+
+    async def keep_access(self) -> None:
+        """Follow the nodes table: who may connect, and a durable consumer of decisions for each."""
+        while True:
+            revision = await self._threads.run(fleet.nodes_revision)
+            if revision != self._revision:
+                if self._apply_users:
+                    await asyncio.to_thread(self._apply_users, await self._threads.run(fleet.broker_users))
+                self._wanted.update(await self._threads.run(fleet.node_names))
+                self._revision = revision
+            # Not before the streams have been made or mended on this connection.
+            if self._wanted and self._link.is_up:
+                await self._make_durables()
+            await asyncio.sleep(REVISION_INTERVAL_S)
+
+    async def write_down(self) -> None:
+        """Write what was heard, once a second; however much it is, by parts that hold nobody up."""
+        while True:
+            await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
+            heard, self._hellos = list(self._hellos.items()), {}
+            now = datetime.now(UTC)
+            for nodes in parts(heard, NODES_AT_ONCE):
+                await self._paced.run(heartbeats.of_nodes, nodes, now=now)
+            for node, hello in heard:
+                for processes in parts(hello.processes, PROCESSES_AT_ONCE):
+                    anew = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
+                    if anew:
+                        log.warning("%s counts the incarnations of %s anew; they must never go down", node, anew)
+
+    async def _make_durables(self) -> None:
+        for node in sorted(self._wanted - self._durables):
+            try:
+                await streams.ensure_node_durable(self._link, node)
+            except BrokerAway:
+                return
+            except BrokerRefused as exc:
+                log.error("The broker refuses a consumer of decisions for %s: %s", node, exc)
+            self._durables.add(node)
+        self._wanted -= self._durables
+
+    async def _hello(self, message: Received) -> None:
+        try:
+            address = subjects.parse(message.subject)
+            self._hellos[address.node] = wire.decode_hello(message.data)
+        except WireError as exc:
+            log.info("A hello on %s cannot be read: %s", message.subject, exc)
+            return
+        self.notice([address.node])
+
+    async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: Received) -> None:
+        """The broker's notice that a node has acknowledged a decision or a command: it has taken it over."""
+        with contextlib.suppress(BrokerError, ValueError, LookupError, TypeError):
+            number = json.loads(message.data)["stream_seq"]
+            stored: dict[str, Any] = await self._link.api(f"STREAM.MSG.GET.{stream}", {"seq": int(number)})
+            named = UUID(stored["message"]["subject"].rsplit(".", 1)[1])
+            self._announcer.add([], await self._threads.run(mark, named, now=datetime.now(UTC)))
+
+
+def _mark_delivered(incident: UUID, *, now: datetime) -> list[UUID]:
+    return decisions.mark_delivered([incident], now=now)

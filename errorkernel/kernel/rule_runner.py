@@ -1,0 +1,72 @@
+"""Asks the rules about questions that have been stored, at once and in the order in which they opened.
+
+Errors of Steward's and ctrl's nodes, on which a rule may act, have their turn when no question is left.
+
+An answer is a step (``paced``): however many questions there are, a batch of the intake waits for one answer at most.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from errorkernel.kernel.stepped_work import Paced
+from errorkernel.live.publisher import Announcer
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.senders.steward.store import rule_evaluation
+from errorkernel.store.rules import evaluation
+
+LOOK_INTERVAL_S = 1.0
+"""How soon a question is found whose kernel died before it asked, or that a changed rule shall be asked about."""
+WITHOUT_RULES_S = 0.2
+"""Where the last questions met no rules, nobody waits for their word: for so long the processor is the people's. So
+the first question after the first rule waits so long for it."""
+
+
+class Judge:
+    """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``acts``: the kernel
+    speaks to nodes of Steward and ctrl, so rules may act on them."""
+
+    def __init__(
+        self, threads: DatabaseThreads, announcer: Announcer, *, two_above: int = 0, acts: bool = False
+    ) -> None:
+        self._threads = threads
+        self._paced = Paced(threads)
+        self._announcer = announcer
+        self._two_above = two_above
+        self._acts = acts
+        self._wake = asyncio.Event()
+        self._without_rules = False
+
+    def wake(self) -> None:
+        """There are questions: do not wait for the next look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_INTERVAL_S)
+            except TimeoutError:
+                pass
+            if self._without_rules:
+                await asyncio.sleep(WITHOUT_RULES_S)
+            self._wake.clear()
+            while found := await self._look():
+                self._without_rules = found.without_rules
+                while found:
+                    await self._step(found)
+            while self._acts and await self._act():
+                pass
+
+    async def _look(self) -> evaluation.Look:
+        return await self._threads.run(evaluation.look, now=datetime.now(UTC), two_above=self._two_above)
+
+    async def _act(self) -> bool:
+        return await self._threads.run(rule_evaluation.step, now=datetime.now(UTC), two_above=self._two_above)
+
+    async def _step(self, found: evaluation.Look) -> None:
+        done = await self._paced.run(_carry_out, found)
+        if done.changed:
+            self._announcer.add([], done.changed)
+
+
+def _carry_out(found: evaluation.Look) -> evaluation.Step:
+    return evaluation.step(found, now=datetime.now(UTC))

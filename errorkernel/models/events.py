@@ -1,0 +1,154 @@
+"""What was reported, grouped and counted, and what could not be read."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.values import EventType, Level
+from errorkernel.models.fields import Sequence, choices, one_of
+from errorkernel.models.nodes import Node, Process
+
+
+class Problem(models.Model):
+    """All error states with one fingerprint, fleet-wide; and, with its parts, those of the problems merged into it.
+
+    Events, states and incidents stay with the problem of their own fingerprint, so that a merge can be taken back.
+    ``count``, ``nodes``, ``level``, ``first_seen`` and ``last_seen`` of a problem with parts are those of all together.
+    """
+
+    fingerprint = models.CharField(max_length=32, unique=True)
+    kind = models.CharField(max_length=200, blank=True)
+    title = models.TextField()
+    why = models.TextField(help_text="Why its events are counted as the same.")
+    level = models.CharField(max_length=8, choices=choices(Level))
+    level_rank = models.SmallIntegerField()
+    count = models.BigIntegerField(default=0)
+    nodes = models.IntegerField(default=0, help_text="Number of nodes that it was seen on.")
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=choices(ProblemState), default=ProblemState.OPEN.value)
+    state_at = models.DateTimeField(null=True, blank=True)
+    state_by = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system: it ended by itself.")
+    state_reason = models.TextField(blank=True)
+    muted_until = models.DateTimeField(null=True, blank=True)
+    muted_until_count = models.BigIntegerField(null=True, blank=True, help_text="The count at which the mute ends.")
+    muted_releases = models.JSONField(
+        null=True, blank=True, help_text="The releases that it was seen in when it was muted until another one."
+    )
+    resolved_count = models.BigIntegerField(null=True, blank=True, help_text="Its count when it was last resolved.")
+    assignee = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    merged_into = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="parts", help_text="Never a part itself."
+    )
+
+    class Meta:
+        ordering = ["-last_seen"]
+        constraints = [
+            models.CheckConstraint(condition=one_of("level", Level), name="problem_level"),
+            models.CheckConstraint(condition=one_of("state", ProblemState), name="problem_state"),
+        ]
+        indexes = [
+            models.Index(fields=["-last_seen"], name="problem_last_seen"),
+            models.Index(fields=["-count"], name="problem_count"),
+            models.Index(fields=["muted_until"], condition=Q(muted_until__isnull=False), name="problem_muted_until"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.title}"[:120] if self.kind else self.title[:120]
+
+    @property
+    def since_resolved(self) -> int | None:
+        """How many events came since it was last resolved; None: it never was."""
+        return None if self.resolved_count is None else self.count - self.resolved_count
+
+
+class ErrorState(models.Model):
+    """How often one process met one problem. ``consecutive``: failures on the same message, none other between."""
+
+    process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_states")
+    node = models.ForeignKey(
+        Node, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False,
+        help_text="That of the process: a node's latest states come out of one index.",
+    )  # fmt: skip
+    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_states")
+    count = models.BigIntegerField(default=0)
+    consecutive = models.BigIntegerField(default=0)
+    last_message = models.CharField(max_length=64, blank=True, help_text="Digest of the message it last failed on.")
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    last_seq = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["process", "problem"], name="error_state_unique")]
+        indexes = [
+            models.Index(fields=["problem", "-last_seen"], name="error_state_problem"),
+            models.Index(fields=["node", "-last_seen"], name="error_state_node"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.process}: {self.problem} ×{self.count}"
+
+
+class ErrorEvent(models.Model):
+    """One report, as it was made. ``seq`` is gap-free and in commit order: browsers resume from it."""
+
+    seq = Sequence(primary_key=True)
+    id = models.UUIDField(unique=True)
+    type = models.CharField(max_length=8, choices=choices(EventType))
+    level = models.CharField(max_length=8, choices=choices(Level))
+    level_rank = models.SmallIntegerField()
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="error_events", db_index=False)
+    process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_events", db_index=False)
+    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_events", db_index=False)
+    incarnation = models.BigIntegerField(null=True, blank=True)
+    kind = models.CharField(max_length=200, blank=True)
+    text = models.TextField()
+    stack = models.TextField(blank=True)
+    message = models.JSONField(null=True, blank=True)
+    relay_from_node = models.CharField(max_length=200, blank=True)
+    tags = models.JSONField(default=dict, blank=True)
+    cut = models.CharField(max_length=200, blank=True, help_text="Fields that were over their limit and were cut.")
+    repeat = models.BigIntegerField(default=1, help_text="How often this process had met this problem by then.")
+    occurred_at = models.DateTimeField(null=True, blank=True, help_text="By the node's clock.")
+    received_at = models.DateTimeField(help_text="By ours.")
+
+    class Meta:
+        ordering = ["-seq"]
+        constraints = [
+            models.CheckConstraint(condition=one_of("type", EventType), name="event_type"),
+            models.CheckConstraint(condition=one_of("level", Level), name="event_level"),
+        ]
+        indexes = [
+            models.Index(fields=["node", "seq"], name="event_node_seq"),
+            models.Index(fields=["process", "seq"], name="event_process_seq"),
+            models.Index(fields=["problem", "seq"], name="event_problem_seq"),
+            models.Index(fields=["received_at"], name="event_received_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.seq} {self.text[:80]}"
+
+
+class QuarantinedMessage(models.Model):
+    """Input that was refused, with its beginning and the reason, so that somebody can see what it was."""
+
+    source = models.CharField(
+        max_length=120, unique=True, help_text="Stream, number and time: a redelivery adds no row."
+    )
+    received_at = models.DateTimeField()
+    subject = models.CharField(max_length=300)
+    node = models.CharField(max_length=64, blank=True)
+    reason = models.CharField(max_length=40)
+    detail = models.TextField(blank=True)
+    size = models.BigIntegerField()
+    head = models.BinaryField(help_text="The first 4 KiB.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["reason", "-id"], name="quarantine_reason")]
+
+    def __str__(self) -> str:
+        return f"{self.reason} from {self.subject}"

@@ -1,0 +1,138 @@
+"""Who reports: nodes, their processes, the lives of these, and what was tried by who may not."""
+
+from django.db import models
+from django.db.models import Q
+
+from errorkernel.domain.incarnations import Ending
+from errorkernel.models.fields import choices
+
+FAMILIES = [("steward", "Steward"), ("ctrl", "ctrl")]
+
+
+class Node(models.Model):
+    """A named sender with its own credentials. Only what verifies them is kept: a public key and a hash.
+
+    Nodes of Steward and ctrl appear by themselves and have none; their ``name`` ends as ``core.steward_names`` says.
+    """
+
+    name = models.CharField(max_length=80, unique=True)
+    family = models.CharField(
+        max_length=8, blank=True, choices=FAMILIES, help_text="Empty: one of ours. Others have no credentials."
+    )
+    formats = models.JSONField(default=list, blank=True, help_text="In which its messages came, the latest last.")
+    dialect = models.JSONField(null=True, blank=True, help_text="How it is spoken to, if its messages told.")
+    dialects = models.JSONField(
+        default=list, blank=True, help_text="Ways in which its messages came lately, and when each was last seen."
+    )
+    dialect_word = models.JSONField(
+        null=True, blank=True, help_text="Which of them somebody said is its own, and which were known then."
+    )
+    enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
+    public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
+    former_key = models.CharField(max_length=64, blank=True, help_text="The one before it: who still comes with it.")
+    token_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the node's HTTP token.")
+    demo = models.BooleanField(default=False)
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    version = models.CharField(max_length=200, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    hello_at = models.DateTimeField(
+        "last hello", null=True, blank=True, help_text="When we last heard its hello (our clock)."
+    )
+    clock_skew_s = models.FloatField(
+        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last hello."
+    )
+    backlog = models.BigIntegerField(
+        "still to send", null=True, blank=True, help_text="Reports in its journal that it has yet to send."
+    )
+    dropped = models.BigIntegerField(null=True, blank=True, help_text="Reports that its journal had no room for.")
+    dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Infos among the dropped.")
+    dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Errors among the dropped.")
+    refused = models.BigIntegerField(null=True, blank=True, help_text="Reports that the broker would not take.")
+    last_event_at = models.DateTimeField(null=True, blank=True)
+    events = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["public_key"], condition=~Q(public_key=""), name="node_public_key_unique"),
+            models.UniqueConstraint(fields=["token_digest"], condition=~Q(token_digest=""), name="node_token_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Process(models.Model):
+    """A named unit of work on a node, and what is known of its present incarnation."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="processes")
+    name = models.CharField(max_length=200)
+    incarnation = models.BigIntegerField(null=True, blank=True)
+    state = models.CharField(max_length=200, blank=True, help_text="As the node's hello says it.")
+    pid = models.BigIntegerField(null=True, blank=True)
+    since = models.DateTimeField(null=True, blank=True)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    events = models.BigIntegerField(default=0)
+    failures = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "processes"
+        ordering = ["node__name", "name"]
+        constraints = [models.UniqueConstraint(fields=["node", "name"], name="process_unique")]
+        indexes = [models.Index(fields=["-last_seen"], name="process_last_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.node}"
+
+
+class Incarnation(models.Model):
+    """One life of a process: from when to when, how it ended, what it reported. The newest of each process are kept."""
+
+    process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="incarnations")
+    number = models.BigIntegerField()
+    pid = models.BigIntegerField(null=True, blank=True)
+    first_seen = models.DateTimeField(help_text="When we first heard of it.")
+    since = models.DateTimeField(null=True, blank=True, help_text="When it began, by its node's clock.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When we knew that it had ended.")
+    ending = models.CharField(max_length=8, blank=True, choices=choices(Ending))
+    incident = models.ForeignKey(
+        "Incident",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Whose answer ended it.",
+    )
+    failures = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["process", "number"], name="incarnation_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.process}, incarnation {self.number}"
+
+
+class RefusedAttempt(models.Model):
+    """What somebody tried who may not: one row for the same thing tried again and again."""
+
+    what = models.CharField(max_length=12, help_text="publish, subscribe, connect or http.")
+    target = models.CharField(max_length=200, blank=True, help_text="The subject, or the address over HTTP.")
+    node = models.CharField(max_length=64, blank=True, help_text="The node that it was, as far as that is certain.")
+    claimed = models.CharField(max_length=80, blank=True, help_text="Public key, user name or digest of the token.")
+    address = models.CharField(max_length=64, blank=True)
+    count = models.BigIntegerField(default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-last_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["node", "what", "target", "claimed", "address"], name="refused_unique")
+        ]
+        indexes = [models.Index(fields=["-last_at"], name="refused_last_at")]
+
+    def __str__(self) -> str:
+        return f"{self.node or self.claimed or 'somebody'}: {self.what} {self.target}".strip()

@@ -1,0 +1,24 @@
+"""What is kept beside a problem: what people said of it."""
+
+from django.conf import settings
+from django.db import models
+
+from errorkernel.models.events import Problem
+
+
+class ProblemComment(models.Model):
+    """What somebody wrote under a problem. Kept as it was written."""
+
+    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="comments")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    author = models.CharField(max_length=200, help_text="user:<name>; it stays when the person is removed.")
+    text = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.text[:80]}"

@@ -1,0 +1,101 @@
+"""What operators do to the processes of Steward and ctrl nodes."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from errorkernel.models.events import Problem
+from errorkernel.models.fields import choices, one_of
+from errorkernel.models.nodes import Node
+from errorkernel.models.rules import Rule
+from errorkernel.senders.steward.protocol.process_control import Ask, End, Plan, Result
+
+
+class StewardAction(models.Model):
+    """One thing that somebody wants of such a node: its list, or a process stopped, started or killed.
+
+    ``waiting`` until a kernel takes it, ``running`` while one has it, then as it ended. What was sent and what came
+    back are its lines. It keeps the number of the event that it was begun from, and the problem, since events are
+    forgotten in time.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = End.DONE.value
+        FAILED = End.FAILED.value
+        UNCLEAR = End.UNCLEAR.value
+
+    UNDER_WAY = (State.WAITING, State.RUNNING)
+
+    token = models.CharField(max_length=32, unique=True, help_text="Known to the node and us: its replies bear it.")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="steward_actions", db_index=False)
+    plan = models.CharField(max_length=8, choices=choices(Plan))
+    method = models.CharField(max_length=64, blank=True, help_text="Of the process, as the node spells it.")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    said = models.TextField(blank=True, help_text="How it ended, in a sentence.")
+    by = models.CharField(max_length=200, help_text="user:<name> or rule:<id>.")
+    rule = models.ForeignKey(
+        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="steward_actions", db_index=False
+    )
+    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that ordered it.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    reason = models.TextField(blank=True)
+    request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
+    event_seq = models.BigIntegerField(null=True, blank=True, help_text="Number of the event that it was begun from.")
+    problem = models.ForeignKey(
+        Problem, null=True, blank=True, on_delete=models.SET_NULL, related_name="steward_actions"
+    )
+    listed = models.JSONField(default=list, blank=True, help_text="The processes in the node's last list.")
+    worker = models.CharField(max_length=200, blank=True, help_text="The kernel that carries it out.")
+    held_until = models.DateTimeField(null=True, blank=True, help_text="After this another kernel may go on with it.")
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=one_of("plan", Plan), name="steward_action_plan"),
+            # One at a time: two that stop and start the same process would undo each other.
+            models.UniqueConstraint(
+                fields=["node", "method"],
+                condition=Q(state__in=["waiting", "running"]),
+                name="steward_action_one_under_way",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["node", "-id"], name="steward_action_node"),
+            models.Index(fields=["event_seq"], name="steward_action_event"),
+            models.Index(fields=["state", "id"], name="steward_action_state"),
+            models.Index(
+                fields=["rule", "-created_at"], condition=Q(rule__isnull=False), name="steward_action_rule_at"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan} {self.method} on {self.node}".replace("  ", " ")
+
+
+class StewardLine(models.Model):
+    """One message to the node, written before it was sent, and what came back. ``result`` is empty while it waits."""
+
+    action = models.ForeignKey(StewardAction, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    number = models.IntegerField()
+    ask = models.CharField(max_length=8, choices=choices(Ask))
+    result = models.CharField(max_length=12, blank=True, choices=choices(Result))
+    numbers = models.JSONField(default=list, blank=True, help_text="The node's own of the process, as listed.")
+    detail = models.TextField(blank=True, help_text="What the node said, or why nothing came.")
+    sent_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["action", "number"]
+        constraints = [
+            models.CheckConstraint(condition=one_of("ask", Ask), name="steward_line_ask"),
+            models.UniqueConstraint(fields=["action", "number"], name="steward_line_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}. {self.ask}: {self.result or 'waits'}"

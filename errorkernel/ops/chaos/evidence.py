@@ -1,0 +1,140 @@
+"""What is known of a run from the outside: what the database, the nodes' journals and ledgers said, what was told."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from errorkernel.domain.incident_state import State
+from errorkernel.ops.chaos.ledger import Entry
+from errorkernel.ops.chaos.operators import Told
+from errorkernel.ops.chaos.requeue_operators import Given
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A recorded decision. ``sent``: the broker had it."""
+
+    id: UUID
+    action: str
+    by: str
+    decided_at: datetime
+    sent: bool
+    rule_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    id: UUID
+    node: str
+    process: str
+    incarnation: int | None
+    state: State
+    opened_at: datetime
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as its node's journal has it. ``outcome``: empty while it has none."""
+
+    id: UUID
+    node: str
+    process: str
+    incarnation: int
+    state: str
+    decision: UUID | None
+    action: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    incident: UUID
+    action: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A failed message that was given back, as the database has it. ``message``: its id."""
+
+    id: UUID
+    incident: UUID
+    node: str
+    message: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``method``: of the messages that it speaks to."""
+
+    id: int
+    method: str
+    action: str
+    uses: int
+    max_uses: int | None
+    storm_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event in the database."""
+
+    seq: int
+    id: UUID
+    node: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    incarnation: int | None
+    state: str
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything that the invariants are judged by."""
+
+    incidents: dict[UUID, Incident] = field(default_factory=dict)
+    questions: dict[UUID, Question] = field(default_factory=dict)
+    commands: dict[UUID, Command] = field(default_factory=dict)
+    commands_of_nodes: dict[UUID, str] = field(default_factory=dict)
+    """Command → what its node's journal says: waiting, begun, or what became of it."""
+    rules: dict[int, Rule] = field(default_factory=dict)
+    audit: list[Audit] = field(default_factory=list)
+    """Of questions."""
+    audit_of_messages: list[Audit] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    ledgers: dict[str, list[Entry]] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+    sent: dict[tuple[str, UUID], str] = field(default_factory=dict)
+    """(operator, incident) → the action that the operator sent, whether or not there was a reply."""
+    history: dict[UUID, list[tuple[State, UUID | None]]] = field(default_factory=dict)
+    """What the database said of each incident, one look after the other."""
+    shown_early: list[UUID] = field(default_factory=list)
+    """Incidents that were shown as applied while their node's journal did not say so."""
+    overdue: list[str] = field(default_factory=list)
+    """What was blocked with an answer, or not agreed upon, for too long after contact had returned."""
+    strange: list[str] = field(default_factory=list)
+    outbox: int = 0
+    losses_told: int = 0
+    """How often the product has said that the broker had lost its stream of reports."""
+    wiped_at: list[float] = field(default_factory=list)
+    """When the broker's data was wiped, by the ledgers' clock."""
+
+    def asked(self) -> Iterator[tuple[str, Entry]]:
+        for node, entries in self.ledgers.items():
+            yield from ((node, entry) for entry in entries if entry.what == "asked")
+
+
+def texts(stored: Sequence[Stored]) -> dict[str, list[UUID]]:
+    """Text → the events that bear it."""
+    found: dict[str, list[UUID]] = {}
+    for one in stored:
+        found.setdefault(one.text, []).append(one.id)
+    return found

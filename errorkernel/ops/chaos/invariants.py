@@ -1,0 +1,299 @@
+"""What must hold whatever happens, as pure functions of the evidence: each returns what breaks it, in sentences.
+
+The numbers are those of ``docs/chaos.md``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID
+
+from errorkernel.domain.incident_state import TRANSITIONS, State
+from errorkernel.ops.chaos.evidence import Audit, Evidence, texts
+from errorkernel.ops.chaos.ledger import Entry
+from errorkernel.ops.chaos.requeues import UNDER_WAY, handed_over_once
+from errorkernel.ops.chaos.rule_checks import not_its_own, rules_keep_within_bounds
+from errorkernel.ops.chaos.work import INTENSITY, PERIOD_S
+
+Check = Callable[[Evidence], list[str]]
+CLOCK_TOLERANCE = timedelta(milliseconds=50)
+BEFORE_A_WIPE_S = 45.0
+"""What is older has been stored, however many faults keep a report in its journal and the kernel from storing it."""
+_OWN_WORDS = ("reported", "fails", "went_on")
+
+
+def one_winner(evidence: Evidence) -> list[str]:
+    """1. At most one decision per incident; every answerer is told the same winner."""
+    broken = list(evidence.strange)
+    for incident, history in evidence.history.items():
+        answers = {decision for _, decision in history if decision}
+        if len(answers) > 1:
+            broken.append(f"{incident} had {len(answers)} decisions, one after the other")
+    for told in evidence.told:
+        known = evidence.incidents.get(told.incident)
+        answer = known.answer if known else None
+        stands = (answer.by, answer.action) if answer else ("", "")
+        if (told.by, told.action) != stands or (told.decision and answer and told.decision != answer.id):
+            broken.append(
+                f"{told.operator} was told that {told.by or 'nobody'} answered {told.action or 'nothing'} to"
+                f" {told.incident}; it was {stands[0] or 'nobody'}, {stands[1] or 'nothing'}"
+            )
+        if told.decision and (told.by, told.action) != (told.operator, told.sent):
+            broken.append(f"{told.operator} sent {told.sent} to {told.incident} and was told 200 for {told.action}")
+    return broken
+
+
+def applied_once(evidence: Evidence) -> list[str]:
+    """2. Applied at most once; the applied action is the recorded one."""
+    broken = []
+    asked = {entry["text"]: UUID(entry["incident"]) for _, entry in evidence.asked()}
+    for node, entries in evidence.ledgers.items():
+        new = Counter(entry["incident"] for entry in entries if entry.what == "took" and entry["result"] == "new")
+        broken += [f"{node} took {incident} over {n} times" for incident, n in new.items() if n > 1]
+        went_on = Counter(entry["text"] for entry in entries if entry.what == "went_on")
+        broken += [f"{node} went on {n} times after {asked.get(text)}" for text, n in went_on.items() if n > 1]
+        for text in went_on:
+            known = evidence.incidents.get(asked[text]) if text in asked else None
+            if known and (known.answer is None or known.answer.action != "continue"):
+                said = known.answer.action if known.answer else "nothing"
+                broken.append(f"{node} went on after {known.id}, which was answered {said}")
+    for question in evidence.questions.values():
+        known = evidence.incidents.get(question.id)
+        if known is None or question.outcome != "applied":
+            continue
+        recorded = (known.answer.id, known.answer.action) if known.answer else (None, "")
+        if (question.decision, question.action) != recorded:
+            broken.append(f"{question.node} applied {question.action} to {question.id}; recorded is {recorded[1]}")
+    return broken
+
+
+def nothing_asked_is_lost(evidence: Evidence) -> list[str]:
+    """3. Every journalled incident is in the database after healing."""
+    journalled = {one.id: one.node for one in evidence.questions.values()}
+    journalled |= {UUID(entry["incident"]): node for node, entry in evidence.asked()}
+    return [
+        f"{incident} of {node} is not in the database"
+        for incident, node in journalled.items()
+        if incident not in evidence.incidents
+    ]
+
+
+def healed_in_time(evidence: Evidence) -> list[str]:
+    """4 and 5. Two sync periods after contact: nothing is blocked with an answer; node and kernel agree."""
+    return [f"{said}, for too long" for said in evidence.overdue]
+
+
+def applied_is_true(evidence: Evidence) -> list[str]:
+    """6. *Applied* is shown only after the node reported it."""
+    broken = [f"{incident} was shown as applied before it was" for incident in evidence.shown_early]
+    for question in evidence.questions.values():
+        known = evidence.incidents.get(question.id)
+        if known and known.state is State.APPLIED and question.outcome != "applied":
+            broken.append(f"{question.id} is shown as applied; on {question.node} it is {question.state}")
+    return broken
+
+
+def right_incarnation(evidence: Evidence) -> list[str]:
+    """7. A decision never touches another incarnation; a dead incarnation does nothing any more."""
+    broken = []
+    for node, entries in evidence.ledgers.items():
+        asked: dict[str, Entry] = {}
+        living: dict[str, int] = {}
+        for entry in entries:
+            process = entry["process"]
+            if entry.what == "asked":
+                asked[entry["incident"]] = entry
+            elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in asked:
+                question = asked[entry["incident"]]
+                now = living.get(question["process"], question["incarnation"])
+                if now != question["incarnation"]:
+                    broken.append(
+                        f"{node} took {entry['incident']} over for {question['process']} {now};"
+                        f" incarnation {question['incarnation']} had asked"
+                    )
+            elif process and entry["incarnation"] < living.get(process, 0):
+                broken.append(f"{process} {entry['incarnation']} on {node} {entry.what} after its successor was born")
+            if entry.what == "born":
+                living[process] = max(living.get(process, 0), entry["incarnation"])
+    return broken
+
+
+def outcomes_stand(evidence: Evidence) -> list[str]:
+    """8. What is shown of an incident moves along the transition table only, whatever restarts or is wiped."""
+    broken = []
+    for incident, history in evidence.history.items():
+        for (before, _), (after, _) in pairwise(history):
+            if after not in _reachable(before):
+                broken.append(f"{incident} went from {before.value} to {after.value}")
+    broken += [
+        f"the answer to {one.id} was never handed to the broker"
+        for one in evidence.incidents.values()
+        if one.answer and not one.answer.sent
+    ]
+    if evidence.outbox:
+        broken.append(f"{evidence.outbox} rows are left in the outbox")
+    return broken
+
+
+def restarts_are_bounded(evidence: Evidence) -> list[str]:
+    """9. At most so many restarts of a process, whoever asked for them, lie in any period."""
+    broken = []
+    for node, entries in evidence.ledgers.items():
+        for process, times in _restarts(entries):
+            if any(last - first < PERIOD_S for first, last in zip(times, times[INTENSITY:], strict=False)):
+                broken.append(f"{process} on {node} was restarted over {INTENSITY} times within {PERIOD_S:g} s")
+    return broken
+
+
+def every_change_is_audited(evidence: Evidence) -> list[str]:
+    """10. Every state change has exactly one audit row."""
+    broken = []
+    rows: dict[UUID, list[Audit]] = {}
+    for one in evidence.audit:
+        rows.setdefault(one.incident, []).append(one)
+    for incident in evidence.incidents.values():
+        state = State.OPEN.value
+        for row in rows.get(incident.id, []):
+            if row.before != state:
+                broken.append(f"{incident.id} was {state}; its next audit row says {row.before} → {row.after}")
+            state = row.after
+        if state != incident.state.value:
+            broken.append(f"{incident.id} is {incident.state.value}; its audit rows end with {state}")
+    return broken + _unaudited_messages(evidence)
+
+
+def _unaudited_messages(evidence: Evidence) -> list[str]:
+    """One message of a question is under way at a time, so its rows are a chain as well, over each beginning anew."""
+    broken = []
+    state: dict[UUID, str] = {}
+    begun: Counter[UUID] = Counter()
+    for row in evidence.audit_of_messages:
+        before = state.get(row.incident, "")
+        if row.before != before:
+            broken.append(f"the message of {row.incident} was {before}; its next row says {row.before} → {row.after}")
+        begun[row.incident] += row.before not in UNDER_WAY
+        state[row.incident] = row.after
+    commands = Counter(one.incident for one in evidence.commands.values())
+    if commands != begun:
+        broken.append(f"{commands.total()} messages were given back or dropped; the audit trail has {begun.total()}")
+    broken += [
+        f"{one.id} is {one.state}; its audit rows end with {state.get(one.incident)}"
+        for one in evidence.commands.values()
+        if commands[one.incident] == 1 and state.get(one.incident) != one.state
+    ]
+    return broken
+
+
+def nobody_by_itself(evidence: Evidence) -> list[str]:
+    """11. No answer that neither an operator sent nor a rule or the question's own deadline had configured."""
+    broken = []
+    asked = {UUID(entry["incident"]): entry for _, entry in evidence.asked()}
+    for incident in evidence.incidents.values():
+        answer = incident.answer
+        if answer is None:
+            continue
+        if answer.by == "deadline":
+            question = asked.get(incident.id)
+            # A program that was killed before it could write has journalled the question all the same.
+            if question is None:
+                continue
+            due = incident.opened_at + timedelta(seconds=question["deadline_s"] or 0)
+            if not question["deadline_s"] or question["on_deadline"] != answer.action:
+                broken.append(f"{incident.id} was answered {answer.action} by a deadline that it does not have")
+            elif answer.decided_at < due - CLOCK_TOLERANCE:
+                broken.append(f"{incident.id} was answered {due - answer.decided_at} before its deadline")
+        elif answer.by.startswith("rule:"):
+            rule = evidence.rules.get(int(answer.by.removeprefix("rule:")))
+            if wrong := not_its_own(answer, rule, asked.get(incident.id)):
+                broken.append(f"{incident.id} was {wrong}")
+        elif evidence.sent.get((answer.by, incident.id)) != answer.action:
+            broken.append(f"{incident.id} was answered {answer.action} by {answer.by}, who did not send that")
+    return broken
+
+
+def every_event_once(evidence: Evidence) -> list[str]:
+    """12. No event lost, none stored twice; only plain reports may go with JetStream's data when that is wiped."""
+    found = texts(evidence.stored)
+    # The texts that nobody else uses; a supervisor's words about two endings may well be the same.
+    ours = {entry["text"] for entries in evidence.ledgers.values() for entry in entries if entry.what in _OWN_WORDS}
+    broken = [f"{text!r} is stored {len(found[text])} times" for text in ours if len(found.get(text, ())) > 1]
+    for node, entries in evidence.ledgers.items():
+        broken += [
+            f"{entry['text']!r} of {node} was reported and is not stored"
+            for entry in entries
+            if entry.what == "reported" and entry["text"] not in found and not _may_be_gone(evidence, entry)
+        ]
+    if lost_with_wipes(evidence) and not evidence.losses_told:
+        broken.append(f"{lost_with_wipes(evidence)} reports went with JetStream's data, and nobody said so")
+    if evidence.losses_told > len(evidence.wiped_at):
+        broken.append(f"{evidence.losses_told} losses were told, {len(evidence.wiped_at)} happened")
+    numbers = [one.seq for one in evidence.stored]
+    if numbers != list(range(1, len(numbers) + 1)):
+        broken.append(f"the numbers of {len(numbers)} events have a gap")
+    return broken
+
+
+def _may_be_gone(evidence: Evidence, entry: Entry) -> bool:
+    return any(wiped - BEFORE_A_WIPE_S < entry.at < wiped for wiped in evidence.wiped_at)
+
+
+CHECKS: tuple[Check, ...] = (
+    one_winner,
+    applied_once,
+    nothing_asked_is_lost,
+    healed_in_time,
+    applied_is_true,
+    right_incarnation,
+    outcomes_stand,
+    restarts_are_bounded,
+    every_change_is_audited,
+    nobody_by_itself,
+    every_event_once,
+    handed_over_once,
+    rules_keep_within_bounds,
+)
+
+
+def lost_with_wipes(evidence: Evidence) -> int:
+    """How many plain reports went with JetStream's data."""
+    found = texts(evidence.stored)
+    return sum(
+        entry.what == "reported" and entry["text"] not in found
+        for entries in evidence.ledgers.values()
+        for entry in entries
+    )
+
+
+def _reachable(state: State) -> set[State]:
+    """What may be seen at the next look, any number of steps later."""
+    reached = {state}
+    while more := {after for (before, _), after in TRANSITIONS.items() if before in reached} - reached:
+        reached |= more
+    return reached
+
+
+def _restarts(entries: list[Entry]) -> Iterator[tuple[str, list[float]]]:
+    """A process and when its supervisor has restarted it, from one clean sheet to the next.
+
+    It has a clean sheet when its program starts, and when somebody lets it out of its quarantine.
+    """
+    times: dict[str, list[float]] = {}
+    asked: dict[str, str] = {}
+    for entry in entries:
+        if entry.what == "began":
+            yield from times.items()
+            times = {}
+        elif entry.what == "asked" and entry["quarantined"]:
+            asked[entry["incident"]] = entry["quarantined"]
+        elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in asked:
+            process = asked[entry["incident"]]
+            yield process, times.get(process, [])
+            times[process] = []
+        elif entry.what == "begins":
+            process = entry["process"]
+            if process in times:
+                times[process].append(entry.at)
+            else:
+                times[process] = []  # its first start is no restart
+    yield from times.items()

@@ -1,0 +1,78 @@
+"""Operators who answer over HTTP, all of them everything, at the same time; each keeps what it was told.
+
+Some answers are sent at once and some at the next look, when somebody else, a rule or the deadline may have answered.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from errorkernel.ops.chaos.person import Person
+
+TAKES_UP = 0.7
+AT_ONCE = 0.5
+ACTIONS = ("continue",) * 13 + ("kill",) * 6 + ("stop",)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one operator sent, and what it was told: who has answered, and what; ``by`` empty: nobody asks any more."""
+
+    operator: str
+    incident: UUID
+    sent: str
+    request_id: str
+    by: str
+    action: str
+    decision: UUID | None
+    """Only told to who has won."""
+
+
+class Operator(Person):
+    def __init__(self, name: str, token: str, http_url: str, seed: int) -> None:
+        super().__init__(name, token, http_url, seed)
+        self.told: list[Told] = []
+        self.sent: dict[UUID, str] = {}
+        """Incident → the action that was sent, whether or not there was a reply."""
+        self._waiting: dict[UUID, tuple[str, str]] = {}
+        """Incident → (action, request id): not sent yet, or sent without a reply."""
+        self._done: set[UUID] = set()
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting)
+
+    def step(self, quiet: bool) -> None:
+        for incident, (action, request_id) in list(self._waiting.items()):
+            self._answer(incident, action, request_id)
+        for one in self.items("/api/v1/incidents?state=open&limit=200"):
+            incident = UUID(one["id"])
+            if incident in self._done or self.dice.random() >= TAKES_UP:
+                continue
+            self._done.add(incident)
+            action, request_id = self.dice.choice(ACTIONS), f"{self.name}-{len(self._done)}"
+            self._waiting[incident] = action, request_id
+            if self.dice.random() < AT_ONCE:
+                self._answer(incident, action, request_id)
+
+    def _answer(self, incident: UUID, action: str, request_id: str) -> None:
+        self.sent[incident] = action
+        body = {"action": action, "request_id": request_id, "reason": f"{self.name} says {action}"}
+        got = self.call(f"/api/v1/incidents/{incident}/decision", body)
+        if got is None:
+            return
+        status, said = got
+        del self._waiting[incident]
+        if status not in (200, 409):
+            self.strange.append(f"{self.name} was told {status} {said} about {incident}")
+            return
+        self.told.append(
+            Told(
+                operator=self.actor,
+                incident=incident,
+                sent=action,
+                request_id=request_id,
+                by=said.get("by" if status == 200 else "winner") or "",
+                action=said.get("action") or "",
+                decision=UUID(said["decision_id"]) if status == 200 else None,
+            )
+        )

@@ -1,0 +1,64 @@
+"""The rules of a scratch instance, and who changes them while they answer.
+
+Each question names, as the method of its message, the rule that is meant to answer it; most name none.
+"""
+
+from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.ops.chaos.person import Person
+
+_MANY = 100_000
+_RULES: dict[str, tuple[RuleAction, int | None, int]] = {
+    "goon": (RuleAction.CONTINUE, None, _MANY),
+    "end": (RuleAction.KILL, None, _MANY),
+    "few": (RuleAction.CONTINUE, 5, _MANY),
+    "storm": (RuleAction.CONTINUE, None, 3),
+    "above": (RuleAction.ESCALATE, None, _MANY),
+}
+"""Method → what is said to it, how often at most, and how often in a minute before it is a storm."""
+METHODS = ("none",) * 6 + tuple(_RULES)
+
+
+def wordings() -> list[Wording]:
+    """The rules, in their order."""
+    return [
+        Wording(
+            name=method,
+            condition=f"method:{method}",
+            action=action,
+            reason=f"chaos: {method}",
+            enabled=True,
+            max_uses=most,
+            storm_limit=storm,
+            loop_limit=_MANY,
+        )
+        for method, (action, most, storm) in _RULES.items()
+    ]
+
+
+class Keeper(Person):
+    """Suspends rules, clears them again and writes them anew, each time for the questions that wait already as well."""
+
+    looks_s = (0.3, 1.5)
+
+    @property
+    def unanswered(self) -> int:
+        return 0  # whether it was done makes no difference to anybody
+
+    def step(self, quiet: bool) -> None:
+        if quiet:
+            return
+        rules = self.items("/api/v1/rules")
+        if not rules:
+            return
+        rule = self.dice.choice(rules)
+        what = "resume" if rule["suspended_at"] else self.dice.choice(("suspend", "change", "move"))
+        if what == "change":
+            written = {name: rule[name] for name in ("name", "condition", "action", "reason", "enabled", "revision")}
+            limits = {name: rule[name] for name in ("max_uses", "storm_limit", "loop_limit")}
+            got = self.call(f"/api/v1/rules/{rule['id']}", {**written, **limits, "also_waiting": True}, "PUT")
+        else:
+            reason = {"reason": f"{self.name} tries it"}
+            said = {"suspend": reason, "resume": {**reason, "also_waiting": True}, "move": {"steps": 1}}
+            got = self.call(f"/api/v1/rules/{rule['id']}/{what}", said[what])
+        if got and got[0] not in (200, 409):
+            self.strange.append(f"{self.name} was told {got[0]} {got[1]} about rule {rule['id']}")

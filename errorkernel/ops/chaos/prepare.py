@@ -1,0 +1,42 @@
+"""``python -m errorkernel.ops.chaos.prepare NODE,… OPERATOR,…``: makes the scratch database and who may do what in it.
+
+Prints one JSON object: ``nodes`` (name → credentials without addresses), ``tokens`` (operator → API token).
+"""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+
+import django
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from django.core.management import call_command
+
+    from errorkernel.ops.chaos import policy
+    from errorkernel.store import nodes as fleet
+    from errorkernel.store.accounts import api_tokens
+    from errorkernel.store.rules import changes
+
+    names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
+    now = datetime.now(UTC)
+    call_command("migrate", verbosity=0, interactive=False)
+    nodes = {}
+    for name in names:
+        made = fleet.add_node(name, actor="system", now=now)
+        nodes[name] = {"node": name, "nkey_seed": made.nkey_seed, "token": made.token}
+    token_of = {}
+    for name in operators:
+        owner = get_user_model().objects.create_superuser(name)
+        token_of[name] = api_tokens.add(owner, actor="system", now=now)
+    for wording in policy.wordings():
+        changes.add(wording, actor="system", now=now)
+    print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

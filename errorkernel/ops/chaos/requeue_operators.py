@@ -1,0 +1,60 @@
+"""Operators who give failed messages back to their processes, over HTTP; several want the same ones."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from errorkernel.ops.chaos.person import Person
+
+ENDED = "applied,failed,stale,withdrawn"
+TAKES_UP = 0.5
+DROPS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was sent, and the command that it became; ``command`` None: it could not be."""
+
+    by: str
+    incident: UUID
+    wish: str
+    command: UUID | None
+
+
+class Giver(Person):
+    looks_s = (0.3, 1.2)
+
+    def __init__(self, name: str, token: str, http_url: str, seed: int) -> None:
+        super().__init__(name, token, http_url, seed)
+        self.given: list[Given] = []
+        self._waiting: dict[UUID, tuple[str, str]] = {}
+        """Incident → (wish, request id) that were sent and brought no reply yet."""
+        self._count = 0
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting)
+
+    def step(self, quiet: bool) -> None:
+        for incident, (wish, request_id) in list(self._waiting.items()):
+            self._give(incident, wish, request_id)
+        if quiet or self._waiting:
+            return
+        ended = [one for one in self.items(f"/api/v1/incidents?state={ENDED}&limit=20&order=desc") if one["message"]]
+        # The newest: that is what the other one picks as well.
+        for one in ended[:2]:
+            if self.dice.random() < TAKES_UP:
+                self._count += 1
+                wish = "drop" if self.dice.random() < DROPS else "requeue"
+                self._give(UUID(one["id"]), wish, f"{self.name}-{self._count}")
+
+    def _give(self, incident: UUID, wish: str, request_id: str) -> None:
+        self._waiting[incident] = wish, request_id
+        got = self.call(f"/api/v1/incidents/{incident}/{wish}", {"request_id": request_id, "reason": "once more"})
+        if got is None:
+            return
+        status, said = got
+        del self._waiting[incident]
+        if status not in (200, 409):
+            self.strange.append(f"{self.name} was told {status} {said} about the message of {incident}")
+            return
+        self.given.append(Given(self.actor, incident, wish, UUID(said["command"]) if status == 200 else None))

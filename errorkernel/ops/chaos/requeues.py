@@ -1,0 +1,60 @@
+"""What must hold of messages that operators gave back to their processes, as pure functions of the evidence."""
+
+from collections import Counter
+
+from errorkernel.ops.chaos.evidence import Command, Evidence
+
+UNDER_WAY = ("sent", "received")
+ENDED = ("applied", "failed")
+
+
+def handed_over_once(evidence: Evidence) -> list[str]:
+    """13. A message that is given back is handed over at most once, and what became of it is told."""
+    broken = []
+    entries = [entry for ledger in evidence.ledgers.values() for entry in ledger]
+    begun = Counter(entry["command"] for entry in entries if entry.what == "begun")
+    broken += [f"command {command} was begun {count} times" for command, count in begun.items() if count > 1]
+    started = Counter(entry["text"] for entry in entries if entry.what == "begun")
+    handed = Counter(entry["text"] for entry in entries if entry.what == "handed")
+    handled = Counter(entry["text"] for entry in entries if entry.what == "handled")
+    broken += [
+        f"message {text!r} was handed over {count} times, and begun {started[text]} times"
+        for text, count in handed.items()
+        if count > started[text]
+    ]
+    sent = Counter(one.message for one in evidence.commands.values() if one.state != "dropped")
+    broken += [
+        f"message {text!r} was begun {count} times, and given back {sent[text]} times"
+        for text, count in started.items()
+        if count > sent[text]
+    ]
+    applied = Counter(one.message for one in evidence.commands.values() if one.state == "applied")
+    broken += [
+        f"message {text!r} is shown as taken {count} times, and its process was done with it {handled[text]} times"
+        for text, count in applied.items()
+        if count > handled[text]
+    ]
+    broken += [f"command {one.id} never came to an end" for one in evidence.commands.values() if one.state in UNDER_WAY]
+    return broken + _words_that_do_not_stand(evidence)
+
+
+def _words_that_do_not_stand(evidence: Evidence) -> list[str]:
+    broken = []
+    for given in evidence.given:
+        known = evidence.commands.get(given.command) if given.command else None
+        if given.command and (known is None or known.incident != given.incident):
+            broken.append(f"{given.by} was told command {given.command}, which is not in the database")
+        elif known and (known.state == "dropped") != (given.wish == "drop"):
+            broken.append(f"{given.by} wanted {given.wish} of {given.command}; it is {known.state}")
+    told = Counter(given.command for given in evidence.given if given.command)
+    return broken + [f"command {command} was told to {count} people" for command, count in told.items() if count > 1]
+
+
+def disagreement(command: Command, on_node: str | None) -> str:
+    """How node and kernel see a command differently; empty where they agree."""
+    if command.state in UNDER_WAY:
+        agreed = on_node in ("waiting", "begun")
+    else:
+        agreed = command.state == "dropped" or on_node == command.state
+    is_ = on_node or "not known"
+    return "" if agreed else f"command {command.id} is {is_} on {command.node} and is shown as {command.state}"

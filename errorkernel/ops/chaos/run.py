@@ -1,0 +1,256 @@
+"""One run: an instance starts, faults happen by plan, all is mended, and what came of it is judged."""
+
+import heapq
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from errorkernel.domain.incident_state import State
+from errorkernel.ops.chaos import faults, invariants, plan, snapshot
+from errorkernel.ops.chaos import requeues as given_back
+from errorkernel.ops.chaos.evidence import Evidence
+from errorkernel.ops.chaos.instance import ChaosError, Instance, monotonic
+from errorkernel.ops.chaos.operators import Operator
+from errorkernel.ops.chaos.person import Person
+from errorkernel.ops.chaos.plan import Fault, Kind
+from errorkernel.ops.chaos.policy import Keeper
+from errorkernel.ops.chaos.requeue_operators import Giver
+from errorkernel.ops.chaos.watch import ALLOWANCE_S, LIMIT_S, Watch
+
+OPERATORS = ("anna", "bert", "cleo")
+GIVERS = ("dora", "emil")
+KEEPER = "fred"
+TEND_S = 0.1
+LOOK_S = 0.3
+START_S = 60.0
+CONTACT_S = 60.0
+SETTLE_S = 90.0
+STUCK_S = LIMIT_S + ALLOWANCE_S + 2.0
+"""What has not changed for so long will not change any more."""
+BEAT = timedelta(seconds=1)
+"""A heartbeat that is so much younger than a moment tells of the time after it."""
+STEADY_LOOKS = 3
+"""So often in a row must all be well before the run is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seed: int
+    faults: int = 60
+    nodes: int = 3
+    every_s: float = 1.0
+    """From one fault to the next, on average."""
+    off: str = ""
+    """The protection that is switched off; empty: none."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a run. ``broken``: the invariant → what broke it."""
+
+    options: Options
+    directory: Path
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    timeline: list[tuple[float, str]] = field(default_factory=list)
+    took_s: float = 0.0
+    incidents: int = 0
+    answers: int = 0
+    by_rules: int = 0
+    given_back: int = 0
+    events: int = 0
+    lost_with_wipes: int = 0
+    contact_s: float = 0.0
+    settled_s: float = 0.0
+
+
+class Run:
+    def __init__(self, options: Options, directory: Path) -> None:
+        self._options = options
+        nodes = [f"ship{number}" for number in range(1, options.nodes + 1)]
+        self._plan = plan.make(options.seed, options.faults, nodes, options.every_s)
+        self._instance = Instance(directory, nodes, (*OPERATORS, *GIVERS, KEEPER), seed=options.seed, off=options.off)
+        self._evidence = Evidence()
+        self._watch = Watch(self._instance, self._evidence, monotonic)
+        self._operators: list[Operator] = []
+        self._givers: list[Giver] = []
+        self._people: list[Person] = []
+        """Everybody."""
+        self._began = monotonic()
+        self.result = Result(options, directory)
+
+    def play(self) -> Result:
+        """All of it. Raises ChaosError where the run could not take place."""
+        try:
+            self._start()
+            self._faults()
+            self._heal()
+            self._settle()
+        finally:
+            for person in self._people:
+                person.stop()
+            self._instance.close()
+        self._judge()
+        return self.result
+
+    def _start(self) -> None:
+        self._instance.start()
+        self._note("started")
+        self._wait(self._ready, START_S, "The scratch instance did not become ready")
+        self._invite()
+        self._began = monotonic()
+        self._note("ready")
+
+    def _invite(self) -> None:
+        tokens, url, seed = self._instance.tokens, self._instance.http_url, self._options.seed
+        self._operators = [Operator(name, tokens[name], url, seed) for name in OPERATORS]
+        self._givers = [Giver(name, tokens[name], url, seed) for name in GIVERS]
+        self._people = [*self._operators, *self._givers, Keeper(KEEPER, tokens[KEEPER], url, seed)]
+        for person in self._people:
+            person.start()
+
+    def _faults(self) -> None:
+        """The plan, each fault from its beginning to its end, however they overlap."""
+        order = itertools.count()
+        due: list[tuple[float, int, Fault | faults.Undo]] = [(one.at_s, next(order), one) for one in self._plan]
+        heapq.heapify(due)
+        for _ in self._rounds():
+            while due and due[0][0] <= self._now():
+                _, _, what = heapq.heappop(due)
+                if not isinstance(what, Fault):
+                    what()
+                    continue
+                self._note(str(what))
+                undo = faults.begin(self._instance, what)
+                heapq.heappush(due, (self._now() + what.lasts_s, next(order), self._undo(what, undo)))
+            if not due:
+                return
+
+    def _undo(self, fault: Fault, undo: faults.Undo) -> faults.Undo:
+        def end() -> None:
+            if fault.kind in (Kind.BROKER_WIPE, Kind.BROKER_WIPE_LIVE):
+                self._evidence.wiped_at.append(monotonic())
+            undo()
+            self._note(f"over: {fault.kind} {fault.target}")
+
+        return end
+
+    def _heal(self) -> None:
+        """Nothing new begins; return once kernel and nodes have heard each other."""
+        for place in self._instance.places.values():
+            place.quiet.touch()
+        for person in self._people:
+            person.calm()
+        healed = datetime.now(UTC)
+        self._note("all is mended")
+        since = monotonic()
+
+        def contact() -> bool:
+            heard = snapshot.heard_at(self._instance.database)
+            return all(heard.get(node, healed) > healed for node in self._instance.nodes)
+
+        self._wait(contact, CONTACT_S, "Contact did not return")
+        self.result.contact_s = monotonic() - since
+        self._note("contact has returned")
+
+    def _settle(self) -> None:
+        """Until nothing is open, unsent or not agreed upon, or for as long as that may take."""
+        since = changed = monotonic()
+        steady = 0
+        before: list[str] = []
+        empty = datetime.now(UTC)
+        for _ in self._rounds():
+            left = self._watch.judge() + self._unfinished()
+            if left:
+                empty = datetime.now(UTC)
+            elif snapshot.lag(self._instance.database, empty + BEAT) != 0:
+                # What a kernel had been sent when it was killed is delivered to another one later.
+                left = ["messages are in the stream"]
+            if left != before:
+                before, changed = left, monotonic()
+            steady = 0 if left else steady + 1
+            if steady >= STEADY_LOOKS or monotonic() - changed > STUCK_S or monotonic() - since > SETTLE_S:
+                break
+        self.result.settled_s = monotonic() - since
+        self._note("settled" if steady else f"not settled: {'; '.join(before[:3])}")
+
+    def _unfinished(self) -> list[str]:
+        left = {
+            "questions are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
+            "requests wait for a reply": sum(one.unanswered for one in self._people),
+            "messages are on their way": sum(
+                one.state in given_back.UNDER_WAY for one in snapshot.commands(self._instance.database).values()
+            ),
+            "messages are in journals": snapshot.waiting(self._instance.places),
+            "answers are in the outbox": snapshot.owed(self._instance.database),
+        }
+        return [f"{count} {what}" for what, count in left.items() if count]
+
+    def _judge(self) -> None:
+        evidence = self._evidence
+        for operator in self._operators:
+            evidence.told += operator.told
+            evidence.sent |= {(operator.actor, incident): sent for incident, sent in operator.sent.items()}
+        for giver in self._givers:
+            evidence.given += giver.given
+        for person in self._people:
+            evidence.strange += person.strange
+        snapshot.collect(evidence, self._instance.database, self._instance.places)
+        for check in invariants.CHECKS:
+            if broken := check(evidence):
+                self.result.broken[(check.__doc__ or "").partition("\n")[0]] = broken
+        result = self.result
+        result.took_s = monotonic() - self._began
+        result.incidents = len(evidence.incidents)
+        answers = [one.answer for one in evidence.incidents.values() if one.answer]
+        result.answers = len(answers)
+        result.by_rules = sum(one.by.startswith("rule:") for one in answers)
+        result.given_back = len(evidence.commands)
+        result.events = len(evidence.stored)
+        result.lost_with_wipes = invariants.lost_with_wipes(evidence)
+
+    def _ready(self) -> bool:
+        heard = snapshot.heard_at(self._instance.database)
+        return all(node in heard for node in self._instance.nodes)
+
+    def _wait(self, what: Callable[[], bool], timeout_s: float, failure: str) -> None:
+        since = monotonic()
+        for _ in self._rounds():
+            if what():
+                return
+            if monotonic() - since > timeout_s:
+                raise ChaosError(f"{failure} within {timeout_s:g} s; see {self._instance.directory}.")
+
+    def _rounds(self) -> Iterator[None]:
+        """For ever: whatever has ended is started again, and what is shown is looked at."""
+        looked = 0.0
+        while True:
+            self._instance.tend()
+            for part in self._instance.parts.values():
+                while part.unordered_ends:
+                    self._note(f"{part.name} ended by itself, status {part.unordered_ends.pop()}")
+            if monotonic() - looked > LOOK_S:
+                looked = monotonic()
+                self._watch.look()
+            yield
+            time.sleep(TEND_S)
+
+    def _now(self) -> float:
+        return monotonic() - self._began
+
+    def _note(self, text: str) -> None:
+        self.result.timeline.append((self._now(), text))
+
+
+@contextmanager
+def scratch(keep: bool) -> Iterator[Path]:
+    """A directory for a run; ``keep``: it stays."""
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix="steward-chaos-"))
+        return
+    with tempfile.TemporaryDirectory(prefix="steward-chaos-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)

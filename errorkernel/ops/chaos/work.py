@@ -1,0 +1,162 @@
+"""What the workers of chaos's nodes do: report, fail, ask, and write down what they were told, until it gets quiet."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errorkernel.domain.values import Message
+from errorkernel.node.client import Kernel
+from errorkernel.node.errors import NodeError
+from errorkernel.node.process.child import worker
+from errorkernel.node.supervision.task_worker import Context
+from errorkernel.ops.chaos.ledger import Ledger
+from errorkernel.ops.chaos.policy import METHODS
+
+PAUSE_S = (0.05, 0.4)
+ASKS = 0.25
+FAILS = 0.03
+INTENSITY = 3
+PERIOD_S = 8.0
+"""So few restarts that workers get into quarantine and out of it again."""
+DEADLINES: tuple[dict[str, Any], ...] = (
+    *({},) * 6,
+    {"deadline_s": 1.5, "on_deadline": "continue"},
+    {"deadline_s": 1.5, "on_deadline": "kill"},
+    {"deadline_s": 1.0, "on_deadline": "escalate"},
+    {"deadline_s": 3600, "on_deadline": "kill"},
+)
+
+
+HANDLING_S = (0.0, 0.5)
+HANDLING_FAILS = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The files of one node."""
+
+    directory: Path
+
+    @property
+    def ledger(self) -> Path:
+        return self.directory / "ledger"
+
+    @property
+    def journal(self) -> Path:
+        return self.directory / "journal"
+
+    @property
+    def credentials(self) -> Path:
+        return self.directory / "credentials.json"
+
+    @property
+    def clock(self) -> Path:
+        return self.directory / "clock"
+
+    @property
+    def quiet(self) -> Path:
+        """Once this exists, nothing new is reported or asked."""
+        return self.directory / "quiet"
+
+
+class _Life:
+    """One incarnation of a worker: its dice, and texts that nobody else uses."""
+
+    def __init__(self, place: Place, node: str, process: str, incarnation: int) -> None:
+        self.place = place
+        self.ledger = Ledger(place.ledger)
+        self.me = {"process": process, "incarnation": incarnation}
+        self.dice = random.Random(f"{place.directory.name} {process} {incarnation}")  # noqa: S311
+        self._name = f"{node} {process} {incarnation} {time.clock_gettime_ns(time.CLOCK_MONOTONIC)}"
+        self._numbers = itertools.count(1)
+        self.ledger.write("born", **self.me)
+
+    def text(self) -> str:
+        return f"{self._name} {next(self._numbers)}"
+
+    def question(self, text: str) -> dict[str, Any]:
+        """What is said with a question: a message in progress, and perhaps a deadline."""
+        message = {"id": text, "method": self.dice.choice(METHODS), "data": text}
+        return {"message": message, **self.dice.choice(DEADLINES)}
+
+    def reported(self, text: str) -> None:
+        self.ledger.write("reported", text=text, **self.me)
+
+    def fails(self, text: str) -> RuntimeError:
+        self.ledger.write("fails", text=text, **self.me)
+        return RuntimeError(text)
+
+    def went_on(self, text: str) -> None:
+        self.ledger.write("went_on", text=text, **self.me)
+
+
+async def task(place: Place, node: str, context: Context) -> None:
+    """As a task of the node's program. Raises RuntimeError now and then: that is a failure, and it starts anew."""
+    life = _Life(place, node, context.process, context.incarnation)
+    while not place.quiet.exists():
+        await asyncio.sleep(life.dice.uniform(*PAUSE_S))
+        text, chance = life.text(), life.dice.random()
+        if chance < ASKS:
+            await context.ask(text, **life.question(text))
+            life.went_on(text)
+        elif chance < ASKS + FAILS:
+            raise life.fails(text)
+        else:
+            await (context.info if life.dice.random() < 0.5 else context.error)(text)
+            life.reported(text)
+    await asyncio.get_running_loop().create_future()
+
+
+def child(directory: str) -> None:
+    """As a process of its own, the same."""
+    me = worker()
+    life = _Life(Place(Path(directory)), me.node, me.process, me.incarnation)
+    while not life.place.quiet.exists():
+        time.sleep(life.dice.uniform(*PAUSE_S))
+        text, chance = life.text(), life.dice.random()
+        if chance < ASKS:
+            me.ask(text, **life.question(text))
+            life.went_on(text)
+        elif chance < ASKS + FAILS:
+            raise life.fails(text)
+        else:
+            (me.info if life.dice.random() < 0.5 else me.error)(text)
+            life.reported(text)
+    while True:
+        time.sleep(3600)
+
+
+async def take(place: Place, process: str, message: Message) -> None:
+    """A message that was given back. Raises RuntimeError now and then: it fails on it again."""
+    ledger = Ledger(place.ledger)
+    ledger.write("handed", process="", text=message.id)
+    dice = random.Random(f"{message.id} {time.clock_gettime_ns(time.CLOCK_MONOTONIC)}")  # noqa: S311
+    await asyncio.sleep(dice.uniform(*HANDLING_S))
+    if dice.random() < HANDLING_FAILS:
+        raise RuntimeError(f"{process} failed again on {message.id}")
+    ledger.write("handled", process="", text=message.id)
+
+
+async def helm(place: Place, kernel: Kernel, name: str) -> str:
+    """Code that asks without being a worker; returns the answer that ends its program."""
+    with contextlib.suppress(NodeError):
+        incarnation = await kernel.call(kernel.incarnation, name)
+        life = _Life(place, kernel.node, name, incarnation)
+        while not place.quiet.exists():
+            await asyncio.sleep(life.dice.uniform(*PAUSE_S) * 3)
+            text = life.text()
+            if life.dice.random() < ASKS:
+                action = await kernel.ask(text, process=name, **life.question(text))
+                if action != "continue":
+                    return str(action)
+                life.went_on(text)
+            else:
+                await kernel.error(text, process=name)
+                life.reported(text)
+    await asyncio.get_running_loop().create_future()
+    return ""

@@ -1,0 +1,166 @@
+"""Checks of the broker, as the kernel sees it: reachable, streams as they should be, a durable for every node."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from errorkernel.broker import streams
+from errorkernel.broker.access import Access, legacy_access, own_access
+from errorkernel.broker.connection import Link
+from errorkernel.broker.errors import BrokerError
+from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
+from errorkernel.platform.conf import Conf, ConfError
+from errorkernel.protocol import subjects
+
+CONNECT_S = 5.0
+SKEW_S = 2.0
+_MENDED_BY_KERNEL = "Start the kernel again (`steward up` or `steward kernel`): it mends that when it connects."
+_NOT_RUNNING = "Start `steward up`, then ask again."
+
+
+async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> AsyncIterator[Check]:
+    """``running``: whether ``steward up`` runs; ``nodes``: those that may connect, None where nobody could say."""
+    access = _access(conf)
+    if isinstance(access, Check):
+        yield access
+        return
+    if conf.embedded_broker and not running:
+        yield warning("broker", "not checked: `steward up` does not run, and the broker with it", _NOT_RUNNING)
+        return
+    link = Link(access.url, name="steward doctor", seed=access.seed)
+    link.start()
+    try:
+        await link.wait_up(CONNECT_S)
+        yield ok("broker", f"{access.url} lets us in")
+        async for one in _connected(conf, link, nodes):
+            yield one
+    except BrokerError as exc:
+        yield failed("broker", f"{access.url} cannot be used: {exc}", _remedy(conf))
+    finally:
+        await link.close()
+
+
+async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
+    """The broker of Steward's nodes, where it is another one than ours."""
+    if conf.legacy == "off" or conf.legacy_on_ours:
+        return
+    name = "broker of Steward's nodes"
+    link: Link | None = None
+    try:
+        access = legacy_access(conf)
+        link = Link(access.url, name="steward doctor", seed=access.seed)
+        link.start()
+        await link.wait_up(CONNECT_S)
+        yield ok(name, f"{access.url} lets us in")
+        if conf.legacy == "jetstream":
+            yield await _stream(link, streams.steward_stream(conf.legacy_stream_bytes), "")
+    except (BrokerError, ConfError) as exc:
+        yield failed(
+            name,
+            f"it cannot be used: {exc}",
+            "Compare STEWARD_LEGACY_NATS_URL and STEWARD_LEGACY_SEED_FILE, and permit what `steward broker-config"
+            " --steward` prints.",
+        )
+    finally:
+        if link:
+            await link.close()
+
+
+def _access(conf: Conf) -> Access | Check:
+    # The seed of an embedded broker is made by `steward up`, not by who only looks.
+    if conf.embedded_broker and not conf.data_file("kernel.nk").exists():
+        return warning("broker", "not checked: it has never been started", _NOT_RUNNING)
+    try:
+        return own_access(conf)
+    except ConfError as exc:
+        return failed("broker", str(exc), "Mend the setting that is named.")
+
+
+def _remedy(conf: Conf) -> str:
+    if conf.embedded_broker:
+        return f"Start `steward up` again; {conf.data_file('nats') / 'server.log'} says why the broker ended."
+    return "Start it, compare STEWARD_NATS_URL, and give it the users of `steward broker-config`."
+
+
+async def _connected(conf: Conf, link: Link, nodes: list[str] | None) -> AsyncIterator[Check]:
+    try:
+        account = await link.api("INFO", {})
+    except BrokerError as exc:
+        yield failed("jetstream", f"it is off: {exc}", "Switch JetStream on, as `steward broker-config` prints it.")
+        return
+    yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
+    wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream(), streams.commands_stream()]
+    if conf.legacy == "jetstream" and conf.legacy_on_ours:
+        wanted.append(streams.steward_stream(conf.legacy_stream_bytes))
+    for one in wanted:
+        yield await _stream(link, one, _start_again(conf))
+    if nodes is not None:
+        yield await _durables(link, nodes)
+
+
+def _start_again(conf: Conf) -> str:
+    """How to mend a broker that cannot store."""
+    if conf.embedded_broker:
+        where = conf.data_file("nats")
+        return f"See that {where} can be written to and has room; `steward up` then starts its broker again by itself."
+    return "See that its store directory can be written to and has room, then start that nats-server again."
+
+
+async def _stream(link: Link, wanted: dict[str, Any], start_again: str) -> Check:
+    """``start_again``: how a broker that cannot store is mended; empty: whether it can is not to be tried."""
+    name, remedy = (
+        wanted["name"],
+        "Start the kernel again (`steward up` or `steward kernel`): it mends it when it connects.",
+    )
+    try:
+        info = await link.api(f"STREAM.INFO.{name}", {})
+    except BrokerError as exc:
+        return failed(f"stream {name}", f"it is not there: {exc}", remedy)
+    have = info["config"]
+    wrong = [
+        f"{key} is {have.get(key)!r} instead of {value!r}" for key, value in wanted.items() if have.get(key) != value
+    ]
+    if wrong:
+        if have.get("retention") != wanted["retention"]:
+            remedy = f"The broker cannot change that. When it is empty, remove the stream {name}; " + remedy
+        return failed(f"stream {name}", "; ".join(wrong), remedy)
+    if start_again:
+        try:
+            await streams.prove(link, name)
+        except BrokerError as exc:
+            return failed(f"stream {name}", f"the broker cannot store in it: {exc}", start_again)
+    skew_s = _skew_s(info)
+    if skew_s is not None and abs(skew_s) > SKEW_S:
+        return warning(
+            f"stream {name}", f"the broker's clock is {skew_s:+.1f} s from ours", "Let both machines follow NTP."
+        )
+    state, filled = info["state"], streams.filled(info)
+    if filled >= streams.NEARLY_FULL:
+        return warning(
+            f"stream {name}",
+            f"it is full to {filled:.0%}",
+            "See that a kernel runs and stores; give it more room if it grows all the same.",
+        )
+    return ok(f"stream {name}", f"{state['messages']} messages, {bytes_of(state['bytes'])}, as it should be")
+
+
+def _skew_s(info: dict[str, Any]) -> float | None:
+    """The broker's clock minus ours; None where it does not tell the time."""
+    try:
+        told = datetime.fromisoformat(str(info["ts"])[:26].rstrip("Z")).replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return None
+    return (told - datetime.now(UTC)).total_seconds()
+
+
+async def _durables(link: Link, nodes: list[str]) -> Check:
+    have = await streams.consumer_names(link, subjects.DECISIONS_STREAM)
+    missing = [name for name in nodes if subjects.durable_of(name) not in have]
+    if missing:
+        shown = ", ".join(missing[:5]) + (" and more" if len(missing) > 5 else "")
+        return failed(
+            "node durables",
+            f"{len(missing)} of {len(nodes)} nodes cannot fetch decisions: {shown}",
+            _MENDED_BY_KERNEL,
+        )
+    return ok("node durables", f"one for each of {len(nodes)} nodes")

@@ -1,0 +1,177 @@
+"""Checks that need neither database nor broker: versions, settings, the data directory, secrets, static files."""
+
+import fcntl
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.contrib.staticfiles import finders
+
+from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
+from errorkernel.platform.conf import Conf
+from errorkernel.senders.steward.protocol import signing_key
+
+DISTRIBUTION = "steward-error-kernel"
+PYTHON_MIN = (3, 11)
+DISK_LEAST_BYTES = 256 * 1024 * 1024
+STATIC_FILES = ("errorkernel/console.css", "errorkernel/console.js", "admin/css/base.css")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(;.*)?")
+
+
+def is_running(conf: Conf) -> bool:
+    """Whether ``steward up`` holds the data directory."""
+    try:
+        with conf.data_file("lock").open() as lock:
+            # Shared and given back at once: nobody else is kept out by being asked.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def checks(conf: Conf) -> Iterator[Check]:
+    yield _python()
+    yield _packages()
+    yield _data_dir(conf)
+    yield _disk(conf)
+    yield _secrets(conf)
+    yield _hosts(conf)
+    yield _static_files()
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < PYTHON_MIN:
+        return failed("python", f"Python {found} is too old", "Install Python 3.11 or newer and make the venv anew.")
+    return ok("python", f"Python {found}")
+
+
+def _packages() -> Check:
+    wrong, found = [], []
+    for name, wanted in _requirements():
+        try:
+            have = version(name)
+        except PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        found.append(f"{name} {have}")
+        if not _fits(have, wanted):
+            wrong.append(f"{name} {have} is not {wanted}")
+    if wrong:
+        return failed("packages", "; ".join(wrong), f"Install them as {DISTRIBUTION} wants them: pip install again.")
+    return ok("packages", ", ".join(found))
+
+
+def _requirements() -> Iterator[tuple[str, str]]:
+    """(name, range) of what we cannot be without."""
+    try:
+        lines = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        lines = []
+    for line in lines:
+        found = _REQUIREMENT.match(line)
+        if found and not found[3]:
+            yield found[1], found[2].strip()
+
+
+def _fits(have: str, wanted: str) -> bool:
+    def numbers(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+    bounds = [re.match(r"\s*(>=|<)\s*([\d.]+)", part) for part in wanted.split(",") if part.strip()]
+    return all(
+        bound is None or (numbers(have) >= numbers(bound[2])) == (bound[1] == ">=")
+        for bound in bounds
+    )  # fmt: skip
+
+
+def _data_dir(conf: Conf) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=conf.data_dir) as probe:
+            probe.write(b"x")
+    except OSError as exc:
+        return failed(
+            "data directory",
+            f"{conf.data_dir} cannot be written to: {exc.strerror}",
+            f"Make {conf.data_dir} writable for this user, or set STEWARD_DATA_DIR to a directory that is.",
+        )
+    return ok("data directory", f"{conf.data_dir} can be written to")
+
+
+def _disk(conf: Conf) -> Check:
+    try:
+        free = shutil.disk_usage(conf.data_dir).free
+    except OSError as exc:
+        return failed("disk", f"{conf.data_dir} cannot be looked at: {exc.strerror}", "Mend the data directory first.")
+    if free < DISK_LEAST_BYTES:
+        return failed("disk", f"only {bytes_of(free)} are free at {conf.data_dir}", "Make room on this disk now.")
+    if conf.embedded_broker:
+        wanted = conf.stream_max_bytes + (conf.legacy_stream_bytes if conf.legacy_on_ours else 0)
+        room = wanted - _size(conf.data_file("nats") / "jetstream")
+        if free < room:
+            return warning(
+                "disk",
+                f"{bytes_of(free)} are free, but the broker may want {bytes_of(room)} more",
+                f"Make room, or set STEWARD_STREAM_MAX_BYTES below {free // 2}: a full stream only refuses.",
+            )
+    return ok("disk", f"{bytes_of(free)} are free")
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _secrets(conf: Conf) -> Check:
+    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), signing_key.path(conf)]
+    files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
+    open_ones = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if open_ones:
+        names = " ".join(open_ones)
+        return failed(
+            "secrets", f"others can read {names}", f"chmod 600 {names}; then make them anew if others may have."
+        )
+    return ok("secrets", "no secret can be read by others")
+
+
+def _hosts(conf: Conf) -> Check:
+    url = urlsplit(conf.base_url)
+    if conf.base_url and (url.scheme not in ("http", "https") or not url.hostname):
+        return failed(
+            "addresses",
+            f"STEWARD_BASE_URL={conf.base_url} is no address",
+            "Set it to what nodes and browsers use, e.g. https://errors.example.org.",
+        )
+    if conf.debug:
+        return warning("addresses", "STEWARD_DEBUG is on: errors show the code", "Unset STEWARD_DEBUG in production.")
+    if "*" in conf.allowed_hosts:
+        return warning("addresses", "any host name is answered", "Name yours in STEWARD_ALLOWED_HOSTS instead of *.")
+    if url.scheme == "http" and not _is_here(url.hostname or ""):
+        return warning(
+            "addresses",
+            f"{conf.base_url} is not encrypted: tokens and passwords go over the wire as they are",
+            "Put a proxy with TLS in front, and set STEWARD_BASE_URL to its https:// address.",
+        )
+    return ok("addresses", f"{conf.base_url or 'where web listens'}; hosts {', '.join(conf.allowed_hosts)}")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _static_files() -> Check:
+    missing = [name for name in STATIC_FILES if not finders.find(name)]
+    if missing:
+        return failed("static files", f"{', '.join(missing)} cannot be found", f"Install {DISTRIBUTION} again.")
+    return ok("static files", f"served from where they are installed ({len(STATIC_FILES)} looked for)")

@@ -1,0 +1,195 @@
+"""``steward up``, ``web`` and ``kernel``: the roles, put together from their parts, started and stopped in order.
+
+Daphne has no ASGI lifespan, so the kernel's tasks are started from its ``ready_callable`` and stopped from a trigger
+before the reactor's shutdown. Whatever keeps the product from starting is told in one sentence (``StartError``).
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from errorkernel.broker.errors import BrokerStartError
+from errorkernel.ops.runner.prepare import (
+    StartError,
+    first_administrator,
+    hold_data_dir,
+    hold_port,
+    make_broker,
+    prepare_database,
+)
+from errorkernel.ops.runner.services import Services, note_settings
+from errorkernel.platform.conf import Conf
+from errorkernel.store import nodes
+
+log = logging.getLogger("errorkernel.runner")
+
+
+@dataclass(slots=True)
+class Options:
+    """What the command line says."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    demo: bool = False
+
+
+@dataclass(slots=True)
+class _State:
+    """How a run ends."""
+
+    failed: BaseException | None = None
+
+
+def up(conf: Conf, options: Options) -> int:
+    """The whole product in this process, and a broker as its child; returns the exit status. Raises StartError."""
+    lock = hold_data_dir(conf)
+    held = hold_port(options.host, options.port)
+    endpoints = conf.data_file("endpoints.json")
+    endpoints.unlink(missing_ok=True)
+    broker = make_broker(conf) if conf.embedded_broker else None
+    prepare_database()
+    if password := first_administrator():
+        # Said at once: whatever fails later, an account whose password nobody has seen is of no use.
+        say(f"Log in as admin with the password {password} (shown only now)")
+    demo_nodes = _demo_credentials() if options.demo else []
+    try:
+        if broker:
+            broker.start(nodes.broker_users())
+        http_url = f"http://{_shown_host(options.host)}:{held.getsockname()[1]}"
+        nats_url = broker.url if broker else conf.nats_url
+
+        def ready() -> None:
+            _write_endpoints(endpoints, http_url, nats_url)
+            say(f"Steward error kernel is ready: {http_url}/")
+
+        services = Services(conf, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url)
+        return _serve(services, options.host, held)
+    except BrokerStartError as exc:
+        raise StartError(str(exc)) from exc
+    finally:
+        endpoints.unlink(missing_ok=True)
+        if broker:
+            broker.stop()
+        held.close()
+        lock.close()
+
+
+def web(conf: Conf, options: Options) -> int:
+    """Only pages, API and websockets; returns the exit status. Raises StartError."""
+    held = hold_port(options.host, options.port)
+    port = held.getsockname()[1]
+
+    def ready() -> None:
+        say(f"Listening on http://{_shown_host(options.host)}:{port}")
+
+    services = Services(conf, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
+    return _serve(services, options.host, held)
+
+
+def kernel(conf: Conf) -> int:
+    """Only the kernel worker; returns the exit status."""
+    from channels.layers import get_channel_layer
+
+    from errorkernel.kernel.worker import KernelWorker
+    from errorkernel.platform import metrics
+    from steward_site.asgi import application
+
+    if conf.metrics_port:
+        metrics.serve(conf.metrics_port)
+
+    async def run() -> int:
+        worker = asyncio.ensure_future(KernelWorker(application, get_channel_layer(), conf).arun())
+        noting = asyncio.ensure_future(note_settings("kernel", conf))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, worker.cancel)
+        try:
+            await worker
+        except asyncio.CancelledError:
+            return 0
+        except Exception:
+            log.critical("The kernel worker failed", exc_info=True)
+            return 1
+        finally:
+            noting.cancel()
+        return 0
+
+    return asyncio.run(run())
+
+
+def say(sentence: str) -> None:
+    """Tell whoever started the program."""
+    print(sentence, flush=True)  # noqa: T201
+
+
+def _serve(services: Services, host: str, held: socket.socket) -> int:
+    """Web server, on the held port, and services until a signal or a failure; returns the exit status."""
+    # Only processes that serve may import these.
+    import daphne.server  # noqa: F401 - first: it installs the reactor, which would otherwise choose itself
+    from daphne.endpoints import build_endpoint_description_strings
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+
+    from errorkernel.web.asgi.server import Server
+    from steward_site.asgi import application
+
+    state = _State()
+
+    def fail(exc: BaseException) -> None:
+        if state.failed is None:
+            state.failed = exc
+            log.critical("A part of the program failed; stopping", exc_info=exc)
+            server.stop()
+
+    def start() -> None:
+        asyncio.get_event_loop().create_task(services.start(application, fail))
+
+    def stop() -> Any:
+        return Deferred.fromFuture(asyncio.ensure_future(services.stop()))
+
+    server = Server(
+        application,
+        endpoints=build_endpoint_description_strings(host=host, port=held.getsockname()[1]),
+        ready_callable=start,
+        application_close_timeout=2,
+        verbosity=0,
+        server_name="steward",
+    )
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    held.close()
+    server.run()
+    return 1 if state.failed else 0
+
+
+def _demo_credentials() -> list[dict[str, str]]:
+    """The demo nodes, each with new credentials: the old ones were never kept."""
+    from errorkernel.ops.demo.fleet import NODES
+
+    now = datetime.now(UTC)
+    made = []
+    for name in NODES:
+        try:
+            one = nodes.add_node(name, actor="system", origin="steward up --demo", demo=True, now=now)
+        except nodes.FleetError:
+            one = nodes.renew_node(name, actor="system", origin="steward up --demo", now=now)
+        made.append({"node": one.node, "nkey_seed": one.nkey_seed, "token": one.token})
+    return made
+
+
+def _write_endpoints(path: Path, http_url: str, nats_url: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"http_url": http_url, "nats_url": nats_url, "pid": os.getpid()}) + "\n")
+    new.rename(path)
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

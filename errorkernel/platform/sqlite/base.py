@@ -1,0 +1,55 @@
+"""Django's SQLite, with a queue for the transactions of this process.
+
+SQLite has one writer at a time. Who waits for it sleeps, looks again, and sleeps longer: up to 100 ms past the moment
+when it is free, and meanwhile it goes to whoever happens to look. Within a process we know better. Other processes,
+and single statements outside transactions, wait as SQLite has them wait.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+from django.db.utils import OperationalError
+
+from errorkernel.platform.sqlite.write_queue import Turns
+
+_turns: defaultdict[str, Turns] = defaultdict(Turns)
+"""By the file of the database."""
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    _turn: Turns | None = None
+    """While a transaction of this connection lasts."""
+
+    def _start_transaction_under_autocommit(self) -> None:
+        turns = _turns[str(self.settings_dict["NAME"])]
+        if not turns.take(self.settings_dict["OPTIONS"].get("timeout", 5.0)):
+            raise OperationalError("database is locked")
+        self._turn = turns
+        try:
+            super()._start_transaction_under_autocommit()  # type: ignore[misc]
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _commit(self) -> Any:
+        done = super()._commit()  # type: ignore[misc]
+        self._give_back()
+        return done
+
+    def _rollback(self) -> Any:
+        try:
+            return super()._rollback()  # type: ignore[misc]
+        finally:
+            self._give_back()
+
+    def _close(self) -> Any:
+        try:
+            return super()._close()  # type: ignore[misc]
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._turn:
+            turn, self._turn = self._turn, None
+            turn.give_back()

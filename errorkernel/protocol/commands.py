@@ -1,0 +1,58 @@
+"""What operators send to nodes beside answers (``ek.cmd.<node>.<id>``), JSON ⇄ core values.
+
+There is one command so far, ``requeue``: take this message up again. A node that does not know a command says so.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.domain.values import Message, Requeue
+from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.message import MessageShape
+
+VERSION = 1
+REQUEUE = "requeue"
+
+
+class _Command(msgspec.Struct):
+    v: int
+    do: str
+    id: UUID
+    process: str
+    message: MessageShape
+    by: str
+    at: datetime
+    incident: UUID | None = None
+    reason: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Command)
+
+
+def body(command: Requeue) -> dict[str, Any]:
+    """The command as it stands in a payload, or within a sync reply."""
+    message = {key: value for key, value in msgspec.structs.asdict(command.message).items() if value}
+    return {"v": VERSION, "do": REQUEUE, **msgspec.structs.asdict(command), "message": message}
+
+
+def encode(command: Requeue) -> bytes:
+    return msgspec.json.encode(body(command))
+
+
+def decode(data: bytes) -> Requeue:
+    """Bytes of one command → Requeue. Raises WireError."""
+    try:
+        raw = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise WireError("wrong_shape", str(exc)) from None
+    if raw.v != VERSION or raw.do != REQUEUE:
+        raise WireError("unknown_command", f"The command {raw.do!r} of version {raw.v} is not known here.")
+    at = raw.at if raw.at.tzinfo else raw.at.replace(tzinfo=UTC)
+    told = {name: str(value) for name, value in msgspec.structs.asdict(raw.message).items() if value is not None}
+    message = Message(**told)
+    return Requeue(
+        id=raw.id, process=raw.process, message=message, by=raw.by, at=at, incident=raw.incident, reason=raw.reason
+    )

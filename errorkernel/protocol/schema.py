@@ -1,0 +1,36 @@
+"""What the wire reads, for those who describe it: its structs, and what its decoders check beyond types."""
+
+from typing import Any
+
+import msgspec
+
+from errorkernel.domain.limits import PROCESS_NAME_MAX_CHARS
+from errorkernel.protocol import commands
+from errorkernel.protocol import json_codec as wire
+
+PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._Decision, commands._Command)
+"""Event, outcome, decision and command. Their names begin with an underscore, which a description leaves away."""
+
+_VERSION = {"const": wire.VERSION}
+# What Python takes for white space, in a pattern that means the same to every reader: ECMA's \S differs in a few.
+_BLANK = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+NOT_BLANK = f"[^{_BLANK}]"
+NOT_BLANK_NOR_NUL = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
+_TIME = {
+    "description": "RFC 3339, from 1970 to 2199; without a zone it is taken as UTC",
+    "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-",
+}
+BEYOND_TYPES: dict[str, dict[str, dict[str, Any]]] = {
+    "Event": {
+        "v": _VERSION,
+        "id": {
+            "description": "Made by the sender, time-ordered (UUIDv7) at best; of an action event, its incident's id"
+        },
+        "process": {"minLength": 1, "maxLength": PROCESS_NAME_MAX_CHARS, "pattern": NOT_BLANK},
+        "occurred_at": _TIME,
+    },
+    "Outcome": {"v": _VERSION, "at": _TIME},
+    "Command": {"v": _VERSION, "do": {"const": commands.REQUEUE}, "id": {"description": "Of its outcome too"}},
+    "Decision": {"v": _VERSION, "by": {"description": "`user:<name>`, `rule:<id>` or `deadline`"}},
+}
+"""Payload → field → keywords of JSON Schema that its type alone does not say."""

@@ -1,0 +1,108 @@
+"""The NATS subjects of the contract, written and read in one place.
+
+The node's name in a subject is the only identity that is trusted: the broker lets a node publish under its own alone.
+"""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from errorkernel.protocol.errors import WireError
+
+EVENTS_STREAM = "EK_EVENTS"
+DECISIONS_STREAM = "EK_DECISIONS"
+COMMANDS_STREAM = "EK_COMMANDS"
+STEWARD_STREAM = "EK_STEWARD"
+# The streams take everything below their roots, so that a wrongly addressed report is quarantined and seen
+# instead of vanishing because no stream wanted it.
+EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]
+DECISIONS_SUBJECTS = ["ek.dec.>"]
+COMMANDS_SUBJECTS = ["ek.cmd.>"]
+HELLO_ALL = "ek.hello.*"
+SYNC_ALL = "ek.sync.*"
+KERNEL_DURABLE = "kernel"
+
+# Names of Steward nodes may hold dots; they never become subjects of ours.
+_NODE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a subject says: ``root`` is ``evt``, ``out``, ``hello`` or ``sync``."""
+
+    root: str
+    node: str
+    incident: UUID | None = None
+
+
+def is_node_name(name: str) -> bool:
+    return _NODE.match(name) is not None
+
+
+def parse(subject: str) -> Address:
+    """Read a subject. Raises WireError (``bad_subject``) for anything that the contract does not name."""
+    parts = subject.split(".")
+    if len(parts) >= 3 and parts[0] == "ek" and is_node_name(parts[2]):
+        root, node = parts[1], parts[2]
+        if root in ("evt", "hello", "sync") and len(parts) == 3:
+            return Address(root, node)
+        if root == "out" and len(parts) == 4:
+            try:
+                return Address(root, node, UUID(parts[3]))
+            except ValueError:
+                pass
+    raise WireError("bad_subject", f"Subject {subject!r} is not one of the contract.")
+
+
+def event(node: str) -> str:
+    return f"ek.evt.{node}"
+
+
+def outcome(node: str, incident: UUID) -> str:
+    return f"ek.out.{node}.{incident}"
+
+
+def outcomes(node: str) -> str:
+    """Where all outcomes of a node go."""
+    return f"ek.out.{node}.*"
+
+
+def decision(node: str, incident: UUID) -> str:
+    return f"ek.dec.{node}.{incident}"
+
+
+def decisions_of(node: str) -> str:
+    return f"ek.dec.{node}.*"
+
+
+def command(node: str, command: UUID) -> str:
+    return f"ek.cmd.{node}.{command}"
+
+
+def commands_of(node: str) -> str:
+    return f"ek.cmd.{node}.*"
+
+
+def hello(node: str) -> str:
+    return f"ek.hello.{node}"
+
+
+def sync(node: str) -> str:
+    return f"ek.sync.{node}"
+
+
+def durable_of(node: str) -> str:
+    """Name of the node's durable pull consumer on EK_DECISIONS, and of its other one on EK_COMMANDS."""
+    return f"node-{node}"
+
+
+def inbox_prefix(node: str) -> str:
+    return f"_INBOX_{node}"
+
+
+def is_own_inbox(node: str, reply: str) -> bool:
+    """Whether an answer that is sent to ``reply`` can reach that node alone.
+
+    ``_R_`` is the server's own name for the way back into the account that a request came from; no client may use it.
+    """
+    return reply.startswith((inbox_prefix(node) + ".", "_R_."))

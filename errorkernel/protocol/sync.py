@@ -1,0 +1,127 @@
+"""The periodic repair (``ek.sync.<node>``), JSON ⇄ core values: what a node waits for and has done, what it lacks."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.domain.limits import SYNC_MAX_BYTES
+from errorkernel.domain.values import Decision, Requeue, Sync
+from errorkernel.protocol import commands, json_codec
+from errorkernel.protocol.errors import WireError
+
+T = TypeVar("T")
+
+
+class _OpenItem(msgspec.Struct):
+    incident: UUID
+
+
+class _Sync(msgspec.Struct):
+    v: int = json_codec.VERSION
+    # Read one by one: one that cannot be read must not keep the others from being answered.
+    open: list[msgspec.Raw] | None = None
+    outcomes: list[msgspec.Raw] | None = None
+
+
+class _Reply(msgspec.Struct):
+    decisions: list[msgspec.Raw]
+    unknown: list[UUID] = []
+    commands: list[msgspec.Raw] = []
+    error: str | None = None
+
+
+_open_decoder = msgspec.json.Decoder(UUID | _OpenItem)
+_sync_decoder = msgspec.json.Decoder(_Sync)
+_reply_decoder = msgspec.json.Decoder(_Reply)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(data: bytes) -> Sync:
+    """Bytes of a sync request → Sync, with what of it can be read. Raises WireError."""
+    if len(data) > SYNC_MAX_BYTES:
+        raise WireError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
+    raw = json_codec.decode(_sync_decoder.decode, data)
+    json_codec.check_version(raw.v)
+    unread: list[str] = []
+    return Sync(
+        open=tuple(_readable(raw.open, _open_item, unread)),
+        outcomes=tuple(_readable(raw.outcomes, json_codec.read_outcome, unread)),
+        unread=tuple(unread),
+    )
+
+
+def _open_item(data: bytes) -> UUID:
+    one = json_codec.decode(_open_decoder.decode, data)
+    return one if isinstance(one, UUID) else one.incident
+
+
+def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unread: list[str]) -> Iterator[T]:
+    """What can be read of ``items``; why others cannot is added to ``unread``."""
+    for one in items or ():
+        try:
+            yield read(bytes(one))
+        except WireError as exc:
+            unread.append(str(exc))
+
+
+def encode(sync: Sync) -> bytes:
+    outcomes = [msgspec.Raw(json_codec.encode_outcome(one)) for one in sync.outcomes]
+    return _encoder.encode({"v": json_codec.VERSION, "open": sync.open, "outcomes": outcomes})
+
+
+def decode_reply(data: bytes) -> tuple[list[Decision], list[UUID], list[bytes]]:
+    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError, also
+    where the kernel has refused to take in what it was asked."""
+    raw = json_codec.decode(_reply_decoder.decode, data)
+    if raw.error:
+        raise WireError("refused", raw.error)
+    return (
+        [json_codec.decode_decision(bytes(one)) for one in raw.decisions],
+        raw.unknown,
+        [bytes(one) for one in raw.commands],
+    )
+
+
+def encode_refusal(why: str) -> bytes:
+    """The reply to what cannot be read."""
+    return _encoder.encode({"v": json_codec.VERSION, "error": why, "decisions": []})
+
+
+class Reply:
+    """A reply to a sync, filled while there is room: an ``add_`` is False where there is none.
+
+    ``max_bytes``: of the whole. What found no room comes with a later sync. For *unknown* outcomes there must be room,
+    since a node takes it that the kernel knows those that it is not told of.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._decisions: list[msgspec.Raw] = []
+        self._unknown: list[msgspec.Raw] = []
+        self._commands: list[tuple[datetime, msgspec.Raw]] = []
+        self._left = max_bytes - len(self.encode())
+
+    def add_decision(self, decision: Decision) -> bool:
+        return self._add(json_codec.encode_decision(decision), self._decisions.append)
+
+    def add_unknown(self, incident: UUID) -> bool:
+        return self._add(_encoder.encode(incident), self._unknown.append)
+
+    def add_command(self, command: Requeue) -> bool:
+        return self._add(commands.encode(command), lambda data: self._commands.append((command.at, data)))
+
+    def encode(self) -> bytes:
+        """The reply; messages that are sent again stand in it in the order in which they were."""
+        ordered = [data for _, data in sorted(self._commands, key=lambda one: one[0])]
+        return _encoder.encode(
+            {"v": json_codec.VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}
+        )
+
+    def _add(self, data: bytes, append: Callable[[msgspec.Raw], None]) -> bool:
+        if len(data) + 1 > self._left:
+            return False
+        self._left -= len(data) + 1  # and a comma
+        append(msgspec.Raw(data))
+        return True

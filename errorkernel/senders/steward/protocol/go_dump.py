@@ -1,0 +1,52 @@
+"""Messages that a node has printed into a text, as Go prints a struct: ``{{} ship2 [] 0 [] REQHttpGet [http://x] …}``.
+
+No names, no quotes, blanks between the fields as well as inside them. What is found is what stands between things
+that cannot be mistaken: numbers, true and false, lists of numbers. A dump that does not fit is left alone.
+"""
+
+import re
+
+from errorkernel.domain.values import Message
+
+DUMP_MAX_CHARS = 65_536
+_ENDS_TRIED = 32
+"""Arguments may hold brackets: this many of them are tried as the end of the list."""
+
+_WORD = r"\S{0,200}"
+_HEAD = re.compile(
+    rf"\{{\{{\}} (?P<to>{_WORD}) \[[^\]]*\] (?:{_WORD} )?(?P<id>-?\d+) \[(?P<data>[\d ]*)\] (?P<method>{_WORD}) \["
+)
+# The signature is a list of numbers in layouts that have one; from and a timeout close what is looked at.
+_TAIL = re.compile(rf"\](?: \[[\d ]*\])? {_WORD} \[[^\]]*\] (?:true|false) (?P<sender>{_WORD}) -?\d+ -?\d+ ")
+
+
+def parse(text: str) -> Message | None:
+    """The first message printed in ``text``, or None. Its data are the arguments, below them the payload."""
+    start = text.find("{{} ")
+    if start < 0:
+        return None
+    dump = text[start : start + DUMP_MAX_CHARS]
+    head = _HEAD.match(dump)
+    if not head:
+        return None
+    end = head.end() - 1
+    for _ in range(_ENDS_TRIED):
+        end = dump.find("]", end + 1)
+        if end < 0:
+            return None
+        if tail := _TAIL.match(dump, end):
+            break
+    else:
+        return None
+    return Message(
+        id=head["id"] if head["id"] != "0" else "",
+        method=head["method"],
+        from_node=tail["sender"],
+        to_node=head["to"],
+        data="\n".join(part for part in (dump[head.end() : end], _bytes(head["data"])) if part),
+    )
+
+
+def _bytes(numbers: str) -> str:
+    values = [int(one) for one in numbers.split() if len(one) < 4]
+    return bytes(one for one in values if one < 256).decode("utf-8", "replace")

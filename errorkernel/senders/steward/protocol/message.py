@@ -1,0 +1,191 @@
+"""A message of Steward or ctrl: bytes ⇄ value, in each of its formats and layouts.
+
+What is read is a StewardMessage, or a WireError for any bytes whatever. What is written can be read by a node of the
+layout that was asked for: exactly so many elements in CBOR, since a node demands its own number.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import cbor, gob
+from errorkernel.senders.steward.protocol.envelope import Format
+from errorkernel.senders.steward.protocol.layout import (
+    ATTRIBUTES,
+    FAMILY_ELEMENT,
+    KEYS,
+    LAYOUT_OF_FIELDS,
+    LAYOUTS,
+    STEWARD,
+    StewardMessage,
+)
+
+PREVIOUS_MAX = 8
+"""A message, the one it answers, the one that answered, …: more than two are not seen in practice."""
+
+_MESSAGE, _NODES, _STRINGS, _INTS = range(64, 68)
+_KINDS = {
+    "ToNodes": _NODES,
+    "MethodArgs": _STRINGS,
+    "ReplyMethodArgs": _STRINGS,
+    "MethodInstructions": _STRINGS,
+    "ReplyMethodInstructions": _STRINGS,
+    "Schedule": _INTS,
+    "PreviousMessage": _MESSAGE,
+    "Data": gob.BYTES,
+    "ArgSignature": gob.BYTES,
+    "IsReply": gob.BOOL,
+    "IsSubPublishedMsg": gob.BOOL,
+    "UseDetectedShell": gob.BOOL,
+    **dict.fromkeys(("ID", "ACKTimeout", "RetryWait", "Retries", "ReplyACKTimeout", "ReplyRetries"), gob.INT),
+    **dict.fromkeys(("MethodTimeout", "ReplyMethodTimeout"), gob.INT),
+}
+"""Types of the fields, in gob's terms; what is not here is a text."""
+
+_from_json = msgspec.json.Decoder(StewardMessage)
+_to_json = msgspec.json.Encoder()
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """``layout`` is a name of LAYOUTS; empty for a set of named fields that none of them has."""
+
+    message: StewardMessage
+    layout: str
+
+
+def decode(data: bytes, form: Format) -> Decoded:
+    """Unpacked bytes → the message in them. Raises WireError (``unknown_layout``, ``wrong_shape``, ``not_…``, …)."""
+    try:
+        if form is Format.GOB:
+            return _decode_gob(data)
+        if form is Format.CBOR:
+            return _decode_cbor(data)
+        return Decoded(_json(data), "")
+    except msgspec.ValidationError as exc:
+        raise WireError("wrong_shape", str(exc)) from None
+
+
+def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> bytes:
+    """The message in a format; ``layout`` says which fields are written, in JSON all that are not zero.
+
+    Raises ValueError for what the format can not hold.
+    """
+    if form is Format.JSON:
+        return _to_json.encode({key: value for key, value in _named(message, KEYS).items() if value})
+    if form is Format.CBOR:
+        return cbor.encode(_array(message, LAYOUTS[layout]))
+    return _writers[layout].encode(_named(message, {name: name for name in LAYOUTS[layout]}))
+
+
+def _decode_gob(data: bytes) -> Decoded:
+    decoded = gob.decode(data)
+    if not isinstance(decoded.type, gob.Struct):
+        raise WireError("wrong_shape", "The value is no struct.")
+    layout = LAYOUT_OF_FIELDS.get(frozenset(name for name, _ in decoded.type.fields), "")
+    return Decoded(_message(_keyed(decoded.value)), layout)
+
+
+def _keyed(fields: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Fields by Go's names or JSON's → by JSON's, those without content and those not known left out."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        key = KEYS.get(name) or (name if name in _KNOWN_KEYS else None)
+        if key is not None and value is not None:
+            found[key] = value
+    return _tidied(found, depth)
+
+
+def _tidied(fields: dict[str, Any], depth: int) -> dict[str, Any]:
+    """What the formats leave open is settled in place: lists of texts as data, and the message before."""
+    data = fields.get("data", b"")
+    # Until the end of January 2022 data was a list of texts.
+    if isinstance(data, list) and all(isinstance(one, str) for one in data):
+        fields["data"] = data = "".join(data).encode("utf-8", "replace")
+    # A text here would be taken for base64.
+    if not isinstance(data, bytes) or not isinstance(fields.get("argSignature", b""), bytes):
+        raise WireError("wrong_shape", "Data or the signature is neither bytes nor, for data, a list of texts.")
+    if (previous := fields.get("PreviousMessage")) is not None:
+        if depth == PREVIOUS_MAX:
+            raise WireError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
+        fields["PreviousMessage"] = _fields(previous, depth + 1)
+    return fields
+
+
+def _fields(item: Any, depth: int) -> dict[str, Any]:
+    if isinstance(item, Mapping):
+        return _keyed(item, depth)
+    names = LAYOUTS.get(_layout(item))
+    if names is None:
+        size = f"{len(item)} elements" if isinstance(item, list) else type(item).__name__
+        raise WireError("unknown_layout", f"No layout is known that fits: {size}. It is kept as it came, not guessed.")
+    return _tidied({KEYS[name]: value for name, value in zip(names, item, strict=True) if value is not None}, depth)
+
+
+def _layout(item: Any) -> str:
+    if not isinstance(item, list) or len(item) <= FAMILY_ELEMENT:
+        return ""
+    deciding = type(item[FAMILY_ELEMENT])
+    return f"A{len(item)}" if deciding is int else f"B{len(item)}" if deciding is str else ""
+
+
+def _decode_cbor(data: bytes) -> Decoded:
+    item = cbor.decode(data)
+    return Decoded(_message(_fields(item, 0)), _layout(item))
+
+
+def _message(fields: dict[str, Any]) -> StewardMessage:
+    return msgspec.convert(fields, StewardMessage)
+
+
+def _json(data: bytes) -> StewardMessage:
+    try:
+        message = _from_json.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise WireError("not_json", str(exc)) from None
+    depth, before = 0, message.previous_message
+    while before:
+        depth, before = depth + 1, before.previous_message
+    if depth > PREVIOUS_MAX:
+        raise WireError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
+    return message
+
+
+def _named(message: StewardMessage, names: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of Go's ``names`` by what they stand for there; messages within messages too."""
+    found = {shown: getattr(message, ATTRIBUTES[name]) for name, shown in names.items()}
+    shown = names.get("PreviousMessage")
+    if shown and message.previous_message:
+        found[shown] = _named(message.previous_message, names)
+    return found
+
+
+def _array(message: StewardMessage, names: tuple[str, ...]) -> list[Any]:
+    """As Go writes it: nothing left out, empty lists and bytes as null."""
+    found: list[Any] = []
+    for name in names:
+        value = getattr(message, ATTRIBUTES[name])
+        if isinstance(value, StewardMessage):
+            value = _array(value, names)
+        elif isinstance(value, tuple | bytes) and not value:
+            value = None
+        found.append(list(value) if isinstance(value, tuple) else value)
+    return found
+
+
+def _writer(names: tuple[str, ...]) -> gob.Writer:
+    types: dict[int, gob.Type] = {
+        _MESSAGE: gob.Struct("Message", tuple((name, _KINDS.get(name, gob.STRING)) for name in names)),
+        _NODES: gob.Slice("[]Node", gob.STRING),
+        _STRINGS: gob.Slice("[]string", gob.STRING),
+    }
+    if "Schedule" in names:
+        types[_INTS] = gob.Slice("[]int", gob.INT)
+    return gob.Writer(types, _MESSAGE)
+
+
+_KNOWN_KEYS = frozenset(KEYS.values())
+_writers = {layout: _writer(names) for layout, names in LAYOUTS.items()}

@@ -1,0 +1,129 @@
+"""Operators' messages to Steward and ctrl nodes: list, stop and start processes; and what is answered.
+
+A stop and a start together replace a process. A node ends when a stop has too few arguments, so it always gets three;
+and what a start does not wholly bring back, or what the node is managed by, is not stopped at all
+(``SAFE_METHODS``). An acknowledgement says that a message was received, never that anything was done: that is in the
+reply, a message of its own.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+import nacl.signing
+
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.methods import SAFE_METHODS, canonical, spelled
+
+OPERATOR_NAME = "errorkernel"
+"""Our name among nodes: they answer to it, and know our key by it."""
+SUBSCRIBER, PUBLISHER = "subscriber", "publisher"
+SIGNING_SEED_BYTES = 32
+PROCESSES_MAX = 10_000
+_ACK_TIMEOUT_S = 5
+_RETRIES = 2
+_METHOD_TIMEOUT_S = 10
+_LINE = re.compile(r"\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}, (?:process: (\w+), )?id: (\d{1,19}), name: (\S+)")
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """Who asks: the name that nodes answer to, and the seed of its signing key (32 bytes) where they check one."""
+
+    name: str
+    signing_seed: bytes = b""
+
+    def sign(self, arguments: Sequence[str]) -> bytes:
+        """ed25519 over the arguments with blanks between them; empty without a key.
+
+        It covers neither method nor node nor time: whoever has seen it can use it for the same arguments.
+        """
+        if not self.signing_seed:
+            return b""
+        return nacl.signing.SigningKey(self.signing_seed).sign(" ".join(arguments).encode()).signature
+
+    @property
+    def public_key(self) -> bytes:
+        """What nodes check signatures with (32 bytes); empty without a key."""
+        return nacl.signing.SigningKey(self.signing_seed).verify_key.encode() if self.signing_seed else b""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A line of a node's list. ``kind`` is empty from ctrl; ``number`` counts up while the node lives."""
+
+    name: str
+    number: int
+    kind: str = ""
+
+
+def list_processes(operator: Operator, node: str, dialect: Dialect, correlation: str) -> StewardMessage:
+    return _message(operator, node, dialect, "opProcessList", (), correlation)
+
+
+def stop_process(operator: Operator, node: str, dialect: Dialect, method: str, correlation: str) -> StewardMessage:
+    """Ends the subscriber of ``method``. Raises ValueError for one that could not be brought back."""
+    return _message(operator, node, dialect, "opProcessStop", (_safe(method), node, SUBSCRIBER), correlation)
+
+
+def start_process(operator: Operator, node: str, dialect: Dialect, method: str, correlation: str) -> StewardMessage:
+    """Starts a subscriber of ``method``; one that runs already would then be there twice, so list before."""
+    return _message(operator, node, dialect, "opProcessStart", (_safe(method),), correlation)
+
+
+def reply_correlation(message: StewardMessage) -> str:
+    """The correlation of the request that ``message`` answers; empty if it is no reply."""
+    return message.method_args[0] if message.is_reply and message.method_args else ""
+
+
+def parse_list(message: StewardMessage) -> tuple[Listed, ...]:
+    """The processes in a reply to a list, at most PROCESSES_MAX; lines of another form are passed over."""
+    listed = []
+    for line in message.data.decode("utf-8", "replace").splitlines()[:PROCESSES_MAX]:
+        if found := _LINE.fullmatch(line):
+            listed.append(Listed(found[3], int(found[2]), found[1] or ""))
+    return tuple(listed)
+
+
+def subscriber_of(listed: Listed, node: str) -> str:
+    """The method whose subscriber on ``node`` a line of its list is; empty for a publisher, and for anything else."""
+    method = listed.name.removeprefix(f"{node}.")
+    if method == listed.name or listed.kind not in ("", SUBSCRIBER):
+        return ""
+    return method.removesuffix(".EventACK").removesuffix(".EventNACK")
+
+
+def _safe(method: str) -> str:
+    if method not in SAFE_METHODS:
+        raise ValueError(f"{method!r} is not one of the methods that can be stopped and started again.")
+    return method
+
+
+def _message(
+    operator: Operator, node: str, dialect: Dialect, method: str, arguments: tuple[str, ...], correlation: str
+) -> StewardMessage:
+    if not node:
+        raise ValueError("A message needs a node.")
+    req = dialect.req
+    for one in arguments[:1]:
+        if one.startswith("REQ") != req:
+            known = spelled(canonical(one), req)
+            raise ValueError(f"{one!r} is how the other project spells it; this node knows {known!r}.")
+    return StewardMessage(
+        to_node=node,
+        from_node=operator.name,
+        method=f"REQ{method[0].upper()}{method[1:]}" if req else method,
+        method_args=arguments,
+        arg_signature=operator.sign(arguments),
+        # A reply method that the node does not know ends a node of 2022, so it is one that all of them have.
+        reply_method="REQToFileAppend" if req else "fileAppend",
+        reply_method_args=(correlation,),
+        ack_timeout=_ACK_TIMEOUT_S,
+        retries=_RETRIES,
+        reply_ack_timeout=_ACK_TIMEOUT_S,
+        reply_retries=_RETRIES,
+        method_timeout=_METHOD_TIMEOUT_S,
+        reply_method_timeout=_METHOD_TIMEOUT_S,
+        # Names for a file that our side never writes; nodes want some.
+        directory=operator.name,
+        file_name="op.log",
+    )

@@ -1,0 +1,301 @@
+"""The texts that Steward and ctrl nodes send, as templates: what a text is, and what in it tells two causes apart.
+
+The nodes say an error's kind nowhere but in the words of the text. A template is such a text with names where values
+stand. It is matched by finding its words one after another, each at the first place, so that matching a text of any
+length and content takes one pass a template: the values are free text, and a regular expression with a dozen of
+"anything" could be made to run for minutes.
+
+Where the prefix (``error:``, ``info:``) is missing or says something else than the node's own log level, the template
+says what is right.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from errorkernel.domain import fingerprint
+from errorkernel.domain.values import EventType, Level
+from errorkernel.senders.steward.protocol.methods import canonical
+
+Values = Mapping[str, str]
+Part = Callable[[Values], str]
+
+_NAME = re.compile(r"\{(\w+)\}")
+_WORDS = {"method", "what", "step"}
+"""Values that are one word; a text in which another stands is something else."""
+_WORD = re.compile(r"[\w./-]{1,80}\Z")
+_ENDED = re.compile(r"exit status \d{1,3}|signal: [\w ]{1,40}")
+_HOST = re.compile(r"\w{1,20}://([^/\s\"'\]?#]{1,200})")
+_IN_BRACES = re.compile(r"\{\S{1,200} (?:Event\w+ )?(\w+)(?: 0x\w+)?\}")
+_SEARCHED_CHARS = 1000
+"""A value is any text of the sender's; what is looked for in it stands near its beginning."""
+PART_MAX_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """``parts`` tell causes apart below the same template; ``type`` and ``level`` override what the prefix says.
+
+    ``echo`` is the role of this text among those that one failure makes: texts with the same method and arguments
+    but different roles belong together. ``only`` is a condition that words do not express.
+    """
+
+    kind: str
+    text: str
+    parts: tuple[Part, ...] = ()
+    type: EventType | None = None
+    level: Level | None = None
+    echo: str = ""
+    only: Callable[[Values], bool] | None = None
+    literals: tuple[str, ...] = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        pieces = _NAME.split(self.text)
+        object.__setattr__(self, "literals", tuple(pieces[::2]))
+        object.__setattr__(self, "names", tuple(pieces[1::2]))
+
+    def match(self, text: str) -> dict[str, str] | None:
+        """The values in ``text``, or None if it is another text."""
+        if not text.startswith(self.literals[0]):
+            return None
+        at = len(self.literals[0])
+        values: dict[str, str] = {}
+        for name, literal in zip(self.names, self.literals[1:], strict=True):
+            end = text.find(literal, at) if literal else len(text)
+            if end < 0:
+                return None
+            values[name] = text[at:end]
+            if name in _WORDS and not _WORD.match(values[name]):
+                return None
+            at = end + len(literal)
+        return values if at == len(text) and (self.only is None or self.only(values)) else None
+
+
+def _method(values: Values) -> str:
+    return canonical(values["method"])
+
+
+def _as_is(name: str) -> Part:
+    return lambda values: values[name][:PART_MAX_CHARS]
+
+
+def _named(values: Values) -> str:
+    # Go's complaint about its own format stands in front of the name in some versions.
+    return canonical(values["name"].removeprefix("%!v(MISSING)"))[:PART_MAX_CHARS]
+
+
+def _masked(name: str) -> Part:
+    return lambda values: fingerprint.mask(values[name])[:PART_MAX_CHARS]
+
+
+def _ending(values: Values) -> str:
+    """How a command ended: its status is the cause, other numbers are not."""
+    cause = values["cause"]
+    return cause if _ENDED.fullmatch(cause) else fingerprint.mask(cause)[:PART_MAX_CHARS]
+
+
+def _target(values: Values) -> str:
+    """What the arguments aim at: a host if there is an address, else the program; nothing else of them."""
+    method, arguments = canonical(values.get("method", "")), values.get("args", "")[:_SEARCHED_CHARS]
+    if found := _HOST.search(values.get("cause", "")[:_SEARCHED_CHARS]) or _HOST.search(arguments):
+        return found[1]
+    return first_of(arguments) if method.startswith("cli") else ""
+
+
+def first_of(arguments: str) -> str:
+    """The first of a printed list; lists are printed without quotes, so one with a blank in it is cut there."""
+    return arguments.removeprefix("[").split(" ", 1)[0].removesuffix("]")[:PART_MAX_CHARS]
+
+
+def _of_subject(values: Values) -> str:
+    return method_of_subject(values["subject"])
+
+
+def method_of_subject(subject: str) -> str:
+    """The method in ``ship2.REQCliCommand.EventACK`` or ``ship2.cliCommand``; nodes' names may hold dots."""
+    tokens = [one for one in subject.split(".") if one not in ("EventACK", "EventNACK", "reply")]
+    return canonical(tokens[-1])[:PART_MAX_CHARS] if tokens else ""
+
+
+def process_in(values: Values) -> str:
+    """The method of the process that a text names: in ``{ship1 EventACK REQHttpGet 0xc000…}`` or in arguments."""
+    if found := _IN_BRACES.search(values.get("process", "")[:_SEARCHED_CHARS]):
+        return canonical(found[1])[:PART_MAX_CHARS]
+    return canonical(first_of(values.get("args", ""))) if "process" not in values else ""
+
+
+_INFO, _ERROR = EventType.INFO, EventType.ERROR
+
+# In the order in which they are tried: the more particular of two that fit the same text stands first.
+TEMPLATES: tuple[Template, ...] = (
+    Template(
+        "node not reached",
+        "info: toNode: {to_node}, fromNode: {from_node}, subject: {subject}, "
+        "methodArgs: {args}: max retries reached{rest}",
+        (_as_is("to_node"), _of_subject),
+    ),
+    Template(
+        "timed out",
+        "error: method{method}: cmd.Run failed : signal: killed, methodArgs: {args}, error_output: {output}",
+        (_method, _target),
+        echo="killed",
+    ),
+    Template(
+        "command failed",
+        "error: method{method}: cmd.Run failed : {cause}, methodArgs: {args}, error_output: {output}",
+        (_method, _ending, _target),
+    ),
+    Template(
+        "command failed",
+        "error: method{method}: cmd.{step} failed : {cause}, methodArgs: {args}",
+        (_method, _as_is("step"), _ending, _target),
+    ),
+    Template(
+        # The node itself has these at level info.
+        "timed out",
+        "error: method{method}: method timed out: {args}",
+        (_method,),
+        type=_INFO,
+        level=Level.INFO,
+        only=lambda values: _method(values).startswith("acl"),
+    ),
+    Template("timed out", "error: method{method}: method timed out: {args}", (_method, _target), echo="timed out"),
+    Template("arguments missing", "error: method{method}: got <1 number methodArgs", (_method,)),
+    Template(
+        "canceled at its timeout",
+        "info: method{method}: method timeout reached, canceled: methodArgs: {args}, {cause}",
+        (_method, _target),
+    ),
+    Template(
+        "canceled at its timeout",
+        "info: method{method}: method timeout reached, canceling: methodArgs: {args}",
+        (_method, _target),
+    ),
+    Template("canceled at its timeout", "info: method timeout reached {method}, canceling: {args}", (_method,)),
+    Template(
+        "http request failed",
+        "error: method{method}: client.Do failed: {cause}, bailing out: {args}",
+        (_method, _target),
+        echo="failed",
+    ),
+    Template(
+        "http status",
+        "error: method{method}: not 200, were {status}, bailing out: {args}",
+        (_method, _as_is("status"), _target),
+    ),
+    Template(
+        "http answer not read",
+        "error: method{method}: io.ReadAll failed : {cause}, methodArgs: {args}",
+        (_method, _target),
+    ),
+    Template(
+        "bad schedule",
+        "error: method{method}: schedule {what} value is not a valid int number{cause}, bailing out: {args}",
+        (_method, _as_is("what")),
+    ),
+    Template("file not followed", "error: method{method}: tailFile: {cause}", (_method, _masked("cause"))),
+    Template("no such method", "error: subscriberHandler: no such method type: {name}", (_named,)),
+    Template("refused", "error: subscriberHandler: {cause} verified not-OK, doing nothing"),
+    Template("refused", "error: subscriberHandler: {cause}doHandler=false{rest}"),
+    Template(
+        "not decoded",
+        "error: {what} decoding failed, subject: {subject}, header: {headers}, error: {cause}",
+        (_as_is("what"), _masked("cause")),
+    ),
+    Template("not decoded", "error: {what} decoding failed: {cause}", (_as_is("what"), _masked("cause"))),
+    Template("process not started", "error: spawnWorker: start procFunc failed: {cause}", (_masked("cause"),)),
+    Template(
+        "not unsubscribed",
+        "error: spawnWorker: got <-ctx.Done, but unable to unsubscribe natsSubscription failed: {cause}",
+    ),
+    Template(
+        "no such method",
+        "error: routeMessagesToProcess: the method do not exist, message dropped: {name}",
+        (_named,),
+    ),
+    Template("no such event", "error: fillBuffer: the event type do not exist{rest}"),
+    Template("queue not kept", "error: dbUpdate samValue failed: {cause}"),
+    Template("queue not kept", "error:fillBuffer: json marshaling: {cause}"),
+    Template("malformed input", "error: malformed json received on socket: {cause}"),
+    Template("no destination", "error: no toNode or toNodes where specified in the message, dropping message: {dump}"),
+    Template("malformed input", "error: newSubjectAndMessage : {cause}, message: {dump}", (_masked("cause"),)),
+    Template("message read", "info: message read from socket on {node}: {dump}"),
+    Template("message read", "info: readFolder: message read from readFolder on {node}: {dump}", level=Level.WARNING),
+    Template("folder not read", "error: readFolder: failed to open readFile from readFolder: {cause}"),
+    Template(
+        "process started", "info: OpProcessStart: started id: {id}, subject: {process}: node: {node}", (process_in,)
+    ),
+    Template(
+        "process stopped",
+        "info: OpProcessStop: process stopped id: {id}, method: {process} on: {node}",
+        (process_in,),
+        echo="stopped",
+    ),
+    Template(
+        "no such process",
+        "error: OpProcessStop: did not find process to stop: {process} on {node}",
+        (process_in,),
+    ),
+    Template("no such method", "error: OpProcessStart: no such request type defined: {name}", (_named,)),
+    Template(
+        # Comes with every stop: the process was stopped all the same.
+        "process stopped",
+        "error: method{method} failed to stop nats.Subscription: nats: invalid subscription, methodArgs: {args}",
+        (process_in,),
+        type=_INFO,
+        level=Level.INFO,
+        echo="unsubscribed before",
+    ),
+    Template(
+        "process not stopped",
+        "error: method{method} failed to stop nats.Subscription: {cause}, methodArgs: {args}",
+        (_masked("cause"),),
+    ),
+    Template(
+        "key not allowed yet",
+        "info: detected new public key for node: {node}. This key will need to be authorized by operator{rest}",
+    ),
+    Template(
+        "key not allowed yet",
+        "addPublicKey: key(s) needs to be allowed by operator for nodes: {nodes}",
+        type=_INFO,
+        level=Level.INFO,
+    ),
+    Template("key allowed", "info: {what} : allowed new/updated public key for {node} to allowed public key map"),
+    Template("chunk not sent", "error: {name}: failed to resend the chunk for the {number} time, giving up", (_named,)),
+    Template("file not opened", "error: {what}: failed to open file: {cause}", (_as_is("what"), _masked("cause"))),
+    Template(
+        "file not opened",
+        "error: method{method}: failed to open file{path}, check that you've specified {rest}",
+        (_method,),
+    ),
+    Template("folder not made", "error: method{method}: failed to create toFile directory tree: {cause}", (_method,)),
+    Template("malformed input", "error: {what} : json unmarshal failed: {cause}, message: {dump}", (_as_is("what"),)),
+    Template(
+        "no reply method",
+        "error: subscriberHandler: no PreviousMessage.RelayReplyMethod found, defaulting to the reply method of "
+        "previous message: {dump}",
+    ),
+    Template(
+        "node started",
+        "jetstreamConsume: will consume the following subjects: {subjects}",
+        type=_INFO,
+        level=Level.INFO,
+    ),
+    Template(
+        "stream message",
+        "jetstreamConsume: jetstream msg received: subject {subject}, data: {payload}",
+        type=_INFO,
+        level=Level.DEBUG,
+    ),
+    Template("copy failed", "copyDstProcSubFunc{cause}", (_masked("cause"),), _ERROR, Level.ERROR),
+)
+
+
+def find(text: str) -> tuple[Template, dict[str, str]] | None:
+    """The template of a text, and its values there."""
+    for template in TEMPLATES:
+        if (values := template.match(text)) is not None:
+            return template, values
+    return None

@@ -1,0 +1,286 @@
+"""Actions on the processes of Steward and ctrl nodes: asked for, carried out by one kernel, line by line.
+
+Every line is written before its message is sent. So a kernel that dies leaves at most one line without a result, and
+whoever takes the action over knows that this message may have been carried out: it is closed as silent, and the steps
+go on with a list. A kernel holds an action for a while from each write on; one that was too slow finds its next write
+refused, and sends nothing more.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+
+from errorkernel.domain.sender_names import theirs
+from errorkernel.domain.values import EventType
+from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
+from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
+from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.store import dialects
+from errorkernel.store.platform import audit
+
+A_MINUTE_MAX = 10
+"""Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
+DETAIL_MAX_CHARS = 2000
+TOLD_WITHIN = timedelta(hours=1)
+"""After so long an event with the same words as a reply tells of another one."""
+REFUSED_KIND = "refused"
+_REFUSED = (
+    "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
+)
+_TOLD = (Result.STOPPED.value, Result.STARTED.value, Result.NOT_FOUND.value)
+_OPERATION = ": OpProcess"
+_INTERRUPTED = "The kernel ended while it waited for the reply."
+State = StewardAction.State
+
+
+class CannotAct(Exception):
+    """It cannot be done now; the message is one sentence for whoever asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A kernel, and for how long after each write an action is its own: longer than any step takes."""
+
+    name: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a node. ``method``: of the process, as the node spells it; empty for a list."""
+
+    plan: Plan
+    method: str = ""
+    reason: str = ""
+    event_seq: int | None = None
+    request_id: str = ""
+
+
+def request(
+    node_name: str,
+    wish: Wish,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    rule: Rule | None = None,
+) -> StewardAction:
+    """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
+    something else was wanted then.
+
+    Raises CannotAct or Node.DoesNotExist.
+    """
+    try:
+        with transaction.atomic():
+            node = Node.objects.get(name=node_name)
+            if wish.request_id and (
+                known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=by).first()
+            ):
+                if (known.plan, known.method) != (wish.plan, wish.method):
+                    raise CannotAct("This request_id has done something else on this node.")
+                return known
+            _check(node, wish, now)
+            action = _create(node, wish, by, now, user, rule)
+            after = {"action": action.pk, "process": wish.method} | ({"rule": str(rule)} if rule else {})
+            entry = audit.entry(
+                by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, before={}, after=after,
+                user=user, origin=origin,
+            )  # fmt: skip
+            audit.record(entry)
+    except IntegrityError:
+        raise CannotAct("The same process is being acted on already: wait until that has ended.") from None
+    return action
+
+
+def _create(
+    node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None, rule: Rule | None
+) -> StewardAction:
+    event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
+    return StewardAction.objects.create(
+        token=secrets.token_hex(16),
+        node=node,
+        plan=wish.plan.value,
+        method=wish.method,
+        by=by,
+        user_id=user.pk if user else None,
+        rule=rule,
+        rule_revision=rule.revision if rule else None,
+        reason=wish.reason,
+        request_id=wish.request_id,
+        event_seq=event.seq if event else None,
+        problem_id=event.problem_id if event else None,
+        created_at=now,
+    )
+
+
+def _check(node: Node, wish: Wish, now: datetime) -> None:
+    """Raises CannotAct."""
+    dialect = _may_be_spoken_to(node, now)
+    if wish.plan is not Plan.LIST:
+        if wish.method not in choices(dialect):
+            raise CannotAct(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
+        if not wish.reason:
+            raise CannotAct(f"To {wish.plan} a process needs a reason: it is kept, and others will read it.")
+    lately = StewardAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
+    if lately.count() >= A_MINUTE_MAX:
+        raise CannotAct(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
+
+
+def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
+    """Raises CannotAct."""
+    if dialects.in_doubt(node, now):
+        raise CannotAct(
+            "Messages of different kinds came under this node's name within a day, and it could end at the wrong one: "
+            "somebody must say first which is its own."
+        )
+    dialect = dialects.spoken(node, now)
+    if dialect is None:
+        raise CannotAct(
+            "Nothing is sent to a node whose own messages have not shown how it is spoken to: it could end at it."
+        )
+    if not node.enabled:
+        raise CannotAct("This node is disabled.")
+    return dialect
+
+
+def choices(dialect: Dialect) -> list[str]:
+    """The methods that may be stopped and started, as a node of this dialect spells them."""
+    return sorted(name for name in SAFE_METHODS if name.startswith("REQ") == dialect.req)
+
+
+def claim(holder: Holder, *, now: datetime, limit: int) -> list[StewardAction]:
+    """Take actions that wait, and those whose kernel has not been heard from; each is one kernel's alone."""
+    free = Q(state=State.WAITING) | Q(state=State.RUNNING, held_until__lt=now)
+    taken = []
+    for action in StewardAction.objects.filter(free).select_related("node").order_by("id")[:limit]:
+        with transaction.atomic():
+            mine = StewardAction.objects.filter(free, pk=action.pk)
+            if mine.update(state=State.RUNNING, worker=holder.name, held_until=now + timedelta(seconds=holder.for_s)):
+                for line in action.lines.filter(result=""):
+                    _close(action, line, Result.SILENT, _INTERRUPTED, now)
+                taken.append(action)
+    return taken
+
+
+def lines(action: StewardAction) -> list[Line]:
+    """What has been sent and has a result, as the steps look at it."""
+    rows = StewardLine.objects.filter(action=action).exclude(result="").order_by("number")
+    return [Line(Ask(row.ask), Result(row.result), tuple(row.numbers)) for row in rows]
+
+
+def begin(action: StewardAction, holder: Holder, ask: Ask, *, now: datetime) -> tuple[StewardLine, Dialect] | None:
+    """The line of a message that is about to be sent, and how; None where another kernel has the action now.
+
+    Raises CannotAct where the node must not be spoken to any more.
+    """
+    with transaction.atomic():
+        if not _hold(action, holder, now):
+            return None
+        # As it is now: a node may have been replaced by one of another age since the last line.
+        dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id), now)
+        number = StewardLine.objects.filter(action=action).count() + 1
+        return StewardLine.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
+
+
+def answered(
+    action: StewardAction,
+    line: StewardLine,
+    holder: Holder,
+    result: Result,
+    detail: str,
+    *,
+    now: datetime,
+    listed: Sequence[Listed] | None = None,
+) -> bool:
+    """What came of a line; ``listed`` where it is a list. False where another kernel has the action now."""
+    with transaction.atomic():
+        if not _hold(action, holder, now):
+            return False
+        if listed is not None:
+            StewardAction.objects.filter(pk=action.pk).update(listed=msgspec.to_builtins(listed))
+            line.numbers = [
+                one.number for one in listed if subscriber_of(one, theirs(action.node.name)) == action.method
+            ]
+        _close(action, line, result, detail, now)
+    return True
+
+
+def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> bool:
+    """It has ended; nothing more is sent. False where another kernel has the action now."""
+    with transaction.atomic():
+        mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
+        said = _with_refusal(action, ended)
+        if not mine.update(state=ended.end.value, said=said, ended_at=now, held_until=None):
+            return False
+        after = {"action": action.pk, "process": action.method, "state": ended.end.value}
+        audit.record(
+            audit.entry(
+                "system", f"end {action.plan}", _target(action.node), now=now, reason=said,
+                before={"state": State.RUNNING.value}, after=after,
+            )
+        )  # fmt: skip
+    return True
+
+
+def _with_refusal(action: StewardAction, ended: Ended) -> str:
+    """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
+    if ended.end is End.DONE or not action.lines.filter(result=Result.SILENT.value).exists():
+        return ended.said
+    refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
+    return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
+
+
+def refusals(node: Node) -> QuerySet[ErrorEvent]:
+    """What the node told about messages that it did not do because of their signature, or of whose they were."""
+    told = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
+    return told.order_by("seq")
+
+
+def of_event(event: ErrorEvent) -> QuerySet[StewardAction]:
+    """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
+    reports as well, in the same words."""
+    telling = Q(node=event.node_id, created_at__gt=event.received_at - TOLD_WITHIN, created_at__lte=event.received_at)
+    told = StewardLine.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
+    same_words = Q(pk__in=told.values("action")) & telling
+    return with_lines().filter(
+        Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
+    )
+
+
+def with_lines() -> QuerySet[StewardAction]:
+    """Actions, newest first, with all that a page shows of them."""
+    return StewardAction.objects.select_related("node", "rule").prefetch_related("lines")
+
+
+def _hold(action: StewardAction, holder: Holder, now: datetime) -> int:
+    mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
+    return mine.update(held_until=now + timedelta(seconds=holder.for_s))
+
+
+def _close(action: StewardAction, line: StewardLine, result: Result, detail: str, now: datetime) -> None:
+    line.result, line.detail, line.ended_at = result.value, detail[:DETAIL_MAX_CHARS], now
+    line.save(update_fields=["result", "detail", "numbers", "ended_at"])
+    after: dict[str, Any] = {"action": action.pk, "line": line.number, "ask": line.ask, "result": line.result}
+    if line.numbers:
+        after["numbers"] = line.numbers
+    actor = "system" if result in (Result.SILENT, Result.ABSENT) else f"node:{action.node.name}"
+    before = {"result": None}
+    audit.record(
+        audit.entry(
+            actor, "steward line", _target(action.node), now=now, reason=line.detail, before=before, after=after
+        )
+    )
+
+
+def _target(node: Node) -> str:
+    return f"node:{node.name}"

@@ -1,0 +1,122 @@
+"""In which way a Steward or ctrl node is spoken to, where its messages do not agree.
+
+Whoever may publish errors can do so in a node's name, in another format; a node that is then spoken to in that one may
+end. So where messages of more than one kind came under a name within a day, nothing is sent to it, until one kind
+alone has come for a day, or somebody says which is the node's. That word holds while the node goes on speaking so, and
+no kind comes that was not known then.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+
+from errorkernel.models import Node
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.envelope import Compression
+from errorkernel.store.platform import audit
+
+WINDOW = timedelta(hours=24)
+REFRESHED = timedelta(hours=1)
+"""So often it is written down that a node goes on speaking as it did."""
+KEPT = 8
+
+
+class NotSeen(Exception):
+    """No message of this kind came from the node lately."""
+
+
+def is_due(node: Node, dialect: Any, now: datetime) -> bool:
+    """Whether a message of ``dialect`` is to be written down: it is another kind than the last, or that is long ago."""
+    last = next((one for one in node.dialects if one["dialect"] == dialect), None)
+    return dialect is not None and (dialect != node.dialect or last is None or _at(last) < now - REFRESHED)
+
+
+def with_seen(node: Node, dialect: Any, now: datetime) -> list[dict[str, Any]]:
+    """``node.dialects`` after a message of ``dialect``. What was the last kind until now was seen until now: how long
+    it was silent says nothing about whose message this one is."""
+    kinds = {_key(one["dialect"]): one for one in node.dialects}
+    both = [node.dialect, dialect] if node.dialect and node.dialect != dialect else [dialect]
+    for one in both:
+        kinds.pop(_key(one), None)
+        kinds[_key(one)] = {"dialect": one, "seen_at": now.isoformat()}
+    recent = [one for one in kinds.values() if _at(one) > now - WINDOW]
+    return recent[-KEPT:]
+
+
+def kinds(node: Node, now: datetime) -> list[Any]:
+    """The dialects of its messages within WINDOW; where none came, those that it is not settled between."""
+    if not node.dialect:
+        return []
+    recent = [one for one in node.dialects if _at(one) > now - WINDOW]
+    return [one["dialect"] for one in recent or node.dialects] or [node.dialect]
+
+
+def in_doubt(node: Node, now: datetime) -> bool:
+    """Messages of several kinds came under its name, and nobody has said which is its own."""
+    return bool(kinds(node, now)) and _settled(node, now) is None
+
+
+def spoken(node: Node, now: datetime) -> Dialect | None:
+    """How the node is spoken to; None where that is not known, in doubt, or no longer understood."""
+    try:
+        return msgspec.convert(settled, Dialect) if (settled := _settled(node, now)) else None
+    except msgspec.ValidationError:
+        return None
+
+
+def _settled(node: Node, now: datetime) -> Any:
+    found, word = kinds(node, now), node.dialect_word
+    if word:
+        return word["dialect"] if word["dialect"] in found and all(one in word["known"] for one in found) else None
+    return found[0] if len(found) == 1 else None
+
+
+def describe(dialect: Any) -> str:
+    """For people, and told apart by it."""
+    try:
+        one = msgspec.convert(dialect, Dialect)
+    except msgspec.ValidationError:
+        return "?"
+    if one.token:
+        return "Steward, gob" if one.req else "Steward, gob, without REQ"
+    packed = "" if one.compression is Compression.NONE else f", {one.compression.name.lower()}"
+    headers = ", with headers" if one.declared else ""
+    return f"ctrl, {one.layout}, {one.format}{packed}{headers}{'' if one.req else ', without REQ'}"
+
+
+def choose(
+    node_name: str,
+    described: str,
+    reason: str,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+) -> None:
+    """Somebody says which of its kinds is the node's own. Raises NotSeen or Node.DoesNotExist."""
+    with transaction.atomic():
+        node = Node.objects.select_for_update().get(name=node_name)
+        known = kinds(node, now)
+        chosen = next((one for one in known if describe(one) == described), None)
+        if chosen is None:
+            raise NotSeen
+        before = {"speaks": describe(node.dialect_word["dialect"])} if node.dialect_word else {}
+        Node.objects.filter(pk=node.pk).update(dialect_word={"dialect": chosen, "known": known})
+        after = {"speaks": described, "seen": [describe(one) for one in known]}
+        entry = audit.entry(
+            by, "steward dialect", f"node:{node.name}", now=now, reason=reason, before=before, after=after, user=user,
+            origin=origin,
+        )  # fmt: skip
+        audit.record(entry)
+
+
+def _at(seen: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(seen["seen_at"])
+
+
+def _key(dialect: Any) -> bytes:
+    return msgspec.json.encode(dialect, order="sorted")

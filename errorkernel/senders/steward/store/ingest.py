@@ -1,0 +1,255 @@
+"""What Steward's and ctrl's nodes report: into the same tables in the same way, with what is known of such nodes.
+
+Guarantee: a message that comes again, from its node or from the broker, also after a restart, is the same event; two
+failures with the same bytes, which nodes that do not number their messages can send, are two. Texts that one failure
+makes are folded also when another kernel, or this one before its restart, has stored the first of them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models import Max
+
+from errorkernel.domain import sender_names as steward_names
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.values import Event
+from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
+from errorkernel.protocol import subjects
+from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
+from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
+from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
+from errorkernel.senders.steward.store import dialects
+from errorkernel.store.ingest import batch as intake
+from errorkernel.store.ingest.batch import Batch, Recorded
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.rejected_events import Refusal
+from errorkernel.store.platform import broker_streams, counters
+
+FORMATS_KEPT = 6
+ARRIVALS_KEPT = timedelta(days=1)
+NAMES_MASKED_MAX = 5000
+WAITED_S = 60
+"""An error that was with the broker for longer says so: what it tells may be over."""
+AROUND_MAX = 5000
+"""Arrivals of the same bytes among which the highest occurrence is looked for: more than kernels have in hand."""
+FOLDED_BACK = 2000
+"""Numbers of events before ours that are looked through for the first text of a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message that could be read. ``source`` is its place in the stream, ``at`` the time at which it got there."""
+
+    source: str
+    at: float
+    report: Report
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a kernel remembers between batches; losing it costs nothing but queries.
+
+    ``shown``: node → family, format and dialect as they stand in the database, and the hour. ``folded_to``: the last
+    event that ``echoes`` knows of.
+    """
+
+    echoes: Echoes = field(default_factory=Echoes)
+    folded_to: int = 0
+    shown: dict[str, tuple[str, str, Any, int]] = field(default_factory=dict)
+    names: frozenset[str] | None = None
+
+
+def masked_names(memory: Memory) -> frozenset[str]:
+    """Names of nodes, which are masked in texts that are grouped by their words."""
+    if memory.names is None:
+        known = Node.objects.exclude(family="").order_by("pk").values_list("name", flat=True)[:NAMES_MASKED_MAX]
+        memory.names = frozenset(steward_names.theirs(name) for name in known)
+    return memory.names
+
+
+def strangers(names: Iterable[str], memory: Memory, *, nodes_max: int) -> set[str]:
+    """Of what nodes call themselves, the names that are new and for which there is no room: nobody vouches for them."""
+    new = sorted({one for one in names if steward_names.ours(one) not in memory.shown})
+    if not new:
+        return set()
+    kept = Node.objects.filter(name__in=[steward_names.ours(one) for one in new]).values_list("name", flat=True)
+    known = {steward_names.theirs(one) for one in kept}
+    new = [one for one in new if one not in known]
+    room = nodes_max - Node.objects.exclude(family="").count() if new else 0
+    return set(new[max(0, room) :])
+
+
+def record(
+    arrivals: Sequence[Arrival],
+    refusals: list[Refusal],
+    directory: Directory,
+    memory: Memory,
+    *,
+    limits: Limits,
+    now: datetime,
+    reached: int = 0,
+) -> Recorded:
+    """Store a batch; ``reached``: the highest number in the stream of what it was made from.
+
+    Raises what the database raises; nothing of the batch is stored then."""
+    try:
+        with transaction.atomic():
+            recorded = _record(arrivals, refusals, directory, memory, limits, now)
+            broker_streams.reached(subjects.STEWARD_STREAM, reached)
+            return recorded
+    except BaseException:
+        # What was learnt inside a transaction that is rolled back does not exist.
+        memory.echoes, memory.folded_to = Echoes(), 0
+        raise
+
+
+def _record(
+    arrivals: Sequence[Arrival],
+    refusals: list[Refusal],
+    directory: Directory,
+    memory: Memory,
+    limits: Limits,
+    now: datetime,
+) -> Recorded:
+    # Only one kernel at a time judges and folds: two could take two failures for the same, or miss each other's texts.
+    last = counters.lock(Counter.EVENTS)
+    _catch_up(memory, last)
+    batch = Batch(refusals=refusals)
+    for one in arrivals:
+        event = _waited(one, _folded(one, _event(one, memory, limits, now), memory), now)
+        batch.events.append((steward_names.ours(one.report.node), event))
+    recorded = intake.record(batch, directory, now=now)
+    told = {steward_names.ours(one.report.node): _shown(one.report.incoming, now) for one in arrivals}
+    for name, shown in told.items():
+        if memory.shown.get(name) != shown:
+            _show(name, shown, now)
+    if memory.names is not None and any(name not in memory.shown for name in told):
+        memory.names = None
+    memory.shown |= told
+    memory.folded_to = last + len(recorded.rows)
+    return recorded
+
+
+def _event(one: Arrival, memory: Memory, limits: Limits, now: datetime) -> Event:
+    """The event of a message; of messages with the same bytes, that of the failure which this one reports."""
+    incoming = one.report.incoming
+    if incoming.sending.numbered:
+        return one.report.event
+    occurrence = _occurrence(one, now)
+    if not occurrence:
+        return one.report.event
+    return event_mapping.report(incoming, limits, occurrence=occurrence, nodes=masked_names(memory)).event
+
+
+def _occurrence(one: Arrival, now: datetime) -> int:
+    judged = StewardArrival.objects.filter(source=one.source).values_list("occurrence", flat=True).first()
+    if judged is not None:
+        return judged
+    incoming = one.report.incoming
+    same = StewardArrival.objects.filter(digest=incoming.digest)
+    last = same.filter(at__lte=one.at).order_by("-at", "-occurrence").first()
+    seen = Seen(last.occurrence, last.at) if last else None
+    around = same.filter(at__gte=one.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
+    near = around.aggregate(highest=Max("occurrence"))["highest"]
+    verdict = judge(seen, incoming.sending, now_s=one.at, highest=-1 if near is None else near)
+    StewardArrival.objects.create(
+        source=one.source, digest=incoming.digest, occurrence=verdict.occurrence, at=one.at, recorded_at=now
+    )
+    return verdict.occurrence
+
+
+def _catch_up(memory: Memory, last: int) -> None:
+    """Learn which texts have been stored that this kernel has not stored since it started."""
+    if memory.folded_to == last:
+        return
+    found = (
+        ErrorEvent.objects.filter(seq__gt=max(memory.folded_to, last - FOLDED_BACK), seq__lte=last)
+        .exclude(node__family="")
+        .order_by("seq")
+        .values_list("id", "node__name", "text", "occurred_at", "received_at")
+    )
+    for event, name, text, occurred_at, received_at in found:
+        node = steward_names.theirs(name)
+        echoes = text_parser.understand(text, node=node, req=True).echoes
+        memory.echoes.belongs_to(node, event, echoes, now_s=(occurred_at or received_at).timestamp())
+
+
+def _folded(one: Arrival, event: Event, memory: Memory) -> Event:
+    """With a word on it where the same failure has made another text before, by the node's own clock."""
+    at_s = event.occurred_at.timestamp() if event.occurred_at else one.at
+    first = memory.echoes.belongs_to(one.report.node, event.id, one.report.understood.echoes, now_s=at_s)
+    if first is None:
+        return event
+    return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first)})
+
+
+def _waited(one: Arrival, event: Event, now: datetime) -> Event:
+    """With a word on it where the broker had it for some time before a kernel came for it."""
+    waited_s = int(now.timestamp() - one.at)
+    if waited_s <= WAITED_S:
+        return event
+    return msgspec.structs.replace(event, tags={**event.tags, "waited": f"{waited_s} s at the broker"})
+
+
+def _shown(incoming: Incoming, now: datetime) -> tuple[str, str, Any, int]:
+    """With the hour, so that once in it is looked whether the database says the same: others write there as well."""
+    dialect = msgspec.to_builtins(incoming.dialect) if incoming.dialect else None
+    return incoming.family, incoming.form, dialect, int(now.timestamp() // 3600)
+
+
+def _show(name: str, shown: tuple[str, str, Any, int], now: datetime) -> None:
+    family, form, dialect, _ = shown
+    node = Node.objects.get(name=name)
+    formats = [*(one for one in node.formats if one != form), form][-FORMATS_KEPT:]
+    Node.objects.filter(pk=node.pk).update(family=family, formats=formats)
+    if dialects.is_due(node, dialect, now):
+        seen = dialects.with_seen(node, dialect, now)
+        Node.objects.filter(pk=node.pk).update(dialect=dialect, dialects=seen)
+
+
+def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nodes_max: int, now: datetime) -> set[str]:
+    """Take in signs of life; ``hellos``: what the node calls itself, and its message. Returns those left out because
+    there are too many nodes already."""
+    left_out = strangers((name for name, _ in hellos), memory, nodes_max=nodes_max)
+    with transaction.atomic():
+        for name, incoming in hellos:
+            if name in left_out:
+                continue
+            node, made = Node.objects.get_or_create(
+                name=steward_names.ours(name), defaults={"family": incoming.family, "hello_at": now}
+            )
+            if not made:
+                Node.objects.filter(pk=node.pk).update(family=incoming.family, hello_at=now)
+            shown = _shown(incoming, now)
+            if incoming.form not in node.formats or dialects.is_due(node, shown[2], now):
+                _show(node.name, shown, now)
+    return left_out
+
+
+def error_lines(after: int, limit: int) -> tuple[list[str], int]:
+    """The next records of errors of such nodes, in the form in which they came, and the number up to which."""
+    last = counters.current(Counter.EVENTS)
+    found = list(
+        ErrorEvent.objects.filter(seq__gt=after, seq__lte=last)
+        .exclude(node__family="")
+        .order_by("seq")
+        .values_list("seq", "node__name", "occurred_at", "relay_from_node", "text", "tags")[:limit]
+    )
+    lines = [_line(name, at, relay, text, tags) for _, name, at, relay, text, tags in found]
+    return lines, found[-1][0] if found and len(found) == limit else last
+
+
+def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str, str]) -> str:
+    if at is None:
+        return text + "\n"
+    node = tags.get("node_in_text") or steward_names.theirs(name)
+    return text_record.line(at, node, relay, text) + "\n"
+
+
+def prune_arrivals(*, now: datetime) -> None:
+    """Forget messages that no node repeats any more."""
+    StewardArrival.objects.filter(recorded_at__lt=now - ARRIVALS_KEPT).delete()

@@ -1,0 +1,158 @@
+"""Asking the rules about errors of Steward and ctrl nodes: a rule that names the node may order an action.
+
+These errors ask nothing, so there is no incident whose state says that it has been judged. Instead the counter
+``acted`` holds the number of the last event that was looked at: it moves in the transaction that orders the action, by
+whoever holds it. So an event is acted on once at most, however many kernels look and wherever one of them dies; and
+one that comes again has no new number.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.rule_policy import Question, Verdict
+from errorkernel.domain.values import EventType
+from errorkernel.models import Counter, ErrorEvent, ErrorState, Rule, StewardAction
+from errorkernel.senders.steward.protocol import rule_policy
+from errorkernel.senders.steward.protocol.process_control import Plan
+from errorkernel.senders.steward.protocol.rule_policy import AGE_MAX_S, LOOP_WINDOW_S
+from errorkernel.senders.steward.store import actions
+from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.store.platform import counters
+from errorkernel.store.rules import changes
+from errorkernel.store.rules.evaluation import RulesChanged, count_use, hold_rules, rule_actor, storm
+
+log = logging.getLogger("errorkernel.rules")
+
+AT_ONCE = 50
+DELAYS_COMPARED = 100
+"""Errors of a node by which it is seen how long its errors take to us."""
+
+
+def step(*, now: datetime, two_above: int = 0) -> bool:
+    """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left.
+    ``two_above``: as ``judging.look`` takes it."""
+    revision, active = changes.load()
+    acting = [one for one in active if one.steward_nodes]
+    begin, last = counters.current(Counter.ACTED), counters.current(Counter.EVENTS)
+    if not acting or begin >= last:
+        return False
+    names = sorted(set[str]().union(*(one.steward_nodes for one in acting)))
+    found = _errors(names, begin, last, now)
+    try:
+        for event in found:
+            if verdict := _verdict(acting, event, now):
+                _carry_out(verdict, event, revision, begin, now, two_above)
+                return True
+        reached = found[-1].seq if len(found) == AT_ONCE else last
+        with transaction.atomic():
+            hold_rules(revision)
+            _move(begin, reached)
+    except RulesChanged:
+        return True
+    return reached < last
+
+
+def _errors(names: list[str], begin: int, last: int, now: datetime) -> list[ErrorEvent]:
+    """The next errors of these nodes; what we have had for longer than AGE_MAX_S is passed by."""
+    # By the index of times, since the counter stands still while no rule names a node.
+    young = ErrorEvent.objects.filter(received_at__gte=now - timedelta(seconds=AGE_MAX_S)).order_by("received_at")
+    first = young.values_list("seq", flat=True).first()
+    if first is None:
+        return []
+    errors = ErrorEvent.objects.filter(seq__gt=max(begin, first - 1), seq__lte=last, type=EventType.ERROR.value)
+    of_them = errors.filter(node__name__in=names).exclude(node__family="")
+    return list(of_them.select_related("node", "process", "problem").order_by("seq")[:AT_ONCE])
+
+
+def _verdict(acting: list[policy.Rule], event: ErrorEvent, now: datetime) -> Verdict | None:
+    """The rule that is to act because of ``event``; None: nothing is done."""
+    if not rule_policy.is_certain(event.tags, event.relay_from_node):
+        return None
+    verdict = rule_policy.decide(acting, _error(event), now)
+    if verdict is None or verdict.held or rule_policy.plan_of(verdict.rule.action) is None:
+        return None
+    return verdict if _is_of_now(event) and not _was_acted_on(event) else None
+
+
+def _error(event: ErrorEvent) -> Question:
+    """``consecutive`` as it stands now, for what it last failed on."""
+    state = ErrorState.objects.filter(process=event.process_id, problem=event.problem_id).first()
+    return Question(
+        id=event.id,
+        seq=event.seq,
+        node=event.node.name,
+        process=event.process.name,
+        kind=event.kind,
+        text=event.text,
+        level=event.level,
+        message=event.message,
+        problem=event.problem_id,
+        whole=event.problem.merged_into_id or event.problem_id,
+        fingerprint=event.problem.fingerprint,
+        repeat=event.repeat,
+        consecutive=state.consecutive if state else 0,
+        received_at=event.received_at,
+        type=event.type,
+    )
+
+
+def _is_of_now(event: ErrorEvent) -> bool:
+    if event.occurred_at is None:
+        return False
+    around = ErrorEvent.objects.filter(node=event.node_id).order_by("-seq")
+    times = around.values_list("occurred_at", "received_at")[:DELAYS_COMPARED]
+    delays = [(received - occurred).total_seconds() for occurred, received in times if occurred]
+    return rule_policy.is_of_now((event.received_at - event.occurred_at).total_seconds(), delays)
+
+
+def _was_acted_on(event: ErrorEvent) -> bool:
+    """Something is being done to that process, or was when the error came: it may be of the one that is gone."""
+    done = StewardAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=Plan.LIST)
+    return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
+
+
+def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, now: datetime, two_above: int) -> None:
+    """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
+    with transaction.atomic():
+        hold_rules(revision)
+        if not _move(begin, event.seq):
+            return
+        row = Rule.objects.get(pk=verdict.rule.id)
+        if trouble := _trouble(row, event, now, two_above):
+            changes.suspend(row.pk, trouble, actor="system", now=now)
+        else:
+            _order(row, verdict, event, now)
+
+
+def _order(row: Rule, verdict: Verdict, event: ErrorEvent, now: datetime) -> None:
+    plan = rule_policy.plan_of(verdict.rule.action)
+    assert plan is not None, "a verdict to do nothing is none"  # noqa: S101
+    wish = Wish(plan, event.process.name, row.reason, event.seq)
+    try:
+        actions.request(event.node.name, wish, by=rule_actor(row), rule=row, now=now)
+    except CannotAct as exc:
+        log.info("%s does nothing about event %d: %s", row, event.seq, exc)
+        return
+    if not count_use(verdict, now):
+        raise RulesChanged  # used up or expired since it was read
+
+
+def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str | None:
+    """Why the rule must not act but be suspended; what its present revision has done counts."""
+    process, node = event.process.name, event.node.name
+    since = now - timedelta(seconds=LOOP_WINDOW_S)
+    own = StewardAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
+    again = own.filter(node=event.node_id, method=process).count()
+    return storm(row, now, two_above) or rule_policy.loop(again, row.loop_limit, process, node)
+
+
+def _move(begin: int, to: int) -> bool:
+    """All events up to ``to`` have been looked at; False where another kernel has looked meanwhile."""
+    if counters.lock(Counter.ACTED) != begin:
+        return False
+    counters.take(Counter.ACTED, to - begin)
+    return True

@@ -1,0 +1,180 @@
+"""Acting on the processes of a Steward or ctrl node: its list, stop, start and kill, by a form or by the API."""
+
+from typing import Any
+
+import msgspec
+from django.contrib import messages
+from django.contrib.auth.models import AbstractBaseUser
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.sender_names import theirs
+from errorkernel.models import ErrorEvent, Node, StewardAction
+from errorkernel.platform import conf
+from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse, short
+from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
+from errorkernel.senders.steward.protocol.process_control import Plan
+from errorkernel.senders.steward.store import actions, dialects
+from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.web.api import authentication
+from errorkernel.web.api.authentication import ApiError, Operator, as_json, not_allowed, read_body
+from errorkernel.web.api.schemas import items
+from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
+from errorkernel.web.api.schemas.operations import ActionWish
+from errorkernel.web.api.views import lists
+from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
+from errorkernel.web.console.nodes import node_named
+
+ACTIONS_SHOWN = 20
+_decoder = msgspec.json.Decoder(ActionWish)
+
+
+@require_http_methods(["GET", "POST"])
+@needs(VIEW)
+def page(request: HttpRequest, name: str) -> HttpResponseBase:
+    """What the node lists, what may be done to it, what was done. ``event``: the one that it is looked at for.
+
+    A POST does something, and leads to the page of what it began; 409: it cannot be done now.
+    """
+    found = node_named(name)
+    if request.method == "POST":
+        return _act(request, name)
+    try:
+        event = _event(found, number(request.GET, "event"))
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    return render(request, "errorkernel/act.html", _context(found, event))
+
+
+@needs(ANSWER)
+def _act(request: HttpRequest, name: str) -> HttpResponse:
+    given = request.POST
+    plan = given.get("action", "")
+    if plan == "speak":
+        return _settle(request, name)
+    if plan not in list(Plan):
+        return refuse(request, _("Choose what is to be done: list, stop, start or kill."))
+    # A start is of another list than a stop and a kill: of what may run and is not listed.
+    method = given.get("absent" if plan == Plan.START else "process", "") if plan != Plan.LIST else ""
+    try:
+        wish = Wish(
+            Plan(plan),
+            short(method, 64),
+            short(given.get("reason", ""), REASON_MAX_CHARS),
+            number(given, "event"),
+            short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
+        )
+        user = request.user if request.user.is_authenticated else None
+        action = _request(name, wish, user, origin_of(request))
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    except CannotAct as exc:
+        return refuse(request, str(exc), status=409)
+    messages.success(request, _("It is going to be done. This page shows how far it is."))
+    return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
+
+
+def _settle(request: HttpRequest, name: str) -> HttpResponse:
+    """Somebody says which kind of messages is the node's own."""
+    reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
+    if not reason:
+        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
+    user = request.user if request.user.is_authenticated else None
+    who: dict[str, Any] = {"by": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request)}
+    try:
+        dialects.choose(name, request.POST.get("kind", ""), reason, now=timezone.now(), **who)
+    except dialects.NotSeen:
+        return refuse(request, _("No such message came lately: look again."), status=409)
+    messages.success(request, _("From now on it is spoken to like this."))
+    return HttpResponseRedirect(reverse("act", args=[name]))
+
+
+def _request(name: str, wish: Wish, user: AbstractBaseUser | None, origin: str) -> StewardAction:
+    """Raises CannotAct."""
+    if conf.get().legacy == "off":
+        raise CannotAct("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
+    by = f"user:{user.get_username() if user else ''}"
+    return actions.request(name, wish, by=by, user=user, origin=origin, now=timezone.now())
+
+
+@needs(VIEW)
+def action(request: HttpRequest, name: str, action_id: int) -> HttpResponse:
+    """One action, with its lines."""
+    found = actions.with_lines().filter(node=node_named(name), pk=min(action_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    return render(request, "errorkernel/action.html", {"section": "nodes", "node": found.node, "action": found})
+
+
+def _event(node: Node, seq: int | None) -> ErrorEvent | None:
+    if seq is None:
+        return None
+    return ErrorEvent.objects.select_related("process").filter(node=node, seq=min(seq, LARGEST)).first()
+
+
+def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
+    now = timezone.now()
+    dialect = dialects.spoken(node, now)
+    doubt = dialects.in_doubt(node, now)
+    last = actions.with_lines().filter(node=node).exclude(listed=[]).first()
+    may = actions.choices(dialect) if dialect else []
+    listed = _listed(last, node)
+    guess = event.process.name if event else ""
+    running = {method for _one, method in listed}
+    return {
+        "section": "nodes",
+        "node": node,
+        "event": event,
+        "guess": guess,
+        "guess_or": event.tags.get("process_or", "") if event else "",
+        "understood": dialect is not None,
+        "kinds": [dialects.describe(one) for one in dialects.kinds(node, now)] if doubt else [],
+        "spoken_to": conf.get().legacy != "off",
+        "last": last,
+        "processes": [(one, method, method in may) for one, method in listed],
+        "guess_listed": guess in running,
+        "absent": [method for method in may if method not in running],
+        "actions": actions.with_lines().filter(node=node)[:ACTIONS_SHOWN],
+    }
+
+
+def _listed(last: StewardAction | None, node: Node) -> list[tuple[Listed, str]]:
+    """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
+    lines = msgspec.convert(last.listed, list[Listed]) if last else []
+    return sorted(((one, subscriber_of(one, theirs(node.name))) for one in lines), key=lambda line: line[0].name)
+
+
+@csrf_exempt
+def api(request: HttpRequest, node_id: int) -> HttpResponse:
+    """``/api/v1/nodes/{number}/actions``: GET what was done; POST 202 with how far it is, 409 it cannot be done now."""
+    if request.method in ("GET", "HEAD"):
+        return lists.actions(request, node_id)
+    return _post(request, node_id) if request.method == "POST" else not_allowed("GET", "HEAD", "POST")
+
+
+@authentication.needs(ANSWER)
+def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+    given = read_body(request, _decoder, "an action, a process and a reason")
+    node = Node.objects.filter(pk=min(node_id, LARGEST)).first()
+    if node is None:
+        raise ApiError(404, "There is no such node.")
+    wish = Wish(
+        given.action,
+        "" if given.action is Plan.LIST else short(given.process, 64),
+        short(given.reason, REASON_MAX_CHARS),
+        given.event,
+        short(given.request_id, REQUEST_ID_MAX_CHARS),
+    )
+    try:
+        made = _request(node.name, wish, operator.user, operator.origin)
+    except CannotAct as exc:
+        raise ApiError(409, str(exc)) from None
+    return as_json(202, items.action(actions.with_lines().get(pk=made.pk)))

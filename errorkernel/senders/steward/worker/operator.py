@@ -1,0 +1,200 @@
+"""Carries out actions on Steward and ctrl nodes: a task each, so that a node that says nothing keeps nobody waiting.
+
+``core.steward_steps`` says what to send; this sends it, listens, and has the store write down both. Replies are
+messages of the nodes to our name among them. They are matched by the correlation that each request carries (the action
+and the line), and by their sender; one that nobody waits for, because it comes twice or too late, changes nothing: a
+list will tell.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from datetime import UTC, datetime
+
+from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.errors import BrokerAway
+from errorkernel.domain.sender_names import theirs
+from errorkernel.kernel.intake import DATABASE_AWAY
+from errorkernel.models import StewardAction, StewardLine
+from errorkernel.platform import metrics
+from errorkernel.platform.conf import Conf, ConfError
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol.errors import WireError
+from errorkernel.senders.steward.protocol import event_mapping, operator_messages, process_control, signing_key
+from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Listed, Operator
+from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.store import actions as store
+
+log = logging.getLogger("errorkernel.kernel")
+
+POLL_INTERVAL_S = 0.5
+AT_ONCE = 20
+"""Actions that one kernel carries out side by side."""
+HELD_LONGER_S = 5.0
+"""Beyond two timeouts, for the database."""
+_REPLIES = (f"{OPERATOR_NAME}.*", f"{OPERATOR_NAME}.*.EventACK", f"{OPERATOR_NAME}.*.EventNACK")
+_MAKE = {Ask.STOP: operator_messages.stop_process, Ask.START: operator_messages.start_process}
+
+
+class StewardOperator:
+    def __init__(self, conf: Conf, link: Link, threads: DatabaseThreads) -> None:
+        self._conf = conf
+        self._link = link
+        self._threads = threads
+        # A name that no kernel before had: what an earlier one holds is not ours, also where its number comes again.
+        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._holder = store.Holder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
+        self._waiting: dict[str, tuple[str, asyncio.Future[StewardMessage]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(self) -> None:
+        """Listen for replies. Every kernel hears all of them; one of them acknowledges."""
+        for subject in _REPLIES:
+            await self._link.subscribe(subject, self._heard)
+            await self._link.subscribe(subject, self._acknowledge, queue=OPERATOR_NAME)
+
+    async def run(self) -> None:
+        """Take what is due, again and again. Raises what a task of it raised."""
+        try:
+            while True:
+                await asyncio.sleep(POLL_INTERVAL_S)
+                for task in [one for one in self._tasks if one.done()]:
+                    self._tasks.discard(task)
+                    task.result()
+                # Without a connection nothing could be sent, so nothing is begun.
+                if self._link.is_up and (room := AT_ONCE - len(self._tasks)) > 0:
+                    for action in await self._threads.run(store.claim, self._holder, now=datetime.now(UTC), limit=room):
+                        self._tasks.add(asyncio.create_task(self._carry_out(action)))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks.clear()
+
+    async def _carry_out(self, action: StewardAction) -> None:
+        """All steps of one action; leaves it to whoever takes it next where the database or the broker is away."""
+        with contextlib.suppress(*DATABASE_AWAY):
+            lines: list[Line] = await self._threads.run(store.lines, action)
+            while True:
+                step = process_control.next_step(Plan(action.plan), lines)
+                if isinstance(step, Ended):
+                    await self._end(action, step)
+                    return
+                await asyncio.sleep(step.pause_s * self._conf.legacy_reply_timeout_s / process_control.STEP_TIMEOUT_S)
+                line = await self._line(action, step.ask)
+                if line is None:
+                    return
+                lines.append(line)
+
+    async def _end(self, action: StewardAction, ended: Ended) -> None:
+        if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
+            metrics.count_steward_action(action.plan, ended.end.value, action.by.partition(":")[0])
+
+    async def _line(self, action: StewardAction, ask: Ask) -> Line | None:
+        """Write, send, listen, write. None where the action has ended, or is another kernel's."""
+        try:
+            operator = Operator(OPERATOR_NAME, signing_key.seed(self._conf))
+            begun = await self._threads.run(store.begin, action, self._holder, ask, now=datetime.now(UTC))
+        except (ConfError, store.CannotAct) as exc:
+            ended = Ended(End.UNCLEAR, f"{exc} Nothing more was sent.")
+            await self._end(action, ended)
+            return None
+        if begun is None:
+            return None
+        row, dialect = begun
+        result, detail, listed = await self._ask(action, row, ask, dialect, operator)
+        kept = await self._threads.run(
+            store.answered, action, row, self._holder, result, detail, listed=listed, now=datetime.now(UTC)
+        )
+        return Line(ask, result, tuple(row.numbers)) if kept else None
+
+    async def _ask(
+        self, action: StewardAction, row: StewardLine, ask: Ask, dialect: Dialect, operator: Operator
+    ) -> tuple[Result, str, tuple[Listed, ...] | None]:
+        """Send one message; what came back, in whose words, and the list that it is."""
+        correlation = f"{action.token}:{row.number}"
+        node = theirs(action.node.name)
+        if ask is Ask.LIST:
+            request = operator_messages.list_processes(operator, node, dialect, correlation)
+        else:
+            request = _MAKE[ask](operator, node, dialect, action.method, correlation)
+        reply: asyncio.Future[StewardMessage] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = node, reply
+        try:
+            message = await self._exchange(node, dialect, request, reply)
+        except _NobodyThere:
+            return Result.ABSENT, "Nobody listens: the node is not connected to the broker.", None
+        except TimeoutError:
+            return Result.SILENT, f"No reply within {self._conf.legacy_reply_timeout_s} s.", None
+        finally:
+            self._waiting.pop(correlation, None)
+        return _understood(ask, message)
+
+    async def _exchange(
+        self, node: str, dialect: Dialect, request: StewardMessage, reply: asyncio.Future[StewardMessage]
+    ) -> StewardMessage:
+        """Raises _NobodyThere or TimeoutError."""
+        payload, headers = dialect.pack(request)
+        subject = dialect.subject(node, request.method)
+        async with asyncio.timeout(self._conf.legacy_reply_timeout_s):
+            knocking = asyncio.create_task(
+                self._link.knock(
+                    subject,
+                    payload,
+                    reply=subject + ".reply",
+                    headers=headers,
+                    timeout_s=self._conf.legacy_reply_timeout_s,
+                )
+            )
+            knocking.add_done_callback(lambda done: _tell_absence(done, reply))
+            try:
+                return await reply
+            finally:
+                knocking.cancel()
+                await asyncio.gather(knocking, return_exceptions=True)
+
+    async def _heard(self, received: Received) -> None:
+        try:
+            incoming = event_mapping.read(received.subject, received.headers, received.data)
+        except WireError as exc:
+            log.info("A message on %s cannot be read: %s", received.subject, exc)
+            return
+        message = incoming.message
+        correlation = operator_messages.reply_correlation(message)
+        node, waiting = self._waiting.get(correlation, ("", None))
+        if waiting and not waiting.done() and message.from_node == node:
+            waiting.set_result(message)
+
+    async def _acknowledge(self, received: Received) -> None:
+        """So that the node does not repeat its reply. Only where it waits: the reply subject is shared by all nodes."""
+        with contextlib.suppress(WireError, BrokerAway):
+            if event_mapping.read(received.subject, received.headers, received.data).wants_ack:
+                await received.respond(b"")
+
+
+class _NobodyThere(Exception):
+    """The broker says that no program listens where the message went."""
+
+
+def _tell_absence(knocking: asyncio.Task[bool], reply: asyncio.Future[StewardMessage]) -> None:
+    """Nobody listens: no reply will come. (A broker that is away is no word about the node, which may have it.)"""
+    if not knocking.cancelled() and not knocking.exception() and not knocking.result() and not reply.done():
+        reply.set_exception(_NobodyThere())
+
+
+def _understood(ask: Ask, message: StewardMessage) -> tuple[Result, str, tuple[Listed, ...] | None]:
+    if ask is Ask.LIST:
+        listed = operator_messages.parse_list(message)
+        if not listed:
+            return Result.GARBLED, _text(message), None
+        return Result.LISTED, f"{len(listed)} processes", listed
+    return process_control.understand(ask, _text(message)), _text(message), None
+
+
+def _text(message: StewardMessage) -> str:
+    return message.data.decode("utf-8", "replace").replace("\0", "�").strip()

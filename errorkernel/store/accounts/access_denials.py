@@ -1,0 +1,78 @@
+"""Attempts that were refused, kept for the administrator: one row for the same thing, and only the newest rows."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from errorkernel.domain.access_denials import OTHERS, Attempt
+from errorkernel.models import Node, RefusedAttempt
+
+KEPT_OF_A_NODE = 100
+KEPT_OF_STRANGERS = 500
+STORM = timedelta(hours=1)
+"""When half of the rows are younger than this, what is new is counted as one: a storm must not drive out the rest."""
+
+
+def record(attempts: Mapping[Attempt, int], *, now: datetime) -> None:
+    """Count these attempts. Who came with the key or token of a node that is shut out is known by it."""
+    with transaction.atomic():
+        nodes = set()
+        for attempt, count in attempts.items():
+            node, claimed = _who(attempt)
+            if attempt.what == "connect" and _may_connect(node, claimed):
+                continue
+            nodes.add(node)
+            _count(attempt, node, claimed, count, now)
+        for node in sorted(nodes):
+            _prune(node)
+
+
+def _count(attempt: Attempt, node: str, claimed: str, count: int, now: datetime) -> None:
+    rows = RefusedAttempt.objects.filter(node=node[:64])
+    key = {
+        "what": attempt.what,
+        "target": _plain(attempt.target)[:200],
+        "claimed": _plain(claimed)[:80],
+        "address": _plain(attempt.address)[:64],
+    }
+    if not rows.filter(**key).exists() and rows.filter(last_at__gt=now - STORM).count() >= _kept(node) // 2:
+        key |= {"target": OTHERS, "claimed": "", "address": ""}
+    row, _ = RefusedAttempt.objects.get_or_create(node=node[:64], **key, defaults={"first_at": now, "last_at": now})
+    RefusedAttempt.objects.filter(pk=row.pk).update(count=F("count") + count, last_at=now)
+
+
+def _may_connect(node: str, claimed: str) -> bool:
+    """A node that has just been let in comes before the broker has been told: that is no attempt of anything."""
+    return bool(node) and Node.objects.filter(name=node, enabled=True, public_key=claimed.removeprefix("key:")).exists()
+
+
+def _who(attempt: Attempt) -> tuple[str, str]:
+    """(node, what is shown of its claim)."""
+    kind, _, value = attempt.claimed.partition(":")
+    if kind == "token":
+        found = Node.objects.filter(token_digest=value).values_list("name", flat=True).first() if value else None
+        # The beginning tells one token from another; the whole digest is what the database checks tokens by.
+        return attempt.node or found or "", f"token:{value[:12]}"
+    if kind == "key" and not attempt.node:
+        found = Node.objects.filter(public_key=value).values_list("name", flat=True).first()
+        found = found or Node.objects.filter(former_key=value).values_list("name", flat=True).first()
+        return found or "", attempt.claimed
+    return attempt.node, attempt.claimed
+
+
+def _prune(node: str) -> None:
+    keep = _kept(node)
+    rows = RefusedAttempt.objects.filter(node=node)
+    oldest = list(rows.order_by("-last_at", "-pk").values_list("pk", flat=True)[keep : keep + 1000])
+    if oldest:
+        RefusedAttempt.objects.filter(pk__in=oldest).delete()
+
+
+def _kept(node: str) -> int:
+    return KEPT_OF_A_NODE if node else KEPT_OF_STRANGERS
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

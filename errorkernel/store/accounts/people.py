@@ -1,0 +1,65 @@
+"""What people may do and how they log in: on record whenever it changes, whoever changes it and by which way.
+
+Django changes people itself, in its admin and by its commands. Whoever lets it do so asks before and after what they
+are (``person``, ``group``), in one transaction with the change, and notes what differs.
+"""
+
+from typing import Any, Unpack
+
+from django.contrib.auth.hashers import is_password_usable
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import QuerySet
+
+from errorkernel.store.platform import audit
+from errorkernel.store.platform.audit import Who
+
+Standing = dict[str, Any]
+
+
+def person(pk: Any) -> Standing:
+    """A person as stored now; empty for one that is not there. The password's hash is in it, and in no entry."""
+    found = User.objects.filter(pk=pk).first()
+    if found is None:
+        return {}
+    return {
+        "name": found.get_username(),
+        "active": found.is_active,
+        "staff": found.is_staff,
+        "superuser": found.is_superuser,
+        "groups": sorted(found.groups.values_list("name", flat=True)),
+        "permissions": _codes(found.user_permissions.all()),
+        "password": found.password,
+    }
+
+
+def group(pk: Any) -> Standing:
+    """A group as stored now; empty for one that is not there."""
+    found = Group.objects.filter(pk=pk).first()
+    return {"name": found.name, "permissions": _codes(found.permissions.all())} if found else {}
+
+
+def note(kind: str, before: Standing, after: Standing, **who: Unpack[Who]) -> None:
+    """One entry for what differs, or none. ``kind``: user or group."""
+    changed = [name for name in after or before if after.get(name) != before.get(name)]
+    if not changed:
+        return
+    verb = "change" if before and after else "add" if after else "delete"
+    audit.record(
+        audit.entry(
+            who["actor"], verb, f"{kind}:{(before or after)['name']}", now=who["now"], user=who.get("user"),
+            origin=who.get("origin", ""), before=_shown(before, changed, "(hidden)"),
+            after=_shown(after, changed, "(another, hidden)" if before else "(hidden)"),
+        )
+    )  # fmt: skip
+
+
+def _shown(standing: Standing, names: list[str], password: str) -> Standing:
+    """What an entry bears of it; ``password``: said instead of one."""
+    shown = {name: standing[name] for name in names if name in standing}
+    if "password" in shown:
+        shown["password"] = password if is_password_usable(shown["password"]) else "none"
+    return shown
+
+
+def _codes(permissions: QuerySet[Permission]) -> list[str]:
+    return sorted(".".join(one) for one in permissions.values_list("content_type__app_label", "codename"))

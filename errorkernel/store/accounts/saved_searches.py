@@ -1,0 +1,79 @@
+"""The one place where saved searches are written. What is shared is everybody's business, and on the audit trail."""
+
+from typing import Unpack
+from urllib.parse import parse_qsl, urlencode
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.models import SavedView
+from errorkernel.store.platform import audit
+from errorkernel.store.platform.audit import Who
+
+_TIMES = ("range", "since", "until")
+PAGES = {"live": ("q", *_TIMES), "events": ("q", *_TIMES), "problems": ("q", "sort")}
+"""Page → the parameters that a view of it keeps."""
+NAME_MAX_CHARS = 60
+OWN_MAX = 50
+SHARED_MAX = 200
+
+
+class ViewError(ValueError):
+    """It cannot be kept; the message is a sentence for whoever asked."""
+
+
+def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedView]:
+    """The shared views of a page and the person's own."""
+    return SavedView.objects.filter(Q(shared=True) | Q(owner=user.pk), page=page).select_related("owner")
+
+
+def keep(page: str, name: str, address: str, *, shared: bool, **who: Unpack[Who]) -> SavedView:
+    """Keep ``address``, the page's parameters, under a name. One of the same name is written anew where it is the
+    person's own. Raises ViewError."""
+    owner = _owner(who)
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_MAX_CHARS or "\0" in name + address:
+        raise ViewError(_("A view needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
+    kept = urlencode([(key, value) for key, value in parse_qsl(address.lstrip("?")) if key in PAGES[page] and value])
+    if len(kept) > 2000:
+        raise ViewError(_("This search is too long to be kept."))
+    with transaction.atomic():
+        same = SavedView.objects.select_for_update().filter(page=page, name=name, shared=shared)
+        found = (same if shared else same.filter(owner=owner)).first()
+        if found and found.owner_id != owner:
+            raise ViewError(_("There is a shared view called “{name}” already; somebody else made it.", name=name))
+        whose = SavedView.objects.filter(shared=True) if shared else SavedView.objects.filter(owner=owner, shared=False)
+        most = SHARED_MAX if shared else OWN_MAX
+        if found is None and whose.count() >= most:
+            raise ViewError(_("There are {most} views already; delete one first.", most=most))
+        view = found or SavedView(page=page, name=name, owner_id=owner, shared=shared, created_at=who["now"])
+        before = {"address": view.address} if found else {}
+        view.address = kept
+        view.save()
+        if shared:
+            _note("share", view, before, {"page": page, "name": name, "address": kept}, **who)
+    return view
+
+
+def delete(view_id: int, *, staff: bool, **who: Unpack[Who]) -> SavedView:
+    """One's own; staff also what others share. Raises SavedView.DoesNotExist for all others too."""
+    with transaction.atomic():
+        may = Q(owner=_owner(who)) | Q(shared=True) if staff else Q(owner=_owner(who))
+        view = SavedView.objects.select_for_update().filter(may).get(pk=view_id)
+        if view.shared:
+            _note("unshare", view, {"page": view.page, "name": view.name, "address": view.address}, {}, **who)
+        SavedView.objects.filter(pk=view.pk).delete()
+    return view
+
+
+def _owner(who: Who) -> int:
+    user = who.get("user")
+    if user is None:
+        raise ViewError(_("A view is somebody's."))
+    return int(user.pk)
+
+
+def _note(act: str, view: SavedView, before: dict[str, str], after: dict[str, str], **who: Unpack[Who]) -> None:
+    audit.record(audit.entry(action=act, target=f"view:{view.pk}", before=before, after=after, **who))

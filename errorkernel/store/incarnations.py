@@ -1,0 +1,145 @@
+"""The incarnations of processes: begun by hellos, reports and outcomes, ended by what follows them.
+
+A number that is not larger than the largest known one begins nothing: nodes count upwards, and a hello or report that
+was overtaken must not bring a dead life back. Called inside the transaction of what is being recorded.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Count, Max, Q
+
+from errorkernel.domain.incarnations import ending
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.values import Action, Outcome
+from errorkernel.models import Decision, Incarnation
+from errorkernel.store import ingest_sql
+
+KEPT = 50
+"""Incarnations of one process; a number further back than this is forgotten."""
+
+
+class Life(NamedTuple):
+    """An incarnation that was heard of: of which process, and what is known of it."""
+
+    process: int
+    number: int
+    pid: int | None = None
+    since: datetime | None = None
+
+
+def begin(heard: Sequence[Life], *, now: datetime) -> None:
+    """These live, or have lived; the ones before them are over. Told again, one learns what was not known."""
+    if not heard:
+        return
+    for one in _learnt(heard):
+        Incarnation.objects.filter(process=one.process, number=one.number).update(pid=one.pid, since=one.since)
+    of_these = Incarnation.objects.filter(process__in={one.process for one in heard}).order_by()
+    last = dict(of_these.values_list("process").annotate(Max("number")))
+    new = sorted({one[:2]: one for one in heard if one.number > last.get(one.process, -1)}.values(), key=_place)
+    if not new:
+        return
+    Incarnation.objects.bulk_create(
+        Incarnation(process_id=one.process, number=one.number, pid=one.pid, since=one.since, first_seen=now)
+        for one in new
+    )
+    newest = {one.process: one.number for one in new}
+    open_ones = Incarnation.objects.filter(process__in=newest, ended_at__isnull=True)
+    _end([one for one in open_ones if one.number < newest[one.process_id]], now=now, stopped=False)
+    ingest_sql.forget_incarnations((process, number - KEPT) for process, number in newest.items() if number > KEPT)
+
+
+def _learnt(heard: Sequence[Life]) -> list[Life]:
+    """Of those that are known, what they are with what was not known of them."""
+    numbers = {one.number for one in heard}
+    found = Incarnation.objects.filter(process__in={one.process for one in heard}, number__in=numbers)
+    known = {row[:2]: Life(*row) for row in found.values_list("process", "number", "pid", "since")}
+    learnt = []
+    for one in heard:
+        if before := known.get(one[:2]):
+            now = before._replace(pid=one.pid or before.pid, since=one.since or before.since)
+            if now != before:
+                learnt.append(now)
+    return learnt
+
+
+def _place(one: Life) -> tuple[int, int]:
+    return one.process, one.number
+
+
+def stopped(lives: Collection[tuple[int, int]], *, now: datetime) -> None:
+    """(process, incarnation) of those of which their node says that they have stopped."""
+    _end(_living(lives), now=now, stopped=True)
+
+
+def failed(lives: Collection[tuple[int, int]], *, now: datetime) -> None:
+    """(process, incarnation) of those that have failed and that no other follows: they are quarantined."""
+    ending_now = _living(lives)
+    for life in ending_now:
+        life.failures = max(1, life.failures)  # though the report of it may still be on its way
+    _end(ending_now, now=now, stopped=False)
+
+
+def _living(lives: Collection[tuple[int, int]]) -> list[Incarnation]:
+    if not lives:
+        return []
+    found = Incarnation.objects.filter(process__in={process for process, _ in lives}, ended_at__isnull=True)
+    return [one for one in found if (one.process_id, one.number) in lives]
+
+
+def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
+    """The node has done what was answered: a kill or stop ends the ``incarnation`` of ``process`` that asked."""
+    if action is Action.CONTINUE:
+        return
+    if incarnation is not None:
+        # Whatever was thought of its end before: it is known now.
+        Incarnation.objects.filter(process=process, number=incarnation).update(
+            ended_at=now, ending=ending(action, stopped=False, failures=0), incident=outcome.incident
+        )
+    if outcome.new_incarnation is not None:
+        begin([Life(process, outcome.new_incarnation)], now=now)
+
+
+def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) -> None:
+    """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
+    if not failures:
+        return
+    begin([Life(*one) for one in sorted(set(failures) - ingest_sql.incarnations(failures.keys()))], now=now)
+    ingest_sql.count_failures(
+        (process, number, count) for (process, number), count in sorted(failures.items()) if count
+    )
+
+
+def of_process(process: int) -> Iterable[Incarnation]:
+    """Newest first."""
+    return Incarnation.objects.filter(process=process).select_related("incident__decision__rule").order_by("-number")
+
+
+def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
+    """How often each of ``processes`` began anew since then, as far as its lives are kept: KEPT are the most."""
+    lives = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
+    counted = lives.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
+    # Where no life is older, the first of them was no restart, unless those before it are forgotten.
+    return {process: begun - (begun == kept < KEPT) for process, kept, begun in counted}
+
+
+def _end(lives: Sequence[Incarnation], *, now: datetime, stopped: bool) -> None:
+    if not lives:
+        return
+    # Where the outcome is still on its way, behind the hello or report of the next incarnation, it puts this right.
+    given = Decision.objects.filter(
+        incident__process__in={one.process_id for one in lives},
+        incident__incarnation__in={one.number for one in lives},
+        incident__state=State.APPLIED.value,
+    ).exclude(action=Action.CONTINUE.value)
+    rows = given.order_by("decided_at").values_list(
+        "incident__process", "incident__incarnation", "action", "incident_id"
+    )
+    answers = {(process, number): (Action(action), incident) for process, number, action, incident in rows}
+    ended: list[tuple[int, str, UUID | None]] = []
+    for life in lives:
+        answer, incident = answers.get((life.process_id, life.number), (None, None))
+        ended.append((life.pk, ending(answer, stopped=stopped, failures=life.failures).value, incident))
+    ingest_sql.end_incarnations(ended, now=now)

@@ -1,0 +1,288 @@
+"""One answer to many questions. Each is answered by ``incidents.decide``: there is no second way to answer.
+
+A proposal keeps which questions it is about when it is shown, so nothing that opens afterwards is answered unseen.
+Once confirmed, they are answered some at a time, each step one transaction that also writes what became of them. A
+crash between two steps leaves the rest pending, and the next look goes on with them; whoever is quicker, a person or a
+rule, has given the answer that stands, and the question is *lost* here.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Count, QuerySet
+
+from errorkernel.domain import incident_state as life
+from errorkernel.domain.canary import Shows, judged, told
+from errorkernel.domain.messages import Sentence
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.values import Action
+from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
+from errorkernel.store import problems
+from errorkernel.store.incidents import decisions
+from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
+from errorkernel.store.platform import audit
+
+LASTS = timedelta(minutes=15)
+"""How long a proposal can be confirmed: what it showed must still be what it is about."""
+AT_ONCE = 20
+"""Questions that are answered in one transaction."""
+MOST = 20_000
+"""Questions of one proposal."""
+State = BulkAnswer.State
+Result = BulkItem.Result
+_NOT_NOW = {
+    State.PROPOSED: _("This answer is not confirmed yet."),
+    State.WATCHING: _("This answer is confirmed already, and its first one is being watched."),
+    State.ANSWERING: _("This answer is confirmed already, and being given."),
+    State.DONE: _("This answer has been given already."),
+    State.LEFT: _("Somebody has left this answer: no more of them are answered by it."),
+}
+"""Why something cannot be done with an answer in this state."""
+SO_NOT_THE_OTHERS = _("So the others do not follow: leave this answer, and propose anew what is to be answered.")
+"""There is no way around it here: a new proposal shows who waits now, takes a reason and, to kill many, two people."""
+
+
+class CannotBulk(Exception):
+    """It cannot be done now; the message is one sentence for whoever asked."""
+
+
+@dataclass(slots=True)
+class Who:
+    """Who does it, for the audit trail."""
+
+    name: str
+    now: datetime
+    user: AbstractBaseUser | None = None
+    origin: str = ""
+
+
+@dataclass(slots=True)
+class Step:
+    """``changed``: the questions that were answered; ``looked``: there was something to do."""
+
+    changed: list[UUID] = field(default_factory=list)
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How the canary does: what it shows, which ``told`` puts into words. ``until``: it is watched; None while its
+    process has not carried the answer out."""
+
+    incident: Incident
+    shows: Shows
+    until: datetime | None
+    told: Sentence
+
+
+def propose(
+    incident_ids: Iterable[UUID],
+    who: Who,
+    *,
+    query: str,
+    action: Action,
+    reason: str,
+    canary: UUID | None = None,
+    two_above: int = 0,
+) -> BulkAnswer:
+    """Keep which questions are to be answered; nothing is answered yet. ``two_above``: killing more than this many
+    needs somebody else to confirm it (0: never). Raises CannotBulk."""
+    wanted = list(dict.fromkeys(incident_ids))[:MOST]
+    if not wanted:
+        raise CannotBulk(_("Nobody waits whom this filter finds."))
+    if not reason:
+        raise CannotBulk(_("An answer to many needs a reason: it is kept with each, and others will read it."))
+    if canary is not None and canary not in wanted:
+        raise CannotBulk(_("The one to be answered first is not among them."))
+    with transaction.atomic():
+        bulk = BulkAnswer.objects.create(
+            query=query, action=action.value, reason=reason, by=who.name, user_id=who.user.pk if who.user else None,
+            origin=who.origin, count=len(wanted), canary_id=canary, proposed_at=who.now, expires_at=who.now + LASTS,
+            needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
+        )  # fmt: skip
+        BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
+        _note(bulk, "propose", who, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+    return bulk
+
+
+def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[UUID]]:
+    """Answer them: all, or the canary first, watched for ``watch_s`` once its process has carried the answer out. Also
+    returns what is answered already.
+
+    Raises CannotBulk or BulkAnswer.DoesNotExist.
+    """
+    changed: list[UUID] = []
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.PROPOSED)
+        if who.now >= bulk.expires_at:
+            raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
+        alone = is_proposer(bulk, who)
+        if bulk.needs_second and alone:
+            raise CannotBulk(
+                _(
+                    "To {action} {count} processes needs a second person: somebody else confirms.",
+                    action=bulk.action,
+                    count=bulk.count,
+                )
+            )
+        _check_proposer(bulk, who)
+        before = {"state": bulk.state}
+        bulk.second_by = "" if alone else who.name
+        bulk.confirmed_at = who.now
+        bulk.state = State.ANSWERING
+        if bulk.canary_id is not None and bulk.count > 1:
+            bulk.state = State.WATCHING
+            bulk.watch_s = watch_s
+            changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), who.now)
+        bulk.save()
+        after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
+        _note(bulk, "confirm", who, before, after)
+    return bulk, changed
+
+
+def go_on(bulk_id: int, who: Who) -> BulkAnswer:
+    """The canary has done well: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.WATCHING)
+        _check_proposer(bulk, who)
+        canary = watched(bulk, who.now)
+        if canary is None:
+            raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
+        if canary.shows.stands:
+            raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
+        if canary.shows is not Shows.GOOD:
+            raise CannotBulk(canary.told)
+        bulk.state = State.ANSWERING
+        bulk.save(update_fields=["state"])
+        _note(bulk, "go on", who, {"state": State.WATCHING}, {"state": bulk.state})
+    return bulk
+
+
+def leave(bulk_id: int, who: Who, reason: str = "") -> BulkAnswer:
+    """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+    with transaction.atomic():
+        bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
+        before = {"state": bulk.state}
+        bulk.state, bulk.ended_at = State.LEFT, who.now
+        bulk.save(update_fields=["state", "ended_at"])
+        _note(bulk, "leave", who, before, {"state": bulk.state, **results(bulk)}, reason)
+    return bulk
+
+
+def step(*, now: datetime) -> Step:
+    """Answer the next of the oldest confirmed one: at most AT_ONCE questions, in one transaction."""
+    done = Step()
+    waiting = BulkAnswer.objects.filter(state=State.ANSWERING).order_by("id").values_list("pk", flat=True).first()
+    if waiting is None:
+        return done
+    done.looked = True
+    with transaction.atomic():
+        bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=waiting)
+        if bulk.state != State.ANSWERING:
+            return done  # another kernel has ended it, or somebody leaves the rest
+        done.changed = _answer(bulk, bulk.items.filter(result=Result.PENDING), now)
+        if not bulk.items.filter(result=Result.PENDING).exists():
+            bulk.state, bulk.ended_at = State.DONE, now
+            bulk.save(update_fields=["state", "ended_at"])
+            before, after = {"state": State.ANSWERING}, {"state": bulk.state, **results(bulk)}
+            _note(bulk, "done", Who("system", now), before, after)
+    return done
+
+
+def results(bulk: BulkAnswer) -> dict[str, int]:
+    """How many of its questions are won, lost, gone and pending."""
+    counted = bulk.items.order_by().values_list("result").annotate(Count("pk"))
+    return {result.value: 0 for result in Result} | dict(counted)
+
+
+def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
+    """Its questions with what became of each; ``incident.decision`` is the answer that stands."""
+    return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
+
+
+def is_proposer(bulk: BulkAnswer, who: Who) -> bool:
+    """Also where their account was renamed meanwhile: that makes no second person of them."""
+    return who.name == bulk.by or (who.user is not None and who.user.pk == bulk.user_id)
+
+
+def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
+    """The truth about its canary; None where it has none, or nothing was answered yet."""
+    if bulk.canary_id is None or bulk.confirmed_at is None:
+        return None
+    incident = decisions.with_relations().get(pk=bulk.canary_id)
+    result = bulk.items.get(incident_id=bulk.canary_id).result
+    if result in (Result.LOST, Result.GONE):
+        shows, until = Shows(result), None
+    else:
+        until = _watched_until(bulk, incident)
+        returned = _has_returned(incident, bulk.confirmed_at)
+        shows = judged(life.State(incident.state), returned=returned, until=until, now=now)
+    left_s = math.ceil((until - now).total_seconds()) if until else 0
+    return Watched(incident, shows, until, told(shows, left_s))
+
+
+def _watched_until(bulk: BulkAnswer, incident: Incident) -> datetime | None:
+    if incident.state != life.State.APPLIED.value or incident.ended_at is None:
+        return None
+    return incident.ended_at + timedelta(seconds=bulk.watch_s or 0)
+
+
+def _has_returned(incident: Incident, answered_at: datetime) -> bool:
+    """Its process has met the same problem again since it was answered."""
+    again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
+    return again.filter(last_seq__gt=incident.seq, last_seen__gt=answered_at).exists()
+
+
+def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
+    """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
+    bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=bulk_id)
+    if bulk.state not in states:
+        raise CannotBulk(_NOT_NOW[State(bulk.state)])
+    return bulk
+
+
+def _check_proposer(bulk: BulkAnswer, who: Who) -> None:
+    """It is answered in the name of who proposed it, and they are one of two where two are needed. Raises CannotBulk
+    where they may not answer any more."""
+    if is_proposer(bulk, who):
+        return
+    if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
+        raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.by))
+
+
+def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list[UUID]:
+    """Answer up to AT_ONCE of ``chosen`` and write down what became of each; returns those that were won."""
+    became: dict[BulkItem.Result, list[int]] = {Result.WON: [], Result.LOST: [], Result.GONE: []}
+    won = []
+    for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
+        try:
+            decisions.decide(
+                incident_id, Action(bulk.action), by=bulk.by, user=bulk.user, reason=bulk.reason, now=now,
+                origin=f"{bulk.origin} answer:{bulk.pk}",
+            )  # fmt: skip
+            became[Result.WON].append(item_id)
+            won.append(incident_id)
+        except AlreadyDecided:
+            became[Result.LOST].append(item_id)
+        except NotOpen:
+            became[Result.GONE].append(item_id)
+    for result, item_ids in became.items():
+        BulkItem.objects.filter(pk__in=item_ids).update(result=result)
+    return won
+
+
+def _note(
+    bulk: BulkAnswer, what: str, who: Who, before: dict[str, Any], after: dict[str, Any], reason: str = ""
+) -> None:
+    audit.record(
+        audit.entry(
+            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, before=before, after=after, user=who.user,
+            origin=who.origin,
+        )
+    )  # fmt: skip

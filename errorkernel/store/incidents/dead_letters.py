@@ -1,0 +1,106 @@
+"""Dead letters: messages on which one process has failed three times in a row for the same reason, and those that
+somebody wants kept.
+
+Keeping it answers no question and stops no process: it is the operator's copy, whatever becomes of the process. Until
+one is dropped, further failures on it are counted on the same row; one that was sent again and failed is kept again.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from errorkernel.domain.values import Message
+from errorkernel.models import DeadLetter, Incident, Process
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure on a message that is poison. ``incident``: where it asked."""
+
+    process_id: int
+    problem_id: int
+    digest: str
+    message: dict[str, Any]
+    failures: int
+    seq: int
+    incident: UUID | None
+
+
+def digest_of(message: Message | None) -> str:
+    """What tells one message from another; empty where there is nothing to tell it by."""
+    key = message.key if message else ""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if key else ""
+
+
+def keep(failures: Iterable[Failure], *, now: datetime) -> None:
+    """One row a message, process and problem; ``failures`` in the order of their events.
+
+    Called by the intake, inside its transaction.
+    """
+    latest: dict[tuple[int, int, str], Failure] = {}
+    for one in failures:
+        key = one.process_id, one.problem_id, one.digest
+        asked = one.incident or (latest[key].incident if key in latest else None)
+        latest[key] = replace(one, incident=asked)
+    for (process, problem, digest), one in sorted(latest.items()):
+        changed: dict[str, Any] = {"failures": one.failures, "seq": one.seq, "last_at": now}
+        if one.incident:
+            changed["incident_id"] = one.incident
+        same = DeadLetter.objects.filter(process=process, problem=problem, digest=digest)
+        if same.filter(state=DeadLetter.State.KEPT).update(**changed) or _came_back(same, changed):
+            continue
+        DeadLetter.objects.create(
+            process_id=process, problem_id=problem, digest=digest, message=one.message, first_at=now, **changed
+        )
+
+
+def _came_back(same: QuerySet[DeadLetter], changed: dict[str, Any]) -> int:
+    """The latest of them that was sent again is kept again, where there is one."""
+    sent = same.filter(state=DeadLetter.State.SENT)
+    latest = sent.order_by("-id").values_list("pk", flat=True).first()
+    return sent.filter(pk=latest).update(state=DeadLetter.State.KEPT, **changed) if latest else 0
+
+
+def keep_again(letter_id: int) -> None:
+    """Its process did not take it: it waits for somebody as before, unless another copy of it does already."""
+    letter = DeadLetter.objects.get(pk=letter_id)
+    same = DeadLetter.objects.filter(process=letter.process_id, problem=letter.problem_id, digest=letter.digest)
+    if not same.filter(state=DeadLetter.State.KEPT).exists():
+        same.filter(pk=letter.pk, state=DeadLetter.State.SENT).update(state=DeadLetter.State.KEPT)
+
+
+def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
+    """The dead letter of the question's message, which is ``process``'s; made where there is none yet."""
+    # A message without anything to tell it by is the question's own.
+    digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
+    same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
+    # One that was sent again is kept again; "kept" comes before "sent again".
+    there = DeadLetter.objects.filter(same, state__in=[DeadLetter.State.KEPT, DeadLetter.State.SENT])
+    kept = there.order_by("state", "-id").first()
+    if kept is None:
+        return DeadLetter.objects.create(
+            process=process,
+            problem_id=incident.problem_id,
+            digest=digest,
+            message=incident.message,
+            failures=incident.consecutive,
+            incident=incident,
+            seq=incident.seq,
+            first_at=now,
+            last_at=incident.opened_at,
+        )
+    kept.incident = incident
+    kept.save(update_fields=["incident"])
+    return kept
+
+
+def listed(*, node: str = "", process: str = "", state: str = "") -> QuerySet[DeadLetter]:
+    """With everything that a list of them shows, newest first; of these alone where they are named."""
+    found = DeadLetter.objects.select_related("process__node", "problem", "incident").prefetch_related("requeues")
+    wanted = {"process__node__name": node, "process__name": process, "state": state}
+    return found.order_by("-id").filter(**{column: value for column, value in wanted.items() if value})

@@ -1,0 +1,340 @@
+"""The one place where an incident changes its state.
+
+Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows means
+that somebody else was first, whoever it was and however many processes there are. The change's audit row, and for a
+decision its outbox row, are written in the same transaction (``counters.changing``).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import Q, QuerySet
+
+from errorkernel.domain import incident_state as life
+from errorkernel.domain import values
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.incident_state import State, Step
+from errorkernel.domain.liveness import Liveness
+from errorkernel.domain.values import Action, OnDeadline, OutcomeState
+from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import subjects
+from errorkernel.store import incarnations, nodes
+from errorkernel.store.incidents import sql
+from errorkernel.store.incidents.sql import Standing
+from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.enqueue import owe
+from errorkernel.store.platform.prepared_insert import insert
+from errorkernel.store.status import system_status
+
+
+class AlreadyDecided(Exception):
+    """Somebody else answered first; ``decision`` is the answer that stands."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"{decision.by} answered {decision.action} first.")
+        self.decision = decision
+
+
+class NotOpen(Exception):
+    """The question no longer stands, without an answer: its worker is gone. ``state`` says how it ended."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The question is {state}.")
+        self.state = state
+
+
+class OutcomeResult(Enum):
+    CHANGED = "changed"
+    APPLIED = "applied"
+    """The same: the decision has been obeyed."""
+    IGNORED = "ignored"
+    """Already known, or impossible by the transition table."""
+    UNKNOWN = "unknown"
+    """No such incident of that node (yet)."""
+
+
+def decide(
+    incident_id: UUID,
+    action: Action,
+    *,
+    by: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    reason: str = "",
+    request_id: str = "",
+    origin: str = "",
+    rule: Rule | None = None,
+) -> Decision:
+    """Record the one answer. Person, rule and deadline all come through here.
+
+    ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``; ``rule``: the one that answers. The same ``request_id`` by
+    the same answerer again returns the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
+    """
+    # Before the transaction, which holds up all others that write.
+    node, process, incarnation = sql.asker(incident_id)
+    decision = Decision(
+        id=uuid7(),
+        incident_id=incident_id,
+        action=Action(action).value,
+        by=by,
+        rule=rule,
+        rule_revision=rule.revision if rule else None,
+        user_id=user.pk if user else None,
+        reason=reason,
+        request_id=request_id,
+        decided_at=now,
+    )
+    payload = wire.encode_decision(as_value(decision, incarnation))
+    told = _told(decision, f"{process} on {node}", user, origin)
+    with counters.changing():
+        if _win(incident_id):
+            insert(decision)
+            owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=now)
+            audit.record(told)
+            number_change([incident_id])
+            return decision
+    return _lost(incident_id, by, request_id)
+
+
+def _told(decision: Decision, process: str, user: AbstractBaseUser | None, origin: str) -> AuditEntry:
+    after = {"state": State.DECIDED.value, "action": decision.action, "process": process}
+    return audit.entry(
+        decision.by,
+        "decide",
+        f"incident:{decision.incident_id}",
+        now=decision.decided_at,
+        reason=decision.reason,
+        before={"state": State.OPEN.value},
+        after=after | ({"rule": str(decision.rule)} if decision.rule else {}),
+        user=user,
+        origin=origin,
+    )
+
+
+def _win(incident_id: UUID) -> bool:
+    """The conditional update that settles every race."""
+    return sql.move(incident_id, State.OPEN.value, State.DECIDED.value)
+
+
+def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
+    incident = Incident.objects.get(pk=incident_id)
+    decision = Decision.objects.filter(incident=incident).first()
+    if decision is None:
+        raise NotOpen(incident.state)
+    if request_id and decision.request_id == request_id and decision.by == by:
+        return decision
+    raise AlreadyDecided(decision)
+
+
+def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> OutcomeResult:
+    """Take in what the node says it did. Redelivered, reordered or invented reports change nothing."""
+    # Where it was answered or delivered between the look and the update, the outcome may still be right, and nobody
+    # would send it again. A state never comes back, so there are no more tries than states.
+    for _ in State:
+        found = sql.standing(outcome.incident, node)
+        if found is None:
+            return OutcomeResult.UNKNOWN
+        told = life.believed(outcome, found.incarnation)
+        after = life.after(State(found.state), life.step_of(told.state))
+        if after is None or _speaks_of_another(told, found.decision):
+            break
+        if _end(node, told, found, after, now=now):
+            return OutcomeResult.APPLIED if after is State.APPLIED else OutcomeResult.CHANGED
+    return OutcomeResult.IGNORED
+
+
+def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, now: datetime) -> bool:
+    """Take the incident from how it was ``found`` to ``after``; False where it stands otherwise by now."""
+    # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
+    by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
+    said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
+    with counters.changing():
+        if not sql.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
+            return False
+        audit.record(
+            audit.entry(
+                f"node:{node}",
+                "outcome",
+                f"incident:{outcome.incident}",
+                now=now,
+                reason=outcome.detail,
+                before={"state": found.state},
+                after={"state": after.value, **said},
+            )
+        )
+        if after is State.APPLIED and found.action:
+            incarnations.obeyed(outcome, found.process, found.incarnation, Action(found.action), now=now)
+        elif by_itself is not None and outcome.new_incarnation is not None:
+            incarnations.obeyed(outcome, found.process, found.incarnation, by_itself, now=now)
+        number_change([outcome.incident])
+    return True
+
+
+def _speaks_of_another(outcome: values.Outcome, decision: UUID | None) -> bool:
+    """An outcome of some other decision than the one that stands must not be shown as this one's."""
+    if outcome.decision_id is None or outcome.state is OutcomeState.WITHDRAWN:
+        return False
+    return decision != outcome.decision_id
+
+
+def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]:
+    """The nodes have taken these decisions over; returns the incidents that this changed."""
+    changed: list[UUID] = []
+    with counters.changing():
+        for incident_id in incident_ids:
+            waiting = Incident.objects.filter(pk=incident_id, state=State.DECIDED.value)
+            if waiting.update(state=life.after(State.DECIDED, Step.DELIVER), delivered_at=now):
+                changed.append(incident_id)
+        audit.record(
+            *(
+                audit.entry(
+                    "system",
+                    "deliver",
+                    f"incident:{incident_id}",
+                    now=now,
+                    before={"state": State.DECIDED.value},
+                    after={"state": State.DELIVERED.value},
+                )
+                for incident_id in changed
+            )
+        )
+        number_change(changed)
+    return changed
+
+
+def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
+    """The decision on the node's incident, if there is one yet. Raises Incident.DoesNotExist."""
+    incident = Incident.objects.select_related("decision").get(pk=incident_id, node__name=node)
+    decision: Decision | None = getattr(incident, "decision", None)
+    return as_value(decision, incident.incarnation) if decision else None
+
+
+def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
+    """For the node's open questions: the decisions that exist, and the ids that are not known here at all."""
+    wanted = list(incident_ids)
+    # Read without the questions themselves: of many, their texts are megabytes.
+    asked = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
+    decided = Decision.objects.filter(incident_id__in=asked.keys())
+    decisions = [as_value(decision, asked[decision.incident_id]) for decision in decided]
+    return decisions, [one for one in wanted if one not in asked]
+
+
+def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
+    """The row as it goes over the wire; ``incarnation``: the one that asked."""
+    return values.Decision(
+        incident=decision.incident_id,
+        decision_id=decision.pk,
+        action=Action(decision.action),
+        by=decision.by,
+        decided_at=decision.decided_at,
+        incarnation=incarnation,
+        reason=decision.reason,
+    )
+
+
+def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
+    """Open questions whose deadline has passed and has yet to be met, longest overdue first.
+
+    One that is escalated already, by a rule, still gets the answer that was configured for its deadline.
+    """
+    due = Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now)
+    unmet = due.filter(Q(escalated_at__isnull=True) | ~Q(on_deadline=OnDeadline.ESCALATE.value))
+    return list(unmet.order_by("deadline_at")[:limit])
+
+
+def escalate(
+    incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "", rule: Rule | None = None
+) -> bool:
+    """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
+    with counters.changing():
+        marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
+            escalated_at=now
+        )
+        if marked:
+            after = {"escalated_at": now.isoformat()} | ({"rule": str(rule)} if rule else {})
+            target, before = f"incident:{incident_id}", {"escalated_at": None}
+            audit.record(audit.entry(by, "escalate", target, now=now, reason=reason, before=before, after=after))
+            number_change([incident_id])
+    return bool(marked)
+
+
+def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
+    """Mark open questions whose node has become late or gone, or is back; returns those that this changed.
+
+    While nobody could have heard a node, none becomes late or gone."""
+    changed: list[UUID] = []
+    waiting = Incident.objects.filter(state=State.OPEN.value)
+    missing = {Liveness.LATE, Liveness.GONE}
+    for liveness in Liveness if system_status.may_miss(now) else [one for one in Liveness if one not in missing]:
+        word = liveness.value if liveness in missing else ""
+        other = waiting.filter(nodes.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
+        found = list(other.values_list("pk", flat=True)[:limit])
+        if found:
+            with counters.changing():
+                marked = [one for one in found if waiting.filter(pk=one).update(node_missing=word)]
+                number_change(marked)
+            changed += marked
+    return changed
+
+
+def meet_deadline(incident: Incident, *, now: datetime) -> None:
+    """Do what was configured for the deadline: answer, or escalate. Raises nothing where somebody was quicker."""
+    if incident.on_deadline == OnDeadline.ESCALATE.value:
+        escalate(incident.pk, now=now)
+        return
+    try:
+        decide(incident.pk, Action(incident.on_deadline), by="deadline", reason="The deadline passed.", now=now)
+    except (AlreadyDecided, NotOpen):
+        pass
+
+
+def number_change(incident_ids: list[UUID]) -> None:
+    """Give these the next numbers of change, within the transaction that changed them."""
+    if not incident_ids:
+        return
+    counters.take(Counter.CHANGES, len(incident_ids))
+    sql.number_changes(incident_ids)
+
+
+def changed_since(change: int, *, limit: int = 200) -> list[Incident]:
+    """Incidents whose last change has a higher number, oldest change first."""
+    return list(with_relations().filter(change__gt=change).order_by("change")[:limit])
+
+
+def with_relations() -> QuerySet[Incident]:
+    """Incidents with everything that their card shows."""
+    return Incident.objects.select_related("node", "process", "problem", "decision__rule")
+
+
+def decided_at(incident_id: UUID) -> datetime:
+    """When the incident was answered. Raises Decision.DoesNotExist."""
+    return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)
+
+
+def answered(incident_ids: Iterable[UUID]) -> list[tuple[str, str, float]]:
+    """(action, who answered, seconds that its process had waited, as pages say it) of these incidents' decisions."""
+    found = Decision.objects.filter(incident_id__in=list(incident_ids))
+    rows = found.values_list(
+        "action", "by", "decided_at", "incident__raised_at", "incident__opened_at", "incident__node__clock_skew_s"
+    )
+    return [
+        (action, by, (decided_at - life.blocked_since(raised_at, opened_at, skew_s)).total_seconds())
+        for action, by, decided_at, raised_at, opened_at, skew_s in rows
+    ]
+
+
+def waiting_count() -> int:
+    return Incident.objects.filter(state=State.OPEN.value).count()
+
+
+def number_sent(decision_ids: list[UUID], *, now: datetime) -> list[UUID]:
+    """The broker has these decisions; returns their incidents. Called by the outbox inside its transaction."""
+    sent = Decision.objects.filter(pk__in=decision_ids, sent_at__isnull=True)
+    if incident_ids := list(sent.values_list("incident_id", flat=True)):
+        sent.update(sent_at=now)
+        number_change(incident_ids)
+    return incident_ids

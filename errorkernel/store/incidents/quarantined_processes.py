@@ -1,0 +1,49 @@
+"""Quarantined processes and the questions about them, which are asked one level up, in another process's name."""
+
+from datetime import datetime
+
+from errorkernel.domain.incident_state import ON_ITS_WAY, State
+from errorkernel.domain.liveness import QUARANTINED
+from errorkernel.domain.values import Action
+from errorkernel.models import ErrorEvent, Incident, Process
+from errorkernel.store.incidents.decisions import with_relations
+
+KIND = "Quarantined"
+"""As ``errorkernel.node.supervision.quarantine`` asks; its tags that begin with QUARANTINED name who stands still."""
+
+
+ANSWERED_READ = 100
+"""Of so many of a node's latest answers the ones that were about a process are looked for."""
+
+
+def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
+    """The node's questions about quarantines that are open or whose answer is on its way, the oldest first, each with
+    the names of the processes that it is about: the culprit first."""
+    asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *ON_ITS_WAY]).order_by("seq")
+    return _with_names(list(asked))
+
+
+def answered(process: Process, since: datetime) -> list[Incident]:
+    """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
+    asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *ON_ITS_WAY])
+    given = asked.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
+    return [one for one, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
+
+
+def process_of_message(incident: Incident) -> Process:
+    """Whose message the incident bears: of the process that asked, or of the quarantined one that it asks about."""
+    if incident.kind == KIND:
+        tags = ErrorEvent.objects.filter(seq=incident.seq).values_list("tags", flat=True).first()
+        for name in _named(tags or {})[:1]:
+            if found := Process.objects.filter(node=incident.node_id, name=name).first():
+                return found
+    return incident.process
+
+
+def _with_names(asked: list[Incident]) -> list[tuple[Incident, list[str]]]:
+    tags = dict(ErrorEvent.objects.filter(seq__in=[one.seq for one in asked]).values_list("seq", "tags"))
+    return [(one, _named(tags.get(one.seq, {}))) for one in asked]
+
+
+def _named(tags: dict[str, str]) -> list[str]:
+    return [tags[key] for key in sorted(tags, key=lambda key: (len(key), key)) if key.partition(" ")[0] == QUARANTINED]

@@ -1,0 +1,328 @@
+"""The failed message, back to the operator: given to its process once more, dropped, or kept as a dead letter.
+
+The message in progress stays on its incident. Once the question has ended, whatever its end was, it can be sent to the
+node again; the node takes each such command once. A dead letter that no question was asked about is sent again and
+dropped by itself. Every step is one transaction with its audit row.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Unpack
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import Q, QuerySet
+
+from errorkernel.domain import values
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.incident_state import ENDED
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.values import Message, OutcomeState
+from errorkernel.models import DeadLetter, Incident, Process, Requeue
+from errorkernel.protocol import commands, subjects
+from errorkernel.store.incidents import dead_letters, decisions
+from errorkernel.store.incidents.decisions import OutcomeResult
+from errorkernel.store.incidents.quarantined_processes import process_of_message
+from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.enqueue import owe
+
+REPEAT_AFTER = timedelta(seconds=10)
+"""A command that a node has not acknowledged for so long is offered to it by sync as well."""
+_CUT = re.compile(r" … \[\d+ bytes cut\]\Z")
+_UNDER_WAY = _("The message is on its way to the process already.")
+State = Requeue.State
+
+
+class Wish(StrEnum):
+    """What an operator can want of a failed message."""
+
+    REQUEUE = "requeue"
+    DROP = "drop"
+    DEAD_LETTER = "dead-letter"
+
+
+_FIRST = {Wish.REQUEUE: State.SENT, Wish.DROP: State.DROPPED, Wish.DEAD_LETTER: State.KEPT}
+_LETTER = {
+    Wish.REQUEUE: DeadLetter.State.SENT, Wish.DROP: DeadLetter.State.DROPPED, Wish.DEAD_LETTER: DeadLetter.State.KEPT,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a message, and why.
+
+    The same ``request_id`` by the same person again returns what it made, unless something else was wanted then.
+    """
+
+    wish: Wish
+    reason: str = ""
+    request_id: str = ""
+
+
+class CannotRequeue(Exception):
+    """That cannot be done with the message now; the message of this is one sentence for whoever asked."""
+
+
+def dispose(incident_id: UUID, wanted: Wanted, **who: Unpack[Who]) -> Requeue:
+    """Do it with the incident's message. Raises CannotRequeue, Incident.DoesNotExist."""
+    with _once():
+        # Two people's wishes follow each other: the second meets what the first has made of the message.
+        incident = decisions.with_relations().select_for_update(of=("self",)).get(pk=incident_id)
+        return _dispose(_Failed(incident, incident.dead_letters.order_by("-id").first()), wanted, who)
+
+
+def dispose_of_letter(letter_id: int, wanted: Wanted, **who: Unpack[Who]) -> Requeue:
+    """Do it with a dead letter; where a question was asked about it, with the message of that.
+
+    Raises CannotRequeue, DeadLetter.DoesNotExist.
+    """
+    if incident_id := DeadLetter.objects.values_list("incident", flat=True).get(pk=letter_id):
+        return dispose(incident_id, wanted, **who)
+    with _once():
+        letter = DeadLetter.objects.select_for_update(of=("self",)).select_related("process__node").get(pk=letter_id)
+        return _dispose(_Failed(None, letter), wanted, who)
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """One transaction, in which a message cannot get on its way twice."""
+    try:
+        with counters.changing():
+            yield
+    except IntegrityError:
+        raise CannotRequeue(_UNDER_WAY) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A message that failed, by what it hangs on: its question, its dead letter, or both."""
+
+    incident: Incident | None
+    letter: DeadLetter | None
+
+    @property
+    def _of(self) -> Any:
+        return self.incident or self.letter
+
+    @property
+    def message(self) -> dict[str, Any]:
+        return self._of.message or {}
+
+    @property
+    def process(self) -> Process:
+        found: Process = process_of_message(self.incident) if self.incident else self._of.process
+        return found
+
+    @property
+    def past(self) -> QuerySet[Requeue]:
+        """What was done with it."""
+        found: QuerySet[Requeue] = self._of.requeues.order_by("-created_at")
+        return found
+
+
+def _dispose(failed: _Failed, wanted: Wanted, who: Who) -> Requeue:
+    request_id, by = wanted.request_id, who["actor"]
+    if request_id and (known := failed.past.filter(request_id=request_id, by=by).first()):
+        if _wish_of(known) is not wanted.wish:
+            raise CannotRequeue(_("This request_id has done something else with the message."))
+        return known
+    last = failed.past.first()
+    _check(failed, last, wanted.wish)
+    row = _begin(failed, wanted, by, who["now"])
+    # A dead letter without a question is kept before anybody does anything with it.
+    at_first = None if failed.incident else State.KEPT.value
+    audit.record(
+        audit.entry(
+            by, wanted.wish, _target(row), now=who["now"], reason=wanted.reason, user=who.get("user"),
+            origin=who.get("origin", ""), before={"message": last.state if last else at_first},
+            after={"message": row.state, "command": str(row.pk)} | ({"letter": row.letter_id} if row.letter_id else {}),
+        )
+    )  # fmt: skip
+    decisions.number_change(_incidents([row.incident_id]))
+    return row
+
+
+def _wish_of(row: Requeue) -> Wish:
+    return {State.DROPPED: Wish.DROP, State.KEPT: Wish.DEAD_LETTER}.get(State(row.state), Wish.REQUEUE)
+
+
+def _begin(failed: _Failed, wanted: Wanted, by: str, now: datetime) -> Requeue:
+    """The row, what is owed to the node for it, and the word on the dead letter that the message is."""
+    wish, letter = wanted.wish, failed.letter
+    sends = wish is Wish.REQUEUE
+    if wish is Wish.DEAD_LETTER and failed.incident:
+        letter = dead_letters.keep_of(failed.incident, failed.process, now=now)
+    row = Requeue.objects.create(
+        id=uuid7(),
+        incident=failed.incident,
+        letter=letter,
+        state=_FIRST[wish],
+        by=by,
+        reason=wanted.reason,
+        request_id=wanted.request_id,
+        created_at=now,
+        ended_at=None if sends else now,
+    )
+    if sends:
+        subject = subjects.command(failed.process.node.name, row.pk)
+        owe(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=now)
+    if letter:
+        DeadLetter.objects.filter(pk=letter.pk).update(state=_LETTER[wish])
+    return row
+
+
+def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
+    """Raises CannotRequeue."""
+    if not failed.message:
+        raise CannotRequeue(_("The process did not say what it was working on."))
+    if failed.incident and failed.incident.state not in ENDED:
+        raise CannotRequeue(_("Its process still has the message: answer the question first."))
+    if last and last.state == State.DROPPED:
+        raise CannotRequeue(_("The message was dropped."))
+    if last and last.state in Requeue.UNDER_WAY:
+        raise CannotRequeue(_UNDER_WAY)
+    kept = last and last.state == State.KEPT and last.letter
+    if wish is Wish.DEAD_LETTER and kept and kept.state == DeadLetter.State.KEPT:
+        raise CannotRequeue(_("The message is kept as a dead letter already."))
+    if wish is Wish.REQUEUE and not subjects.is_node_name(failed.process.node.name):
+        raise CannotRequeue(_("This node takes no commands of ours."))
+    if wish is Wish.REQUEUE and _CUT.search(failed.message.get("data", "")):
+        raise CannotRequeue(_("Only a part of the message is known here: it was cut when it was reported."))
+
+
+def as_value(row: Requeue) -> values.Requeue:
+    """The row as it goes over the wire."""
+    failed = _Failed(row.incident, row.letter)
+    return values.Requeue(
+        id=row.pk,
+        process=failed.process.name,
+        message=Message(**failed.message),
+        by=row.by,
+        at=row.created_at,
+        incident=row.incident_id,
+        reason=row.reason,
+    )
+
+
+def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
+    """The broker has these; returns their incidents. Called by the outbox inside its transaction."""
+    sent = Requeue.objects.filter(pk__in=command_ids, sent_at__isnull=True)
+    found = list(sent.values_list("incident_id", flat=True))
+    if found:
+        sent.update(sent_at=now)
+        decisions.number_change(_incidents(found))
+    return _incidents(found)
+
+
+def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
+    """The node has it in its journal; returns the incident, if there is one and that was news."""
+    with counters.changing():
+        if not Requeue.objects.filter(pk=command_id, state=State.SENT).update(state=State.RECEIVED, received_at=now):
+            return []
+        row = Requeue.objects.get(pk=command_id)
+        _audit("system", "deliver message", row, State.SENT, State.RECEIVED, now)
+        incident_ids = _incidents([row.incident_id])
+        decisions.number_change(incident_ids)
+    return incident_ids
+
+
+def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tuple[OutcomeResult, UUID | None]:
+    """Take in what became of a command; with its incident, if there is one and that was news.
+
+    Repeated reports change nothing.
+    """
+    row = Requeue.objects.filter(_of_node(node), pk=outcome.incident).first()
+    if row is None:
+        return OutcomeResult.UNKNOWN, None
+    # In the order in which it goes through them: one that is received just now is met in the one or the other.
+    for before in Requeue.UNDER_WAY:
+        if _end(node, row, outcome, before, now=now):
+            return OutcomeResult.CHANGED, row.incident_id
+    return OutcomeResult.IGNORED, None
+
+
+def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State, *, now: datetime) -> bool:
+    """False where the command is in another state than ``before``."""
+    after = State.APPLIED if outcome.state is OutcomeState.APPLIED else State.FAILED
+    with counters.changing():
+        standing = Requeue.objects.filter(pk=row.pk, state=before)
+        if not standing.update(state=after, ended_at=now, detail=outcome.detail):
+            return False
+        if after is State.FAILED and row.letter_id:
+            dead_letters.keep_again(row.letter_id)
+        _audit(f"node:{node}", "take message", row, before, after, now, outcome.detail)
+        decisions.number_change(_incidents([row.incident_id]))
+    return True
+
+
+def is_of(node: str, command_id: UUID) -> bool:
+    """Whether there is such a command for the node."""
+    found = Requeue.objects.filter(_of_node(node), pk=command_id)
+    return found.exclude(state__in=Requeue.NEVER_SENT).exists()
+
+
+def states(node: str, command_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Those of these that are commands for the node, and how far each is."""
+    return dict(Requeue.objects.filter(_of_node(node), pk__in=command_ids).values_list("pk", "state"))
+
+
+def under_way(node: str, *, limit: int = 100) -> list[values.Requeue]:
+    """Commands of the node that have not ended, oldest first."""
+    return _as_values(_under_way(node), limit)
+
+
+def to_offer(node: str, *, now: datetime, limit: int = 100) -> list[UUID]:
+    """Commands of the node that may have got lost, for the sync's reply: in another order each time, since not all may
+    fit into it, and those that did before are not to stand before the others for ever."""
+    old = _under_way(node).filter(created_at__lte=now - REPEAT_AFTER)
+    return list(old.order_by("?").values_list("pk", flat=True)[:limit])
+
+
+def read(command_ids: Collection[UUID]) -> list[values.Requeue]:
+    """These, oldest first; without those that have ended meanwhile."""
+    return _as_values(Requeue.objects.filter(pk__in=command_ids, state__in=Requeue.UNDER_WAY), len(command_ids))
+
+
+def _under_way(node: str) -> QuerySet[Requeue]:
+    return Requeue.objects.filter(_of_node(node), state__in=Requeue.UNDER_WAY)
+
+
+def _as_values(rows: QuerySet[Requeue], limit: int) -> list[values.Requeue]:
+    return [
+        as_value(row)
+        for row in rows.select_related("incident__process", "letter__process").order_by("created_at")[:limit]
+    ]
+
+
+def _of_node(node: str) -> Q:
+    return Q(incident__node__name=node) | Q(letter__process__node__name=node)
+
+
+def _incidents(ids: Iterable[UUID | None]) -> list[UUID]:
+    """Those that there are: a dead letter may have none."""
+    return [one for one in ids if one]
+
+
+def _target(row: Requeue) -> str:
+    return f"incident:{row.incident_id}" if row.incident_id else f"dead-letter:{row.letter_id}"
+
+
+def _audit(
+    actor: str, verb: str, row: Requeue, before: Requeue.State, after: Requeue.State, now: datetime, reason: str = ""
+) -> None:
+    audit.record(
+        audit.entry(
+            actor,
+            verb,
+            _target(row),
+            now=now,
+            reason=reason,
+            before={"message": before.value},
+            after={"message": after.value},
+        )
+    )

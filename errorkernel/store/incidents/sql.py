@@ -1,0 +1,95 @@
+"""The statements on the way of an answer, as text: to build such a query takes Django longer than the database to
+answer it, and a process waits. What each is for stands in ``incidents``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from errorkernel.domain.values import Action, Outcome
+from errorkernel.models import Counter, Incident
+from errorkernel.store.platform.sql_values import as_uuid, moment
+
+_ASKER = (
+    "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
+    " JOIN errorkernel_process p ON p.id = i.process_id WHERE i.id = %s"
+)
+_UNJUDGED = "SELECT 1 FROM errorkernel_incident WHERE NOT judged LIMIT 1"
+_MOVE = "UPDATE errorkernel_incident SET state = %s WHERE id = %s AND state = %s"
+_STANDING = (
+    "SELECT i.state, i.process_id, i.incarnation, d.id, d.action FROM errorkernel_incident i"
+    " JOIN errorkernel_node n ON n.id = i.node_id LEFT JOIN errorkernel_decision d ON d.incident_id = i.id"
+    " WHERE i.id = %s AND n.name = %s"
+)
+_END = (
+    "UPDATE errorkernel_incident SET state = %s, ended_at = %s, outcome_detail = %s, new_incarnation = %s,"
+    " by_itself = COALESCE(CAST(%s AS varchar(8)), by_itself) WHERE id = %s AND state = %s"
+)
+_NUMBER_CHANGE = (
+    "UPDATE errorkernel_incident"
+    f" SET change = (SELECT value FROM errorkernel_counter WHERE name = '{Counter.CHANGES}') - %s WHERE id = %s"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A question, and the ``action`` of the ``decision`` on it where there is one, before its node says what it did."""
+
+    state: str
+    process: int
+    incarnation: int | None
+    decision: UUID | None
+    action: str | None
+
+
+def standing(incident: UUID, node: str) -> Standing | None:
+    """How the node's question stands; None where it has asked no such one."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, [incident.hex, node])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    state, process, incarnation, decision, action = row
+    return Standing(state, process, incarnation, as_uuid(decision) if decision else None, action)
+
+
+def end(outcome: Outcome, *, before: str, after: str, by_itself: Action | None, now: datetime) -> bool:
+    """Take the incident from ``before`` to its end as the node says it; False where it was in another state."""
+    told = [outcome.detail, outcome.new_incarnation, by_itself.value if by_itself else None]
+    with connection.cursor() as cursor:
+        cursor.execute(_END, [after, moment(now), *told, outcome.incident.hex, before])
+        return bool(cursor.rowcount)
+
+
+def asker(incident: UUID) -> tuple[str, str, int | None]:
+    """(node, process, incarnation) that asked; they never change. Raises Incident.DoesNotExist."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ASKER, [incident.hex])
+        row = cursor.fetchone()
+    if row is None:
+        raise Incident.DoesNotExist
+    return row[0], row[1], row[2]
+
+
+def any_unjudged() -> bool:
+    """There are questions that the rules have not been asked about."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNJUDGED)
+        return cursor.fetchone() is not None
+
+
+def move(incident: UUID, before: str, after: str) -> bool:
+    """The incident's state from ``before`` to ``after``; False where it was another."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE, [after, incident.hex, before])
+        return bool(cursor.rowcount)
+
+
+def number_changes(incidents: Sequence[UUID]) -> None:
+    """Give these the numbers of change that have just been taken, in their order."""
+    last = len(incidents) - 1
+    with connection.cursor() as cursor:
+        cursor.executemany(_NUMBER_CHANGE, [(last - number, one.hex) for number, one in enumerate(incidents)])

@@ -1,0 +1,314 @@
+"""What the kernel takes in: a batch of reports, outcomes and refusals becomes one transaction.
+
+Guarantee: every report is stored exactly once however often it arrives, and its ``seq`` is the next one of a
+gap-free row. When ``record`` returns, the batch is committed and may be acknowledged; when it raises, nothing of the
+batch is stored and all of it may be delivered again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import IntegrityError, transaction
+
+from errorkernel.domain import fingerprint
+from errorkernel.domain.fingerprint import Grouping
+from errorkernel.domain.rule_policy import is_poison
+from errorkernel.domain.values import LEVEL_RANK, Event, EventType, Message, Outcome
+from errorkernel.models import Counter, Incident
+from errorkernel.store import incarnations, ingest_sql, rollups
+from errorkernel.store.incidents import dead_letters, decisions, requeues
+from errorkernel.store.incidents.dead_letters import Failure, digest_of
+from errorkernel.store.incidents.decisions import OutcomeResult
+from errorkernel.store.ingest import rejected_events
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.rejected_events import Refusal
+from errorkernel.store.platform import counters
+from errorkernel.store.platform.sql_values import moment
+from errorkernel.store.problem_maintenance import Handled
+
+_to_json = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Batch:
+    """What arrived together. Nodes are named by the subjects that the broker vouches for."""
+
+    events: list[tuple[str, Event]] = field(default_factory=list)
+    outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a batch changed. ``outcomes`` answers the batch's outcomes one by one."""
+
+    rows: list[EventRow] = field(default_factory=list)
+    changed: list[UUID] = field(default_factory=list)
+    outcomes: list[OutcomeResult] = field(default_factory=list)
+    applied: list[datetime] = field(default_factory=list)
+    """When the decisions were made that nodes now say they have applied."""
+
+
+@dataclass(slots=True)
+class _Placed:
+    """An event on its way into the table."""
+
+    node: str
+    event: Event
+    group: Grouping
+    digest: str
+    """Of the event's message; empty where it has none."""
+    node_id: int = 0
+    process_id: int = 0
+    problem_id: int = 0
+    seq: int = 0
+    repeat: int = 1
+    consecutive: int = 0
+
+
+def record(batch: Batch, directory: Directory, *, now: datetime) -> Recorded:
+    """Store a batch. Raises what the database raises; nothing of the batch is stored then."""
+    try:
+        return _record(batch, directory, now)
+    except IntegrityError:
+        # A node, process or problem that we remember was removed meanwhile, or another kernel stored the same event.
+        directory.forget()
+        return _record(batch, directory, now)
+
+
+def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
+    recorded = Recorded()
+    # What needs no database is done before the transaction, which holds up all others that write.
+    unique = {event.id: (node, event) for node, event in reversed(batch.events)}
+    placed = [_Placed(*one, fingerprint.group(one[1]), digest_of(one[1].message)) for one in unique.values()]
+    placed.reverse()
+    try:
+        with transaction.atomic():
+            if placed:
+                recorded.rows = _record_events(placed, directory, now, changes=bool(batch.outcomes))
+                recorded.changed += [row.id for row in recorded.rows if row.incident]
+            for node, outcome in batch.outcomes:
+                recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
+            if batch.refusals:
+                rejected_events.refuse_all(batch.refusals, now=now)
+    except BaseException:
+        # What was learnt inside a transaction that is rolled back does not exist.
+        directory.forget()
+        raise
+    return recorded
+
+
+def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: datetime) -> OutcomeResult:
+    result = decisions.record_outcome(node, outcome, now=now)
+    if result in (OutcomeResult.CHANGED, OutcomeResult.APPLIED):
+        recorded.changed.append(outcome.incident)
+        if result is OutcomeResult.APPLIED:
+            recorded.applied.append(decisions.decided_at(outcome.incident))
+    elif result is OutcomeResult.UNKNOWN:
+        result, incident = requeues.record_outcome(node, outcome, now=now)
+        recorded.changed += [incident] if incident else []
+    return result
+
+
+def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *, changes: bool) -> list[EventRow]:
+    """``changes``: incidents change in this transaction, whether it opens some or not."""
+    _place(placed, directory, now)
+    # The locks are taken here, as late as can be: everything below needs them, nothing above does.
+    last = counters.lock(Counter.EVENTS)
+    questions = [one.event.id for one in placed if one.event.type is EventType.ACTION]
+    if changes or questions:
+        counters.hold(Counter.CHANGES)
+    stored = ingest_sql.existing([one.event.id for one in placed], questions)
+    placed = [one for one in placed if one.event.id not in stored]
+    if not placed:
+        return []
+    for seq, one in enumerate(placed, last + 1):
+        one.seq = seq
+    seen = moment(now)
+    people = Handled({one.problem_id for one in placed})
+    _count_states(placed, people, seen)
+    ingest_sql.insert_events([_columns(one, seen) for one in placed])
+    _count_totals(placed, people, seen, now)
+    rollups.count(((one.process_id, one.problem_id, one.event.level) for one in placed), now=now)
+    people.note(((one.problem_id, one.event.tags) for one in placed), now=now)
+    rows = [_row(one, people.whole(one.problem_id), now) for one in placed]
+    _open_incidents(placed, now)
+    dead_letters.keep(_poisonous(placed), now=now)
+    counters.take(Counter.EVENTS, len(placed))
+    return rows
+
+
+def _place(placed: Sequence[_Placed], directory: Directory, now: datetime) -> None:
+    """Find each one's node, process and problem, or make them."""
+    directory.learn_nodes(one.node for one in placed)
+    for one in placed:
+        one.node_id = directory.nodes[one.node]
+    directory.learn_processes(((one.node_id, one.event.process) for one in placed), now)
+    directory.learn_problems(((one.group, one.event.kind, one.event.level.value) for one in placed), now)
+    for one in placed:
+        one.process_id = directory.processes[one.node_id, one.event.process]
+        one.problem_id = directory.problems[one.group.key]
+
+
+def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
+    """Continue each (process, problem)'s counts through the batch, in the order of the events."""
+    pairs = sorted({(one.process_id, one.problem_id) for one in placed})
+    known = ingest_sql.states(pairs)
+    nodes = {one.process_id: one.node_id for one in placed}
+    now_counts: dict[tuple[int, int], list[Any]] = {}
+    for one in placed:
+        pair = one.process_id, one.problem_id
+        state = now_counts.get(pair)
+        if state is None:
+            count, consecutive, last_message, _ = known.get(pair, (0, 0, "", None))
+            state = now_counts[pair] = [count, consecutive, last_message, 0]
+        state[0] += 1
+        state[1] = 0 if not one.digest else state[1] + 1 if one.digest == state[2] else 1
+        state[2] = one.digest
+        state[3] = one.seq
+        one.repeat, one.consecutive = state[0], state[1]
+    ingest_sql.upsert_states(
+        # first_seen is written for a new row only.
+        (*pair, nodes[pair[0]], state[0], state[1], state[2], seen, seen, state[3])
+        for pair, state in sorted(now_counts.items())
+    )
+    new = {problem for process, problem in pairs if (process, problem) not in known}
+    ingest_sql.count_problem_nodes(sorted(new | {people.whole(problem) for problem in new}))
+
+
+def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: datetime) -> None:
+    problems: dict[int, list[Any]] = {}
+    processes: dict[int, list[Any]] = {}
+    nodes: dict[int, int] = {}
+    lives: dict[tuple[int, int], int] = {}
+    for one in placed:
+        event = one.event
+        rank = LEVEL_RANK[event.level]
+        for key in {one.problem_id, people.whole(one.problem_id)}:
+            problem = problems.setdefault(key, [0, event.level.value, rank])
+            problem[0] += 1
+            if rank > problem[2]:
+                problem[1:] = event.level.value, rank
+        process = processes.setdefault(one.process_id, [0, 0, None])
+        process[0] += 1
+        process[1] += event.type is not EventType.INFO
+        if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
+            process[2] = event.incarnation
+        if event.incarnation is not None:
+            life = one.process_id, event.incarnation
+            lives[life] = lives.get(life, 0) + (event.type is not EventType.INFO)
+        nodes[one.node_id] = nodes.get(one.node_id, 0) + 1
+    # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
+    ingest_sql.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
+    ingest_sql.update_processes((pk, n, bad, inc, seen) for pk, (n, bad, inc) in sorted(processes.items()))
+    ingest_sql.update_nodes((pk, n, seen) for pk, n in sorted(nodes.items()))
+    incarnations.count_failures(lives, now=now)
+
+
+def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:
+    event = one.event
+    return (
+        one.seq,
+        event.id.hex,
+        event.type.value,
+        event.level.value,
+        LEVEL_RANK[event.level],
+        one.node_id,
+        one.process_id,
+        one.problem_id,
+        event.incarnation,
+        event.kind,
+        event.text,
+        event.stack,
+        _to_json(message).decode() if (message := _message(event.message)) is not None else None,
+        event.relay_from_node,
+        _to_json(event.tags).decode(),
+        ", ".join(dict.fromkeys(event.cut))[:200],
+        one.repeat,
+        moment(event.occurred_at) if event.occurred_at else None,
+        seen,
+    )
+
+
+def _row(one: _Placed, whole: int, now: datetime) -> EventRow:
+    event = one.event
+    return EventRow(
+        seq=one.seq,
+        id=event.id,
+        type=event.type.value,
+        level=event.level.value,
+        node=one.node,
+        process=event.process,
+        incarnation=event.incarnation,
+        kind=event.kind,
+        text=event.text,
+        message=_message(event.message),
+        occurred_at=event.occurred_at,
+        received_at=now,
+        problem=one.problem_id,
+        whole=whole,
+        incident=event.id if event.type is EventType.ACTION else None,
+        repeat=one.repeat,
+        relay_from_node=event.relay_from_node,
+    )
+
+
+def _open_incidents(placed: list[_Placed], now: datetime) -> None:
+    asking = [one for one in placed if one.event.type is EventType.ACTION]
+    if not asking:
+        return
+    counters.take(Counter.CHANGES, len(asking))
+    last = counters.current(Counter.CHANGES)
+    Incident.objects.bulk_create(
+        [
+            Incident(
+                id=one.event.id,
+                seq=one.seq,
+                node_id=one.node_id,
+                process_id=one.process_id,
+                problem_id=one.problem_id,
+                incarnation=one.event.incarnation,
+                level=one.event.level.value,
+                kind=one.event.kind,
+                text=one.event.text,
+                message=_message(one.event.message),
+                repeat=one.repeat,
+                consecutive=one.consecutive,
+                change=last - len(asking) + 1 + index,
+                raised_at=one.event.occurred_at or now,
+                opened_at=now,
+                # Counted from our own clock: the node's may be wrong by hours.
+                deadline_at=now + timedelta(seconds=one.event.deadline_s) if one.event.deadline_s else None,
+                on_deadline=one.event.on_deadline.value,
+            )
+            for index, one in enumerate(asking)
+        ],
+        batch_size=200,
+    )
+
+
+def _poisonous(placed: list[_Placed]) -> Iterator[Failure]:
+    for one in placed:
+        event = one.event
+        if not is_poison(one.consecutive) or event.message is None or event.type is EventType.INFO:
+            continue
+        yield Failure(
+            process_id=one.process_id,
+            problem_id=one.problem_id,
+            digest=one.digest,
+            message=_message(event.message) or {},
+            failures=one.consecutive,
+            seq=one.seq,
+            incident=event.id if event.type is EventType.ACTION else None,
+        )
+
+
+def _message(message: Message | None) -> dict[str, Any] | None:
+    if message is None:
+        return None
+    return {key: value for key, value in msgspec.structs.asdict(message).items() if value}

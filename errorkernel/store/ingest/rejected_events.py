@@ -1,0 +1,45 @@
+"""Input that was refused: kept with its beginning and the reason, bounded in number by the retention."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from errorkernel.domain.limits import QUARANTINE_HEAD_BYTES
+from errorkernel.models import QuarantinedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``source`` names the message itself, so that the same one arriving again adds no second row."""
+
+    source: str
+    subject: str
+    node: str
+    reason: str
+    detail: str
+    data: bytes
+
+
+def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
+    QuarantinedMessage.objects.bulk_create(
+        (
+            QuarantinedMessage(
+                source=one.source[:120],
+                received_at=now,
+                subject=one.subject[:300].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                node=one.node[:64],
+                reason=one.reason[:40],
+                detail=one.detail[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                size=len(one.data),
+                head=one.data[:QUARANTINE_HEAD_BYTES],
+            )
+            for one in refusals
+        ),
+        ignore_conflicts=True,
+        batch_size=500,
+    )
+
+
+def refuse(*, source: str, subject: str, node: str, reason: str, detail: str, data: bytes, now: datetime) -> None:
+    """Keep one refused input."""
+    refuse_all([Refusal(source, subject, node, reason, detail, data)], now=now)

@@ -1,0 +1,226 @@
+"""Nodes, their credentials and liveness; the kernel workers' own heartbeat."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, Sum
+
+from errorkernel.broker.config import NodeUser
+from errorkernel.broker.credentials import digest, make_nkey, make_token
+from errorkernel.domain import liveness
+from errorkernel.domain.liveness import STOPPED, Liveness
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem
+from errorkernel.protocol.subjects import is_node_name
+from errorkernel.store import rollups
+from errorkernel.store.platform import audit, counters
+
+NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
+
+
+class FleetError(Exception):
+    """What was asked for cannot be done; the message is one sentence for the person who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSecrets:
+    """Shown once, never again: the database keeps only what verifies them."""
+
+    node: str
+    nkey_seed: str
+    token: str
+
+
+def add_node(
+    name: str,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    demo: bool = False,
+) -> NodeSecrets:
+    """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
+    if not is_node_name(name):
+        raise FleetError(_("“{name}” cannot be a node's name: 1 to 64 letters, digits, _ or -.", name=name))
+    seed, public_key = make_nkey()
+    token = make_token(NODE_TOKEN_PREFIX)
+    kept = {"public_key": public_key, "token_digest": digest(token)}
+    with transaction.atomic():
+        known = Node.objects.filter(name=name).first()
+        if known and known.public_key:
+            raise FleetError(_("There is a node named {name} already.", name=name))
+        if known:
+            Node.objects.filter(pk=known.pk).update(**kept)
+        else:
+            try:
+                with transaction.atomic():
+                    Node.objects.create(name=name, demo=demo, **kept)
+            except IntegrityError:
+                raise FleetError(_("There is a node named {name} already.", name=name)) from None
+        audit.record(
+            audit.entry(
+                actor, "add", f"node:{name}", now=now, user=user, origin=origin,
+                before={"public_key": None} if known else {}, after={"public_key": public_key},
+            )
+        )  # fmt: skip
+        counters.take(Counter.NODES)
+    return NodeSecrets(name, seed, token)
+
+
+def renew_node(
+    name: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> NodeSecrets:
+    """New credentials for a node; the old ones stop working. Raises FleetError."""
+    seed, public_key = make_nkey()
+    token = make_token(NODE_TOKEN_PREFIX)
+    with transaction.atomic():
+        former = Node.objects.select_for_update().filter(name=name).values_list("public_key", flat=True).first()
+        if former is None:
+            raise FleetError(_("There is no node named {name}.", name=name))
+        Node.objects.filter(name=name).update(
+            former_key=F("public_key"), public_key=public_key, token_digest=digest(token)
+        )
+        audit.record(
+            audit.entry(
+                actor, "renew", f"node:{name}", now=now, user=user, origin=origin,
+                before={"public_key": former}, after={"public_key": public_key},
+            )
+        )  # fmt: skip
+        counters.take(Counter.NODES)
+    return NodeSecrets(name, seed, token)
+
+
+def set_node_enabled(
+    name: str, enabled: bool, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> None:
+    """Let a node in, or shut it out of broker and HTTP. Raises FleetError."""
+    with transaction.atomic():
+        node = Node.objects.filter(name=name).first()
+        if node is None:
+            raise FleetError(_("There is no node named {name}.", name=name))
+        if node.enabled == enabled:
+            return
+        Node.objects.filter(pk=node.pk).update(enabled=enabled)
+        audit.record(
+            audit.entry(
+                actor,
+                "enable" if enabled else "disable",
+                f"node:{name}",
+                now=now,
+                user=user,
+                origin=origin,
+                before={"enabled": node.enabled},
+                after={"enabled": enabled},
+            )
+        )
+        counters.take(Counter.NODES)
+
+
+def note_signing_key(
+    public_key: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> None:
+    """Write down that messages to ctrl nodes are signed with another key from now on."""
+    known = AuditEntry.objects.filter(action="make", target="signing-key").order_by("-id").first()
+    audit.record(
+        audit.entry(
+            actor, "make", "signing-key", now=now, user=user, origin=origin,
+            before=known.after if known else {}, after={"public_key": public_key},
+        )
+    )  # fmt: skip
+
+
+def broker_users() -> list[NodeUser]:
+    """The nodes that the broker lets in."""
+    known = Node.objects.filter(enabled=True).exclude(public_key="").order_by("name")
+    return [NodeUser(name, key) for name, key in known.values_list("name", "public_key")]
+
+
+def node_names() -> list[str]:
+    """Every node that decisions can be meant for; names with dots are Steward's own and have no subject of ours."""
+    return [name for name in Node.objects.values_list("name", flat=True) if is_node_name(name)]
+
+
+def nodes_revision() -> int:
+    return counters.current(Counter.NODES)
+
+
+def node_for_token(token: str) -> Node | None:
+    """The enabled node that this HTTP token belongs to."""
+    if not token.startswith(NODE_TOKEN_PREFIX + "_"):
+        return None
+    return Node.objects.filter(token_digest=digest(token), enabled=True).first()
+
+
+def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
+    """Nodes that are so, by ``core.liveness``, as a filter; ``prefix``: where the node hangs, e.g. ``node__``."""
+    heard = f"{prefix}hello_at"
+    if wanted is Liveness.NEVER:
+        return Q(**{f"{heard}__isnull": True})
+    after, until = liveness.heard_between(wanted, now)
+    bounds = Q(**{f"{heard}__isnull": False})
+    if after:
+        bounds &= Q(**{f"{heard}__gt": after})
+    return bounds & Q(**{f"{heard}__lte": until}) if until else bounds
+
+
+def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
+    """Processes that are so, by ``core.liveness``, as a filter."""
+    unnamed = ~Q(state="") & Q(node__hello_at__isnull=False, last_seen__lte=F("node__hello_at") - liveness.GONE_AFTER)
+    as_node = nodes_by_liveness(wanted, now, "node__")
+    if wanted is Liveness.GONE:
+        return Q(state=STOPPED) | unnamed | as_node
+    named = Q(state="") | Q(node__hello_at__isnull=True) | Q(last_seen__gt=F("node__hello_at") - liveness.GONE_AFTER)
+    return as_node & ~Q(state=STOPPED) & named
+
+
+def count_nodes(now: datetime) -> dict[str, int]:
+    """Liveness → enabled nodes that are so."""
+    enabled = Node.objects.filter(enabled=True)
+    return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
+
+
+def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, trouble: str = "") -> None:
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record. ``trouble``:
+    why the broker cannot store.
+
+    What has stood still since any worker last said that it lives is counted, once however many workers there are.
+    """
+    with transaction.atomic():
+        # Of two workers the second waits here for the first, and counts on from where that one stopped.
+        last = KernelHeartbeat.objects.select_for_update().order_by("-at").first()
+        if last:
+            rollups.count_blocked(since=last.at, now=now)
+        known = lag if lag is not None else last.lag if last else 0
+        before = KernelHeartbeat.objects.filter(worker=worker, broker_connected=True).first()
+        since = before.broker_since if before else now
+        connected = {"broker_connected": lag is not None, "broker_since": None if lag is None else since}
+        KernelHeartbeat.objects.update_or_create(
+            worker=worker,
+            defaults={"at": now, "started_at": started_at, "lag": known, "trouble": trouble, **connected},
+        )
+
+
+def demo_nodes() -> list[str]:
+    """The demo's nodes that are let in."""
+    return list(Node.objects.filter(demo=True, enabled=True).values_list("name", flat=True))
+
+
+def demo_events() -> int:
+    """How much of the demo's nodes is stored, as far as they have been counted."""
+    return int(Node.objects.filter(demo=True).aggregate(all=Sum("events", default=0))["all"])
+
+
+def remove_demo(*, now: datetime) -> int:
+    """Remove the demo nodes with everything of theirs, and problems that nobody else has; returns how many nodes."""
+    with transaction.atomic():
+        gone = list(Node.objects.filter(demo=True).values("name", "public_key", "enabled", "events"))
+        Node.objects.filter(demo=True).delete()
+        Problem.objects.filter(error_states__isnull=True).delete()
+        audit.record(
+            *(audit.entry("system", "remove", f"node:{one['name']}", now=now, before=one, after={}) for one in gone)
+        )
+        counters.take(Counter.NODES)
+    return len(gone)

@@ -1,0 +1,111 @@
+"""What is put on record of the broker's streams: that one was lost, or was full, and what is known to be gone."""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+
+from errorkernel.models import BrokerStream, KernelHeartbeat
+from errorkernel.protocol import subjects
+from errorkernel.store.platform import audit
+
+
+def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
+    """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made`` and that
+    ``last`` is the number of its newest message.
+
+    Returns None where that is the one that was here before, or the first one. Where it is another one, or has gone back
+    to a smaller number, the audit trail says so, once however many kernels look, and the number of messages that were
+    not stored when it was last looked at is returned. What came after that look and was not stored either is not in
+    it: nobody here has seen it. A kernel that stood still since it asked may come with what is no longer true; that
+    changes nothing.
+    """
+    is_now = {"made": made, "last": last, "asked_at": asked_at}
+    with transaction.atomic():
+        known, first = BrokerStream.objects.get_or_create(name=name, defaults=is_now)
+        lost = BrokerStream.objects.filter(_before(asked_at), ~Q(made=made) | Q(last__gt=last), name=name)
+        if first or not lost.update(**is_now, waiting=0, filled=0.0, discarded_to=0, stored_to=0):
+            return None
+        waiting = known.waiting if name == subjects.STEWARD_STREAM else _events_waiting()
+        repeated = (
+            "Their nodes were told that these had arrived, and repeat none."
+            if name == subjects.STEWARD_STREAM
+            else "Nodes repeat questions and outcomes, not reports."
+        )
+        audit.record(
+            audit.entry(
+                "system",
+                "lost",
+                f"stream:{name}",
+                now=asked_at,
+                reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
+                f" not stored yet. {repeated}",
+                before={"made": known.made, "last": known.last},
+                after={"made": made, "last": last, "waiting": waiting},
+            )
+        )
+    return waiting
+
+
+def _before(asked_at: datetime) -> Q:
+    return Q(asked_at=None) | Q(asked_at__lt=asked_at)
+
+
+def _lost(known: BrokerStream, made: str, last: int) -> str:
+    if made != known.made:
+        return "The broker had lost this stream; it was made anew."
+    return f"The broker had lost messages of this stream: the newest was number {known.last}, and is number {last}."
+
+
+def reaches(name: str, *, made: str, last: int, asked_at: datetime) -> None:
+    """At ``asked_at`` the newest message of the stream had the number ``last``. That it went back, ``seen`` finds."""
+    BrokerStream.objects.filter(_before(asked_at), name=name, made=made, last__lt=last).update(last=last)
+
+
+def stands(
+    name: str, *, made: str, waiting: int, filled: float, first: int, last: int, delivered: int, now: datetime
+) -> int:
+    """The stream was looked at; see ``broker.streams.Standing``.
+
+    Returns how many messages the broker has thrown away since the last look, because it was full: at least, for what
+    a kernel had been sent and had not stored may be among them, and no one can tell. The audit trail says so, once.
+    """
+    with transaction.atomic():
+        known = BrokerStream.objects.select_for_update().filter(name=name, made=made).first()
+        if known is None:
+            return 0
+        # Our own word beside the broker's: one that was killed comes back with an older number than it had delivered.
+        # A number that it has not reached is of a stream before it, from which a batch was still being stored.
+        stored_to = known.stored_to if known.stored_to <= last else 0
+        gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to))
+        BrokerStream.objects.filter(pk=known.pk).update(
+            waiting=waiting,
+            last=max(known.last, last),
+            filled=filled,
+            discarded=known.discarded + gone,
+            discarded_to=first - 1 if gone else known.discarded_to,
+        )
+        if gone:
+            audit.record(
+                audit.entry(
+                    "system",
+                    "lost",
+                    f"stream:{name}",
+                    now=now,
+                    reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
+                    " were told that these had arrived, and repeat none.",
+                    before={"discarded": known.discarded},
+                    after={"discarded": known.discarded + gone, "up_to": first - 1},
+                )
+            )
+    return gone
+
+
+def reached(name: str, sequence: int) -> None:
+    """The message with this number is stored, or refused, and of those before it what this kernel was sent. Called in
+    the transaction that does it."""
+    BrokerStream.objects.filter(name=name, stored_to__lt=sequence).update(stored_to=sequence)
+
+
+def _events_waiting() -> int:
+    return KernelHeartbeat.objects.order_by("-at").values_list("lag", flat=True).first() or 0

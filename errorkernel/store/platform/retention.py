@@ -1,0 +1,62 @@
+"""What is forgotten, and when: events by age and number, actions on Steward's nodes by age, refused input by number.
+
+In small deletes: nothing waits. Error states, problems, incidents, decisions, dead letters and the
+audit trail outlive their events.
+"""
+
+from datetime import datetime, timedelta
+
+from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, QuarantinedMessage, StewardAction
+from errorkernel.store.platform import counters
+
+STEP_ROWS = 2000
+HEARTBEAT_KEPT = timedelta(days=1)
+
+
+def prune_events(*, days: int, keep: int, now: datetime) -> int:
+    """Remove one step of events that are too old or too many (0: no bound); returns how many went."""
+    last = counters.current(Counter.EVENTS)
+    bounds = []
+    if keep and last > keep:
+        bounds.append(last - keep)
+    if days:
+        # Numbers grow with time, so the oldest row tells whether there is anything to do at all.
+        young = ErrorEvent.objects.filter(received_at__gte=now - timedelta(days=days)).order_by("received_at")
+        first = young.values_list("seq", flat=True).first()
+        bounds.append(first - 1 if first is not None else last)
+    if not bounds:
+        return 0
+    oldest = list(
+        ErrorEvent.objects.filter(seq__lte=max(bounds)).order_by("seq").values_list("seq", flat=True)[:STEP_ROWS]
+    )
+    if not oldest:
+        return 0
+    removed, _ = ErrorEvent.objects.filter(seq__gte=oldest[0], seq__lte=oldest[-1]).delete()
+    return removed
+
+
+def prune_steward_actions(*, days: int, now: datetime) -> int:
+    """Remove one step of actions that ended too long ago, with their lines (0: none); returns how many went."""
+    if not days:
+        return 0
+    old = StewardAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
+    oldest = list(old.values_list("pk", flat=True)[:STEP_ROWS])
+    StewardAction.objects.filter(pk__in=oldest).delete()
+    return len(oldest)
+
+
+def prune_quarantine(*, keep: int) -> int:
+    """Remove one step of refused input beyond the newest ``keep``; returns how many went."""
+    edge = QuarantinedMessage.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
+    if edge is None:
+        return 0
+    oldest = list(
+        QuarantinedMessage.objects.filter(pk__lte=edge).order_by("pk").values_list("pk", flat=True)[:STEP_ROWS]
+    )
+    removed, _ = QuarantinedMessage.objects.filter(pk__in=oldest).delete()
+    return removed
+
+
+def prune_heartbeats(*, now: datetime) -> None:
+    """Forget kernel workers that have not written for a day."""
+    KernelHeartbeat.objects.filter(at__lt=now - HEARTBEAT_KEPT).delete()

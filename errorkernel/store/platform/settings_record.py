@@ -1,0 +1,30 @@
+"""The settings that a role of the product starts with: on record wherever they differ from those of its last start.
+
+What was in force then is read from the audit trail itself: each entry bears what differed from the one before it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import transaction
+
+from errorkernel.models import AuditEntry
+from errorkernel.store.platform import audit
+
+ACTION = "settings"
+
+
+def note(role: str, settings: Mapping[str, str], usual: Mapping[str, str], *, now: datetime, origin: str) -> None:
+    """``settings``: variable → value, secrets hidden; ``usual``: what holds where nothing is set, and so before the
+    first entry."""
+    target = f"settings:{role}"
+    with transaction.atomic():
+        noted = AuditEntry.objects.filter(target=target, action=ACTION).order_by("id")
+        last = dict(usual)
+        for after in noted.values_list("after", flat=True):
+            last |= after
+        changed = [name for name in settings if settings[name] != last.get(name, "")]
+        if changed:
+            before = {name: last.get(name, "") for name in changed}
+            after = {name: settings[name] for name in changed}
+            audit.record(audit.entry("system", ACTION, target, now=now, before=before, after=after, origin=origin))

@@ -1,0 +1,112 @@
+"""What the intake owes to what people did with problems: totals of merged ones, mutes that end, problems that return.
+
+It runs inside the batch's transaction, after the events' counter has been locked. Whoever merges, mutes or resolves
+holds that counter too, so a batch is stored wholly before such an act or wholly after it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import QuerySet
+
+from errorkernel.domain.problem_state import RELEASE_TAG, Muted, ProblemState
+from errorkernel.models import AuditEntry, Counter, Problem
+from errorkernel.store import ingest_sql
+from errorkernel.store.platform import audit, counters
+
+
+class Handled:
+    """Those of a batch's problems that somebody has merged, muted or resolved. One query; of most there are none."""
+
+    def __init__(self, problems: Collection[int]) -> None:
+        self._known = ingest_sql.handled(problems)
+
+    def whole(self, problem: int) -> int:
+        """What ``problem`` is merged into, or itself."""
+        return self._known[problem][0] if problem in self._known else problem
+
+    def note(self, events: Iterable[tuple[int, Mapping[str, str]]], *, now: datetime) -> None:
+        """``events``: problem and tags of what was stored, once the totals are right. Reopens, and ends mutes."""
+        releases: dict[int, set[str]] = {}
+        for problem, tags in events:
+            whole, state = self._known.get(problem, (problem, ""))
+            if state in (ProblemState.MUTED, ProblemState.RESOLVED):
+                seen = releases.setdefault(whole, set())
+                if release := tags.get(RELEASE_TAG):
+                    seen.add(release)
+        if releases:
+            changed = [_met(one, releases[one.pk], now) for one in Problem.objects.filter(pk__in=releases)]
+            audit.record(*(entry for entry in changed if entry))
+
+
+def end_mutes(*, now: datetime) -> int:
+    """End the mutes whose time is over, also of problems that nothing is heard of; returns how many."""
+    if not _due(now).exists():  # mostly so, and then nothing is held
+        return 0
+    with transaction.atomic():
+        counters.lock(Counter.EVENTS)
+        entries = [_met(one, (), now) for one in _due(now)]
+        audit.record(*(entry for entry in entries if entry))
+    return len(entries)
+
+
+def _due(now: datetime) -> QuerySet[Problem]:
+    return Problem.objects.filter(muted_until__lte=now, state=ProblemState.MUTED).order_by("pk")
+
+
+def _met(problem: Problem, releases: Collection[str], now: datetime) -> AuditEntry | None:
+    """Write what follows from its having been met; returns what the audit trail is to have of it."""
+    if problem.state == ProblemState.RESOLVED:
+        return put(problem, ProblemState.REOPENED, "It was met again.", action="reopen", actor="system", now=now)
+    muted = Muted(problem.muted_until, problem.muted_until_count, problem.muted_releases)
+    why = muted.ended_by(count=problem.count, releases=releases, now=now)
+    return put(problem, ProblemState.OPEN, why, action="unmute", actor="system", now=now) if why else None
+
+
+def put(
+    problem: Problem,
+    state: ProblemState,
+    reason: str,
+    *,
+    action: str,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    mute: Muted | None = None,
+) -> AuditEntry:
+    """Write another state, with the ends of its ``mute``; returns the audit row for the caller to record."""
+    before = standing(problem)
+    problem.state, problem.state_at, problem.state_by, problem.state_reason = state.value, now, actor, reason
+    problem.muted_until = mute.until if mute else None
+    problem.muted_until_count = mute.until_count if mute else None
+    problem.muted_releases = sorted(mute.releases) if mute and mute.releases is not None else None
+    if state is ProblemState.RESOLVED:
+        problem.resolved_count = problem.count
+    problem.save(update_fields=_WRITTEN)
+    after = standing(problem)
+    target = f"problem:{problem.pk}"
+    return audit.entry(
+        actor, action, target, now=now, reason=reason, before=before, after=after, user=user, origin=origin
+    )
+
+
+def standing(problem: Problem) -> dict[str, Any]:
+    """What the audit trail keeps of a problem's state."""
+    kept = {
+        "state": problem.state,
+        "until": problem.muted_until and problem.muted_until.isoformat(),
+        "until_count": problem.muted_until_count,
+        "releases": problem.muted_releases,
+        "count": problem.count,
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+_WRITTEN = [
+    "state", "state_at", "state_by", "state_reason", "muted_until", "muted_until_count", "muted_releases",
+    "resolved_count",
+]  # fmt: skip

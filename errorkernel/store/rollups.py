@@ -1,0 +1,186 @@
+"""Counts by time: written in the transaction of what they count, read by pictures.
+
+The fleet as a whole is counted by the minute and by the hour; each process and each problem by the hour, day and week,
+which is what keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.domain.rollups``).
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import F, QuerySet, Sum
+
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.rollups import HOUR_MIN, MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
+from errorkernel.domain.values import LEVEL_RANK, Level
+from errorkernel.models import HourCount, Incident, MinuteCount, Problem, Tally
+from errorkernel.store import ingest_sql
+
+LEVELS = tuple(LEVEL_RANK)
+"""From the lowest to the highest."""
+FAILURE_RANK = LEVEL_RANK[Level.ERROR]
+"""From this level on an event counts as a failure."""
+PROBLEM_HOURS_SHOWN = 24
+HOURS_KEPT = timedelta(days=8)
+KEPT = timedelta(days=31)
+_STEP_ROWS = 2000
+_KEYS_AT_ONCE = 10_000
+_SPREAD_ABOVE_S = 120.0
+# Added up by what was counted first: so a problem is looked up once instead of once a step.
+_LARGEST_PROBLEMS = (
+    "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
+    " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_tally"
+    " WHERE id >= %s AND id < %s GROUP BY 1) t"
+    " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
+)
+_NOISIEST_NODES = (
+    "SELECT p.node_id, SUM(t.events) AS n, SUM(t.failures)"
+    " FROM (SELECT id & %s AS process, SUM(events) AS events, SUM(failures) AS failures FROM errorkernel_tally"
+    " WHERE id >= %s AND id < %s GROUP BY 1) t"
+    " JOIN errorkernel_process p ON p.id = t.process GROUP BY 1 ORDER BY n DESC, p.node_id LIMIT %s"
+)
+# Step by step along minutes or hours, which stand in their order: to group by a computed step would be to sort them.
+_BY_TIME = (
+    "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
+    f" SELECT number, {', '.join(f'SUM(m.{one})' for one in (*LEVELS, 'blocked_s'))}"
+    " FROM step CROSS JOIN errorkernel_{0}count m"
+    " WHERE m.{0} >= %s + number * %s AND m.{0} < %s + (number + 1) * %s AND m.{0} <= %s GROUP BY number"
+)
+
+
+def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
+    """(process, problem, level) of events that have just been stored, all received ``now``."""
+    fleet = [0] * len(LEVELS)
+    processes: dict[int, list[int]] = {}
+    problems: dict[int, list[int]] = {}
+    for process, problem, level in events:
+        rank = LEVEL_RANK[level]
+        fleet[rank] += 1
+        for found, subject in ((processes, process), (problems, problem)):
+            counts = found.setdefault(subject, [0, 0])
+            counts[0] += 1
+            counts[1] += rank >= FAILURE_RANK
+    ingest_sql.add_fleet(minute_of(now), fleet)
+    rows: list[tuple[int, int, int]] = []
+    for series in Series:
+        start = key(series, step_of(series, now))
+        found = processes if series.of_processes else problems
+        rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
+    ingest_sql.add_tallies(rows)
+
+
+def count_blocked(*, since: datetime, now: datetime) -> None:
+    """Processes have stood still from ``since`` to ``now``, as many as wait now. Within the caller's transaction.
+
+    Where nobody has counted for a while, because no kernel ran, the time is spread over its minutes.
+    """
+    seconds = (now - since).total_seconds()
+    waiting = Incident.objects.filter(state=State.OPEN.value).count() if seconds > 0 else 0
+    if not waiting:
+        return
+    last = minute_of(now)
+    first = minute_of(since) if seconds > _SPREAD_ABOVE_S else last
+    first = max(first, last - int(KEPT.total_seconds()) // MINUTE_S)
+    ingest_sql.add_blocked(dict.fromkeys(range(first, last + 1), waiting * seconds / (last - first + 1)))
+
+
+def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
+    """From minute ``first`` to ``last``, in steps of ``size`` minutes: number of the step from ``first`` on → events by
+    level, then blocked seconds. Steps in which nothing was counted are left out. Whole hours from a whole hour on are
+    read from the hours' counts."""
+    steps, table = (last - first) // size, "minute"
+    if size % HOUR_MIN == 0 and first % HOUR_MIN == 0:
+        first, last, size, table = first // HOUR_MIN, last // HOUR_MIN, size // HOUR_MIN, "hour"
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_TIME.format(table), [steps, first, size, first, size, last])
+        return {step: [float(one) for one in sums] for step, *sums in cursor.fetchall()}
+
+
+def _between(series: Series, first: int, last: int) -> QuerySet[Tally]:
+    return Tally.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
+
+
+def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LARGEST_PROBLEMS, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        return [(problem, int(events)) for problem, events in cursor.fetchall()]
+
+
+def noisiest_nodes(series: Series, first: int, last: int, count: int) -> list[tuple[int, int, int]]:
+    """From step ``first`` to ``last``: (node, events, failures among them) of those whose processes reported most."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NOISIEST_NODES, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        return [(node, int(events), int(failures)) for node, events, failures in cursor.fetchall()]
+
+
+def most_failures(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (process or problem, failures) of those with most, none without any."""
+    found = _with_subject(series, first, last).values("subject").annotate(bad=Sum("failures"))
+    return list(found.filter(bad__gt=0).order_by("-bad", "subject").values_list("subject", "bad")[:count])
+
+
+def _with_subject(series: Series, first: int, last: int) -> QuerySet[Any]:
+    return _between(series, first, last).annotate(subject=F("pk").bitand(SUBJECT_MASK)).order_by()
+
+
+def failures_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    """Subject → step → failures, from step ``first`` to ``last``; what never failed in them is left out."""
+    return _by_step("failures", series, subjects, first, last)
+
+
+def events_by_step(series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    """Subject → step → events, from step ``first`` to ``last``; what was never reported in them is left out."""
+    return _by_step("events", series, subjects, first, last)
+
+
+def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, last: int) -> dict[int, dict[int, int]]:
+    wanted = list(subjects)
+    keys = [key(series, step, subject) for step in range(first, last + 1) for subject in wanted]
+    found: dict[int, dict[int, int]] = {}
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        for pk, counted in _counted(column, keys[start : start + _KEYS_AT_ONCE]):
+            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = counted
+    return found
+
+
+def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """Keys and what was counted under them. A page asks for thousands at once, on which the ORM is slow."""
+    marks = ", ".join(["%s"] * len(keys))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, {column} FROM errorkernel_tally WHERE id IN ({marks}) AND {column} > 0", keys)
+        yield from cursor.fetchall()
+
+
+def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:
+    """Problem → events in each of the latest ``hours``, oldest first, the present one last; with those of its parts."""
+    last = step_of(Series.PROBLEM_HOURS, now)
+    first = last - hours + 1
+    found = {pk: [0] * hours for pk in wholes}
+    merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
+    parts = {one.pk: one.merged_into_id or 0 for one in merged}
+    counted = events_by_step(Series.PROBLEM_HOURS, [*found, *parts], first, last)
+    for problem, steps in counted.items():
+        for step, count in steps.items():
+            found[parts.get(problem, problem)][step - first] += count
+    return found
+
+
+def prune(*, now: datetime) -> int:
+    """Forget one step of counts that no picture shows any more; returns how many went."""
+    oldest = minute_of(now - KEPT)
+    removed = _remove(MinuteCount.objects.filter(minute__lt=oldest))
+    removed += _remove(HourCount.objects.filter(hour__lt=oldest // HOUR_MIN))
+    for series in Series:
+        kept = HOURS_KEPT if series.step_s == 3600 else KEPT
+        removed += _remove(_between(series, 0, step_of(series, now - kept) - 1))
+    return removed
+
+
+def _remove(rows: QuerySet[MinuteCount] | QuerySet[HourCount] | QuerySet[Tally]) -> int:
+    oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:_STEP_ROWS])
+    if not oldest:
+        return 0
+    removed, _ = rows.filter(pk__lte=oldest[-1]).delete()
+    return removed

@@ -1,0 +1,335 @@
+"""The one place where a rule changes. Each change is one transaction: the row, its revision, the audit row.
+
+Every change takes a number of the counter ``rules`` first. Whoever judges by the rules holds that counter too, so what
+is judged is judged by the rules as they are, and a change never slips in between.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Max, QuerySet
+
+from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.query.predicate import Tree
+from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.models import Counter, Incident, Rule
+from errorkernel.store.platform import audit, counters
+from errorkernel.store.search import question_q
+
+log = logging.getLogger("errorkernel.rules")
+
+
+class TooManyAtOnce(RuleError):
+    """Among those that wait now it would kill or stop more than one person may at once."""
+
+    def __init__(self, action: RuleAction, count: int, two_above: int) -> None:
+        told = _(
+            "Its condition finds {count} that wait now: to {action} more than {most} at once takes a second person. "
+            "Propose one answer to many for them, and leave them out here.",
+            count=count,
+            action=action.value,
+            most=two_above,
+        )
+        super().__init__("also_waiting", told)
+
+
+class RuleChanged(Exception):
+    """Somebody else changed the rule meanwhile; ``rule`` is how it is now."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(
+            _("{who} has changed it to revision {number} meanwhile.", who=rule.author, number=str(rule.revision))
+        )
+        self.rule = rule
+
+
+class NotSuspended(Exception):
+    """There is no suspension to clear; the message is one sentence for whoever asked."""
+
+
+def listed() -> QuerySet[Rule]:
+    """The rules that there are, in their order."""
+    return Rule.objects.filter(removed_at__isnull=True).order_by("position", "id")
+
+
+def load() -> tuple[int, list[policy.Rule]]:
+    """(revision of them all, the rules that are switched on, in their order)."""
+    # The number first: rules that are younger than it are noticed later, rules that are older never.
+    revision = counters.current(Counter.RULES)
+    return revision, [one for one in map(as_value, listed().filter(enabled=True)) if one is not None]
+
+
+def as_value(row: Rule) -> policy.Rule | None:
+    """The rule as it is judged by; None where its condition cannot be read (written by another version of ours)."""
+    try:
+        condition = policy.parse_condition(row.condition)
+    except RuleError:
+        log.exception("The condition of %s cannot be read; it is passed by", row)
+        return None
+    return policy.Rule(
+        id=row.pk,
+        revision=row.revision,
+        condition=condition,
+        action=RuleAction(row.action),
+        enabled=row.enabled,
+        after_seq=row.after_seq,
+        expires_at=row.expires_at,
+        uses=row.uses,
+        max_uses=row.max_uses,
+        suspended=row.suspended_at is not None,
+        steward_nodes=frozenset(row.steward_nodes),
+        acts_after_seq=row.acts_after_seq,
+    )
+
+
+def wording(row: Rule) -> Wording:
+    """The part of a rule that people write."""
+    return Wording(
+        name=row.name,
+        condition=row.condition,
+        action=RuleAction(row.action),
+        reason=row.reason,
+        enabled=row.enabled,
+        expires_at=row.expires_at,
+        max_uses=row.max_uses,
+        storm_limit=row.storm_limit,
+        loop_limit=row.loop_limit,
+        steward_nodes=tuple(row.steward_nodes),
+    )
+
+
+def add(
+    given: Wording,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+    two_above: int = 0,
+) -> Rule:
+    """A new rule, the last in order. It applies to questions that open from now on, or ``also_waiting``; where it would
+    end more than ``two_above`` of these (0: any number) it is refused.
+
+    Raises RuleError or TooManyAtOnce.
+    """
+    given.check()
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        if listed().count() >= policy.RULES_MAX:
+            raise RuleError("name", _("There are {count} rules; remove one first.", count=policy.RULES_MAX))
+        last = listed().aggregate(last=Max("position"))["last"] or 0
+        rule = Rule(position=last + 1, created_at=now)
+        _write(rule, given, actor, now, also_waiting, two_above)
+        rule.save()
+        _note("add", rule, {}, actor, now, user, origin)
+    return rule
+
+
+def change(
+    rule_id: int,
+    revision: int,
+    given: Wording,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+    two_above: int = 0,
+) -> Rule:
+    """Write ``revision`` of a rule anew. What was answered by the old revision stands.
+
+    Raises RuleError, TooManyAtOnce, RuleChanged or Rule.DoesNotExist.
+    """
+    given.check()
+
+    def write(rule: Rule) -> None:
+        if rule.revision != revision:
+            raise RuleChanged(rule)
+        rule.revision += 1
+        _write(rule, given, actor, now, also_waiting, two_above)
+
+    return _change("change", rule_id, write, actor, now, user, origin)
+
+
+def suspend(
+    rule_id: int, why: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """Let it answer nothing more; what it matches waits for a person. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.suspended_at, rule.suspended_why = rule.suspended_at or now, rule.suspended_why or why
+
+    return _change("suspend", rule_id, write, actor, now, user, origin, reason=why)
+
+
+def resume(
+    rule_id: int,
+    reason: str,
+    *,
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None = None,
+    origin: str = "",
+    also_waiting: bool = False,
+    two_above: int = 0,
+) -> Rule:
+    """Clear a suspension: it answers what opens from now on, or ``also_waiting``.
+
+    Raises NotSuspended, TooManyAtOnce or Rule.DoesNotExist.
+    """
+
+    def write(rule: Rule) -> None:
+        if rule.suspended_at is None:
+            raise NotSuspended(_("This rule is not suspended."))
+        rule.revision += 1
+        rule.suspended_at, rule.suspended_why = None, ""
+        # The answers of earlier revisions count for no limit: whoever clears it has seen them.
+        _apply_from(rule, also_waiting, now, two_above)
+
+    return _change("resume", rule_id, write, actor, now, user, origin, reason=reason)
+
+
+def remove(
+    rule_id: int, reason: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """Take it out of the order for good; its row stays for what it once answered. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.enabled, rule.removed_at = False, now
+
+    return _change("remove", rule_id, write, actor, now, user, origin, reason=reason)
+
+
+def move(
+    rule_id: int, step: int, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
+) -> Rule:
+    """So many places down (or, negative, up), as far as there are any. Raises Rule.DoesNotExist."""
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        order = list(listed())
+        at = next((index for index, one in enumerate(order) if one.pk == rule_id), None)
+        if at is None:
+            raise Rule.DoesNotExist
+        to = min(max(at + step, 0), len(order) - 1)
+        rule = order.pop(at)
+        if to == at:
+            return rule
+        before = {"position": at + 1, "revision": rule.revision}
+        order.insert(to, rule)
+        for place, one in enumerate(order, 1):
+            Rule.objects.filter(pk=one.pk).update(position=place)
+        rule.position, rule.revision = to + 1, rule.revision + 1
+        Rule.objects.filter(pk=rule.pk).update(revision=rule.revision)
+        after = {"position": to + 1, "revision": rule.revision}
+        audit.record(
+            audit.entry(actor, "move", f"rule:{rule.pk}", now=now, before=before, after=after, user=user, origin=origin)
+        )
+    return rule
+
+
+def _change(
+    what: str,
+    rule_id: int,
+    write: Callable[[Rule], None],
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None,
+    origin: str,
+    *,
+    reason: str = "",
+) -> Rule:
+    with transaction.atomic():
+        counters.take(Counter.RULES)
+        rule = listed().select_for_update().get(pk=rule_id)
+        before = shown(rule)
+        write(rule)
+        rule.changed_at = now
+        # Not ``uses``: what was answered meanwhile must not be forgotten.
+        rule.save(update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "used_at")])
+        _note(what, rule, before, actor, now, user, origin, reason)
+    return rule
+
+
+def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: bool, two_above: int) -> None:
+    for name, value in asdict(given).items():
+        setattr(rule, name, value)
+    rule.author, rule.changed_at = actor, now
+    _apply_from(rule, also_waiting, now, two_above)
+
+
+def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -> None:
+    """From which question on. The counter of all rules is held, so nobody judges while this is not committed."""
+    # An error does not wait for anybody, so it is never too old for one revision and due for the next.
+    rule.acts_after_seq = counters.current(Counter.EVENTS)
+    rule.after_seq = 0 if also_waiting else rule.acts_after_seq
+    if also_waiting:
+        _check_at_once(rule, now, two_above)
+        counters.hold(Counter.CHANGES)
+        Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
+
+
+def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
+    """Raises TooManyAtOnce. What rules before it keep from it counts as well: they may be gone in a minute."""
+    value = as_value(rule)
+    if not two_above or value is None or not value.action.ends:
+        return
+    if not value.enabled or value.suspended or value.is_over(now):
+        return
+    count = waiting(value.condition)
+    if value.max_uses is not None:
+        count = min(count, value.max_uses - value.uses)
+    if count > two_above:
+        raise TooManyAtOnce(value.action, count, two_above)
+
+
+def waiting(condition: Tree) -> int:
+    """How many of those that wait now it finds, whichever rules come before."""
+    return Incident.objects.filter(question_q(condition), state=State.OPEN.value).count()
+
+
+def shown(rule: Rule) -> dict[str, Any]:
+    """What the audit trail keeps of a rule."""
+    words = asdict(wording(rule)) | {
+        "action": rule.action,
+        "expires_at": rule.expires_at and rule.expires_at.isoformat(),
+    }
+    return {"revision": rule.revision, **words, "suspended": rule.suspended_why, "removed": rule.removed_at is not None}
+
+
+def _note(
+    what: str,
+    rule: Rule,
+    before: dict[str, Any],
+    actor: str,
+    now: datetime,
+    user: AbstractBaseUser | None,
+    origin: str,
+    reason: str = "",
+) -> None:
+    """Only what differs: that is what somebody looks for later."""
+    after = shown(rule)
+    changed = [name for name in after if after[name] != before.get(name)]
+    audit.record(
+        audit.entry(
+            actor,
+            what,
+            f"rule:{rule.pk}",
+            now=now,
+            reason=reason,
+            before={name: before[name] for name in changed if name in before},
+            after={name: after[name] for name in changed},
+            user=user,
+            origin=origin,
+        )
+    )

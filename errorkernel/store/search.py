@@ -1,0 +1,197 @@
+"""The stored side of the query language: a tree (``errorkernel.domain.query``) as a condition on stored rows."""
+
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from django.contrib.auth import get_user_model
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
+from django.db.models.expressions import Combinable
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import In
+from django.db.models.sql.compiler import SQLCompiler
+
+from errorkernel.domain.problem_state import LISTED, ProblemState
+from errorkernel.domain.query.predicate import COMPARISONS, fold
+from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
+from errorkernel.domain.values import LEVEL_RANK
+from errorkernel.models import ErrorState, Node, Problem, Process
+
+
+class Like(Func):
+    """``text LIKE pattern`` with A–Z in either case and nothing else folded, the same on SQLite and PostgreSQL.
+
+    Django's ``icontains`` and its kin would fold by the database's own rules, and know no pattern with two stars.
+    """
+
+    template = "(%(expressions)s ESCAPE '\\')"
+    arg_joiner = " LIKE "
+    arity = 2
+    output_field = BooleanField()
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        text, pattern = self.source_expressions
+        # lower() by the rules of "C" knows ASCII alone; the pattern is folded already.
+        plain = Func(text, template='LOWER(%(expressions)s COLLATE "C")', output_field=TextField())
+        return Like(plain, pattern).as_sql(compiler, connection, **context)
+
+
+class _Plain(Func):
+    """A column that SQLite shall not reach through an index (its unary plus); PostgreSQL's planner knows better."""
+
+    template = "+%(expressions)s"
+    arity = 1
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return compiler.compile(self.source_expressions[0])
+
+
+def question_q(tree: Tree) -> Q:
+    """The condition on ``Incident`` that finds what a rule's ``tree`` matches, exactly as ``core.rules`` would.
+
+    It is made for walking through a range of ``seq``: no other index is tempting.
+    """
+    match tree:
+        case And(parts=parts):
+            return Q(*(question_q(part) for part in parts))
+        case Or(parts=parts):
+            return Q(*(question_q(part) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~question_q(part)
+        case Compare(field="level", op=op, value=value):
+            return Q(level__in=[word for word, rank in LEVEL_RANK.items() if COMPARISONS[op](rank, value)])
+        case Text(field="fingerprint"):
+            named = Problem.objects.filter(_like(F("fingerprint"), spread(tree.field, tree.pattern)))
+            return Q(In(_Plain(F("problem_id"), output_field=BigIntegerField()), named.order_by().values("pk").query))
+        case _:
+            return _condition(tree, _NO_TIME)
+
+
+def to_q(tree: Tree, now: datetime) -> Q:
+    """The condition on ``ErrorEvent`` that finds what ``tree`` asks for; relative times count back from ``now``.
+
+    ``now`` is timezone-aware. It finds exactly the events for which ``compile_predicate(tree, now)`` is true. Names of
+    nodes and processes, and what is merged, are looked up at once, so call it where queries may be run, right before
+    its use. It is made for reading the newest events first (``order_by("-seq")`` and a limit).
+    """
+    if isinstance(tree, And):
+        return Q(*(_condition(part, now, outermost=True) for part in tree.parts))
+    return _condition(tree, now, outermost=True)
+
+
+def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
+    """The condition on ``Problem`` that finds what ``tree``, which speaks of PROBLEM_FIELDS, asks for. ``me``: the key
+    of whoever asks. Nodes and processes are those of the problem and of its parts."""
+    match tree:
+        case And(parts=parts):
+            return Q(*(problem_q(part, now, me) for part in parts))
+        case Or(parts=parts):
+            return Q(*(problem_q(part, now, me) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~problem_q(part, now, me)
+        case Compare(field=field, op=op, value=value):
+            return Q(**{f"{_PROBLEM_COLUMNS[field]}__{_LOOKUPS[op]}": value})
+        case Time(field=field):
+            return Q(**{"last_seen__gte" if field == "since" else "last_seen__lt": tree.moment(now)})
+        case Text(field="state", pattern=pattern) if pattern.parts == (ProblemState.OPEN,):
+            return Q(state__in=[one.value for one in LISTED])
+        case Text(field="assigned", pattern=pattern) if pattern.parts == ("me",):
+            return Q(assignee=me) if me is not None else Q(pk__in=[])
+        case Text(field="assigned", pattern=pattern) if pattern.parts == ("nobody",):
+            return Q(assignee__isnull=True)
+        case Text(field="assigned"):
+            people = get_user_model().objects.filter(_like(F("username"), spread(tree.field, tree.pattern)))
+            return Q(assignee__isnull=False, assignee__in=people.order_by().values("pk"))
+        case Text(field="node" | "process" as field):
+            column = "process__node__name" if field == "node" else "process__name"
+            met = ErrorState.objects.filter(_like(F(column), spread(field, tree.pattern))).order_by()
+            return Q(pk__in=met.values(whole=Coalesce("problem__merged_into", "problem")))
+        case Text(field=field):
+            wanted = spread(field, tree.pattern)
+            columns = [_PROBLEM_TEXTS[field]] if field in _PROBLEM_TEXTS else ["title", "kind"]
+            return Q(*(_like(F(column), wanted) for column in columns), _connector=Q.OR)
+        case _:
+            raise TypeError(f"problems are not asked for {tree}")
+
+
+_PROBLEM_COLUMNS = {"level": "level_rank", "times": "count", "nodes": "nodes"}
+_PROBLEM_TEXTS = {"kind": "kind", "text": "title", "state": "state"}
+
+
+def _condition(tree: Tree, now: datetime, *, outermost: bool = False) -> Q:
+    match tree:
+        case And(parts=parts):
+            return Q(*(_condition(part, now) for part in parts))
+        case Or(parts=parts):
+            return Q(*(_condition(part, now) for part in parts), _connector=Q.OR)
+        case Not(part=part):
+            return ~_condition(part, now)
+        case Text():
+            return _text(tree, outermost=outermost)
+        case Compare(field="problem", value=value):
+            together = Problem.objects.filter(Q(pk=value) | Q(merged_into=value))
+            return _keyed("problem_id", together, outermost=outermost)
+        case Compare(field=field, op=op, value=value):
+            return Q(**{f"{_COLUMNS[field]}__{_LOOKUPS[op]}": value})
+        case OfType(type=wanted):
+            return Q(type=wanted.value)
+        case Identity(field="id", value=event_id):
+            return Q(id=event_id)
+        case Identity(value=None):
+            return Q(type="action")
+        case Identity(value=incident_id):
+            return Q(type="action", id=incident_id)
+        case Time(field=field):
+            return Q(**{"received_at__gte" if field == "since" else "received_at__lt": tree.moment(now)})
+        case _:
+            assert_never(tree)
+
+
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
+"""Conditions of rules hold no times."""
+_COLUMNS = {"level": "level_rank", "repeat": "repeat", "consecutive": "consecutive"}
+_LOOKUPS = {"=": "exact", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
+
+
+def _text(term: Text, *, outermost: bool) -> Q:
+    parts = spread(term.field, term.pattern)
+    match term.field:
+        case None:
+            return _like(F("text"), parts) | _like(F("kind"), parts)
+        case "node":
+            return _keyed("node_id", Node.objects.filter(_like(F("name"), parts)), outermost=outermost)
+        case "process":
+            return _keyed("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
+        case "method":
+            # No message, or one without a method: "", so that a negation is true of it.
+            return _like(Coalesce(KeyTextTransform("method", "message"), Value(""), output_field=TextField()), parts)
+        case field:
+            return _like(F(field), parts)
+
+
+def _keyed(column: str, wanted: QuerySet[Node] | QuerySet[Process] | QuerySet[Problem], *, outermost: bool) -> Q:
+    """Events of these nodes, processes or problems.
+
+    One that all events must have is worth an index: (node, seq) gives them newest first. With several, SQLite
+    would fetch every event of them all and sort; passing over the others, newest first, finds a page far sooner.
+    """
+    keys = wanted.order_by().values("pk")
+    match list(keys.values_list("pk", flat=True)[:2]):
+        case []:
+            return Q(pk__in=[])
+        case [only] if outermost:
+            return Q(**{column: only})
+        case _:
+            return Q(In(_Plain(F(column), output_field=BigIntegerField()), keys.query))
+
+
+def _like(text: Combinable, parts: tuple[str, ...]) -> Q:
+    return Q(Like(text, Value(_pattern(parts))))
+
+
+def _pattern(parts: tuple[str, ...]) -> str:
+    """``parts`` as a LIKE pattern: the wildcards of LIKE lose their meaning, a lone star needs one character."""
+    if parts == ("", ""):
+        return "_%"
+    return "%".join(fold(part).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for part in parts)

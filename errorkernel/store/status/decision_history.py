@@ -1,0 +1,104 @@
+"""How the newest answers did: how long their processes had waited, and whether what was answered came back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q
+
+from errorkernel.domain.incident_state import State
+from errorkernel.models import Decision, Incident
+from errorkernel.store.status import large_queries
+
+CAME_BACK_WITHIN = timedelta(hours=1)
+"""An answer has not helped if the same process asks about the same problem again this soon."""
+READ_AT_MOST = 1000
+"""Of more answers in a range the newest are looked at: so many a page can read while somebody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer. ``by``: ``user``, ``rule`` or ``deadline``; ``waited_s``: from when we knew of the question on."""
+
+    action: str
+    by: str
+    waited_s: float
+    state: str
+    came_back: bool
+
+
+def newest(since: datetime) -> tuple[list[Answered], int]:
+    """The newest answers that were given from ``since`` on, newest first, and how many there are in all."""
+    found = [_answered(*row) for row in large_queries.answers(since, READ_AT_MOST)]
+    if len(found) < READ_AT_MOST:
+        return found, len(found)
+    return found, Decision.objects.filter(decided_at__gte=since).count()
+
+
+def _answered(
+    action: str,
+    by: str,
+    at: datetime,
+    opened_at: datetime,
+    state: str,
+    ended_at: datetime | None,
+    again: datetime | None,
+) -> Answered:
+    came_back = again is not None and again - (ended_at or at) <= CAME_BACK_WITHIN
+    return Answered(action, by.partition(":")[0], max(0.0, (at - opened_at).total_seconds()), state, came_back)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one action. ``came_back`` is among ``done``; ``moving``: it is not known yet."""
+
+    action: str
+    given: int
+    done: int
+    came_back: int
+    failed: int
+    too_late: int
+
+    @property
+    def moving(self) -> int:
+        return self.given - self.done - self.failed - self.too_late
+
+    @property
+    def stayed_away(self) -> int:
+        return self.done - self.came_back
+
+
+def outcomes(answers: Iterable[Answered]) -> list[Outcome]:
+    """Continue, kill and stop side by side; one that was never given is left out."""
+    by_action: dict[str, list[Answered]] = {"continue": [], "kill": [], "stop": []}
+    for one in answers:
+        by_action[one.action].append(one)
+    return [_outcome(action, given) for action, given in by_action.items() if given]
+
+
+def _outcome(action: str, given: Sequence[Answered]) -> Outcome:
+    done = [one for one in given if one.state == State.APPLIED]
+    return Outcome(
+        action,
+        len(given),
+        len(done),
+        sum(one.came_back for one in done),
+        sum(one.state == State.FAILED for one in given),
+        sum(one.state in (State.STALE, State.WITHDRAWN) for one in given),
+    )
+
+
+def percentile(ordered: Sequence[float], part: float) -> float | None:
+    """The smallest of ``ordered`` values that so large a part of them does not exceed; None of none."""
+    if not ordered:
+        return None
+    return ordered[max(0, -(-len(ordered) * round(part * 100) // 100) - 1)]
+
+
+def waiting_by_age(bounds: Sequence[timedelta], now: datetime) -> list[int]:
+    """Open questions by how long we have known of them: up to each of the growing ``bounds``, and longer than all."""
+    opened = Incident.objects.filter(state=State.OPEN.value)
+    counts = {f"upto{index}": Count("pk", filter=Q(opened_at__gt=now - bound)) for index, bound in enumerate(bounds)}
+    found = opened.aggregate(**counts, whole=Count("pk"))
+    growing = [found[name] for name in counts] + [found["whole"]]
+    return [count - before for count, before in zip(growing, [0, *growing], strict=False)]

@@ -1,0 +1,171 @@
+"""Who may use the operators' API, and how its errors look: JSON always, for people with a session or a token.
+
+A request with a token needs no CSRF protection, since no browser adds the token by itself; one with a session does.
+The API's views are exempt from Django's middleware because that answers with a page; the same check is made here.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.request import UnreadablePostError
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import timezone
+
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.platform.audit import Who
+from errorkernel.web.api.schemas.common import Fault
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger("errorkernel.api")
+RETRY_AFTER_S = 2
+BODY_MAX_BYTES = 64 * 1024
+
+
+class ApiError(Exception):
+    """The request ends with this status; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
+
+    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(told)
+        self.status = status
+        self.headers = headers or {}
+        self.body = Fault(told) if isinstance(told, str) else told
+
+
+class Operator:
+    """The person behind a request. ``origin`` is for the audit trail: address and which session or token."""
+
+    def __init__(self, user: AbstractUser, origin: str, *, by_session: bool) -> None:
+        self.user = user
+        self.origin = origin
+        self.by_session = by_session
+
+    def now(self) -> Who:
+        """Who does it, at this moment, as the store's functions take it."""
+        actor = f"user:{self.user.get_username()}"
+        return {"actor": actor, "user": self.user, "origin": self.origin, "now": timezone.now()}
+
+
+View = Callable[Concatenate[HttpRequest, Operator, P], HttpResponse]
+
+
+def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+    """A view for operators with ``permission``; others get 401 or 403. Every error becomes JSON, also our own (500)."""
+
+    def decorate(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+        @wraps(view)
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            try:
+                operator = _operator(request)
+                if not operator.user.has_perm(permission):
+                    raise ApiError(403, f"This needs the permission {permission}.")
+                if operator.by_session:
+                    _check_csrf(request)
+                return view(request, operator, *args, **kwargs)
+            except ApiError as exc:
+                return as_json(exc.status, exc.body, exc.headers)
+            except (OperationalError, InterfaceError):
+                log.exception("The database is away")
+                return as_json(503, Fault("The database is away."), {"Retry-After": str(RETRY_AFTER_S)})
+            except Exception:
+                log.exception("%s %s failed", request.method, request.path)
+                return as_json(500, Fault("This failed here; the log of the server says why."))
+
+        return guarded
+
+    return decorate
+
+
+def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], holds: str, *, empty: T | None = None) -> T:
+    """An operator's body: an object with what ``holds`` says; ``empty``: what no body means. Raises ApiError."""
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise ApiError(413, "The body is too large.") from None
+    except UnreadablePostError:
+        raise ApiError(400, "The body ended too early.") from None
+    if len(body) > BODY_MAX_BYTES:
+        raise ApiError(413, "The body is too large.")
+    if empty is not None and not body:
+        return empty
+    try:
+        given = decoder.decode(body)
+        _check_times(given)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
+        raise ApiError(400, f"The body is an object with {holds}: {exc}") from None
+    return given
+
+
+def _check_times(given: Any) -> None:
+    """Raises ValueError for a time that leaves the calendar when it is made UTC's."""
+    for name in getattr(given, "__struct_fields__", ()):
+        at = getattr(given, name)
+        if isinstance(at, datetime):
+            try:
+                at.astimezone(UTC)
+            except OverflowError:
+                raise ValueError(f"`{name}` is a time that cannot be right") from None
+
+
+def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """``body`` encoded; never kept by a cache, since it is meant for one person and one moment."""
+    return HttpResponse(
+        msgspec.json.encode(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def not_allowed(*methods: str) -> HttpResponse:
+    """405, naming what is."""
+    allowed = ", ".join(methods)
+    return as_json(405, Fault(f"Only {allowed} here."), {"Allow": allowed})
+
+
+def _operator(request: HttpRequest) -> Operator:
+    """Raises ApiError (401). A token that is sent is the one that counts: it never falls back to a session."""
+    address = request.META.get("REMOTE_ADDR", "?")
+    given = request.headers.get("Authorization", "")
+    if given:
+        scheme, _, token = given.partition(" ")
+        found = api_tokens.user_of(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
+        if found is None:
+            raise _unauthorized("This token is not known, or was revoked.", ', error="invalid_token"')
+        return Operator(found, f"{address} token {_named(token.strip())}", by_session=False)
+    if not request.user.is_authenticated:
+        raise _unauthorized("Log in, or send a personal token: Authorization: Bearer …")
+    return Operator(request.user, f"{address} session {_named(request.session.session_key or '')}", by_session=True)
+
+
+def _unauthorized(error: str, more: str = "") -> ApiError:
+    return ApiError(401, error, headers={"WWW-Authenticate": f'Bearer realm="steward"{more}'})
+
+
+def _named(secret: str) -> str:
+    """Tells one session or token from another without giving it away."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+class _Csrf(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+        raise ApiError(403, f"CSRF: {reason}")
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    """Raises ApiError (403) for an unsafe request with a session that our own pages did not make."""
+    # The token comes in a header. Django looks for it in a form first, and there is none: it would take the JSON apart,
+    # and use it up, where its Content-Type calls it one.
+    request.POST = QueryDict()
+    check = _Csrf(lambda _: HttpResponse())
+    check.process_request(request)
+    check.process_view(request, lambda _: HttpResponse(), (), {})

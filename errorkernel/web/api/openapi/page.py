@@ -1,0 +1,209 @@
+"""The OpenAPI document and its page, for operators.
+
+The page is rendered here from the document itself: no script, nothing of a third party, and nothing on it that the
+document does not say.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from errorkernel.domain.ids import uuid7
+from errorkernel.platform import conf
+from errorkernel.web.api.authentication import Operator, as_json, needs
+from errorkernel.web.api.openapi.document import document
+from errorkernel.web.api.openapi.parts import JSON, NDJSON
+from errorkernel.web.console.context import Frame
+
+DISTRIBUTION = "steward-error-kernel"
+# What an example writes for who asks; a browser's session needs no example.
+_TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
+
+
+@needs("errorkernel.view_incident")
+def openapi(request: HttpRequest, operator: Operator) -> HttpResponse:
+    """The document, with this installation's address and limits."""
+    return as_json(200, _document(request))
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    """The document as a page; a browser that is not logged in is sent to the login, everybody else gets 401."""
+    asks_for_page = "text/html" in request.headers.get("Accept", "") and "Authorization" not in request.headers
+    if asks_for_page and not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    return _page(request)
+
+
+@needs("errorkernel.view_incident")
+def _page(request: HttpRequest, operator: Operator) -> HttpResponse:
+    request.user = operator.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
+    given = _document(request)
+    calls = [
+        _call(given, path, method, operation)
+        for path, methods in given["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    ]
+    context = {
+        "section": "nodes",
+        "document": given,
+        "address": given["servers"][0]["url"],
+        "parts": [(tag, [one for one in calls if one.tag == tag["name"]]) for tag in given["tags"]],
+        "shapes": [(name, _fields(schema), schema) for name, schema in sorted(given["components"]["schemas"].items())],
+        "security": given["components"]["securitySchemes"],
+    }
+    return render(request, "errorkernel/api.html", context)
+
+
+@cache
+def product_version() -> str:
+    return version(DISTRIBUTION)
+
+
+def _document(request: HttpRequest) -> dict[str, Any]:
+    return document(Frame(request).base_url, product_version(), conf.get().limits, example=str(uuid7()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A parameter or a field of a shape: its name, what it may be, what it means."""
+
+    name: str
+    kind: str
+    told: str
+    required: bool
+    shape: str = ""
+    """The shape that it consists of, if it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    name: str
+    tag: str
+    method: str
+    path: str
+    summary: str
+    told: str
+    who: list[str]
+    parameters: list[_Field]
+    body: list[_Field]
+    body_told: str
+    answers: list[_Field]
+    examples: list[str]
+
+
+def _call(given: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> _Call:
+    common = given["paths"][path].get("parameters", [])
+    parameters = [_resolved(given, one) for one in (*common, *operation.get("parameters", []))]
+    body = operation.get("requestBody", {})
+    return _Call(
+        name=operation["operationId"],
+        tag=operation["tags"][0],
+        method=method.upper(),
+        path=path,
+        summary=operation["summary"],
+        told=operation.get("description", ""),
+        who=[" and ".join(one) for one in operation["security"]],
+        parameters=[
+            _field(
+                f"{one['name']} ({one['in']})", one["schema"], one.get("description", ""), one.get("required", False)
+            )
+            for one in parameters
+        ],
+        body=[_field(media, one["schema"]) for media, one in body.get("content", {}).items()],
+        body_told=body.get("description", ""),
+        answers=[_answer(status, _resolved(given, one)) for status, one in operation["responses"].items()],
+        examples=_examples(given["servers"][0]["url"], path, method, operation),
+    )
+
+
+def _resolved(given: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    for name in part.get("$ref", "").split("/")[1:]:
+        given = given[name]
+    return given if "$ref" in part else part
+
+
+def _answer(status: str, answer: dict[str, Any]) -> _Field:
+    content = next(iter(answer.get("content", {}).items()), None)
+    headers = f" Header: {', '.join(answer['headers'])}." if "headers" in answer else ""
+    told = answer["description"].rstrip(".") + "." + headers
+    if content is None:
+        return _Field(status, "", told, True)
+    media, inner = content
+    return _field(status, inner["schema"], told, True) if media == JSON else _Field(status, media, told, True)
+
+
+def _fields(schema: dict[str, Any]) -> list[_Field]:
+    required = schema.get("required", ())
+    return [_field(name, one, required=name in required) for name, one in schema.get("properties", {}).items()]
+
+
+def _field(name: str, schema: dict[str, Any], told: str = "", required: bool = False) -> _Field:
+    return _Field(name, kind_of(schema), told or schema.get("description", ""), required, _shape_of(schema))
+
+
+def kind_of(schema: dict[str, Any]) -> str:
+    """What a value may be, in a few words: ``text, date-time``, ``whole number from 0``, ``Event or list of Event``."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[1])
+    if "anyOf" in schema:
+        return " or ".join(kind_of(one) for one in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    kinds = schema.get("type", "anything")
+    words = " or ".join(_WORDS.get(one, one) for one in ([kinds] if isinstance(kinds, str) else kinds))
+    if kinds == "array":
+        words = f"list of {kind_of(schema.get('items', {}))}"
+    elif schema.get("properties"):
+        words = ", ".join(f"{name}: {kind_of(one)}" for name, one in schema["properties"].items())
+    return words + "".join(f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema) + (
+        f", {schema['format']}" if "format" in schema else ""
+    )  # fmt: skip
+
+
+_WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "an object"}
+_BOUNDS = {
+    "minimum": " from",
+    "exclusiveMinimum": " above",
+    "maximum": " to",
+    "minLength": ", characters from",
+    "maxLength": ", characters to",
+    "maxItems": ", at most",
+}
+
+
+def _shape_of(schema: dict[str, Any]) -> str:
+    found = msgspec.json.encode(schema).decode().partition('"#/components/schemas/')[2]
+    return found.partition('"')[0]
+
+
+def _examples(address: str, path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    """Commands that can be pasted into a shell, a complete one for each way to send the body."""
+    who = next((_TOKENS[name] for one in operation["security"] for name in one if name in _TOKENS), "")
+    url = address + path.replace("{id}", "$INCIDENT").replace("{number}", "$NUMBER")
+    if path == "/api/v1/events" and method == "get":
+        url += "?q=level%3E%3Derror&limit=10"
+    elif method == "get" and "wait" in [one.get("name") for one in operation.get("parameters", ())]:
+        url += "?wait=30"
+    words = ["curl -sS", f'-H "Authorization: Bearer {who}"' if who else ""]
+    content = operation.get("requestBody", {}).get("content", {})
+    if not content:
+        return [" ".join(word for word in (*words, f'"{url}"') if word)]
+    return [
+        " ".join([*words, f"-H 'Content-Type: {media}'", "--data-binary", _quoted(media, one["example"]), f'"{url}"'])
+        for media, one in content.items()
+    ]
+
+
+def _quoted(media: str, example: Any) -> str:
+    lines = [json.dumps(one) for one in (example if media == NDJSON else [example])]
+    return "'" + "\n".join(lines).replace("'", "'\\''") + "'"

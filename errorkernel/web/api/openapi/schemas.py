@@ -1,0 +1,166 @@
+"""The schemas of the OpenAPI document, derived: from the structs that are decoded and encoded, from the tables' help
+texts, and from the limits of this installation."""
+
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from django.db.models import Model
+
+from errorkernel.domain.limits import Limits
+from errorkernel.models import (
+    BulkAnswer,
+    BulkItem,
+    DeadLetter,
+    Decision,
+    ErrorEvent,
+    ErrorState,
+    Incarnation,
+    Incident,
+    Node,
+    Problem,
+    Process,
+    Requeue,
+    Rule,
+    StewardAction,
+    StewardLine,
+)
+from errorkernel.protocol import schema as wire
+from errorkernel.web.api.schemas import common, items, messages, operations
+
+REF = "#/components/schemas/"
+
+# Shape → the table whose help texts explain its fields.
+_LISTED: dict[type[msgspec.Struct], type[Model]] = {
+    items.EventItem: ErrorEvent,
+    items.IncidentItem: Incident,
+    items.DecisionItem: Decision,
+    items.ProblemItem: Problem,
+    items.ErrorStateItem: ErrorState,
+    items.ProcessItem: Process,
+    items.NodeItem: Node,
+    items.IncarnationItem: Incarnation,
+    messages.DeadLetterItem: DeadLetter,
+    messages.Disposed: Requeue,
+    items.RuleItem: Rule,
+    items.ActionItem: StewardAction,
+    items.ActionLine: StewardLine,
+    operations.ManyAnswerItem: BulkAnswer,
+    operations.ManyAnswerQuestion: BulkItem,
+}
+_OTHERS: tuple[type[msgspec.Struct], ...] = (
+    operations.ProblemAct,
+    operations.ProblemMute,
+    operations.ProblemAssignment,
+    operations.ProblemRemark,
+    operations.ProblemMerge,
+    messages.Disposal,
+    operations.ActionWish,
+    operations.ManyAnswer,
+    operations.RuleWording,
+    operations.RuleMove,
+    operations.RuleAct,
+    operations.DryRun,
+    operations.Tried,
+    operations.BadRule,
+    operations.RuleHasChanged,
+    common.Fault,
+    common.BadRequest,
+    common.Taken,
+    common.NoneTaken,
+    common.OutcomeTaken,
+    common.NoQuestion,
+    common.Answer,
+    common.Answered,
+    common.SomebodyWasFirst,
+    common.NobodyAsks,
+    common.Readiness,
+)
+
+
+def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
+    """A reference to a schema by its shape or name."""
+    return {"$ref": REF + (shape if isinstance(shape, str) else _name(shape))}
+
+
+@cache
+def schemas(limits: Limits) -> dict[str, Any]:
+    """Name → schema of everything that is taken and answered; the same to all who ask, so to be read only."""
+    structs = (*wire.PAYLOADS, *_LISTED, *_OTHERS)
+    _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
+    found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
+    if len(found) < len(raw):
+        raise ValueError(f"Two shapes have one name: {sorted(raw)}")
+    for struct in structs:
+        _mark_times(struct, found[_name(struct)]["properties"])
+    for struct, table in _LISTED.items():
+        _explain(found[_name(struct)]["properties"], table)
+    for name, keywords in wire.BEYOND_TYPES.items():
+        for field, more in keywords.items():
+            _refine(found[name]["properties"], field, more)
+    found["Event"]["description"] = (
+        f"One occurrence. At most {limits.event_bytes} bytes as JSON; a text is cut after {limits.text_bytes} bytes, a "
+        f"stack after {limits.stack_bytes}, message data after {limits.data_bytes}, and what was cut is marked."
+    )
+    # Asked for where it is read, so that what lacks it is told in words.
+    found["RuleAct"]["required"] = ["reason"]
+    # Over HTTP the address says which incident, and the version is the address's.
+    found["Outcome"]["required"] = ["state"]
+    return found
+
+
+def batch(limits: Limits) -> dict[str, Any]:
+    """Several events in one body."""
+    return {"type": "array", "items": ref("Event"), "maxItems": limits.events_per_request}
+
+
+def page_of(item: type[msgspec.Struct]) -> dict[str, Any]:
+    """A page of a list: the items, and what to give as ``after`` for the following page."""
+    following = {"type": ["integer", "null"], "description": "Give it as `after`; null: this is the end"}
+    return {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": {"type": "array", "items": ref(item)}, "next": following},
+    }
+
+
+def _name(struct: type[msgspec.Struct] | type[StrEnum]) -> str:
+    return struct.__name__.removeprefix("_")
+
+
+def _tidy(schema: Any) -> Any:
+    """Without titles, which repeat the name, and with the underscores gone from references."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace(REF + "_", REF) if key == "$ref" else _tidy(value)
+            for key, value in schema.items()
+            if not (key == "title" and isinstance(value, str))
+        }
+    return [_tidy(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """The part of a field's schema that speaks of its text, where null is allowed too."""
+    parts: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return next(part for part in parts if part.get("type") == "string")
+
+
+def _mark_times(struct: type[msgspec.Struct], properties: dict[str, Any]) -> None:
+    for field, hint in get_type_hints(struct).items():
+        if datetime in (hint, *get_args(hint)):
+            _text_of(properties[field])["format"] = "date-time"
+
+
+def _explain(properties: dict[str, Any], table: type[Model]) -> None:
+    columns = {one.name: str(getattr(one, "help_text", "")) for one in table._meta.get_fields()}
+    for field, schema in properties.items():
+        if told := columns.get(field):
+            schema.setdefault("description", told.rstrip("."))
+
+
+def _refine(properties: dict[str, Any], field: str, more: dict[str, Any]) -> None:
+    schema = properties[field]
+    for keyword, value in more.items():
+        (schema if keyword in ("description", "const") else _text_of(schema))[keyword] = value

@@ -1,0 +1,128 @@
+"""The shapes of what the HTTP API takes and answers, one struct each.
+
+Answers are made from them and the OpenAPI document is derived from them, so the two cannot drift apart: a field that is
+added here is answered and described. What nodes post has its shapes in ``errorkernel.protocol``.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.values import Action
+
+REQUEST_ID_MAX_CHARS = 64
+WHOLE_MAX = 2**63 - 1
+NO_NUL = r"^[^\u0000]*$"
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def told(**keywords: Any) -> msgspec.Meta:
+    """What the description says of a field and ``core.rules`` checks, which names the field that is wrong."""
+    return msgspec.Meta(extra_json_schema=keywords)
+
+
+def of_row(shape: type[T], row: Any, **more: Any) -> T:
+    """``shape`` filled with ``more``, and with the columns of the same names for everything else."""
+    columns = {name: getattr(row, name) for name in shape.__struct_fields__ if name not in more}
+    return shape(**columns, **more)
+
+
+class Fault(msgspec.Struct):
+    """What went wrong, in one sentence for whoever wrote the client."""
+
+    error: str
+
+
+class BadRequest(msgspec.Struct, omit_defaults=True):
+    """``position``: where in ``q`` the mistake is, counted in characters from 0."""
+
+    error: str
+    position: int | None = None
+
+
+class Refusal(msgspec.Struct):
+    """``index``: the event's place in the body, from 0."""
+
+    index: int
+    error: str
+
+
+class Taken(msgspec.Struct):
+    """The broker has those in ``accepted``; those in ``rejected`` will never be taken as they are."""
+
+    accepted: list[UUID]
+    rejected: list[Refusal]
+
+
+class NoneTaken(msgspec.Struct):
+    """The body cannot be read, or none of its events can be taken."""
+
+    error: str
+    accepted: list[UUID]
+    rejected: list[Refusal]
+
+
+class OutcomeTaken(msgspec.Struct):
+    """The incident whose outcome the broker has."""
+
+    accepted: list[UUID]
+
+
+class NoQuestion(msgspec.Struct, omit_defaults=True):
+    """``state``: ``withdrawn`` where the question stood once and no answer can come any more."""
+
+    error: str
+    state: State | None = None
+
+
+class Answer(msgspec.Struct):
+    """An operator's answer. ``request_id``: any text of your own; repeating it repeats nothing."""
+
+    action: Action
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
+    request_id: (
+        Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)]
+        | Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
+        | None
+    ) = None
+
+
+class Answered(msgspec.Struct):
+    """The answer that stands; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+
+    incident: UUID
+    decision_id: UUID
+    action: Action
+    by: str
+    reason: str
+    decided_at: datetime
+
+
+class SomebodyWasFirst(msgspec.Struct):
+    """Another answer stands: ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+
+    error: str
+    winner: str
+    action: Action
+    reason: str
+    decided_at: datetime
+
+
+class NobodyAsks(msgspec.Struct):
+    """The question no longer stands."""
+
+    error: str
+    state: State
+
+
+class Readiness(msgspec.Struct):
+    """``checks``: which part can work: ``database``, ``broker``, ``kernel``; ``why``: a sentence for each that
+    cannot."""
+
+    ready: bool
+    checks: dict[str, bool]
+    why: list[str]

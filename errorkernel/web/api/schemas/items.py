@@ -1,0 +1,362 @@
+"""What the HTTP API lists, one struct each, and how each is made of a row of the database."""
+
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.domain import liveness
+from errorkernel.domain.incarnations import Ending
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.liveness import Liveness
+from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.rule_policy import RuleAction
+from errorkernel.domain.values import Action, Level, OnDeadline
+from errorkernel.models import (
+    ErrorState,
+    Incarnation,
+    Incident,
+    Node,
+    Problem,
+    Process,
+    Rule,
+    StewardAction,
+    StewardLine,
+)
+from errorkernel.senders.steward.protocol.process_control import Ask, Plan
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.web.api.schemas.common import of_row
+
+NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
+
+
+class DecisionItem(msgspec.Struct):
+    id: UUID
+    action: Action
+    by: str
+    rule_revision: int | None
+    reason: str
+    decided_at: datetime
+
+
+class IncidentItem(msgspec.Struct):
+    """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
+    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
+    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale.
+    ``cut``: the fields of its event that were over their limit, so only their beginning is kept; null: that event is no
+    longer stored."""
+
+    id: UUID
+    change: int
+    seq: int
+    state: State
+    level: Level
+    node: str
+    process: str
+    incarnation: int | None
+    kind: str
+    text: str
+    message: dict[str, Any] | None
+    cut: list[str] | None
+    problem: int
+    repeat: int
+    consecutive: int
+    poison: bool
+    raised_at: datetime
+    opened_at: datetime
+    deadline_at: datetime | None
+    on_deadline: OnDeadline
+    escalated_at: datetime | None
+    node_liveness: Liveness | None
+    decision: DecisionItem | None
+    delivered_at: datetime | None
+    ended_at: datetime | None
+    outcome_detail: str
+    new_incarnation: int | None
+    by_itself: Action | None
+
+
+class ProblemItem(msgspec.Struct):
+    """``since_resolved``: events since it was last resolved. ``merged_into``: the problem that it is part of, whose
+    numbers hold its own."""
+
+    id: int
+    fingerprint: str
+    kind: str
+    title: str
+    why: str
+    level: Level
+    count: int
+    nodes: int
+    first_seen: datetime
+    last_seen: datetime
+    state: ProblemState
+    state_at: datetime | None
+    state_by: str
+    state_reason: str
+    muted_until: datetime | None
+    muted_until_count: int | None
+    muted_releases: list[str] | None
+    since_resolved: int | None
+    assignee: str | None
+    merged_into: int | None
+
+
+class ErrorStateItem(msgspec.Struct):
+    """What one process met of one problem: a leaf of the map fleet, node, process, error state. ``level``: the worst
+    that the problem was reported with; ``consecutive``: failures in a row on the same message."""
+
+    id: int
+    node: str
+    process: str
+    problem: int
+    kind: str
+    title: str
+    level: Level
+    count: int
+    consecutive: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+class ProcessItem(msgspec.Struct):
+    """``hello_age_s``: seconds since its node was heard from; ``clock_skew_s``: its clock against ours."""
+
+    id: int
+    node: str
+    name: str
+    liveness: Liveness
+    incarnation: int | None
+    state: str
+    pid: int | None
+    since: datetime | None
+    first_seen: datetime
+    last_seen: datetime
+    events: int
+    failures: int
+    hello_age_s: float | None
+    clock_skew_s: float | None
+
+
+class GivenAnswer(msgspec.Struct):
+    """An answer, in short."""
+
+    action: Action
+    by: str
+    reason: str
+
+
+class IncarnationItem(msgspec.Struct):
+    """One life of a process. ``answer``: what ended it, where an answer did."""
+
+    number: int
+    pid: int | None
+    first_seen: datetime
+    since: datetime | None
+    ended_at: datetime | None
+    failures: int
+    ending: Ending | None
+    incident: UUID | None
+    answer: GivenAnswer | None
+
+
+class EventItem(EventRow):
+    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
+    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text.
+    ``cut``: the fields that were over their limit, so only their beginning is kept."""
+
+    family: NodeFamily = ""
+    process_guess: str = ""
+    cut: list[str] = []
+
+
+class NodeItem(msgspec.Struct):
+    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
+    messages of a node that is not one of ours came, the latest last."""
+
+    id: int
+    name: str
+    family: NodeFamily
+    formats: list[str]
+    enabled: bool
+    demo: bool
+    note: str
+    created_at: datetime
+    version: str
+    started_at: datetime | None
+    hello_at: datetime | None
+    liveness: Liveness
+    hello_age_s: float | None
+    clock_skew_s: float | None
+    backlog: int | None
+    dropped: int | None
+    dropped_infos: int | None
+    dropped_errors: int | None
+    refused: int | None
+    last_event_at: datetime | None
+    events: int
+
+
+class ActionLine(msgspec.Struct):
+    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
+
+    number: int
+    ask: Ask
+    result: str
+    detail: str
+    sent_at: datetime
+    ended_at: datetime | None
+
+
+class ActionItem(msgspec.Struct):
+    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``by`` is
+    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed``: the processes in the node's
+    last list."""
+
+    id: int
+    node: str
+    action: Plan
+    process: str
+    state: str
+    said: str
+    by: str
+    rule: int | None
+    rule_revision: int | None
+    reason: str
+    event: int | None
+    problem: int | None
+    created_at: datetime
+    ended_at: datetime | None
+    listed: list[dict[str, Any]]
+    lines: list[ActionLine]
+
+
+class RuleItem(msgspec.Struct):
+    """Rules are asked in the order of ``position``."""
+
+    id: int
+    revision: int
+    position: int
+    name: str
+    condition: str
+    action: RuleAction
+    reason: str
+    enabled: bool
+    author: str
+    expires_at: datetime | None
+    max_uses: int | None
+    uses: int
+    used_at: datetime | None
+    storm_limit: int
+    loop_limit: int
+    steward_nodes: list[str]
+    created_at: datetime
+    changed_at: datetime
+    suspended_at: datetime | None
+    suspended_why: str
+
+
+def incident(row: Incident, cut: str | None) -> IncidentItem:
+    """``cut``: of its event. Needs ``select_related("node", "process", "decision")``, or costs queries."""
+    made = getattr(row, "decision", None)
+    return of_row(
+        IncidentItem,
+        row,
+        node=row.node.name,
+        process=row.process.name,
+        problem=row.problem_id,
+        poison=row.is_poison,
+        node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
+        decision=made and of_row(DecisionItem, made),
+        by_itself=row.by_itself or None,
+        cut=None if cut is None else _names(cut),
+    )
+
+
+def event(row: Any) -> EventItem:
+    """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
+    family = row.node__family
+    more = {"family": family, "process_guess": (row.guess or "") if family else ""}
+    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut))
+
+
+def _names(cut: str) -> list[str]:
+    return cut.split(", ") if cut else []
+
+
+def error_state(row: ErrorState) -> ErrorStateItem:
+    """Needs ``select_related("process__node", "problem")``, or costs queries."""
+    process, met = row.process, row.problem
+    return of_row(
+        ErrorStateItem,
+        row,
+        node=process.node.name,
+        process=process.name,
+        problem=met.pk,
+        kind=met.kind,
+        title=met.title,
+        level=met.level,
+    )
+
+
+def problem(row: Problem) -> ProblemItem:
+    """Needs ``select_related("assignee")``, or costs a query."""
+    assignee = row.assignee.get_username() if row.assignee else None
+    return of_row(ProblemItem, row, assignee=assignee, merged_into=row.merged_into_id)
+
+
+def process(row: Process, now: datetime) -> ProcessItem:
+    """Needs ``select_related("node")``, or costs a query."""
+    alive = liveness.of_process(row.node.hello_at, row.state, row.last_seen, now)
+    return of_row(ProcessItem, row, node=row.node.name, liveness=alive, **_heard(row.node, now))
+
+
+def incarnation(row: Incarnation) -> IncarnationItem:
+    """Needs ``select_related("incident__decision", "incident__node")``, or costs queries."""
+    return of_row(
+        IncarnationItem,
+        row,
+        ending=row.ending or None,
+        incident=row.incident_id,
+        answer=_answer_that_ended(row.incident) if row.incident else None,
+    )
+
+
+def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
+    if asked.by_itself:
+        return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
+    made = getattr(asked, "decision", None)
+    return made and of_row(GivenAnswer, made)
+
+
+def node(row: Node, now: datetime) -> NodeItem:
+    return of_row(NodeItem, row, liveness=liveness.of_node(row.hello_at, now), **_heard(row, now))
+
+
+def action(row: StewardAction) -> ActionItem:
+    """Needs ``steward_actions.with_lines()``, or costs queries."""
+    return of_row(
+        ActionItem,
+        row,
+        node=row.node.name,
+        action=row.plan,
+        process=row.method,
+        event=row.event_seq,
+        problem=row.problem_id,
+        rule=row.rule_id,
+        lines=[_line(one) for one in row.lines.all()],
+    )
+
+
+def _line(row: StewardLine) -> ActionLine:
+    return of_row(ActionLine, row)
+
+
+def rule(row: Rule) -> RuleItem:
+    return of_row(RuleItem, row)
+
+
+def _heard(node: Node, now: datetime) -> dict[str, Any]:
+    age_s = round((now - node.hello_at).total_seconds(), 1) if node.hello_at else None
+    return {"hello_age_s": age_s, "clock_skew_s": node.clock_skew_s}

@@ -1,0 +1,71 @@
+"""What the HTTP API takes and answers about messages that failed: sent again, dropped, kept as dead letters."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.models import DeadLetter, Requeue
+from errorkernel.web.api.schemas.common import of_row
+
+
+class Disposal(msgspec.Struct):
+    """Why something is done with a failed message. ``request_id``: any text of your own; repeating it repeats
+    nothing."""
+
+    reason: str = ""
+    request_id: str | int = ""
+
+
+class Disposed(msgspec.Struct):
+    """What somebody did with a failed message, and how far that is. ``command``: its id at the node. A dead letter that
+    no question was asked about has no ``incident``."""
+
+    command: UUID
+    incident: UUID | None
+    letter: int | None
+    state: str
+    by: str
+    reason: str
+    detail: str
+    created_at: datetime
+    sent_at: datetime | None
+    received_at: datetime | None
+    ended_at: datetime | None
+
+
+class DeadLetterItem(msgspec.Struct):
+    """A message that is kept to be looked at. ``incident``: the latest question about it; ``done``: what people did
+    with it, the latest last."""
+
+    id: int
+    node: str
+    process: str
+    problem: int
+    incident: UUID | None
+    seq: int
+    message: dict[str, Any]
+    failures: int
+    state: str
+    first_at: datetime
+    last_at: datetime
+    done: list[Disposed]
+
+
+def disposed(row: Requeue) -> Disposed:
+    return of_row(Disposed, row, command=row.pk, incident=row.incident_id, letter=row.letter_id)
+
+
+def dead_letter(row: DeadLetter) -> DeadLetterItem:
+    """Needs a row of ``dead_letters.listed``, or costs queries."""
+    process = row.process
+    return of_row(
+        DeadLetterItem,
+        row,
+        node=process.node.name,
+        process=process.name,
+        problem=row.problem_id,
+        incident=row.incident_id,
+        done=[disposed(one) for one in row.requeues.all()],
+    )

@@ -1,0 +1,243 @@
+"""What the HTTP API takes from those who act, and answers them: rules, problems, answers to many."""
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from errorkernel.domain import problem_state as problem_core
+from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.canary import Shows
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.rule_policy import RuleAction
+from errorkernel.domain.sender_names import SUFFIX
+from errorkernel.domain.values import Action
+from errorkernel.models import BulkAnswer, BulkItem
+from errorkernel.protocol import schema as wire
+from errorkernel.senders.steward.protocol.process_control import Plan
+from errorkernel.store.incidents import bulk_decisions
+from errorkernel.web.api.schemas.common import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
+from errorkernel.web.api.schemas.items import GivenAnswer, IncidentItem
+
+DAYS_MAX = 3650
+CONDITION_FORMAT = "steward-condition"
+"""Of texts in the query language that a rule can have, which JSON Schema has no word for."""
+
+
+class ActionWish(msgspec.Struct):
+    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
+    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
+    repeats nothing."""
+
+    action: Plan
+    process: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
+    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
+    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
+
+
+BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
+BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
+_StewardNode: TypeAlias = Annotated[
+    str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
+]
+_Reason: TypeAlias = Annotated[str, told(pattern=NO_NUL, maxLength=REASON_MAX_CHARS)]
+_Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
+_Count: TypeAlias = Annotated[int, told(minimum=1, maximum=policy.COUNT_MAX)]
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
+
+
+class RuleWording(msgspec.Struct):
+    """A rule as it is to be. ``steward_nodes``: names of Steward's and ctrl's nodes on whose processes it may act, each
+    as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that than
+    one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
+
+    name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    action: RuleAction
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
+    enabled: bool = False
+    expires_at: datetime | None = None
+    max_uses: _Count | None = None
+    storm_limit: _Count = policy.STORM_LIMIT
+    loop_limit: _Count = policy.LOOP_LIMIT
+    steward_nodes: Annotated[tuple[_StewardNode, ...], told(maxItems=policy.STEWARD_NODES_MAX)] = ()
+    also_waiting: bool = False
+    revision: _Place = 0
+
+
+class ProblemAct(msgspec.Struct):
+    """Why something is done with a problem."""
+
+    reason: _Reason = ""
+
+
+class ProblemMute(msgspec.Struct):
+    """When the mute ends: at ``until``, after so many ``more`` events, with the first event of ``another_release``;
+    whichever comes first. Without any of them when somebody ends it."""
+
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    more: Annotated[int, msgspec.Meta(ge=1, le=problem_core.MORE_MAX)] | None = None
+    another_release: bool = False
+    reason: _Reason = ""
+
+
+class ProblemAssignment(msgspec.Struct):
+    """``to``: the name of somebody who may answer; null: nobody."""
+
+    to: Annotated[str, told(minLength=1)] | None
+
+
+class ProblemRemark(msgspec.Struct):
+    """A comment; it is kept as it is."""
+
+    text: Annotated[str, told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
+
+
+class ProblemMerge(msgspec.Struct):
+    """``into``: number of the problem that it is to be part of."""
+
+    into: _Place
+    reason: _Reason = ""
+
+
+class RuleMove(msgspec.Struct):
+    """``steps``: how many rules it passes; less than 0 is up, so that it is asked earlier."""
+
+    steps: Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
+
+
+class RuleAct(msgspec.Struct):
+    """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
+
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)] = ""
+    also_waiting: bool = False
+
+
+class DryRun(msgspec.Struct):
+    """What to try on the questions of the last ``days``, and on them alone: what rules do on nodes of Steward and ctrl
+    is not tried. ``rule``: rules before this one come first; without, all that
+    speak. ``start``: ``next`` of the answer before, to look further back."""
+
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    days: Annotated[float, told(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
+    rule: _Place | None = None
+    start: _Place | None = None
+
+
+class Tried(msgspec.Struct):
+    """What a condition would have decided. ``taken``: matched, but an earlier rule decides; ``waiting``:
+    how many it finds that wait now, whichever rules come before; ``ended``: of those matched, how many ended by which
+    answer; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on, null:
+    that was all."""
+
+    looked_at: int
+    matched: int
+    taken: int
+    waiting: int
+    ended: dict[str, int]
+    items: list[IncidentItem]
+    since: datetime
+    back_to: datetime | None
+    done: float
+    next: int | None
+
+
+class BadRule(msgspec.Struct, omit_defaults=True):
+    """``field``: what is wrong with the rule; ``position``: where in its condition, in characters from 0."""
+
+    error: str
+    field: str | None = None
+    position: int | None = None
+
+
+class RuleHasChanged(msgspec.Struct):
+    """Somebody else was first: the revision that stands, and who wrote it."""
+
+    error: str
+    revision: int
+    author: str
+
+
+class ManyAnswer(msgspec.Struct):
+    """One answer to all questions that ``condition`` finds now. ``first``: the one that is answered first, and watched
+    before the others follow; null: all in a row."""
+
+    action: Action
+    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
+    first: UUID | None = None
+
+
+class ManyAnswerItem(msgspec.Struct):
+    """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this (``won``),
+    answered by others first (``lost``), or asked no more (``gone``). ``first_shows``: what became of the ``first`` one
+    once it was answered; the others follow where it is ``good``. ``watch_until``: null as long as its process has not
+    carried the answer out. ``first_detail``: what its node said of it."""
+
+    id: int
+    state: BulkState
+    action: Action
+    condition: str
+    reason: str
+    by: str
+    needs_second: bool
+    second_by: str
+    count: int
+    pending: int
+    won: int
+    lost: int
+    gone: int
+    first: UUID | None
+    first_state: State | None
+    first_detail: str
+    first_shows: Shows | None
+    proposed_at: datetime
+    expires_at: datetime
+    confirmed_at: datetime | None
+    watch_until: datetime | None
+    ended_at: datetime | None
+
+
+class ManyAnswerQuestion(msgspec.Struct):
+    """One of the questions, what became of it, and the answer that stands."""
+
+    id: int
+    incident: UUID
+    node: str
+    process: str
+    result: BulkResult
+    state: State
+    answer: GivenAnswer | None
+
+
+def answer_to_many(row: BulkAnswer, now: datetime) -> ManyAnswerItem:
+    canary = bulk_decisions.watched(row, now)
+    return of_row(
+        ManyAnswerItem,
+        row,
+        condition=row.query,
+        first=row.canary_id,
+        first_state=canary and canary.incident.state,
+        first_detail=canary.incident.outcome_detail if canary else "",
+        first_shows=canary and canary.shows,
+        watch_until=canary and canary.until,
+        **bulk_decisions.results(row),
+    )
+
+
+def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
+    """Needs ``bulk.items``, or costs queries."""
+    asked = row.incident
+    made = getattr(asked, "decision", None)
+    return of_row(
+        ManyAnswerQuestion,
+        row,
+        incident=asked.pk,
+        node=asked.node.name,
+        process=asked.process.name,
+        state=asked.state,
+        answer=made and of_row(GivenAnswer, made),
+    )

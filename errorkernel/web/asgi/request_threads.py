@@ -1,0 +1,64 @@
+"""A request runs in one thread from its first middleware to its last, and the thread is kept for the next one.
+
+Django under ASGI gives each request a thread of its own and ends it afterwards, and with the thread goes the database
+connection: to open SQLite's file and read its schema costs more than most pages ask of it. And it runs middleware in
+the event loop where it can, which changes to that thread and back for each of them, twice. Views here are synchronous,
+so all of that is one change of threads.
+
+Source: https://docs.djangoproject.com/en/5.2/topics/async/#async-views
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections, connections, reset_queries
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from errorkernel.web.node_api.front import Application, Receive, Scope, Send
+
+IDLE_THREADS = 8
+"""So many are kept; more run only while more requests are under way at once."""
+
+
+class KeptThreads:
+    """An ASGI application around ``application``: what a request does synchronously, it does in one kept thread."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._idle: list[ThreadPoolExecutor] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await self._application(scope, receive, send)
+        finally:
+            if len(self._idle) < IDLE_THREADS:
+                self._idle.append(thread)
+            else:
+                thread.submit(connections.close_all)
+                thread.shutdown(wait=False)
+
+
+class Django(ASGIHandler):
+    """Django's own handler with middleware and views in the request's thread, and what a connection needs before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Sent from the event loop, for which each request would change threads once more.
+        for each in (reset_queries, close_old_connections):
+            request_started.disconnect(each)
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self._respond)(request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        reset_queries()
+        close_old_connections()
+        return self.get_response(request)

@@ -1,0 +1,143 @@
+"""The audit trail: a page of it, and all of it as a file."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+
+from errorkernel.models import AuditEntry
+from errorkernel.platform.parameters import BadParameter, moment, name_of, number, refuse, word
+from errorkernel.web.auth.permissions import AUDIT, needs
+
+ROWS_A_PAGE = 100
+COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
+_READ_AT_ONCE = 500
+Row = tuple[Any, ...]
+_NAMELESS = ("system", "deadline")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@needs(AUDIT)
+def audit(request: HttpRequest) -> HttpResponse:
+    """Who did what, newest first; a page at a time by number, so that new entries shift nothing."""
+    try:
+        before = number(request.GET, "before")
+        chosen = Chosen.of(request.GET)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    entries = chosen.entries().order_by("-id")
+    if before is not None:
+        entries = entries.filter(id__lt=before)
+    found = list(entries[: ROWS_A_PAGE + 1])
+    context = {
+        "section": "audit",
+        "entries": found[:ROWS_A_PAGE],
+        "chosen": chosen,
+        "parts": urlencode(chosen.parts()),
+        "incident_id": _incident_of(chosen.target),
+        "before": before,
+        "older": found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None,
+    }
+    return render(request, "errorkernel/audit.html", context)
+
+
+@needs(AUDIT)
+def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """What the same parameters choose on the page, oldest first, as ``format`` csv or json (one object a line).
+
+    It is sent as it is read.
+
+    In CSV a cell that a spreadsheet would run as a formula is preceded by an apostrophe; JSON lines are exact.
+    """
+    try:
+        form = word(request.GET, "format", ["csv", "json"]) or "csv"
+        entries = Chosen.of(request.GET).entries()
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    lines, kind = (_csv, "text/csv") if form == "csv" else (_json, "application/x-ndjson")
+    headers = {"Content-Disposition": f'attachment; filename="audit.{form}"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(_parts(entries, lines), content_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the trail is narrowed to; empty and None mean "any". A name may end in ``*``: what begins so."""
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "Chosen":
+        """Raises BadParameter."""
+        actor, action, target = (name_of(given, name).strip() for name in ("actor", "action", "target"))
+        return cls(actor, action, target, moment(given, "since"), moment(given, "until"))
+
+    def parts(self) -> dict[str, str]:
+        """As it stands in an address."""
+        times = {"since": self.since, "until": self.until}
+        given = {"actor": self.actor, "action": self.action, "target": self.target}
+        given |= {name: f"{at:%Y-%m-%dT%H:%M:%S}" for name, at in times.items() if at}
+        return {name: value for name, value in given.items() if value}
+
+    def entries(self) -> QuerySet[AuditEntry]:
+        # A name alone is a person's, as the console shows it.
+        actor = self.actor if not self.actor or ":" in self.actor or self.actor in _NAMELESS else f"user:{self.actor}"
+        found = AuditEntry.objects.all()
+        for column, wanted in (("actor", actor), ("action", self.action), ("target", self.target)):
+            if wanted.endswith("*"):
+                found = found.filter(**{f"{column}__startswith": wanted[:-1]})
+            elif wanted:
+                found = found.filter(**{column: wanted})
+        if self.since:
+            found = found.filter(at__gte=self.since)
+        return found.filter(at__lt=self.until) if self.until else found
+
+
+async def _parts(entries: QuerySet[AuditEntry], lines: Callable[[list[Row], bool], str]) -> AsyncIterator[bytes]:
+    """Some rows at a time: neither memory nor a database thread is held for as long as the reader takes."""
+    last, first = 0, True
+    while True:
+        some = entries.filter(id__gt=last).order_by("id").values_list(*COLUMNS)[:_READ_AT_ONCE]
+        rows: list[Row] = [row async for row in some]
+        yield lines(rows, first).encode()
+        if len(rows) < _READ_AT_ONCE:
+            return
+        last, first = rows[-1][0], False
+
+
+def _csv(rows: list[Row], first: bool) -> str:
+    page = io.StringIO()
+    writer = csv.writer(page)
+    if first:
+        writer.writerow(COLUMNS)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return page.getvalue()
+
+
+def _cell(value: object) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode().strip('"')
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _json(rows: list[Row], first: bool) -> str:
+    return "".join(msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n" for row in rows)
+
+
+def _incident_of(target: str) -> UUID | None:
+    kind, _, key = target.partition(":")
+    try:
+        return UUID(key) if kind == "incident" else None
+    except ValueError:
+        return None

@@ -1,0 +1,34 @@
+"""Jump: a few letters to the node, process or problem that is meant. A page; a dialog asks for the list alone."""
+
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from errorkernel.models import Node, Problem, Process
+from errorkernel.platform.parameters import BadParameter, name_of, refuse
+from errorkernel.web.auth.permissions import VIEW, is_fetched, needs
+
+SHOWN = 8
+TEXT_MAX_CHARS = 200
+
+
+@needs(VIEW)
+def jump(request: HttpRequest) -> HttpResponse:
+    """What is called like ``q``, a few of each kind; a script gets the list alone."""
+    try:
+        text = name_of(request.GET, "q").strip()[:TEXT_MAX_CHARS]
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    context = {"query": text, **(found(text) if text else {})}
+    return render(request, "errorkernel/_found.html" if is_fetched(request) else "errorkernel/jump.html", context)
+
+
+def found(text: str) -> dict[str, list[Node] | list[Process] | list[Problem]]:
+    """Nodes and processes by name, problems by kind and title, what was heard of last first."""
+    processes = Process.objects.select_related("node").filter(name__icontains=text)
+    problems = Problem.objects.filter(Q(kind__icontains=text) | Q(title__icontains=text))
+    return {
+        "nodes": list(Node.objects.filter(name__icontains=text).order_by("name")[:SHOWN]),
+        "processes": list(processes.order_by("-last_seen")[:SHOWN]),
+        "problems": list(problems.order_by("-last_seen")[:SHOWN]),
+    }

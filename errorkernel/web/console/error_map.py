@@ -1,0 +1,52 @@
+"""The error-state map: the fleet as a tree that opens node by node and process by process, by links."""
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from errorkernel.models import Node, Process
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse
+from errorkernel.store.status import error_map
+from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.nodes import node_named
+from errorkernel.web.console.pending import ROWS_A_PAGE
+
+STATES_SHOWN = 200
+
+
+@needs(VIEW)
+def show(request: HttpRequest) -> HttpResponse:
+    """``node`` and ``process`` (its number): which branch is open; ``page``: of the nodes."""
+    try:
+        page, name = number(request.GET, "page") or 1, name_of(request.GET, "node")
+        process_id = number(request.GET, "process")
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    first = (min(page, 10_000) - 1) * ROWS_A_PAGE
+    nodes = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
+    opened = node_named(name) if name else None
+    if opened and opened not in nodes:
+        nodes = [opened]  # alone: whoever has followed a link sees it at once
+    met = error_map.by_node([one.pk for one in nodes])
+    context = {
+        "section": "map",
+        "page": page,
+        "has_more": len(nodes) > ROWS_A_PAGE,
+        "nodes": [(one, met.get(one.pk)) for one in nodes[:ROWS_A_PAGE]],
+        "opened": opened,
+        **(_branch(opened, process_id) if opened else {}),
+    }
+    return render(request, "errorkernel/map.html", context)
+
+
+def _branch(node: Node, process_id: int | None) -> dict[str, object]:
+    """What is open under ``node``."""
+    met = error_map.by_process(node.pk)
+    processes = Process.objects.filter(pk__in=list(met)[: error_map.PROCESSES_MAX]).order_by("name")
+    shown: dict[str, object] = {"processes": [(one, met[one.pk]) for one in processes]}
+    if process_id is None:
+        return shown
+    found = Process.objects.filter(node=node, pk=min(process_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    states = error_map.states().filter(process=found).order_by("-last_seen")
+    return shown | {"process": found, "states": states[:STATES_SHOWN], "states_most": STATES_SHOWN}

@@ -1,0 +1,236 @@
+"""The live page, the list of stored events, and one event with everything that is known of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from errorkernel.domain import sender_names as steward_names
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.values import EventType, Level
+from errorkernel.live.frames import waiting_room
+from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.senders.steward.protocol import text_record
+from errorkernel.senders.steward.store import actions
+from errorkernel.store import problems
+from errorkernel.store.incidents.decisions import waiting_count
+from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.ingest import event_rows as rows_of
+from errorkernel.store.ingest.event_rows import EventRow
+from errorkernel.store.platform import counters
+from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.search import Search
+
+ROWS_AT_FIRST = 40
+ROWS_A_PAGE = 100
+SCAN_EVENTS = 30_000
+"""Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies
+further back is one click away."""
+CARDS_SHOWN = 5
+"""The page shows so many; the others wait in it unseen and move up as cards are answered."""
+
+
+def rows(found: Iterable[Any]) -> list[EventRow]:
+    """Of what ``stored`` finds."""
+    return [EventRow.of(one) for one in found]
+
+
+def stored() -> QuerySet[ErrorEvent, Any]:
+    """Events with what their row shows, newest first."""
+    return rows_of.stored().order_by("-seq")
+
+
+@needs(VIEW)
+def live(request: HttpRequest) -> HttpResponse:
+    """What waits, and the newest events; the socket goes on from the highest ``seq`` on the page."""
+    try:
+        search = Search.of(request.GET, timezone.now())
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
+
+
+def crowd(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
+    """The problem and how many wait on it, where several questions are shown and all are of that one."""
+    wholes = {one.problem.merged_into_id or one.problem_id for one in shown}
+    if len(shown) < 2 or len(wholes) > 1:
+        return []
+    same = problems.members(wholes.pop())
+    count = Incident.objects.filter(problem__in=same, state=State.OPEN).count()
+    return [(Problem.objects.get(pk=same[0]), count)]
+
+
+def live_context(search: Search) -> dict[str, Any]:
+    """What the live page shows of ``search``."""
+    shown = waiting_room(timezone.now())
+    waiting = [one for one in shown if one.state == State.OPEN]
+    # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
+    # socket, never both or neither.
+    position = counters.current(Counter.EVENTS)
+    edge = max(0, position - SCAN_EVENTS)
+    newest = rows(stored().filter(search.condition, seq__gt=edge, seq__lte=position)[:ROWS_AT_FIRST])
+    oldest = newest[-1].seq if newest else edge + 1 if edge else 0
+    return {
+        "section": "live",
+        "cards": shown,
+        "more": waiting_count() - CARDS_SHOWN if len(waiting) > CARDS_SHOWN else 0,
+        "crowds": crowd(waiting[:CARDS_SHOWN]),
+        "events": newest,
+        "seq": position,
+        "never": position == 0,
+        "event_id": uuid7(),
+        "search": search,
+        "older": urlencode(search.parts() | {"before": str(oldest)}) if oldest else "",
+        **search.context(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What the list of events is narrowed to; empty and None mean "any"."""
+
+    node: str = ""
+    process: str = ""
+    problem: int | None = None
+    type: str = ""
+    level: str = ""
+    since_seq: int | None = None
+    until_seq: int | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "EventFilter":
+        """Raises BadParameter."""
+        return cls(
+            node=name_of(given, "node"),
+            process=name_of(given, "process"),
+            problem=number(given, "problem"),
+            type=word(given, "type", [one.value for one in EventType]),
+            level=word(given, "level", [one.value for one in Level]),
+            since_seq=number(given, "from"),
+            until_seq=number(given, "to"),
+        )
+
+    def parts(self) -> dict[str, str]:
+        """As it stands in an address."""
+        names = {"since_seq": "from", "until_seq": "to"}
+        given = {names.get(slot, slot): getattr(self, slot) for slot in self.__slots__}
+        return {name: str(value) for name, value in given.items() if value not in ("", None)}
+
+    def narrow(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
+        """By what has an index of its own, newest first: a process, a node or a problem."""
+        if self.node and self.process:
+            # Their numbers first: then the index finds the newest without a walk over all events.
+            named = Process.objects.filter(name=self.process, node__name=self.node)
+            return events.filter(process__in=list(named.values_list("pk", flat=True)))
+        if self.node:
+            return events.filter(node__in=list(Node.objects.filter(name=self.node).values_list("pk", flat=True)))
+        return events if self.problem is None else self._of_problem(events, self.problem)
+
+    @staticmethod
+    def _of_problem(events: QuerySet[ErrorEvent], problem: int) -> QuerySet[ErrorEvent]:
+        members = problems.members(problem)
+        return events.filter(problem__in=members) if members[1:] else events.filter(problem=problem)
+
+    def apply(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
+        """By everything. Only over so many as ``looked_to`` allows."""
+        events = self.narrow(events)
+        if self.process and not self.node:
+            events = events.filter(process__name=self.process)
+        if self.problem is not None:
+            events = self._of_problem(events, self.problem)
+        if self.type:
+            events = events.filter(type=self.type)
+        if self.level:
+            events = events.filter(level=self.level)
+        if self.since_seq is not None:
+            events = events.filter(seq__gte=self.since_seq)
+        if self.until_seq is not None:
+            events = events.filter(seq__lte=self.until_seq)
+        return events
+
+
+def looked_to(chosen: EventFilter, before: int | None) -> int:
+    """The lowest number that a page with these filters looks at; 0 where it looks at all that there is."""
+    every = ErrorEvent.objects.order_by("-seq")
+    near = chosen.narrow(every) if before is None else chosen.narrow(every).filter(seq__lt=before)
+    numbers = near.values_list("seq", flat=True)
+    if chosen.node or chosen.problem is not None:
+        return numbers[SCAN_EVENTS : SCAN_EVENTS + 1].first() or 0
+    # Numbers have no gaps, so nothing needs to be walked over.
+    edge = (numbers.first() or 0) - SCAN_EVENTS
+    return edge if edge > (every.values_list("seq", flat=True).last() or 0) else 0
+
+
+@needs(VIEW)
+def events(request: HttpRequest) -> HttpResponse:
+    """Stored events, newest first, a page at a time by ``seq``: what arrives meanwhile shifts nothing."""
+    try:
+        chosen = EventFilter.of(request.GET)
+        before = number(request.GET, "before")
+        search = Search.of(request.GET, timezone.now())
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    edge = looked_to(chosen, before)
+    found = chosen.apply(stored().filter(search.condition, seq__gte=edge))
+    if before is not None:
+        found = found.filter(seq__lt=before)
+    page = rows(found[: ROWS_A_PAGE + 1])
+    oldest = page[ROWS_A_PAGE - 1].seq if len(page) > ROWS_A_PAGE else edge
+    page = page[:ROWS_A_PAGE]
+    parts = chosen.parts() | search.parts()
+    context = {
+        "section": "live",
+        "events": page,
+        "search": search,
+        "chosen": chosen.parts(),
+        "live": f"?{urlencode(search.parts())}" if search.parts() else "",
+        **search.context(),
+        "older": f"?{urlencode(parts | {'before': str(oldest)})}" if oldest else "",
+        "cut_at": edge if oldest == edge else 0,
+        "looked_at": SCAN_EVENTS,
+        "newest": f"?{urlencode(parts)}" if before is not None else "",
+    }
+    return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
+
+
+def _line(found: ErrorEvent) -> str:
+    """An event as a line of a Steward error log."""
+    node = steward_names.theirs(found.node.name)
+    return text_record.line(found.occurred_at or found.received_at, node, found.relay_from_node, found.text)
+
+
+def _first(found: ErrorEvent) -> ErrorEvent | None:
+    """The event that the same failure made before this one, where that is known and still kept."""
+    try:
+        return ErrorEvent.objects.filter(id=UUID(found.tags.get("part_of", ""))).only("seq").first()
+    except ValueError:
+        return None
+
+
+@needs(VIEW)
+def event(request: HttpRequest, seq: int) -> HttpResponse:
+    """Everything that is known of one event."""
+    found = ErrorEvent.objects.select_related("node", "process", "problem").filter(seq=min(seq, LARGEST)).first()
+    if found is None:
+        raise Http404
+    around = stored().filter(problem=found.problem_id, process=found.process_id)
+    context: dict[str, Any] = {
+        "section": "live",
+        "event": found,
+        "tags": sorted(found.tags.items()),
+        "line": _line(found),
+        "first": _first(found) if found.node.family else None,
+        "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
+        "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
+        "actions": actions.of_event(found),
+        "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],
+    }
+    return render(request, "errorkernel/event.html", context)

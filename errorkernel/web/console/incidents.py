@@ -1,0 +1,170 @@
+"""The waiting room and its history: all open questions, and one of them with what helps to answer it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Min, Sum
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from errorkernel.domain.incident_state import ENDED, ON_ITS_WAY, State
+from errorkernel.domain.query.predicate import QUESTION_FIELDS, QueryError, parse
+from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
+from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
+from errorkernel.store import problems
+from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.incidents.quarantined_processes import process_of_message
+from errorkernel.store.search import question_q
+from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
+from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
+from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
+from errorkernel.web.auth.permissions import VIEW, needs
+
+CARDS_A_PAGE = 20
+MOVING_SHOWN = 10
+ENDED_SHOWN = 10
+CROWDS_SHOWN = 5
+PAST_READ = 200
+PAST_SHOWN = 10
+
+
+def fitting(query: str) -> frozenset[UUID] | None:
+    """The open questions that ``query`` finds, the same as where many are answered; None: all. Raises QueryError."""
+    if not query:
+        return None
+    found = Incident.objects.filter(question_q(parse(query, QUESTION_FIELDS)), state=State.OPEN)
+    return frozenset(found.values_list("pk", flat=True))
+
+
+@needs(VIEW)
+def incidents(request: HttpRequest) -> HttpResponse:
+    """Open questions, the most urgent first, or those that ``q`` finds; answers on their way; what ended last."""
+    mistake = None
+    try:
+        page = number(request.GET, "page") or 1
+        query = name_of(request.GET, "q").strip()
+        only = fitting(query)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    except QueryError as exc:
+        mistake, only = exc, frozenset()
+    first = (min(page, 10_000) - 1) * CARDS_A_PAGE
+    waiting = Waiting(timezone.now(), only)
+    here = waiting.ids(first, first + CARDS_A_PAGE)
+    context = {
+        "section": "waiting",
+        "query": query,
+        "error": mistake,
+        "fields": QUESTION_FIELDS.items(),
+        "page": page,
+        "has_more": len(waiting) > first + CARDS_A_PAGE,
+        "crowds": _crowds(waiting) if only is None else [],
+        **(_room(here) if only is None and page == 1 else {"waiting": in_order(here)}),
+    }
+    return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)
+
+
+def _crowds(waiting: Waiting) -> list[tuple[Problem, int]]:
+    """Problems on which several wait, and how many, the most first."""
+    crowds = dict(waiting.crowds(CROWDS_SHOWN))
+    return [(one, crowds[one.pk]) for one in sorted(Problem.objects.filter(pk__in=crowds), key=lambda p: -crowds[p.pk])]
+
+
+def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
+    """The cards of these who wait, of the answers that are on their way, and of what ended last."""
+    shown = in_order([*waiting, *on_its_way(MOVING_SHOWN), *ended(ENDED_SHOWN)])
+    return {
+        "waiting": [one for one in shown if one.state == State.OPEN],
+        "moving": [one for one in shown if one.state in ON_ITS_WAY],
+        "moving_total": Incident.objects.filter(state__in=ON_ITS_WAY).count(),
+        "ended": [one for one in shown if one.state in ENDED],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How one answer has done: ``times`` given, ``came_back`` times followed by the same question within an hour."""
+
+    action: str
+    times: int
+    came_back: int
+
+
+def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
+    """What was answered to one process on one problem before ``present``; ``past`` is in the order of asking."""
+    times: Counter[str] = Counter()
+    came_back: Counter[str] = Counter()
+    for one, followed in zip(past, [*past, present][1:], strict=True):
+        decision = getattr(one, "decision", None)
+        if decision is None or one.state not in (State.APPLIED, State.DECIDED, State.DELIVERED):
+            continue  # an answer that was not carried out proves nothing
+        times[decision.action] += 1
+        if followed.opened_at - (one.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
+            came_back[decision.action] += 1
+    return [Record(action, count, came_back[action]) for action, count in times.most_common()]
+
+
+def asked(incident: Incident) -> dict[str, Any]:
+    """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
+    same = problems.together(incident.problem)
+    asked = cards().filter(problem__in=same)
+    here = asked.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
+    states = ErrorState.objects.filter(problem__in=same)
+    elsewhere = states.exclude(process__node=incident.node_id)
+    answered = asked.filter(decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
+    met = states.filter(process=incident.process_id).aggregate(count=Sum("count"), first_seen=Min("first_seen"))
+    return {
+        "met": met,
+        "whole": same[0],
+        "also_on": list(elsewhere.values_list("process__node__name", flat=True).distinct().order_by()[:6]),
+        "record": record_of(list(here)[::-1], incident),
+        "past": answered[:PAST_SHOWN],
+        "others_waiting": Incident.objects.filter(problem__in=same, state=State.OPEN).exclude(pk=incident.pk).count(),
+    }
+
+
+@needs(VIEW)
+def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
+    """One question, opened."""
+    found = cards().filter(pk=incident_id).first()
+    if found is None:
+        raise Http404
+    return render(request, "errorkernel/incident.html", opened(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A rule that spoke without answering. ``name``: as it was called then."""
+
+    number: int
+    name: str
+    action: str
+
+
+def ruled(incident: Incident) -> Ruled | None:
+    """The last rule that escalated the question or left it to a person."""
+    said = AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor__startswith="rule:")
+    entry = said.filter(action__in=["ask", "escalate"]).order_by("-id").first()
+    if entry is None:
+        return None
+    return Ruled(int(entry.actor.partition(":")[2]), str(entry.after.get("rule", who(entry.actor))), entry.action)
+
+
+def opened(incident: Incident) -> dict[str, Any]:
+    """Context of an incident's own page."""
+    event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "cut").first()
+    is_long = len(incident.text) > ROW_TEXT_CHARS or "\n" in incident.text
+    return {
+        "section": "waiting",
+        "incident": incident,
+        "event": event,
+        "is_long": is_long,
+        "ruled": ruled(incident),
+        "requeues": list(incident.requeues.all()) if incident.message else [],
+        "process_of_message": process_of_message(incident).name,
+        **asked(incident),
+    }

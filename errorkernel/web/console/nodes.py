@@ -1,0 +1,179 @@
+"""Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Case, Count, QuerySet, When
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from errorkernel.domain.incarnations import Ending
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
+from errorkernel.domain.query.tree import And, Pattern, Text
+from errorkernel.models import ErrorState, Incarnation, Incident, Node, Process, RefusedAttempt
+from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.senders.steward.store import actions, dialects
+from errorkernel.store import incarnations
+from errorkernel.store.incidents import quarantined_processes
+from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console import heat_map
+from errorkernel.web.console.events import rows, stored
+from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
+
+PROCESSES_SHOWN = 200
+ATTEMPTS_SHOWN = 5
+ACTIONS_SHOWN = 3
+STRANGERS_SHOWN = 10
+RESTARTS_OF = timedelta(hours=24)
+
+
+def hearing(node: Node, now: datetime) -> str:
+    """Its liveness, or ``disabled``: such a node is refused, whatever it says."""
+    return of_node(node.hello_at, now).value if node.enabled else "disabled"
+
+
+def _urgent_first(now: datetime) -> QuerySet[Node]:
+    """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
+    asking = Incident.objects.filter(state=State.OPEN).order_by().values("node")
+    urgency = Case(
+        When(enabled=True, hello_at__lte=now - GONE_AFTER, then=0),
+        When(enabled=True, hello_at__lte=now - LATE_AFTER, then=1),
+        When(pk__in=asking, then=2),
+        default=3,
+    )
+    return Node.objects.order_by(urgency, "name")
+
+
+def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, int]], bool]:
+    found = list(_urgent_first(now)[first : first + ROWS_A_PAGE + 1])
+    keys = [one.pk for one in found]
+    processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
+    asking = waiting_by("node", keys)
+    page = [(one, hearing(one, now), processes.get(one.pk, 0), asking.get(one.pk, 0)) for one in found]
+    return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
+
+
+@needs(VIEW)
+def nodes(request: HttpRequest) -> HttpResponse:
+    """Every node, the urgent first, whether it has been heard, and strangers who tried to come in."""
+    try:
+        page = number(request.GET, "page") or 1
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    found, has_more = _nodes_page((min(page, 10_000) - 1) * ROWS_A_PAGE, timezone.now())
+    context = {
+        "section": "nodes",
+        "nodes": found,
+        "page": page,
+        "has_more": has_more,
+        "heat": heat_map.of_fleet(timezone.now()) if page == 1 else None,
+        "strangers": RefusedAttempt.objects.filter(node="")[:STRANGERS_SHOWN],
+    }
+    return render(request, "errorkernel/nodes.html", context)
+
+
+def node_named(name: str) -> Node:
+    """Raises Http404."""
+    found = Node.objects.filter(name=name).first() if "\x00" not in name else None
+    if found is None:
+        raise Http404
+    return found
+
+
+@needs(VIEW)
+def node(request: HttpRequest, name: str) -> HttpResponse:
+    """One node: its processes, what they met, what they wait for, what it tried and may not."""
+    found, now = node_named(name), timezone.now()
+    processes = found.processes.order_by("name")
+    met = ErrorState.objects.filter(node=found).select_related("process", "problem").order_by("-last_seen")
+    context = {
+        "section": "nodes",
+        "node": found,
+        "hearing": hearing(found, now),
+        "processes": _processes(found, processes[:PROCESSES_SHOWN], now),
+        "lives_kept": incarnations.KEPT,
+        "processes_total": processes.count(),
+        "heat": heat_map.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
+        "states": met[:STATES_SHOWN],
+        "states_total": met.count(),
+        "quarantines": quarantines(found),
+        **waiting_part(cards().filter(node=found), _named(found)),
+        "events": rows(stored().filter(node=found)[:PART_ROWS]),
+        "actions": actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
+        "in_doubt": dialects.in_doubt(found, now),
+        "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
+    }
+    return render(request, "errorkernel/node.html", context)
+
+
+def _named(node: Node) -> Text:
+    return Text("node", Pattern((node.name,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Processes that stand still until ``incident`` is answered, the culprit first."""
+
+    incident: Incident
+    processes: list[Process]
+
+
+def quarantines(node: Node) -> list[Quarantined]:
+    """What stands still on ``node``, as far as the node says that it does."""
+    standing = {one.name: one for one in node.processes.filter(state=QUARANTINED)}
+    found = quarantined_processes.quarantines(node.pk) if standing else []
+    shown = [Quarantined(asked, [standing[name] for name in names if name in standing]) for asked, names in found]
+    return [one for one in shown if one.processes]
+
+
+def _processes(node: Node, shown: Iterable[Process], now: datetime) -> list[tuple[Process, Liveness, int]]:
+    """Each with whether it is heard from, and how often it was restarted in the last day."""
+    found = list(shown)
+    restarts = incarnations.restarts([one.pk for one in found], now - RESTARTS_OF)
+    return [(one, _liveness(one, node, now), restarts.get(one.pk, 0)) for one in found]
+
+
+def _lives(process: Process) -> list[tuple[Incarnation, Incident | None]]:
+    """The lives that are kept, the newest first, each with the answer to a quarantine by which it began."""
+    lives = list(incarnations.of_process(process.pk))
+    began_by: dict[int, Incident] = {}
+    if any(one.ending == Ending.CRASHED for one in lives):
+        for asked in quarantined_processes.answered(process, lives[-1].first_seen):
+            later = [one for one in lives if one.first_seen >= asked.decision.decided_at]
+            began_by |= {later[-1].pk: asked} if later else {}
+    return [(one, began_by.get(one.pk)) for one in lives]
+
+
+def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
+    return of_process(node.hello_at, process.state, process.last_seen, now)
+
+
+@needs(VIEW)
+def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
+    """One process: its lives, what it met, what it waits for."""
+    found = node_named(name)
+    one = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
+    if one is None:
+        raise Http404
+    now = timezone.now()
+    met = ErrorState.objects.filter(process=one).select_related("process", "problem").order_by("-last_seen")
+    context = {
+        "section": "nodes",
+        "node": found,
+        "hearing": hearing(found, now),
+        "process": one,
+        "liveness": _liveness(one, found, now),
+        "lives": _lives(one),
+        "restarts": incarnations.restarts([one.pk], now - RESTARTS_OF).get(one.pk, 0),
+        "lives_kept": incarnations.KEPT,
+        "states": met[:STATES_SHOWN],
+        "states_total": met.count(),
+        "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
+        **waiting_part(cards().filter(process=one), And((_named(found), Text("process", Pattern((one.name,)))))),
+        "events": rows(stored().filter(process=one)[:PART_ROWS]),
+    }
+    return render(request, "errorkernel/process.html", context)

@@ -1,0 +1,55 @@
+"""The first step of an empty installation: a node's credentials, made by a button and shown once."""
+
+import json
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from errorkernel.broker.access import own_access
+from errorkernel.platform import conf
+from errorkernel.store import nodes
+from errorkernel.templatetags.sentences import said
+from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.permissions import ADD_NODES, needs
+from errorkernel.web.console.context import Frame
+from errorkernel.web.console.events import live_context
+from errorkernel.web.console.search import Search
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@needs(ADD_NODES)
+def first_node(request: HttpRequest) -> HttpResponse:
+    """The live page with the new node's credentials in it; 400 for a name that cannot be.
+
+    The answer to the form shows them itself: a redirect would have to keep them somewhere in between.
+    """
+    if request.method == "GET":
+        return HttpResponseRedirect(reverse("live"))
+    name = request.POST.get("name", "").strip()
+    now = timezone.now()
+    page = live_context(Search.of({}, now))
+    try:
+        made = nodes.add_node(
+            name,
+            actor=f"user:{request.user.get_username()}",
+            user=request.user if request.user.is_authenticated else None,
+            origin=origin_of(request),
+            now=now,
+        )
+    except nodes.FleetError as exc:
+        context = {**page, "never": True, "name": name, "error_text": said(exc)}
+        return render(request, "errorkernel/live.html", context, status=400)
+    given = {
+        "node": made.node,
+        "nkey_seed": made.nkey_seed,
+        "token": made.token,
+        "nats_url": own_access(conf.get()).url,
+        "http_url": Frame(request).base_url,
+    }
+    context = {**page, "never": True, "new_node": made, "credentials": json.dumps(given)}
+    return render(request, "errorkernel/live.html", context)

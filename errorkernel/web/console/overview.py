@@ -1,0 +1,265 @@
+"""The overview: how the last hour, day, week or month went, as pictures with a table beside each.
+
+Everything is read from what was counted while it came in (``store.tallies``), so the page costs the same with a million
+events as with none.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from django.db.models import Manager
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from errorkernel.domain import charts
+from errorkernel.domain.rollups import MINUTE_S, Series, begin_of, minute_of, moment_of, steps_back
+from errorkernel.models import MinuteCount, Node, Problem
+from errorkernel.platform.parameters import BadParameter, refuse, word
+from errorkernel.store import rollups
+from errorkernel.store.status import decision_history
+from errorkernel.web.auth.permissions import VIEW, needs
+
+TOP_SHOWN = 10
+TIMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A stretch of time up to now, drawn in ``columns`` of ``column_min`` minutes."""
+
+    name: str
+    columns: int
+    column_min: int
+    top: tuple[Series, Series]
+    """Where problems and processes with most events are looked up."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a time of day says which is meant."""
+        return self.length <= timedelta(days=1)
+
+    @property
+    def length(self) -> timedelta:
+        return timedelta(minutes=self.columns * self.column_min)
+
+
+RANGES = [
+    Range("1h", 60, 1, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
+    Range("24h", 96, 15, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
+    Range("7d", 84, 120, (Series.PROBLEM_DAYS, Series.PROCESS_DAYS)),
+    Range("30d", 90, 480, (Series.PROBLEM_WEEKS, Series.PROCESS_WEEKS)),
+]
+
+
+def range_of(request: HttpRequest, default: str = "24h") -> Range:
+    """The range in the address. Raises BadParameter."""
+    name = word(request.GET, "range", [one.name for one in RANGES]) or default
+    return next(one for one in RANGES if one.name == name)
+
+
+@needs(VIEW)
+def overview(request: HttpRequest) -> HttpResponse:
+    """How the fleet and the people who answer it have been doing."""
+    try:
+        chosen = range_of(request)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    now = timezone.now()
+    context = {
+        "section": "overview",
+        "ranges": RANGES,
+        "chosen": chosen,
+        "since": now - chosen.length,
+        **_over_time(chosen, now),
+        **_answers(chosen, now),
+        **_waiting(now),
+        **_top(chosen, now),
+    }
+    return render(request, "errorkernel/overview.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRow:
+    """One level in the table beside the events' picture. ``peak``: in the busiest column, per minute."""
+
+    level: str
+    events: int
+    of: int
+    mean: float
+    peak: float
+
+
+def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
+    """Events by level and processes that stood still, column by column."""
+    last = minute_of(now)
+    size = chosen.column_min
+    first = last // size * size - (chosen.columns - 1) * size
+    found = rollups.by_time(first, last, size)
+    nothing = [0.0] * (len(rollups.LEVELS) + 1)
+    steps = [found.get(number, nothing) for number in range(chosen.columns)]
+    began = _counted_since(first)
+    counted_from = first if began is None else minute_of(began)
+    # The column that now is in has not all of its minutes behind it yet, and that in which counting began lacks some.
+    # Over minutes that were not counted its mean would be below the truth, and the busiest column below the average.
+    starts = [first + number * size for number in range(chosen.columns)]
+    minutes = [max(1, min(start + size, last + 1) - max(start, counted_from)) for start in starts]
+    begins = [moment_of(start) for start in starts]
+    per_minute = [[count / over for count in step[:-1]] for step, over in zip(steps, minutes, strict=True)]
+    blocked = [step[-1] / (over * MINUTE_S) for step, over in zip(steps, minutes, strict=True)]
+    times = _times(first, chosen, now)
+    sums = [int(sum(step[rank] for step in steps)) for rank in range(len(rollups.LEVELS))]
+    whole = sum(sums)
+    counted_min = last - counted_from + 1
+    rows = [
+        LevelRow(level, sums[rank], whole, sums[rank] / counted_min, max(one[rank] for one in per_minute))
+        for rank, level in enumerate(rollups.LEVELS)
+    ]
+    return {
+        "events": charts.columns(per_minute, rollups.LEVELS, _said(per_minute, begins, chosen), times),
+        "events_total": whole,
+        "levels": rows[::-1],
+        "columns": list(zip(begins, [[int(count) for count in one[:-1]][::-1] for one in steps], blocked, strict=True)),
+        "blocked": charts.columns(
+            [[one] for one in blocked], ["waiting"], _said_blocked(blocked, begins, chosen), times
+        ),
+        "blocked_s": sum(step[-1] for step in steps),
+        "blocked_mean": sum(step[-1] for step in steps) / (counted_min * MINUTE_S),
+        "blocked_peak": max(blocked),
+        "counted_since": began,
+    }
+
+
+def _counted_since(first: int) -> datetime | None:
+    """When counting began, where that is later than the minute ``first``."""
+    began = MinuteCount.objects.order_by("minute").values_list("minute", flat=True).first()
+    return moment_of(began) if began is not None and began > first else None
+
+
+def _clock(moment: datetime, chosen: Range) -> str:
+    return moment.strftime("%H:%M" if chosen.is_short else "%m-%d %H:%M")
+
+
+def _times(first: int, chosen: Range, now: datetime) -> list[str]:
+    """Labels of the time axis, in UTC; the last stands at the right edge."""
+    span = chosen.columns * chosen.column_min
+    places = [moment_of(first + span * number // (TIMES_SHOWN - 1)) for number in range(TIMES_SHOWN - 1)]
+    return [place.strftime("%H:%M" if chosen.is_short else "%m-%d") for place in places] + [_("now")]
+
+
+def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
+    said, pattern = [], _("from %(time)s: %(what)s")
+    for counts, begin in zip(per_minute, begins, strict=True):
+        named = zip(rollups.LEVELS[::-1], counts[::-1], strict=True)
+        words = [f"{charts.short(count)} {level}" for level, count in named if count]
+        said.append(pattern % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
+    return said
+
+
+def _said_blocked(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
+    pattern = _("from %(time)s: %(count)s waiting on average")
+    return [
+        pattern % {"time": _clock(begin, chosen), "count": charts.short(one)}
+        for one, begin in zip(blocked, begins, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One row of a table with a bar: ``count`` of ``of``."""
+
+    name: str
+    count: int
+    of: int
+    bar: str
+
+
+def _shares(counted: Sequence[tuple[str, int]]) -> list[Share]:
+    whole = sum(count for _name, count in counted)
+    largest = max((count for _name, count in counted), default=0)
+    return [Share(name, count, whole, charts.part(count, largest)) for name, count in counted]
+
+
+WAITS_S = (10, 60, 300, 1800, 7200, 86400)
+AGES_S = (60, 300, 3600, 86400)
+
+
+def _bounds(bounds: Sequence[int]) -> list[str]:
+    """``up to 1 m`` … ``longer``."""
+    names = [_("up to %(time)s") % {"time": charts.span(bound)} for bound in bounds]
+    return [*names, _("longer than %(time)s") % {"time": charts.span(bounds[-1])}]
+
+
+def _answers(chosen: Range, now: datetime) -> dict[str, Any]:
+    found, total = decision_history.newest(now - chosen.length)
+    waits = sorted(one.waited_s for one in found)
+    upto = [bisect_right(waits, bound) for bound in WAITS_S]
+    counts = [last - first for first, last in pairwise([0, *upto, len(waits)])]
+    outcomes = decision_history.outcomes(found)
+    largest = max((one.given for one in outcomes), default=0)
+    return {
+        "answered": total,
+        "looked_at": len(found),
+        "waits": _shares(list(zip(_bounds(WAITS_S), counts, strict=True))),
+        "deciders": [_decider(by, [one.waited_s for one in found if one.by == by]) for by in _deciders(found)],
+        "p50": decision_history.percentile(waits, 0.5),
+        "p95": decision_history.percentile(waits, 0.95),
+        "outcomes": [(one, _outcome_bars(one, largest)) for one in outcomes],
+    }
+
+
+def _deciders(found: Sequence[decision_history.Answered]) -> list[str]:
+    present = {one.by for one in found}
+    return [by for by in ("user", "rule", "deadline") if by in present]
+
+
+def _decider(by: str, waits: list[float]) -> tuple[str, int, float | None, float | None]:
+    words = {"user": _("people"), "rule": _("rules"), "deadline": _("deadlines")}
+    waits.sort()
+    return words[by], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
+
+
+def _outcome_bars(one: decision_history.Outcome, largest: int) -> list[charts.Bar]:
+    """Done and stayed away, done and came back, not done: from left to right."""
+    parts = (("stayed", one.stayed_away), ("back", one.came_back), ("undone", one.given - one.done))
+    return charts.row(parts, largest)
+
+
+def _waiting(now: datetime) -> dict[str, Any]:
+    counts = decision_history.waiting_by_age([timedelta(seconds=bound) for bound in AGES_S], now)
+    return {"waiting_by_age": _shares(list(zip(_bounds(AGES_S), counts, strict=True))), "waiting": sum(counts)}
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A problem or node with what it reported in the range. ``bar``: beside the largest."""
+
+    row: Any
+    events: int
+    failures: int
+    bar: str
+
+
+def _top(chosen: Range, now: datetime) -> dict[str, Any]:
+    """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
+    problems, processes = chosen.top
+    first, last = steps_back(problems, now, chosen.length)
+    counted = [(pk, events, 0) for pk, events in rollups.largest_problems(problems, first, last, TOP_SHOWN)]
+    return {
+        "top_since": begin_of(problems, first),
+        "top_problems": _tops(Problem.objects, counted),
+        "top_nodes": _tops(Node.objects, rollups.noisiest_nodes(processes, first, last, TOP_SHOWN)),
+    }
+
+
+def _tops(rows: Manager[Any], counted: list[tuple[int, int, int]]) -> list[Top]:
+    known = rows.in_bulk([pk for pk, _events, _failures in counted])
+    most = counted[0][1] if counted else 0
+    return [
+        Top(known[pk], events, failures, charts.part(events, most)) for pk, events, failures in counted if pk in known
+    ]

@@ -1,0 +1,206 @@
+"""Problems: one cause each, fleet-wide; the list, and one of them with all that is known of it and was said of it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.problem_state import LISTED
+from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
+from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
+from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.senders.steward.store import actions
+from errorkernel.store import problems as store
+from errorkernel.store import rollups
+from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.search import problem_q
+from errorkernel.store.status import large_queries
+from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
+from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.events import rows, stored
+from errorkernel.web.console.incidents import Record
+from errorkernel.web.console.pending import ROWS_A_PAGE, STATES_SHOWN, waiting_part
+
+SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
+PART_SHOWN = 10
+"""Rows of each part of a problem's page, which has eight."""
+COMMENTS_SHOWN = 100
+_OF_A_RECORD = ("process", "problem", "state", "opened_at", "ended_at", "decision__action", "decision__decided_at")
+PAST_READ = 500
+"""So many of the latest questions tell how often an answer helped."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSearch:
+    """What the list is narrowed to. Without a word on the state: the open ones. ``error``: why it is no query."""
+
+    text: str
+    condition: Q
+    error: QueryError | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str], now: datetime, me: int | None) -> "ProblemSearch":
+        """Raises BadParameter for what no form sends."""
+        text = name_of(given, "q").strip()
+        try:
+            tree = parse(text, PROBLEM_FIELDS)
+        except QueryError as exc:
+            return cls(text, Q(pk__in=[]), exc)
+        default = Q() if _asks_for_state(tree) else Q(state__in=[one.value for one in LISTED])
+        return cls(text, default & problem_q(tree, now, me))
+
+
+def _asks_for_state(tree: Tree) -> bool:
+    match tree:
+        case And(parts=parts) | Or(parts=parts):
+            return any(map(_asks_for_state, parts))
+        case Not(part=part):
+            return _asks_for_state(part)
+        case _:
+            return isinstance(tree, Text) and tree.field == "state"
+
+
+@needs(VIEW)
+def problems(request: HttpRequest) -> HttpResponse:
+    """Everything that went wrong, once each; what waits on a muted one is shown all the same."""
+    now = timezone.now()
+    try:
+        order = word(request.GET, "sort", list(SORTS)) or "recent"
+        page = number(request.GET, "page") or 1
+        search = ProblemSearch.of(request.GET, now, request.user.pk)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    first = (min(page, 10_000) - 1) * ROWS_A_PAGE
+    ordered = store.wholes().filter(search.condition).select_related("assignee").order_by(SORTS[order], "-pk")
+    found = list(ordered[first : first + ROWS_A_PAGE + 1])
+    shown = found[:ROWS_A_PAGE]
+    waiting = waiting_on([one.pk for one in shown])
+    met = rollups.problems_by_hour([one.pk for one in shown], now)
+    asked = {"q": search.text} if search.text else {}
+    context = {
+        "section": "problems",
+        "problems": [(one, waiting[one.pk], met[one.pk]) for one in shown],
+        "query": search.text,
+        "error": search.error,
+        "chosen": {"sort": order} if order != "recent" else {},
+        "example": "assigned:me level>=error",
+        "fields": PROBLEM_FIELDS.items(),
+        "tabs": [(name, f"?{urlencode({'q': q, 'sort': order})}", q == search.text) for q, name in _tabs()],
+        "sorts": [(name, f"?{urlencode(asked | {'sort': sort})}", sort == order) for sort, name in _sorts()],
+        "newer": f"?{urlencode(asked | {'sort': order, 'page': page - 1})}" if page > 1 else "",
+        "older": f"?{urlencode(asked | {'sort': order, 'page': page + 1})}" if len(found) > ROWS_A_PAGE else "",
+        "muted_waiting": _muted_waiting(),
+    }
+    return render(request, "errorkernel/problems.html", context, status=400 if search.error else 200)
+
+
+def _tabs() -> list[tuple[str, str]]:
+    return [
+        ("", _("open")),
+        ("assigned:me", _("mine")),
+        ("assigned:nobody", _("nobody's")),
+        ("state:reopened", _("reopened")),
+        ("state:muted", _("muted")),
+        ("state:resolved", _("resolved")),
+        ("state:*", _("all")),
+    ]
+
+
+def _sorts() -> list[tuple[str, str]]:
+    return [("recent", _("last seen")), ("count", _("how often")), ("nodes", _("on how many nodes"))]
+
+
+def _muted_waiting() -> int:
+    """Questions that wait on problems which the list leaves out: it says so, since none may be overlooked."""
+    whole = Q(problem__merged_into__isnull=True) & ~Q(problem__state__in=[one.value for one in LISTED])
+    part = Q(problem__merged_into__isnull=False) & ~Q(problem__merged_into__state__in=[one.value for one in LISTED])
+    return Incident.objects.filter(whole | part, state=State.OPEN).count()
+
+
+def waiting_on(problem_ids: Sequence[int]) -> Counter[int]:
+    """How many open questions each problem has, with those of its parts."""
+    wanted = Q(problem__in=problem_ids) | Q(problem__merged_into__in=problem_ids)
+    open_ones = Incident.objects.filter(wanted, state=State.OPEN).order_by()
+    counted: Counter[int] = Counter()
+    for own, whole in open_ones.values_list("problem", "problem__merged_into"):
+        counted[whole or own] += 1
+    return counted
+
+
+@needs(VIEW)
+def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
+    """One problem: why its events are one, where it is met, what was answered and said; a part leads to its whole."""
+    found = Problem.objects.select_related("assignee").filter(pk=min(problem_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    if found.merged_into_id is not None:
+        return HttpResponseRedirect(reverse("problem", args=[found.merged_into_id]))
+    return render(request, "errorkernel/problem.html", opened(found, timezone.now()))
+
+
+def opened(found: Problem, now: datetime) -> dict[str, Any]:
+    """Context of a problem's own page."""
+    parts = list(Problem.objects.filter(merged_into=found).order_by("pk"))
+    members = [found.pk, *(one.pk for one in parts)]
+    states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
+    asked = cards().filter(problem__in=members)
+    targets = [f"problem:{one}" for one in members]
+    return {
+        "section": "problems",
+        "problem": found,
+        "parts": parts,
+        "alike": store.wholes().filter(kind=found.kind).exclude(pk=found.pk).order_by("-last_seen")[:PART_SHOWN],
+        "met": rollups.problems_by_hour([found.pk], now)[found.pk],
+        "states": states[:STATES_SHOWN],
+        "states_total": states.count(),
+        **waiting_part(asked, Compare("problem", "=", found.pk)),
+        "record": record_of(members),
+        "actions": actions.with_lines().filter(problem__in=members)[:PART_SHOWN],
+        "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
+        "events": rows(stored().filter(seq__in=large_queries.newest_events(members, PART_SHOWN))),
+        "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
+        "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
+        "people": store.answerers(),
+        "mutes": _mutes(),
+    }
+
+
+def _mutes() -> list[tuple[str, str]]:
+    return [
+        ("1h", _("1 hour")),
+        ("1d", _("1 day")),
+        ("7d", _("7 days")),
+        ("10", _("10 more events")),
+        ("100", _("100 more events")),
+        ("1000", _("1,000 more events")),
+        ("release", _("another release")),
+        ("", _("somebody ends it")),
+    ]
+
+
+def record_of(members: Sequence[int]) -> list[Record]:
+    """Of each answer: how often it was given to these problems, and how often the same process soon asked again."""
+    read = Incident.objects.filter(problem__in=members).order_by("-seq").values_list(*_OF_A_RECORD)[:PAST_READ]
+    times: Counter[str] = Counter()
+    came_back: Counter[str] = Counter()
+    followed_at: dict[tuple[int, int], datetime] = {}
+    # The newest first, so what is known of a process is what came next.
+    for process, problem, state, opened_at, ended_at, action, decided_at in read:
+        if action is not None and state in (State.APPLIED, State.DECIDED, State.DELIVERED):
+            times[action] += 1
+            asked_again = followed_at.get((process, problem))
+            if asked_again and asked_again - (ended_at or decided_at) <= CAME_BACK_WITHIN:
+                came_back[action] += 1
+        followed_at[process, problem] = opened_at
+    return [Record(action, count, came_back[action]) for action, count in times.most_common()]

@@ -1,0 +1,145 @@
+"""A rule as it comes from a form, and as it goes back into one: what was typed stays typed when it cannot be taken."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.query.tree import And, Compare, Not, Or, Tree
+from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.models import Incident, Node, Problem, Rule
+
+FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
+SINCE_DAYS = {
+    "1": gettext_lazy("day"),
+    "7": gettext_lazy("7 days"),
+    "30": gettext_lazy("30 days"),
+    "365": gettext_lazy("year"),
+}
+STEWARD_NODES_SHOWN = 500
+PROBLEMS_SHOWN = 20
+_NUMBERS = ("max_uses", "storm_limit", "loop_limit")
+
+
+def read(given: QueryDict, *, enabled: bool) -> Wording:
+    """What a form says. Raises RuleError naming the field."""
+    action = given.get("action", "")
+    if action not in list(RuleAction):
+        raise RuleError("action", _("Choose what it says."))
+    numbers = {name: _number(given, name) for name in _NUMBERS}
+    wording = Wording(
+        name=given.get("name", "").strip(),
+        condition=given.get("condition", "").strip(),
+        action=RuleAction(action),
+        reason=given.get("reason", "").strip(),
+        enabled=enabled,
+        expires_at=_time(given.get("expires_at", "")),
+        max_uses=numbers["max_uses"],
+        storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
+        loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
+        steward_nodes=tuple(given.getlist("steward_nodes")),
+    )
+    wording.check()
+    return wording
+
+
+def _number(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= policy.COUNT_MAX):
+        raise RuleError(name, _("This takes a whole number from 1 to {most}.").format(most=intcomma(policy.COUNT_MAX)))
+    return int(text)
+
+
+def _time(text: str) -> datetime | None:
+    """What a browser's field for local times sends; we call it UTC, and so does the label."""
+    if not text.strip():
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise RuleError("expires_at", _("This takes a time like 2026-11-25T10:00 (UTC).")) from None
+
+
+def since(given: Mapping[str, str], now: datetime) -> datetime:
+    """How far back a dry run shall look."""
+    days = given.get("since", "")
+    return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
+
+
+def typed(given: QueryDict) -> dict[str, Any]:
+    """The form as it was sent."""
+    fields: dict[str, Any] = {name: given.get(name, "") for name in FIELDS}
+    return fields | {"steward_nodes": given.getlist("steward_nodes")}
+
+
+def steward_nodes(form: Mapping[str, Any]) -> list[str]:
+    """The nodes that can be named: those that the rule names, and the first STEWARD_NODES_SHOWN that are known."""
+    known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
+    return sorted({*form.get("steward_nodes", ()), *known[:STEWARD_NODES_SHOWN]})
+
+
+def named_problems(form: Mapping[str, Any]) -> list[tuple[int, Problem | None]]:
+    """The problems that the condition names by their numbers, as it does, each with its row if there is one."""
+    try:
+        numbers = dict.fromkeys(_problems_in(policy.parse_condition(form.get("condition", ""))))
+    except RuleError:
+        return []
+    shown = list(numbers)[:PROBLEMS_SHOWN]
+    known = Problem.objects.in_bulk(shown)
+    return [(number, known.get(number)) for number in shown]
+
+
+def _problems_in(tree: Tree) -> Iterator[int]:
+    match tree:
+        case And(parts=parts) | Or(parts=parts):
+            for part in parts:
+                yield from _problems_in(part)
+        case Not(part=part):
+            yield from _problems_in(part)
+        case Compare(field="problem", value=value):
+            yield value
+
+
+def filled(rule: Rule) -> dict[str, Any]:
+    """The form of a rule that exists."""
+    text = {name: getattr(rule, name) for name in ("name", "condition", "action", "reason")}
+    return text | {
+        "expires_at": rule.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if rule.expires_at else "",
+        "max_uses": rule.max_uses or "",
+        "storm_limit": rule.storm_limit,
+        "loop_limit": rule.loop_limit,
+        "steward_nodes": rule.steward_nodes,
+        "since": "7",
+    }
+
+
+def blank() -> dict[str, Any]:
+    return {
+        "action": RuleAction.ASK.value,
+        "storm_limit": policy.STORM_LIMIT,
+        "loop_limit": policy.LOOP_LIMIT,
+        "since": "7",
+    }
+
+
+def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
+    """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
+    decision = getattr(incident, "decision", None)
+    ends = now + timedelta(seconds=policy.REMEMBERED_S)
+    name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)
+    return blank() | {
+        "name": name[: policy.NAME_MAX_CHARS],
+        "condition": policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
+        "action": decision.action if decision else RuleAction.CONTINUE.value,
+        "reason": decision.reason if decision else "",
+        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
+        "max_uses": policy.REMEMBERED_USES,
+    }

@@ -1,0 +1,254 @@
+"""The rules, in their order: to read, to write, to try on what has happened; and the dead letters.
+
+Everything is a form that works without script; a script only carries a long dry run on.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
+
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.query.predicate import QUESTION_FIELDS
+from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
+from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.senders.steward.store.actions import with_lines
+from errorkernel.store.incidents.dead_letters import listed as listed_letters
+from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.rules import changes as store
+from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
+from errorkernel.templatetags.rules import rule_word
+from errorkernel.templatetags.sentences import said
+from errorkernel.web.auth.actor import actor
+from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
+from errorkernel.web.console import rule_form
+from errorkernel.web.console.bulk_decisions import two_above
+from errorkernel.web.console.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
+
+PART_ROWS = 20
+LETTERS_A_PAGE = 50
+STEPS = {"up": -1, "down": 1}
+
+
+@needs(SEE_RULES)
+def rules(request: HttpRequest) -> HttpResponse:
+    """All of them, in their order."""
+    found = list(store.listed())
+    context = {"section": "rules", "rules": [(one, state_of(one, timezone.now())) for one in found]}
+    return render(request, "errorkernel/rules.html", context)
+
+
+def state_of(rule: Rule, now: datetime) -> str:
+    """Whether it speaks, in a word."""
+    if rule.removed_at:
+        return "removed"
+    if not rule.enabled:
+        return "off"
+    if rule.suspended_at:
+        return "suspended"
+    if rule.expires_at and now >= rule.expires_at:
+        return "expired"
+    return "used up" if rule.max_uses is not None and rule.uses >= rule.max_uses else "on"
+
+
+@dataclass(slots=True)
+class Form:
+    """What the page of a rule shows: its form, what is wrong with it, and the result of trying it."""
+
+    typed: dict[str, Any]
+    rule: Rule | None = None
+    error: RuleError | None = None
+    notice: str = ""
+    tried: Tried | None = None
+
+    def render(self, request: HttpRequest, *, status: int = 200) -> HttpResponse:
+        now = timezone.now()
+        context: dict[str, Any] = {
+            "section": "rules",
+            "form": self.typed,
+            "rule": self.rule,
+            "error": self.error,
+            "notice": self.notice,
+            "tried": self.tried,
+            "two_above": two_above(),
+            "tried_part": round(100 * self.tried.done(now)) if self.tried else 0,
+            "tried_counts": json.dumps(self.tried.ended) if self.tried else "",
+            "actions": list(RuleAction),
+            "periods": rule_form.SINCE_DAYS.items(),
+            "fields": QUESTION_FIELDS.items(),
+            "steward_nodes": rule_form.steward_nodes(self.typed),
+            "named": rule_form.named_problems(self.typed),
+        }
+        if self.rule:
+            context |= {
+                "state": state_of(self.rule, now),
+                "history": AuditEntry.objects.filter(target=f"rule:{self.rule.pk}").order_by("-id")[:PART_ROWS],
+                "past": cards().filter(decision__rule=self.rule).order_by("-decision__decided_at")[:PART_ROWS],
+                "answers": Decision.objects.filter(rule=self.rule).count(),
+                "acted": with_lines().filter(rule=self.rule)[:PART_ROWS],
+            }
+        return render(request, "errorkernel/rule.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@needs(CHANGE_RULES)
+def new(request: HttpRequest) -> HttpResponse:
+    """A rule that is not there yet; ``incident``: one that remembers how this was answered."""
+    if request.method == "POST":
+        return _write(request, None)
+    now = timezone.now()
+    form = Form(rule_form.blank())
+    if wanted := request.GET.get("incident", ""):
+        try:
+            incident = cards().filter(pk=UUID(wanted)).first()
+        except ValueError:
+            incident = None
+        if incident is None:
+            raise Http404
+        form.typed = rule_form.remembered(incident, now)
+        form.notice = _("A draft: nothing is kept until you save it, and nothing is answered until you switch it on.")
+        form.tried = _try(form.typed, None, now, BUDGET_S)
+    return form.render(request)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def rule(request: HttpRequest, rule_id: int) -> HttpResponseBase:
+    """One rule: what it says, who wrote it, what it has answered; for those who may, its form."""
+    return _changed(request, rule_id) if request.method == "POST" else _shown(request, rule_id)
+
+
+@needs(SEE_RULES)
+def _shown(request: HttpRequest, rule_id: int) -> HttpResponse:
+    found = _found(rule_id)
+    return Form(rule_form.filled(found), found).render(request)
+
+
+@needs(CHANGE_RULES)
+def _changed(request: HttpRequest, rule_id: int) -> HttpResponse:
+    found = _found(rule_id)
+    if found.removed_at:
+        return Form(rule_form.filled(found), found, notice=_("It has been removed.")).render(request, status=409)
+    return _write(request, found)
+
+
+def _found(rule_id: int) -> Rule:
+    found = Rule.objects.filter(pk=min(rule_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
+    """``do``: try, all (try on everything), off or on (save, and switch)."""
+    now = timezone.now()
+    form = Form(rule_form.typed(request.POST), found)
+    do = request.POST.get("do", "try")
+    try:
+        if do not in ("on", "off"):
+            parse_condition(form.typed["condition"])
+            form.tried = _try(form.typed, found, now, WHOLE_BUDGET_S if do == "all" else BUDGET_S)
+            return form.render(request)
+        given = rule_form.read(request.POST, enabled=do == "on")
+        who, waiting = actor(request, now), request.POST.get("also_waiting") == "on"
+        if found is None:
+            saved = store.add(given, also_waiting=waiting, two_above=two_above(), **who)
+        else:
+            revision = number(request.POST, "revision") or 0
+            saved = store.change(found.pk, revision, given, also_waiting=waiting, two_above=two_above(), **who)
+    except RuleError as exc:
+        form.error = exc
+        return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    except RuleChanged as exc:
+        form.notice = _(
+            "{changed} Nothing was saved. What you typed is still here; saving again replaces that revision."
+        ).format(changed=said(exc))
+        form.rule = exc.rule
+        return form.render(request, status=409)
+    except Rule.DoesNotExist:
+        raise Http404 from None
+    told = _("Rule {number} is saved as revision {revision} and {state}.")
+    state = rule_word(state_of(saved, now))
+    messages.success(request, told.format(number=saved.pk, revision=saved.revision, state=state))
+    return HttpResponseRedirect(reverse("rule", args=[saved.pk]))
+
+
+def _try(typed: dict[str, Any], found: Rule | None, now: datetime, budget_s: float) -> Tried | None:
+    try:
+        condition = parse_condition(typed["condition"])
+    except RuleError:
+        return None  # the form says it when it is sent
+    return dry_run(condition, before(found, now), since=rule_form.since(typed, now), budget_s=budget_s)
+
+
+@require_http_methods(["GET", "POST"])
+@needs(CHANGE_RULES)
+def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
+    """``move`` (``direction``), ``suspend``, ``resume`` or ``remove`` (``reason``)."""
+    if request.method == "GET":  # somebody went to the address of a page that said no
+        return HttpResponseRedirect(reverse("rule", args=[rule_id]))
+    reason = request.POST.get("reason", "").replace("\0", "").strip()[:REASON_MAX_CHARS]
+    if act in ("suspend", "resume", "remove") and not reason:
+        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
+    who = actor(request, timezone.now())
+    rule_id = min(rule_id, LARGEST)
+    try:
+        match act:
+            case "move" if request.POST.get("direction") in STEPS:
+                direction = request.POST["direction"]
+                store.move(rule_id, STEPS[direction], **who)
+                # To the button that was pressed, which has moved with its rule: it has the focus again.
+                return HttpResponseRedirect(f"{reverse('rules')}#rule-{rule_id}-{direction}")
+            case "suspend":
+                store.suspend(rule_id, reason, **who)
+            case "resume":
+                waiting = request.POST.get("also_waiting") == "on"
+                store.resume(rule_id, reason, also_waiting=waiting, two_above=two_above(), **who)
+            case "remove":
+                store.remove(rule_id, reason, **who)
+                return HttpResponseRedirect(reverse("rules"))
+            case _:
+                raise Http404
+    except Rule.DoesNotExist:
+        raise Http404 from None
+    except (NotSuspended, TooManyAtOnce) as exc:
+        return refuse(request, said(exc), status=409)
+    return HttpResponseRedirect(reverse("rule", args=[rule_id]))
+
+
+@needs(SEE_DEAD_LETTERS)
+def dead_letters(request: HttpRequest) -> HttpResponse:
+    """Messages that a process failed on three times in a row, newest first, with all that they said."""
+    try:
+        before_id = number(request.GET, "before")
+        chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
+        chosen["state"] = word(request.GET, "state", [one.value for one in DeadLetter.State])
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    found = listed_letters(**chosen)
+    if before_id is not None:
+        found = found.filter(pk__lt=before_id)
+    page = list(found[: LETTERS_A_PAGE + 1])
+    context = {
+        "section": "dead-letters",
+        "letters": page[:LETTERS_A_PAGE],
+        "chosen": chosen,
+        "parts": urlencode({name: value for name, value in chosen.items() if value}),
+        "states": [one.value for one in DeadLetter.State],
+        "before": before_id,
+        "older": page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None,
+    }
+    return render(request, "errorkernel/dead_letters.html", context)

@@ -1,0 +1,64 @@
+"""The product itself: what it refused to take in, and how it is set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from errorkernel.models import QuarantinedMessage
+from errorkernel.platform import conf
+from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
+from errorkernel.web.auth.permissions import SEE_REFUSED, SEE_SETTINGS, needs
+
+ROWS_A_PAGE = 50
+HEAD_SHOWN_BYTES = 1024
+_HEX_COLUMNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a refused input: as text, with what is not UTF-8 written out, and byte by byte."""
+
+    text: str
+    hex: str
+    left_out: int
+
+    @classmethod
+    def of(cls, row: QuarantinedMessage) -> "Head":
+        data = bytes(row.head)[:HEAD_SHOWN_BYTES]
+        lines = [data[at : at + _HEX_COLUMNS] for at in range(0, len(data), _HEX_COLUMNS)]
+        dump = "\n".join(f"{number * _HEX_COLUMNS:04x}  {line.hex(' ')}" for number, line in enumerate(lines))
+        return cls(data.decode("utf-8", "backslashreplace"), dump, row.size - len(data))
+
+
+@needs(SEE_REFUSED)
+def quarantine(request: HttpRequest) -> HttpResponse:
+    """Input that was refused, newest first, by ``reason`` and ``node``; how often each reason, of all that is kept."""
+    try:
+        before = number(request.GET, "before")
+        chosen = {name: name_of(request.GET, name) for name in ("reason", "node")}
+    except BadParameter as exc:
+        return refuse(request, str(exc))
+    kept = QuarantinedMessage.objects.order_by("-pk")
+    found = kept.filter(**{name: value for name, value in chosen.items() if value})
+    page = list((found if before is None else found.filter(pk__lt=before))[: ROWS_A_PAGE + 1])
+    reasons = kept.order_by().values("reason").annotate(count=Count("pk")).order_by("-count", "reason")
+    context: dict[str, Any] = {
+        "section": "quarantine",
+        "refused": [(row, Head.of(row)) for row in page[:ROWS_A_PAGE]],
+        "reasons": reasons,
+        "chosen": chosen,
+        "before": before,
+        "older": page[ROWS_A_PAGE - 1].pk if len(page) > ROWS_A_PAGE else None,
+    }
+    return render(request, "errorkernel/quarantine.html", context)
+
+
+@needs(SEE_SETTINGS)
+def settings(request: HttpRequest) -> HttpResponse:
+    """Every setting with its value, where that comes from, and what it means; secrets are hidden."""
+    here = conf.get()
+    rows = [(*row, conf.is_given(row[0])) for row in conf.describe(here)]
+    return render(request, "errorkernel/settings.html", {"section": "settings", "settings": rows})

@@ -1,0 +1,95 @@
+"""The web process's one connection to the broker, made when it is first needed in the loop that needs it.
+
+An embedded broker may come back on another port (somebody took the old one): while unconnected, the address is read
+again, and a connection to a changed one replaces ours.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+
+from errorkernel.broker.access import Access, own_access
+from errorkernel.broker.connection import Link
+from errorkernel.broker.errors import BrokerAway
+from errorkernel.platform import conf
+
+FIRST_WAIT_S = 3.0
+"""How long callers wait for a connection that is just being made; later on, unconnected is an answer at once."""
+READ_AGAIN_S = 1.0
+
+
+@dataclass(slots=True)
+class _Uplink:
+    link: Link
+    access: Access
+    loop: asyncio.AbstractEventLoop
+    made_at: float = field(default_factory=time.monotonic)
+    read_at: float = field(default_factory=time.monotonic)
+
+
+_current: _Uplink | None = None
+_closing: set[asyncio.Task[None]] = set()
+"""The loop itself holds tasks weakly."""
+
+
+def uplink() -> Link:
+    """The link of this process, connected or about to be. Raises BrokerAway while there is no broker to connect to."""
+    global _current
+    loop = asyncio.get_running_loop()
+    if _current is not None and _current.loop is not loop:
+        # The loop that it lived in is gone, and its tasks with it.
+        _current = None
+    if _current is None:
+        _current = _make(_access(), loop)
+    elif not _current.link.connected and time.monotonic() - _current.read_at > READ_AGAIN_S:
+        _current.read_at = time.monotonic()
+        access = _access()
+        if access != _current.access:
+            task = loop.create_task(_current.link.close())
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+            _current = _make(access, loop)
+    return _current.link
+
+
+async def connected_uplink() -> Link:
+    """The link, once it is connected. Raises BrokerAway; at once, unless the connection is only just being made."""
+    link = uplink()
+    if not link.connected:
+        waited_s = time.monotonic() - _current.made_at if _current else 0.0
+        await link.wait_up(max(0.0, FIRST_WAIT_S - waited_s))
+    return link
+
+
+def is_connected() -> bool:
+    """Whether the broker can be spoken to now; also begins to connect where nobody has yet."""
+    try:
+        return uplink().connected
+    except BrokerAway:
+        return False
+
+
+async def close() -> None:
+    """Give the connection up; the next call to ``uplink`` makes a new one."""
+    global _current
+    gone, _current = _current, None
+    if gone is not None and gone.loop is asyncio.get_running_loop():
+        await gone.link.close()
+
+
+def _access() -> Access:
+    try:
+        access = own_access(conf.get())
+    except conf.ConfError as exc:
+        raise BrokerAway(str(exc)) from exc
+    if not access.url:
+        raise BrokerAway("The broker has not been started yet.")
+    return access
+
+
+def _make(access: Access, loop: asyncio.AbstractEventLoop) -> _Uplink:
+    link = Link(access.url, name=f"web {socket.gethostname()}:{os.getpid()}", seed=access.seed)
+    link.start()
+    return _Uplink(link, access, loop)

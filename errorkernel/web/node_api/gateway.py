@@ -1,0 +1,410 @@
+"""HTTP for nodes: what they post goes into JetStream, what they were answered comes back.
+
+A report that came over HTTP is the same report as one over NATS: its exact bytes are stored under its node's subject,
+and 202 is said only after JetStream has it. It is stored once by its own id, so a client may repeat anything that it is
+unsure of, and the kernel is needed neither for taking reports in nor in this process.
+
+Free of Django's HTTP on purpose: it takes a mapping and chunks and gives a ``Response``, so that it can stand in front
+of Django as its own small ASGI application. Errors are mapped to statuses in one place, ``_answer_errors``.
+"""
+
+import asyncio
+import hashlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import InterfaceError, OperationalError
+
+from errorkernel.broker.connection import Link
+from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.domain import values
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.limits import Limits
+from errorkernel.domain.rate_limit import RateLimit
+from errorkernel.models import Incident
+from errorkernel.platform import metrics
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.protocol import commands, lenient_json, subjects
+from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol.errors import WireError
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.ingest import rejected_events
+from errorkernel.web.api.schemas.common import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
+from errorkernel.web.node_api import bodies
+from errorkernel.web.node_api.access_denials import RefusedTokens
+from errorkernel.web.node_api.tokens import NodeTokens
+
+log = logging.getLogger("errorkernel.gateway")
+
+WAIT_MAX_S = 60.0
+APPEAR_WAIT_S = 5.0
+"""An incident that is not stored yet may be on its way through the kernel: so long is it waited for."""
+CHECK_INTERVAL_S = 2.0
+"""Wake-ups can get lost; the database is looked at this often anyway."""
+PUBLISH_WINDOW = 256
+RETRY_AFTER_S = 2
+YIELD_BYTES = 128 * 1024
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
+CLIENT = ":client"
+"""The sender's address among the headers of a request: no header of its own can have this name."""
+
+WaitIncident = Callable[[UUID, float], Awaitable[None]]
+Announce = Callable[[list[UUID]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """``body`` is JSON, or empty with 204."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The request ends here; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
+
+    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(told)
+        self.response = _json(status, Fault(told) if isinstance(told, str) else told, headers)
+
+
+class Gateway:
+    """One a web process; all its methods run in that process's event loop.
+
+    ``link`` gives the connected link or raises BrokerAway, ``wait_incident`` returns when that incident changed or
+    after the seconds given, ``announce`` tells everybody about changed incidents.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        link: Callable[[], Awaitable[Link]],
+        threads: DatabaseThreads,
+        wait_incident: WaitIncident,
+        announce: Announce,
+    ) -> None:
+        self._limits = limits
+        self._link = link
+        self._threads = threads
+        self._wait_incident = wait_incident
+        self._announce = announce
+        self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
+        self._refused = RefusedTokens(threads)
+        self._tokens = NodeTokens(threads)
+
+    async def post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
+        """``POST /api/v1/events``. ``headers``: lower-case names."""
+        return await _answer_errors(self._post_events(headers, chunks))
+
+    async def get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
+        """``GET /api/v1/incidents/{id}/decision?wait=``: 200 the decision, 204 none yet, 404.
+
+        ``wait``: its values in the address; one or none is right.
+        404 also where the question was withdrawn, with ``"state": "withdrawn"``: no answer can come any more, and a
+        client that was told 204 would ask for ever. An unknown incident is waited for first, whatever ``wait`` says: it
+        may be one of a report that was accepted a moment ago, and that has no answer yet (204).
+        """
+        return await _answer_errors(self._get_decision(headers, incident_id, wait))
+
+    async def post_outcome(
+        self, headers: Mapping[str, str], incident_id: str, chunks: AsyncIterator[bytes]
+    ) -> Response:
+        """``POST /api/v1/incidents/{id}/outcome``: 202 once JetStream has it; ``v`` and ``incident`` may be missing."""
+        return await _answer_errors(self._post_outcome(headers, incident_id, chunks))
+
+    async def get_commands(self, headers: Mapping[str, str]) -> Response:
+        """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not told yet, oldest first.
+
+        They count as received. A node does each once, by its id, since it is told of one until its outcome is here.
+        """
+        return await _answer_errors(self._get_commands(headers))
+
+    async def _post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
+        node = await self._node(headers)
+        self._charge(node, 0)
+        try:
+            body = await bodies.read(headers, chunks, self._limits)
+            items = bodies.split(headers.get("content-type", ""), body, self._limits)
+        except bodies.BodyError as exc:
+            await self._turn_away(node, exc)
+            raise
+        self._charge(node, max(1, len(items)))
+        valid, rejected, refusals = await self._validate(node, items)
+        refused = await self._publish(node, valid)
+        rejected += [Refusal(index, str(exc)) for index, exc in refused.items()]
+        rejected.sort(key=lambda one: one.index)
+        await self._quarantine(refusals)
+        accepted = [event_id for index, event_id, _ in valid if index not in refused]
+        if rejected and not accepted:
+            return _json(400, NoneTaken("None of the events can be taken.", accepted, rejected))
+        return _json(202, Taken(accepted, rejected))
+
+    async def _validate(
+        self, node: str, items: list[bytes]
+    ) -> tuple[list[tuple[int, UUID, bytes]], list[Refusal], list[rejected_events.Refusal]]:
+        valid, rejected, refusals, seen_bytes = [], [], [], 0
+        for index, item in enumerate(items):
+            try:
+                valid.append((index, wire.decode_event(item, self._limits).id, item))
+            except WireError as exc:
+                rejected.append(Refusal(index, str(exc)))
+                refusals.append(_refusal(node, exc.reason, str(exc), item))
+            seen_bytes += len(item)
+            if seen_bytes > YIELD_BYTES:
+                seen_bytes = 0
+                await asyncio.sleep(0)
+        return valid, rejected, refusals
+
+    async def _publish(self, node: str, events: list[tuple[int, UUID, bytes]]) -> dict[int, BrokerRefused]:
+        """Store all of them, in their order, many at a time; returns those that the broker will never take.
+
+        Raises BrokerAway where one could not be stored now: the client repeats all, the ids make that harmless.
+        """
+        if not events:
+            return {}
+        link, subject = await self._link(), subjects.event(node)
+        refused: dict[int, BrokerRefused] = {}
+        for start in range(0, len(events), PUBLISH_WINDOW):
+            window = events[start : start + PUBLISH_WINDOW]
+            stored = await asyncio.gather(
+                *(_store(link, subject, event_id, data) for _, event_id, data in window),
+                return_exceptions=True,
+            )
+            for (index, _, _), result in zip(window, stored, strict=True):
+                if isinstance(result, BrokerRefused):
+                    metrics.count_rejected("broker")
+                    refused[index] = result
+                elif isinstance(result, BaseException):
+                    raise result
+        return refused
+
+    async def _get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
+        node = await self._node(headers)
+        wait_s, incident = _wait_s(wait), _incident(incident_id)
+        until = time.monotonic() + wait_s
+        decision = await self._decision(node, incident, until)
+        if decision is None:
+            return Response(204)
+        await self._tell_delivered(incident)
+        return Response(200, wire.encode_decision(decision), _JSON)
+
+    async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
+        """The decision, as soon as there is one before ``until``, else None. Raises Refused (404)."""
+        appear_until = time.monotonic() + APPEAR_WAIT_S
+        while True:
+            now = time.monotonic()
+            left_s = (until if now < until else appear_until) - now
+            # Listening begins before looking: a change between the two would be missed otherwise.
+            changed = asyncio.ensure_future(self._wait_incident(incident, max(0.01, min(CHECK_INTERVAL_S, left_s))))
+            try:
+                await asyncio.sleep(0)
+                state, decision = await self._threads.run(_look_up, node, incident)
+                if state is State.WITHDRAWN:
+                    raise Refused(404, NoQuestion("The question was withdrawn; no answer will come.", state))
+                if decision is not None or (state is not None and time.monotonic() >= until):
+                    return decision
+                if state is None and time.monotonic() >= appear_until:
+                    raise _unknown()
+                await changed
+            finally:
+                changed.cancel()
+
+    async def _get_commands(self, headers: Mapping[str, str]) -> Response:
+        node = await self._node(headers)
+        self._charge(node, 1)
+        given = await self._threads.run(requeues.under_way, node)
+        if changed := await self._threads.run(_mark_received, [one.id for one in given]):
+            await self._announce(changed)
+        return _json(200, {"commands": [commands.body(one) for one in given]})
+
+    async def _tell_delivered(self, incident: UUID) -> None:
+        """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
+        try:
+            changed = await self._threads.run(decisions.mark_delivered, [incident], now=datetime.now(UTC))
+            if changed:
+                await self._announce(changed)
+        except DATABASE_AWAY:
+            log.exception("Incident %s could not be marked as delivered", incident)
+
+    async def _post_outcome(
+        self, headers: Mapping[str, str], incident_id: str, chunks: AsyncIterator[bytes]
+    ) -> Response:
+        node = await self._node(headers)
+        incident = _incident(incident_id)
+        self._charge(node, 1)
+        body = await bodies.read(headers, chunks, self._limits)
+        try:
+            data = _complete(body, incident, self._limits)
+            outcome = wire.decode_outcome(data, self._limits)
+            if outcome.incident != incident:
+                raise WireError("bad_subject", "The body speaks of another incident than the address.")
+        except WireError as exc:
+            await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
+            raise Refused(400, str(exc)) from None
+        until = time.monotonic() + APPEAR_WAIT_S
+        while not await self._threads.run(_asked, node, incident):
+            if time.monotonic() >= until:
+                raise _unknown()
+            await self._wait_incident(incident, 0.5)
+        await _store(await self._link(), subjects.outcome(node, incident), incident, data)
+        return _json(202, OutcomeTaken([incident]))
+
+    async def _node(self, headers: Mapping[str, str]) -> str:
+        """The name of the node whose token it is. Raises Refused (401)."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            metrics.count_rejected("no_token")
+            self._refused.note(headers.get(CLIENT, ""), None)
+            raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
+        node = await self._tokens.node(token)
+        if node is None:
+            metrics.count_rejected("bad_token")
+            self._refused.note(headers.get(CLIENT, ""), token)
+            raise Refused(
+                401,
+                "This token is not known, or its node is disabled.",
+                headers={"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'},
+            )
+        return node
+
+    def _charge(self, node: str, events: int) -> None:
+        """Raises Refused (429). With 0 events: whether the node has anything left at all, before its body is read."""
+        wait_s = self._rate.wait_s(node, events, time.monotonic())
+        if wait_s > 0:
+            metrics.count_rejected("rate", max(1, events))
+            raise Refused(429, "Too many events; wait before sending more.", headers=_retry_after(wait_s))
+
+    async def _turn_away(self, node: str, exc: bodies.BodyError) -> None:
+        if exc.data:
+            await self._quarantine([_refusal(node, exc.reason, str(exc), exc.data)])
+        else:
+            metrics.count_rejected(exc.reason)
+
+    async def _quarantine(self, refusals: list[rejected_events.Refusal]) -> None:
+        """Count refused inputs and keep them where an administrator sees them; the answer does not depend on it."""
+        if not refusals:
+            return
+        for one in refusals:
+            metrics.count_rejected(one.reason)
+        try:
+            await self._threads.run(rejected_events.refuse_all, refusals, now=datetime.now(UTC))
+        except DATABASE_AWAY:
+            log.exception("%d refused inputs could not be kept", len(refusals))
+
+
+_JSON = {"Content-Type": "application/json"}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steward"'}
+
+
+async def _answer_errors(work: Awaitable[Response]) -> Response:
+    """Every way to fail, to its status. What is none of these is a fault of ours, and shows as one."""
+    try:
+        return await work
+    except Refused as exc:
+        return exc.response
+    except bodies.BodyError as exc:
+        told = NoneTaken(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else Fault(str(exc))
+        return _json(exc.status, told)
+    except BrokerAway as exc:
+        log.warning("A node's request is put off, the broker is away: %s", exc)
+        return _json(503, Fault("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+    except BrokerRefused as exc:
+        log.error("The broker does not take what a node sent: %s", exc)
+        return _json(503, Fault("The broker does not take this now."), _retry_after(RETRY_AFTER_S))
+    except DATABASE_AWAY:
+        log.exception("A node's request is put off, the database is away")
+        return _json(503, Fault("The database is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status, msgspec.json.encode(body), {**_JSON, **(headers or {})})
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, int(-(-seconds // 1))))}
+
+
+def _unknown() -> Refused:
+    return Refused(404, "This node has no such incident.")
+
+
+def _incident(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise _unknown() from None
+
+
+def _wait_s(given: Sequence[str]) -> float:
+    if len(given) > 1:
+        raise Refused(400, f"wait is given {len(given)} times.")
+    try:
+        wait_s = float(given[0]) if given and given[0] else 0.0
+    except ValueError:
+        wait_s = math.nan
+    if not math.isfinite(wait_s):
+        raise Refused(400, "wait is a number of seconds.")
+    return max(0.0, min(wait_s, WAIT_MAX_S))
+
+
+def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision | None]:
+    """State and decision of the node's incident; (None, None) where it has no such one (yet)."""
+    try:
+        decision = decisions.decision_for(node, incident)
+    except Incident.DoesNotExist:
+        return None, None
+    if decision is not None:
+        return State.DECIDED, decision
+    state = Incident.objects.filter(pk=incident).values_list("state", flat=True).first()
+    return (State(state) if state else None), None
+
+
+def _asked(node: str, number: UUID) -> bool:
+    """Whether an outcome is owed by the node: for a question of its own, or a command that it was given."""
+    return _look_up(node, number)[0] is not None or requeues.is_of(node, number)
+
+
+def _mark_received(command_ids: list[UUID]) -> list[UUID]:
+    now = datetime.now(UTC)
+    return [changed for one in command_ids for changed in requeues.mark_received(one, now=now)]
+
+
+def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
+    """The outcome with ``v`` and ``incident`` filled in where they are missing. Raises WireError."""
+    if len(body) > limits.event_bytes:
+        raise WireError("too_big", f"The outcome has {len(body)} bytes; {limits.event_bytes} are allowed.")
+    try:
+        given = lenient_json.decode(msgspec.json.decode, body)
+    except lenient_json.UNREADABLE as exc:
+        raise WireError("not_json", f"The body is not JSON: {exc}") from None
+    if not isinstance(given, dict):
+        raise WireError("wrong_shape", "An outcome is an object.")
+    if "v" in given and "incident" in given:
+        return body
+    return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
+
+
+async def _store(link: Link, subject: str, name: UUID, data: bytes) -> None:
+    # The message id is of all that the message is: under one that the broker remembers it stores nothing, also where
+    # something else is said, or another node says it.
+    content = hashlib.blake2b(subject.encode() + data, digest_size=16).hexdigest()
+    await link.store(subject, data, msg_id=f"{name}:{content}")
+
+
+def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> rejected_events.Refusal:
+    # Named by its content: a client that repeats the same bad input fills no table.
+    source = f"http:{node}:{hashlib.sha256(data).hexdigest()[:40]}"
+    subject = subjects.outcome(node, incident) if incident else subjects.event(node)
+    return rejected_events.Refusal(source, subject, node, reason, detail, data)
