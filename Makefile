@@ -26,7 +26,7 @@ check: $(VENV)/dev.stamp
 
 # Texts that are new or gone: into the languages' files, and these compiled. What is to be translated is listed.
 messages: $(VENV)/dev.stamp
-	@$(BIN)/python -m tests.messages
+	@$(BIN)/python -m tests.support.messages
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with PYTHON=python3.12")'

@@ -8,7 +8,7 @@ class Daphne(AppConfig):
 
     Its own configuration imports that at once, Twisted and TLS with it, which was more than a quarter of the time that
     a command takes. What that is for, that no other Twisted reactor is there before Daphne's, holds here all the same:
-    nobody imports Twisted before (``tests/test_imports.py``).
+    nobody imports Twisted before (``tests/unit/test_imports.py``).
     """
 
     name = "daphne"

@@ -1,11 +1,12 @@
 """What all tests share: the rule about browsers, and the database between tests. Settings are kept apart by
-``tests.isolation``. The suite runs in three processes, a file of tests in one of them.
+``tests.support.isolation``. The suite runs in three processes, a file of tests in one of them.
 """
 
 import os
 import signal
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # Its pytest plugin imports it at the very end, below many frames, where Python 3.11's compiler can give up.
@@ -15,8 +16,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 
 from errorkernel import models
-from tests.running import CHROMIUM
+from tests.support.product import CHROMIUM
 
+TESTS = Path(__file__).parent
 HOW = "Debian: apt-get install chromium"
 
 # Who runs the suite as a background job of a shell has these ignored; programs that tests start would inherit that.
@@ -26,7 +28,8 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 
 LONG = (
-    "end_to_end", "outage", "rules_end_to_end", "browser_journeys", "http", "browser_axe", "openapi", "requeue", "run"
+    "e2e/test_main_path", "e2e/test_outage", "e2e/test_rules", "browser/test_journeys", "e2e/test_http",
+    "browser/test_accessibility", "e2e/test_openapi", "e2e/test_requeue", "e2e/test_run",
 )  # fmt: skip
 """Files that take longer than a minute begin first, so that none is left over for one process at the end."""
 
@@ -42,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # schemathesis gives the tests of all operations one name, and xdist would run but one of them.
         if operation := getattr(item, "operation_label", None):
             item._id = item.id.with_params(operation)
-    items.sort(key=lambda item: _place_of(item.path.stem.removeprefix("test_")))
+    items.sort(key=lambda item: _place_of(item.path.relative_to(TESTS).with_suffix("").as_posix()))
 
 
 def _place_of(file: str) -> int:

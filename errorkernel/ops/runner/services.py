@@ -30,7 +30,7 @@ DEMO_LOOK_S = 1.0
 DATABASE_PAUSE_S = 1.0
 SWITCH_INTERVAL_S = 0.001
 """So long a thread that computes keeps another waiting. With Python's 5 ms the way from a click to its process takes a
-fifth longer at the median (``tests.bench_click``); the intake is as fast either way."""
+fifth longer at the median (``tests.bench.click``); the intake is as fast either way."""
 
 
 class Services:

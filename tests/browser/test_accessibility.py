@@ -1,0 +1,185 @@
+"""Every page of the console in Chromium, looked over by axe-core: no violation, light and dark, wide and on a phone.
+
+The pages are those of ``web/urls.py``: one that is added is looked at by itself. One whose address takes something new
+fails here until ``pages`` is told what to put there.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import URLPattern
+from playwright.sync_api import Browser, Page
+
+from errorkernel.web.urls import urlpatterns
+from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
+from tests.e2e.test_main_path import event
+from tests.support.product import Running, wait_for
+
+pytestmark = pytest.mark.browser
+
+WIDE = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("axe") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+    context = browser.new_context()
+    yield log_in(context.new_page(), running)
+    context.close()
+
+
+def test_no_page_has_anything_that_axe_finds(running: Running, page: Page) -> None:
+    fill(running)
+    found: list[str] = []
+    looked_at = 0
+    for address in [running.http_url + path for path in pages(running)]:
+        if not is_page(page, address):
+            continue
+        looked_at += 1
+        for scheme, size in (("light", WIDE), ("dark", PHONE)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            found += violations(page, f"{scheme} {address}")
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{scheme} {address}: scrolls sideways")
+    assert looked_at >= 15
+    assert found == [], "\n".join(found)
+
+
+def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Running, browser: Browser, page: Page) -> None:  # noqa: F811
+    running.add_node("ship-to-jump-to")
+    out = browser.new_page()
+    out.goto(running.http_url + "/login/")
+    found = violations(out, "login")
+    out.close()
+    page.goto(running.http_url + "/")
+    page.locator("[data-help]").click()
+    found += violations(page, "help")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.locator("#jump [name=q]").fill("ship")
+    page.locator("#jump a").first.wait_for()
+    found += violations(page, "jump")
+    assert found == [], "\n".join(found)
+
+
+def violations(page: Page, where: str) -> list[str]:
+    options = {"runOnly": RULES, "resultTypes": ["violations"]}
+    response = Axe().run(page, options=options).response
+    return [
+        f"{where}: {one['id']}: {node['target']} {node['html'][:200]}"
+        for one in response["violations"]
+        for node in one["nodes"][:3]
+    ]
+
+
+def fill(running: Running) -> None:
+    """Something of each kind, so that no page is empty: reports, questions, an answer, a rule."""
+    node, token = running.add_node("ship1"), running.token()
+    failed = {"id": "8841", "method": "REQCopySrc", "from_node": "central", "to_node": "ship1", "data": "x"}
+    levels = ["debug", "info", "warning", "error", "critical"]
+    reports = [event(level=level, type="info", error={"text": f"a report of level {level}"}) for level in levels]
+    reports += [event(error={"text": "no such file", "kind": "FileNotFoundError", "stack": "a stack"}, message=failed)]
+    asked = [event(type="action", error={"text": f"may I go on? {n}"}, message=failed, deadline_s=3600) for n in (1, 2)]
+    post(running, node, *reports, *asked)
+    wait_for(lambda: len(running.call("/api/v1/incidents", token)[1]["items"]) == 2)
+    status, _ = running.call(f"/api/v1/incidents/{asked[0]['id']}/decision", token, {"action": "continue"})
+    assert status == 200
+    many = {"condition": "process:*", "action": "continue", "reason": "all of them"}
+    status, told = running.call("/api/v1/answers", token, many)
+    assert status == 201, told
+    rule = {"condition": "process:nobody", "action": "continue", "reason": "none", "name": "none"}
+    status, told = running.call("/api/v1/rules", token, rule)
+    assert status in (200, 201), told
+
+
+def pages(running: Running) -> list[str]:
+    """The addresses of ``web/urls.py``, with what is there filled in."""
+    token = running.token()
+
+    def first(kind: str) -> dict[str, Any]:
+        return dict(running.call(f"/api/v1/{kind}", token)[1]["items"][0])
+
+    places = {
+        "seq": first("events")["seq"],
+        "incident_id": first("incidents")["id"],
+        "problem_id": first("problems")["id"],
+        "rule_id": first("rules")["id"],
+        "name": "ship1",
+        "process_id": first("processes")["id"],
+        "bulk_id": first("answers")["id"],
+        "act": "suspend",
+        "page": "events",
+        "view_id": 1,
+        "letter_id": 1,
+        "action_id": 1,
+    }
+    named = [str(one.pattern) for one in urlpatterns if isinstance(one, URLPattern)]
+    return ["/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(places[found[1]]), path) for path in named]
+
+
+def is_page(page: Page, address: str) -> bool:
+    """Goes there; False for addresses that only take something, lead elsewhere, or give out a file."""
+    answer = page.request.get(address, max_redirects=0)
+    if answer.status != 200 or "text/html" not in answer.headers["content-type"]:
+        return False
+    page.goto(address)
+    return True
+
+
+FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
+# By their place among all, read anew each time: parts of a page are replaced by the same ones while it is walked over.
+WAYS_IN = """(selector) => {
+  window.ways = () => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility({
+    visibilityProperty: true, contentVisibilityAuto: true }) && !one.disabled && one.tabIndex >= 0);
+  return window.ways().map((one) =>
+    `${one.tagName} ${one.getAttribute("href") ?? one.name ?? ""} ${one.textContent.trim()}`);
+}"""
+FOCUSED = """() => {
+  const one = document.activeElement;
+  // A row's ring is drawn around what its link covers.
+  const ring = [getComputedStyle(one), getComputedStyle(one, "::after")].some((style) => style.outlineStyle !== "none"
+    && parseFloat(style.outlineWidth) >= 2);
+  const seen = one.matches("input, select, textarea") || ring;
+  const way = window.ways().indexOf(one);
+  return { way: way < 0 ? null : way, seen, skips: one.matches(".skip") };
+}"""
+
+
+def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Running, page: Page) -> None:
+    page.set_viewport_size(WIDE)
+    found: list[str] = []
+    for address in [running.http_url + path for path in pages(running)]:
+        if not is_page(page, address):
+            continue
+        page.evaluate("document.querySelectorAll('[autofocus]').forEach((one) => one.blur())")
+        ways = page.evaluate(WAYS_IN, FOCUSABLE)
+        reached: list[int] = []
+        for step in range(len(ways) + 60):  # a field for a time takes several
+            page.keyboard.press("Tab")
+            on = page.evaluate(FOCUSED)
+            if step == 0 and not on["skips"] and page.locator(".skip").count():
+                found.append(f"{address}: Tab does not begin with the way to the content")
+            if on["way"] is None or reached[-1:] == [on["way"]]:
+                continue
+            if on["way"] in reached:
+                break
+            reached.append(on["way"])
+            if not on["seen"]:
+                found.append(f"{address}: nothing shows that the focus is on {ways[on['way']]}")
+        radios = page.locator("input[type=radio]").count()  # of a group, one is reached by Tab, the others by arrows
+        missed = [what for number, what in enumerate(ways) if number not in reached]
+        if len(missed) > max(0, radios - 1):
+            found += [f"{address}: {what} is not reached" for what in missed]
+    assert found == [], "\n".join(found)

@@ -1,0 +1,120 @@
+"""What only a browser shows of pages that are rendered: columns, narrow screens, colours, where the focus is."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
+from tests.e2e.test_main_path import event
+from tests.support.product import Running, wait_for
+
+pytestmark = pytest.mark.browser
+
+PROSE = (
+    "The disk was replaced by a larger one on the evening of the 24th; look at the archive before you remove any. " * 3
+)
+IN_TWO = """(columns) => {
+  const found = [];
+  for (const cell of document.querySelectorAll(columns)) {
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+      for (const word of text.data.matchAll(/\\S+/g)) {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        const lines = [...range.getClientRects()].filter((box) => box.width > 0).map((box) => Math.round(box.top));
+        if (new Set(lines).size > 1) found.push(word[0]);
+      }
+    }
+  }
+  return found;
+}"""
+"""The words in these cells that are broken over two lines."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("pages") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield log_in(context.new_page(), running)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def rules(running: Running) -> list[int]:
+    wording = {"condition": "process:nobody", "action": "continue", "reason": PROSE, "enabled": True}
+    made = [
+        running.call("/api/v1/rules", running.token(), wording | {"name": name}) for name in ("one", "two", "three")
+    ]
+    assert [status for status, _ in made] == [201] * 3
+    return [rule["id"] for _, rule in made]
+
+
+def test_short_columns_stay_whole_beside_long_prose(page: Page, running: Running) -> None:
+    post(running, running.add_node("ship1"), event(error={"text": "disk full"}))
+    listed = wait_for(lambda: running.call("/api/v1/problems", running.token())[1]["items"])
+    address = f"{running.http_url}/problems/{listed[0]['id']}/"
+    for act in ("mute", "resolve"):
+        page.goto(address)
+        form = page.locator(f"form[action$='/{act}/']")
+        form.locator("[name=reason]").fill(PROSE)
+        form.locator("button").click()
+    for width in (1440, 1280, 800, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        for path in ("/audit/", address.removeprefix(running.http_url)):
+            page.goto(running.http_url + path)
+            expect(page.locator("td.prose", has_text="replaced by a larger one").first).to_be_visible()
+            assert page.evaluate(IN_TWO, ".rows td.short") == [], (width, path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
+
+
+def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: Running, rules: list[int]) -> None:
+    page.goto(running.http_url + "/rules/")
+    down = page.locator(f"#rule-{rules[0]}-down")
+    down.focus()
+    # Two places down, and once more where it goes no further.
+    for place in (2, 3, 3):
+        page.keyboard.press("Enter")
+        expect(page.locator(f"tbody tr:nth-child({place})")).to_have_id(f"rule-{rules[0]}")
+        expect(down).to_be_focused()
+
+
+def test_german_has_room_on_a_phone_and_in_the_rail(page: Page, running: Running, rules: list[int]) -> None:
+    page.locator(".strip .languages button", has_text="Deutsch").click()
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.goto(running.http_url + "/incidents/")
+    gap = page.evaluate("""() => {
+      const link = document.querySelector(".rail a[aria-current]"), count = link.querySelector(".waiting-count");
+      count.textContent = "3095";
+      const word = document.createRange();
+      word.selectNodeContents(link.firstChild);
+      return count.getBoundingClientRect().left - word.getBoundingClientRect().right;
+    }""")
+    assert gap >= 4
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{running.http_url}/rules/{rules[0]}/")
+    expect(page.get_by_role("button", name="Aussetzen: worauf sie zutrifft")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_button_that_kills_many_looks_like_one_that_kills(page: Page, running: Running) -> None:
+    post(running, running.add_node("ship2"), event(type="action", error={"text": "may I go on?"}))
+    many = {"condition": "node:ship2", "action": "kill", "reason": "all of them"}
+    token = running.token()
+    wait_for(lambda: running.call("/api/v1/incidents?node=ship2", token)[1]["items"])
+    status, proposed = running.call("/api/v1/answers", token, many)
+    assert status == 201
+    page.goto(f"{running.http_url}/incidents/answer/{proposed['id']}/")
+    colours = "one => [getComputedStyle(one).color, getComputedStyle(one).borderTopColor]"
+    bad = page.evaluate("""() => {
+      const shown = document.body.appendChild(Object.assign(document.createElement("p"), {className: "gone"}));
+      return getComputedStyle(shown).color;
+    }""")
+    assert page.locator("button.go.kill").evaluate(colours) == [bad, bad]

@@ -1,0 +1,162 @@
+"""Journeys in a real browser against a whole running product."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.e2e.test_main_path import event
+from tests.support.product import CHROMIUM, Running
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("browser") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def node(running: Running) -> dict[str, str]:
+    return running.add_node("ship1")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "chromium is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    context = browser.new_context()
+    yield log_in(context.new_page(), running)
+    context.close()
+
+
+def log_in(page: Page, running: Running) -> Page:
+    page.goto(running.http_url + "/login/")
+    page.fill("[name=username]", "admin")
+    page.fill("[name=password]", running.password)
+    page.press("[name=password]", "Enter")
+    expect(page.locator("[data-link=live]")).to_be_visible()
+    return page
+
+
+def post(running: Running, node: dict[str, str], *events: dict) -> None:
+    request = urllib.request.Request(
+        running.http_url + "/api/v1/events",
+        data=json.dumps(events).encode(),
+        headers={"Authorization": f"Bearer {node['token']}", "Content-Type": "application/json"},
+    )
+    assert urllib.request.urlopen(request).status == 202
+
+
+def shown(page: Page, prefix: str) -> list[str]:
+    texts = page.locator(".event[data-seq]").all_inner_texts()
+    return [word for text in texts for word in text.split() if word.startswith(prefix)]
+
+
+def test_an_event_is_visible_within_a_second(page: Page, running: Running, node: dict[str, str]) -> None:
+    post(running, node, event(error={"text": "warm-up"}))
+    expect(page.get_by_text("warm-up").first).to_be_visible()
+    began = time.monotonic()
+    post(running, node, event(error={"text": "quick-one"}))
+    page.get_by_text("quick-one").first.wait_for(timeout=1000)
+    assert time.monotonic() - began < 2
+
+
+def test_hostile_text_is_text(page: Page, running: Running, node: dict[str, str]) -> None:
+    alerts: list[object] = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog), dialog.dismiss()))
+    text = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eright to left"
+    post(running, node, event(process="<b>bold</b>", error={"kind": "<i>", "text": text}))
+    expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
+    assert not alerts
+
+
+def test_after_a_restart_the_page_has_no_gap_and_no_duplicate(running: Running, page: Page, node: dict) -> None:
+    post(running, node, *[event(error={"text": f"wave-{number:03d}"}) for number in range(40)])
+    expect(page.get_by_text("wave-039").first).to_be_visible()
+    running.kill()
+    running.start()
+    time.sleep(0.2)
+    post(running, node, *[event(error={"text": f"wave-{number:03d}"}) for number in range(40, 90)])
+    expect(page.get_by_text("wave-089").first).to_be_visible()
+    assert sorted(shown(page, "wave-")) == [f"wave-{number:03d}" for number in range(90)]
+
+
+def test_two_operators_answer_and_the_second_reads_who_won(
+    browser: Browser, page: Page, running: Running, node: dict
+) -> None:
+    asked = event(type="action", process="copy-files", error={"text": "may I go on?"})
+    other = log_in(browser.new_context().new_page(), running)
+    post(running, node, asked)
+    card = f"[id='incident-{asked['id']}']"
+    expect(page.locator(card)).to_be_visible()
+    expect(other.locator(card)).to_be_visible()
+    # The second has the page of the incident open without script, so that nothing warns them.
+    slow = browser.new_context(java_script_enabled=False).new_page()
+    slow.goto(running.http_url + "/login/")
+    slow.fill("[name=username]", "admin")
+    slow.fill("[name=password]", running.password)
+    slow.press("[name=password]", "Enter")
+    slow.goto(f"{running.http_url}/incidents/{asked['id']}/")
+    expect(slow.locator("noscript p")).to_be_visible()
+    expect(slow.locator("button.continue kbd")).to_be_hidden()
+    page.locator(f"{card} [name=reason]").fill("checked it")
+    page.locator(f"{card} button.continue").click()
+    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    expect(other.locator(card)).to_contain_text("answered continue by admin")
+    slow.locator(f"{card} [name=reason]").fill("disk is being replaced")
+    slow.locator(f"{card} button.kill").click()
+    expect(slow.locator("main")).to_contain_text("checked it")
+    other.context.close()
+    slow.context.close()
+
+
+def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_with_them(
+    running: Running, page: Page, node: dict
+) -> None:
+    connections: list[object] = []
+    page.on("websocket", lambda socket: connections.append(socket))
+    room = page.context.new_page()
+    room.goto(running.http_url + "/incidents/")
+    expect(room.locator("[data-link=live]")).to_be_visible()
+    # As large as a card can be: more than a websocket's message would hold.
+    asked = [event(type="action", process=f"copy-{number}", error={"text": '<"' * 200}) for number in range(150)]
+    post(running, node, *asked)
+    expect(page.locator("[data-count=waiting]")).to_have_text("150")
+    expect(page.locator("[data-more-count]")).to_have_text("145")
+    expect(page.locator("[data-cards] .is-open:visible")).to_have_count(5)
+    assert page.locator("[data-cards] > *").count() <= 30
+    expect(room.locator("[data-cards] > *")).to_have_count(100)
+    expect(room.locator("[data-more-count]")).to_have_text("50")
+    done = {"action": "continue", "reason": "\u202e" * 1000}
+    token, watched = running.token(), asked[-1]["id"]
+    page.goto(f"{running.http_url}/incidents/{watched}/")
+    expect(page.locator("[data-link=live]")).to_be_visible()
+    made = {"condition": "process:copy-*", **done}
+    _, proposed = running.call("/api/v1/answers", token, made)
+    assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
+    expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("answered continue by admin")
+    expect(room.locator("[data-cards] .is-open")).to_have_count(0)
+    expect(room.locator("[data-more]")).to_be_hidden()
+    assert room.locator("[data-cards] > *").count() <= 200
+    room.close()
+    page.goto(running.http_url + "/")
+    expect(page.locator("[data-more]")).to_be_hidden()
+    assert len(connections) == 2  # one for each page since: none was cut
+    assert "Traceback" not in running.log()

@@ -1,0 +1,74 @@
+"""Problems in a real browser: muted, assigned, merged and taken out again, without and with script."""
+
+import urllib.parse
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_live_page import browser, log_in, post
+from tests.e2e.test_main_path import event
+from tests.support.product import Running
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("browser-problems") / "data").start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield log_in(context.new_page(), running)
+    context.close()
+
+
+def row(page: Page, title: str) -> str:
+    """The number of the problem with this title, which the list comes to show."""
+    link = page.locator("td.main a", has_text=title)
+    while not link.count():
+        page.wait_for_timeout(200)
+        page.reload()
+    return urllib.parse.urlsplit(link.first.get_attribute("href") or "").path.split("/")[2]
+
+
+def test_the_journey_of_a_problem(page: Page, running: Running) -> None:
+    node = running.add_node("ship1")
+    post(running, node, *[event(error={"text": text}) for text in ("disk full", "disk full", "no space left")])
+    page.goto(running.http_url + "/problems/")
+    whole, part = row(page, "disk full"), row(page, "no space left")
+
+    page.goto(f"{running.http_url}/problems/{part}/")
+    page.get_by_text("Is the same as another problem").click()
+    expect(page.locator(".crumb")).to_contain_text(f"problem {part}")
+    page.get_by_label("its number or its page").fill(f"{running.http_url}/problems/{whole}/")
+    page.get_by_role("button", name="Merge into that").click()
+    expect(page).to_have_url(f"{running.http_url}/problems/{whole}/")
+    expect(page.get_by_role("button", name=f"Take problem {part} out again")).to_be_visible()
+
+    page.get_by_label("Assign to").select_option("admin")
+    page.get_by_role("button", name="Assign", exact=True).click()
+    expect(page.get_by_text("It is assigned to admin.")).to_be_visible()
+    page.get_by_label("Mute until").select_option("10")
+    page.get_by_role("button", name="Mute", exact=True).click()
+    expect(page.get_by_text("until it was met 13 times")).to_be_visible()
+
+    page.goto(running.http_url + "/problems/")
+    expect(page.get_by_text("No open problem.")).to_be_visible()
+    page.get_by_role("link", name="mine").click()
+    expect(page.get_by_text("No problem fits.")).to_be_visible()
+    page.get_by_role("link", name="muted", exact=True).click()
+    expect(page.locator("td[data-label=times]")).to_have_text("3")
+    expect(page.get_by_role("img", name="3 in the last 24 hours")).to_be_visible()
+
+    page.set_viewport_size({"width": 360, "height": 740})
+    for address in ("/problems/?q=state:*", f"/problems/{whole}/"):
+        page.goto(running.http_url + address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name=f"Take problem {part} out again").click()
+    expect(page).to_have_url(f"{running.http_url}/problems/{part}/")

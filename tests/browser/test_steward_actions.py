@@ -1,0 +1,78 @@
+"""Acting on a Steward node in a real browser: from the event, by the process that we guess, to the node's own word."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from errorkernel.domain.sender_names import ours
+from tests.browser.test_live_page import browser, log_in
+from tests.e2e.steward.test_operator import Product
+from tests.support.product import wait_for
+from tests.support.steward.peer import STEW, PlainServer, StewardPeer
+
+__all__ = ["browser"]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    directory: Path = tmp_path_factory.mktemp("browser-act")
+    server = PlainServer(directory).start()
+    running = Product(directory, server, 10)
+    yield running.ready()
+    running.stop()
+    server.stop()
+
+
+@pytest.fixture
+def peer(product: Product) -> Iterator[StewardPeer]:
+    """A node in a thread of its own: the browser's driver keeps this one."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    made = StewardPeer(product.legacy_url, "ship1", STEW, ack_timeout=100)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result(30)
+    asyncio.run_coroutine_threadsafe(made.error("error: methodREQTailFile: no such file"), loop).result(60)
+    yield made
+    asyncio.run_coroutine_threadsafe(made.close(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture
+def page(browser: Browser, product: Product) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield log_in(context.new_page(), product)
+    context.close()
+
+
+def test_from_an_event_the_guessed_process_is_chosen_and_killed(
+    page: Page, product: Product, peer: StewardPeer
+) -> None:
+    peer.processes.add("tailFile")
+    address = f"/api/v1/events?node={ours('ship1')}"
+    [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"], 30)
+    page.goto(f"{product.http_url}/events/{event['seq']}/")
+    page.get_by_role("link", name="Stop or replace the process").click()
+    page.get_by_role("button", name="List its processes").click()
+    page.get_by_role("link", name="To the processes of the node").click(timeout=60_000)
+
+    expect(page.get_by_text("Our guess from the words of the error is REQTailFile")).to_be_visible()
+    expect(page.get_by_role("radio", name="REQTailFile")).to_be_checked()
+    expect(page.locator("input[name=process]:checked")).to_have_count(1)
+    page.locator("form.acts").get_by_placeholder("Reason").fill("it hangs")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="Kill and start again").click()
+    expect(page.get_by_text("✓ done")).to_be_visible(timeout=60_000)
+    expect(page.locator(".action-lines li")).to_have_count(4)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert peer.operations == ["list", "list", "stop", "start", "list"]
+
+    page.goto(f"{product.http_url}/events/{event['seq']}/")
+    expect(page.get_by_text("The process was stopped and started, and the node lists it.")).to_be_visible()

@@ -1,0 +1,580 @@
+"""Chaos: the plan and the cutting of messages are pure; each check sees what it is there for; a short run is well."""
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errorkernel.domain.incident_state import State
+from errorkernel.ops.chaos import invariants, ledger, plan, sabotage, watch
+from errorkernel.ops.chaos.evidence import Answer, Audit, Command, Evidence, Incident, Question, Rule, Stored
+from errorkernel.ops.chaos.frames import Splitter
+from errorkernel.ops.chaos.instance import Part
+from errorkernel.ops.chaos.ledger import Entry
+from errorkernel.ops.chaos.operators import Told
+from errorkernel.ops.chaos.plan import Kind
+from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
+from errorkernel.ops.chaos.requeue_operators import Given
+from errorkernel.ops.chaos.requeues import disagreement, handed_over_once
+from errorkernel.ops.chaos.rule_checks import rules_keep_within_bounds
+from tests.support.paths import ROOT
+from tests.support.product import wait_for
+
+NODES = ("ship1", "ship2")
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(), faults=st.integers(0, 200))
+def test_a_plan_is_the_same_for_the_same_seed_and_has_what_was_asked_for(seed: int, faults: int) -> None:
+    made = plan.make(seed, faults, NODES, 1.0)
+    assert made == plan.make(seed, faults, NODES, 1.0)
+    assert len(made) == faults
+    assert [one.at_s for one in made] == sorted(one.at_s for one in made)
+    assert all(one.lasts_s > 0 for one in made)
+    assert len({one.kind for one in made}) >= min(faults, len(Kind))
+    for one in made:
+        what = one.kind.partition(".")[0]
+        assert one.target in {"node": NODES, "link": (*NODES, "kernel", "web")}.get(what, (what,))
+        assert bool(one.amount_s) == (one.kind is Kind.NODE_CLOCK)
+
+
+def test_other_seeds_give_other_plans() -> None:
+    assert len({plan.make(seed, 20, NODES, 1.0) for seed in range(20)}) == 20
+
+
+# --- the links --------------------------------------------------------------------------------------------------------
+
+MESSAGES = [
+    b"PING\r\n",
+    b'CONNECT {"verbose":false}\r\n',
+    b"PUB ek.evt.a 11\r\nhello\r\nPUB \r\n",
+    b"HPUB ek.evt.a inbox 12 14\r\nNATS/1.0\r\n\r\nok\r\n",
+    b"MSG a 1 0\r\n\r\n",
+    b"HMSG a 1 reply 12 13\r\nNATS/1.0\r\n\r\nx\r\n",
+    b"SUB inbox.* 1\r\n",
+]
+
+
+@given(order=st.lists(st.sampled_from(MESSAGES), max_size=20), cuts=st.lists(st.integers(1, 40), max_size=60))
+def test_messages_are_whole_however_the_bytes_arrive(order: list[bytes], cuts: list[int]) -> None:
+    rest, splitter, found = b"".join(order), Splitter(), []
+    for cut in cuts:
+        found += splitter.feed(rest[:cut])
+        rest = rest[cut:]
+    found += splitter.feed(rest)
+    assert [frame.data for frame in found] == order
+    assert [frame.carries for frame in found] == [one.split()[0] not in (b"PING", b"CONNECT", b"SUB") for one in order]
+
+
+class Link:
+    """A proxy before a server that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.board = Switchboard()
+        port = asyncio.run_coroutine_threadsafe(self._serve(), self.board.loop).result(10)
+        self.proxy = Proxy("ship1", lambda: port, self.board.loop, 1)
+        self.proxy.start()
+
+    async def _serve(self) -> int:
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionResetError):
+                while data := await reader.read(1000):
+                    self.heard += data
+
+        server = await asyncio.start_server(hear, "127.0.0.1", 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def say(self, *messages: bytes) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("127.0.0.1", self.proxy.port)
+        for one in messages:
+            writer.write(one)
+        await writer.drain()
+        return writer
+
+    def set(self, mode: Mode) -> None:
+        self.proxy.begin(mode)
+        wait_for(lambda: self.proxy.on(mode))
+
+
+@pytest.fixture
+def link() -> Any:
+    link = Link()
+    yield link
+    link.board.close()
+
+
+def messages(count: int) -> list[bytes]:
+    return [b"PUB a 3\r\n%03d\r\n" % number for number in range(count)]
+
+
+async def heard(link: Link, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
+    async with asyncio.timeout(20):
+        while True:
+            found = [frame.data for frame in Splitter().feed(link.heard)]
+            if enough(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_a_link_without_faults_changes_nothing(link: Link) -> None:
+    await link.say(*messages(50))
+    assert await heard(link, lambda found: len(found) == 50) == messages(50)
+
+
+@pytest.mark.parametrize("mode", [Mode.DOUBLE, Mode.REPLAY, Mode.SHUFFLE])
+async def test_a_bad_link_repeats_and_mixes_whole_messages_and_loses_none(mode: Mode, link: Link) -> None:
+    link.set(mode)
+    await link.say(*messages(200))
+    found = await heard(link, lambda found: set(found) == set(messages(200)))
+    assert found != messages(200)
+    assert (len(found) > 200) == (mode is not Mode.SHUFFLE)
+
+
+async def test_a_cut_link_holds_what_was_sent_until_it_is_mended(link: Link) -> None:
+    link.set(Mode.CUT)
+    await link.say(*messages(5))
+    await asyncio.sleep(0.2)
+    assert link.heard == b""
+    link.proxy.end(Mode.CUT)
+    assert await heard(link, lambda found: len(found) == 5) == messages(5)
+
+
+async def test_a_reset_link_ends_what_is_open_and_refuses_what_comes(link: Link) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.proxy.port)
+    writer.write(messages(1)[0])
+    await heard(link, lambda found: len(found) == 1)
+    link.set(Mode.RESET)
+    for _ in range(2):
+        # Whoever connects now may hear of it before the connection is made, or afterwards.
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+            reader, _ = await asyncio.open_connection("127.0.0.1", link.proxy.port)
+
+
+# --- parts, ledger, clock, periods ------------------------------------------------------------------------------------
+
+
+def test_a_part_that_is_held_stays_down_and_one_that_ends_by_itself_is_started_and_told(tmp_path: Path) -> None:
+    part = Part("part", ["-c", "import time; time.sleep(60)"], {}, tmp_path / "log")
+    part.holds = 1
+    part.tend()
+    assert not part.running
+    part.holds = 0
+    part.tend()
+    first = part.pid
+    part.kill()
+    part.tend()
+    assert part.pid not in (first, None)
+    assert part.unordered_ends == []
+    part.signal(9)
+    wait_for(lambda: not part.running)
+    part.tend()
+    assert part.running
+    assert part.unordered_ends == [-9]
+    part.stop()
+    assert not part.running
+
+
+def test_a_ledger_is_read_up_to_where_its_program_was_killed(tmp_path: Path) -> None:
+    book = ledger.Ledger(tmp_path / "ledger")
+    book.write("born", process="copy", incarnation=1)
+    book.write("reported", text="a\nb")
+    with (tmp_path / "ledger").open("ab") as file:
+        file.write(b'{"what": "rep')
+    assert [(one.what, one["text"]) for one in ledger.read(tmp_path / "ledger")] == [
+        ("born", None),
+        ("reported", "a\nb"),
+    ]
+    assert ledger.read(tmp_path / "none") == []
+
+
+CLOCK = """
+import datetime as real, os, signal, sys, time
+from pathlib import Path
+from errorkernel.node import client, pipe, questions, reports
+from errorkernel.protocol import json_codec as json as wire
+from errorkernel.ops.chaos import clock
+file = Path(sys.argv[1])
+clock.jump(file, 86400)
+before, monotonic = time.time(), time.monotonic()
+clock.install(file)
+assert 86300 < time.time() - before < 86500 and time.monotonic() - monotonic < 50
+assert 86300 < questions.datetime.now(real.UTC).timestamp() - before < 86500
+assert type(questions.datetime.now(real.UTC)) is real.datetime
+assert type(pipe.datetime.fromisoformat("2026-11-24T10:00:00+00:00")) is real.datetime
+clock.jump(file, 0)
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.01)
+assert abs(time.time() - before) < 50
+"""
+
+
+def test_a_clock_jumps_for_one_program_alone_and_comes_back(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOCK, str(tmp_path / "clock")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_period_that_is_shortened_exists_and_is_shortened() -> None:
+    code = (
+        "from errorkernel.ops.chaos import periods\nfrom errorkernel.node.delivery import decisions\n"
+        "was = decisions.SYNC_INTERVAL_S\nperiods.hasten()\n"
+        "assert decisions.SYNC_INTERVAL_S == periods.SYNC_S == was / periods.FACTOR"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_product_itself_knows_no_switch_for_its_protections() -> None:
+    users = [path for path in (ROOT / "errorkernel").rglob("*.py") if sabotage.VARIABLE in path.read_text()]
+    assert {path.parent.name for path in users} == {"chaos"}
+
+
+# --- the checks -------------------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+ANSWER = Answer(uuid4(), "continue", "user:anna", NOW + timedelta(seconds=3), sent=True)
+DUE = Answer(uuid4(), "kill", "deadline", NOW + timedelta(seconds=2), sent=True)
+RULED = Answer(uuid4(), "continue", "rule:1", NOW + timedelta(seconds=1), sent=True, rule_revision=1)
+ONE = Incident(uuid4(), "ship1", "copy", 1, State.APPLIED, NOW, ANSWER)
+TWO = Incident(uuid4(), "ship1", "copy", 1, State.APPLIED, NOW, DUE)
+THREE = Incident(uuid4(), "ship1", "fetch", 1, State.APPLIED, NOW, RULED)
+RULE = Rule(1, "goon", "continue", uses=1, max_uses=2, storm_limit=2)
+BACK = Command(uuid4(), ONE.id, "ship1", "q1", "applied")
+
+
+def entry(what: str, at: float, **said: Any) -> Entry:
+    return Entry(what, at, {key: str(value) if isinstance(value, UUID) else value for key, value in said.items()})
+
+
+def asked(at: float, incident: Incident, text: str, **deadline: Any) -> Entry:
+    said = {"process": incident.process, "incarnation": incident.incarnation, "text": text, "deadline_s": None}
+    return entry("asked", at, incident=incident.id, **{**said, "on_deadline": "escalate", **deadline})
+
+
+def took(at: float, incident: Incident, result: str = "new") -> Entry:
+    assert incident.answer
+    return entry("took", at, incident=incident.id, action=incident.answer.action, result=result)
+
+
+def question(incident: Incident, outcome: str = "applied") -> Question:
+    assert incident.answer
+    answer = incident.answer
+    return Question(incident.id, incident.node, incident.process, 1, "ended", answer.id, answer.action, outcome)
+
+
+def life(what: str, at: float, incarnation: int, **said: Any) -> Entry:
+    return entry(what, at, process="copy", incarnation=incarnation, **said)
+
+
+def told(**changed: Any) -> Told:
+    return replace(Told("user:anna", ONE.id, "continue", "anna-1", "user:anna", "continue", ANSWER.id), **changed)
+
+
+def well() -> Evidence:
+    """A small run in which all was well.
+
+    A question that anna answered, and whose message dora gave back; one whose deadline killed its worker; one that a
+    rule answered.
+    """
+    return Evidence(
+        incidents={one.id: one for one in (ONE, TWO, THREE)},
+        questions={one.id: question(one) for one in (ONE, TWO, THREE)},
+        commands={BACK.id: BACK},
+        commands_of_nodes={BACK.id: "applied"},
+        rules={1: RULE},
+        audit=[
+            Audit(ONE.id, "decide", "open", "decided"),
+            Audit(ONE.id, "deliver", "decided", "delivered"),
+            Audit(ONE.id, "outcome", "delivered", "applied"),
+            Audit(TWO.id, "decide", "open", "decided"),
+            Audit(TWO.id, "outcome", "decided", "applied"),
+            Audit(THREE.id, "decide", "open", "decided"),
+            Audit(THREE.id, "outcome", "decided", "applied"),
+        ],
+        audit_of_messages=[
+            Audit(ONE.id, "requeue", "", "sent"),
+            Audit(ONE.id, "deliver message", "sent", "received"),
+            Audit(ONE.id, "take message", "received", "applied"),
+        ],
+        stored=[
+            Stored(number, pk, "ship1", text)
+            for number, (pk, text) in enumerate(((ONE.id, "q1"), (TWO.id, "q2"), (uuid4(), "r1"), (THREE.id, "q3")), 1)
+        ],
+        ledgers={
+            "ship1": [
+                entry("began", 0.0, processes=["copy"]),
+                life("born", 0.1, 1),
+                asked(1.0, ONE, "q1"),
+                took(2.0, ONE),
+                took(2.1, ONE, "again"),
+                life("went_on", 2.2, 1, text="q1"),
+                life("reported", 3.0, 1, text="r1"),
+                asked(4.0, TWO, "q2", deadline_s=1.5, on_deadline="kill"),
+                took(6.0, TWO),
+                life("born", 6.1, 2),
+                asked(6.5, THREE, "q3", method="goon"),
+                took(6.6, THREE),
+                entry("begun", 7.0, command=BACK.id, text="q1"),
+                entry("handed", 7.1, process="", text="q1"),
+                entry("handled", 7.2, process="", text="q1"),
+            ]
+        },
+        told=[told(), told(operator="user:bert", sent="kill", decision=None)],
+        given=[
+            Given("user:dora", ONE.id, "requeue", BACK.id),
+            Given("user:emil", ONE.id, "requeue", None),
+        ],
+        sent={("user:anna", ONE.id): "continue", ("user:bert", ONE.id): "kill"},
+        history={
+            ONE.id: [(State.OPEN, None), (State.DECIDED, ANSWER.id), (State.APPLIED, ANSWER.id)],
+            TWO.id: [(State.OPEN, None), (State.APPLIED, DUE.id)],
+            THREE.id: [(State.APPLIED, RULED.id)],
+        },
+    )
+
+
+def restarts(count: int, at: float = 10.0) -> list[Entry]:
+    """A start and so many restarts, half a second apart."""
+    return [life("begins", at + number / 2, 3 + number) for number in range(count + 1)]
+
+
+def write(*entries: Entry) -> Callable[[Evidence], None]:
+    return lambda evidence: evidence.ledgers["ship1"].extend(entries)
+
+
+def change(incident: Incident, **changed: Any) -> Callable[[Evidence], None]:
+    return lambda evidence: evidence.incidents.update({incident.id: replace(incident, **changed)})
+
+
+def ruled(**changed: Any) -> Callable[[Evidence], None]:
+    return lambda evidence: evidence.rules.update({1: replace(RULE, **changed)})
+
+
+def back(**changed: Any) -> Callable[[Evidence], None]:
+    return lambda evidence: evidence.commands.update({BACK.id: replace(BACK, **changed)})
+
+
+def storm(evidence: Evidence) -> None:
+    """The rule answers three within a second."""
+    for number in range(2):
+        answer = replace(RULED, decided_at=NOW + timedelta(seconds=1 + number / 2))
+        incident = replace(THREE, id=uuid4(), answer=answer)
+        evidence.incidents[incident.id] = incident
+    evidence.rules[1] = replace(RULE, uses=3, max_uses=None)
+
+
+def lose(evidence: Evidence) -> None:
+    evidence.wiped_at.append(100.0)
+    evidence.ledgers["ship1"].append(life("reported", 90.0, 2, text="gone"))
+
+
+WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] = [
+    (invariants.one_winner, lambda e: e.history[ONE.id].append((State.APPLIED, uuid4()))),
+    (invariants.one_winner, lambda e: e.told.append(told(operator="user:bert", action="kill", decision=None))),
+    (invariants.one_winner, lambda e: e.told.append(told(by="user:cleo", decision=None))),
+    (invariants.one_winner, lambda e: e.told.append(told(by="", action="", decision=None))),
+    (invariants.one_winner, lambda e: e.told.append(told(decision=uuid4()))),
+    (invariants.one_winner, lambda e: e.told.append(told(operator="user:bert"))),
+    (invariants.one_winner, lambda e: e.strange.append("404")),
+    (invariants.applied_once, write(took(7.0, ONE))),
+    (invariants.applied_once, write(life("went_on", 7.0, 1, text="q1"))),
+    (invariants.applied_once, write(life("went_on", 7.0, 1, text="q2"))),
+    (invariants.applied_once, change(ONE, answer=None)),
+    (invariants.applied_once, change(TWO, answer=replace(DUE, action="continue"))),
+    (invariants.applied_once, change(TWO, answer=replace(DUE, id=uuid4()))),
+    (invariants.nothing_asked_is_lost, lambda e: e.incidents.pop(ONE.id)),
+    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.questions.pop(TWO.id))),
+    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.ledgers.clear())),
+    (invariants.healed_in_time, lambda e: e.overdue.append("something")),
+    (invariants.applied_is_true, lambda e: e.shown_early.append(ONE.id)),
+    (invariants.applied_is_true, lambda e: e.questions.update({ONE.id: question(ONE, "stale")})),
+    (invariants.right_incarnation, write(asked(7.0, ONE, "q1"), took(8.0, ONE))),
+    (invariants.right_incarnation, write(life("reported", 7.0, 1, text="r2"))),
+    (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.STALE, ANSWER.id))),
+    (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.OPEN, None))),
+    (invariants.outcomes_stand, change(ONE, answer=replace(ANSWER, sent=False))),
+    (invariants.outcomes_stand, lambda e: setattr(e, "outbox", 1)),
+    (invariants.restarts_are_bounded, lambda e: e.ledgers["ship1"].extend(restarts(4))),
+    (invariants.every_change_is_audited, lambda e: e.audit.pop()),
+    (invariants.every_change_is_audited, lambda e: e.audit.pop(1)),
+    (invariants.every_change_is_audited, lambda e: e.audit.append(e.audit[0])),
+    (invariants.nobody_by_itself, lambda e: e.sent.pop(("user:anna", ONE.id))),
+    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, action="kill"))),
+    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="deadline"))),
+    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:1"))),
+    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:2"))),
+    (invariants.nobody_by_itself, ruled(action="kill")),
+    (invariants.nobody_by_itself, ruled(method="end")),
+    (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, action="continue"))),
+    (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, decided_at=NOW + timedelta(seconds=1)))),
+    (invariants.every_event_once, lambda e: e.stored.append(Stored(5, uuid4(), "ship1", "r1"))),
+    (invariants.every_event_once, lambda e: e.stored.pop(2)),
+    (invariants.every_event_once, lambda e: e.stored.append(Stored(6, uuid4(), "ship1", "other"))),
+    (invariants.every_event_once, lose),
+    (invariants.every_event_once, lambda e: (lose(e), setattr(e, "losses_told", 1), setattr(e, "wiped_at", [20.0]))),
+    (invariants.every_event_once, lambda e: (lose(e), setattr(e, "losses_told", 1), setattr(e, "wiped_at", [200.0]))),
+    (invariants.every_event_once, lambda e: setattr(e, "losses_told", 1)),
+    (invariants.every_change_is_audited, lambda e: e.audit_of_messages.pop()),
+    (invariants.every_change_is_audited, lambda e: e.audit_of_messages.pop(1)),
+    (invariants.every_change_is_audited, lambda e: e.audit_of_messages.clear()),
+    (invariants.every_change_is_audited, lambda e: e.audit_of_messages.append(e.audit_of_messages[0])),
+    (handed_over_once, write(entry("begun", 8.0, command=BACK.id, text="q1"))),
+    (handed_over_once, write(entry("handed", 8.0, process="", text="q1"))),
+    (handed_over_once, write(entry("begun", 8.0, command=uuid4(), text="q1"))),
+    (handed_over_once, lambda e: e.ledgers["ship1"].pop()),
+    (handed_over_once, back(state="received")),
+    (handed_over_once, back(state="dropped")),
+    (handed_over_once, back(incident=TWO.id)),
+    (handed_over_once, lambda e: e.given.append(e.given[0])),
+    (handed_over_once, lambda e: e.given.append(Given("user:dora", ONE.id, "requeue", uuid4()))),
+    (rules_keep_within_bounds, ruled(uses=0)),
+    (rules_keep_within_bounds, ruled(max_uses=0)),
+    (rules_keep_within_bounds, storm),
+]
+
+
+def test_a_run_in_which_all_was_well_breaks_nothing() -> None:
+    for check in invariants.CHECKS:
+        assert check(well()) == [], check.__doc__
+
+
+@pytest.mark.parametrize(("check", "spoil"), WRONG)
+def test_every_check_sees_what_it_is_there_for(
+    check: Callable[[Evidence], list[str]], spoil: Callable[[Evidence], Any]
+) -> None:
+    evidence = well()
+    spoil(evidence)
+    assert check(evidence) != []
+
+
+def test_every_check_is_tested() -> None:
+    assert {check for check, _ in WRONG} == {*invariants.CHECKS}
+
+
+def test_what_went_with_a_wipe_and_was_told_is_no_violation() -> None:
+    evidence = well()
+    lose(evidence)
+    evidence.losses_told = 1
+    assert invariants.every_event_once(evidence) == []
+    assert invariants.lost_with_wipes(evidence) == 1
+
+
+def test_restarts_are_counted_from_the_start_of_a_program_and_from_the_end_of_a_quarantine() -> None:
+    evidence = well()
+    evidence.ledgers["ship1"] += [
+        *restarts(3),
+        entry("began", 30.0, processes=["copy"]),
+        *restarts(3, at=30.0),
+        asked(34.0, ONE, "copy is quarantined", quarantined="copy"),
+        took(35.0, ONE),
+        *restarts(3, at=35.0)[1:],
+    ]
+    assert invariants.restarts_are_bounded(evidence) == []
+    evidence.ledgers["ship1"] += restarts(1, at=39.0)
+    assert len(invariants.restarts_are_bounded(evidence)) == 1
+
+
+def test_rules_are_given_a_clean_sheet_by_whoever_writes_them_anew() -> None:
+    evidence = well()
+    storm(evidence)
+    evidence.incidents = {
+        pk: replace(one, answer=replace(one.answer, rule_revision=number))
+        for number, (pk, one) in enumerate(evidence.incidents.items())
+        if one.answer
+    }
+    assert rules_keep_within_bounds(evidence) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "on_node", "agreed"),
+    [
+        ("sent", "waiting", True),
+        ("received", "begun", True),
+        ("received", "applied", False),
+        ("sent", None, False),
+        ("applied", "applied", True),
+        ("applied", "failed", False),
+        ("failed", "waiting", False),
+        ("dropped", None, True),
+    ],
+)
+def test_node_and_kernel_agree_on_a_message_or_not(state: str, on_node: str | None, agreed: bool) -> None:
+    assert (disagreement(replace(BACK, state=state), on_node) == "") is agreed
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "shown", "agreed"),
+    [
+        ("blocked", "", State.OPEN, True),
+        ("blocked", "", State.DECIDED, False),
+        ("blocked", "", State.WITHDRAWN, False),
+        ("answered", "", State.DECIDED, True),
+        ("answered", "", State.DELIVERED, True),
+        ("answered", "", State.OPEN, False),
+        ("answered", "", State.APPLIED, False),
+        ("orphaned", "", State.DELIVERED, True),
+        ("ended", "applied", State.APPLIED, True),
+        ("ended", "applied", State.DELIVERED, False),
+        ("ended", "applied", State.STALE, False),
+        ("ended", "withdrawn", State.WITHDRAWN, True),
+        ("ended", "withdrawn", State.STALE, True),
+        ("ended", "stale", State.WITHDRAWN, False),
+    ],
+)
+def test_node_and_kernel_agree_or_not(state: str, outcome: str, shown: State, agreed: bool) -> None:
+    theirs = Question(ONE.id, "ship1", "copy", 1, state, None, "", outcome)
+    answer = None if shown in (State.OPEN, State.WITHDRAWN) else ANSWER
+    assert (watch.disagreement(theirs, replace(ONE, state=shown, answer=answer)) == "") is agreed
+    assert watch.disagreement(theirs, None)
+
+
+# --- the real thing ---------------------------------------------------------------------------------------------------
+
+
+def chaos(*options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "manage.py", "chaos", "--nodes", "2", *options], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_what_can_go_wrong_must_hold_and_can_be_switched_off_is_documented() -> None:
+    text = (ROOT / "docs" / "chaos.md").read_text()
+    named = re.findall(r"^\| ((?:`[a-z._]+`(?:, )?)+) \|", text, re.MULTILINE)
+    found = {word for row in named for word in re.findall(r"`([a-z._]+)`", row)}
+    assert found == {*Kind, *sabotage.NAMES}
+    numbers = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    said = [number for check in invariants.CHECKS for number in re.findall(r"\d+(?=\.| and)", check.__doc__ or "")]
+    assert numbers == said == [str(number) for number in range(1, 15)]
+
+
+@pytest.mark.slow
+def test_a_short_run_breaks_nothing() -> None:
+    # This seed has a bit of everything, and is soon over.
+    done = chaos("--seed", "1128", "--faults", "10", "--every", "0.4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"10 faults, \d\d+ events, [1-9]\d* questions, [1-9]\d* answers", done.stdout)
+    assert done.stdout.endswith("0 violations\n")
+
+
+@pytest.mark.slow
+def test_a_protection_that_is_switched_off_is_seen() -> None:
+    done = chaos("--seed", "1096", "--faults", "3", "--every", "0.4", "--break", "uses")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "each of its answers is counted" in done.stdout
+    assert done.stdout.endswith("Again: steward chaos --seed 1096 --faults 3 --every 0.4 --nodes 2 --break uses\n")

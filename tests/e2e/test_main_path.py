@@ -1,0 +1,497 @@
+"""The main job on the real thing: a whole running product, real nodes, real clients, real kills."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from errorkernel.broker import embedded
+from errorkernel.node import Action, Kernel
+from tests.support.paths import ROOT
+from tests.support.product import Running, wait_for
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    product = Running(tmp_path_factory.mktemp("up") / "data", tables=False).start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def token(running: Running) -> str:
+    return running.token()
+
+
+def incident_of(running: Running, token: str, incident: str) -> dict:
+    _, found = running.call("/api/v1/incidents?limit=1000", token)
+    return next((one for one in found["items"] if one["id"] == incident), {})
+
+
+def event(**fields: object) -> dict:
+    return {"v": 1, "id": str(uuid.uuid4()), "type": "error", "process": "p", "error": {"text": "no"}, **fields}
+
+
+def answer(running: Running, token: str, incident: str, action: str) -> None:
+    status, body = running.call(f"/api/v1/incidents/{incident}/decision", token, {"action": action, "reason": "test"})
+    assert status == 200, body
+
+
+def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Running, token: str) -> None:
+    node = running.add_node("http-only")
+    asked = event(type="action", incarnation=3, error={"kind": "E", "text": "may I?"})
+    status, body = running.call("/api/v1/events", node["token"], [event(), asked])
+    assert (status, body["rejected"]) == (202, [])
+    wait_for(lambda: incident_of(running, token, asked["id"]))
+    assert running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=0", node["token"])[0] == 204
+    answer(running, token, asked["id"], "continue")
+    status, decision = running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=30", node["token"])
+    assert (status, decision["action"], decision["incarnation"]) == (200, "continue", 3)
+    outcome = {"v": 1, "incident": asked["id"], "decision_id": decision["decision_id"], "state": "applied"}
+    assert running.call(f"/api/v1/incidents/{asked['id']}/outcome", node["token"], outcome)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+
+
+def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Running, token: str) -> None:
+    node = running.add_node("nats-only")
+
+    async def ask() -> None:
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_nats-only")
+        js = nc.jetstream()
+        asked = event(type="action", error={"text": "may I?"})
+        await js.publish("ek.evt.nats-only", json.dumps(asked).encode(), headers={"Nats-Msg-Id": asked["id"]})
+        await asyncio.to_thread(wait_for, lambda: incident_of(running, token, asked["id"]))
+        await asyncio.to_thread(answer, running, token, asked["id"], "kill")
+        pull = await js.pull_subscribe_bind(consumer="node-nats-only", stream="EK_DECISIONS")
+        [message] = await pull.fetch(1, timeout=10)
+        decision = json.loads(message.data)
+        assert (decision["incident"], decision["action"]) == (asked["id"], "kill")
+        await message.ack()
+        sync = await nc.request("ek.sync.nats-only", json.dumps({"open": [asked["id"]], "outcomes": []}).encode())
+        assert json.loads(sync.data)["decisions"][0]["decision_id"] == decision["decision_id"]
+        outcome = {**decision, "state": "applied", "new_incarnation": 2}
+        await js.publish(f"ek.out.nats-only.{asked['id']}", json.dumps(outcome).encode())
+        await asyncio.to_thread(wait_for, lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+        await nc.close()
+
+    asyncio.run(ask())
+
+
+def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Running, token: str) -> None:
+    node = running.add_node("corrects")
+    asked = event(type="action")
+    outcome_path = f"/api/v1/incidents/{asked['id']}/outcome"
+    assert running.call("/api/v1/events", node["token"], asked)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"]))
+    answer(running, token, asked["id"], "continue")
+    right = running.call(f"/api/v1/incidents/{asked['id']}/decision?wait=5", node["token"])[1]["decision_id"]
+    for decision in (str(uuid.uuid4()), right):
+        outcome = {"state": "applied", "decision_id": decision}
+        assert running.call(outcome_path, node["token"], outcome)[0] == 202
+    wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
+
+
+def test_a_refused_report_can_be_mended_under_the_same_id(running: Running, token: str) -> None:
+    """And what another node publishes under it hides nothing either."""
+    mended, withdrawn = event(error={"text": "mended"}), event(type="action")
+    senders = {name: running.add_node(name) for name in ("mends", "disturbs")}
+
+    async def publish() -> None:
+        mends, disturbs = [
+            await nats.connect(one["nats_url"], nkeys_seed_str=one["nkey_seed"], inbox_prefix=f"_INBOX_{name}")
+            for name, one in senders.items()
+        ]
+
+        async def store(sender: nats.NATS, subject: str, body: dict, message_id: str) -> None:
+            headers = {"Nats-Msg-Id": message_id}
+            await sender.jetstream().publish(subject, json.dumps(body).encode(), headers=headers)
+
+        gone = {"v": 1, "incident": withdrawn["id"], "state": "withdrawn"}
+        await store(mends, "ek.evt.mends", mended | {"type": "nonsense"}, mended["id"])
+        await store(mends, "ek.evt.mends", withdrawn, withdrawn["id"])
+        await store(disturbs, f"ek.out.disturbs.{withdrawn['id']}", gone, f"{withdrawn['id']}:withdrawn")
+        await asyncio.sleep(0.3)
+        await store(mends, "ek.evt.mends", mended, mended["id"])
+        await store(mends, f"ek.out.mends.{withdrawn['id']}", gone, f"{withdrawn['id']}:withdrawn")
+        await mends.close()
+        await disturbs.close()
+
+    asyncio.run(publish())
+    wait_for(lambda: running.call("/api/v1/events?q=node:mends+text:mended", token)[1]["items"])
+    wait_for(lambda: incident_of(running, token, withdrawn["id"])["state"] == "withdrawn")
+
+
+def test_a_task_worker_goes_on_or_is_replaced_by_its_next_incarnation(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "node.json"
+    credentials.write_text(json.dumps(running.add_node("py-node")))
+    lives: list[int] = []
+    went_on = asyncio.Event()
+
+    async def work(ctx) -> None:
+        lives.append(ctx.incarnation)
+        assert await ctx.ask(FileNotFoundError("gone"), message={"id": "m1", "method": "copy"}) is Action.CONTINUE
+        went_on.set()
+
+    def open_ones() -> list[dict]:
+        found = running.call("/api/v1/incidents?limit=1000", token)[1]["items"]
+        return [one for one in found if one["node"] == "py-node" and one["state"] == "open"]
+
+    async def run() -> None:
+        async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel, kernel.worker("copier", work):
+            [first] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, first["id"], "kill")
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, first["id"])["state"] == "applied")
+            assert lives == [1, 2]
+            [second] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, second["id"], "continue")
+            await asyncio.wait_for(went_on.wait(), 10)
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, second["id"])["state"] == "applied")
+
+    asyncio.run(run())
+
+
+def test_a_killed_worker_process_is_replaced_by_one_with_another_pid(
+    running: Running, token: str, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "node.json"
+    credentials.write_text(json.dumps(running.add_node("pid-node")))
+    pids = tmp_path / "pids"
+    script = tmp_path / "job.py"
+    # Ignores SIGTERM and has a child: only a kill of the whole group ends both.
+    script.write_text(
+        "import os, signal, subprocess, sys\n"
+        "from errorkernel.node.process.child import worker\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} {{child.pid}}\\n')\n"
+        "with worker() as me:\n"
+        "    me.ask(ValueError('stuck'))\n"
+    )
+
+    def open_ones() -> list[dict]:
+        found = running.call("/api/v1/incidents?limit=1000", token)[1]["items"]
+        return [one for one in found if one["node"] == "pid-node" and one["state"] == "open"]
+
+    async def run() -> None:
+        async with (
+            Kernel.from_file(credentials, journal=tmp_path / "j") as kernel,
+            kernel.process_worker("job", [sys.executable, str(script)], grace_s=0.5, env={"PYTHONPATH": str(ROOT)}),
+        ):
+            [first] = await asyncio.to_thread(wait_for, open_ones)
+            await asyncio.to_thread(answer, running, token, first["id"], "kill")
+            await asyncio.to_thread(wait_for, lambda: incident_of(running, token, first["id"])["state"] == "applied")
+            await asyncio.to_thread(wait_for, lambda: len(pids.read_text().splitlines()) == 2)
+            old, new = (line.split() for line in pids.read_text().splitlines())
+            assert old[0] != new[0]
+            await asyncio.to_thread(wait_for, lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in old))
+
+    asyncio.run(run())
+
+
+def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    token = product.token()
+    node = product.add_node("storm")
+    count = 20_000
+    sent = [str(uuid.uuid4()) for _ in range(count)]
+
+    async def publish() -> None:
+        nc = None
+        left = dict(enumerate(sent))
+        while left:
+            try:
+                if nc is None or nc.is_closed:
+                    nc = await nats.connect(
+                        node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_storm",
+                        allow_reconnect=False, connect_timeout=2,
+                    )  # fmt: skip
+                js = nc.jetstream()
+
+                async def one(number: int, id_: str, js=js) -> None:
+                    body = event(id=id_, process=f"p{number % 5}", error={"text": f"failure {number}"})
+                    await js.publish("ek.evt.storm", json.dumps(body).encode(), headers={"Nats-Msg-Id": id_}, timeout=3)
+                    left.pop(number, None)
+
+                part = list(left.items())[:100]
+                await asyncio.gather(*(one(number, id_) for number, id_ in part), return_exceptions=True)
+                await asyncio.sleep(0.02)
+            except Exception:
+                await asyncio.sleep(0.1)
+        await nc.close()
+
+    publisher = asyncio.new_event_loop()
+    import threading
+
+    thread = threading.Thread(target=publisher.run_until_complete, args=(publish(),))
+    thread.start()
+    for _ in range(3):
+        time.sleep(1.0)
+        product.kill()
+        product.start()
+    thread.join(90)
+    assert not thread.is_alive()
+
+    seen: list[dict] = []
+    try:
+        wait_for(lambda: product.call("/api/v1/events?after=0&limit=1000", token)[0] == 200)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            seen, after = [], 0
+            while page := product.call(f"/api/v1/events?after={after}&limit=1000", token)[1]["items"]:
+                seen += page
+                after = max(one["seq"] for one in page)
+            if len(seen) >= count:
+                break
+            time.sleep(0.5)
+        assert sorted(one["id"] for one in seen) == sorted(sent)
+        assert sorted(one["seq"] for one in seen) == list(range(1, count + 1))
+    finally:
+        product.stop()
+
+
+def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Running, token: str) -> None:
+    node = running.add_node("hostile")
+    bad = [
+        b"", b"\xff\xfe", b"null", b"[1]", b"{" * 5000, os.urandom(300), b"x" * 270_000,
+        json.dumps({**event(), "id": "no"}).encode(), json.dumps({**event(), "process": 7}).encode(),
+        json.dumps({**event(), "v": 9}).encode(), json.dumps({**event(), "type": "panic"}).encode(),
+    ]  # fmt: skip
+    good = [event(error={"text": f"good {number}"}) for number in range(1000)]
+
+    async def publish() -> None:
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_hostile")
+        for number in range(10_000):
+            await nc.publish("ek.evt.hostile", bad[number % len(bad)])
+            if number % 10 == 0:
+                await nc.publish("ek.evt.hostile", json.dumps(good[number // 10]).encode())
+            if number % 100 == 99:
+                await nc.flush()
+        await nc.close()
+
+    asyncio.run(publish())
+
+    def stored() -> bool:
+        page = running.call("/api/v1/events?limit=1000&q=node:hostile", token)[1]["items"]
+        return {one["id"] for one in page} == {one["id"] for one in good}
+
+    def quarantined() -> bool:
+        with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+            return database.execute(
+                "SELECT count(*) FROM errorkernel_quarantinedmessage WHERE node = 'hostile'"
+            ).fetchone() == (10_000,)
+
+    wait_for(quarantined, 60)
+    wait_for(stored)
+
+
+def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    broker = int((product.directory / "nats" / "nats.pid").read_text())
+    product.kill()
+    wait_for(lambda: not Path(f"/proc/{broker}/exe").exists(), 5)
+    product.start()
+    began = time.monotonic()
+    assert product.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_broker_that_dies_is_started_again_where_it_was_and_nothing_is_lost(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    try:
+        node, token = product.add_node("ship1"), product.token()
+        pid_file = product.directory / "nats" / "nats.pid"
+
+        def broker() -> str:
+            return pid_file.read_text() if pid_file.exists() else ""
+
+        def killed() -> str:
+            pid = broker()
+            os.kill(int(pid), signal.SIGKILL)
+            return pid
+
+        def there(text: str) -> bool:
+            found = product.call("/api/v1/events?limit=100", token)[1]["items"]
+            return text in [one["text"] for one in found]
+
+        first = killed()
+        report = event(error={"text": "reported while it was away"})
+        wait_for(lambda: product.call("/api/v1/events", node["token"], report)[0] in (200, 202))
+        wait_for(lambda: there("reported while it was away"))
+        assert broker() != first
+        assert "It is started again" in product.log()
+        # It dies again and again: whoever supervises us is told.
+        for _ in range(embedded.RESTARTS):
+            before = killed()
+            wait_for(lambda before=before: not product.running or broker() not in ("", before))
+        wait_for(lambda: not product.running)
+        assert "A part of the program failed" in product.log()
+    finally:
+        product.kill()
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("steward:")]
+    return line
+
+
+def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Running, tmp_path: Path) -> None:
+    other = Running(tmp_path / "data")
+    taken = running.http_url.rsplit(":", 1)[1]
+    assert taken in one_sentence(other.command("up", "--port", taken))
+    assert "Another" in one_sentence(running.command("up", "--port", "0"))
+    (tmp_path / "file").write_text("")
+    assert "cannot be used" in one_sentence(Running(tmp_path / "file" / "data").command("up", "--port", "0"))
+    (tmp_path / "corrupt").mkdir()
+    (tmp_path / "corrupt" / "steward.sqlite3").write_bytes(b"no database" * 1000)
+    assert "database" in one_sentence(Running(tmp_path / "corrupt").command("up", "--port", "0"))
+    os.environ["STEWARD_NATS_SERVER"] = "/nowhere/nats-server"
+    try:
+        assert "/nowhere/nats-server" in one_sentence(other.command("up", "--port", "0"))
+    finally:
+        del os.environ["STEWARD_NATS_SERVER"]
+
+
+def test_the_node_client_needs_no_django() -> None:
+    code = "import sys; sys.modules['django'] = None; import errorkernel.node, errorkernel.ops.demo.node"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data").start()
+    try:
+        token, node = product.token(), product.add_node("patient")
+        database = sqlite3.connect(product.directory / "steward.sqlite3", isolation_level=None)
+        database.execute("BEGIN EXCLUSIVE")
+        sent = [event(error={"text": f"while away {number}"}) for number in range(50)]
+
+        async def publish() -> None:
+            nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_patient")
+            for one in sent:
+                await nc.jetstream().publish("ek.evt.patient", json.dumps(one).encode())
+            await nc.close()
+
+        asyncio.run(publish())
+        # Longer than a connection waits for the lock, so that the kernel meets the error and not only a delay.
+        wait_for(lambda: "messages wait for it" in product.log(), 40)
+        database.execute("ROLLBACK")
+
+        def stored() -> bool:
+            status, page = product.call("/api/v1/events?limit=1000", token)
+            return status == 200 and {one["id"] for one in page["items"]} == {one["id"] for one in sent}
+
+        wait_for(stored, 60)
+        assert product.stop() == 0
+    finally:
+        product.kill()
+
+
+def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
+    """Only somebody with the kernel's own credentials can send them; a node is refused by the broker."""
+    seed = (running.directory / "kernel.nk").read_text().strip()
+    wrong = ["ek.evt.a.b", "ek.evt.bad%name", "ek.out.a.no-uuid", "ek.out.a", f"ek.out.a.{uuid.uuid4()}.x"]
+
+    async def publish() -> None:
+        nc = await nats.connect(running.nats_url, nkeys_seed_str=seed)
+        for subject in wrong:
+            await nc.jetstream().publish(subject, json.dumps(event()).encode())
+        await nc.close()
+
+    asyncio.run(publish())
+
+    def quarantined() -> bool:
+        with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+            rows = database.execute("SELECT subject FROM errorkernel_quarantinedmessage WHERE reason = 'bad_subject'")
+            return {subject for (subject,) in rows} == set(wrong)
+
+    wait_for(quarantined)
+
+
+def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_question_along(running: Running) -> None:
+    """Its subscriptions stay for up to 40 s; the kernel that follows it hears everything all the same."""
+    seed, node = (running.directory / "kernel.nk").read_text().strip(), running.add_node("asks-on")
+
+    async def ask() -> None:
+        vanished = await nats.connect(running.nats_url, nkeys_seed_str=seed)
+        heard = await vanished.subscribe("ek.sync.*", queue="kernel")
+        await vanished.flush()
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_asks-on")
+        for _ in range(10):
+            reply = await nc.request("ek.sync.asks-on", b'{"open": [], "outcomes": []}', timeout=5)
+            assert json.loads(reply.data)["decisions"] == []
+        assert heard.pending_msgs == 10
+        await nc.close()
+        await vanished.close()
+
+    asyncio.run(ask())
+
+
+def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running) -> None:
+    running.add_node("audited")
+    with sqlite3.connect(running.directory / "steward.sqlite3") as database:
+        assert database.execute("SELECT count(*) FROM errorkernel_auditentry").fetchone()[0]
+        for statement in (
+            "UPDATE errorkernel_auditentry SET actor = 'nobody'",
+            "DELETE FROM errorkernel_auditentry",
+            "INSERT OR REPLACE INTO errorkernel_auditentry SELECT * FROM errorkernel_auditentry",
+            "INSERT INTO errorkernel_auditentry SELECT * FROM errorkernel_auditentry WHERE true"
+            " ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+                database.execute(statement)
+
+
+def test_settings_that_changed_between_two_starts_are_in_the_audit_trail(tmp_path: Path) -> None:
+    given = {"STEWARD_KILL_NEEDS_TWO_ABOVE": "5", "STEWARD_SECRET_KEY": "never to be seen"}
+
+    def noted() -> list[tuple[dict, dict]]:
+        with sqlite3.connect(product.directory / "steward.sqlite3") as database:
+            rows = database.execute(
+                "SELECT before, after FROM errorkernel_auditentry WHERE target = 'settings:up' ORDER BY id"
+            ).fetchall()
+        return [(json.loads(before), json.loads(after)) for before, after in rows]
+
+    product = Running(tmp_path / "data", settings=given).start()
+    try:
+        [(_, after)] = wait_for(noted)
+        assert (after["STEWARD_KILL_NEEDS_TWO_ABOVE"], after["STEWARD_SECRET_KEY"]) == ("5", "(set, hidden)")
+    finally:
+        product.stop()
+    product.settings = {**given, "STEWARD_KILL_NEEDS_TWO_ABOVE": "0"}
+    product.start()
+    try:
+        [_, changed] = wait_for(lambda: noted()[1:] and noted())
+        assert changed == ({"STEWARD_KILL_NEEDS_TWO_ABOVE": "5"}, {"STEWARD_KILL_NEEDS_TWO_ABOVE": "0"})
+    finally:
+        product.stop()
+
+
+def test_one_command_removes_the_demo(tmp_path: Path) -> None:
+    product = Running(tmp_path / "data", "--demo").start()
+    try:
+        token = product.token()
+        wait_for(lambda: product.call("/api/v1/events", token)[1]["items"])
+        assert len(product.call("/api/v1/nodes", token)[1]["items"]) == 4
+    finally:
+        product.stop()
+    assert product.command("demo", "remove").returncode == 0
+    product = Running(product.directory).start()
+    try:
+        for what in ("nodes", "events", "incidents", "problems", "processes"):
+            assert product.call(f"/api/v1/{what}", token)[1]["items"] == [], what
+    finally:
+        product.stop()

@@ -1,0 +1,153 @@
+"""The account that nodes of Steward and ctrl share on the embedded broker: what they reach, and what they cannot."""
+
+import asyncio
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import nats
+import pytest
+
+from errorkernel.broker import streams
+from errorkernel.broker.config import LegacyAccount, NodeUser
+from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.credentials import is_public_nkey, make_nkey
+from errorkernel.broker.embedded import EmbeddedServer, find_binary
+from errorkernel.broker.plain_subscription import PlainSource
+from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.domain import sender_names
+from errorkernel.protocol import subjects
+from errorkernel.protocol.subjects import is_node_name
+from errorkernel.senders.steward.protocol import event_mapping
+from errorkernel.senders.steward.protocol.broker_config import node_permissions, our_permissions
+from tests.support.node_peer import eventually
+from tests.support.steward.peer import CTRL, PlainServer, StewardPeer
+
+
+def serve(directory: Path, legacy: LegacyAccount, kernel_key: str) -> EmbeddedServer:
+    server = EmbeddedServer(
+        directory,
+        kernel_key=kernel_key,
+        host="127.0.0.1",
+        port=0,
+        binary=find_binary(""),
+        max_store_bytes=1024**3,
+        legacy=legacy,
+    )
+    server.start([])
+    return server
+
+
+async def test_an_error_reaches_the_stream_and_the_broker_acknowledges_it_to_the_node_alone(tmp_path: Path) -> None:
+    (kernel, kernel_key), (_, our_key), (seed, key) = make_nkey(), make_nkey(), make_nkey()
+    server = serve(tmp_path, LegacyAccount(our_key, (NodeUser("ship1", key),), stream=True), kernel_key)
+    try:
+        central = await nats.connect(server.url, nkeys_seed_str=kernel)
+        await central.jetstream().add_stream(name="S", subjects=["errorCentral.errorLog"])
+        node = await nats.connect(server.url, nkeys_seed_str=seed)
+        answers: list[bytes] = []
+
+        async def answered(message: nats.aio.msg.Msg) -> None:
+            answers.append(message.data)
+
+        await node.subscribe("errorCentral.errorLog.reply", cb=answered)
+        await node.publish("errorCentral.errorLog", b"x", reply="errorCentral.errorLog.reply")
+        await eventually(lambda: answers)
+        assert b'"seq":1' in answers[0]
+        # The answer of a stream goes where the node says. It comes back into the nodes' account, not to ours.
+        await node.publish("errorCentral.errorLog", b"x", reply="$JS.API.STREAM.DELETE.S")
+        await node.publish("errorCentral.errorLog", b"y", reply="errorCentral.errorLog.reply")
+        await eventually(lambda: len(answers) == 2)
+        assert (await central.jetstream().stream_info("S")).state.messages == 3
+        await node.close()
+        await central.close()
+    finally:
+        server.stop()
+
+
+async def test_a_node_may_not_hear_errors_nor_acknowledge_them(tmp_path: Path) -> None:
+    kernel_key, (ours, our_key), (seed, key) = make_nkey()[1], make_nkey(), make_nkey()
+    server = serve(tmp_path, LegacyAccount(our_key, (NodeUser("ship1", key),), stream=False), kernel_key)
+    try:
+        refused: list[str] = []
+
+        async def said(exc: Exception) -> None:
+            refused.append(str(exc))
+
+        node = await nats.connect(server.url, nkeys_seed_str=seed, error_cb=said)
+        await node.subscribe("errorCentral.REQErrorLog.EventACK")
+        await node.publish("errorCentral.errorLog.reply", b"")
+        await eventually(lambda: len(refused) == 2)
+        central = await nats.connect(server.url, nkeys_seed_str=ours)
+        heard = await central.subscribe("errorCentral.errorLog")
+        await central.flush()
+        await node.close()
+        node = await nats.connect(server.url, nkeys_seed_str=seed)
+        arrived = None
+        # Again and again: a starved client is cut off and connects anew by itself, and what is sent meanwhile is lost.
+        async with asyncio.timeout(60):
+            while arrived is None:
+                await node.publish("errorCentral.errorLog", b"x", reply="errorCentral.errorLog.reply")
+                with suppress(nats.errors.TimeoutError):
+                    arrived = await heard.next_msg(1)
+        assert arrived.reply == "errorCentral.errorLog.reply"
+        await node.close()
+        await central.close()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("name", ["ship1", "ww.ship1", "ship1@steward", "ein Schiff"])
+def test_a_name_comes_back_as_it_was_and_is_never_one_of_ours(name: str) -> None:
+    assert sender_names.theirs(sender_names.ours(name)) == name
+    assert not is_node_name(sender_names.ours(name))
+
+
+def test_only_a_users_public_key_goes_into_the_configuration() -> None:
+    seed, key = make_nkey()
+    assert is_public_nkey(key)
+    assert not any(map(is_public_nkey, (seed, key[:-1], key[:-1] + "1", "", "U" * 56)))
+
+
+@pytest.mark.parametrize("mode", ["jetstream", "plain"])
+async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, mode: str) -> None:
+    (seed, key), (node_seed, node_key) = make_nkey(), make_nkey()
+    users = [
+        {"nkey": key, "permissions": our_permissions(mode, "central")},
+        {"nkey": node_key, "permissions": node_permissions("ship1")},
+    ]
+    config = tmp_path / "users.conf"
+    store = json.dumps(str(tmp_path))
+    config.write_text(f"jetstream {{ store_dir: {store} }}\nauthorization: {{ users: {json.dumps(users)} }}")
+    server = PlainServer(tmp_path, "-c", str(config)).start()
+    link = Link(server.url, name="test", seed=seed)
+    source = (
+        PlainSource(link, event_mapping.ERROR_SUBJECTS)
+        if mode == "plain"
+        else PullSource(link, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, 10)
+    )
+
+    async def up() -> None:
+        if mode == "jetstream":
+            await streams.ensure_steward(link, max_bytes=1024**2)
+        await source.open()
+        for subject in ("central.REQHello.EventNACK", "central.hello", "errorkernel.>"):
+            await link.subscribe(subject, ignored)
+
+    async def ignored(message: Received) -> None:
+        pass
+
+    link.on_up(up)
+    link.start()
+    await link.wait_up(20)
+    await link.flush()
+    peer = await StewardPeer(server.url, "ship1", CTRL, ack_timeout=200, seed=node_seed).start()
+    sending = asyncio.create_task(peer.error("error: x"))
+    (arrived,) = await asyncio.wait_for(source.get(10), 20)
+    await arrived.ack()
+    assert (await sending).acknowledged
+    await link.flush()
+    assert not link.denied
+    await peer.close()
+    await link.close()
+    server.stop()

@@ -1,0 +1,527 @@
+"""One answer to many questions: what is shown is what is answered, each once, whoever races, whatever crashes."""
+
+import os
+import threading
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import close_old_connections, connections
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.values import Action, Outcome, OutcomeState
+from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
+from errorkernel.platform import conf
+from errorkernel.store.accounts import api_tokens
+from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents.bulk_decisions import CannotBulk, Who
+from errorkernel.store.rules import changes, evaluation
+from tests.integration.test_pages import NOW, answer, ask, event, person, store
+from tests.support.product import Running, wait_for
+
+pytestmark = pytest.mark.django_db
+RACED = int(os.environ.get("BULK_QUESTIONS", "300"))
+ALICE, BOB = Who("user:alice", NOW), Who("user:bob", NOW)
+
+
+def many(count, *, start=0, **fields):
+    return [ask(process=f"p{number}", **fields) for number in range(start, start + count)]
+
+
+def proposed(questions, who=ALICE, *, action=Action.CONTINUE, **fields):
+    fields = {"query": "process:*", "reason": "the disk is back", **fields}
+    return bulk_decisions.propose([one.pk for one in questions], who, action=action, **fields)
+
+
+def known(name):
+    """An operator with an account."""
+    person(name, "operator")
+    return Who(f"user:{name}", NOW, User.objects.get(username=name))
+
+
+def carry_out(now=NOW):
+    while bulk_decisions.step(now=now).looked:
+        pass
+
+
+def later(who, seconds):
+    return Who(who.name, who.now + timedelta(seconds=seconds))
+
+
+@pytest.fixture
+def alice():
+    return person("alice", "operator")
+
+
+@pytest.fixture
+def bob():
+    return person("bob", "operator")
+
+
+@pytest.fixture
+def viewer():
+    return person("vera", "viewer")
+
+
+def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own():
+    made = proposed(many(45))
+    assert not Decision.objects.exists()
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    made.refresh_from_db()
+    assert made.state == "done"
+    assert bulk_decisions.results(made) == {"pending": 0, "won": 45, "lost": 0, "gone": 0}
+    assert set(Decision.objects.values_list("by", "action", "reason")) == {
+        ("user:alice", "continue", "the disk is back")
+    }
+    rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"answer:{made.pk}")
+    assert rows.count() == Outbox.objects.count() == 45
+    told = AuditEntry.objects.filter(target=f"answer:{made.pk}").order_by("id")
+    assert [one.action for one in told] == ["propose", "confirm", "done"]
+
+
+def test_what_opens_after_it_was_shown_is_not_answered():
+    made = proposed(many(3))
+    unseen = ask(process="later")
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    unseen.refresh_from_db()
+    assert unseen.state == "open"
+
+
+def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
+    first, second, third = many(3)
+    made = proposed([first, second, third])
+    answer(first, Action.KILL, by="bob")
+    gone(second)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    carry_out()
+    assert bulk_decisions.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
+    assert bulk_decisions.items(made).get(result="lost").incident.decision.by == "user:bob"
+    assert Decision.objects.get(incident=third).by == "user:alice"
+
+
+def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypatch):
+    made = proposed(many(30))
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    bulk_decisions.step(now=NOW)
+    given = Decision.objects.count()
+    real, calls = decisions.decide, []
+
+    def dies_at_the_fifth(*args, **fields):
+        calls.append(args)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args, **fields)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decisions, "decide", dies_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            bulk_decisions.step(now=NOW)
+    assert Decision.objects.count() == given == BulkItem.objects.filter(result="won").count()
+    carry_out()
+    assert Decision.objects.count() == 30
+    assert bulk_decisions.results(made)["won"] == 30
+
+
+def test_no_step_answers_more_than_it_may_hold_the_database_for():
+    made = proposed(many(bulk_decisions.AT_ONCE + 1))
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    assert len(bulk_decisions.step(now=NOW).changed) == bulk_decisions.AT_ONCE
+    assert len(bulk_decisions.step(now=NOW).changed) == 1
+
+
+def obeyed(incident, state=OutcomeState.APPLIED, *, at=NOW, detail=""):
+    """Its node says what it did with the answer."""
+    decision = Decision.objects.get(incident=incident)
+    outcome = Outcome(incident.pk, state, decision_id=decision.pk, detail=detail)
+    decisions.record_outcome("ship1", outcome, now=at)
+
+
+def shows(made, after_s=0):
+    return bulk_decisions.watched(BulkAnswer.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
+
+
+def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
+    questions = many(4)
+    made = proposed(questions, known("alice"), canary=questions[2].pk)
+    made, changed = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    assert changed == [questions[2].pk]
+    carry_out()
+    assert Decision.objects.count() == 1
+    obeyed(questions[2])
+    with pytest.raises(CannotBulk, match="still being watched, for 1 s more"):
+        bulk_decisions.go_on(made.pk, later(ALICE, 59))
+    bulk_decisions.go_on(made.pk, later(BOB, 60))
+    carry_out()
+    assert Decision.objects.count() == 4
+    assert set(Decision.objects.values_list("by", flat=True)) == {"user:alice"}
+
+
+def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    decisions.mark_delivered([one.pk], now=NOW)
+    assert shows(made, 3600) == "pending"
+    with pytest.raises(CannotBulk, match="not carried the answer out yet"):
+        bulk_decisions.go_on(made.pk, later(ALICE, 3600))
+    obeyed(one, at=NOW + timedelta(hours=1))
+    assert [shows(made, 3600 + after_s) for after_s in (0, 59, 60)] == ["watched", "watched", "good"]
+    with pytest.raises(CannotBulk, match="still being watched"):
+        bulk_decisions.go_on(made.pk, later(ALICE, 3659))
+    assert bulk_decisions.go_on(made.pk, later(ALICE, 3660)).state == "answering"
+
+
+@pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
+def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carried_out_after_s):
+    """A killed process may be there anew, and fail, before its node says that the answer has been carried out."""
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    made, _ = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    assert shows(made) == "pending"
+    store(event("disk is gone", process=other.process.name), now=NOW + timedelta(seconds=3))
+    store(event("another thing", process=one.process.name), now=NOW + timedelta(seconds=3))
+    assert shows(made) == "pending"
+    store(event("disk is gone", process=one.process.name), now=NOW + timedelta(seconds=4))
+    obeyed(one, at=NOW + timedelta(seconds=carried_out_after_s))
+    assert shows(made, 100) == "returned"
+    with pytest.raises(CannotBulk, match="the same problem again since"):
+        bulk_decisions.go_on(made.pk, later(ALICE, 100))
+    bulk_decisions.leave(made.pk, later(ALICE, 101), "it came back")
+    carry_out()
+    assert Decision.objects.count() == 1
+    with pytest.raises(CannotBulk):
+        bulk_decisions.go_on(made.pk, later(ALICE, 200))
+
+
+def lost(one):
+    answer(one, Action.KILL, by="bob", outcome=OutcomeState.APPLIED)
+
+
+def gone(one):
+    decisions.record_outcome("ship1", Outcome(one.pk, OutcomeState.WITHDRAWN), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown", "why"),
+    [
+        (None, OutcomeState.FAILED, "failed", "could not carry the answer out"),
+        (None, OutcomeState.STALE, "stale", "came too late"),
+        (None, OutcomeState.WITHDRAWN, "stale", "came too late"),
+        (lost, None, "lost", "Somebody else answered"),
+        (gone, None, "gone", "asked no more"),
+    ],
+)
+def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is_told_why(
+    alice, before, after, shown, why
+):
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    if before:
+        before(one)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
+    if after:
+        obeyed(one, after, detail="no such child")
+    told = alice.get(f"/api/v1/answers/{made.pk}").json()
+    one.refresh_from_db()
+    assert (told["first_shows"], told["first_state"], told["watch_until"]) == (shown, one.state, None)
+    assert told["first_detail"] == one.outcome_detail
+    refused = alice.post(f"/api/v1/answers/{made.pk}/go-on", {}, content_type="application/json")
+    assert (refused.status_code, why in refused.json()["error"]) == (409, True)
+    page = alice.get(reverse("answer-to-many", args=[made.pk])).text
+    assert why in page
+    assert "not met the same problem again" not in page
+    assert "So the others do not follow" in page
+    assert "/go-on/" not in page
+    assert reverse("answer-many") + "?q=process%3A%2A" in page
+    assert alice.post(reverse("act-on-many", args=[made.pk, "go-on"])).status_code == 409
+    carry_out()
+    other.refresh_from_db()
+    assert other.state == "open"
+
+
+def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered(alice):
+    one, other = many(2)
+    made = proposed([one, other], Who("user:alice", timezone.now()), canary=one.pk)
+    bulk_decisions.confirm(made.pk, Who("user:alice", timezone.now()), watch_s=60)
+    address = reverse("answer-to-many", args=[made.pk])
+
+    def told():
+        found = alice.get(f"/api/v1/answers/{made.pk}").json()
+        return found["first_state"], found["first_shows"], found["watch_until"] is not None
+
+    assert told() == ("decided", "pending", False)
+    assert "not carried the answer out yet" in alice.get(address).text
+    obeyed(one, at=timezone.now())
+    assert told() == ("applied", "watched", True)
+    page = alice.get(address).text
+    assert "still being watched, for 60 s more" in page
+    assert "data-goes-on" in page
+    assert "/go-on/" not in page
+    Incident.objects.filter(pk=one.pk).update(ended_at=timezone.now() - timedelta(seconds=60))
+    assert told() == ("applied", "good", True)
+    page = alice.get(address).text
+    assert "not met the same problem again" in page
+    assert "/go-on/" in page
+    assert "So the others do not follow" not in page
+    assert alice.post(f"{address}go-on/").status_code == 302
+    carry_out()
+    other.refresh_from_db()
+    assert other.state == "decided"
+
+
+def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
+    one, other = many(2)
+    made = proposed([one, other], canary=one.pk)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
+    Decision.objects.filter(incident=one).delete()
+    Incident.objects.filter(pk=one.pk).delete()
+    with pytest.raises(CannotBulk, match="no longer kept"):
+        bulk_decisions.go_on(made.pk, later(ALICE, 60))
+    assert "So the others do not follow" in alice.get(reverse("answer-to-many", args=[made.pk])).text
+
+
+@pytest.mark.parametrize("action", [Action.KILL, Action.STOP])
+def test_many_are_killed_only_when_a_second_person_confirms(action):
+    made = proposed(many(3), known("alice"), action=action, two_above=2)
+    with pytest.raises(CannotBulk, match="second person"):
+        bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    made, _ = bulk_decisions.confirm(made.pk, BOB, watch_s=60)
+    carry_out()
+    assert made.second_by == "user:bob"
+    assert Decision.objects.filter(by="user:alice", action=action).count() == 3
+
+
+@pytest.mark.parametrize(("action", "two_above"), [(Action.CONTINUE, 2), (Action.KILL, 3), (Action.KILL, 0)])
+def test_one_person_may_continue_many_and_kill_few(action, two_above):
+    made = proposed(many(3), action=action, two_above=two_above)
+    assert bulk_decisions.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
+
+
+def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice, monkeypatch):
+    monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
+    conf.get.cache_clear()
+    many(3)
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    confirm = f"/api/v1/answers/{BulkAnswer.objects.get().pk}/confirm"
+    token = api_tokens.add(User.objects.get(), actor="user:alice", now=timezone.now())
+    for name in ("alice", "alicia"):
+        User.objects.update(username=name)
+        by_token = Client().post(confirm, {}, "application/json", headers={"Authorization": f"Bearer {token}"})
+        assert (by_token.status_code, "second person" in by_token.json()["error"]) == (409, True)
+        assert alice.post(f"{page}confirm/").status_code == 409
+        assert "second person" in alice.get(page).text
+    carry_out()
+    assert not Decision.objects.exists()
+    conf.get.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        lambda user: user.groups.clear(),
+        lambda user: User.objects.filter(pk=user.pk).update(is_active=False),
+        lambda user: user.delete(),
+    ],
+    ids=["left the group", "was deactivated", "is gone"],
+)
+def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more(meanwhile):
+    questions, asker, other = many(4), known("alice"), known("bob")
+    made, second = proposed(questions[:2], asker), proposed(questions[2:], asker, canary=questions[2].pk)
+    bulk_decisions.confirm(second.pk, asker, watch_s=0)
+    obeyed(questions[2])
+    meanwhile(User.objects.get(username="alice"))
+    with pytest.raises(CannotBulk, match="user:alice proposed it and may not answer any more"):
+        bulk_decisions.confirm(made.pk, other, watch_s=60)
+    with pytest.raises(CannotBulk, match="may not answer any more"):
+        bulk_decisions.go_on(second.pk, other)
+    carry_out()
+    assert Decision.objects.count() == 1
+    assert bulk_decisions.leave(made.pk, other).state == "left"
+
+
+def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
+    made = proposed(many(2))
+    with pytest.raises(CannotBulk, match="too old"):
+        bulk_decisions.confirm(made.pk, Who("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
+    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    with pytest.raises(CannotBulk, match="confirmed already"):
+        bulk_decisions.confirm(made.pk, BOB, watch_s=60)
+
+
+@pytest.mark.parametrize("given", [{"reason": ""}, {"canary": "unknown"}, {"questions": []}])
+def test_what_cannot_be_proposed_leaves_nothing_behind(given):
+    questions = given.get("questions", many(2))
+    outsider = ask(process="outsider").pk
+    fields = {"reason": "x", **{k: outsider if k == "canary" else v for k, v in given.items() if k != "questions"}}
+    with pytest.raises(CannotBulk):
+        proposed(questions, **fields)
+    assert not BulkAnswer.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_all_are_told():
+    """``BULK_QUESTIONS=2000`` is the full size."""
+    questions = many(RACED)
+    mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
+    wording = Wording("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
+    changes.add(wording, actor="user:carol", now=NOW, also_waiting=True)
+    bulk_decisions.confirm(mine.pk, ALICE, watch_s=60)
+    bulk_decisions.confirm(theirs.pk, BOB, watch_s=60)
+    errors = []
+
+    def run(work):
+        try:
+            work()
+        except Exception as exc:
+            errors.append(exc)
+        finally:
+            connections.close_all()
+
+    def judge():
+        while found := evaluation.look(now=NOW):
+            while found:
+                evaluation.step(found, now=NOW)
+
+    def one_by_one():
+        for one in questions[:: max(1, RACED // 40)]:
+            try:
+                told = decisions.decide(one.pk, Action.STOP, by="user:dora", now=NOW, reason="by hand")
+            except decisions.AlreadyDecided as exc:
+                told = exc.decision
+            assert told == Decision.objects.get(incident=one)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in (carry_out, carry_out, judge, one_by_one)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    close_old_connections()
+    assert errors == []
+    assert Decision.objects.count() == AuditEntry.objects.filter(action="decide").count() == RACED
+    assert Outbox.objects.count() == RACED
+    for made, name in ((mine, "user:alice"), (theirs, "user:bob")):
+        made.refresh_from_db()
+        found = bulk_decisions.results(made)
+        assert (made.state, found["pending"], found["won"] + found["lost"]) == ("done", 0, RACED)
+        for item in bulk_decisions.items(made):
+            assert (item.result == "won") == (item.incident.decision.by == name)
+
+
+def test_the_pages_propose_confirm_and_show_what_became_of_each(alice):
+    one, other = many(2)
+    ask("another thing", process="other")
+    found = alice.get(reverse("answer-many"), {"q": f"problem:{one.problem_id}"})
+    assert "<b>2</b> processes wait" in found.text
+    form = {"q": f"problem:{one.problem_id}", "action": "continue", "reason": "because"}
+    page = alice.post(reverse("answer-many"), form).url
+    assert "nothing is answered yet" in alice.get(page).text
+    assert alice.post(page + "confirm/").status_code == 302
+    answer(other, Action.KILL, by="bob")
+    carry_out()
+    told = alice.get(page).text
+    assert "answered by this" in told
+    assert "lost:" in told
+    assert "bob" in told
+    assert Incident.objects.filter(state="open").count() == 1
+    assert alice.post(page + "confirm/").status_code == 409
+
+
+def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, monkeypatch):
+    monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
+    conf.get.cache_clear()
+    many(3)
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    shown = alice.get(page).text
+    assert "second person" in shown
+    assert "/confirm/" not in shown
+    assert alice.post(page + "confirm/").status_code == 409
+    assert "/confirm/" in bob.get(page).text
+    assert bob.post(page + "confirm/").status_code == 302
+    carry_out()
+    assert Decision.objects.filter(by="user:alice", action="kill").count() == 3
+    conf.get.cache_clear()
+
+
+def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
+    one = many(2)[0]
+    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "continue", "reason": "because"}).url
+    assert viewer.get(page).status_code == 200
+    assert "<form" not in viewer.get(page).text.split("data-answering")[1].split("<h2>")[0]
+    for act in ("confirm", "go-on", "leave"):
+        assert viewer.post(f"{page}{act}/").status_code == 403
+    assert viewer.get(reverse("answer-many")).status_code == 403
+    for name, args in (("incidents", []), ("incident", [one.pk]), ("problem", [one.problem_id])):
+        assert "Answer all 2" in alice.get(reverse(name, args=args)).text
+        assert "Answer all 2" not in viewer.get(reverse(name, args=args)).text
+
+
+@pytest.mark.parametrize("query", ["", "nonsense:1", "process:(", "since:2h"])
+def test_a_filter_that_cannot_be_read_proposes_nothing(alice, query):
+    many(1)
+    form = {"q": query, "action": "continue", "reason": "x"}
+    assert alice.post(reverse("answer-many"), form).status_code in (200, 400)
+    assert not BulkAnswer.objects.exists()
+
+
+def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
+    first, second = many(2)
+    proposal = {"action": "kill", "condition": "process:p*", "reason": "because", "first": str(first.pk)}
+
+    def post(client, path, body=None):
+        return client.post(f"/api/v1/answers{path}", body or {}, content_type="application/json")
+
+    assert post(viewer, "", proposal).status_code == 403
+    made = post(alice, "", proposal)
+    assert (made.status_code, made.json()["count"], made.json()["state"]) == (201, 2, "proposed")
+    one = f"/{made.json()['id']}"
+    assert post(viewer, f"{one}/confirm").status_code == 403
+    assert post(alice, f"{one}/confirm").json()["won"] == 1
+    early = post(alice, f"{one}/go-on")
+    assert (early.status_code, "not carried the answer out yet" in early.json()["error"]) == (409, True)
+    assert post(bob, f"{one}/leave").json()["state"] == "left"
+    told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
+    assert [(row["incident"], row["result"]) for row in told] == [(str(first.pk), "won"), (str(second.pk), "pending")]
+    assert told[0]["answer"] == {"action": "kill", "by": "user:alice", "reason": "because"}
+    assert viewer.get("/api/v1/answers").json()["items"] == [viewer.get(f"/api/v1/answers{one}").json()]
+    assert post(alice, "/4711/confirm").status_code == 404
+    for wrong in ({"condition": "process:("}, {"condition": ""}, {"reason": " "}, {"action": "dance"}):
+        assert post(alice, "", proposal | wrong).status_code == 400
+    assert post(alice, "", proposal | {"condition": "process:nobody", "first": None}).status_code == 409
+
+
+def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
+    product = Running(tmp_path / "data", settings={"STEWARD_CANARY_WATCH_S": "0"}).start()
+    try:
+        node, token = product.add_node("ship1")["token"], product.token()
+        asked = [str(uuid7()) for _ in range(bulk_decisions.AT_ONCE + 5)]
+        events = [
+            {"v": 1, "id": one, "type": "action", "process": f"p{number}", "error": {"text": "no such file"}}
+            for number, one in enumerate(asked)
+        ]
+        assert product.call("/api/v1/events", node, events)[0] == 202
+        wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked), 60)
+        wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
+        made = product.call("/api/v1/answers", token, wanted)[1]["id"]
+        assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["won"] == 1
+        decision = product.call(f"/api/v1/incidents/{asked[3]}/decision?wait=20", node)[1]["decision_id"]
+        outcome = {"state": "applied", "decision_id": decision}
+        assert product.call(f"/api/v1/incidents/{asked[3]}/outcome", node, outcome)[0] == 202
+        wait_for(lambda: product.call(f"/api/v1/answers/{made}", token)[1]["first_shows"] == "good", 60)
+        assert product.call(f"/api/v1/answers/{made}/go-on", token, {})[0] == 200
+        done = wait_for(lambda: _if_done(product.call(f"/api/v1/answers/{made}", token)[1]), 60)
+        assert (done["won"], done["pending"]) == (len(asked), 0)
+        # What was answered has also been sent: the kernel's outbox was told.
+        decision = f"/api/v1/incidents/{asked[-1]}/decision?wait=20"
+        assert product.call(decision, node)[1]["by"] == "user:admin"
+    finally:
+        product.stop()
+
+
+def _if_done(told):
+    return told if told["state"] == "done" else None

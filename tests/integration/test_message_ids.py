@@ -1,0 +1,57 @@
+"""What the broker remembers of message ids is an economy: it hides no message for longer than a moment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from errorkernel.broker import streams
+from errorkernel.broker.connection import Link
+from tests.support.node_peer import Broker
+
+STREAM_BYTES = 2**24
+FORGOTTEN_S = 2 * streams.EVENTS_DUPLICATE_WINDOW_S + 0.1
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    running = Broker(tmp_path_factory.mktemp("broker")).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def link(broker: Broker) -> AsyncIterator[Link]:
+    connected = Link(broker.server.url, name="test", seed=broker.kernel_seed)
+    connected.start()
+    await connected.wait_up(10)
+    yield connected
+    await connected.close()
+
+
+async def test_a_stream_that_remembered_ids_for_minutes_forgets_them_when_a_kernel_starts(link: Link) -> None:
+    former = {**streams.events_stream(STREAM_BYTES), "duplicate_window": 120 * streams.NANOSECONDS}
+    await link.api("STREAM.CREATE.EK_EVENTS", former)
+    first = await link.store("ek.evt.ship1", b"refused", msg_id="one")
+    assert await link.store("ek.evt.ship1", b"mended", msg_id="one") == first
+    await streams.ensure_streams(link, events_max_bytes=STREAM_BYTES)
+    await asyncio.sleep(FORGOTTEN_S)
+    assert await link.store("ek.evt.ship1", b"mended", msg_id="one") == first + 1
+    await asyncio.sleep(FORGOTTEN_S)
+    assert await link.store("ek.out.ship2.one", b"of another node", msg_id="one") == first + 2
+
+
+async def test_answers_and_errors_of_stewards_nodes_are_remembered_for_longer(link: Link) -> None:
+    await streams.ensure_streams(link, events_max_bytes=STREAM_BYTES)
+    await streams.ensure_steward(link, max_bytes=STREAM_BYTES)
+    windows = {}
+    for name in await stream_names(link):
+        windows[name] = (await link.api(f"STREAM.INFO.{name}", {}))["config"]["duplicate_window"]
+    events = windows.pop("EK_EVENTS")
+    assert events == 100_000_000
+    assert set(windows.values()) == {120 * streams.NANOSECONDS}
+    assert len(windows) == 3
+
+
+async def stream_names(link: Link) -> list[str]:
+    return list((await link.api("STREAM.NAMES", {}))["streams"])
