@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from errorkernel.node.blocking import BlockingKernel
     from errorkernel.node.client import Kernel
     from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
-    from errorkernel.node.reporting.hooks import install_hooks
-    from errorkernel.node.reporting.log_handler import KernelHandler
+    from errorkernel.node.integrations.hooks import install_hooks
+    from errorkernel.node.integrations.log_handler import KernelHandler
     from errorkernel.node.supervision.restart_policy import Backoff, Restart
     from errorkernel.node.supervision.strategy import Strategy
-    from errorkernel.node.supervision.supervisor import Supervisor
+    from errorkernel.node.supervisor import Supervisor
 
 __all__ = [
     "Action",
@@ -41,8 +41,8 @@ _HOMES = {
     "Message": "errorkernel.domain.values",
     "BlockingKernel": "errorkernel.node.blocking",
     "Kernel": "errorkernel.node.client",
-    "KernelHandler": "errorkernel.node.reporting.log_handler",
-    "install_hooks": "errorkernel.node.reporting.hooks",
+    "KernelHandler": "errorkernel.node.integrations.log_handler",
+    "install_hooks": "errorkernel.node.integrations.hooks",
     "CredentialsError": "errorkernel.node.errors",
     "JournalError": "errorkernel.node.errors",
     "NodeError": "errorkernel.node.errors",
@@ -50,7 +50,7 @@ _HOMES = {
     "Backoff": "errorkernel.node.supervision.restart_policy",
     "Restart": "errorkernel.node.supervision.restart_policy",
     "Strategy": "errorkernel.node.supervision.strategy",
-    "Supervisor": "errorkernel.node.supervision.supervisor",
+    "Supervisor": "errorkernel.node.supervisor",
 }
 
 

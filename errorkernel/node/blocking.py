@@ -16,9 +16,9 @@ from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from errorkernel.domain.values import Action, EventType, Message
+from errorkernel.node import threads
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
-from errorkernel.node.journal import thread
 from errorkernel.node.reporting import once
 from errorkernel.node.reporting.context import Reporter
 from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe
@@ -121,7 +121,7 @@ class BlockingKernel(Reporter):
         atexit.register(self.close)
 
     def _run(self) -> None:
-        thread.this_is_one()
+        threads.mark_current()
         self._loop.run_forever()
         self._loop.close()
 

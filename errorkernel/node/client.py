@@ -12,14 +12,13 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+from typing import Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
 from errorkernel.broker.connection import Link
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node import credentials
-from errorkernel.node.background import survive
 from errorkernel.node.delivery.decisions import Answers
 from errorkernel.node.delivery.heartbeat import Greeter
 from errorkernel.node.delivery.isolation import GRACE_S, Isolation
@@ -31,21 +30,19 @@ from errorkernel.node.journal.database import Journal
 from errorkernel.node.journal.incidents import Questions
 from errorkernel.node.journal.processes import Roster
 from errorkernel.node.journal.requeues import Requeues
-from errorkernel.node.journal.thread import OwnThread
 from errorkernel.node.journal.writer import Writing
+from errorkernel.node.process.worker import ProcessWorker
 from errorkernel.node.reporting import once
 from errorkernel.node.reporting.context import Reporter
 from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe, event_of, process_name
 from errorkernel.node.reporting.fit import fit
 from errorkernel.node.supervision.restart_policy import INTENSITY, PERIOD_S
-from errorkernel.node.tasks import AGAIN_S, end_all
+from errorkernel.node.supervision.strategy import Strategy
+from errorkernel.node.supervision.task_worker import Context, TaskWorker
+from errorkernel.node.supervisor import Supervisor
+from errorkernel.node.tasks import AGAIN_S, end_all, survive
+from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import subjects
-
-if TYPE_CHECKING:
-    from errorkernel.node.process.worker import ProcessWorker
-    from errorkernel.node.supervision.strategy import Strategy
-    from errorkernel.node.supervision.supervisor import Supervisor
-    from errorkernel.node.supervision.task_worker import Context, TaskWorker
 
 log = logging.getLogger("errorkernel.node")
 
@@ -246,10 +243,8 @@ class Kernel(Reporter):
                 self._sender.wake()
                 await asyncio.sleep(0.02)
 
-    def worker(self, name: str, function: Callable[["Context"], Awaitable[None]], **options: Any) -> "TaskWorker":
+    def worker(self, name: str, function: Callable[[Context], Awaitable[None]], **options: Any) -> TaskWorker:
         """``async with kernel.worker(name, fn):`` runs ``fn(ctx)`` as a supervised task; see ``TaskWorker``."""
-        from errorkernel.node.supervision.task_worker import TaskWorker
-
         return TaskWorker(self, name, function, **options)
 
     def process_worker(
@@ -260,23 +255,19 @@ class Kernel(Reporter):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         **options: Any,
-    ) -> "ProcessWorker":
+    ) -> ProcessWorker:
         """``async with kernel.process_worker(name, argv):`` or ``(name, function, *arguments)``: ``ProcessWorker``."""
-        from errorkernel.node.process.worker import ProcessWorker
-
         return ProcessWorker(self, name, command, arguments, env=env, cwd=cwd, **options)
 
     def supervisor(
         self,
         name: str,
         *,
-        strategy: "Strategy | str" = "one_for_one",
+        strategy: Strategy | str = Strategy.ONE_FOR_ONE,
         intensity: int = INTENSITY,
         period_s: float = PERIOD_S,
-    ) -> "Supervisor":
+    ) -> Supervisor:
         """``async with kernel.supervisor(name) as sup:`` workers that belong together; see ``Supervisor``."""
-        from errorkernel.node.supervision.supervisor import Supervisor
-
         return Supervisor(self, name, strategy=strategy, intensity=intensity, period_s=period_s)
 
     async def report(self, kind: EventType, process: str, report: Report) -> UUID:

@@ -18,7 +18,7 @@ import pytest
 
 from errorkernel.domain.values import Event
 from errorkernel.node import BlockingKernel, CredentialsError, Kernel, KernelHandler
-from errorkernel.node.reporting import log_handler
+from errorkernel.node.integrations import log_handler
 from tests.support.node_peer import program_env, unreachable, written
 
 

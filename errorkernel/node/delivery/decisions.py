@@ -19,7 +19,7 @@ from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.broker.pull_consumer import Delivery, PullSource
 from errorkernel.domain.values import Action, Decision, Requeue, Sync
 from errorkernel.node.journal.incidents import START, SYNC_ITEMS, Questions, Taken
-from errorkernel.node.journal.thread import OwnThread
+from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import commands, subjects
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import sync as sync_wire

@@ -11,7 +11,7 @@ from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.domain.values import Hello
 from errorkernel.node.journal.backlog import Outgoing
 from errorkernel.node.journal.processes import Roster
-from errorkernel.node.journal.thread import OwnThread
+from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from errorkernel.domain.values import Action, Decision
 from errorkernel.node.delivery.decisions import Answers
 from errorkernel.node.journal.incidents import Questions
-from errorkernel.node.journal.thread import OwnThread
+from errorkernel.node.threads import OwnThread
 
 log = logging.getLogger("errorkernel.node")
 

@@ -10,8 +10,8 @@ from errorkernel.broker.pull_consumer import PullSource
 from errorkernel.domain.values import EventType, Message, OutcomeState, Requeue
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.requeues import Requeues
-from errorkernel.node.journal.thread import OwnThread
 from errorkernel.node.reporting.event_builder import Report, describe
+from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import commands, subjects
 from errorkernel.protocol.errors import WireError
 

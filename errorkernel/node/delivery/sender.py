@@ -14,7 +14,7 @@ from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.backlog import KEPT, Item, Outgoing
-from errorkernel.node.journal.thread import OwnThread
+from errorkernel.node.threads import OwnThread
 
 log = logging.getLogger("errorkernel.node")
 

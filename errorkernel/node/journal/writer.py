@@ -12,9 +12,9 @@ from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import EventType
 from errorkernel.node.journal.backlog import ERROR, INFO, Outgoing
 from errorkernel.node.journal.database import WouldWait
-from errorkernel.node.journal.thread import OwnThread
 from errorkernel.node.reporting.event_builder import Report, event_of
 from errorkernel.node.reporting.fit import fit
+from errorkernel.node.threads import OwnThread
 
 
 class Writing:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
-from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
 from errorkernel.node.process import pipe, spawn
 from errorkernel.node.process.stderr_tail import LastWords
 from errorkernel.node.reporting.event_builder import Report, describe
+from errorkernel.node.supervision.interfaces import Host
 from errorkernel.node.supervision.worker import Life, Supervised
 
 log = logging.getLogger("errorkernel.node")
@@ -50,7 +50,7 @@ class ProcessWorker(Supervised):
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Host,
         name: str,
         command: Sequence[str] | Callable[..., object],
         arguments: Sequence[object] = (),

@@ -21,7 +21,7 @@ from errorkernel.node.reporting.event_builder import Report, describe
 from errorkernel.node.run import command_line
 from errorkernel.node.run.options import Options
 from errorkernel.node.run.systemd import Notifier
-from errorkernel.node.supervision.group import Ended
+from errorkernel.node.supervision.interfaces import Ended
 from errorkernel.node.supervision.restart_policy import Restart
 from errorkernel.node.supervision.worker import Life
 

@@ -13,52 +13,17 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
 
 from errorkernel.domain.values import Action, Decision, OutcomeState
-from errorkernel.node.errors import JournalError, ProcessTaken
+from errorkernel.node.errors import JournalError
 from errorkernel.node.reporting.event_builder import describe
+from errorkernel.node.supervision.interfaces import Child, Ended, Host, Standing
 from errorkernel.node.supervision.pending_outcomes import JOURNAL_PAUSE_S, Owed
 from errorkernel.node.supervision.quarantine import Quarantine, Quarantines
 from errorkernel.node.supervision.restart_policy import Ending, History, Restart, after, allowed, restarted
 from errorkernel.node.supervision.strategy import Strategy, plan
 
-if TYPE_CHECKING:
-    from errorkernel.node.client import Kernel
-    from errorkernel.node.supervision.worker import Supervised
-
 log = logging.getLogger("errorkernel.node")
-
-
-class Standing(Enum):
-    """What is to become of a child."""
-
-    RUNNING = "running"
-    RESTING = "resting"
-    """It is started when it is due."""
-    QUARANTINED = "quarantined"
-    """It is started when somebody has said so."""
-    ENDED = "ended"
-    """It is not started again, unless a sibling's failure takes it along."""
-    STOPPED = "stopped"
-    """It is not started again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A life's ending; ``order``: the answer whose outcome is still to be reported."""
-
-    ending: Ending
-    order: Decision | None = None
-
-
-def take_name(kernel: "Kernel", name: str) -> None:
-    """A name is one worker's or supervisor's in this program. Raises ProcessTaken."""
-    if name in kernel.supervised:
-        raise ProcessTaken(f"The process {name} runs already in this program.")
-    kernel.supervised.add(name)
 
 
 class Group:
@@ -67,13 +32,13 @@ class Group:
 
     def __init__(
         self,
-        kernel: "Kernel",
+        kernel: Host,
         above: str,
         *,
         strategy: Strategy = Strategy.ONE_FOR_ONE,
         renew: Callable[[Decision], Awaitable[int | None]] | None = None,
     ) -> None:
-        self.children: list[Supervised] = []
+        self.children: list[Child] = []
         """In the order in which they are started."""
         self._kernel = kernel
         self._above = above
@@ -85,9 +50,8 @@ class Group:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def run_alone(self, child: "Supervised") -> None:
+    async def run_alone(self, child: Child) -> None:
         """A worker outside of any supervisor. Raises what keeps it from being started."""
-        child.join(self)
         self.children.append(child)
         try:
             self._prepare(child)
@@ -114,14 +78,13 @@ class Group:
         """From now on, it has."""
         self._task = asyncio.create_task(self._run(), name=f"children of {self._above}")
 
-    def add(self, child: "Supervised") -> None:
+    def add(self, child: Child) -> None:
         """Start it, after those that were added before. Raises ProcessTaken."""
-        child.join(self)
         self.children.append(child)
         self._prepare(child)
         self._happenings.put_nowait(_nothing)
 
-    async def dismiss(self, child: "Supervised") -> None:
+    async def dismiss(self, child: Child) -> None:
         """End one child for good, by force after the grace."""
         if self._renew is None:
             await self.close()
@@ -130,7 +93,7 @@ class Group:
             self._happenings.put_nowait(functools.partial(self._dismiss, child, done))
             await asyncio.wait({done, self._task}, return_when=asyncio.FIRST_COMPLETED)
 
-    async def wait(self, child: "Supervised") -> None:
+    async def wait(self, child: Child) -> None:
         """Until it has ended and is not to be started again."""
         if self._renew is None and self._task:
             await asyncio.wait({self._task})
@@ -166,7 +129,7 @@ class Group:
         except TimeoutError:
             return _nothing
 
-    def _next_due(self) -> "Supervised | None":
+    def _next_due(self) -> Child | None:
         now = time.monotonic()
         bound = self._strategy is not Strategy.ONE_FOR_ONE
         if bound and any(one.watch and one.standing is not Standing.RUNNING for one in self.children):
@@ -179,7 +142,7 @@ class Group:
                     return None
         return None
 
-    async def _start(self, child: "Supervised") -> None:
+    async def _start(self, child: Child) -> None:
         first = child.incarnation == 0
         try:
             await child.renew(self._owed.order(child))
@@ -197,18 +160,18 @@ class Group:
         self._runs(child)
         await self._owed.runs(child)
 
-    def _count(self, child: "Supervised", first: bool) -> None:
+    def _count(self, child: Child, first: bool) -> None:
         if not first:
             child.history = restarted(child.policy, child.history, time.monotonic())
 
-    def _runs(self, child: "Supervised") -> None:
+    def _runs(self, child: Child) -> None:
         assert child.watch  # noqa: S101 - narrows the type
         child.standing = Standing.RUNNING
         child.watch.add_done_callback(
             lambda watch: self._happenings.put_nowait(functools.partial(self._ended, child, watch))
         )
 
-    async def _ended(self, child: "Supervised", watch: "asyncio.Task[Ended | None]") -> None:
+    async def _ended(self, child: Child, watch: "asyncio.Task[Ended | None]") -> None:
         if child.watch is not watch:
             return  # A sibling's failure came first, and took it along.
         child.watch = None
@@ -219,7 +182,7 @@ class Group:
         else:
             await self._came_along(child, ended)
 
-    async def _follow(self, child: "Supervised", ended: Ended, *, lived_s: float) -> None:
+    async def _follow(self, child: Child, ended: Ended, *, lived_s: float) -> None:
         """A child has ended for reasons of its own: decide, and do it."""
         chance = random.random()  # noqa: S311 - spreads restarts
         verdict = after(child.policy, ended.ending, child.history, lived_s=lived_s, chance=chance)
@@ -248,7 +211,7 @@ class Group:
         for one in new:
             await self._rest(one, at)
 
-    async def _take_along(self, child: "Supervised") -> None:
+    async def _take_along(self, child: Child) -> None:
         """End a child with a sibling."""
         if child.watch is None or child.standing is not Standing.RUNNING:
             return
@@ -259,7 +222,7 @@ class Group:
             child.watch = None
             await self._came_along(child, watch.result())
 
-    async def _came_along(self, child: "Supervised", ended: Ended | None) -> None:
+    async def _came_along(self, child: Child, ended: Ended | None) -> None:
         """A child that was to end with a sibling has; ``ended``: if it had reasons of its own."""
         if ended and ended.order:
             self._owed.add(child.name, ended.order, [child])
@@ -273,26 +236,26 @@ class Group:
         else:
             await child.set_state("restarting")
 
-    async def _rest(self, child: "Supervised", at: float) -> None:
+    async def _rest(self, child: Child, at: float) -> None:
         child.due = max(child.due, at) if child.standing is Standing.RESTING else at
         child.standing = Standing.RESTING
         child.over.clear()
         if not child.watch and at > time.monotonic():
             await child.set_state("restarting")
 
-    def _prepare(self, child: "Supervised") -> None:
+    def _prepare(self, child: Child) -> None:
         child.history = History()
         child.standing = Standing.RESTING
         child.due = 0.0
         child.over.clear()
 
-    async def _leave(self, child: "Supervised", standing: Standing) -> None:
+    async def _leave(self, child: Child, standing: Standing) -> None:
         child.standing = standing
         await child.set_state("stopped")
         await self._owed.ended(child)
         child.over.set()
 
-    async def _dismiss(self, child: "Supervised", done: "asyncio.Future[None]") -> None:
+    async def _dismiss(self, child: Child, done: "asyncio.Future[None]") -> None:
         await self._take_along(child)
         if not child.watch:
             await self._leave(child, Standing.STOPPED)
@@ -300,7 +263,7 @@ class Group:
         await self._quarantines.give_up(lambda one: one.standing is Standing.STOPPED)
         done.set_result(None)
 
-    async def _quarantine(self, children: Iterable["Supervised"], culprit: "Supervised") -> None:
+    async def _quarantine(self, children: Iterable[Child], culprit: Child) -> None:
         for child in await self._quarantines.begin(children, culprit, self.children):
             child.standing = Standing.QUARANTINED
             child.over.clear()
@@ -338,7 +301,7 @@ class Group:
         else:
             await self._owed.settle(quarantine.above, decision, OutcomeState.APPLIED, new_incarnation=incarnation)
 
-    async def _end_all(self) -> list["Supervised"]:
+    async def _end_all(self) -> list[Child]:
         """Before all of them are started anew, but for those that were told to stop."""
         await self._quarantines.give_up(_everybody)
         for child in reversed(self.children):
@@ -362,9 +325,9 @@ async def _nothing() -> None:
     """Look who is due."""
 
 
-def _everybody(_: "Supervised") -> bool:
+def _everybody(_: Child) -> bool:
     return True
 
 
-def _stays_away(child: "Supervised") -> bool:
+def _stays_away(child: Child) -> bool:
     return child.standing is Standing.STOPPED or child.policy.restart is Restart.TEMPORARY

@@ -4,27 +4,24 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from errorkernel.domain.values import Action, Decision, OutcomeState
 from errorkernel.node.errors import JournalError
-
-if TYPE_CHECKING:
-    from errorkernel.node.client import Kernel
-    from errorkernel.node.supervision.worker import Supervised
+from errorkernel.node.supervision.interfaces import Child, Host
 
 log = logging.getLogger("errorkernel.node")
 
 JOURNAL_PAUSE_S = 2.0
 
 
-async def settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
+async def settle(kernel: Host, process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
     """As ``Kernel.settle``, again and again until the journal takes it. ``process``: who had asked."""
     while not await try_to_settle(kernel, process, decision, state, **said):
         await asyncio.sleep(JOURNAL_PAUSE_S)
 
 
-async def try_to_settle(kernel: "Kernel", process: str, decision: Decision, state: OutcomeState, **said: Any) -> bool:
+async def try_to_settle(kernel: Host, process: str, decision: Decision, state: OutcomeState, **said: Any) -> bool:
     """As ``Kernel.settle``, once. A journal that fails is logged."""
     try:
         await kernel.settle(decision, state, **said)
@@ -38,7 +35,7 @@ async def try_to_settle(kernel: "Kernel", process: str, decision: Decision, stat
 class _Debt:
     process: str
     decision: Decision
-    waiting: set["Supervised"]
+    waiting: set[Child]
     incarnation: int | None
     running: list[str] = field(default_factory=list)
 
@@ -46,22 +43,20 @@ class _Debt:
 class Owed:
     """Of the children of one group."""
 
-    def __init__(self, kernel: "Kernel") -> None:
+    def __init__(self, kernel: Host) -> None:
         self._kernel = kernel
         self._debts: list[_Debt] = []
         self._late: set[asyncio.Task[None]] = set()
 
-    def add(
-        self, process: str, decision: Decision, children: Iterable["Supervised"], incarnation: int | None = None
-    ) -> None:
+    def add(self, process: str, decision: Decision, children: Iterable[Child], incarnation: int | None = None) -> None:
         """``process`` had asked, and is now ``incarnation`` if it is a new one; applied when ``children`` run."""
         self._debts.append(_Debt(process, decision, set(children), incarnation))
 
-    def order(self, child: "Supervised") -> Decision | None:
+    def order(self, child: Child) -> Decision | None:
         """The answer that starts this child."""
         return next((debt.decision for debt in self._debts if child in debt.waiting), None)
 
-    async def runs(self, child: "Supervised") -> None:
+    async def runs(self, child: Child) -> None:
         """It has been started."""
         for debt in self._of(child):
             debt.waiting.remove(child)
@@ -72,12 +67,12 @@ class Owed:
             if not debt.waiting:
                 await self._settle(debt, OutcomeState.APPLIED, " ".join(debt.running))
 
-    async def ended(self, child: "Supervised") -> None:
+    async def ended(self, child: Child) -> None:
         """It is not started again, and was not to be: that was all there was to do."""
         for debt in self._of(child):
             await self._settle(debt, OutcomeState.APPLIED, "")
 
-    async def failed(self, child: "Supervised", why: str) -> None:
+    async def failed(self, child: Child, why: str) -> None:
         """It was to be started, and is not."""
         for debt in self._of(child):
             await self._settle(debt, OutcomeState.FAILED, why)
@@ -101,7 +96,7 @@ class Owed:
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
-    def _of(self, child: "Supervised") -> list[_Debt]:
+    def _of(self, child: Child) -> list[_Debt]:
         return [one for one in self._debts if child in one.waiting]
 
     async def _settle(self, debt: _Debt, state: OutcomeState, detail: str) -> None:

@@ -3,15 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from errorkernel.domain.values import Decision, Level
 from errorkernel.node.errors import NodeError, ProcessTaken
 from errorkernel.node.reporting.event_builder import Report, describe
-
-if TYPE_CHECKING:
-    from errorkernel.node.client import Kernel
-    from errorkernel.node.supervision.worker import Supervised
+from errorkernel.node.supervision.interfaces import Child, Host
 
 log = logging.getLogger("errorkernel.node")
 
@@ -26,10 +22,10 @@ class Quarantine:
 
     def __init__(
         self,
-        kernel: "Kernel",
+        kernel: Host,
         above: str,
-        children: Sequence["Supervised"],
-        culprit: "Supervised",
+        children: Sequence[Child],
+        culprit: Child,
         answered: Callable[["Quarantine", Decision], None],
     ) -> None:
         self.children = tuple(children)
@@ -68,15 +64,13 @@ class Quarantine:
 class Quarantines:
     """The open ones of one supervisor. ``answered`` is called once for each that gets its answer."""
 
-    def __init__(self, kernel: "Kernel", above: str, answered: Callable[[Quarantine, Decision], None]) -> None:
+    def __init__(self, kernel: Host, above: str, answered: Callable[[Quarantine, Decision], None]) -> None:
         self._kernel = kernel
         self._above = above
         self._answered = answered
         self._open: list[Quarantine] = []
 
-    async def begin(
-        self, children: Iterable["Supervised"], culprit: "Supervised", order: Sequence["Supervised"]
-    ) -> list["Supervised"]:
+    async def begin(self, children: Iterable[Child], culprit: Child, order: Sequence[Child]) -> list[Child]:
         """Ask about ``children``, and, in place of open questions about some of them, about theirs: about whom.
 
         ``order``: in which they are named.
@@ -98,14 +92,14 @@ class Quarantines:
         self._open.remove(quarantine)
         return True
 
-    async def give_up(self, are_done: Callable[["Supervised"], bool]) -> None:
+    async def give_up(self, are_done: Callable[[Child], bool]) -> None:
         """Withdraw the questions about children all of whom are done with."""
         for former in [one for one in self._open if all(are_done(child) for child in one.children)]:
             self._open.remove(former)
             await former.give_up()
 
 
-def _names(children: Iterable["Supervised"]) -> str:
+def _names(children: Iterable[Child]) -> str:
     return ", ".join(one.name for one in children)
 
 
@@ -113,7 +107,7 @@ def _ours(exc: Exception) -> bool:
     return not isinstance(exc, NodeError)
 
 
-def _report(children: Sequence["Supervised"], culprit: "Supervised") -> Report:
+def _report(children: Sequence[Child], culprit: Child) -> Report:
     failure, policy = culprit.last_failure, culprit.policy
     restarts = len(culprit.history.restarts)
     text = f"{culprit.name} is quarantined: restarted {restarts} times in {policy.period_s:g} s, and it ended again."

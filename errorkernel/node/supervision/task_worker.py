@@ -12,9 +12,9 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from errorkernel.domain.values import Action, EventType, OutcomeState
-from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
 from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe
+from errorkernel.node.supervision.interfaces import Host
 from errorkernel.node.supervision.worker import Supervised
 
 log = logging.getLogger("errorkernel.node")
@@ -64,9 +64,7 @@ class _TaskLife:
 class TaskWorker(Supervised):
     """``async function(ctx)`` as a task, supervised. For ``options`` see ``Supervised``."""
 
-    def __init__(
-        self, kernel: Kernel, name: str, function: Callable[[Context], Awaitable[None]], **options: Any
-    ) -> None:
+    def __init__(self, kernel: Host, name: str, function: Callable[[Context], Awaitable[None]], **options: Any) -> None:
         super().__init__(kernel, name, **options)
         self._function = function
 

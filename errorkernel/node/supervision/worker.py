@@ -13,11 +13,11 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
-from errorkernel.node.client import Kernel
-from errorkernel.node.errors import JournalError, NodeError
+from errorkernel.node.errors import JournalError, NodeError, ProcessTaken
 from errorkernel.node.journal.processes import Begun
 from errorkernel.node.reporting.event_builder import Report, describe, process_name
-from errorkernel.node.supervision.group import Ended, Group, Standing, take_name
+from errorkernel.node.supervision.group import Group
+from errorkernel.node.supervision.interfaces import Ended, Host, Standing
 from errorkernel.node.supervision.pending_outcomes import settle, try_to_settle
 from errorkernel.node.supervision.restart_policy import (
     INTENSITY,
@@ -47,6 +47,13 @@ class Life(Protocol):
         ...
 
 
+def take_name(kernel: Host, name: str) -> None:
+    """A name is one worker's or supervisor's in this program. Raises ProcessTaken."""
+    if name in kernel.supervised:
+        raise ProcessTaken(f"The process {name} runs already in this program.")
+    kernel.supervised.add(name)
+
+
 class Supervised:
     """``restart``: permanent, transient (again after a failure; the default) or temporary. ``grace_s``: between being
     asked to end and being forced to. ``on_exception``: what a failure does before the restart is decided: ``report``,
@@ -55,7 +62,7 @@ class Supervised:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Host,
         name: str,
         *,
         restart: Restart | str = Restart.TRANSIENT,
@@ -119,7 +126,9 @@ class Supervised:
 
     async def start(self) -> None:
         """Begin the first life. Raises ProcessTaken, JournalError, and what keeps a program from being started."""
-        await Group(self.kernel, self.kernel.process).run_alone(self)
+        group = Group(self.kernel, self.kernel.process)
+        self.join(group)
+        await group.run_alone(self)
 
     async def stop(self) -> None:
         """End the worker for good, by force after the grace."""

@@ -8,18 +8,20 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from errorkernel.domain.values import Decision
-from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
 from errorkernel.node.process.worker import ProcessWorker
 from errorkernel.node.reporting.event_builder import process_name
-from errorkernel.node.supervision.group import Group, take_name
+from errorkernel.node.supervision.group import Group
+from errorkernel.node.supervision.interfaces import Child, Host
 from errorkernel.node.supervision.restart_policy import INTENSITY, PERIOD_S, Policy
 from errorkernel.node.supervision.strategy import Strategy
 from errorkernel.node.supervision.task_worker import Context, TaskWorker
-from errorkernel.node.supervision.worker import Supervised
+from errorkernel.node.supervision.worker import Supervised, take_name
+
+W = TypeVar("W", bound=Supervised)
 
 
 class Supervisor:
@@ -28,7 +30,7 @@ class Supervisor:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Host,
         name: str,
         *,
         strategy: Strategy | str = Strategy.ONE_FOR_ONE,
@@ -44,7 +46,7 @@ class Supervisor:
         self._group: Group | None = None
 
     @property
-    def children(self) -> tuple[Supervised, ...]:
+    def children(self) -> tuple[Child, ...]:
         """In the order in which they are started."""
         return tuple(self._group.children) if self._group else ()
 
@@ -85,24 +87,24 @@ class Supervisor:
         """
         given = {**self._defaults, **options}
         worker = ProcessWorker(self._kernel, name, command, arguments, env=env, cwd=cwd, **given)
-        self._running().add(worker)
-        return worker
+        return self._added(worker)
 
     def task(self, name: str, function: Callable[[Context], Awaitable[None]], **options: Any) -> TaskWorker:
         """Start a task, as ``Kernel.worker``, after the children that there are already. Raises ProcessTaken."""
         worker = TaskWorker(self._kernel, name, function, **{**self._defaults, **options})
-        self._running().add(worker)
-        return worker
+        return self._added(worker)
 
     async def wait(self) -> None:
         """Return when no child runs or is to be started again; one that is quarantined waits for its answer."""
         while any(not child.over.is_set() for child in self.children):
             await asyncio.gather(*(child.over.wait() for child in self.children))
 
-    def _running(self) -> Group:
+    def _added(self, child: W) -> W:
         if self._group is None:
             raise RuntimeError("A supervisor takes children inside of its `async with`.")
-        return self._group
+        child.join(self._group)
+        self._group.add(child)
+        return child
 
     async def _begin(self, order: Decision | None) -> None:
         begun = await self._kernel.call(

@@ -17,12 +17,12 @@ R = TypeVar("R")
 _here = threading.local()
 
 
-def this_is_one() -> None:
+def mark_current() -> None:
     """The current thread does the error kernel's own work."""
     _here.ours = True
 
 
-def are_we_in_one() -> bool:
+def is_current_marked() -> bool:
     """Whether the current thread does. What goes wrong there must not be reported by what went wrong."""
     return getattr(_here, "ours", False)
 
@@ -55,7 +55,7 @@ class OwnThread:
         self._calls.put(None)
 
     def _work(self) -> None:
-        this_is_one()
+        mark_current()
         while call := self._calls.get():
             call()
 

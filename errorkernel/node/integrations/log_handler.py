@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from errorkernel.domain.values import EventType, Level
-from errorkernel.node.journal import thread
-from errorkernel.node.reporting import log_records, once
+from errorkernel.node import threads
+from errorkernel.node.integrations import log_records
+from errorkernel.node.reporting import once
 from errorkernel.node.reporting.event_builder import Report, describe
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class KernelHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by ``logging``, under the handler's lock."""
-        if self._closed or str(record.name).split(".", 1)[0] in _OURS or thread.are_we_in_one():
+        if self._closed or str(record.name).split(".", 1)[0] in _OURS or threads.is_current_marked():
             return
         kind = log_records.type_of(record)
         try:
@@ -169,7 +170,7 @@ class KernelHandler(logging.Handler):
         return records * part >= self._max_records or chars * part >= self._max_chars
 
     def _work(self, waiting: _Queue) -> None:
-        thread.this_is_one()
+        threads.mark_current()
         while True:
             try:
                 item = waiting.items.get(timeout=TRY_AGAIN_S if waiting.lost > waiting.told else None)
