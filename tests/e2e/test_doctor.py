@@ -153,7 +153,7 @@ def test_a_command_where_steward_was_never_started_says_so_in_one_sentence(tmp_p
     for words in (["node", "add", "ship1"], ["node", "list"], ["token", "add", "admin"], ["broker-config"]):
         told = product.command(*words)
         assert told.returncode == 1, words
-        assert told.stderr.startswith(f"CommandError: Steward has never been started on {product.directory}."), words
+        assert told.stderr.startswith(f"steward: Steward has never been started on {product.directory}."), words
         assert len(told.stderr.splitlines()) == 1
 
 

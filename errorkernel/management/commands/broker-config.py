@@ -7,6 +7,7 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import make_seed_file, own_access
 from errorkernel.broker.config import render_accounts, render_foreign
 from errorkernel.broker.credentials import public_nkey
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol.broker_config import render_steward
@@ -25,7 +26,7 @@ _HEAD = """\
 
 
 class Command(StewardCommand):
-    help = "Print the nats-server configuration for a broker that we do not start ourselves."
+    help = catalogue.summary("broker-config")
 
     def add_arguments(self, parser: CommandParser) -> None:
         part = parser.add_mutually_exclusive_group()

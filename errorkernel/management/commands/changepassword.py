@@ -3,18 +3,16 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 from django.contrib.auth.models import User
-from django.core.management.base import CommandParser
 
-from errorkernel.management.base import add_data_dir, who
+from errorkernel.management import catalogue
+from errorkernel.management.base import OurHelp, who
 from errorkernel.store.accounts import people
 
 
-class Command(changepassword.Command):
-    """Django's, and on record."""
+class Command(OurHelp, changepassword.Command):
+    """Django's, with an entry in the audit trail."""
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        add_data_dir(parser)
+    help = catalogue.summary("changepassword")
 
     def handle(self, *args: Any, **options: Any) -> str | None:
         found = User.objects.filter(username=options["username"] or getpass.getuser()).first()

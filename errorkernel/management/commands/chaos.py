@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.ops.chaos import report, sabotage
 from errorkernel.ops.chaos.instance import ChaosError
@@ -11,7 +12,7 @@ from errorkernel.ops.chaos.run import Options, Run, scratch
 
 
 class Command(StewardCommand):
-    help = "Start a scratch instance, let things go wrong in it, and check from the outside that nothing broke."
+    help = catalogue.summary("chaos")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seed", type=int, help="repeats a run; without it, one is drawn")

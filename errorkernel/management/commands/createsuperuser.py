@@ -2,18 +2,13 @@ from typing import Any
 
 from django.contrib.auth.management.commands import createsuperuser
 from django.contrib.auth.models import User
-from django.core.management.base import CommandParser
 
-from errorkernel.management.base import add_data_dir, who
+from errorkernel.management.base import OurHelp, who
 from errorkernel.store.accounts import people
 
 
-class Command(createsuperuser.Command):
-    """Django's, and on record."""
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        super().add_arguments(parser)
-        add_data_dir(parser)
+class Command(OurHelp, createsuperuser.Command):
+    """Django's, with an entry in the audit trail."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         there = set(User.objects.values_list("pk", flat=True))

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.store import nodes
 
@@ -14,7 +15,7 @@ QUIET_AT_MOST_S = 20.0
 
 
 class Command(StewardCommand):
-    help = "Remove everything that the demo fleet left: its nodes, reports and questions. A running demo ends with it."
+    help = catalogue.summary("demo")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["remove"])

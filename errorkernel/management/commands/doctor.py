@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.ops.doctor.examine import examine
 from errorkernel.ops.doctor.report import Status, line
@@ -13,7 +14,7 @@ from errorkernel.platform import conf
 
 
 class Command(StewardCommand):
-    help = "Check broker, streams, database, layer, disk, clocks and static files; say how to mend what is wrong."
+    help = catalogue.summary("doctor")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")

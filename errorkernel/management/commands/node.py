@@ -11,6 +11,7 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.models import Node
 from errorkernel.platform import conf
@@ -21,7 +22,7 @@ CONFIRM_S = 10.0
 
 
 class Command(StewardCommand):
-    help = "Make, list and disable the credentials of nodes."
+    help = catalogue.summary("node")
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

@@ -1,11 +1,12 @@
 from typing import Any
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.node.run.main import main
 
 
 class Command(StewardCommand):
-    help = "On a node: run any program under supervision, and report its failures."
+    help = catalogue.summary("run")
 
     def run_from_argv(self, argv: list[str]) -> None:
         # The console script has its own, shorter way here; its options are read in one place.

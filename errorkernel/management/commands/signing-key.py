@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol import signing_key
@@ -21,7 +22,7 @@ It reads the file when it starts. Nodes that take their keys from a central one 
 
 
 class Command(StewardCommand):
-    help = "The key with which messages to nodes of ctrl are signed: make it, show its public half."
+    help = catalogue.summary("signing-key")
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

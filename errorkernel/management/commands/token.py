@@ -5,12 +5,13 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, who
 from errorkernel.store.accounts import api_tokens
 
 
 class Command(StewardCommand):
-    help = "Make a personal API token for a user; it is printed once."
+    help = catalogue.summary("token")
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

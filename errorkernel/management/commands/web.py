@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.ops.runner.prepare import StartError
 from errorkernel.ops.runner.roles import Options, web
@@ -10,7 +11,7 @@ from errorkernel.platform import conf
 
 
 class Command(StewardCommand):
-    help = "Start the web role alone: pages, API and websockets."
+    help = catalogue.summary("web")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address that the web server listens on")

@@ -1,0 +1,189 @@
+"""The console script: its help, its version, mistyped commands, and completion in real shells."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import load_command_class
+
+from errorkernel.management import catalogue, completion
+from steward_site.cli import main
+from tests.support.paths import ROOT
+
+COMMANDS = ROOT / "errorkernel" / "management" / "commands"
+HIDDEN = {"createsuperuser"}
+"""Commands of Django that ours only extend."""
+
+
+def steward(*arguments: str, without: tuple[str, ...] = (), **environ: str) -> subprocess.CompletedProcess[str]:
+    """The console script in a process of its own, in which the modules ``without`` cannot be imported."""
+    block = "".join(f"sys.modules[{name!r}] = None; " for name in without)
+    program = f"import sys; {block}from steward_site.cli import main; sys.argv = ['steward', *sys.argv[1:]]; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, str]:
+    made = {}
+    for shell in completion.SHELLS:
+        done = steward("completion", shell)
+        assert done.returncode == 0, done.stderr
+        made[shell] = done.stdout
+    return made
+
+
+def test_every_command_of_ours_is_in_the_help() -> None:
+    ours = {path.stem for path in COMMANDS.glob("*.py") if path.stem != "__init__"}
+    assert ours | {"help"} == set(catalogue.names()) | HIDDEN
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_help_lists_our_commands_and_needs_no_django(arguments: tuple[str, ...]) -> None:
+    done = steward(*arguments, without=("django", "nats", "msgspec"))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for group, commands in catalogue.GROUPS.items():
+        assert group in lines
+        for name, text in commands.items():
+            assert [line for line in lines if line.split() == [name, *text.split()]]
+    assert "migrate" not in done.stdout
+
+
+def test_help_fits_into_a_terminal() -> None:
+    assert max(map(len, catalogue.overview().splitlines())) <= 100
+
+
+def test_django_commands_are_listed_on_request_and_accepted(tmp_path: Path) -> None:
+    listed = steward("help", "--all", STEWARD_DATA_DIR=str(tmp_path))
+    assert {"migrate", "dbshell", "createsuperuser", "up"} <= set(listed.stdout.split())
+    accepted = steward("migrate", "--help", STEWARD_DATA_DIR=str(tmp_path))
+    assert accepted.returncode == 0
+    assert accepted.stdout.startswith("usage: steward migrate")
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_help_of_a_command_hides_the_options_of_every_django_command(path: Path) -> None:
+    if path.stem == "run":
+        return  # its options are not Django's
+    text = load_command_class("errorkernel", path.stem).create_parser("steward", path.stem).format_help()
+    assert text.startswith(f"usage: steward {path.stem}")
+    assert "--data-dir" in text
+    assert "--settings" not in text
+    assert path.stem in HIDDEN or catalogue.summary(path.stem) in " ".join(text.split())
+
+
+def test_help_of_a_command_can_be_asked_for_in_two_ways(tmp_path: Path) -> None:
+    told = [steward(*words, STEWARD_DATA_DIR=str(tmp_path)).stdout for words in (("help", "node"), ("node", "--help"))]
+    assert told[0] == told[1]
+    assert told[0].startswith("usage: steward node")
+
+
+@pytest.mark.parametrize("option", ["--version", "version"])
+def test_version_is_ours(option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["steward", option])
+    main()
+    assert capsys.readouterr().out == f"steward {catalogue.version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("nod", "“node”"), ("docter", "“doctor”"), ("migrat", "“migrate”"), ("qqq", "")]
+)
+def test_unknown_command_names_the_nearest(typed: str, meant: str, tmp_path: Path) -> None:
+    done = steward(typed, STEWARD_DATA_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"steward: There is no command “{typed}”.")
+    assert ("Did you mean " + meant in done.stderr) if meant else ("Did you mean" not in done.stderr)
+
+
+def test_server_command_of_a_node_says_what_to_install() -> None:
+    done = steward("up", without=("django",))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "steward: “up” needs the server. Install it with: pip install 'steward-error-kernel[server]'\n"
+    )
+
+
+def test_node_has_completion_for_its_commands() -> None:
+    done = steward("completion", "bash", without=("django",))
+    assert done.returncode == 0, done.stderr
+    assert '"/run") words="' in done.stdout
+    assert "/chaos" not in done.stdout
+
+
+def in_bash(script: str, *words: str) -> set[str]:
+    """What bash completes the last word to."""
+    typed = " ".join(f'"{word}"' for word in ("steward", *words))
+    program = (
+        f"{script}\nCOMP_WORDS=({typed}) COMP_CWORD={len(words)}; COMP_LINE='steward'; _steward;"
+        ' printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True, timeout=20)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("",), set(catalogue.names())),
+        (("no",), {"node"}),
+        (("node", "re"), {"renew"}),
+        (("node", "add", "--"), {"--json", "--out", "--help", "--data-dir"}),
+        (("--data-dir", "/tmp", "up", "--de"), {"--demo"}),
+        (("run", "--restart", ""), {"permanent", "transient", "temporary"}),
+        (("run", "--restart", "tra"), {"transient"}),
+        (("node", "add", "--out", ""), set()),
+        (("run", "--", "bac"), set()),
+        (("completion", ""), {"bash", "zsh", "fish"}),
+        (("help", "do"), {"doctor"}),
+    ],
+)
+def test_bash_completes(scripts: dict[str, str], words: tuple[str, ...], found: set[str]) -> None:
+    assert in_bash(scripts["bash"], *words) == found
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("",), {"up", "node", "doctor"}),
+        (("node", ""), {"add", "renew", "--help"}),
+        (("run", "--restart", ""), {"permanent", "transient", "temporary"}),
+    ],
+)
+def test_zsh_completes(scripts: dict[str, str], words: tuple[str, ...], found: set[str]) -> None:
+    typed = " ".join(f"'{word}'" for word in ("steward", *words))
+    program = (
+        "compdef() { :; }; _files() { :; }; _default() { :; }; _describe() { print -l ${(P)argv[-1]%%:*}; }\n"
+        f"{scripts['zsh']}\nwords=({typed}); CURRENT={len(words) + 1}; _steward"
+    )
+    done = subprocess.run(["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=20)
+    assert done.stderr == ""
+    assert found <= set(done.stdout.split())
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("steward no", {"node"}),
+        ("steward node ", {"add", "renew", "list", "disable", "enable"}),
+        ("steward node add --j", {"--json"}),
+        ("steward run --restart ", {"permanent", "transient", "temporary"}),
+    ],
+)
+def test_fish_completes(scripts: dict[str, str], line: str, found: set[str], tmp_path: Path) -> None:
+    environ = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    program = f"{scripts['fish']}\ncomplete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program], env=environ, capture_output=True, text=True, timeout=20
+    )
+    assert done.stderr == ""
+    assert found == {text.split("\t")[0] for text in done.stdout.splitlines()}
