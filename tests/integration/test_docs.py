@@ -26,7 +26,7 @@ from errorkernel.web.health import views
 from tests.support.node_peer import program_env, unreachable, written
 from tests.support.paths import ROOT
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -91,7 +91,7 @@ def _labels(metric: str) -> str:
 
 
 def test_every_subject_and_stream_is_documented() -> None:
-    text = section("docs/architecture.md", "Subjects")
+    text = section("docs/protocol.md", "Subjects")
     rows = first_column(text)
     for root in ("evt", "out", "dec", "cmd", "hello", "sync"):
         assert [row for row in rows if row.startswith(f"ek.{root}.<node>")], root
@@ -103,11 +103,11 @@ def test_every_subject_and_stream_is_documented() -> None:
         subjects.durable_of("<node>"),
     ):
         assert f"`{name}`" in text
-    assert f"`{subjects.inbox_prefix('<node>')}`" in text
+    assert f"`{subjects.inbox_prefix('<node>')}`" in read("docs/protocol.md")
 
 
 def test_the_documented_payloads_are_read_by_the_wire() -> None:
-    payloads = [code for found, code in BLOCK.findall(section("docs/architecture.md", "Subjects")) if found == "json"]
+    payloads = [code for found, code in BLOCK.findall(section("docs/protocol.md", "Payloads")) if found == "json"]
     event, decision, outcome, command, hello, sync, reply = [payload.encode() for payload in payloads]
     limits = Limits()
     assert wire.decode_event(event, limits).fingerprint == ("copy", "missing source")
@@ -126,7 +126,7 @@ def test_the_documented_payloads_are_read_by_the_wire() -> None:
 
 @pytest.mark.parametrize("words", [EventType, Level, Action, OnDeadline, OutcomeState])
 def test_every_word_of_the_contract_is_documented(words: Any) -> None:
-    text = section("docs/architecture.md", "Subjects")
+    text = section("docs/protocol.md", "Payloads")
     assert [word for word in words if f"`{word.value}`" not in text] == []
 
 
@@ -145,7 +145,7 @@ def test_every_field_of_a_frame_is_documented() -> None:
     from errorkernel.live import frames, hub, websocket
     from errorkernel.store.ingest.event_rows import EventRow
 
-    text = section("docs/architecture.md", "Live frames")
+    text = section("docs/protocol.md", "Live frames")
     now = datetime.now(UTC)
     row = EventRow(
         seq=1, id=uuid4(), type="error", level="error", node="ship1", process="copy", incarnation=1, kind="OSError",
@@ -191,7 +191,7 @@ def test_every_address_of_the_api_is_documented() -> None:
         assert f"/{pattern.pattern}`" in text
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_local_link_leads_somewhere(path: Path) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)]+)\)", prose(path.read_text())):
@@ -204,10 +204,26 @@ def test_every_local_link_leads_somewhere(path: Path) -> None:
     assert broken == []
 
 
+def linked_from(index: Path) -> set[Path]:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", prose(index.read_text()))
+    return {(index.parent / target).resolve() for target in targets if "://" not in target}
+
+
+def test_every_page_is_linked_from_an_index() -> None:
+    docs = ROOT / "docs"
+    assert docs / "README.md" in linked_from(ROOT / "README.md")
+    for index in docs.rglob("README.md"):
+        beside = {page for page in index.parent.glob("*.md") if page != index}
+        below = set(index.parent.glob("*/README.md"))
+        assert beside | below <= linked_from(index), index
+    assert all((page.parent / "README.md").exists() for page in docs.rglob("*.md"))
+
+
+FILES = re.compile(r"`((?:errorkernel|tests|docs|steward_site|static|templates)/[\w/.-]*)`")
+
+
 def test_every_named_file_exists() -> None:
-    named = set()
-    for path in DOCUMENTS:
-        named |= set(re.findall(r"`((?:errorkernel|tests|docs|steward_site)/[\w/.]+\.\w+)`", path.read_text()))
+    named = {name for path in DOCUMENTS for name in FILES.findall(path.read_text())}
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
@@ -287,7 +303,7 @@ def test_what_is_known_of_steward_nodes_is_documented() -> None:
 def test_every_reason_to_refuse_a_steward_message_is_documented() -> None:
     refused = section("docs/steward.md", "What is refused")
     documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", refused, re.MULTILINE))))
-    files = (ROOT / "errorkernel" / "senders" / "steward" / "protocol").glob("*.py")
+    files = (ROOT / "errorkernel/senders/steward/protocol").glob("*.py")
     raised = {reason for path in files for reason in re.findall(r'WireError\("(\w+)"', path.read_text())}
     # Which names become known is not for the reader of bytes to say.
     assert documented == raised | {"too_many_nodes"}
