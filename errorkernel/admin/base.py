@@ -10,6 +10,7 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import QuerySet
@@ -20,6 +21,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import visible
 
 EXCERPT_CHARS = 100
@@ -97,14 +99,11 @@ def _written_out(value: Any) -> Any:
     return [_written_out(one) for one in value] if isinstance(value, list) else value
 
 
-def actor(request: HttpRequest) -> dict[str, Any]:
-    """Who does it, as the store's functions take it."""
-    return {
-        "actor": f"user:{request.user.get_username()}",
-        "user": request.user,
-        "origin": f"{request.META.get('REMOTE_ADDR', '?')} admin",
-        "now": timezone.now(),
-    }
+def actor_of(request: HttpRequest) -> Actor:
+    """The person who uses the admin."""
+    user = request.user
+    assert not isinstance(user, AnonymousUser), "the admin is for people who are logged in"  # noqa: S101
+    return Actor.person(user, f"{request.META.get('REMOTE_ADDR', '?')} admin", timezone.now())
 
 
 class Admin(admin.ModelAdmin):

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.urls import reverse
 
-from errorkernel.admin.base import Admin, actor, moment
+from errorkernel.admin.base import Admin, actor_of, moment
 from errorkernel.models import ApiToken, Node
 from errorkernel.protocol.subjects import is_node_name
 from errorkernel.store import nodes as fleet
@@ -79,7 +79,7 @@ class NodeAdmin(Admin):
         """The note alone is written: a whole row would put the counters back to what they were when the page opened."""
         if not change:
             note = obj.note
-            obj.made = fleet.add_node(obj.name, **actor(request))
+            obj.made = fleet.add_node(obj.name, actor_of(request))
             obj.pk = Node.objects.values_list("pk", flat=True).get(name=obj.name)
             obj.note = note
             if not note:
@@ -87,19 +87,8 @@ class NodeAdmin(Admin):
         with transaction.atomic():
             before = Node.objects.values_list("note", flat=True).get(pk=obj.pk)
             obj.save(update_fields=["note"], force_update=True)
-            who = actor(request)
-            audit.record(
-                audit.entry(
-                    who["actor"],
-                    "note",
-                    f"node:{obj.name}",
-                    now=who["now"],
-                    user=who["user"],
-                    origin=who["origin"],
-                    before={"note": before},
-                    after={"note": obj.note},
-                )
-            )
+            target, after = f"node:{obj.name}", {"note": obj.note}
+            audit.record(audit.entry(actor_of(request), "note", target, before={"note": before}, after=after))
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return self._show(request, obj.made)
@@ -119,7 +108,7 @@ class NodeAdmin(Admin):
     def _set_enabled(self, request: HttpRequest, nodes: QuerySet[Node], enabled: bool) -> None:
         names = list(nodes.values_list("name", flat=True))
         for name in names:
-            fleet.set_node_enabled(name, enabled, **actor(request))
+            fleet.set_node_enabled(name, enabled, actor_of(request))
         done = "Let in" if enabled else "Shut out"
         self.message_user(request, f"{done}: {', '.join(names)}.", messages.SUCCESS)
 
@@ -129,7 +118,7 @@ class NodeAdmin(Admin):
         if len(names) != 1:
             self.message_user(request, "New credentials are made for one node at a time.", messages.ERROR)
             return None
-        return self._show(request, fleet.renew_node(names[0], **actor(request)))
+        return self._show(request, fleet.renew_node(names[0], actor_of(request)))
 
 
 class NewNodeForm(ModelForm):
@@ -176,7 +165,7 @@ class ApiTokenAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         owner: Any = obj.user if request.user.is_superuser else request.user
         obj.user = owner
-        obj.made = api_tokens.add(owner, note=obj.note, **actor(request))
+        obj.made = api_tokens.add(owner, actor_of(request), note=obj.note)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """The audit trail has it; the admin's own log would want the row's id, which the store keeps to itself."""
@@ -187,5 +176,5 @@ class ApiTokenAdmin(Admin):
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         for token in tokens:
-            api_tokens.revoke(token, **actor(request))
+            api_tokens.revoke(token, actor_of(request))
         self.message_user(request, "Revoked.", messages.SUCCESS)

@@ -1,6 +1,5 @@
 """What happened: shown, never changed."""
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -10,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from errorkernel.admin.base import History, actor, cut, excerpt, shown
+from errorkernel.admin.base import History, actor_of, cut, excerpt, shown
 from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.models import (
     AuditEntry,
@@ -72,14 +71,12 @@ class QuarantinedMessageAdmin(History):
         super().delete_queryset(request, queryset)
 
     def _note(self, request: HttpRequest, rows: QuerySet[QuarantinedMessage]) -> None:
-        who = actor(request)
-        now: datetime = who.pop("now")
-        name: str = who.pop("actor")
+        actor = actor_of(request)
         gone = rows.order_by("pk").values("source", "node", "subject", "reason", "detail", "size")
         targets = [f"quarantined:{pk}" for pk in rows.order_by("pk").values_list("pk", flat=True)]
         audit.record(
             *(
-                audit.entry(name, "delete", target, now=now, before=one, after={}, **who)
+                audit.entry(actor, "delete", target, before=one, after={})
                 for target, one in zip(targets, gone, strict=True)
             )
         )

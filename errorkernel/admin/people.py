@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from errorkernel.admin.base import actor
+from errorkernel.admin.base import actor_of
 from errorkernel.store.accounts import people
 
 _KINDS = {User: ("user", people.person), Group: ("group", people.group)}
@@ -42,7 +42,7 @@ class Noted(admin.ModelAdmin):
         return _KINDS[self.model][1](row.pk)
 
     def _note(self, request: HttpRequest, before: people.Standing, after: people.Standing) -> None:
-        people.note(_KINDS[self.model][0], before, after, **actor(request))
+        people.note(_KINDS[self.model][0], before, after, actor_of(request))
 
 
 admin.site.unregister([User, Group])
@@ -78,5 +78,5 @@ def own_password(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():
         before = people.person(request.user.pk)
         response = admin.site.password_change(request)
-        people.note("user", before, people.person(request.user.pk), **actor(request))
+        people.note("user", before, people.person(request.user.pk), actor_of(request))
     return response

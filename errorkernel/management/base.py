@@ -11,7 +11,7 @@ from django.db import OperationalError, ProgrammingError, connection
 
 from errorkernel.management import catalogue
 from errorkernel.platform import conf
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 
 _OPTIONS_OF_DJANGO = frozenset(
     (
@@ -28,9 +28,9 @@ _OPTIONS_OF_DJANGO = frozenset(
 )
 
 
-def who() -> Who:
-    """Who does something by a command, as the store's functions take it."""
-    return {"actor": "system", "origin": f"command line, uid {os.getuid()}", "now": datetime.now(UTC)}
+def command_actor() -> Actor:
+    """The actor of what a command changes."""
+    return Actor.system(datetime.now(UTC), f"command line, uid {os.getuid()}")
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, Sum
 
@@ -16,6 +15,7 @@ from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Probl
 from errorkernel.protocol.subjects import is_node_name
 from errorkernel.store import rollups
 from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.actor import Actor
 
 NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
 
@@ -35,11 +35,8 @@ class NodeSecrets:
 
 def add_node(
     name: str,
+    actor: Actor,
     *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
     demo: bool = False,
 ) -> NodeSecrets:
     """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
@@ -62,7 +59,7 @@ def add_node(
                 raise FleetError(_("There is a node named {name} already.", name=name)) from None
         audit.record(
             audit.entry(
-                actor, "add", f"node:{name}", now=now, user=user, origin=origin,
+                actor, "add", f"node:{name}",
                 before={"public_key": None} if known else {}, after={"public_key": public_key},
             )
         )  # fmt: skip
@@ -70,9 +67,7 @@ def add_node(
     return NodeSecrets(name, seed, token)
 
 
-def renew_node(
-    name: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> NodeSecrets:
+def renew_node(name: str, actor: Actor) -> NodeSecrets:
     """New credentials for a node; the old ones stop working. Raises FleetError."""
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
@@ -85,7 +80,7 @@ def renew_node(
         )
         audit.record(
             audit.entry(
-                actor, "renew", f"node:{name}", now=now, user=user, origin=origin,
+                actor, "renew", f"node:{name}",
                 before={"public_key": former}, after={"public_key": public_key},
             )
         )  # fmt: skip
@@ -93,9 +88,7 @@ def renew_node(
     return NodeSecrets(name, seed, token)
 
 
-def set_node_enabled(
-    name: str, enabled: bool, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> None:
+def set_node_enabled(name: str, enabled: bool, actor: Actor) -> None:
     """Let a node in, or shut it out of broker and HTTP. Raises FleetError."""
     with transaction.atomic():
         node = Node.objects.filter(name=name).first()
@@ -109,9 +102,6 @@ def set_node_enabled(
                 actor,
                 "enable" if enabled else "disable",
                 f"node:{name}",
-                now=now,
-                user=user,
-                origin=origin,
                 before={"enabled": node.enabled},
                 after={"enabled": enabled},
             )
@@ -119,14 +109,12 @@ def set_node_enabled(
         counters.take(Counter.NODES)
 
 
-def note_signing_key(
-    public_key: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> None:
+def note_signing_key(public_key: str, actor: Actor) -> None:
     """Write down that messages to ctrl nodes are signed with another key from now on."""
     known = AuditEntry.objects.filter(action="make", target="signing-key").order_by("-id").first()
     audit.record(
         audit.entry(
-            actor, "make", "signing-key", now=now, user=user, origin=origin,
+            actor, "make", "signing-key",
             before=known.after if known else {}, after={"public_key": public_key},
         )
     )  # fmt: skip
@@ -220,7 +208,7 @@ def remove_demo(*, now: datetime) -> int:
         Node.objects.filter(demo=True).delete()
         Problem.objects.filter(error_states__isnull=True).delete()
         audit.record(
-            *(audit.entry("system", "remove", f"node:{one['name']}", now=now, before=one, after={}) for one in gone)
+            *(audit.entry(Actor.system(now), "remove", f"node:{one['name']}", before=one, after={}) for one in gone)
         )
         counters.take(Counter.NODES)
     return len(gone)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -16,6 +15,7 @@ from errorkernel.domain.problem_state import RELEASE_TAG, Muted, ProblemState
 from errorkernel.models import AuditEntry, Counter, Problem
 from errorkernel.store import ingest_sql
 from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.actor import Actor
 
 
 class Handled:
@@ -60,10 +60,10 @@ def _due(now: datetime) -> QuerySet[Problem]:
 def _met(problem: Problem, releases: Collection[str], now: datetime) -> AuditEntry | None:
     """Write what follows from its having been met; returns what the audit trail is to have of it."""
     if problem.state == ProblemState.RESOLVED:
-        return put(problem, ProblemState.REOPENED, "It was met again.", action="reopen", actor="system", now=now)
+        return put(problem, ProblemState.REOPENED, "It was met again.", action="reopen", actor=Actor.system(now))
     muted = Muted(problem.muted_until, problem.muted_until_count, problem.muted_releases)
     why = muted.ended_by(count=problem.count, releases=releases, now=now)
-    return put(problem, ProblemState.OPEN, why, action="unmute", actor="system", now=now) if why else None
+    return put(problem, ProblemState.OPEN, why, action="unmute", actor=Actor.system(now)) if why else None
 
 
 def put(
@@ -72,15 +72,12 @@ def put(
     reason: str,
     *,
     action: str,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
+    actor: Actor,
     mute: Muted | None = None,
 ) -> AuditEntry:
     """Write another state, with the ends of its ``mute``; returns the audit row for the caller to record."""
     before = standing(problem)
-    problem.state, problem.state_at, problem.state_by, problem.state_reason = state.value, now, actor, reason
+    problem.state, problem.state_at, problem.state_by, problem.state_reason = state.value, actor.at, actor.id, reason
     problem.muted_until = mute.until if mute else None
     problem.muted_until_count = mute.until_count if mute else None
     problem.muted_releases = sorted(mute.releases) if mute and mute.releases is not None else None
@@ -89,9 +86,7 @@ def put(
     problem.save(update_fields=_WRITTEN)
     after = standing(problem)
     target = f"problem:{problem.pk}"
-    return audit.entry(
-        actor, action, target, now=now, reason=reason, before=before, after=after, user=user, origin=origin
-    )
+    return audit.entry(actor, action, target, reason=reason, before=before, after=after)
 
 
 def standing(problem: Problem) -> dict[str, Any]:

@@ -8,7 +8,6 @@ exact, however long they were one, but for the level: it stays the highest that 
 """
 
 from collections.abc import Callable
-from typing import Unpack
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
@@ -31,7 +30,7 @@ from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
 from errorkernel.store import ingest_sql
 from errorkernel.store.platform import audit, counters
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problem_maintenance import put
 
 RELEASES_READ = 1000
@@ -68,9 +67,9 @@ def answerers() -> QuerySet[User]:
     return found.order_by("username")
 
 
-def mute(problem_id: int, wanted: Mute, reason: str, **who: Unpack[Who]) -> Problem:
+def mute(problem_id: int, wanted: Mute, reason: str, actor: Actor) -> Problem:
     """Take it out of the default lists until ``wanted`` ends. Raises ProblemError or Problem.DoesNotExist."""
-    wanted.check(who["now"])
+    wanted.check(actor.at)
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         muted = Muted(
@@ -78,45 +77,45 @@ def mute(problem_id: int, wanted: Mute, reason: str, **who: Unpack[Who]) -> Prob
             problem.count + wanted.more if wanted.more is not None else None,
             _releases(problem) if wanted.another_release else None,
         )
-        return put(problem, ProblemState.MUTED, reason, action="mute", mute=muted, **who)
+        return put(problem, ProblemState.MUTED, reason, action="mute", mute=muted, actor=actor)
 
     return _change(problem_id, reason, write)
 
 
-def unmute(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+def unmute(problem_id: int, reason: str, actor: Actor) -> Problem:
     """Show it in the lists again. Raises ProblemError or Problem.DoesNotExist."""
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.MUTED:
             raise ProblemError(_("It is not muted: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
-        return put(problem, ProblemState.OPEN, reason, action="unmute", **who)
+        return put(problem, ProblemState.OPEN, reason, action="unmute", actor=actor)
 
     return _change(problem_id, reason, write)
 
 
-def resolve(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+def resolve(problem_id: int, reason: str, actor: Actor) -> Problem:
     """It is mended; the next event of it opens it again. Raises ProblemError or Problem.DoesNotExist."""
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state == ProblemState.RESOLVED:
             raise ProblemError(_("It is resolved already."))
-        return put(problem, ProblemState.RESOLVED, reason, action="resolve", **who)
+        return put(problem, ProblemState.RESOLVED, reason, action="resolve", actor=actor)
 
     return _change(problem_id, reason, write)
 
 
-def reopen(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
     """It is not mended after all. Raises ProblemError or Problem.DoesNotExist."""
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.RESOLVED:
             raise ProblemError(_("It is not resolved: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
-        return put(problem, ProblemState.REOPENED, reason, action="reopen", **who)
+        return put(problem, ProblemState.REOPENED, reason, action="reopen", actor=actor)
 
     return _change(problem_id, reason, write)
 
 
-def assign(problem_id: int, to: str, **who: Unpack[Who]) -> Problem:
+def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     """Say who looks after it: the name of somebody who may answer; empty: nobody. Raises ProblemError or
     Problem.DoesNotExist."""
     assignee = answerers().filter(username=to).first() if to and "\0" not in to else None
@@ -128,30 +127,29 @@ def assign(problem_id: int, to: str, **who: Unpack[Who]) -> Problem:
         problem.assignee = assignee
         problem.save(update_fields=["assignee"])
         after = {"assignee": to or None}
-        return audit.entry(action="assign", target=f"problem:{problem.pk}", before=before, after=after, **who)
+        return audit.entry(action="assign", target=f"problem:{problem.pk}", before=before, after=after, actor=actor)
 
     return _change(problem_id, "", write)
 
 
-def comment(problem_id: int, text: str, **who: Unpack[Who]) -> ProblemComment:
+def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
     """Write something under it. Raises ProblemError or Problem.DoesNotExist."""
     text = checked_text(text, "text", TEXT_MAX_CHARS)
     if not text:
         raise ProblemError(_("A comment needs a text."), "text")
-    user = who.get("user")
-    made = ProblemComment(user_id=user.pk if user else None, author=who["actor"], text=text, at=who["now"])
+    made = ProblemComment(user_id=actor.user_id, author=actor.id, text=text, at=actor.at)
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         made.problem = problem
         made.save()
         after = {"comment": made.pk, "text": text}
-        return audit.entry(action="comment", target=f"problem:{problem.pk}", before={}, after=after, **who)
+        return audit.entry(action="comment", target=f"problem:{problem.pk}", before={}, after=after, actor=actor)
 
     _change(problem_id, "", write)
     return made
 
 
-def merge(problem_id: int, into: int, reason: str, **who: Unpack[Who]) -> Problem:
+def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
     """Make it, with its parts, a part of ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
     if problem_id == into:
         raise ProblemError(_("A problem cannot be merged into itself."), "into")
@@ -179,13 +177,13 @@ def merge(problem_id: int, into: int, reason: str, **who: Unpack[Who]) -> Proble
         _save(part, whole)
         after = {"merged_into": whole.pk, "count": whole.count}
         return audit.entry(
-            action="merge", target=f"problem:{part.pk}", reason=reason, before=before, after=after, **who
+            action="merge", target=f"problem:{part.pk}", reason=reason, before=before, after=after, actor=actor
         )
 
     return _change(problem_id, reason, write).merged_into or Problem.objects.get(pk=into)
 
 
-def split(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
+def split(problem_id: int, reason: str, actor: Actor) -> Problem:
     """Take a part out of its whole again, with all events of its own fingerprint; it is open then. Raises
     ProblemError or Problem.DoesNotExist."""
     reason = checked_text(reason, "reason", REASON_MAX_CHARS)
@@ -199,7 +197,7 @@ def split(problem_id: int, reason: str, **who: Unpack[Who]) -> Problem:
         _add(whole, -part.count)
         part.merged_into = None
         _save(part, whole)
-        entry = put(part, ProblemState.OPEN, reason, action="split", **who)
+        entry = put(part, ProblemState.OPEN, reason, action="split", actor=actor)
         entry.before |= before
         entry.after |= {"merged_into": None}
         audit.record(entry)

@@ -38,6 +38,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest import rejected_events
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from tests.support.paths import ROOT
 
@@ -65,7 +66,7 @@ def filled():
         process=Process.objects.get(), problem=Problem.objects.get(), digest="d", message={"id": HOSTILE}, failures=3,
         seq=1, first_at=NOW, last_at=NOW,
     )  # fmt: skip
-    decisions.decide(asked.id, Action.KILL, by="user:alice", reason=HOSTILE, now=NOW)
+    decisions.decide(asked.id, Action.KILL, actor=Actor("user:alice", NOW), reason=HOSTILE)
     rejected_events.refuse(
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
@@ -73,15 +74,15 @@ def filled():
     refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
     wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
-    changes.add(wording, actor="user:root", now=NOW)
+    changes.add(wording, actor=Actor("user:root", NOW))
     action = StewardAction.objects.create(
         token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, by="user:alice", reason=HOSTILE,
         said=HOSTILE, created_at=NOW, listed=[{"name": HOSTILE}],
     )  # fmt: skip
     action.lines.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
-    problems.comment(Problem.objects.get().pk, HOSTILE, actor="user:alice", now=NOW)
+    problems.comment(Problem.objects.get().pk, HOSTILE, actor=Actor("user:alice", NOW))
     nodes.beat("host:1", started_at=NOW, lag=0, now=NOW)
-    api_tokens.add(User.objects.create_user("owner"), actor="user:root", now=NOW)
+    api_tokens.add(User.objects.create_user("owner"), actor=Actor("user:root", NOW))
     return asked
 
 
@@ -202,7 +203,7 @@ def test_columns_and_lists_have_names_that_are_words(root, filled):
 
 
 def test_the_console_leads_to_the_admin_those_who_may_go_there(root, filled):
-    nodes.add_node("ship2", actor="user:root", now=NOW)
+    nodes.add_node("ship2", actor=Actor("user:root", NOW))
     node, rule = Node.objects.get(name="ship2"), Rule.objects.get()
     listed = f"{url(Node, 'changelist')}?name__exact={node.name}"
     shown = url(Rule, "change", rule.pk)
@@ -254,7 +255,7 @@ def test_a_note_is_changed_without_touching_what_the_kernel_counts(filled):
 
 def test_nodes_are_shut_out_let_in_and_given_new_credentials():
     client = client_of("administrator")
-    secrets = nodes.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     node = Node.objects.get()
     act(client, Node, "shut_out", node)
     assert nodes.node_for_token(secrets.token) is None
@@ -305,6 +306,6 @@ def test_a_list_costs_the_same_however_many_rows_there_are(model, root, django_a
     asked = [report(type=EventType.ACTION, text=f"t{n}", process=f"p{n}") for n in range(120)]
     record(Batch(events=[(f"ship{n % 7}", one) for n, one in enumerate(asked)]), Directory(), now=NOW)
     for one in asked:
-        decisions.decide(one.id, Action.CONTINUE, by="user:a", now=NOW + timedelta(seconds=1))
+        decisions.decide(one.id, Action.CONTINUE, actor=Actor("user:a", NOW + timedelta(seconds=1)))
     with django_assert_max_num_queries(12):
         assert root.get(url(model, "changelist")).status_code == 200

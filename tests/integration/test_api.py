@@ -31,6 +31,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api.views import lists
 from tests.support.heartbeats import record_hellos
 
@@ -81,7 +82,7 @@ def person(name, group=None):
 
 
 def token_of(name, group=None):
-    return Caller(token=api_tokens.add(person(name, group), actor="system", now=NOW))
+    return Caller(token=api_tokens.add(person(name, group), actor=Actor.system(NOW)))
 
 
 @pytest.fixture
@@ -145,12 +146,12 @@ def test_a_revoked_token_and_one_of_a_person_who_left_are_refused(viewer):
     User.objects.update(is_active=False)
     assert viewer.get("nodes").status_code == 401
     User.objects.update(is_active=True)
-    api_tokens.revoke(ApiToken.objects.get(), actor="system", now=NOW)
+    api_tokens.revoke(ApiToken.objects.get(), actor=Actor.system(NOW))
     assert viewer.get("nodes").status_code == 401
 
 
 def test_a_nodes_token_is_no_operators():
-    secrets = nodes.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     assert Caller(token=secrets.token).get("events").status_code == 401
 
 
@@ -269,7 +270,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
     items, _ = viewer.pages("incidents", limit=1)
     assert [one["id"] for one in items] == [str(first), str(second), str(third)]
     seen = items[-1]["change"]
-    made = decisions.decide(first, Action.KILL, by="user:bob", reason="why", now=NOW)
+    made = decisions.decide(first, Action.KILL, actor=Actor("user:bob", NOW), reason="why")
     (changed,) = viewer.get("incidents", after=seen).json()["items"]
     assert (changed["id"], changed["state"]) == (str(first), "decided")
     assert changed["decision"] == {
@@ -287,7 +288,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
 
 
 def test_nodes_processes_and_problems_tell_what_is_known_and_no_secrets(viewer):
-    secrets = nodes.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     record_hellos([("ship1", Hello(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW)
     store(report(kind="OSError"))
     (node,) = viewer.get("nodes", node="ship1").json()["items"]

@@ -18,8 +18,8 @@ from errorkernel.platform import conf
 from errorkernel.store import nodes
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import bulk_decisions, decisions
-from errorkernel.store.incidents.bulk_decisions import Who
 from errorkernel.store.platform import settings_record
+from errorkernel.store.platform.actor import Actor
 from tests.integration.test_pages import ask
 from tests.support.paths import ROOT
 
@@ -140,19 +140,19 @@ def test_every_call_says_what_was_before_and_after():
 
 def test_what_changes_says_from_what_to_what():
     """Credentials, tokens, escalations, answers to many, what is thrown away."""
-    secrets = nodes.add_node("ship1", actor="system", now=NOW)
+    secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     key = Node.objects.get().public_key
-    nodes.renew_node("ship1", actor="system", now=NOW)
-    nodes.note_signing_key("A", actor="system", now=NOW)
-    nodes.note_signing_key("B", actor="system", now=NOW)
+    nodes.renew_node("ship1", actor=Actor.system(NOW))
+    nodes.note_signing_key("A", actor=Actor.system(NOW))
+    nodes.note_signing_key("B", actor=Actor.system(NOW))
     owner = User.objects.create_user("alice")
-    api_tokens.add(owner, note="cron", actor="system", now=NOW)
-    api_tokens.revoke(ApiToken.objects.get(), actor="system", now=NOW)
-    nodes.add_node("demo1", demo=True, actor="system", now=NOW)
+    api_tokens.add(owner, note="cron", actor=Actor.system(NOW))
+    api_tokens.revoke(ApiToken.objects.get(), actor=Actor.system(NOW))
+    nodes.add_node("demo1", demo=True, actor=Actor.system(NOW))
     nodes.remove_demo(now=NOW)
     one = ask()
-    decisions.escalate(one.pk, now=NOW)
-    who = Who("user:alice", NOW)
+    decisions.escalate(one.pk, Actor("deadline", NOW))
+    who = Actor("user:alice", NOW)
     made = bulk_decisions.propose([one.pk], who, query="process:*", action=Action.CONTINUE, reason="because")
     bulk_decisions.confirm(made.pk, who, watch_s=0)
     bulk_decisions.step(now=NOW)

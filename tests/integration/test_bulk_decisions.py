@@ -18,14 +18,15 @@ from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incid
 from errorkernel.platform import conf
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import bulk_decisions, decisions
-from errorkernel.store.incidents.bulk_decisions import CannotBulk, Who
+from errorkernel.store.incidents.bulk_decisions import CannotBulk
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes, evaluation
 from tests.integration.test_pages import NOW, answer, ask, event, person, store
 from tests.support.product import Running, wait_for
 
 pytestmark = pytest.mark.django_db
 RACED = int(os.environ.get("BULK_QUESTIONS", "300"))
-ALICE, BOB = Who("user:alice", NOW), Who("user:bob", NOW)
+ALICE, BOB = Actor("user:alice", NOW), Actor("user:bob", NOW)
 
 
 def many(count, *, start=0, **fields):
@@ -40,7 +41,7 @@ def proposed(questions, who=ALICE, *, action=Action.CONTINUE, **fields):
 def known(name):
     """An operator with an account."""
     person(name, "operator")
-    return Who(f"user:{name}", NOW, User.objects.get(username=name))
+    return Actor(f"user:{name}", NOW, User.objects.get(username=name))
 
 
 def carry_out(now=NOW):
@@ -49,7 +50,7 @@ def carry_out(now=NOW):
 
 
 def later(who, seconds):
-    return Who(who.name, who.now + timedelta(seconds=seconds))
+    return Actor(who.id, who.at + timedelta(seconds=seconds))
 
 
 @pytest.fixture
@@ -247,8 +248,8 @@ def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is
 
 def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered(alice):
     one, other = many(2)
-    made = proposed([one, other], Who("user:alice", timezone.now()), canary=one.pk)
-    bulk_decisions.confirm(made.pk, Who("user:alice", timezone.now()), watch_s=60)
+    made = proposed([one, other], Actor("user:alice", timezone.now()), canary=one.pk)
+    bulk_decisions.confirm(made.pk, Actor("user:alice", timezone.now()), watch_s=60)
     address = reverse("answer-to-many", args=[made.pk])
 
     def told():
@@ -309,7 +310,7 @@ def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice
     many(3)
     page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
     confirm = f"/api/v1/answers/{BulkAnswer.objects.get().pk}/confirm"
-    token = api_tokens.add(User.objects.get(), actor="user:alice", now=timezone.now())
+    token = api_tokens.add(User.objects.get(), actor=Actor("user:alice", timezone.now()))
     for name in ("alice", "alicia"):
         User.objects.update(username=name)
         by_token = Client().post(confirm, {}, "application/json", headers={"Authorization": f"Bearer {token}"})
@@ -348,7 +349,7 @@ def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more
 def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
     made = proposed(many(2))
     with pytest.raises(CannotBulk, match="too old"):
-        bulk_decisions.confirm(made.pk, Who("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
+        bulk_decisions.confirm(made.pk, Actor("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
     bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     with pytest.raises(CannotBulk, match="confirmed already"):
         bulk_decisions.confirm(made.pk, BOB, watch_s=60)
@@ -370,7 +371,7 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     questions = many(RACED)
     mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
     wording = Wording("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
-    changes.add(wording, actor="user:carol", now=NOW, also_waiting=True)
+    changes.add(wording, actor=Actor("user:carol", NOW), also_waiting=True)
     bulk_decisions.confirm(mine.pk, ALICE, watch_s=60)
     bulk_decisions.confirm(theirs.pk, BOB, watch_s=60)
     errors = []
@@ -391,7 +392,7 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     def one_by_one():
         for one in questions[:: max(1, RACED // 40)]:
             try:
-                told = decisions.decide(one.pk, Action.STOP, by="user:dora", now=NOW, reason="by hand")
+                told = decisions.decide(one.pk, Action.STOP, actor=Actor("user:dora", NOW), reason="by hand")
             except decisions.AlreadyDecided as exc:
                 told = exc.decision
             assert told == Decision.objects.get(incident=one)

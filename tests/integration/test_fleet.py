@@ -28,6 +28,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest import heartbeats
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import system_status
 from errorkernel.templatetags.fleet import dropped_words, skew_words
 from tests.support.heartbeats import record_hellos
@@ -178,7 +179,7 @@ def test_a_node_that_never_said_hello_is_not_missed_and_an_answered_question_say
     take_in(answered)
     record_hellos([("ship1", hello())], now=NOW)
     beats(since=timedelta(0))
-    decisions.decide(answered.id, Action.CONTINUE, by="user:a", now=NOW)
+    decisions.decide(answered.id, Action.CONTINUE, actor=Actor("user:a", NOW))
     assert decisions.note_missing_nodes(now=NOW + timedelta(days=1)) == []
 
 
@@ -194,7 +195,7 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked, report(), report(type=EventType.INFO))
     assert lives() == [(1, "", 2)]
-    decision = decisions.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.KILL, actor=Actor("user:a", NOW))
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
     take_in(outcomes=(outcome,))
     assert lives() == [(1, "killed", 2), (2, "", 0)]
@@ -218,7 +219,7 @@ def test_how_long_somebody_waited_does_not_believe_a_wrong_clock() -> None:
             type=EventType.ACTION, process=name, occurred_at=at if clock_off else datetime(1970, 1, 2, tzinfo=UTC)
         )
         record(Batch(events=[(name, asked)]), Directory(), now=NOW + SECOND)
-        decisions.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW + 4 * SECOND)
+        decisions.decide(asked.id, Action.CONTINUE, actor=Actor("user:a", NOW + 4 * SECOND))
         assert decisions.answered([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
 
 
@@ -292,7 +293,7 @@ def test_a_hello_that_names_no_incarnation_leaves_the_one_that_is_known() -> Non
 def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_too_late(viewer: Client) -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    decisions.decide(asked.id, Action.CONTINUE, by="user:alice", now=NOW)
+    decisions.decide(asked.id, Action.CONTINUE, actor=Actor("user:alice", NOW))
     alone = Outcome(
         incident=asked.id, state=OutcomeState.WITHDRAWN, incarnation=1, new_incarnation=2, by_itself=Action.KILL
     )
@@ -312,7 +313,7 @@ def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_to
 def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_obeyed() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    decision = decisions.decide(asked.id, Action.CONTINUE, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.CONTINUE, actor=Actor("user:a", NOW))
     done = Outcome(
         incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, by_itself=Action.KILL, new_incarnation=2
     )
@@ -325,7 +326,7 @@ def test_what_a_node_says_it_did_by_itself_is_passed_over_where_a_decision_was_o
 def test_an_outcome_that_comes_after_the_next_life_puts_its_ending_right() -> None:
     asked = report(type=EventType.ACTION)
     take_in(asked)
-    decision = decisions.decide(asked.id, Action.KILL, by="user:a", now=NOW)
+    decision = decisions.decide(asked.id, Action.KILL, actor=Actor("user:a", NOW))
     record_hellos([("ship1", hello(incarnation=2))], now=NOW)
     assert lives() == [(1, "crashed", 1), (2, "", 0)]
     outcome = Outcome(incident=asked.id, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=2)
@@ -425,7 +426,7 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
 
 @pytest.mark.django_db
 def test_where_more_wait_than_are_shown_their_number_leads_to_all_of_them(viewer: Client) -> None:
-    fleet.add_node("ship1", actor="system", now=NOW)
+    fleet.add_node("ship1", actor=Actor.system(NOW))
     take_in(*(report(type=EventType.ACTION, process=f'copy "{n < 12:d}"') for n in range(18)))
     process = Process.objects.get(name='copy "1"')
     problem = Problem.objects.get()
@@ -562,9 +563,9 @@ def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
 
 @pytest.mark.django_db
 def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known_by_it() -> None:
-    made = fleet.add_node("ship1", actor="system", now=NOW)
+    made = fleet.add_node("ship1", actor=Actor.system(NOW))
     old = public_nkey(made.nkey_seed)
-    fleet.renew_node("ship1", actor="system", now=NOW)
+    fleet.renew_node("ship1", actor=Actor.system(NOW))
     token_digest = Node.objects.get().token_digest
     access_denials.record(
         {Attempt("connect", "", "", f"key:{old}"): 1, Attempt("http", "/api/v1/", "", f"token:{token_digest}"): 1,

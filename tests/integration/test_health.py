@@ -24,6 +24,7 @@ from errorkernel.store import nodes
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.web.health import views
 from errorkernel.web.node_api import broker_connection
 from tests.support.heartbeats import record_hellos
@@ -201,7 +202,7 @@ def test_clocks_that_run_backwards_do_not_break_a_counter_or_histogram():
 def test_facts_of_the_database_are_asked_for_at_each_scrape():
     now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
     record_hellos([("ship1", Hello()), ("ship2", Hello())], now=now)
-    nodes.add_node("silent", actor="system", now=now)
+    nodes.add_node("silent", actor=Actor.system(now))
     first, second = (ask(now) for _ in range(2))
     text = scrape()
     assert value(text, "errorkernel_incidents_open") == 2
@@ -209,7 +210,7 @@ def test_facts_of_the_database_are_asked_for_at_each_scrape():
         assert value(text, f"{prefix}_hello_nodes_total") == 2
         assert value(text, f"{prefix}_hello_node_contact_last", nodeName="ship1") == now.timestamp()
     assert value(text, "steward_hello_node_contact_last", nodeName="silent") is None
-    decisions.decide(first, Action.CONTINUE, by="user:a", now=now)
+    decisions.decide(first, Action.CONTINUE, actor=Actor("user:a", now))
     assert value(scrape(), "errorkernel_incidents_open") == 1
     assert second
 

@@ -38,6 +38,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api.views import machine
 from errorkernel.web.asgi.request_threads import Django, KeptThreads
 from errorkernel.web.node_api import bodies, broker_connection, gateway
@@ -181,7 +182,7 @@ class Peer:
 
 
 def new_peer(name="ship1"):
-    return Peer(nodes.add_node(name, actor="system", now=NOW).token)
+    return Peer(nodes.add_node(name, actor=Actor.system(NOW)).token)
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ async def stored(stream):
 
 
 async def answer(incident, action=Action.KILL, reason="disk is being replaced"):
-    return await in_database(decisions.decide, incident, action, by="user:alice", reason=reason, now=datetime.now(UTC))
+    return await in_database(decisions.decide, incident, action, Actor("user:alice", datetime.now(UTC)), reason=reason)
 
 
 # Events
@@ -437,7 +438,7 @@ async def test_without_a_nodes_token_nothing_is_taken(stream, peer, authorizatio
 
 async def test_a_disabled_node_is_refused_within_seconds(stream, peer, monkeypatch):
     assert (await peer.post(event())).status_code == 202
-    await in_database(nodes.set_node_enabled, "ship1", False, actor="system", now=NOW)
+    await in_database(nodes.set_node_enabled, "ship1", False, Actor.system(NOW))
     until = time.monotonic() + 5
     while (status := (await peer.post(event())).status_code) == 202 and time.monotonic() < until:
         await asyncio.sleep(0.1)
@@ -628,7 +629,7 @@ async def test_right_after_the_report_there_is_no_answer_yet_however_short_the_w
 
 async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, monkeypatch):
     def operator():
-        return api_tokens.add(User.objects.create_superuser("alice"), actor="system", now=NOW)
+        return api_tokens.add(User.objects.create_superuser("alice"), actor=Actor.system(NOW))
 
     async def answered(incident, headers):
         address = f"/api/v1/incidents/{incident}/decision"

@@ -25,6 +25,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform import enqueue
+from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,7 +121,7 @@ def ask() -> UUID:
 
 
 def decide(incident: UUID) -> Decision:
-    return decisions.decide(incident, Action.CONTINUE, by="user:alice", now=datetime.now(UTC))
+    return decisions.decide(incident, Action.CONTINUE, actor=Actor("user:alice", datetime.now(UTC)))
 
 
 async def test_an_answer_goes_out_with_its_commit_and_not_before(broker: Broker, never_looks: None) -> None:

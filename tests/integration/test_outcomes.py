@@ -16,6 +16,7 @@ from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.incidents.requeues import Wanted, Wish
 from errorkernel.store.ingest.batch import Batch, Recorded, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +34,7 @@ def ask(incarnation: int | None = 7) -> UUID:
 
 
 def decide(incident: UUID, action: Action = Action.KILL) -> UUID:
-    return decisions.decide(incident, action, by="user:alice", reason="stuck", now=NOW).pk
+    return decisions.decide(incident, action, actor=Actor("user:alice", NOW), reason="stuck").pk
 
 
 def say(incident: UUID, state: OutcomeState, **fields: Any) -> Recorded:
@@ -91,7 +92,7 @@ def test_an_outcome_that_meets_another_end_changes_nothing() -> None:
 def test_an_outcome_of_a_message_that_is_received_just_now_is_on_record_after_that() -> None:
     incident = ask()
     say(incident, OutcomeState.WITHDRAWN)
-    command = requeues.dispose(incident, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
+    command = requeues.dispose(incident, Wanted(Wish.REQUEUE), actor=Actor("user:alice", NOW)).pk
     with meanwhile(lambda: requeues.mark_received(command, now=NOW)):
         taken = Outcome(incident=command, state=OutcomeState.APPLIED)
         assert requeues.record_outcome(NODE, taken, now=NOW) == (OutcomeResult.CHANGED, incident)

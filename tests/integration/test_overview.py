@@ -12,6 +12,7 @@ from errorkernel.domain.rollups import SUBJECT_MASK, Series, key, minute_of, mom
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, HourCount, MinuteCount, Node, Problem, Process, Tally
 from errorkernel.store import nodes, problems, rollups
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history
 from errorkernel.store.status.decision_history import percentile
 from errorkernel.templatetags.pictures import percent
@@ -92,11 +93,11 @@ def test_the_events_of_merged_problems_count_to_their_whole():
     store(event("part"), event("part"), now=NOW + timedelta(hours=1))
     often, whole, part = (Problem.objects.get(title=title).pk for title in ("often", "whole", "part"))
     hour = step_of(Series.PROBLEM_HOURS, NOW)
-    problems.merge(part, whole, "the same disk", actor="user:alice", now=NOW)
+    problems.merge(part, whole, "the same disk", actor=Actor("user:alice", NOW))
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(whole, 4), (often, 3)]
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 1) == [(whole, 4)]
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(often, 3), (whole, 2)]
-    problems.split(part, "another disk", actor="user:alice", now=NOW)
+    problems.split(part, "another disk", actor=Actor("user:alice", NOW))
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(often, 3), (whole, 2), (part, 2)]
 
 

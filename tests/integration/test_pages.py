@@ -33,6 +33,7 @@ from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.event_rows import stored as events_stored
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.truth import blocked_since, truth
 from errorkernel.web.console.incidents import record_of
@@ -72,7 +73,7 @@ def ask(text="disk is gone", *, node="ship1", now=NOW, **fields):
 
 
 def answer(incident, action=Action.CONTINUE, *, by="alice", now=NOW, reason="because", outcome=None, **fields):
-    decision = decisions.decide(incident.pk, action, by=f"user:{by}", reason=reason, now=now)
+    decision = decisions.decide(incident.pk, action, actor=Actor(f"user:{by}", now), reason=reason)
     if outcome:
         decisions.mark_delivered([incident.pk], now=now)
         done = Outcome(incident=incident.pk, state=outcome, decision_id=decision.pk, **fields)
@@ -454,7 +455,7 @@ def test_the_truth_line_grows_step_by_step_and_claims_nothing_early():
     incident = ask()
     begin = [("raised", "done"), ("stored", "done")]
     assert words(incident) == [*begin, ("waiting", "now")]
-    decision = decisions.decide(incident.pk, Action.KILL, by="user:alice", reason="stuck", now=NOW)
+    decision = decisions.decide(incident.pk, Action.KILL, actor=Actor("user:alice", NOW), reason="stuck")
     answered = [*begin, ("answered kill by alice", "done")]
     assert words(incident) == [*answered, ("to be sent", "now"), ("received by ship1", "open"), ("done", "open")]
     Decision.objects.filter(pk=decision.pk).update(sent_at=NOW)

@@ -22,6 +22,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
 from errorkernel.store.rules import changes, evaluation
 from errorkernel.store.search import problem_q
@@ -33,7 +34,7 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-ALICE = {"actor": "user:alice", "now": NOW, "origin": "127.0.0.1 session 1"}
+ALICE = Actor("user:alice", NOW, origin="127.0.0.1 session 1")
 
 
 def report(text: str = "disk full", **fields: Any) -> Event:
@@ -88,14 +89,14 @@ def test_a_mute_ends_by_time_number_or_release(muted: Muted, met_with: dict[str,
 def test_a_mute_that_cannot_be_is_refused_and_nothing_is_written(wrong: Mute) -> None:
     problem = met()
     with pytest.raises(ProblemError):
-        problems.mute(problem.pk, wrong, "", **ALICE)
+        problems.mute(problem.pk, wrong, "", ALICE)
     assert state(problem) == "open"
     assert not AuditEntry.objects.filter(target=f"problem:{problem.pk}").exists()
 
 
 def test_a_muted_problem_is_counted_on_and_its_questions_wait() -> None:
     problem = met()
-    problems.mute(problem.pk, Mute(), "known", **ALICE)
+    problems.mute(problem.pk, Mute(), "known", ALICE)
     asked = report(type=EventType.ACTION)
     take_in(report(), asked)
     problem.refresh_from_db()
@@ -113,7 +114,7 @@ def test_a_muted_problem_is_counted_on_and_its_questions_wait() -> None:
 
 def test_a_mute_until_three_more_ends_with_the_third_and_system_says_why() -> None:
     problem = met(times=2)
-    problems.mute(problem.pk, Mute(more=3), "", **ALICE)
+    problems.mute(problem.pk, Mute(more=3), "", ALICE)
     take_in(report(), report())
     assert state(problem) == "muted"
     take_in(report())
@@ -126,7 +127,7 @@ def test_a_mute_until_three_more_ends_with_the_third_and_system_says_why() -> No
 
 def test_a_mute_until_another_release_ends_with_the_first_event_of_one() -> None:
     problem = met(tags={"release": "1.4.2"})
-    problems.mute(problem.pk, Mute(another_release=True), "", **ALICE)
+    problems.mute(problem.pk, Mute(another_release=True), "", ALICE)
     take_in(report(), report(tags={"release": "1.4.2"}))
     assert state(problem) == "muted"
     take_in(report(tags={"release": "1.5.0"}))
@@ -137,7 +138,7 @@ def test_a_mute_until_another_release_ends_with_the_first_event_of_one() -> None
 def test_a_mute_for_an_hour_ends_without_any_event_and_with_the_first_one_after_it() -> None:
     silent, loud = met(), met("disk gone")
     for one in (silent, loud):
-        problems.mute(one.pk, Mute(until=NOW + HOUR), "", **ALICE)
+        problems.mute(one.pk, Mute(until=NOW + HOUR), "", ALICE)
     assert problem_maintenance.end_mutes(now=NOW + HOUR / 2) == 0
     take_in(report("disk gone"), now=NOW + 2 * HOUR)
     assert (state(silent), state(loud)) == ("muted", "open")
@@ -152,9 +153,9 @@ def test_a_mute_for_an_hour_ends_without_any_event_and_with_the_first_one_after_
 
 def test_the_next_event_opens_a_resolved_problem_again_and_says_so() -> None:
     problem = met(times=4)
-    problems.resolve(problem.pk, "new disk", **ALICE)
+    problems.resolve(problem.pk, "new disk", ALICE)
     with pytest.raises(ProblemError):
-        problems.resolve(problem.pk, "twice", **ALICE)
+        problems.resolve(problem.pk, "twice", ALICE)
     take_in(report(), report())
     problem.refresh_from_db()
     assert (problem.state, problem.state_by, problem.since_resolved) == ("reopened", "system", 2)
@@ -167,7 +168,7 @@ def test_the_next_event_opens_a_resolved_problem_again_and_says_so() -> None:
 def test_an_event_that_is_delivered_twice_opens_nothing() -> None:
     take_in(first := report())
     problem = Problem.objects.get()
-    problems.resolve(problem.pk, "", **ALICE)
+    problems.resolve(problem.pk, "", ALICE)
     take_in(first)
     assert state(problem) == "resolved"
 
@@ -176,17 +177,17 @@ def test_what_stands_otherwise_is_said() -> None:
     problem = met()
     for act in (problems.unmute, problems.reopen, problems.split):
         with pytest.raises(ProblemError):
-            act(problem.pk, "", **ALICE)
+            act(problem.pk, "", ALICE)
         with pytest.raises(Problem.DoesNotExist):
-            act(4711, "", **ALICE)
-    problems.resolve(problem.pk, "", **ALICE)
-    problems.reopen(problem.pk, "no", **ALICE)
+            act(4711, "", ALICE)
+    problems.resolve(problem.pk, "", ALICE)
+    problems.reopen(problem.pk, "no", ALICE)
     assert state(problem) == "reopened"
-    problems.mute(problem.pk, Mute(), "", **ALICE)
-    problems.unmute(problem.pk, "", **ALICE)
+    problems.mute(problem.pk, Mute(), "", ALICE)
+    problems.unmute(problem.pk, "", ALICE)
     assert state(problem) == "open"
     with pytest.raises(ProblemError):
-        problems.mute(problem.pk, Mute(), "x" * 1001, **ALICE)
+        problems.mute(problem.pk, Mute(), "x" * 1001, ALICE)
 
 
 # Assign, comment
@@ -197,25 +198,25 @@ def test_a_problem_is_assigned_to_who_may_answer_and_to_nobody_else() -> None:
     bob, vera = User.objects.create_user("bob"), User.objects.create_user("vera")
     bob.groups.add(Group.objects.get(name="operator"))
     vera.groups.add(Group.objects.get(name="viewer"))
-    problems.assign(problem.pk, "bob", **ALICE)
+    problems.assign(problem.pk, "bob", ALICE)
     for wrong in ("vera", "nobody there", "a\0b"):
         with pytest.raises(ProblemError):
-            problems.assign(problem.pk, wrong, **ALICE)
+            problems.assign(problem.pk, wrong, ALICE)
     assert Problem.objects.get().assignee == bob
-    problems.assign(problem.pk, "", **ALICE)
+    problems.assign(problem.pk, "", ALICE)
     assert Problem.objects.get().assignee is None
     assert (last_entry().before, last_entry().after) == ({"assignee": "bob"}, {"assignee": None})
 
 
 def test_a_comment_stays_when_its_author_is_removed() -> None:
     problem, alice = met(), User.objects.create_user("alice")
-    problems.comment(problem.pk, " look at the cable\r\nfirst ", **ALICE, user=alice)
+    problems.comment(problem.pk, " look at the cable\r\nfirst ", Actor("user:alice", NOW, alice))
     alice.delete()
     kept = ProblemComment.objects.get()
     assert (kept.text, kept.author, kept.user) == ("look at the cable\nfirst", "user:alice", None)
     for wrong in ("", "  ", "a\0b", "x" * 4001):
         with pytest.raises(ProblemError):
-            problems.comment(problem.pk, wrong, **ALICE)
+            problems.comment(problem.pk, wrong, ALICE)
 
 
 # Merge and split
@@ -231,14 +232,14 @@ def test_what_comes_of_a_merged_problem_is_counted_to_its_whole_and_a_split_give
     take_in(*[report("disk full") for _ in range(3)], directory=directory)
     take_in(*[report("no space left") for _ in range(5)], node="ship2", directory=directory)
     whole, part = Problem.objects.get(title="disk full"), Problem.objects.get(title="no space left")
-    problems.merge(part.pk, whole.pk, "same disk", **ALICE)
+    problems.merge(part.pk, whole.pk, "same disk", ALICE)
     assert totals(whole) == (8, 2)
     take_in(report("no space left"), report("disk full"), node="ship3", directory=directory, now=NOW + HOUR)
     assert totals(whole) == (10, 3)
     assert totals(part) == (6, 2)
     assert whole.last_seen == NOW + HOUR
     assert rollups.problems_by_hour([whole.pk], NOW + HOUR)[whole.pk][-2:] == [8, 2]
-    problems.split(part.pk, "not the same", **ALICE)
+    problems.split(part.pk, "not the same", ALICE)
     assert (totals(whole), totals(part)) == ((4, 2), (6, 2))
     assert ErrorEvent.objects.filter(problem=part).count() == 6
     take_in(report("no space left"), node="ship3", directory=directory)
@@ -249,48 +250,48 @@ def test_what_comes_of_a_merged_problem_is_counted_to_its_whole_and_a_split_give
 
 def test_a_part_is_handled_as_its_whole_is() -> None:
     whole, part = met("disk full"), met("no space left")
-    problems.merge(part.pk, whole.pk, "", **ALICE)
+    problems.merge(part.pk, whole.pk, "", ALICE)
     with pytest.raises(IsPart):
-        problems.mute(part.pk, Mute(), "", **ALICE)
-    problems.resolve(whole.pk, "", **ALICE)
+        problems.mute(part.pk, Mute(), "", ALICE)
+    problems.resolve(whole.pk, "", ALICE)
     take_in(report("no space left"))
     assert state(whole) == "reopened"
-    problems.mute(whole.pk, Mute(more=2), "", **ALICE)
+    problems.mute(whole.pk, Mute(more=2), "", ALICE)
     take_in(report("no space left"), report("disk full"))
     assert state(whole) == "open"
 
 
 def test_a_merge_or_a_split_ends_no_mute_and_counts_as_no_return() -> None:
     whole, part = met("disk full", 2), met("no space left", 50)
-    problems.mute(whole.pk, Mute(more=4), "", **ALICE)
-    problems.merge(part.pk, whole.pk, "", **ALICE)
+    problems.mute(whole.pk, Mute(more=4), "", ALICE)
+    problems.merge(part.pk, whole.pk, "", ALICE)
     take_in(report("disk full"), report("no space left"))
     assert state(whole) == "muted"
-    problems.split(part.pk, "", **ALICE)
+    problems.split(part.pk, "", ALICE)
     take_in(report("disk full"))
     assert state(whole) == "muted", "three more have come: two while they were one, and this"
     take_in(report("disk full"))
     assert state(whole) == "open"
-    problems.resolve(whole.pk, "", **ALICE)
-    problems.merge(part.pk, whole.pk, "", **ALICE)
+    problems.resolve(whole.pk, "", ALICE)
+    problems.merge(part.pk, whole.pk, "", ALICE)
     whole.refresh_from_db()
     assert (whole.state, whole.since_resolved) == ("resolved", 0)
 
 
 def test_parts_of_a_part_become_parts_of_the_whole() -> None:
     a, b, c = met("a", 1), met("b", 2), met("c", 4)
-    problems.merge(a.pk, b.pk, "", **ALICE)
-    problems.merge(b.pk, c.pk, "", **ALICE)
+    problems.merge(a.pk, b.pk, "", ALICE)
+    problems.merge(b.pk, c.pk, "", ALICE)
     assert problems.members(c.pk) == [c.pk, a.pk, b.pk]
     assert [totals(one)[0] for one in (a, b, c)] == [1, 2, 7]
     take_in(report("a"), report("b"))
     assert [totals(one)[0] for one in (a, b, c)] == [2, 3, 9]
     for wrong, into in ((a, c), (c, c), (c, a)):
         with pytest.raises(ProblemError):
-            problems.merge(wrong.pk, into.pk, "", **ALICE)
+            problems.merge(wrong.pk, into.pk, "", ALICE)
     with pytest.raises(ProblemError):
-        problems.merge(c.pk, 4711, "", **ALICE)
-    problems.split(b.pk, "", **ALICE)
+        problems.merge(c.pk, 4711, "", ALICE)
+    problems.split(b.pk, "", ALICE)
     assert [totals(one)[0] for one in (a, b, c)] == [2, 3, 6]
 
 
@@ -308,11 +309,11 @@ def test_after_any_merges_and_splits_the_totals_are_those_of_the_stored_events(s
                 roots = list(problems.wholes())
                 if len(roots) > 1:
                     part, whole = chance.sample(roots, 2)
-                    problems.merge(part.pk, whole.pk, "", **ALICE)
+                    problems.merge(part.pk, whole.pk, "", ALICE)
             case _:
                 parts = list(Problem.objects.filter(merged_into__isnull=False))
                 if parts:
-                    problems.split(chance.choice(parts).pk, "", **ALICE)
+                    problems.split(chance.choice(parts).pk, "", ALICE)
     for one in problems.wholes():
         events = ErrorEvent.objects.filter(problem__in=problems.members(one.pk))
         assert (one.count, one.nodes) == (events.count(), events.values("node").distinct().count())
@@ -354,9 +355,9 @@ def test_problems_are_searched_in_the_one_language() -> None:
     disk = met("disk full", 3, node="ship1")
     cable = met("cable cut", kind="NetError", level=Level.CRITICAL, node="ship2", now=NOW - 5 * HOUR, process="send")
     part = met("wire cut", node="relay", process="relay")
-    problems.merge(part.pk, cable.pk, "", **ALICE)
-    problems.assign(disk.pk, "bob", **ALICE)
-    problems.mute(cable.pk, Mute(), "", **ALICE)
+    problems.merge(part.pk, cable.pk, "", ALICE)
+    problems.assign(disk.pk, "bob", ALICE)
+    problems.mute(cable.pk, Mute(), "", ALICE)
     both = {"disk full", "cable cut"}
     expected = {
         "": both, "state:open": {"disk full"}, "state:muted": {"cable cut"}, "state:*": both, "state:resolved": set(),
@@ -450,7 +451,7 @@ def test_each_act_leads_back_to_the_page_that_shows_it(alice: Client) -> None:
 
 def test_the_list_shows_what_is_open_and_says_what_waits_on_the_rest(alice: Client) -> None:
     problem, other = met(), met("no space left")
-    problems.mute(problem.pk, Mute(), "", **ALICE)
+    problems.mute(problem.pk, Mute(), "", ALICE)
     page = alice.get("/problems/").content.decode()
     assert f'id="problem-{other.pk}"' in page
     assert f'id="problem-{problem.pk}"' not in page
@@ -469,7 +470,7 @@ def test_the_list_shows_what_is_open_and_says_what_waits_on_the_rest(alice: Clie
 def test_a_merged_problem_is_read_through_its_whole(alice: Client) -> None:
     whole, part = met("disk full"), met("no space left", type=EventType.ACTION)
     asked = Incident.objects.get()
-    decisions.decide(asked.pk, Action.CONTINUE, by="user:alice", reason="it is fine", now=NOW)
+    decisions.decide(asked.pk, Action.CONTINUE, actor=Actor("user:alice", NOW), reason="it is fine")
     merged = alice.post(f"/problems/{part.pk}/merge/", {"into": whole.pk, "reason": "one disk"}, follow=True)
     assert merged.redirect_chain == [(f"/problems/{whole.pk}/", 302)]
     page = merged.content.decode()
@@ -500,7 +501,7 @@ def test_the_whole_is_chosen_from_a_list_or_named_as_it_stands_on_the_pages(alic
         alice.post(f"/problems/{part.pk}/merge/", given)
         part.refresh_from_db()
         assert part.merged_into_id == whole.pk, given
-        problems.split(part.pk, "", **ALICE)
+        problems.split(part.pk, "", ALICE)
     refused = alice.post(f"/problems/{part.pk}/merge/", {"alike": whole.pk, "into": "/problems/x/"})
     assert refused.status_code == 400
     assert 'value="/problems/x/"' in refused.content.decode()
@@ -510,7 +511,7 @@ def test_the_whole_is_chosen_from_a_list_or_named_as_it_stands_on_the_pages(alic
 def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> None:
     """In the waiting room, on an incident, in a preview of one answer to many, in the map, and for a rule."""
     whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)
-    problems.merge(part.pk, whole.pk, "one disk", **ALICE)
+    problems.merge(part.pk, whole.pk, "one disk", ALICE)
     assert Waiting(NOW).crowds(5) == [(whole.pk, 3)]
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
@@ -522,8 +523,8 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
     changes.add(
         Wording("one disk", f"problem:{whole.pk}", RuleAction.KILL, "it is full", enabled=True),
+        ALICE,
         also_waiting=True,
-        **ALICE,
     )
     while found_now := evaluation.look(now=NOW):
         while found_now:
@@ -542,7 +543,7 @@ def test_an_open_live_search_follows_a_merge() -> None:
 
     before = stored_rows()
     assert passed(*before) == passed(*before, skipped=1) == [whole.pk]
-    problems.merge(part.pk, whole.pk, "one disk", **ALICE)
+    problems.merge(part.pk, whole.pk, "one disk", ALICE)
     later = record(Batch(events=[("ship1", report("no space left"))]), Directory(), now=NOW).rows
     assert passed(*later) == [part.pk]
     assert passed(*stored_rows()) == passed(*stored_rows(), skipped=1) == [whole.pk, part.pk, part.pk]
@@ -602,7 +603,7 @@ def test_the_page_tells_how_often_an_answer_helped(alice: Client) -> None:
         now = NOW + at * timedelta(minutes=1)
         asked = report(type=EventType.ACTION)
         take_in(asked, now=now)
-        decisions.decide(asked.id, action, by="user:alice", reason="", now=now)
+        decisions.decide(asked.id, action, actor=Actor("user:alice", now), reason="")
     page = alice.get(f"/problems/{Problem.objects.get().pk}/").content.decode()
     assert '<b>continue</b> 2× <span class="dim">(came back within an hour 2×)' in page
     assert '<b>kill</b> 2× <span class="dim">(came back within an hour 0×)' in page

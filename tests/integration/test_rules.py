@@ -20,6 +20,7 @@ from errorkernel.store import problems
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes as rules
 from errorkernel.store.rules import evaluation
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
@@ -28,7 +29,7 @@ from errorkernel.web.console.dry_run import dry_run
 from tests.support.paths import ROOT
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-WHO = {"actor": "user:alice"}
+WHO = Actor("user:alice", NOW)
 
 
 # Pure: who has the word
@@ -182,7 +183,7 @@ def wording(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Word
 
 
 def add(condition="node:ship*", action=RuleAction.CONTINUE, *, also_waiting=False, **given) -> Row:
-    return rules.add(wording(condition, action, **given), now=NOW, also_waiting=also_waiting, **WHO)
+    return rules.add(wording(condition, action, **given), actor=WHO, also_waiting=also_waiting)
 
 
 def judge(now=NOW, *, two_above=0) -> list[UUID]:
@@ -274,7 +275,7 @@ def test_a_question_that_was_stored_and_never_judged_is_found_by_the_next_look()
 def test_what_nobody_asks_any_more_is_judged_without_a_rule():
     made = add()
     incident = ask()
-    decisions.decide(incident.pk, Action.CONTINUE, by="user:bob", now=NOW)
+    decisions.decide(incident.pk, Action.CONTINUE, actor=Actor("user:bob", NOW))
     judge()
     assert again(incident).judged
     assert again(made).uses == 0
@@ -324,7 +325,7 @@ def test_uses_are_counted_exactly_and_the_next_rule_takes_over():
 def test_a_person_who_was_quicker_stands_and_costs_no_use():
     made = add()
     incident = ask()
-    decisions.decide(incident.pk, Action.KILL, by="user:bob", now=NOW)
+    decisions.decide(incident.pk, Action.KILL, actor=Actor("user:bob", NOW))
     judge()
     assert Decision.objects.get().by == "user:bob"
     assert again(made).uses == 0
@@ -335,7 +336,7 @@ def test_a_rule_that_changes_while_it_is_judged_by_is_read_again():
     made = add()
     incident = ask()
     found = evaluation.look(now=NOW)
-    rules.change(made.pk, 1, wording(enabled=False), now=NOW, **WHO)
+    rules.change(made.pk, 1, wording(enabled=False), actor=WHO)
     assert evaluation.step(found, now=NOW).changed == []
     assert not found
     assert not again(incident).judged
@@ -373,9 +374,9 @@ def test_rules_together_end_no_more_at_once_than_one_person_may():
     harmless = add("process:c*", storm_limit=1000)
     asked = [ask(process=f"{letter}{number}") for letter in "abc" for number in range(3)]
     judge(two_above=4)
-    rules.change(second.pk, 2, wording("process:b*", RuleAction.KILL), now=NOW, also_waiting=True, two_above=4, **WHO)
+    rules.change(second.pk, 2, wording("process:b*", RuleAction.KILL), actor=WHO, also_waiting=True, two_above=4)
     assert again(second).suspended_why.startswith("Too many for a rule: rules have killed or stopped 4 processes")
-    rules.resume(second.pk, "go on", now=NOW, also_waiting=True, two_above=4, **WHO)
+    rules.resume(second.pk, "go on", actor=WHO, also_waiting=True, two_above=4)
     judge(two_above=4)
     more = ask(process="a3")
     judge(two_above=4)
@@ -383,7 +384,7 @@ def test_rules_together_end_no_more_at_once_than_one_person_may():
     assert (again(more).state, more.escalated_at) == ("open", NOW)
     assert [bool(again(one).suspended_at) for one in (first, second, harmless)] == [True, True, False]
     after = NOW + timedelta(seconds=61)
-    rules.resume(first.pk, "looked at it", now=after, also_waiting=True, two_above=4, **WHO)
+    rules.resume(first.pk, "looked at it", actor=Actor(WHO.id, after), also_waiting=True, two_above=4)
     judge(after, two_above=4)
     assert again(more).state == "decided"
 
@@ -395,12 +396,12 @@ def test_a_rule_is_not_switched_on_for_more_that_wait_than_one_person_may_end_at
         ask(process=f"p{number}")
     judge()
     keeps = add("process:p2", RuleAction.ASK)  # what a rule before it keeps may be gone in a minute
-    given, who = wording(action=action), {"now": NOW, "also_waiting": True, "two_above": 2, **WHO}
+    given, who = wording(action=action), {"actor": WHO, "also_waiting": True, "two_above": 2}
     with pytest.raises(TooManyAtOnce, match=f"finds 3 that wait now: to {action} more than 2 at once"):
         rules.add(given, **who)
     assert list(rules.listed()) == [keeps]
     made = add(action=action)
-    rules.suspend(made.pk, "odd", now=NOW, **WHO)
+    rules.suspend(made.pk, "odd", actor=WHO)
     with pytest.raises(TooManyAtOnce):
         rules.resume(made.pk, "fine", **who)
     rules.resume(made.pk, "fine", **who | {"also_waiting": False})
@@ -422,7 +423,7 @@ def test_a_rule_that_ends_few_of_those_that_wait_is_switched_on_for_them(given, 
     for number in range(3):
         ask(process=f"p{number}")
     given = wording(**{"action": RuleAction.KILL, **given})
-    assert rules.add(given, now=NOW, also_waiting=True, two_above=two_above, **WHO).after_seq == 0
+    assert rules.add(given, actor=WHO, also_waiting=True, two_above=two_above).after_seq == 0
 
 
 @db
@@ -441,7 +442,7 @@ def test_clearing_a_suspension_is_audited_and_counts_anew():
     ask(process="a"), ask(process="b")
     judge()
     assert again(made).suspended_at
-    cleared = rules.resume(made.pk, "looked at it", now=NOW, also_waiting=True, **WHO)
+    cleared = rules.resume(made.pk, "looked at it", actor=WHO, also_waiting=True)
     assert (cleared.suspended_at, cleared.suspended_why) == (None, "")
     assert AuditEntry.objects.get(action="resume").reason == "looked at it"
     judge()
@@ -481,15 +482,15 @@ def test_a_process_that_gets_further_is_no_loop():
 @db
 def test_every_change_raises_the_revision_and_is_on_record():
     made = add(enabled=False)
-    changed = rules.change(made.pk, 1, wording("node:ship2", enabled=True), now=NOW, **WHO)
+    changed = rules.change(made.pk, 1, wording("node:ship2", enabled=True), actor=WHO)
     assert changed.revision == 2
     entry = AuditEntry.objects.get(action="change")
     assert entry.before == {"revision": 1, "condition": "node:ship*", "enabled": False}
     assert entry.after == {"revision": 2, "condition": "node:ship2", "enabled": True}
     with pytest.raises(RuleChanged):
-        rules.change(made.pk, 1, wording(), now=NOW, **WHO)
+        rules.change(made.pk, 1, wording(), actor=WHO)
     with pytest.raises(RuleError):
-        rules.change(made.pk, 2, wording("since:2h"), now=NOW, **WHO)
+        rules.change(made.pk, 2, wording("since:2h"), actor=WHO)
     assert again(made).condition == "node:ship2"
 
 
@@ -498,18 +499,18 @@ def test_uses_survive_a_change():
     made = add()
     ask()
     judge()
-    rules.change(made.pk, 1, wording(name="other"), now=NOW, **WHO)
+    rules.change(made.pk, 1, wording(name="other"), actor=WHO)
     assert again(made).uses == 1
 
 
 @db
 def test_rules_move_within_their_order():
     first, second, third = add(name="1"), add(name="2"), add(name="3")
-    rules.move(third.pk, -1, now=NOW, **WHO)
+    rules.move(third.pk, -1, actor=WHO)
     assert [one.name for one in rules.listed()] == ["1", "3", "2"]
-    rules.move(first.pk, 99, now=NOW, **WHO)
+    rules.move(first.pk, 99, actor=WHO)
     assert [(one.name, one.position) for one in rules.listed()] == [("3", 1), ("2", 2), ("1", 3)]
-    rules.move(third.pk, -1, now=NOW, **WHO)
+    rules.move(third.pk, -1, actor=WHO)
     assert again(third).revision == 2  # what does not move does not change
     assert again(second).revision == 1
 
@@ -519,14 +520,14 @@ def test_a_removed_rule_answers_nothing_and_still_says_what_it_was():
     made = add()
     incident = ask()
     judge()
-    rules.remove(made.pk, "no longer true", now=NOW, **WHO)
+    rules.remove(made.pk, "no longer true", actor=WHO)
     other = ask(process="other")
     judge()
     assert again(other).state == "open"
     assert Decision.objects.get(incident=incident).rule.name == "go on"
     assert list(rules.listed()) == []
     with pytest.raises(Row.DoesNotExist):
-        rules.resume(made.pk, "", now=NOW, **WHO)
+        rules.resume(made.pk, "", actor=WHO)
 
 
 @db
@@ -611,7 +612,7 @@ def tried(condition, earlier=(), **given):
 def test_a_dry_run_finds_what_the_rule_would_have_had_the_word_on_and_how_it_ended():
     old = ask(process="old", now=NOW - timedelta(days=8))
     mine, yours, other = ask(), ask(process="yours"), ask(node="boat", process="x")
-    decisions.decide(mine.pk, Action.KILL, by="user:bob", now=NOW)
+    decisions.decide(mine.pk, Action.KILL, actor=Actor("user:bob", NOW))
     found = tried("node:ship*", since=NOW - timedelta(days=7))
     assert (found.looked_at, found.matched, found.next) == (3, 2, None)
     assert dict(found.ended) == {"kill": 1, "nobody": 1}
@@ -664,7 +665,7 @@ def test_the_database_and_the_judge_agree_on_every_condition(condition):
         ):  # fmt: skip
             ask(text, node=node, process=process, level=level, message=message)
         whole, *_, part = Problem.objects.order_by("pk")
-        problems.merge(part.pk, whole.pk, "one disk", **WHO, now=NOW)
+        problems.merge(part.pk, whole.pk, "one disk", actor=WHO)
     condition = condition.replace("problem:1", f"problem:{Problem.objects.earliest('pk').pk}")
     tree = parse_condition(condition)
     stored = Incident.objects.select_related("node", "process", "problem")

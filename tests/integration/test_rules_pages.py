@@ -22,6 +22,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.incidents.requeues import Wanted, Wish
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from tests.integration.test_rules import ask, event, store, wording
 from tests.integration.test_rules import judge as judge_at
@@ -60,7 +61,7 @@ def viewer():
 
 
 def made(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Rule:
-    return changes.add(wording(condition, action, **given), actor="user:alice", now=timezone.now())
+    return changes.add(wording(condition, action, **given), actor=Actor("user:alice", timezone.now()))
 
 
 def form(**given):
@@ -103,7 +104,7 @@ def test_a_viewer_changes_nothing(viewer):
 
 def test_the_journey_from_remembering_to_an_answer(alice):
     incident = ask(node="ship 1".replace(" ", "-"), process="copy files")
-    decisions.decide(incident.pk, Action.KILL, by="user:alice", reason="always helps", now=timezone.now())
+    decisions.decide(incident.pk, Action.KILL, actor=Actor("user:alice", timezone.now()), reason="always helps")
     page = alice.get(f"/incidents/{incident.pk}/").content.decode()
     assert f"/rules/new/?incident={incident.pk}" in page
     draft = alice.get(f"/rules/new/?incident={incident.pk}")
@@ -173,7 +174,7 @@ def test_what_cannot_be_taken_is_said_and_what_was_typed_stays(alice, wrong, sai
 
 def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(alice):
     rule = made()
-    changes.change(rule.pk, 1, wording(name="bob's"), actor="user:bob", now=timezone.now())
+    changes.change(rule.pk, 1, wording(name="bob's"), actor=Actor("user:bob", timezone.now()))
     answer = alice.post(f"/rules/{rule.pk}/", form(revision=1, name="mine"))
     assert answer.status_code == 409
     page = answer.content.decode()
@@ -219,7 +220,7 @@ def test_what_a_rule_left_to_a_person_is_told_on_the_incident(alice):
     judge()
     page = alice.get(f"/incidents/{incident.pk}/").content.decode()
     assert f"rule {rule.pk} (revision 1): look first" in page
-    changes.change(rule.pk, 1, wording(action=RuleAction.ESCALATE), actor="user:bob", now=timezone.now())
+    changes.change(rule.pk, 1, wording(action=RuleAction.ESCALATE), actor=Actor("user:bob", timezone.now()))
     other = ask(process="other")
     judge()
     assert "escalated by a rule" in alice.get(f"/incidents/{other.pk}/").content.decode()
@@ -279,7 +280,7 @@ def test_whose_revision_it_was_stands_wherever_an_automatic_answer_does(alice):
     outcome = Outcome(first.pk, OutcomeState.APPLIED, decision_id=Decision.objects.get().pk, new_incarnation=2)
     decisions.record_outcome("ship1", outcome, now=timezone.now())
     late = alice.post(f"/incidents/{first.pk}/decide/", {"action": "continue"})
-    changes.suspend(rule.pk, "enough", actor="system", now=timezone.now())
+    changes.suspend(rule.pk, "enough", actor=Actor.system(timezone.now()))
     second = ask(now=timezone.now(), incarnation=2)
     said = f"rule {rule.pk} (revision 1)"
     process = f"/nodes/ship1/{first.process_id}/"
@@ -335,7 +336,7 @@ def test_a_dead_letter_that_nobody_asked_about_is_sent_again_or_dropped_on_its_p
 
 def sent_again(letter, outcome=None):
     """The letter after it was sent to its process again, and after what came of that."""
-    row = requeues.dispose_of_letter(letter.pk, Wanted(Wish.REQUEUE), actor="user:alice", now=timezone.now())
+    row = requeues.dispose_of_letter(letter.pk, Wanted(Wish.REQUEUE), actor=Actor("user:alice", timezone.now()))
     if outcome:
         told = Outcome(row.pk, outcome, detail="still no space")
         assert requeues.record_outcome("ship1", told, now=timezone.now())[0] is OutcomeResult.CHANGED
@@ -484,7 +485,7 @@ def test_a_rule_that_would_end_too_many_of_those_that_wait_is_refused_and_leads_
 class Caller:
     def __init__(self, user):
         self.client = Client()
-        self.headers = {"Authorization": f"Bearer {api_tokens.add(user, actor='user:root', now=timezone.now())}"}
+        self.headers = {"Authorization": f"Bearer {api_tokens.add(user, actor=Actor('user:root', timezone.now()))}"}
 
     def __call__(self, method, path, body=None):
         data = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
@@ -575,7 +576,7 @@ def test_a_viewer_may_read_and_try_and_change_nothing(reader):
 def test_a_dry_run_tells_what_would_have_been_the_rules_own(reader):
     now = timezone.now()
     asked = [ask(process=f"p{number}", now=now - timedelta(minutes=9 - number)) for number in range(3)]
-    decisions.decide(asked[0].pk, Action.CONTINUE, by="user:bob", now=now)
+    decisions.decide(asked[0].pk, Action.CONTINUE, actor=Actor("user:bob", now))
     above = made("process:p1")
     found = reader("POST", "rules/dry-run", {"condition": "node:ship*"}).json()
     assert (found["looked_at"], found["matched"], found["next"], found["done"]) == (3, 2, None, 1.0)

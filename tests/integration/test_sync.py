@@ -30,6 +30,7 @@ from errorkernel.store.incidents.requeues import Wanted, Wish
 from errorkernel.store.ingest import reconciliation as repair
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
 
 OTHER = "ship2"
@@ -104,7 +105,7 @@ def questions(count: int, *, data: str = "", node: str = NODE) -> list[UUID]:
 
 def answer(asked: Sequence[UUID], reason: str = "") -> None:
     for one in asked:
-        decisions.decide(one, Action.CONTINUE, by="user:alice", now=NOW, reason=reason)
+        decisions.decide(one, Action.CONTINUE, actor=Actor("user:alice", NOW), reason=reason)
 
 
 def invented(count: int) -> list[UUID]:
@@ -243,7 +244,7 @@ def sent_again(count: int) -> list[UUID]:
     long_ago = datetime.now(UTC) - requeues.REPEAT_AFTER
     times = (long_ago - timedelta(seconds=count - number) for number in range(count))
     return [
-        requeues.dispose(one, Wanted(Wish.REQUEUE), actor="user:alice", now=at).pk
+        requeues.dispose(one, Wanted(Wish.REQUEUE), actor=Actor("user:alice", at)).pk
         for one, at in zip(asked, times, strict=True)
     ]
 
@@ -284,7 +285,7 @@ def test_what_is_no_news_is_found_out_without_a_transaction(django_assert_num_qu
 def test_what_became_of_a_message_that_was_sent_again_is_taken_in_once() -> None:
     [asked] = questions(1, data="/data/a.tif")
     told(asked, state=OutcomeState.WITHDRAWN)
-    command = requeues.dispose(asked, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
+    command = requeues.dispose(asked, Wanted(Wish.REQUEUE), actor=Actor("user:alice", NOW)).pk
     assert told(command, node=OTHER) == ([], [command])
     assert told(command) == ([asked], [])
     assert told(command) == ([], [])
@@ -302,7 +303,7 @@ def test_what_became_of_a_dead_letter_that_nobody_asked_about_is_taken_in() -> N
     ]  # fmt: skip
     record(Batch(events=[(NODE, one) for one in failed]), Directory(), now=NOW)
     letter = DeadLetter.objects.get().pk
-    command = requeues.dispose_of_letter(letter, Wanted(Wish.REQUEUE), actor="user:alice", now=NOW).pk
+    command = requeues.dispose_of_letter(letter, Wanted(Wish.REQUEUE), actor=Actor("user:alice", NOW)).pk
     assert told(command, node=OTHER) == ([], [command])
     assert told(command) == ([], []), "no question has changed"
     assert Requeue.objects.get().state == Requeue.State.APPLIED

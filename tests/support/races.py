@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from errorkernel.store.platform.actor import Actor
+
 PAUSE_S = 0.004
 LATEST = 12
 """Questions that all of them are after."""
@@ -28,13 +30,13 @@ class Races:
         from errorkernel.store.rules.changes import Wording
 
         node = f"races-{int(time.time())}"
-        nodes.add_node(node, actor="system", now=_now())
+        nodes.add_node(node, actor=Actor.system(_now()))
         self.node = node
         self.asked: list[Any] = []
         self.wording = Wording(
             name="races", condition=f"node:{node} process:p0", action=RuleAction.CONTINUE, reason="races"
         )
-        self.rule = changes.add(self.wording, actor="system", now=_now(), also_waiting=True)
+        self.rule = changes.add(self.wording, actor=Actor.system(_now()), also_waiting=True)
 
     def some(self, count: int) -> list[Any]:
         latest = self.asked[-LATEST:]
@@ -71,7 +73,7 @@ class Races:
         from errorkernel.store.incidents import decisions
 
         for one in self.some(1):
-            decisions.decide(one, random.choice(list(Action)), by="user:races", now=_now())
+            decisions.decide(one, random.choice(list(Action)), actor=Actor("user:races", _now()))
 
     def deliver(self) -> None:
         from errorkernel.store.incidents import decisions
@@ -88,7 +90,7 @@ class Races:
         from errorkernel.store.incidents import decisions
 
         for one in self.some(1):
-            decisions.escalate(one, now=_now())
+            decisions.escalate(one, Actor("deadline", _now()))
 
     def judge(self) -> None:
         from errorkernel.store.rules import evaluation
@@ -102,9 +104,9 @@ class Races:
 
         row = changes.listed().get(pk=self.rule.pk)
         if row.suspended_at:
-            changes.resume(row.pk, "races go on", actor="system", now=_now())
+            changes.resume(row.pk, "races go on", actor=Actor.system(_now()))
         else:
-            changes.change(row.pk, row.revision, self.wording, actor="system", now=_now(), also_waiting=True)
+            changes.change(row.pk, row.revision, self.wording, actor=Actor.system(_now()), also_waiting=True)
 
 
 def _now() -> datetime:

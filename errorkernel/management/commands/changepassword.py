@@ -5,7 +5,7 @@ from django.contrib.auth.management.commands import changepassword
 from django.contrib.auth.models import User
 
 from errorkernel.management import catalogue
-from errorkernel.management.base import OurHelp, who
+from errorkernel.management.base import OurHelp, command_actor
 from errorkernel.store.accounts import people
 
 
@@ -20,5 +20,5 @@ class Command(OurHelp, changepassword.Command):
         # In no transaction with the entry: it would be open for as long as somebody thinks of a password.
         said = super().handle(*args, **options)
         if found:
-            people.note("user", before, people.person(found.pk), **who())
+            people.note("user", before, people.person(found.pk), command_actor())
         return said

@@ -3,7 +3,7 @@ from typing import Any
 from django.contrib.auth.management.commands import createsuperuser
 from django.contrib.auth.models import User
 
-from errorkernel.management.base import OurHelp, who
+from errorkernel.management.base import OurHelp, command_actor
 from errorkernel.store.accounts import people
 
 
@@ -15,4 +15,4 @@ class Command(OurHelp, createsuperuser.Command):
         # In no transaction with the entry: it would be open for as long as somebody thinks of a password.
         super().handle(*args, **options)
         for made in User.objects.filter(is_superuser=True).exclude(pk__in=there):
-            people.note("user", {}, people.person(made.pk), **who())
+            people.note("user", {}, people.person(made.pk), command_actor())

@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.store import nodes
+from errorkernel.store.platform.actor import Actor
 
 ORIGIN = "steward demo remove"
 QUIET_S = 2.5
@@ -23,7 +24,7 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if names := nodes.demo_nodes():
             for name in names:
-                nodes.set_node_enabled(name, False, actor="system", now=datetime.now(UTC), origin=ORIGIN)
+                nodes.set_node_enabled(name, False, actor=Actor.system(datetime.now(UTC), origin=ORIGIN))
             _until_quiet()
         self.stdout.write(f"{nodes.remove_demo(now=datetime.now(UTC))} demo nodes were removed.")
 

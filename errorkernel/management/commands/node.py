@@ -12,7 +12,7 @@ from errorkernel.broker.access import own_access
 from errorkernel.broker.connection import Link
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.management import catalogue
-from errorkernel.management.base import StewardCommand, add_data_dir, who
+from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
 from errorkernel.models import Node
 from errorkernel.platform import conf
 from errorkernel.protocol import subjects
@@ -47,10 +47,10 @@ class Command(StewardCommand):
             sys.exit(f"steward: {exc}")
 
     def _add(self, options: dict[str, Any]) -> None:
-        self._give_out(nodes.add_node(options["name"], **who()), options)
+        self._give_out(nodes.add_node(options["name"], command_actor()), options)
 
     def _renew(self, options: dict[str, Any]) -> None:
-        self._give_out(nodes.renew_node(options["name"], **who()), options)
+        self._give_out(nodes.renew_node(options["name"], command_actor()), options)
 
     def _list(self, options: dict[str, Any]) -> None:
         for node in Node.objects.order_by("name"):
@@ -59,10 +59,10 @@ class Command(StewardCommand):
             self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} reports  {heard}")
 
     def _disable(self, options: dict[str, Any]) -> None:
-        nodes.set_node_enabled(options["name"], False, **who())
+        nodes.set_node_enabled(options["name"], False, command_actor())
 
     def _enable(self, options: dict[str, Any]) -> None:
-        nodes.set_node_enabled(options["name"], True, **who())
+        nodes.set_node_enabled(options["name"], True, command_actor())
 
     def _give_out(self, made: nodes.NodeSecrets, options: dict[str, Any]) -> None:
         http_url, nats_url = _urls()

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from errorkernel.management import catalogue
-from errorkernel.management.base import StewardCommand, add_data_dir, who
+from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol import signing_key
 from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Operator
@@ -51,7 +51,7 @@ class Command(StewardCommand):
             )
         except OSError as exc:
             sys.exit(f"steward: {signing_key.path(settings)} cannot be written: {exc.strerror}.")
-        nodes.note_signing_key(_text(seed), **who())
+        nodes.note_signing_key(_text(seed), command_actor())
         return seed
 
     def _show(self, seed: bytes, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
 from errorkernel.management import catalogue
-from errorkernel.management.base import StewardCommand, add_data_dir, who
+from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
 from errorkernel.store.accounts import api_tokens
 
 
@@ -27,5 +27,5 @@ class Command(StewardCommand):
             owner = users.objects.get_by_natural_key(options["user"])
         except users.DoesNotExist:
             sys.exit(f"steward: there is no user named {options['user']}.")
-        token = api_tokens.add(owner, note=options["note"], **who())
+        token = api_tokens.add(owner, command_actor(), note=options["note"])
         self.stdout.write(json.dumps({"user": options["user"], "token": token}) if options["json"] else token)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import django
 
+from errorkernel.store.platform.actor import Actor
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
@@ -27,14 +29,14 @@ def main() -> None:
     call_command("migrate", verbosity=0, interactive=False)
     nodes = {}
     for name in names:
-        made = fleet.add_node(name, actor="system", now=now)
+        made = fleet.add_node(name, actor=Actor.system(now))
         nodes[name] = {"node": name, "nkey_seed": made.nkey_seed, "token": made.token}
     token_of = {}
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
-        token_of[name] = api_tokens.add(owner, actor="system", now=now)
+        token_of[name] = api_tokens.add(owner, actor=Actor.system(now))
     for wording in policy.wordings():
-        changes.add(wording, actor="system", now=now)
+        changes.add(wording, actor=Actor.system(now))
     print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
 
 

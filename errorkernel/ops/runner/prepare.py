@@ -18,6 +18,7 @@ from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerStartError
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.store.accounts import people
+from errorkernel.store.platform.actor import Actor
 
 
 class StartError(Exception):
@@ -59,7 +60,7 @@ def first_administrator() -> str | None:
     with transaction.atomic():
         made = users.create_superuser("admin", password=password)
         now = datetime.now(UTC)
-        people.note("user", {}, people.person(made.pk), actor="system", origin="the first start", now=now)
+        people.note("user", {}, people.person(made.pk), actor=Actor.system(now, origin="the first start"))
     return password
 
 

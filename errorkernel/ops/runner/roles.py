@@ -27,6 +27,7 @@ from errorkernel.ops.runner.prepare import (
 from errorkernel.ops.runner.services import Services, note_settings
 from errorkernel.platform.conf import Conf
 from errorkernel.store import nodes
+from errorkernel.store.platform.actor import Actor
 
 log = logging.getLogger("errorkernel.runner")
 
@@ -176,9 +177,9 @@ def _demo_credentials() -> list[dict[str, str]]:
     made = []
     for name in NODES:
         try:
-            one = nodes.add_node(name, actor="system", origin="steward up --demo", demo=True, now=now)
+            one = nodes.add_node(name, actor=Actor.system(now, origin="steward up --demo"), demo=True)
         except nodes.FleetError:
-            one = nodes.renew_node(name, actor="system", origin="steward up --demo", now=now)
+            one = nodes.renew_node(name, actor=Actor.system(now, origin="steward up --demo"))
         made.append({"node": one.node, "nkey_seed": one.nkey_seed, "token": one.token})
     return made
 

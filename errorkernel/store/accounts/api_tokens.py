@@ -10,6 +10,7 @@ from django.db import transaction
 from errorkernel.broker.credentials import digest, make_token
 from errorkernel.models import ApiToken
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.sql_values import moment
 
 USER_TOKEN_PREFIX = "eku"  # noqa: S105 - a prefix
@@ -23,40 +24,25 @@ _USER_OF = (
 )
 
 
-def add(
-    owner: AbstractBaseUser,
-    *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
-    note: str = "",
-) -> str:
+def add(owner: AbstractBaseUser, actor: Actor, *, note: str = "") -> str:
     """A new personal token of ``owner``, shown once."""
     token = make_token(USER_TOKEN_PREFIX)
     with transaction.atomic():
         row = ApiToken.objects.create(user_id=owner.pk, digest=digest(token), note=note)
         audit.record(
             audit.entry(
-                actor, "add", f"token:{row.pk}", now=now, user=user, origin=origin,
-                before={}, after={"of": str(owner), "note": note},
+                actor, "add", f"token:{row.pk}", before={}, after={"of": str(owner), "note": note},
             )
         )  # fmt: skip
     return token
 
 
-def revoke(
-    token: ApiToken, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> None:
+def revoke(token: ApiToken, actor: Actor) -> None:
     """End a token's life; the row stays."""
     with transaction.atomic():
-        if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=now):
-            before, after = {"revoked_at": None}, {"revoked_at": now.isoformat()}
-            audit.record(
-                audit.entry(
-                    actor, "revoke", f"token:{token.pk}", now=now, user=user, origin=origin, before=before, after=after
-                )
-            )
+        if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=actor.at):
+            before, after = {"revoked_at": None}, {"revoked_at": actor.at.isoformat()}
+            audit.record(audit.entry(actor, "revoke", f"token:{token.pk}", before=before, after=after))
 
 
 def user_of(token: str, *, now: datetime) -> AbstractUser | None:

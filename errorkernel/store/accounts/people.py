@@ -4,14 +4,14 @@ Django changes people itself, in its admin and by its commands. Whoever lets it 
 are (``person``, ``group``), in one transaction with the change, and notes what differs.
 """
 
-from typing import Any, Unpack
+from typing import Any
 
 from django.contrib.auth.hashers import is_password_usable
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
 
 from errorkernel.store.platform import audit
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 
 Standing = dict[str, Any]
 
@@ -38,7 +38,7 @@ def group(pk: Any) -> Standing:
     return {"name": found.name, "permissions": _codes(found.permissions.all())} if found else {}
 
 
-def note(kind: str, before: Standing, after: Standing, **who: Unpack[Who]) -> None:
+def note(kind: str, before: Standing, after: Standing, actor: Actor) -> None:
     """One entry for what differs, or none. ``kind``: user or group."""
     changed = [name for name in after or before if after.get(name) != before.get(name)]
     if not changed:
@@ -46,8 +46,7 @@ def note(kind: str, before: Standing, after: Standing, **who: Unpack[Who]) -> No
     verb = "change" if before and after else "add" if after else "delete"
     audit.record(
         audit.entry(
-            who["actor"], verb, f"{kind}:{(before or after)['name']}", now=who["now"], user=who.get("user"),
-            origin=who.get("origin", ""), before=_shown(before, changed, "(hidden)"),
+            actor, verb, f"{kind}:{(before or after)['name']}", before=_shown(before, changed, "(hidden)"),
             after=_shown(after, changed, "(another, hidden)" if before else "(hidden)"),
         )
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """The one place where saved searches are written. What is shared is everybody's business, and on the audit trail."""
 
-from typing import Unpack
 from urllib.parse import parse_qsl, urlencode
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -10,7 +9,7 @@ from django.db.models import Q, QuerySet
 from errorkernel.domain.messages import Sentence as _
 from errorkernel.models import SavedView
 from errorkernel.store.platform import audit
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 
 _TIMES = ("range", "since", "until")
 PAGES = {"live": ("q", *_TIMES), "events": ("q", *_TIMES), "problems": ("q", "sort")}
@@ -29,10 +28,10 @@ def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedView]:
     return SavedView.objects.filter(Q(shared=True) | Q(owner=user.pk), page=page).select_related("owner")
 
 
-def keep(page: str, name: str, address: str, *, shared: bool, **who: Unpack[Who]) -> SavedView:
+def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> SavedView:
     """Keep ``address``, the page's parameters, under a name. One of the same name is written anew where it is the
     person's own. Raises ViewError."""
-    owner = _owner(who)
+    owner = _owner(actor)
     name = " ".join(name.split())
     if not name or len(name) > NAME_MAX_CHARS or "\0" in name + address:
         raise ViewError(_("A view needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
@@ -48,32 +47,31 @@ def keep(page: str, name: str, address: str, *, shared: bool, **who: Unpack[Who]
         most = SHARED_MAX if shared else OWN_MAX
         if found is None and whose.count() >= most:
             raise ViewError(_("There are {most} views already; delete one first.", most=most))
-        view = found or SavedView(page=page, name=name, owner_id=owner, shared=shared, created_at=who["now"])
+        view = found or SavedView(page=page, name=name, owner_id=owner, shared=shared, created_at=actor.at)
         before = {"address": view.address} if found else {}
         view.address = kept
         view.save()
         if shared:
-            _note("share", view, before, {"page": page, "name": name, "address": kept}, **who)
+            _note("share", view, before, {"page": page, "name": name, "address": kept}, actor)
     return view
 
 
-def delete(view_id: int, *, staff: bool, **who: Unpack[Who]) -> SavedView:
+def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedView:
     """One's own; staff also what others share. Raises SavedView.DoesNotExist for all others too."""
     with transaction.atomic():
-        may = Q(owner=_owner(who)) | Q(shared=True) if staff else Q(owner=_owner(who))
+        may = Q(owner=_owner(actor)) | Q(shared=True) if staff else Q(owner=_owner(actor))
         view = SavedView.objects.select_for_update().filter(may).get(pk=view_id)
         if view.shared:
-            _note("unshare", view, {"page": view.page, "name": view.name, "address": view.address}, {}, **who)
+            _note("unshare", view, {"page": view.page, "name": view.name, "address": view.address}, {}, actor)
         SavedView.objects.filter(pk=view.pk).delete()
     return view
 
 
-def _owner(who: Who) -> int:
-    user = who.get("user")
-    if user is None:
+def _owner(actor: Actor) -> int:
+    if actor.user_id is None:
         raise ViewError(_("A view is somebody's."))
-    return int(user.pk)
+    return actor.user_id
 
 
-def _note(act: str, view: SavedView, before: dict[str, str], after: dict[str, str], **who: Unpack[Who]) -> None:
-    audit.record(audit.entry(action=act, target=f"view:{view.pk}", before=before, after=after, **who))
+def _note(act: str, view: SavedView, before: dict[str, str], after: dict[str, str], actor: Actor) -> None:
+    audit.record(audit.entry(action=act, target=f"view:{view.pk}", before=before, after=after, actor=actor))

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
@@ -27,6 +26,7 @@ from errorkernel.store import problems
 from errorkernel.store.incidents import decisions
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 
 LASTS = timedelta(minutes=15)
 """How long a proposal can be confirmed: what it showed must still be what it is about."""
@@ -53,16 +53,6 @@ class CannotBulk(Exception):
 
 
 @dataclass(slots=True)
-class Who:
-    """Who does it, for the audit trail."""
-
-    name: str
-    now: datetime
-    user: AbstractBaseUser | None = None
-    origin: str = ""
-
-
-@dataclass(slots=True)
 class Step:
     """``changed``: the questions that were answered; ``looked``: there was something to do."""
 
@@ -83,7 +73,7 @@ class Watched:
 
 def propose(
     incident_ids: Iterable[UUID],
-    who: Who,
+    actor: Actor,
     *,
     query: str,
     action: Action,
@@ -102,16 +92,16 @@ def propose(
         raise CannotBulk(_("The one to be answered first is not among them."))
     with transaction.atomic():
         bulk = BulkAnswer.objects.create(
-            query=query, action=action.value, reason=reason, by=who.name, user_id=who.user.pk if who.user else None,
-            origin=who.origin, count=len(wanted), canary_id=canary, proposed_at=who.now, expires_at=who.now + LASTS,
+            query=query, action=action.value, reason=reason, by=actor.id, user_id=actor.user_id, origin=actor.origin,
+            count=len(wanted), canary_id=canary, proposed_at=actor.at, expires_at=actor.at + LASTS,
             needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
         BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
-        _note(bulk, "propose", who, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+        _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
     return bulk
 
 
-def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[UUID]]:
+def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkAnswer, list[UUID]]:
     """Answer them: all, or the canary first, watched for ``watch_s`` once its process has carried the answer out. Also
     returns what is answered already.
 
@@ -120,9 +110,9 @@ def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[U
     changed: list[UUID] = []
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED)
-        if who.now >= bulk.expires_at:
+        if actor.at >= bulk.expires_at:
             raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
-        alone = is_proposer(bulk, who)
+        alone = is_proposer(bulk, actor)
         if bulk.needs_second and alone:
             raise CannotBulk(
                 _(
@@ -131,27 +121,27 @@ def confirm(bulk_id: int, who: Who, *, watch_s: int) -> tuple[BulkAnswer, list[U
                     count=bulk.count,
                 )
             )
-        _check_proposer(bulk, who)
+        _check_proposer(bulk, actor)
         before = {"state": bulk.state}
-        bulk.second_by = "" if alone else who.name
-        bulk.confirmed_at = who.now
+        bulk.second_by = "" if alone else actor.id
+        bulk.confirmed_at = actor.at
         bulk.state = State.ANSWERING
         if bulk.canary_id is not None and bulk.count > 1:
             bulk.state = State.WATCHING
             bulk.watch_s = watch_s
-            changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), who.now)
+            changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), actor.at)
         bulk.save()
         after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
-        _note(bulk, "confirm", who, before, after)
+        _note(bulk, "confirm", actor, before, after)
     return bulk, changed
 
 
-def go_on(bulk_id: int, who: Who) -> BulkAnswer:
+def go_on(bulk_id: int, actor: Actor) -> BulkAnswer:
     """The canary has done well: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.WATCHING)
-        _check_proposer(bulk, who)
-        canary = watched(bulk, who.now)
+        _check_proposer(bulk, actor)
+        canary = watched(bulk, actor.at)
         if canary is None:
             raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
         if canary.shows.stands:
@@ -160,18 +150,18 @@ def go_on(bulk_id: int, who: Who) -> BulkAnswer:
             raise CannotBulk(canary.told)
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
-        _note(bulk, "go on", who, {"state": State.WATCHING}, {"state": bulk.state})
+        _note(bulk, "go on", actor, {"state": State.WATCHING}, {"state": bulk.state})
     return bulk
 
 
-def leave(bulk_id: int, who: Who, reason: str = "") -> BulkAnswer:
+def leave(bulk_id: int, actor: Actor, reason: str = "") -> BulkAnswer:
     """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
         before = {"state": bulk.state}
-        bulk.state, bulk.ended_at = State.LEFT, who.now
+        bulk.state, bulk.ended_at = State.LEFT, actor.at
         bulk.save(update_fields=["state", "ended_at"])
-        _note(bulk, "leave", who, before, {"state": bulk.state, **results(bulk)}, reason)
+        _note(bulk, "leave", actor, before, {"state": bulk.state, **results(bulk)}, reason)
     return bulk
 
 
@@ -191,7 +181,7 @@ def step(*, now: datetime) -> Step:
             bulk.state, bulk.ended_at = State.DONE, now
             bulk.save(update_fields=["state", "ended_at"])
             before, after = {"state": State.ANSWERING}, {"state": bulk.state, **results(bulk)}
-            _note(bulk, "done", Who("system", now), before, after)
+            _note(bulk, "done", Actor.system(now), before, after)
     return done
 
 
@@ -206,9 +196,9 @@ def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 
-def is_proposer(bulk: BulkAnswer, who: Who) -> bool:
+def is_proposer(bulk: BulkAnswer, actor: Actor) -> bool:
     """Also where their account was renamed meanwhile: that makes no second person of them."""
-    return who.name == bulk.by or (who.user is not None and who.user.pk == bulk.user_id)
+    return actor.id == bulk.by or (actor.user_id is not None and actor.user_id == bulk.user_id)
 
 
 def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
@@ -247,10 +237,10 @@ def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
     return bulk
 
 
-def _check_proposer(bulk: BulkAnswer, who: Who) -> None:
+def _check_proposer(bulk: BulkAnswer, actor: Actor) -> None:
     """It is answered in the name of who proposed it, and they are one of two where two are needed. Raises CannotBulk
     where they may not answer any more."""
-    if is_proposer(bulk, who):
+    if is_proposer(bulk, actor):
         return
     if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
         raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.by))
@@ -260,12 +250,10 @@ def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list
     """Answer up to AT_ONCE of ``chosen`` and write down what became of each; returns those that were won."""
     became: dict[BulkItem.Result, list[int]] = {Result.WON: [], Result.LOST: [], Result.GONE: []}
     won = []
+    proposer = Actor(bulk.by, now, bulk.user, f"{bulk.origin} answer:{bulk.pk}")
     for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
         try:
-            decisions.decide(
-                incident_id, Action(bulk.action), by=bulk.by, user=bulk.user, reason=bulk.reason, now=now,
-                origin=f"{bulk.origin} answer:{bulk.pk}",
-            )  # fmt: skip
+            decisions.decide(incident_id, Action(bulk.action), proposer, reason=bulk.reason)
             became[Result.WON].append(item_id)
             won.append(incident_id)
         except AlreadyDecided:
@@ -278,11 +266,10 @@ def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list
 
 
 def _note(
-    bulk: BulkAnswer, what: str, who: Who, before: dict[str, Any], after: dict[str, Any], reason: str = ""
+    bulk: BulkAnswer, what: str, actor: Actor, before: dict[str, Any], after: dict[str, Any], reason: str = ""
 ) -> None:
     audit.record(
         audit.entry(
-            who.name, what, f"answer:{bulk.pk}", now=who.now, reason=reason, before=before, after=after, user=who.user,
-            origin=who.origin,
+            actor, what, f"answer:{bulk.pk}", reason=reason, before=before, after=after
         )
     )  # fmt: skip

@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Q, QuerySet
 
 from errorkernel.domain import incident_state as life
@@ -26,6 +25,7 @@ from errorkernel.store import incarnations, nodes
 from errorkernel.store.incidents import sql
 from errorkernel.store.incidents.sql import Standing
 from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.enqueue import owe
 from errorkernel.store.platform.prepared_insert import insert
 from errorkernel.store.status import system_status
@@ -60,19 +60,16 @@ class OutcomeResult(Enum):
 def decide(
     incident_id: UUID,
     action: Action,
+    actor: Actor,
     *,
-    by: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
     reason: str = "",
     request_id: str = "",
-    origin: str = "",
     rule: Rule | None = None,
 ) -> Decision:
-    """Record the one answer. Person, rule and deadline all come through here.
+    """Record the one decision. Persons, rules and deadlines all decide through this function.
 
-    ``by``: ``user:<name>``, ``rule:<id>`` or ``deadline``; ``rule``: the one that answers. The same ``request_id`` by
-    the same answerer again returns the same decision. Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
+    ``rule``: the one that decides. The same ``request_id`` from the same actor again returns the same decision.
+    Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
     # Before the transaction, which holds up all others that write.
     node, process, incarnation = sql.asker(incident_id)
@@ -80,38 +77,35 @@ def decide(
         id=uuid7(),
         incident_id=incident_id,
         action=Action(action).value,
-        by=by,
+        by=actor.id,
         rule=rule,
         rule_revision=rule.revision if rule else None,
-        user_id=user.pk if user else None,
+        user_id=actor.user_id,
         reason=reason,
         request_id=request_id,
-        decided_at=now,
+        decided_at=actor.at,
     )
     payload = wire.encode_decision(as_value(decision, incarnation))
-    told = _told(decision, f"{process} on {node}", user, origin)
+    entry = _entry(decision, f"{process} on {node}", actor)
     with counters.changing():
         if _win(incident_id):
             insert(decision)
-            owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=now)
-            audit.record(told)
+            owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=actor.at)
+            audit.record(entry)
             number_change([incident_id])
             return decision
-    return _lost(incident_id, by, request_id)
+    return _lost(incident_id, actor, request_id)
 
 
-def _told(decision: Decision, process: str, user: AbstractBaseUser | None, origin: str) -> AuditEntry:
+def _entry(decision: Decision, process: str, actor: Actor) -> AuditEntry:
     after = {"state": State.DECIDED.value, "action": decision.action, "process": process}
     return audit.entry(
-        decision.by,
+        actor,
         "decide",
         f"incident:{decision.incident_id}",
-        now=decision.decided_at,
         reason=decision.reason,
         before={"state": State.OPEN.value},
         after=after | ({"rule": str(decision.rule)} if decision.rule else {}),
-        user=user,
-        origin=origin,
     )
 
 
@@ -120,12 +114,12 @@ def _win(incident_id: UUID) -> bool:
     return sql.move(incident_id, State.OPEN.value, State.DECIDED.value)
 
 
-def _lost(incident_id: UUID, by: str, request_id: str) -> Decision:
+def _lost(incident_id: UUID, actor: Actor, request_id: str) -> Decision:
     incident = Incident.objects.get(pk=incident_id)
     decision = Decision.objects.filter(incident=incident).first()
     if decision is None:
         raise NotOpen(incident.state)
-    if request_id and decision.request_id == request_id and decision.by == by:
+    if request_id and decision.request_id == request_id and decision.by == actor.id:
         return decision
     raise AlreadyDecided(decision)
 
@@ -157,10 +151,9 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
             return False
         audit.record(
             audit.entry(
-                f"node:{node}",
+                Actor.node(node, now),
                 "outcome",
                 f"incident:{outcome.incident}",
-                now=now,
                 reason=outcome.detail,
                 before={"state": found.state},
                 after={"state": after.value, **said},
@@ -192,10 +185,9 @@ def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]
         audit.record(
             *(
                 audit.entry(
-                    "system",
+                    Actor.system(now),
                     "deliver",
                     f"incident:{incident_id}",
-                    now=now,
                     before={"state": State.DECIDED.value},
                     after={"state": State.DELIVERED.value},
                 )
@@ -246,18 +238,16 @@ def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
     return list(unmet.order_by("deadline_at")[:limit])
 
 
-def escalate(
-    incident_id: UUID, *, now: datetime, by: str = "deadline", reason: str = "", rule: Rule | None = None
-) -> bool:
+def escalate(incident_id: UUID, actor: Actor, *, reason: str = "", rule: Rule | None = None) -> bool:
     """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
     with counters.changing():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
-            escalated_at=now
+            escalated_at=actor.at
         )
         if marked:
-            after = {"escalated_at": now.isoformat()} | ({"rule": str(rule)} if rule else {})
+            after = {"escalated_at": actor.at.isoformat()} | ({"rule": str(rule)} if rule else {})
             target, before = f"incident:{incident_id}", {"escalated_at": None}
-            audit.record(audit.entry(by, "escalate", target, now=now, reason=reason, before=before, after=after))
+            audit.record(audit.entry(actor, "escalate", target, reason=reason, before=before, after=after))
             number_change([incident_id])
     return bool(marked)
 
@@ -283,11 +273,12 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
 
 def meet_deadline(incident: Incident, *, now: datetime) -> None:
     """Do what was configured for the deadline: answer, or escalate. Raises nothing where somebody was quicker."""
+    deadline = Actor("deadline", now)
     if incident.on_deadline == OnDeadline.ESCALATE.value:
-        escalate(incident.pk, now=now)
+        escalate(incident.pk, deadline)
         return
     try:
-        decide(incident.pk, Action(incident.on_deadline), by="deadline", reason="The deadline passed.", now=now)
+        decide(incident.pk, Action(incident.on_deadline), actor=Actor("deadline", now), reason="The deadline passed.")
     except (AlreadyDecided, NotOpen):
         pass
 

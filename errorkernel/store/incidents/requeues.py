@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Unpack
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -28,7 +28,7 @@ from errorkernel.store.incidents import dead_letters, decisions
 from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.incidents.quarantined_processes import process_of_message
 from errorkernel.store.platform import audit, counters
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.enqueue import owe
 
 REPEAT_AFTER = timedelta(seconds=10)
@@ -68,24 +68,24 @@ class CannotRequeue(Exception):
     """That cannot be done with the message now; the message of this is one sentence for whoever asked."""
 
 
-def dispose(incident_id: UUID, wanted: Wanted, **who: Unpack[Who]) -> Requeue:
+def dispose(incident_id: UUID, wanted: Wanted, actor: Actor) -> Requeue:
     """Do it with the incident's message. Raises CannotRequeue, Incident.DoesNotExist."""
     with _once():
         # Two people's wishes follow each other: the second meets what the first has made of the message.
         incident = decisions.with_relations().select_for_update(of=("self",)).get(pk=incident_id)
-        return _dispose(_Failed(incident, incident.dead_letters.order_by("-id").first()), wanted, who)
+        return _dispose(_Failed(incident, incident.dead_letters.order_by("-id").first()), wanted, actor)
 
 
-def dispose_of_letter(letter_id: int, wanted: Wanted, **who: Unpack[Who]) -> Requeue:
+def dispose_of_letter(letter_id: int, wanted: Wanted, actor: Actor) -> Requeue:
     """Do it with a dead letter; where a question was asked about it, with the message of that.
 
     Raises CannotRequeue, DeadLetter.DoesNotExist.
     """
     if incident_id := DeadLetter.objects.values_list("incident", flat=True).get(pk=letter_id):
-        return dispose(incident_id, wanted, **who)
+        return dispose(incident_id, wanted, actor)
     with _once():
         letter = DeadLetter.objects.select_for_update(of=("self",)).select_related("process__node").get(pk=letter_id)
-        return _dispose(_Failed(None, letter), wanted, who)
+        return _dispose(_Failed(None, letter), wanted, actor)
 
 
 @contextmanager
@@ -125,21 +125,21 @@ class _Failed:
         return found
 
 
-def _dispose(failed: _Failed, wanted: Wanted, who: Who) -> Requeue:
-    request_id, by = wanted.request_id, who["actor"]
-    if request_id and (known := failed.past.filter(request_id=request_id, by=by).first()):
+def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
+    request_id = wanted.request_id
+    if request_id and (known := failed.past.filter(request_id=request_id, by=actor.id).first()):
         if _wish_of(known) is not wanted.wish:
             raise CannotRequeue(_("This request_id has done something else with the message."))
         return known
     last = failed.past.first()
     _check(failed, last, wanted.wish)
-    row = _begin(failed, wanted, by, who["now"])
+    row = _begin(failed, wanted, actor)
     # A dead letter without a question is kept before anybody does anything with it.
     at_first = None if failed.incident else State.KEPT.value
     audit.record(
         audit.entry(
-            by, wanted.wish, _target(row), now=who["now"], reason=wanted.reason, user=who.get("user"),
-            origin=who.get("origin", ""), before={"message": last.state if last else at_first},
+            actor, wanted.wish, _target(row), reason=wanted.reason,
+            before={"message": last.state if last else at_first},
             after={"message": row.state, "command": str(row.pk)} | ({"letter": row.letter_id} if row.letter_id else {}),
         )
     )  # fmt: skip
@@ -151,26 +151,26 @@ def _wish_of(row: Requeue) -> Wish:
     return {State.DROPPED: Wish.DROP, State.KEPT: Wish.DEAD_LETTER}.get(State(row.state), Wish.REQUEUE)
 
 
-def _begin(failed: _Failed, wanted: Wanted, by: str, now: datetime) -> Requeue:
+def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     """The row, what is owed to the node for it, and the word on the dead letter that the message is."""
     wish, letter = wanted.wish, failed.letter
     sends = wish is Wish.REQUEUE
     if wish is Wish.DEAD_LETTER and failed.incident:
-        letter = dead_letters.keep_of(failed.incident, failed.process, now=now)
+        letter = dead_letters.keep_of(failed.incident, failed.process, now=actor.at)
     row = Requeue.objects.create(
         id=uuid7(),
         incident=failed.incident,
         letter=letter,
         state=_FIRST[wish],
-        by=by,
+        by=actor.id,
         reason=wanted.reason,
         request_id=wanted.request_id,
-        created_at=now,
-        ended_at=None if sends else now,
+        created_at=actor.at,
+        ended_at=None if sends else actor.at,
     )
     if sends:
         subject = subjects.command(failed.process.node.name, row.pk)
-        owe(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=now)
+        owe(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=actor.at)
     if letter:
         DeadLetter.objects.filter(pk=letter.pk).update(state=_LETTER[wish])
     return row
@@ -225,7 +225,7 @@ def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
         if not Requeue.objects.filter(pk=command_id, state=State.SENT).update(state=State.RECEIVED, received_at=now):
             return []
         row = Requeue.objects.get(pk=command_id)
-        _audit("system", "deliver message", row, State.SENT, State.RECEIVED, now)
+        _audit(Actor.system(now), "deliver message", row, State.SENT, State.RECEIVED)
         incident_ids = _incidents([row.incident_id])
         decisions.number_change(incident_ids)
     return incident_ids
@@ -255,7 +255,7 @@ def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State
             return False
         if after is State.FAILED and row.letter_id:
             dead_letters.keep_again(row.letter_id)
-        _audit(f"node:{node}", "take message", row, before, after, now, outcome.detail)
+        _audit(Actor.node(node, now), "take message", row, before, after, outcome.detail)
         decisions.number_change(_incidents([row.incident_id]))
     return True
 
@@ -313,14 +313,13 @@ def _target(row: Requeue) -> str:
 
 
 def _audit(
-    actor: str, verb: str, row: Requeue, before: Requeue.State, after: Requeue.State, now: datetime, reason: str = ""
+    actor: Actor, verb: str, row: Requeue, before: Requeue.State, after: Requeue.State, reason: str = ""
 ) -> None:
     audit.record(
         audit.entry(
             actor,
             verb,
             _target(row),
-            now=now,
             reason=reason,
             before={"message": before.value},
             after={"message": after.value},

@@ -1,50 +1,36 @@
 """The audit trail: who did what, why, when and from where. Rows are only ever added."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, NotRequired, TypedDict
-
-from django.contrib.auth.models import AbstractBaseUser
+from typing import Any
 
 from errorkernel.models import AuditEntry
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.prepared_insert import insert
 
 
-class Who(TypedDict):
-    """Who does something, when, and from where: what functions that change something take as ``**who``."""
-
-    actor: str
-    now: datetime
-    user: NotRequired[AbstractBaseUser | None]
-    origin: NotRequired[str]
-
-
 def entry(
-    actor: str,
+    actor: Actor,
     action: str,
     target: str,
     *,
-    now: datetime,
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     reason: str = "",
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
 ) -> AuditEntry:
     """An unsaved row, for callers that write several at once.
 
     ``before`` and ``after``: what changed. Nothing before: it was made; nothing after: it is gone.
     """
     return AuditEntry(
-        at=now,
-        actor=actor[:200],
-        user_id=user.pk if user else None,
+        at=actor.at,
+        actor=actor.id[:200],
+        user_id=actor.user_id,
         action=action,
         target=target[:300],
         reason=reason,
         before=dict(before),
         after=dict(after),
-        origin=origin[:200],
+        origin=actor.origin[:200],
     )
 
 

@@ -8,6 +8,7 @@ from django.db.models import Q
 from errorkernel.models import BrokerStream, KernelHeartbeat
 from errorkernel.protocol import subjects
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 
 
 def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
@@ -34,10 +35,9 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
         )
         audit.record(
             audit.entry(
-                "system",
+                Actor.system(asked_at),
                 "lost",
                 f"stream:{name}",
-                now=asked_at,
                 reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
                 f" not stored yet. {repeated}",
                 before={"made": known.made, "last": known.last},
@@ -88,10 +88,9 @@ def stands(
         if gone:
             audit.record(
                 audit.entry(
-                    "system",
+                    Actor.system(now),
                     "lost",
                     f"stream:{name}",
-                    now=now,
                     reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
                     " were told that these had arrived, and repeat none.",
                     before={"discarded": known.discarded},

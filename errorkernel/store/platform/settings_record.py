@@ -10,6 +10,7 @@ from django.db import transaction
 
 from errorkernel.models import AuditEntry
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 
 ACTION = "settings"
 
@@ -27,4 +28,4 @@ def note(role: str, settings: Mapping[str, str], usual: Mapping[str, str], *, no
         if changed:
             before = {name: last.get(name, "") for name in changed}
             after = {name: settings[name] for name in changed}
-            audit.record(audit.entry("system", ACTION, target, now=now, before=before, after=after, origin=origin))
+            audit.record(audit.entry(Actor.system(now, origin), ACTION, target, before=before, after=after))

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
@@ -21,6 +20,7 @@ from errorkernel.domain.query.predicate import Tree
 from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
 from errorkernel.models import Counter, Incident, Rule
 from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.search import question_q
 
 log = logging.getLogger("errorkernel.rules")
@@ -107,11 +107,8 @@ def wording(row: Rule) -> Wording:
 
 def add(
     given: Wording,
+    actor: Actor,
     *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
@@ -126,10 +123,10 @@ def add(
         if listed().count() >= policy.RULES_MAX:
             raise RuleError("name", _("There are {count} rules; remove one first.", count=policy.RULES_MAX))
         last = listed().aggregate(last=Max("position"))["last"] or 0
-        rule = Rule(position=last + 1, created_at=now)
-        _write(rule, given, actor, now, also_waiting, two_above)
+        rule = Rule(position=last + 1, created_at=actor.at)
+        _write(rule, given, actor, also_waiting, two_above)
         rule.save()
-        _note("add", rule, {}, actor, now, user, origin)
+        _note("add", rule, {}, actor)
     return rule
 
 
@@ -137,11 +134,8 @@ def change(
     rule_id: int,
     revision: int,
     given: Wording,
+    actor: Actor,
     *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
@@ -155,31 +149,26 @@ def change(
         if rule.revision != revision:
             raise RuleChanged(rule)
         rule.revision += 1
-        _write(rule, given, actor, now, also_waiting, two_above)
+        _write(rule, given, actor, also_waiting, two_above)
 
-    return _change("change", rule_id, write, actor, now, user, origin)
+    return _change("change", rule_id, write, actor)
 
 
-def suspend(
-    rule_id: int, why: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> Rule:
+def suspend(rule_id: int, why: str, actor: Actor) -> Rule:
     """Let it answer nothing more; what it matches waits for a person. Raises Rule.DoesNotExist."""
 
     def write(rule: Rule) -> None:
         rule.revision += 1
-        rule.suspended_at, rule.suspended_why = rule.suspended_at or now, rule.suspended_why or why
+        rule.suspended_at, rule.suspended_why = rule.suspended_at or actor.at, rule.suspended_why or why
 
-    return _change("suspend", rule_id, write, actor, now, user, origin, reason=why)
+    return _change("suspend", rule_id, write, actor, reason=why)
 
 
 def resume(
     rule_id: int,
     reason: str,
+    actor: Actor,
     *,
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
@@ -194,26 +183,22 @@ def resume(
         rule.revision += 1
         rule.suspended_at, rule.suspended_why = None, ""
         # The answers of earlier revisions count for no limit: whoever clears it has seen them.
-        _apply_from(rule, also_waiting, now, two_above)
+        _apply_from(rule, also_waiting, actor.at, two_above)
 
-    return _change("resume", rule_id, write, actor, now, user, origin, reason=reason)
+    return _change("resume", rule_id, write, actor, reason=reason)
 
 
-def remove(
-    rule_id: int, reason: str, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> Rule:
+def remove(rule_id: int, reason: str, actor: Actor) -> Rule:
     """Take it out of the order for good; its row stays for what it once answered. Raises Rule.DoesNotExist."""
 
     def write(rule: Rule) -> None:
         rule.revision += 1
-        rule.enabled, rule.removed_at = False, now
+        rule.enabled, rule.removed_at = False, actor.at
 
-    return _change("remove", rule_id, write, actor, now, user, origin, reason=reason)
+    return _change("remove", rule_id, write, actor, reason=reason)
 
 
-def move(
-    rule_id: int, step: int, *, actor: str, now: datetime, user: AbstractBaseUser | None = None, origin: str = ""
-) -> Rule:
+def move(rule_id: int, step: int, actor: Actor) -> Rule:
     """So many places down (or, negative, up), as far as there are any. Raises Rule.DoesNotExist."""
     with transaction.atomic():
         counters.take(Counter.RULES)
@@ -232,9 +217,7 @@ def move(
         rule.position, rule.revision = to + 1, rule.revision + 1
         Rule.objects.filter(pk=rule.pk).update(revision=rule.revision)
         after = {"position": to + 1, "revision": rule.revision}
-        audit.record(
-            audit.entry(actor, "move", f"rule:{rule.pk}", now=now, before=before, after=after, user=user, origin=origin)
-        )
+        audit.record(audit.entry(actor, "move", f"rule:{rule.pk}", before=before, after=after))
     return rule
 
 
@@ -242,10 +225,7 @@ def _change(
     what: str,
     rule_id: int,
     write: Callable[[Rule], None],
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None,
-    origin: str,
+    actor: Actor,
     *,
     reason: str = "",
 ) -> Rule:
@@ -254,18 +234,18 @@ def _change(
         rule = listed().select_for_update().get(pk=rule_id)
         before = shown(rule)
         write(rule)
-        rule.changed_at = now
+        rule.changed_at = actor.at
         # Not ``uses``: what was answered meanwhile must not be forgotten.
         rule.save(update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "used_at")])
-        _note(what, rule, before, actor, now, user, origin, reason)
+        _note(what, rule, before, actor, reason)
     return rule
 
 
-def _write(rule: Rule, given: Wording, actor: str, now: datetime, also_waiting: bool, two_above: int) -> None:
+def _write(rule: Rule, given: Wording, actor: Actor, also_waiting: bool, two_above: int) -> None:
     for name, value in asdict(given).items():
         setattr(rule, name, value)
-    rule.author, rule.changed_at = actor, now
-    _apply_from(rule, also_waiting, now, two_above)
+    rule.author, rule.changed_at = actor.id, actor.at
+    _apply_from(rule, also_waiting, actor.at, two_above)
 
 
 def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -> None:
@@ -311,10 +291,7 @@ def _note(
     what: str,
     rule: Rule,
     before: dict[str, Any],
-    actor: str,
-    now: datetime,
-    user: AbstractBaseUser | None,
-    origin: str,
+    actor: Actor,
     reason: str = "",
 ) -> None:
     """Only what differs: that is what somebody looks for later."""
@@ -325,11 +302,8 @@ def _note(
             actor,
             what,
             f"rule:{rule.pk}",
-            now=now,
             reason=reason,
             before={name: before[name] for name in changed if name in before},
             after={name: after[name] for name in changed},
-            user=user,
-            origin=origin,
         )
     )

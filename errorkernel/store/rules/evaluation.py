@@ -23,6 +23,7 @@ from errorkernel.domain.rule_policy import STORM_WINDOW_S, Question, RuleAction,
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule, StewardAction
 from errorkernel.store.incidents import decisions, sql
 from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 
 AT_ONCE = 50
@@ -141,9 +142,9 @@ def _carry_out(verdict: Verdict, incident: Incident, found: Look, now: datetime,
             return  # a person was quicker, its worker is gone, or another kernel has judged it
         row = Rule.objects.get(pk=verdict.rule.id)
         if trouble := _trouble(row, incident, now, found.two_above):
-            changes.suspend(row.pk, trouble, actor="system", now=now)
+            changes.suspend(row.pk, trouble, actor=Actor.system(now))
             why = f"The rule was suspended. {trouble}"
-            decisions.escalate(incident.pk, by=rule_actor(row), reason=why, rule=row, now=now)
+            decisions.escalate(incident.pk, actor=rule_actor(row, now), reason=why, rule=row)
             done.changed.append(incident.pk)
             suspended = True
         else:
@@ -159,14 +160,12 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done:
     if not count_use(verdict, now):
         raise RulesChanged  # used up or expired since it was read
     if action.answer is not None:
-        decisions.decide(incident.pk, action.answer, by=rule_actor(row), reason=row.reason, rule=row, now=now)
+        decisions.decide(incident.pk, action.answer, actor=rule_actor(row, now), reason=row.reason, rule=row)
     elif action is RuleAction.ESCALATE:
-        decisions.escalate(incident.pk, by=rule_actor(row), reason=row.reason, rule=row, now=now)
+        decisions.escalate(incident.pk, actor=rule_actor(row, now), reason=row.reason, rule=row)
     else:
         target, before, after = f"incident:{incident.pk}", {"judged": False}, {"judged": True, "rule": str(row)}
-        audit.record(
-            audit.entry(rule_actor(row), "ask", target, now=now, reason=row.reason, before=before, after=after)
-        )
+        audit.record(audit.entry(rule_actor(row, now), "ask", target, reason=row.reason, before=before, after=after))
     done.changed.append(incident.pk)
 
 
@@ -179,7 +178,7 @@ def count_use(verdict: Verdict, now: datetime) -> bool:
 
 def _has_spoken(row: Rule, incident: Incident) -> bool:
     """It asked or escalated here before: that the rules are asked anew must not use it twice."""
-    return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=rule_actor(row)).exists()
+    return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=f"rule:{row.pk}").exists()
 
 
 def _trouble(row: Rule, incident: Incident, now: datetime, two_above: int) -> str | None:
@@ -228,6 +227,6 @@ def _in_a_row(row: Rule, incident: Incident) -> int:
     return count
 
 
-def rule_actor(row: Rule) -> str:
-    """As whom a rule does what it does."""
-    return f"rule:{row.pk}"
+def rule_actor(row: Rule, at: datetime) -> Actor:
+    """The rule as the actor of what it does."""
+    return Actor(f"rule:{row.pk}", at)

@@ -4,7 +4,6 @@ A request with a token needs no CSRF protection, since no browser adds the token
 The API's views are exempt from Django's middleware because that answers with a page; the same check is made here.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,8 +20,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
 from errorkernel.store.accounts import api_tokens
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api.schemas.common import Fault
+from errorkernel.web.auth.actor import actor_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,21 +41,7 @@ class ApiError(Exception):
         self.body = Fault(told) if isinstance(told, str) else told
 
 
-class Operator:
-    """The person behind a request. ``origin`` is for the audit trail: address and which session or token."""
-
-    def __init__(self, user: AbstractUser, origin: str, *, by_session: bool) -> None:
-        self.user = user
-        self.origin = origin
-        self.by_session = by_session
-
-    def now(self) -> Who:
-        """Who does it, at this moment, as the store's functions take it."""
-        actor = f"user:{self.user.get_username()}"
-        return {"actor": actor, "user": self.user, "origin": self.origin, "now": timezone.now()}
-
-
-View = Callable[Concatenate[HttpRequest, Operator, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]
 
 
 def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
@@ -65,12 +51,12 @@ def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpReque
         @wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             try:
-                operator = _operator(request)
-                if not operator.user.has_perm(permission):
+                user, token = _authenticate(request)
+                if not user.has_perm(permission):
                     raise ApiError(403, f"This needs the permission {permission}.")
-                if operator.by_session:
+                if not token:
                     _check_csrf(request)
-                return view(request, operator, *args, **kwargs)
+                return view(request, actor_of(request, user=user, token=token), *args, **kwargs)
             except ApiError as exc:
                 return as_json(exc.status, exc.body, exc.headers)
             except (OperationalError, InterfaceError):
@@ -132,28 +118,23 @@ def not_allowed(*methods: str) -> HttpResponse:
     return as_json(405, Fault(f"Only {allowed} here."), {"Allow": allowed})
 
 
-def _operator(request: HttpRequest) -> Operator:
-    """Raises ApiError (401). A token that is sent is the one that counts: it never falls back to a session."""
-    address = request.META.get("REMOTE_ADDR", "?")
+def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
+    """The user, and the personal token that was sent; empty with a session. A token that is sent is the one that
+    counts: a bad one never falls back to a session. Raises ApiError (401)."""
     given = request.headers.get("Authorization", "")
     if given:
         scheme, _, token = given.partition(" ")
         found = api_tokens.user_of(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
         if found is None:
             raise _unauthorized("This token is not known, or was revoked.", ', error="invalid_token"')
-        return Operator(found, f"{address} token {_named(token.strip())}", by_session=False)
+        return found, token.strip()
     if not request.user.is_authenticated:
         raise _unauthorized("Log in, or send a personal token: Authorization: Bearer …")
-    return Operator(request.user, f"{address} session {_named(request.session.session_key or '')}", by_session=True)
+    return request.user, ""
 
 
 def _unauthorized(error: str, more: str = "") -> ApiError:
     return ApiError(401, error, headers={"WWW-Authenticate": f'Bearer realm="steward"{more}'})
-
-
-def _named(secret: str) -> str:
-    """Tells one session or token from another without giving it away."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 class _Csrf(CsrfViewMiddleware):

@@ -1,20 +1,22 @@
-"""Who does something on a page, and from where: for the audit trail."""
+"""The actor of a request: a person, by a session or by a personal token."""
 
 import hashlib
-from datetime import datetime
 
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.http import HttpRequest
+from django.utils import timezone
 
-from errorkernel.store.platform.audit import Who
-
-
-def actor(request: HttpRequest, now: datetime) -> Who:
-    """Who does it, as the store's functions take it."""
-    user = request.user if request.user.is_authenticated else None
-    return {"actor": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request), "now": now}
+from errorkernel.store.platform.actor import Actor
 
 
-def origin_of(request: HttpRequest) -> str:
-    """Where an act came from, for the audit trail. The session is named by a digest: its key would be a login."""
-    session = hashlib.sha256((request.session.session_key or "").encode()).hexdigest()[:8]
-    return f"{request.META.get('REMOTE_ADDR', '?')} session {session}"
+def actor_of(request: HttpRequest, *, user: AbstractBaseUser | None = None, token: str = "") -> Actor:
+    """The person behind a request of a page or of the API. ``user``, ``token``: who came with which personal token."""
+    person = user or request.user
+    assert not isinstance(person, AnonymousUser), "only people who are logged in change something"  # noqa: S101
+    way = f"token {_digest(token)}" if token else f"session {_digest(request.session.session_key or '')}"
+    return Actor.person(person, f"{request.META.get('REMOTE_ADDR', '?')} {way}", timezone.now())
+
+
+def _digest(secret: str) -> str:
+    """Tells one session or token from another without giving it away."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]

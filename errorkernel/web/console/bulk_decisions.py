@@ -1,7 +1,6 @@
 """Answering many questions at once: found by a filter, shown, confirmed, followed. Forms that work without script."""
 
 from collections.abc import Callable
-from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -21,10 +20,11 @@ from errorkernel.models import BulkAnswer, BulkItem, Incident
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
 from errorkernel.store.incidents import bulk_decisions
-from errorkernel.store.incidents.bulk_decisions import CannotBulk, Watched, Who
+from errorkernel.store.incidents.bulk_decisions import CannotBulk, Watched
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.search import question_q
 from errorkernel.templatetags.sentences import said
-from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.decide import NotAnAnswer
 from errorkernel.web.console.decide import read as read_answer
@@ -41,17 +41,11 @@ def found_by(query: str) -> QuerySet[Incident]:
     return Incident.objects.filter(question_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
-def who(request: HttpRequest, now: datetime) -> Who:
-    """Who does it, as the store takes it."""
-    user = request.user if request.user.is_authenticated else None
-    return Who(f"user:{request.user.get_username()}", now, user, origin_of(request))
-
-
-def propose(query: str, action: Action, reason: str, asker: Who, *, first: UUID | None) -> BulkAnswer:
+def propose(query: str, action: Action, reason: str, actor: Actor, *, first: UUID | None) -> BulkAnswer:
     """A proposal on what ``query`` finds now; ``first``: the canary. Raises QueryError or CannotBulk."""
     ids = list(found_by(query).values_list("pk", flat=True)[: bulk_decisions.MOST])
     return bulk_decisions.propose(
-        ids, asker, query=query, action=action, reason=reason, canary=first, two_above=two_above()
+        ids, actor, query=query, action=action, reason=reason, canary=first, two_above=two_above()
     )
 
 
@@ -69,7 +63,7 @@ def answer_many(request: HttpRequest) -> HttpResponse:
     query = request.POST.get("q", "")
     try:
         given = read_answer(request)
-        made = propose(query, given.action, given.reason, who(request, timezone.now()), first=_first(request))
+        made = propose(query, given.action, given.reason, actor_of(request), first=_first(request))
     except QueryError:
         return _preview(request, query)
     except (NotAnAnswer, CannotBulk) as exc:
@@ -133,7 +127,7 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
         "expired": found.state == BulkAnswer.State.PROPOSED and now >= found.expires_at,
         "may_go_on": watched is not None and watched.shows is Shows.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
-        "needs_other": found.needs_second and bulk_decisions.is_proposer(found, who(request, now)),
+        "needs_other": found.needs_second and bulk_decisions.is_proposer(found, actor_of(request)),
         "waiting_for_more": found.state in BulkAnswer.UNDER_WAY,
     }
 
@@ -153,7 +147,7 @@ def act(request: HttpRequest, bulk_id: int, act: str) -> HttpResponse:
     if act not in ACTS:
         raise Http404
     try:
-        ACTS[act](min(bulk_id, LARGEST), who(request, timezone.now()))
+        ACTS[act](min(bulk_id, LARGEST), actor_of(request))
     except BulkAnswer.DoesNotExist:
         raise Http404 from None
     except CannotBulk as exc:
@@ -161,13 +155,13 @@ def act(request: HttpRequest, bulk_id: int, act: str) -> HttpResponse:
     return HttpResponseRedirect(page)
 
 
-def _confirm(bulk_id: int, asker: Who) -> BulkAnswer:
-    confirmed, answered = bulk_decisions.confirm(bulk_id, asker, watch_s=conf.get().canary_watch_s)
+def _confirm(bulk_id: int, actor: Actor) -> BulkAnswer:
+    confirmed, answered = bulk_decisions.confirm(bulk_id, actor, watch_s=conf.get().canary_watch_s)
     announce_incidents(answered)
     return confirmed
 
 
-ACTS: dict[str, Callable[[int, Who], BulkAnswer]] = {
+ACTS: dict[str, Callable[[int, Actor], BulkAnswer]] = {
     "confirm": _confirm,
     "go-on": bulk_decisions.go_on,
     "leave": bulk_decisions.leave,

@@ -23,7 +23,7 @@ from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen, decid
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.templatetags.console import answerer, duration
 from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
-from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, FETCHED, is_fetched, needs
 from errorkernel.web.console.incidents import opened
 
@@ -75,28 +75,25 @@ def answer(request: HttpRequest, incident_id: UUID) -> HttpResponse:
         given = read(request)
     except NotAnAnswer as exc:
         return _card(request, incident_id, notice=str(exc), status=400)
-    now = timezone.now()
+    actor = actor_of(request)
     try:
         decision = decide(
             incident_id,
             given.action,
-            by=f"user:{request.user.get_username()}",
-            user=request.user if request.user.is_authenticated else None,
+            actor,
             reason=given.reason,
             request_id=given.request_id,
-            origin=origin_of(request),
-            now=now,
         )
     except Incident.DoesNotExist:
         raise Http404 from None
     except AlreadyDecided as exc:
-        return _card(request, incident_id, notice=lost_to(exc.decision, request.user, now), status=409)
+        return _card(request, incident_id, notice=lost_to(exc.decision, request.user, actor.at), status=409)
     except NotOpen:
         return _card(request, incident_id, notice=_("Nothing was answered: the question no longer stands."), status=409)
     announce_incidents([incident_id])
     if decision.action != given.action:
         # The same form, sent before with another button: the first one counts.
-        return _card(request, incident_id, notice=lost_to(decision, request.user, now), status=409)
+        return _card(request, incident_id, notice=lost_to(decision, request.user, actor.at), status=409)
     if is_fetched(request):
         return _card(request, incident_id, status=200)
     messages.success(

@@ -13,7 +13,7 @@ from errorkernel.broker.access import own_access
 from errorkernel.platform import conf
 from errorkernel.store import nodes
 from errorkernel.templatetags.sentences import said
-from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ADD_NODES, needs
 from errorkernel.web.console.context import Frame
 from errorkernel.web.console.events import live_context
@@ -31,16 +31,9 @@ def first_node(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         return HttpResponseRedirect(reverse("live"))
     name = request.POST.get("name", "").strip()
-    now = timezone.now()
-    page = live_context(Search.of({}, now))
+    page = live_context(Search.of({}, timezone.now()))
     try:
-        made = nodes.add_node(
-            name,
-            actor=f"user:{request.user.get_username()}",
-            user=request.user if request.user.is_authenticated else None,
-            origin=origin_of(request),
-            now=now,
-        )
+        made = nodes.add_node(name, actor_of(request))
     except nodes.FleetError as exc:
         context = {**page, "never": True, "name": name, "error_text": said(exc)}
         return render(request, "errorkernel/live.html", context, status=400)

@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
@@ -17,10 +16,10 @@ from errorkernel.domain.problem_state import Mute, ProblemError, ProblemState
 from errorkernel.models import Problem
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.store import problems as store
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
 from errorkernel.templatetags.sentences import said
-from errorkernel.web.auth.actor import actor
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, needs
 from errorkernel.web.console.problems import opened
 
@@ -38,9 +37,9 @@ def act(request: HttpRequest, problem_id: int, act: str) -> HttpResponse:
         return HttpResponseRedirect(reverse("problem", args=[problem_id]))
     if act not in ACTS:
         raise Http404
-    now = timezone.now()
+    actor = actor_of(request)
     try:
-        told, shown = ACTS[act](min(problem_id, LARGEST), request.POST, actor(request, now))
+        told, shown = ACTS[act](min(problem_id, LARGEST), request.POST, actor)
     except Problem.DoesNotExist:
         raise Http404 from None
     except IsPart as exc:
@@ -48,7 +47,7 @@ def act(request: HttpRequest, problem_id: int, act: str) -> HttpResponse:
         return HttpResponseRedirect(reverse("problem", args=[exc.whole]))
     except (ProblemError, BadParameter) as exc:
         found = get_object_or_404(store.wholes(), pk=min(problem_id, LARGEST))
-        context = opened(found, now) | _refused(act, said(exc), request.POST, found)
+        context = opened(found, actor.at) | _refused(act, said(exc), request.POST, found)
         return render(request, "errorkernel/problem.html", context, status=400)
     messages.success(request, told)
     return HttpResponseRedirect(reverse("problem", args=[shown]))
@@ -70,8 +69,8 @@ def _offered(problem: Problem) -> tuple[str, ...]:
     return "unmute" if muted else "mute", "reopen" if resolved else "resolve", "merge"
 
 
-def _mute(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.mute(problem_id, read_mute(given.get("for", ""), who["now"]), given.get("reason", ""), **who)
+def _mute(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.mute(problem_id, read_mute(given.get("for", ""), actor.at), given.get("reason", ""), actor)
     return _("It is muted: still counted, and its questions wait as before, but no longer in the list."), problem_id
 
 
@@ -84,29 +83,29 @@ def read_mute(wanted: str, now: datetime) -> Mute:
     return Mute(more=number({"for": wanted}, "for"))
 
 
-def _unmute(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.unmute(problem_id, given.get("reason", ""), **who)
+def _unmute(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.unmute(problem_id, given.get("reason", ""), actor)
     return _("It is no longer muted."), problem_id
 
 
-def _resolve(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.resolve(problem_id, given.get("reason", ""), **who)
+def _resolve(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.resolve(problem_id, given.get("reason", ""), actor)
     return _("It is resolved. The next event of it opens it again."), problem_id
 
 
-def _reopen(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.reopen(problem_id, given.get("reason", ""), **who)
+def _reopen(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.reopen(problem_id, given.get("reason", ""), actor)
     return _("It is open again."), problem_id
 
 
-def _assign(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
+def _assign(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
     to = given.get("to", "")
-    store.assign(problem_id, to, **who)
+    store.assign(problem_id, to, actor)
     return (_("It is assigned to %(name)s.") % {"name": to} if to else _("It is assigned to nobody.")), problem_id
 
 
-def _comment(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.comment(problem_id, given.get("text", ""), **who)
+def _comment(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.comment(problem_id, given.get("text", ""), actor)
     return _("Your comment is kept."), problem_id
 
 
@@ -116,21 +115,21 @@ def read_problem(named: str) -> int | None:
     return number({"into": (known[1] or known[2]) if known else named}, "into")
 
 
-def _merge(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
+def _merge(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
     into = read_problem(given.get("into", "").strip() or given.get("alike", ""))
     if into is None:
         raise BadParameter(_("Say the number of the problem that it is to be part of."))
-    whole = store.merge(problem_id, into, given.get("reason", ""), **who)
+    whole = store.merge(problem_id, into, given.get("reason", ""), actor)
     told = _("Problem %(part)s is part of this one now; what comes of it is counted here.") % {"part": problem_id}
     return told, whole.pk
 
 
-def _split(problem_id: int, given: QueryDict, who: Who) -> tuple[str, int]:
-    store.split(problem_id, given.get("reason", ""), **who)
+def _split(problem_id: int, given: QueryDict, actor: Actor) -> tuple[str, int]:
+    store.split(problem_id, given.get("reason", ""), actor)
     return _("It stands for itself again, with all its events."), problem_id
 
 
-ACTS: dict[str, Callable[[int, QueryDict, Who], tuple[str, int]]] = {
+ACTS: dict[str, Callable[[int, QueryDict, Actor], tuple[str, int]]] = {
     "mute": _mute,
     "unmute": _unmute,
     "resolve": _resolve,

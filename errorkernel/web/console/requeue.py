@@ -8,7 +8,6 @@ import msgspec
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
@@ -19,14 +18,14 @@ from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import DeadLetter, Incident, Requeue
 from errorkernel.platform.parameters import LARGEST, refuse, short
 from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish, dispose, dispose_of_letter
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.api import authentication
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, not_allowed, read_body
+from errorkernel.web.api.authentication import ApiError, as_json, not_allowed, read_body
 from errorkernel.web.api.schemas import messages as shapes_messages
 from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
 from errorkernel.web.api.schemas.messages import Disposal
-from errorkernel.web.auth.actor import actor
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, needs
 
 DONE = {
@@ -36,7 +35,7 @@ DONE = {
 }
 OF_LETTERS = (Wish.REQUEUE, Wish.DROP)
 """What can be wanted of a message that is kept already."""
-Doing: TypeAlias = Callable[[Wanted, Who], Requeue]
+Doing: TypeAlias = Callable[[Wanted, Actor], Requeue]
 _decoder = msgspec.json.Decoder(Disposal)
 
 
@@ -45,7 +44,7 @@ _decoder = msgspec.json.Decoder(Disposal)
 def dispose_of_message(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     """The form: back to the incident's page; 400 for what cannot be done, 404 unknown."""
     page = reverse("incident", args=[incident_id])
-    return _by_form(request, page, tuple(Wish), lambda wanted, who: dispose(incident_id, wanted, **who))
+    return _by_form(request, page, tuple(Wish), lambda wanted, actor: dispose(incident_id, wanted, actor))
 
 
 @require_http_methods(["GET", "POST"])
@@ -54,7 +53,7 @@ def dispose_of_dead_letter(request: HttpRequest, letter_id: int) -> HttpResponse
     """The form beside a dead letter: back to the list, as it was narrowed; 400 for what cannot be done, 404 unknown."""
     letter_id = min(letter_id, LARGEST)
     page = f"{reverse('dead-letters')}?{request.GET.urlencode()}#letter-{letter_id}"
-    return _by_form(request, page, OF_LETTERS, lambda wanted, who: dispose_of_letter(letter_id, wanted, **who))
+    return _by_form(request, page, OF_LETTERS, lambda wanted, actor: dispose_of_letter(letter_id, wanted, actor))
 
 
 def _by_form(request: HttpRequest, page: str, wishes: tuple[Wish, ...], do: Doing) -> HttpResponse:
@@ -65,7 +64,7 @@ def _by_form(request: HttpRequest, page: str, wishes: tuple[Wish, ...], do: Doin
         return refuse(request, _("Choose what is to be done with the message."))
     wanted = _wanted(Wish(wish), request.POST.get("reason", ""), request.POST.get("request_id", ""))
     try:
-        row = do(wanted, actor(request, timezone.now()))
+        row = do(wanted, actor_of(request))
     except (Incident.DoesNotExist, DeadLetter.DoesNotExist):
         raise Http404 from None
     except CannotRequeue as exc:
@@ -88,20 +87,20 @@ def api_of_letter(request: HttpRequest, letter_id: int, wish: str) -> HttpRespon
 
 
 @authentication.needs(ANSWER)
-def _of_incident(request: HttpRequest, operator: Operator, incident_id: str, wish: Wish) -> HttpResponse:
-    return _by_api(request, operator, wish, lambda wanted, who: dispose(UUID(incident_id), wanted, **who))
+def _of_incident(request: HttpRequest, actor: Actor, incident_id: str, wish: Wish) -> HttpResponse:
+    return _by_api(request, actor, wish, lambda wanted, actor: dispose(UUID(incident_id), wanted, actor))
 
 
 @authentication.needs(ANSWER)
-def _of_letter(request: HttpRequest, operator: Operator, letter_id: int, wish: Wish) -> HttpResponse:
+def _of_letter(request: HttpRequest, actor: Actor, letter_id: int, wish: Wish) -> HttpResponse:
     number = min(letter_id, LARGEST)
-    return _by_api(request, operator, wish, lambda wanted, who: dispose_of_letter(number, wanted, **who))
+    return _by_api(request, actor, wish, lambda wanted, actor: dispose_of_letter(number, wanted, actor))
 
 
-def _by_api(request: HttpRequest, operator: Operator, wish: Wish, do: Doing) -> HttpResponse:
+def _by_api(request: HttpRequest, actor: Actor, wish: Wish, do: Doing) -> HttpResponse:
     given = read_body(request, _decoder, "a reason and a request_id, or nothing", empty=Disposal())
     try:
-        row = do(_wanted(wish, given.reason, str(given.request_id)), operator.now())
+        row = do(_wanted(wish, given.reason, str(given.request_id)), actor)
     except (Incident.DoesNotExist, ValueError):
         raise ApiError(404, "There is no such incident.") from None
     except DeadLetter.DoesNotExist:

@@ -31,7 +31,7 @@ from errorkernel.store.rules import changes as store
 from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
-from errorkernel.web.auth.actor import actor
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.bulk_decisions import two_above
@@ -161,12 +161,12 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
             form.tried = _try(form.typed, found, now, WHOLE_BUDGET_S if do == "all" else BUDGET_S)
             return form.render(request)
         given = rule_form.read(request.POST, enabled=do == "on")
-        who, waiting = actor(request, now), request.POST.get("also_waiting") == "on"
+        actor, waiting = actor_of(request), request.POST.get("also_waiting") == "on"
         if found is None:
-            saved = store.add(given, also_waiting=waiting, two_above=two_above(), **who)
+            saved = store.add(given, actor, also_waiting=waiting, two_above=two_above())
         else:
             revision = number(request.POST, "revision") or 0
-            saved = store.change(found.pk, revision, given, also_waiting=waiting, two_above=two_above(), **who)
+            saved = store.change(found.pk, revision, given, actor, also_waiting=waiting, two_above=two_above())
     except RuleError as exc:
         form.error = exc
         return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
@@ -203,22 +203,22 @@ def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
     reason = request.POST.get("reason", "").replace("\0", "").strip()[:REASON_MAX_CHARS]
     if act in ("suspend", "resume", "remove") and not reason:
         return refuse(request, _("This needs a reason: it is kept, and others will read it."))
-    who = actor(request, timezone.now())
+    actor = actor_of(request)
     rule_id = min(rule_id, LARGEST)
     try:
         match act:
             case "move" if request.POST.get("direction") in STEPS:
                 direction = request.POST["direction"]
-                store.move(rule_id, STEPS[direction], **who)
+                store.move(rule_id, STEPS[direction], actor)
                 # To the button that was pressed, which has moved with its rule: it has the focus again.
                 return HttpResponseRedirect(f"{reverse('rules')}#rule-{rule_id}-{direction}")
             case "suspend":
-                store.suspend(rule_id, reason, **who)
+                store.suspend(rule_id, reason, actor)
             case "resume":
                 waiting = request.POST.get("also_waiting") == "on"
-                store.resume(rule_id, reason, also_waiting=waiting, two_above=two_above(), **who)
+                store.resume(rule_id, reason, actor, also_waiting=waiting, two_above=two_above())
             case "remove":
-                store.remove(rule_id, reason, **who)
+                store.remove(rule_id, reason, actor)
                 return HttpResponseRedirect(reverse("rules"))
             case _:
                 raise Http404

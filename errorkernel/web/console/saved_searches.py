@@ -3,7 +3,6 @@
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -12,7 +11,7 @@ from errorkernel.platform.parameters import LARGEST, refuse
 from errorkernel.store.accounts import saved_searches as store
 from errorkernel.store.accounts.saved_searches import PAGES, ViewError
 from errorkernel.templatetags.sentences import said
-from errorkernel.web.auth.actor import actor
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 
 
@@ -27,9 +26,7 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
         return refuse(request, _("Sharing a view needs the permission to answer."), status=403)
     given = request.POST
     try:
-        view = store.keep(
-            page, given.get("name", ""), given.get("address", ""), shared=shared, **actor(request, timezone.now())
-        )
+        view = store.keep(page, given.get("name", ""), given.get("address", ""), actor_of(request), shared=shared)
     except ViewError as exc:
         return refuse(request, said(exc))
     messages.success(request, _("The view “%(name)s” is kept.") % {"name": view.name})
@@ -42,7 +39,7 @@ def delete(request: HttpRequest, view_id: int) -> HttpResponse:
     """Forget one: one's own; staff also what others share."""
     try:
         staff = bool(getattr(request.user, "is_staff", False))
-        view = store.delete(min(view_id, LARGEST), staff=staff, **actor(request, timezone.now()))
+        view = store.delete(min(view_id, LARGEST), actor_of(request), staff=staff)
     except SavedView.DoesNotExist:
         raise Http404 from None
     messages.success(request, _("The view “%(name)s” is gone.") % {"name": view.name})

@@ -24,6 +24,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform import retention
+from errorkernel.store.platform.actor import Actor
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +42,7 @@ def ship1() -> Node:
 
 def ask(plan: Plan = Plan.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
     wish = Wish(plan, method, more.pop("reason", "it hangs"), **more)
-    return actions.request("ship1", wish, by="user:alice", now=NOW)
+    return actions.request("ship1", wish, actor=Actor("user:alice", NOW))
 
 
 def at(seconds: float) -> datetime:
@@ -90,7 +91,7 @@ def test_a_node_is_not_asked_without_end(ship1: Node) -> None:
     with pytest.raises(CannotAct, match="within a minute"):
         ask(Plan.LIST, "")
     wish = Wish(Plan.LIST)
-    actions.request("ship1", wish, by="user:alice", now=at(61))
+    actions.request("ship1", wish, actor=Actor("user:alice", at(61)))
 
 
 def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> None:
@@ -222,7 +223,7 @@ def test_where_such_nodes_are_not_spoken_to_nothing_is_promised(ship1: Node, mon
 
 
 def test_the_api_does_the_same(ship1: Node) -> None:
-    token = api_tokens.add(person("operator"), actor="system", now=NOW)
+    token = api_tokens.add(person("operator"), actor=Actor.system(NOW))
     headers = {"Authorization": f"Bearer {token}"}
     address, client = f"/api/v1/nodes/{ship1.pk}/actions", Client(headers=headers)
 
@@ -238,7 +239,7 @@ def test_the_api_does_the_same(ship1: Node) -> None:
     assert post(action="melt")[0] == 400
     assert [one["id"] for one in client.get(address).json()["items"]] == [made["id"]]
     assert client.get("/api/v1/nodes/99999/actions").status_code == 404
-    viewer = api_tokens.add(person("viewer"), actor="system", now=NOW)
+    viewer = api_tokens.add(person("viewer"), actor=Actor.system(NOW))
     refused = Client(headers={"Authorization": f"Bearer {viewer}"})
     assert refused.get(address).status_code == 200
     assert refused.post(address, "{}", content_type="application/json").status_code == 403

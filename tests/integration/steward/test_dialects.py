@@ -16,13 +16,14 @@ from errorkernel.senders.steward.store import actions, dialects, ingest
 from errorkernel.senders.steward.store.actions import CannotAct, Wish
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from tests.support.steward.peer import CTRL, CTRL_2024, STEW, StewardPeer, Version
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NAME = "ship1@steward"
-WHO = {"by": "user:alice", "now": NOW}
+WHO = Actor("user:alice", NOW)
 
 
 def at(hours: float) -> datetime:
@@ -51,7 +52,7 @@ def spoken(hours: float) -> str:
 
 
 def ask(hours: float) -> None:
-    actions.request(NAME, Wish(Plan.LIST), by="user:alice", now=at(hours))
+    actions.request(NAME, Wish(Plan.LIST), actor=Actor("user:alice", at(hours)))
 
 
 def test_a_node_is_spoken_to_as_it_speaks() -> None:
@@ -95,8 +96,8 @@ def test_an_operator_says_which_is_right_until_something_new_comes() -> None:
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
     with pytest.raises(dialects.NotSeen):
-        dialects.choose(NAME, "ctrl, A23, gob", "it is ctrl", **WHO)
-    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
+        dialects.choose(NAME, "ctrl, A23, gob", "it is ctrl", actor=WHO)
+    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", actor=WHO)
     assert AuditEntry.objects.get(action="steward dialect").after["seen"][1] == "Steward, gob"
     assert spoken(1) == "ctrl, B27, cbor, zstd, without REQ"
     report(STEW, memory, 2)
@@ -110,7 +111,7 @@ def test_the_word_ends_when_the_node_speaks_so_no_longer() -> None:
     memory = Memory()
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
-    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", **WHO)
+    dialects.choose(NAME, "ctrl, B27, cbor, zstd, without REQ", "it is ctrl", actor=WHO)
     for hour in range(2, 40):
         report(STEW, memory, hour)
     assert spoken(40) == "nothing is sent"

@@ -20,6 +20,7 @@ from errorkernel.senders.steward.store import actions, rule_evaluation
 from errorkernel.senders.steward.store.actions import Holder, Wish
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -27,7 +28,7 @@ STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True
 SHIP = "ship1@steward"
 GUESSED = {"process": "guessed from the text"}
 KILL = Wording("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, steward_nodes=(SHIP,))
-WHO = {"actor": "user:alice", "now": NOW}
+WHO = Actor("user:alice", NOW)
 A = Holder("a", 30)
 
 
@@ -97,7 +98,7 @@ def at(seconds: float) -> datetime:
 
 
 def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
-    rule = changes.add(KILL, **WHO)
+    rule = changes.add(KILL, actor=WHO)
     event = reported()
     [action] = judge()
     assert (action.plan, action.method, action.by) == ("kill", "REQHttpGet", f"rule:{rule.pk}")
@@ -129,7 +130,7 @@ def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
     ],
 )
 def test_any_other_rule_does_nothing(ship1: Node, given: Any) -> None:
-    changes.add(replace(KILL, **given), **WHO)
+    changes.add(replace(KILL, **given), actor=WHO)
     reported()
     assert judge() == []
 
@@ -150,7 +151,7 @@ def test_any_other_rule_does_nothing(ship1: Node, given: Any) -> None:
 )
 def test_nothing_is_done_because_of_an_error_that_leaves_a_doubt(ship1: Node, given: Any) -> None:
     Node.objects.create(name="ship2@steward", family="steward", dialect=msgspec.to_builtins(STEWARD))
-    rule = changes.add(KILL, **WHO)
+    rule = changes.add(KILL, actor=WHO)
     reported(**given)
     assert judge() == []
     rule.refresh_from_db()
@@ -159,15 +160,15 @@ def test_nothing_is_done_because_of_an_error_that_leaves_a_doubt(ship1: Node, gi
 
 def test_a_node_of_ours_is_never_acted_on_whatever_it_is_called(ship1: Node) -> None:
     Node.objects.update(family="")
-    changes.add(KILL, **WHO)
+    changes.add(KILL, actor=WHO)
     reported()
     assert judge() == []
 
 
 def test_the_first_rule_that_names_the_node_has_the_word(ship1: Node) -> None:
-    changes.add(replace(KILL, action=RuleAction.CONTINUE, steward_nodes=()), **WHO)
-    changes.add(replace(KILL, action=RuleAction.ASK, condition="repeat:1"), **WHO)
-    third = changes.add(replace(KILL, action=RuleAction.STOP), **WHO)
+    changes.add(replace(KILL, action=RuleAction.CONTINUE, steward_nodes=()), actor=WHO)
+    changes.add(replace(KILL, action=RuleAction.ASK, condition="repeat:1"), actor=WHO)
+    third = changes.add(replace(KILL, action=RuleAction.STOP), actor=WHO)
     reported()
     assert judge() == []
     reported()
@@ -177,7 +178,7 @@ def test_the_first_rule_that_names_the_node_has_the_word(ship1: Node) -> None:
 
 def test_what_is_older_than_the_rule_or_than_some_minutes_stays_undone(ship1: Node) -> None:
     reported()
-    changes.add(KILL, also_waiting=True, **WHO)
+    changes.add(KILL, also_waiting=True, actor=WHO)
     assert judge() == []
     reported(occurred_at=at(1))
     # No kernel looked at it for so long.
@@ -190,9 +191,9 @@ def test_what_is_older_than_the_rule_or_than_some_minutes_stays_undone(ship1: No
 
 
 def test_an_error_that_came_while_something_was_done_is_of_what_is_gone(ship1: Node) -> None:
-    changes.add(KILL, **WHO)
+    changes.add(KILL, actor=WHO)
     wish = Wish(Plan.KILL, "REQHttpGet", "it hangs")
-    actions.request(SHIP, wish, by="user:alice", now=NOW)
+    actions.request(SHIP, wish, actor=Actor("user:alice", NOW))
     reported()
     assert len(judge()) == 1
     reported(at=at(5))
@@ -203,7 +204,7 @@ def test_an_error_that_came_while_something_was_done_is_of_what_is_gone(ship1: N
 
 
 def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> None:
-    rule = changes.add(replace(KILL, loop_limit=2), **WHO)
+    rule = changes.add(replace(KILL, loop_limit=2), actor=WHO)
     for second in (0, 10, 20, 30):
         reported(at=at(second), occurred_at=at(second))
         judge(at(second))
@@ -213,13 +214,13 @@ def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> 
     assert (rule.uses, StewardAction.objects.count()) == (2, 2)
     assert AuditEntry.objects.filter(action="suspend", target=f"rule:{rule.pk}").exists()
     # Cleared, it has its chances again: only what the new revision does counts.
-    changes.resume(rule.pk, "mended", **WHO)
+    changes.resume(rule.pk, "mended", actor=WHO)
     reported(at=at(40), occurred_at=at(40))
     assert len(judge(at(40))) == 3
 
 
 def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> None:
-    rule = changes.add(replace(KILL, storm_limit=1000), **WHO)
+    rule = changes.add(replace(KILL, storm_limit=1000), actor=WHO)
     for method in ("REQHttpGet", "REQCliCommand", "REQToFile"):
         reported(process=method)
     assert len(judge(two_above=2)) == 2
@@ -228,25 +229,25 @@ def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> No
 
 
 def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: Node) -> None:
-    stormy = changes.add(replace(KILL, storm_limit=2, condition="process:REQ*"), **WHO)
+    stormy = changes.add(replace(KILL, storm_limit=2, condition="process:REQ*"), actor=WHO)
     methods = ["REQHttpGet", "REQCliCommand", "REQToFile", "REQTailFile"]
     for method in methods:
         reported(process=method)
     assert len(judge()) == 2
     stormy.refresh_from_db()
     assert stormy.suspended_why.startswith("A storm")
-    changes.remove(stormy.pk, "no", **WHO)
+    changes.remove(stormy.pk, "no", actor=WHO)
     end_all()
-    once = changes.add(replace(KILL, max_uses=1), **WHO)
+    once = changes.add(replace(KILL, max_uses=1), actor=WHO)
     for method in methods:
         reported(process=method, at=at(70), occurred_at=at(70))
     assert [one.rule_id for one in judge(at(70))] == [stormy.pk, stormy.pk, once.pk]
 
 
 def test_a_node_is_not_acted_on_without_end_and_what_is_refused_uses_nothing(ship1: Node) -> None:
-    rule = changes.add(KILL, **WHO)
+    rule = changes.add(KILL, actor=WHO)
     for _ in range(actions.A_MINUTE_MAX):
-        actions.request(SHIP, Wish(Plan.LIST), by="user:alice", now=NOW)
+        actions.request(SHIP, Wish(Plan.LIST), actor=Actor("user:alice", NOW))
         end_all()
     reported()
     assert len(judge()) == actions.A_MINUTE_MAX
@@ -256,7 +257,7 @@ def test_a_node_is_not_acted_on_without_end_and_what_is_refused_uses_nothing(shi
 
 def test_two_kernels_that_look_at_once_act_once(ship1: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is done between this one's look and its step."""
-    changes.add(KILL, **WHO)
+    changes.add(KILL, actor=WHO)
     reported()
     verdict, looked = rule_evaluation._verdict, []
 
@@ -273,7 +274,7 @@ def test_two_kernels_that_look_at_once_act_once(ship1: Node, monkeypatch: pytest
 
 def test_many_events_that_no_rule_speaks_to_are_passed_and_the_next_is_found(ship1: Node) -> None:
     Row.objects.all().delete()
-    changes.add(replace(KILL, condition="process:REQCliCommand"), **WHO)
+    changes.add(replace(KILL, condition="process:REQCliCommand"), actor=WHO)
     for _ in range(rule_evaluation.AT_ONCE + 3):
         reported()
     reported(process="REQCliCommand")

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
@@ -26,6 +25,7 @@ from errorkernel.senders.steward.protocol.operator_messages import Listed, subsc
 from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 
 A_MINUTE_MAX = 10
 """Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
@@ -68,11 +68,8 @@ class Wish:
 def request(
     node_name: str,
     wish: Wish,
+    actor: Actor,
     *,
-    by: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
     rule: Rule | None = None,
 ) -> StewardAction:
     """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
@@ -84,17 +81,16 @@ def request(
         with transaction.atomic():
             node = Node.objects.get(name=node_name)
             if wish.request_id and (
-                known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=by).first()
+                known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=actor.id).first()
             ):
                 if (known.plan, known.method) != (wish.plan, wish.method):
                     raise CannotAct("This request_id has done something else on this node.")
                 return known
-            _check(node, wish, now)
-            action = _create(node, wish, by, now, user, rule)
+            _check(node, wish, actor.at)
+            action = _create(node, wish, actor, rule)
             after = {"action": action.pk, "process": wish.method} | ({"rule": str(rule)} if rule else {})
             entry = audit.entry(
-                by, f"steward {wish.plan}", _target(node), now=now, reason=wish.reason, before={}, after=after,
-                user=user, origin=origin,
+                actor, f"steward {wish.plan}", _target(node), reason=wish.reason, before={}, after=after
             )  # fmt: skip
             audit.record(entry)
     except IntegrityError:
@@ -102,24 +98,22 @@ def request(
     return action
 
 
-def _create(
-    node: Node, wish: Wish, by: str, now: datetime, user: AbstractBaseUser | None, rule: Rule | None
-) -> StewardAction:
+def _create(node: Node, wish: Wish, actor: Actor, rule: Rule | None) -> StewardAction:
     event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
     return StewardAction.objects.create(
         token=secrets.token_hex(16),
         node=node,
         plan=wish.plan.value,
         method=wish.method,
-        by=by,
-        user_id=user.pk if user else None,
+        by=actor.id,
+        user_id=actor.user_id,
         rule=rule,
         rule_revision=rule.revision if rule else None,
         reason=wish.reason,
         request_id=wish.request_id,
         event_seq=event.seq if event else None,
         problem_id=event.problem_id if event else None,
-        created_at=now,
+        created_at=actor.at,
     )
 
 
@@ -225,7 +219,7 @@ def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -
         after = {"action": action.pk, "process": action.method, "state": ended.end.value}
         audit.record(
             audit.entry(
-                "system", f"end {action.plan}", _target(action.node), now=now, reason=said,
+                Actor.system(now), f"end {action.plan}", _target(action.node), reason=said,
                 before={"state": State.RUNNING.value}, after=after,
             )
         )  # fmt: skip
@@ -273,12 +267,11 @@ def _close(action: StewardAction, line: StewardLine, result: Result, detail: str
     after: dict[str, Any] = {"action": action.pk, "line": line.number, "ask": line.ask, "result": line.result}
     if line.numbers:
         after["numbers"] = line.numbers
-    actor = "system" if result in (Result.SILENT, Result.ABSENT) else f"node:{action.node.name}"
+    is_ours = result in (Result.SILENT, Result.ABSENT)
+    actor = Actor.system(now) if is_ours else Actor.node(action.node.name, now)
     before = {"result": None}
     audit.record(
-        audit.entry(
-            actor, "steward line", _target(action.node), now=now, reason=line.detail, before=before, after=after
-        )
+        audit.entry(actor, "steward line", _target(action.node), reason=line.detail, before=before, after=after)
     )
 
 

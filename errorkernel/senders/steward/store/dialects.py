@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
 from errorkernel.models import Node
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.envelope import Compression
 from errorkernel.store.platform import audit
+from errorkernel.store.platform.actor import Actor
 
 WINDOW = timedelta(hours=24)
 REFRESHED = timedelta(hours=1)
@@ -91,16 +91,12 @@ def choose(
     node_name: str,
     described: str,
     reason: str,
-    *,
-    by: str,
-    now: datetime,
-    user: AbstractBaseUser | None = None,
-    origin: str = "",
+    actor: Actor,
 ) -> None:
     """Somebody says which of its kinds is the node's own. Raises NotSeen or Node.DoesNotExist."""
     with transaction.atomic():
         node = Node.objects.select_for_update().get(name=node_name)
-        known = kinds(node, now)
+        known = kinds(node, actor.at)
         chosen = next((one for one in known if describe(one) == described), None)
         if chosen is None:
             raise NotSeen
@@ -108,8 +104,7 @@ def choose(
         Node.objects.filter(pk=node.pk).update(dialect_word={"dialect": chosen, "known": known})
         after = {"speaks": described, "seen": [describe(one) for one in known]}
         entry = audit.entry(
-            by, "steward dialect", f"node:{node.name}", now=now, reason=reason, before=before, after=after, user=user,
-            origin=origin,
+            actor, "steward dialect", f"node:{node.name}", reason=reason, before=before, after=after
         )  # fmt: skip
         audit.record(entry)
 

@@ -22,6 +22,7 @@ from errorkernel.senders.steward.protocol.rule_policy import AGE_MAX_S, LOOP_WIN
 from errorkernel.senders.steward.store import actions
 from errorkernel.senders.steward.store.actions import CannotAct, Wish
 from errorkernel.store.platform import counters
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from errorkernel.store.rules.evaluation import RulesChanged, count_use, hold_rules, rule_actor, storm
 
@@ -123,7 +124,7 @@ def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, n
             return
         row = Rule.objects.get(pk=verdict.rule.id)
         if trouble := _trouble(row, event, now, two_above):
-            changes.suspend(row.pk, trouble, actor="system", now=now)
+            changes.suspend(row.pk, trouble, actor=Actor.system(now))
         else:
             _order(row, verdict, event, now)
 
@@ -133,7 +134,7 @@ def _order(row: Rule, verdict: Verdict, event: ErrorEvent, now: datetime) -> Non
     assert plan is not None, "a verdict to do nothing is none"  # noqa: S101
     wish = Wish(plan, event.process.name, row.reason, event.seq)
     try:
-        actions.request(event.node.name, wish, by=rule_actor(row), rule=row, now=now)
+        actions.request(event.node.name, wish, actor=rule_actor(row, now), rule=row)
     except CannotAct as exc:
         log.info("%s does nothing about event %d: %s", row, event.seq, exc)
         return

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 from django.contrib import messages
-from django.contrib.auth.models import AbstractBaseUser
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -23,13 +22,14 @@ from errorkernel.senders.steward.protocol.operator_messages import Listed, subsc
 from errorkernel.senders.steward.protocol.process_control import Plan
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api import authentication
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, not_allowed, read_body
+from errorkernel.web.api.authentication import ApiError, as_json, not_allowed, read_body
 from errorkernel.web.api.schemas import items
 from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
 from errorkernel.web.api.schemas.operations import ActionWish
 from errorkernel.web.api.views import lists
-from errorkernel.web.auth.actor import origin_of
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.nodes import node_named
 
@@ -72,8 +72,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
             number(given, "event"),
             short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
         )
-        user = request.user if request.user.is_authenticated else None
-        action = _request(name, wish, user, origin_of(request))
+        action = _request(name, wish, actor_of(request))
     except BadParameter as exc:
         return refuse(request, str(exc))
     except CannotAct as exc:
@@ -87,22 +86,19 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
     reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
     if not reason:
         return refuse(request, _("This needs a reason: it is kept, and others will read it."))
-    user = request.user if request.user.is_authenticated else None
-    who: dict[str, Any] = {"by": f"user:{request.user.get_username()}", "user": user, "origin": origin_of(request)}
     try:
-        dialects.choose(name, request.POST.get("kind", ""), reason, now=timezone.now(), **who)
+        dialects.choose(name, request.POST.get("kind", ""), reason, actor_of(request))
     except dialects.NotSeen:
         return refuse(request, _("No such message came lately: look again."), status=409)
     messages.success(request, _("From now on it is spoken to like this."))
     return HttpResponseRedirect(reverse("act", args=[name]))
 
 
-def _request(name: str, wish: Wish, user: AbstractBaseUser | None, origin: str) -> StewardAction:
+def _request(name: str, wish: Wish, actor: Actor) -> StewardAction:
     """Raises CannotAct."""
     if conf.get().legacy == "off":
         raise CannotAct("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
-    by = f"user:{user.get_username() if user else ''}"
-    return actions.request(name, wish, by=by, user=user, origin=origin, now=timezone.now())
+    return actions.request(name, wish, actor)
 
 
 @needs(VIEW)
@@ -161,7 +157,7 @@ def api(request: HttpRequest, node_id: int) -> HttpResponse:
 
 
 @authentication.needs(ANSWER)
-def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+def _post(request: HttpRequest, actor: Actor, node_id: int) -> HttpResponse:
     given = read_body(request, _decoder, "an action, a process and a reason")
     node = Node.objects.filter(pk=min(node_id, LARGEST)).first()
     if node is None:
@@ -174,7 +170,7 @@ def _post(request: HttpRequest, operator: Operator, node_id: int) -> HttpRespons
         short(given.request_id, REQUEST_ID_MAX_CHARS),
     )
     try:
-        made = _request(node.name, wish, operator.user, operator.origin)
+        made = _request(node.name, wish, actor)
     except CannotAct as exc:
         raise ApiError(409, str(exc)) from None
     return as_json(202, items.action(actions.with_lines().get(pk=made.pk)))

@@ -17,7 +17,8 @@ from django.shortcuts import render
 
 from errorkernel.domain.ids import uuid7
 from errorkernel.platform import conf
-from errorkernel.web.api.authentication import Operator, as_json, needs
+from errorkernel.store.platform.actor import Actor
+from errorkernel.web.api.authentication import as_json, needs
 from errorkernel.web.api.openapi.document import document
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
 from errorkernel.web.console.context import Frame
@@ -28,7 +29,7 @@ _TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
 
 
 @needs("errorkernel.view_incident")
-def openapi(request: HttpRequest, operator: Operator) -> HttpResponse:
+def openapi(request: HttpRequest, actor: Actor) -> HttpResponse:
     """The document, with this installation's address and limits."""
     return as_json(200, _document(request))
 
@@ -42,8 +43,8 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 @needs("errorkernel.view_incident")
-def _page(request: HttpRequest, operator: Operator) -> HttpResponse:
-    request.user = operator.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
+def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
+    request.user = actor.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
     given = _document(request)
     calls = [
         _call(given, path, method, operation)

@@ -10,8 +10,9 @@ from django.views.decorators.csrf import csrf_exempt
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.query.predicate import QueryError
 from errorkernel.models import BulkAnswer
-from errorkernel.store.incidents.bulk_decisions import CannotBulk, Who
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, needs, not_allowed, read_body
+from errorkernel.store.incidents.bulk_decisions import CannotBulk
+from errorkernel.store.platform.actor import Actor
+from errorkernel.web.api.authentication import ApiError, as_json, needs, not_allowed, read_body
 from errorkernel.web.api.schemas import operations
 from errorkernel.web.api.schemas.operations import BadRule, ManyAnswer
 from errorkernel.web.api.views import lists
@@ -46,18 +47,18 @@ def acting(act: str) -> Callable[[HttpRequest, str], HttpResponse]:
 
 
 @needs(VIEW)
-def _one(request: HttpRequest, operator: Operator, number: str) -> HttpResponse:
+def _one(request: HttpRequest, actor: Actor, number: str) -> HttpResponse:
     return as_json(200, operations.answer_to_many(_found(number), timezone.now()))
 
 
 @needs(ANSWER)
-def _propose(request: HttpRequest, operator: Operator) -> HttpResponse:
+def _propose(request: HttpRequest, actor: Actor) -> HttpResponse:
     given = read_body(request, _proposals, "an action, a condition and a reason")
     reason = given.reason.replace("\0", "").strip()
     if not reason or len(given.reason) > REASON_MAX_CHARS:
         raise ApiError(400, BadRule(f"This needs a reason of at most {REASON_MAX_CHARS} characters.", "reason"))
     try:
-        made = propose(given.condition, given.action, reason, _who(operator), first=given.first)
+        made = propose(given.condition, given.action, reason, actor, first=given.first)
     except QueryError as exc:
         raise ApiError(400, BadRule(str(exc), "condition", exc.position)) from None
     except CannotBulk as exc:
@@ -66,9 +67,9 @@ def _propose(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs(ANSWER)
-def _act(request: HttpRequest, operator: Operator, number: str, act: str) -> HttpResponse:
+def _act(request: HttpRequest, actor: Actor, number: str, act: str) -> HttpResponse:
     try:
-        done = ACTS[act](_found(number).pk, _who(operator))
+        done = ACTS[act](_found(number).pk, actor)
     except CannotBulk as exc:
         raise ApiError(409, str(exc)) from None
     return as_json(200, operations.answer_to_many(done, timezone.now()))
@@ -80,7 +81,3 @@ def _found(number: str) -> BulkAnswer:
     if found is None:
         raise ApiError(404, "There is no such answer to many.")
     return found
-
-
-def _who(operator: Operator) -> Who:
-    return Who(f"user:{operator.user.get_username()}", timezone.now(), operator.user, operator.origin)

@@ -28,10 +28,11 @@ from errorkernel.store import nodes as fleet
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.dead_letters import listed as listed_letters
 from errorkernel.store.ingest.event_rows import stored
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules.changes import listed as listed_rules
 from errorkernel.store.search import to_q
 from errorkernel.store.status.error_map import states
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, needs
+from errorkernel.web.api.authentication import ApiError, as_json, needs
 from errorkernel.web.api.schemas import common, messages, operations
 from errorkernel.web.api.schemas import items as shapes_listed
 
@@ -65,7 +66,7 @@ def _page(given: QueryDict) -> Page:
 
 
 @needs("errorkernel.view_errorevent")
-def events(request: HttpRequest, operator: Operator) -> HttpResponse:
+def events(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``q``: the query language."""
     page = _page(request.GET)
     rows = stored(guess=KT("tags__process"))
@@ -95,7 +96,7 @@ def _window(rows: QuerySet[ErrorEvent], page: Page) -> tuple[QuerySet[ErrorEvent
 
 
 @needs("errorkernel.view_incident")
-def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
+def incidents(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``state`` (one or several with commas), ``node``, ``process``."""
     _no_query(request.GET, "state, node and process")
     rows = _in_states(Incident.objects.select_related("node", "process", "decision"), request.GET, list(State))
@@ -105,7 +106,7 @@ def incidents(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_problem")
-def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
+def problems(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``kind``."""
     _no_query(request.GET, "kind")
     return _answer(
@@ -117,7 +118,7 @@ def problems(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_errorstate")
-def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
+def error_map(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``node``, ``process``, ``problem``: the error states of the fleet, of a node, of a process."""
     _no_query(request.GET, "node, process and problem")
     node, process = _one(request.GET, "node"), _one(request.GET, "process")
@@ -126,7 +127,7 @@ def error_map(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_process")
-def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
+def processes(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``node``, ``process``, ``liveness``."""
     _no_query(request.GET, "node, process and liveness")
     now = timezone.now()
@@ -137,7 +138,7 @@ def processes(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_incarnation")
-def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> HttpResponse:
+def incarnations(request: HttpRequest, actor: Actor, process_id: int) -> HttpResponse:
     """Of one process, by their numbers."""
     _no_query(request.GET, "nothing")
     if not Process.objects.filter(pk=min(process_id, NUMBER_MAX)).exists():
@@ -147,7 +148,7 @@ def incarnations(request: HttpRequest, operator: Operator, process_id: int) -> H
 
 
 @needs("errorkernel.view_node")
-def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
+def nodes(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``node``, ``liveness``."""
     _no_query(request.GET, "node and liveness")
     now = timezone.now()
@@ -158,7 +159,7 @@ def nodes(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_node")
-def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpResponse:
+def actions(request: HttpRequest, actor: Actor, node_id: int) -> HttpResponse:
     """Of one node, by their numbers."""
     _no_query(request.GET, "nothing")
     if not Node.objects.filter(pk=min(node_id, NUMBER_MAX)).exists():
@@ -167,14 +168,14 @@ def actions(request: HttpRequest, operator: Operator, node_id: int) -> HttpRespo
 
 
 @needs("errorkernel.view_rule")
-def rules(request: HttpRequest, operator: Operator) -> HttpResponse:
+def rules(request: HttpRequest, actor: Actor) -> HttpResponse:
     """By number, not in their order: ``position`` says that."""
     _no_query(request.GET, "nothing")
     return _answer(listed_rules(), "id", _page(request.GET), shapes_listed.rule)
 
 
 @needs("errorkernel.view_incident")
-def answers(request: HttpRequest, operator: Operator) -> HttpResponse:
+def answers(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Answers to many questions."""
     _no_query(request.GET, "nothing")
     told = partial(operations.answer_to_many, now=timezone.now())
@@ -182,7 +183,7 @@ def answers(request: HttpRequest, operator: Operator) -> HttpResponse:
 
 
 @needs("errorkernel.view_incident")
-def answered_questions(request: HttpRequest, operator: Operator, number: int) -> HttpResponse:
+def answered_questions(request: HttpRequest, actor: Actor, number: int) -> HttpResponse:
     """The questions of one answer to many."""
     _no_query(request.GET, "nothing")
     found = BulkAnswer.objects.filter(pk=min(number, NUMBER_MAX)).first()
@@ -192,7 +193,7 @@ def answered_questions(request: HttpRequest, operator: Operator, number: int) ->
 
 
 @needs("errorkernel.view_deadletter")
-def dead_letters(request: HttpRequest, operator: Operator) -> HttpResponse:
+def dead_letters(request: HttpRequest, actor: Actor) -> HttpResponse:
     """``state`` (one or several with commas), ``node``, ``process``."""
     _no_query(request.GET, "state, node and process")
     rows = _in_states(listed_letters(), request.GET, DeadLetter.State.values)

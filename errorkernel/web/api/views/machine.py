@@ -19,7 +19,6 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
-from django.utils import timezone
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
@@ -32,7 +31,8 @@ from errorkernel.models import Decision, Incident
 from errorkernel.platform import conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen, decide
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, needs, not_allowed, read_body
+from errorkernel.store.platform.actor import Actor
+from errorkernel.web.api.authentication import ApiError, as_json, needs, not_allowed, read_body
 from errorkernel.web.api.schemas.common import (
     REQUEST_ID_MAX_CHARS,
     Answer,
@@ -145,10 +145,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 @needs("errorkernel.answer_incident")
-def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpResponse:
+def _decide(request: HttpRequest, actor: Actor, incident_id: str) -> HttpResponse:
     """200 the decision, also for the same ``request_id`` again; 409 somebody was first, or nobody asks any more."""
     answer = read_body(request, _answer_decoder, f"an action ({', '.join(Action)})")
-    now = timezone.now()
     try:
         incident = UUID(incident_id)
     except ValueError:
@@ -157,12 +156,9 @@ def _decide(request: HttpRequest, operator: Operator, incident_id: str) -> HttpR
         decide,
         incident,
         answer.action,
-        by=f"user:{operator.user.get_username()}",
-        user=operator.user,
+        actor,
         reason=_clean(answer.reason, "reason", REASON_MAX_CHARS),
         request_id=_clean(answer.request_id, "request_id", REQUEST_ID_MAX_CHARS),
-        origin=operator.origin,
-        now=now,
     )
     try:
         made = _once_stored(given)

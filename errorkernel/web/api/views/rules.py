@@ -12,10 +12,10 @@ from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.rule_policy import RuleError, Wording
 from errorkernel.models import ErrorEvent, Rule
-from errorkernel.store.platform.audit import Who
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes as store
 from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
-from errorkernel.web.api.authentication import ApiError, Operator, as_json, needs, not_allowed, read_body
+from errorkernel.web.api.authentication import ApiError, as_json, needs, not_allowed, read_body
 from errorkernel.web.api.schemas import items as shapes_listed
 from errorkernel.web.api.schemas import operations
 from errorkernel.web.api.schemas.common import of_row
@@ -76,22 +76,22 @@ def move(request: HttpRequest, rule_id: str) -> HttpResponse:
 
 
 @needs(CHANGE_RULES)
-def _add(request: HttpRequest, operator: Operator) -> HttpResponse:
+def _add(request: HttpRequest, actor: Actor) -> HttpResponse:
     given = read_body(request, _wordings, "a rule")
     try:
-        made = store.add(_wording(given), also_waiting=given.also_waiting, two_above=two_above(), **operator.now())
+        made = store.add(_wording(given), actor, also_waiting=given.also_waiting, two_above=two_above())
     except RuleError as exc:
         raise _wrong(exc) from None
     return as_json(201, shapes_listed.rule(made))
 
 
 @needs(CHANGE_RULES)
-def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
+def _change(request: HttpRequest, actor: Actor, rule_id: str) -> HttpResponse:
     given = read_body(request, _wordings, "a rule")
     try:
         changed = store.change(
-            _number(rule_id), given.revision, _wording(given), also_waiting=given.also_waiting, two_above=two_above(),
-            **operator.now(),
+            _number(rule_id), given.revision, _wording(given), actor,
+            also_waiting=given.also_waiting, two_above=two_above(),
         )  # fmt: skip
     except RuleError as exc:
         raise _wrong(exc) from None
@@ -103,14 +103,14 @@ def _change(request: HttpRequest, operator: Operator, rule_id: str) -> HttpRespo
 
 
 @needs(CHANGE_RULES)
-def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> HttpResponse:
+def _act(request: HttpRequest, actor: Actor, rule_id: str, name: str) -> HttpResponse:
     given = read_body(request, _acts, "a reason", empty=RuleAct())
     reason = given.reason.replace("\0", "").strip()
     if not reason or len(given.reason) > REASON_MAX_CHARS:
         told = f"This needs a reason of at most {REASON_MAX_CHARS} characters."
         raise ApiError(400, BadRule(told, "reason"))
     try:
-        return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, operator.now())))
+        return as_json(200, shapes_listed.rule(ACTS[name](_number(rule_id), reason, given, actor)))
     except NotSuspended as exc:
         raise ApiError(409, BadRule(str(exc))) from None
     except TooManyAtOnce as exc:
@@ -119,28 +119,28 @@ def _act(request: HttpRequest, operator: Operator, rule_id: str, name: str) -> H
         raise _unknown() from None
 
 
-def _resume(rule_id: int, reason: str, given: RuleAct, who: Who) -> Rule:
-    return store.resume(rule_id, reason, also_waiting=given.also_waiting, two_above=two_above(), **who)
+def _resume(rule_id: int, reason: str, given: RuleAct, actor: Actor) -> Rule:
+    return store.resume(rule_id, reason, actor, also_waiting=given.also_waiting, two_above=two_above())
 
 
-ACTS: dict[str, Callable[[int, str, RuleAct, Who], Rule]] = {
-    "suspend": lambda pk, reason, given, who: store.suspend(pk, reason, **who),
+ACTS: dict[str, Callable[[int, str, RuleAct, Actor], Rule]] = {
+    "suspend": lambda pk, reason, given, actor: store.suspend(pk, reason, actor),
     "resume": _resume,
-    "delete": lambda pk, reason, given, who: store.remove(pk, reason, **who),
+    "delete": lambda pk, reason, given, actor: store.remove(pk, reason, actor),
 }
 
 
 @needs(CHANGE_RULES)
-def _move(request: HttpRequest, operator: Operator, rule_id: str) -> HttpResponse:
+def _move(request: HttpRequest, actor: Actor, rule_id: str) -> HttpResponse:
     given = read_body(request, _moves, "steps")
     try:
-        return as_json(200, shapes_listed.rule(store.move(_number(rule_id), given.steps, **operator.now())))
+        return as_json(200, shapes_listed.rule(store.move(_number(rule_id), given.steps, actor=actor)))
     except Rule.DoesNotExist:
         raise _unknown() from None
 
 
 @needs("errorkernel.view_rule")
-def _dry(request: HttpRequest, operator: Operator) -> HttpResponse:
+def _dry(request: HttpRequest, actor: Actor) -> HttpResponse:
     given = read_body(request, _dry_runs, "a condition")
     if not 0 < given.days <= DAYS_MAX:
         raise ApiError(400, BadRule(f"days is more than 0 and at most {DAYS_MAX}.", "days"))
