@@ -69,7 +69,7 @@ def account_of(name: str) -> str:
     return _ACCOUNT_PREFIX + name
 
 
-def node_of(account: str) -> str:
+def node_of_account(account: str) -> str:
     """The node whose account it is; empty for any other account."""
     return account.removeprefix(_ACCOUNT_PREFIX) if account.startswith(_ACCOUNT_PREFIX) else ""
 
@@ -82,7 +82,7 @@ def node_permissions(name: str) -> dict[str, Any]:
             "allow": [
                 subjects.event(name),
                 subjects.outcomes(name),
-                subjects.hello(name),
+                subjects.heartbeat(name),
                 subjects.sync(name),
                 *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}" for stream in STREAMS),
                 *(_CONSUMER_INFO + stream for stream in STREAMS),
@@ -98,7 +98,7 @@ def exports() -> list[dict[str, Any]]:
     return [
         {"service": subjects.event("*")},
         {"service": subjects.outcomes("*")},
-        {"service": subjects.hello("*")},
+        {"service": subjects.heartbeat("*")},
         {"service": subjects.sync("*")},
         *({"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*", "response_type": "Stream"} for stream in STREAMS),
         *({"service": f"$JS.API.CONSUMER.INFO.{stream}.*"} for stream in STREAMS),
@@ -171,7 +171,7 @@ def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], legacy: LegacyAc
     )
 
 
-def render_foreign(
+def render_external(
     kernel_key: str, nodes: Sequence[NodeUser], *, listen: str, store_dir: str, max_file_store: int
 ) -> str:
     """A whole configuration for a server that somebody else starts."""

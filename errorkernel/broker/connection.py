@@ -1,9 +1,9 @@
-"""A connection to the broker that heals itself for as long as it takes.
+"""A connection to the broker that is made again whenever it ends, for as long as it takes.
 
 nats-py can reconnect on its own, but an authorization change closes its client for good, a half-open link can hang a
-reconnect, and a cancelled ``flush()`` leaves a client that reads nothing while it says that it is connected. So a
-client here lives exactly as long as one connection: it never reconnects, and whenever it ends, a new one is made.
-Whoever wants something on every connection (a subscription) registers it with ``on_up``.
+reconnect, and a cancelled ``flush()`` leaves a client that reads nothing while it reports that it is connected. So a
+nats-py client is used for one connection only: it never reconnects, and whenever it ends, a new client is made. What is
+needed on every connection (a subscription) is registered with ``on_connected``.
 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
@@ -37,17 +37,17 @@ _TOO_LARGE = "The message is larger than the broker takes."
 _ALWAYS_LOUD = 3
 """Failed connection attempts before a warning: a broker that starts beside us is simply not there yet."""
 
-OnUp = Callable[[], Awaitable[None]]
-OnMessage = Callable[["Received"], Awaitable[None]]
+OnConnected = Callable[[], Awaitable[None]]
+OnMessage = Callable[["CoreMessage"], Awaitable[None]]
 
 
-class Received:
+class CoreMessage:
     """A core message: ``subject``, ``headers``, ``data``, and ``respond`` where an answer is wanted."""
 
-    __slots__ = ("_link", "data", "headers", "reply", "subject")
+    __slots__ = ("_connection", "data", "headers", "reply", "subject")
 
-    def __init__(self, link: "Link", message: Msg) -> None:
-        self._link = link
+    def __init__(self, connection: "Connection", message: Msg) -> None:
+        self._connection = connection
         self.subject: str = message.subject
         self.data: bytes = message.data
         self.reply: str = message.reply
@@ -57,14 +57,14 @@ class Received:
         """Answer, if the sender asked for an answer and is still there."""
         if self.reply:
             try:
-                await self._link.send(self.reply, data)
+                await self._connection.send(self.reply, data)
             except BrokerAway:
                 pass
             except BrokerRefused as exc:
                 log.error("The answer to a message on %s, of %d bytes, was not sent: %s", self.subject, len(data), exc)
 
 
-class Link:
+class Connection:
     """One program's connection to the broker.
 
     ``servers``: NATS URLs. ``seed``: our nkey seed. ``inbox_prefix``: nodes must use their own, ``_INBOX_<node>``.
@@ -80,22 +80,22 @@ class Link:
         self._client: Client | None = None
         self._up = asyncio.Event()
         self._lost = asyncio.Event()
-        self._on_up: list[OnUp] = []
+        self._on_up: list[OnConnected] = []
         self._task: asyncio.Task[None] | None = None
         self._pending: dict[str, set[asyncio.Future[Msg]]] = {}
         self.denied: list[str] = []
         """The latest permission violations that the broker told us, newest last."""
         self.last_error = ""
         self.refused = ""
-        """What the broker said where it refused, on the latest connection, something that ``on_up`` registered."""
+        """Why the broker refused what ``on_connected`` registered, on the latest connection; empty: it did not."""
 
     @property
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 
     @property
-    def is_up(self) -> bool:
-        """Connected, and everything that ``on_up`` registered has been done on this connection."""
+    def is_ready(self) -> bool:
+        """Connected, and everything that ``on_connected`` registered has been done on this connection."""
         return self._up.is_set()
 
     @property
@@ -103,14 +103,14 @@ class Link:
         """How many bytes a message may have, by the broker's word. Raises BrokerAway."""
         return int(self._need().max_payload)
 
-    def on_up(self, callback: OnUp) -> None:
+    def on_connected(self, callback: OnConnected) -> None:
         """Call ``callback()`` on every new connection, in the order of registration, and now if there is one."""
         self._on_up.append(callback)
 
     def start(self) -> None:
         """Begin to connect, and keep connected until ``close``."""
         if self._task is None:
-            self._task = asyncio.create_task(self._supervise(), name=f"broker link {self.name}")
+            self._task = asyncio.create_task(self._supervise(), name=f"broker connection {self.name}")
 
     async def close(self) -> None:
         if self._task:
@@ -122,7 +122,7 @@ class Link:
             self._task = None
         await self._drop()
 
-    async def wait_up(self, timeout_s: float | None = None) -> None:
+    async def wait_until_ready(self, timeout_s: float | None = None) -> None:
         """Return once connected. Raises BrokerAway after ``timeout_s``."""
         try:
             await asyncio.wait_for(self._up.wait(), timeout_s)
@@ -157,7 +157,9 @@ class Link:
         answer: bytes = (await self._request(subject, data, timeout_s, None)).data
         return answer
 
-    async def knock(self, subject: str, data: bytes, *, reply: str, headers: dict[str, str], timeout_s: float) -> bool:
+    async def publish_with_shared_reply(
+        self, subject: str, data: bytes, *, reply: str, headers: dict[str, str], timeout_s: float
+    ) -> bool:
         """Publish to somebody who answers on ``reply``, a subject that is not ours alone; True once anything came.
 
         That is a hint and no proof: it may have been meant for another. False is the broker's own word, and certain:
@@ -184,11 +186,11 @@ class Link:
         return answer
 
     async def subscribe(self, subject: str, callback: OnMessage, *, queue: str = "") -> None:
-        """Subscribe on the present connection; call it from ``on_up``. Raises BrokerAway."""
+        """Subscribe on the present connection; call it from ``on_connected``. Raises BrokerAway."""
 
         async def deliver(message: Msg) -> None:
             try:
-                await callback(Received(self, message))
+                await callback(CoreMessage(self, message))
             except BrokerAway:
                 pass
             except Exception:
@@ -280,7 +282,7 @@ class Link:
                 if failures == _ALWAYS_LOUD:
                     log.warning("The broker at %s cannot be used: %s", ", ".join(self.servers), self.last_error)
             except Exception:
-                # Something that on_up does beside the broker (a database that is away): it is tried again as a whole.
+                # A callback failed outside the broker (a database that is away): everything is tried again.
                 failures += 1
                 log.exception("The connection of %s to the broker could not be made ready", self.name)
             await self._drop()
@@ -349,7 +351,7 @@ class Link:
             for asking in list(waiting):
                 asking.cancel()
         if client is not None:
-            # close() waits for a flush that a dead link never finishes.
+            # close() waits for a flush that a dead connection never finishes.
             closing = asyncio.ensure_future(client.close())
             await asyncio.wait([closing], timeout=1)
 

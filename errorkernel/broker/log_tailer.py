@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from errorkernel.broker.config import node_of
-from errorkernel.domain.access_denials import TARGET_CHARS, Attempt, What
+from errorkernel.broker.config import node_of_account
+from errorkernel.domain.access_denials import TARGET_CHARS, Denial, DenialKind
 
 READ_BYTES = 1024 * 1024
 """At a time; a flood is read in steps."""
@@ -29,19 +29,19 @@ _VIOLATION = re.compile(
 _LOGIN = re.compile(rf"{_CLIENT}(?: - {_QUOTED})* - authentication error(?: - (?P<how>Nkey|User) (?P<name>{_QUOTED}))?")
 
 
-def parse(line: str) -> Attempt | None:
+def parse(line: str) -> Denial | None:
     """The attempt that a line of the log tells of, if it tells of one."""
     if found := _VIOLATION.search(line):
         account, _, user = _unquoted(found["account"]).partition("/")
-        what: What = "publish" if found["what"] == "Publish" else "subscribe"
+        what: DenialKind = "publish" if found["what"] == "Publish" else "subscribe"
         target = _unquoted(found["target"])
         if found["kind"] == "Reply":
             target = f"(answer to) {target}"
-        return Attempt(what, target[:TARGET_CHARS], node_of(account), _claimed(user), found["address"])
+        return Denial(what, target[:TARGET_CHARS], node_of_account(account), _claimed(user), found["address"])
     if found := _LOGIN.search(line):
         name = _unquoted(found["name"] or '""')[:TARGET_CHARS]
         claimed = f"key:{name}" if found["how"] == "Nkey" else f"user:{name}" if name else ""
-        return Attempt("connect", "", "", claimed[:80], found["address"])
+        return Denial("connect", "", "", claimed[:80], found["address"])
     return None
 
 
@@ -57,7 +57,7 @@ def _claimed(user: str) -> str:
     return "key:" + user.removeprefix("nkey:") if user.startswith("nkey:") else ""
 
 
-class LogTail:
+class LogTailer:
     """New lines of a log that may be rotated (renamed and begun anew). Begins at its present end."""
 
     def __init__(self, path: Path) -> None:

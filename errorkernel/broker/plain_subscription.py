@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from nats.aio.msg import Msg
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway
 
 log = logging.getLogger("errorkernel.broker")
@@ -25,12 +25,12 @@ WAITING_MAX = 20_000
 class PlainDelivery:
     """A message that is gone from the broker. ``ack`` tells its node that it is stored; the rest is the node's part."""
 
-    __slots__ = ("_link", "_reply", "data", "headers", "source", "stored_at", "subject")
+    __slots__ = ("_connection", "_reply", "data", "headers", "source", "stored_at", "subject")
     deliveries = 1
     sequence = 0
 
-    def __init__(self, link: Link, message: Msg) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, message: Msg) -> None:
+        self._connection = connection
         self._reply: str = message.reply
         self.subject: str = message.subject
         self.data: bytes = message.data
@@ -43,7 +43,7 @@ class PlainDelivery:
         if self._reply != self.subject + ".reply":
             return
         try:
-            await self._link.send(self._reply, b"")
+            await self._connection.send(self._reply, b"")
         except BrokerAway:
             pass
 
@@ -56,11 +56,11 @@ class PlainDelivery:
             await self.ack()
 
 
-class PlainSource:
-    """Messages of some subjects, for as long as the link lives."""
+class PlainSubscription:
+    """Messages of some subjects, for as long as the connection lives."""
 
-    def __init__(self, link: Link, subjects: Sequence[str]) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, subjects: Sequence[str]) -> None:
+        self._connection = connection
         self._subjects = subjects
         self._buffer: list[PlainDelivery] = []
         self._wake = asyncio.Event()
@@ -73,7 +73,7 @@ class PlainSource:
     async def open(self) -> None:
         """Subscribe; to be called on every new connection. Raises BrokerAway."""
         for subject in self._subjects:
-            await self._link.subscribe_raw(subject, self._arrived, queue=QUEUE)
+            await self._connection.subscribe_raw(subject, self._arrived, queue=QUEUE)
 
     async def get(self, limit: int) -> Sequence[PlainDelivery]:
         """Up to ``limit`` messages, at least one; waits for it as long as it takes."""
@@ -87,5 +87,5 @@ class PlainSource:
         if len(self._buffer) >= WAITING_MAX:
             log.warning("%d errors of Steward's nodes wait to be stored; one more is left to its node", WAITING_MAX)
             return
-        self._buffer.append(PlainDelivery(self._link, message))
+        self._buffer.append(PlainDelivery(self._connection, message))
         self._wake.set()

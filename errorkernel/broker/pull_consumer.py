@@ -13,7 +13,7 @@ from typing import Protocol
 
 from nats.aio.msg import Msg
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway
 
 log = logging.getLogger("errorkernel.broker")
@@ -25,16 +25,16 @@ REQUEST_MAX_BYTES = 16 * 1024 * 1024
 _ASK_AGAIN_AFTER_S = 1.0
 
 
-class Delivery:
+class StreamDelivery:
     """A message of a stream, to be answered with exactly one of ``ack``, ``nak`` or ``term``.
 
     Answers are fire-and-forget: one that is lost means a redelivery, which must be harmless anyway.
     """
 
-    __slots__ = ("_link", "_reply", "data", "headers", "subject")
+    __slots__ = ("_connection", "_reply", "data", "headers", "subject")
 
-    def __init__(self, link: Link, message: Msg) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, message: Msg) -> None:
+        self._connection = connection
         self._reply: str = message.reply
         self.subject: str = message.subject
         self.data: bytes = message.data
@@ -78,7 +78,7 @@ class Delivery:
 
     async def _answer(self, answer: bytes) -> None:
         try:
-            await self._link.send(self._reply, answer)
+            await self._connection.send(self._reply, answer)
         except BrokerAway:
             pass
 
@@ -89,7 +89,7 @@ class Delivery:
         return parts[4:] if len(parts) == 9 else parts[6:]
 
 
-class Arrived(Protocol):
+class Delivery(Protocol):
     """A message that waits for its answer, whichever way it came; ``source`` names it for good.
 
     ``sequence``: its number in its stream; 0 where it did not come from one."""
@@ -114,25 +114,25 @@ class Arrived(Protocol):
     async def term(self) -> None: ...
 
 
-class Source(Protocol):
+class DeliverySource(Protocol):
     """Where messages come from: ``get`` returns at least one, ``waiting`` says how many more have come."""
 
     @property
     def waiting(self) -> int: ...
-    async def get(self, limit: int) -> Sequence[Arrived]: ...
+    async def get(self, limit: int) -> Sequence[Delivery]: ...
 
 
-class PullSource:
-    """Messages of one durable consumer, for as long as the link lives.
+class PullConsumer:
+    """Messages of one durable consumer, for as long as the connection lives.
 
     ``batch``: how many messages may be on their way to us at a time.
     """
 
-    def __init__(self, link: Link, stream: str, durable: str, batch: int) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, stream: str, durable: str, batch: int) -> None:
+        self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._batch = batch
-        self._buffer: list[Delivery] = []
+        self._buffer: list[StreamDelivery] = []
         self._outstanding = 0
         self._wake = asyncio.Event()
         self._inbox = ""
@@ -149,17 +149,17 @@ class PullSource:
         """Subscribe and ask for the first batch; to be called on every new connection. Raises BrokerAway."""
         # What a former connection delivered can still be stored; its acknowledgement goes over the new connection.
         self._outstanding = 0
-        self._inbox = self._link.new_inbox()
+        self._inbox = self._connection.new_inbox()
         inbox = self._inbox
 
         async def arrived(message: Msg) -> None:
             if inbox == self._inbox:
                 await self._arrived(message)
 
-        await self._link.subscribe_raw(inbox, arrived)
+        await self._connection.subscribe_raw(inbox, arrived)
         await self._ask()
 
-    async def get(self, limit: int) -> list[Delivery]:
+    async def get(self, limit: int) -> list[StreamDelivery]:
         """Up to ``limit`` messages, at least one; waits for it as long as it takes, asking again when all is silent."""
         while not self._buffer:
             self._wake.clear()
@@ -174,7 +174,7 @@ class PullSource:
         return taken
 
     async def _ask_after_silence(self) -> None:
-        if self._link.connected and time.monotonic() - self._heard > HEARTBEAT_S * 2:
+        if self._connection.connected and time.monotonic() - self._heard > HEARTBEAT_S * 2:
             log.warning("The broker has been silent on %s; asking again", self._subject)
             self._outstanding = 0
             await self._ask()
@@ -188,7 +188,7 @@ class PullSource:
             "idle_heartbeat": HEARTBEAT_S * 10**9,
         }
         try:
-            await self._link.send(self._subject, json.dumps(request).encode(), reply=self._inbox)
+            await self._connection.send(self._subject, json.dumps(request).encode(), reply=self._inbox)
             self._outstanding += wanted
         except BrokerAway:
             pass  # the next connection opens anew
@@ -197,7 +197,7 @@ class PullSource:
         self._heard = time.monotonic()
         status = (message.headers or {}).get("Status") if message.headers else None
         if status is None or message.reply.startswith("$JS.ACK."):
-            self._buffer.append(Delivery(self._link, message))
+            self._buffer.append(StreamDelivery(self._connection, message))
             self._outstanding = max(0, self._outstanding - 1)
             self._wake.set()
         elif status != "100":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.protocol import subjects
 from errorkernel.senders.steward.protocol import event_mapping
@@ -118,7 +118,7 @@ def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class StreamIdentity:
     """Which stream it is: when the broker made it, as the broker writes it (another moment is another stream), and the
     number of its newest message (one that goes back has lost messages)."""
 
@@ -126,47 +126,47 @@ class Made:
     last: int
 
 
-async def ensure_streams(link: Link, *, events_max_bytes: int) -> Made:
+async def ensure_streams(connection: Connection, *, events_max_bytes: int) -> StreamIdentity:
     """Make the streams, or bring them up to date; returns that of reports. Raises BrokerError."""
     made = [
-        await _ensure_stream(link, config)
+        await _ensure_stream(connection, config)
         for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream())
     ]
     return made[0]
 
 
-async def ensure_intake(link: Link) -> None:
+async def ensure_kernel_consumer(connection: Connection) -> None:
     """Make the kernel's durable consumer, or bring it up to date; after ``ensure_streams``. Raises BrokerError.
 
     What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
     """
-    await _ensure_kernels(link, subjects.EVENTS_STREAM)
+    await _ensure_kernels(connection, subjects.EVENTS_STREAM)
 
 
-async def ensure_steward(link: Link, *, max_bytes: int) -> Made:
+async def ensure_steward(connection: Connection, *, max_bytes: int) -> StreamIdentity:
     """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError."""
-    made = await _ensure_stream(link, steward_stream(max_bytes))
-    await _ensure_kernels(link, subjects.STEWARD_STREAM)
+    made = await _ensure_stream(connection, steward_stream(max_bytes))
+    await _ensure_kernels(connection, subjects.STEWARD_STREAM)
     return made
 
 
-async def _ensure_kernels(link: Link, stream: str) -> None:
-    await _forget_deliveries(link, stream)
-    await _ensure_durable(link, stream, kernel_durable())
+async def _ensure_kernels(connection: Connection, stream: str) -> None:
+    await _forget_deliveries(connection, stream)
+    await _ensure_durable(connection, stream, kernel_durable())
 
 
-async def _ensure_stream(link: Link, config: dict[str, Any]) -> Made:
+async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> StreamIdentity:
     try:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
-        stream = await link.api(f"STREAM.UPDATE.{config['name']}", config)
+        stream = await connection.api(f"STREAM.UPDATE.{config['name']}", config)
     except BrokerRefused as exc:
-        if not is_gone(exc):
+        if not is_missing(exc):
             raise
-        stream = await link.api(f"STREAM.CREATE.{config['name']}", config)
-    return Made(str(stream["created"]), int(stream["state"]["last_seq"]))
+        stream = await connection.api(f"STREAM.CREATE.{config['name']}", config)
+    return StreamIdentity(str(stream["created"]), int(stream["state"]["last_seq"]))
 
 
-async def prove(link: Link, stream: str) -> None:
+async def probe_storage(connection: Connection, stream: str) -> None:
     """Return when the broker has shown that it can store in this stream. Raises BrokerAway, or BrokerRefused with what
     it says of its disk.
 
@@ -175,21 +175,21 @@ async def prove(link: Link, stream: str) -> None:
     failed before is remembered, as the end of storing for this run of the broker: that is what is refused when a
     message is to be removed that there cannot be, instead of saying that it is not there.
     """
-    config = (await link.api(f"STREAM.INFO.{stream}", {}))["config"]
-    await link.api(f"STREAM.UPDATE.{stream}", config)
+    config = (await connection.api(f"STREAM.INFO.{stream}", {}))["config"]
+    await connection.api(f"STREAM.UPDATE.{stream}", config)
     try:
-        await link.api(f"STREAM.MSG.DELETE.{stream}", {"seq": _NO_SUCH_MESSAGE, "no_erase": True})
+        await connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": _NO_SUCH_MESSAGE, "no_erase": True})
     except BrokerRefused as exc:
         if not any(healthy in str(exc) for healthy in _NOT_THERE):
             raise
 
 
-def is_gone(exc: BrokerRefused) -> bool:
+def is_missing(exc: BrokerRefused) -> bool:
     """Whether what was refused was so because there is no such stream."""
     return f"({_STREAM_NOT_FOUND})" in str(exc)
 
 
-async def _forget_deliveries(link: Link, stream: str) -> None:
+async def _forget_deliveries(connection: Connection, stream: str) -> None:
     """Remove the kernel's durable where something was delivered and nobody pulls any more.
 
     Waiting for the acknowledgement's time instead would store what follows first: the order of a process would be lost.
@@ -198,33 +198,33 @@ async def _forget_deliveries(link: Link, stream: str) -> None:
     """
     durable = f"{stream}.{subjects.KERNEL_DURABLE}"
     try:
-        info = await link.api(f"CONSUMER.INFO.{durable}", {})
+        info = await connection.api(f"CONSUMER.INFO.{durable}", {})
         if info.get("num_ack_pending") and not info.get("num_waiting"):
-            await link.api(f"CONSUMER.DELETE.{durable}", {})
+            await connection.api(f"CONSUMER.DELETE.{durable}", {})
     except BrokerRefused as exc:
         if f"({_CONSUMER_NOT_FOUND})" not in str(exc):
             raise
 
 
-async def ensure_node_durable(link: Link, node: str) -> None:
+async def ensure_node_durable(connection: Connection, node: str) -> None:
     """Make the node's durable consumers of decisions and of commands. Raises BrokerError."""
     for stream, config in _node_durables(node):
-        await _ensure_durable(link, stream, config)
+        await _ensure_durable(connection, stream, config)
 
 
-async def node_consumer(link: Link, node: str) -> None:
+async def await_node_consumer(connection: Connection, node: str) -> None:
     """Return when the node's durable consumer exists, asked for as the node itself. Raises BrokerAway where not yet."""
     try:
-        await link.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
+        await connection.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
     except BrokerRefused as exc:
         raise BrokerAway(str(exc)) from exc
 
 
-async def consumer_names(link: Link, stream: str) -> set[str]:
+async def consumer_names(connection: Connection, stream: str) -> set[str]:
     """The names of all durables of a stream. Raises BrokerError."""
     found: set[str] = set()
     while True:
-        answer = await link.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
+        answer = await connection.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
         names = answer.get("consumers") or []
         found.update(names)
         if not names or len(found) >= int(answer["total"]):
@@ -232,7 +232,7 @@ async def consumer_names(link: Link, stream: str) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StreamStatus:
     """How a stream stands, and the kernel in it.
 
     ``waiting``: messages to be stored yet; ``filled``: the share of its room that is taken, from 0 to 1; ``first``
@@ -247,12 +247,12 @@ class Standing:
     delivered: int
 
 
-async def standing(link: Link, stream: str) -> Standing:
+async def stream_status(connection: Connection, stream: str) -> StreamStatus:
     """How a stream stands. Raises BrokerError, also where it or its durable is not there."""
     # In this order: what is delivered and leaves the stream between the two questions must not look discarded.
-    found = await link.api(f"STREAM.INFO.{stream}", {})
-    consumer = await link.api(f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}", {})
-    return Standing(
+    found = await connection.api(f"STREAM.INFO.{stream}", {})
+    consumer = await connection.api(f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}", {})
+    return StreamStatus(
         made=str(found["created"]),
         waiting=int(consumer.get("num_pending", 0)) + int(consumer.get("num_ack_pending", 0)),
         filled=filled(found),
@@ -268,7 +268,7 @@ def filled(info: dict[str, Any]) -> float:
     return int(info["state"]["bytes"]) / room if room > 0 else 0.0
 
 
-async def _ensure_durable(link: Link, stream: str, config: dict[str, Any]) -> None:
+async def _ensure_durable(connection: Connection, stream: str, config: dict[str, Any]) -> None:
     # Creating a durable with the configuration that it already has is a success, so no look-up comes first.
     name = config["durable_name"]
-    await link.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+    await connection.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})

@@ -9,35 +9,35 @@ node, so what is held is bounded by the nodes that there are."""
 OTHERS = "…"
 TARGET_CHARS = 200
 
-What = Literal["publish", "subscribe", "connect", "http"]
+DenialKind = Literal["publish", "subscribe", "connect", "http"]
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Denial:
     """``node``: only where the broker vouches for it. ``claimed``: ``key:…``, ``user:…`` or ``token:<digest>``."""
 
-    what: What
+    what: DenialKind
     target: str = ""
     node: str = ""
     claimed: str = ""
     address: str = ""
 
 
-class Tally:
+class DenialCounter:
     """Attempts and how often each was made, since ``take`` was last called."""
 
     def __init__(self) -> None:
-        self._counts: dict[Attempt, int] = {}
+        self._counts: dict[Denial, int] = {}
         self._keys: dict[tuple[str, str], int] = {}
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: Denial) -> None:
         if attempt not in self._counts:
             source = attempt.node, attempt.what
             self._keys[source] = self._keys.get(source, 0) + 1
             if self._keys[source] > KEYS_MAX:
-                attempt = Attempt(attempt.what, OTHERS, attempt.node)
+                attempt = Denial(attempt.what, OTHERS, attempt.node)
         self._counts[attempt] = self._counts.get(attempt, 0) + 1
 
-    def take(self) -> dict[Attempt, int]:
+    def take(self) -> dict[Denial, int]:
         taken, self._counts, self._keys = self._counts, {}, {}
         return taken

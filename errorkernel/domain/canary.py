@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.messages import Sentence
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText
+from errorkernel.domain.messages import TranslatableText as _
 
 
-class Shows(StrEnum):
+class CanaryState(StrEnum):
     """``pending``: its process has not carried the answer out; ``lost``: somebody else answered it first; ``gone``: it
     asked no more."""
 
@@ -30,36 +30,38 @@ class Shows(StrEnum):
     @property
     def stands(self) -> bool:
         """Waiting does not change it, and the others must not follow."""
-        return self not in (Shows.PENDING, Shows.WATCHED, Shows.GOOD)
+        return self not in (CanaryState.PENDING, CanaryState.WATCHED, CanaryState.GOOD)
 
 
 _SAID = {
-    Shows.PENDING: _("The process of the first one has not carried the answer out yet, so it shows nothing so far."),
-    Shows.GOOD: _("The process of the first one has carried the answer out and not met the same problem again."),
-    Shows.RETURNED: _("The process of the first one has met the same problem again since."),
-    Shows.FAILED: _("The process of the first one could not carry the answer out."),
-    Shows.STALE: _("The answer to the first one came too late: its worker was gone, so it shows nothing."),
-    Shows.LOST: _("Somebody else answered the first one first, so it shows nothing about this answer."),
-    Shows.GONE: _("The first one asked no more, so it shows nothing about this answer."),
+    CanaryState.PENDING: _(
+        "The process of the first one has not carried the answer out yet, so it shows nothing so far."
+    ),
+    CanaryState.GOOD: _("The process of the first one has carried the answer out and not met the same problem again."),
+    CanaryState.RETURNED: _("The process of the first one has met the same problem again since."),
+    CanaryState.FAILED: _("The process of the first one could not carry the answer out."),
+    CanaryState.STALE: _("The answer to the first one came too late: its worker was gone, so it shows nothing."),
+    CanaryState.LOST: _("Somebody else answered the first one first, so it shows nothing about this answer."),
+    CanaryState.GONE: _("The first one asked no more, so it shows nothing about this answer."),
 }
 
 
-def judged(state: State, *, returned: bool, until: datetime | None, now: datetime) -> Shows:
+def judged(state: State, *, returned: bool, until: datetime | None, now: datetime) -> CanaryState:
     """Of one that was answered by this. ``returned``: its process has met the problem again since; ``until``: it is
     watched, None while it has not been carried out."""
     if state is State.FAILED:
-        return Shows.FAILED
+        return CanaryState.FAILED
     if state in (State.STALE, State.WITHDRAWN):
-        return Shows.STALE
+        return CanaryState.STALE
     if returned:
-        return Shows.RETURNED
+        return CanaryState.RETURNED
     if until is None:
-        return Shows.PENDING
-    return Shows.GOOD if now >= until else Shows.WATCHED
+        return CanaryState.PENDING
+    return CanaryState.GOOD if now >= until else CanaryState.WATCHED
 
 
-def told(what: Shows, left_s: int) -> Sentence:
+def told(what: CanaryState, left_s: int) -> TranslatableText:
     """It in words; ``left_s``: how long it is watched yet."""
-    if what is Shows.WATCHED:
+    if what is CanaryState.WATCHED:
         return _("The first one has been carried out and is still being watched, for {seconds} s more.", seconds=left_s)
     return _SAID[what]

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Event, EventType
 
 MASKED_CHARS = 1000

@@ -52,7 +52,7 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.DELIVERED, Step.WITHDRAW): State.STALE,
 }
 
-ON_ITS_WAY = frozenset({State.DECIDED, State.DELIVERED})
+IN_DELIVERY = frozenset({State.DECIDED, State.DELIVERED})
 ENDED = frozenset({State.APPLIED, State.FAILED, State.STALE, State.WITHDRAWN})
 
 RAISED_BEFORE_MAX = timedelta(days=7)
@@ -78,7 +78,7 @@ def step_of(outcome: OutcomeState) -> Step:
     return Step(outcome.value)
 
 
-def believed(outcome: Outcome, asker: int | None) -> Outcome:
+def plausible_outcome(outcome: Outcome, asker: int | None) -> Outcome:
     """What can be true of the outcome of a question that incarnation ``asker`` asked; None: it is not known.
 
     An answer that another incarnation has applied has not reached the one that it was given to: it is stale. And no

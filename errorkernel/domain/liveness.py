@@ -9,9 +9,9 @@ says otherwise: it says that the process has stopped, or it goes on saying hello
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-HELLO_INTERVAL_S = 30
-LATE_AFTER = timedelta(seconds=1.5 * HELLO_INTERVAL_S)
-GONE_AFTER = timedelta(seconds=3 * HELLO_INTERVAL_S)
+HEARTBEAT_INTERVAL_S = 30
+LATE_AFTER = timedelta(seconds=1.5 * HEARTBEAT_INTERVAL_S)
+GONE_AFTER = timedelta(seconds=3 * HEARTBEAT_INTERVAL_S)
 KERNEL_LATE_S = 15.0
 """A kernel worker writes every few seconds that it lives; after this long without, it counts as away."""
 STOPPED = "stopped"
@@ -37,7 +37,7 @@ def of_node(hello_at: datetime | None, now: datetime) -> Liveness:
     return Liveness.LATE if silence < GONE_AFTER else Liveness.GONE
 
 
-def may_be_missed(heard_since: datetime | None, now: datetime) -> bool:
+def is_silence_meaningful(heard_since: datetime | None, now: datetime) -> bool:
     """Whether the silence of a node says something of the node.
 
     ``heard_since``: since when a kernel hears nodes without a break; None: none does.
@@ -54,7 +54,7 @@ def of_process(hello_at: datetime | None, state: str, last_seen: datetime, now: 
     return of_node(hello_at, now)
 
 
-def heard_between(liveness: Liveness, now: datetime) -> tuple[datetime | None, datetime | None]:
+def heartbeat_bounds(liveness: Liveness, now: datetime) -> tuple[datetime | None, datetime | None]:
     """The hellos of nodes that are so: later than the first, not later than the second (None: no bound)."""
     match liveness:
         case Liveness.ALIVE:

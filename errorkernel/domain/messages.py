@@ -8,15 +8,16 @@ Modules import it as ``_``, so that its patterns are collected with all other te
 from typing import Any
 
 
-class Sentence(str):
-    """``Sentence("Problem {number} is gone.", number="7")``. Whole numbers get their separators of thousands: what is a
-    name rather than a count is filled in as text. A value can be a sentence itself."""
+class TranslatableText(str):
+    """``TranslatableText("Problem {number} is gone.", number="7")``.
+
+    Integers get thousands separators; pass an identifier as text. A value can be a TranslatableText itself."""
 
     __slots__ = ("pattern", "values")
     pattern: str
     values: dict[str, Any]
 
-    def __new__(cls, pattern: str, **values: Any) -> "Sentence":
+    def __new__(cls, pattern: str, **values: Any) -> "TranslatableText":
         made = super().__new__(cls, pattern.format(**{name: _english(value) for name, value in values.items()}))
         made.pattern, made.values = pattern, values
         return made

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 
 MORE_MAX = 1_000_000_000
 TEXT_MAX_CHARS = 4000
@@ -63,7 +63,7 @@ class Mute:
 
 
 @dataclass(frozen=True, slots=True)
-class Muted:
+class ActiveMute:
     """A mute that stands. ``until_count``: the total at which it ends; ``releases``: those that it lasts for, None:
     whatever the release."""
 
@@ -81,7 +81,7 @@ class Muted:
         return f"The release {others[0]} has it too." if others else ""
 
 
-def checked_text(text: str, field: str, most: int) -> str:
+def validated_text(text: str, field: str, most: int) -> str:
     """``text`` without blanks around it. Raises ProblemError for what cannot be kept."""
     text = text.replace("\r\n", "\n")
     if "\0" in text:

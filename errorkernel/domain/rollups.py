@@ -27,7 +27,7 @@ class Series(IntEnum):
     PROBLEM_WEEKS = 6
 
     @property
-    def step_s(self) -> int:
+    def bucket_s(self) -> int:
         return {"HOURS": 3600, "DAYS": 86400, "WEEKS": 604800}[self.name.partition("_")[2]]
 
     @property
@@ -45,14 +45,14 @@ def moment_of(minute: int) -> datetime:
     return datetime.fromtimestamp(minute * MINUTE_S, UTC)
 
 
-def step_of(series: Series, moment: datetime) -> int:
+def bucket_of(series: Series, moment: datetime) -> int:
     """The number of the hour, day or week that ``moment`` is in."""
-    return int(moment.timestamp()) // series.step_s
+    return int(moment.timestamp()) // series.bucket_s
 
 
-def begin_of(series: Series, step: int) -> datetime:
+def bucket_start(series: Series, step: int) -> datetime:
     """When the hour, day or week with this number begins."""
-    return datetime.fromtimestamp(step * series.step_s, UTC)
+    return datetime.fromtimestamp(step * series.bucket_s, UTC)
 
 
 def key(series: Series, step: int, subject: int = 0) -> int:
@@ -60,11 +60,11 @@ def key(series: Series, step: int, subject: int = 0) -> int:
     return ((series << _START_BITS | step) << _SUBJECT_BITS) | subject
 
 
-def step_in(key: int) -> int:
+def bucket_in_key(key: int) -> int:
     """The number of the step that a count with this key spans."""
     return key >> _SUBJECT_BITS & ((1 << _START_BITS) - 1)
 
 
-def steps_back(series: Series, now: datetime, back: timedelta) -> tuple[int, int]:
+def bucket_range(series: Series, now: datetime, back: timedelta) -> tuple[int, int]:
     """The first step that touches the time from ``now - back`` on, and the present one."""
-    return step_of(series, now - back), step_of(series, now)
+    return bucket_of(series, now - back), bucket_of(series, now)

@@ -20,8 +20,8 @@ from typing import Any
 from uuid import UUID
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.messages import Sentence as _
-from errorkernel.domain.query.predicate import QUESTION_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
+from errorkernel.domain.messages import TranslatableText as _
+from errorkernel.domain.query.predicate import INCIDENT_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
 from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Pattern, Text
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
@@ -32,8 +32,8 @@ POISON_AFTER = 3
 STORM_WINDOW_S = 60
 STORM_LIMIT = 50
 LOOP_LIMIT = 5
-REMEMBERED_S = 24 * 3600
-REMEMBERED_USES = 10
+SUGGESTED_LIFETIME_S = 24 * 3600
+SUGGESTED_USES = 10
 """What *Remember this* proposes: a rule that forgets itself."""
 
 RULES_MAX = 200
@@ -74,7 +74,7 @@ class RuleError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class RuleDefinition:
     """A rule as a person writes it. ``steward_nodes``: of Steward's and ctrl's, those on which it may act."""
 
     name: str
@@ -125,7 +125,7 @@ def _check_nodes(names: tuple[str, ...]) -> None:
 def parse_condition(text: str) -> Tree:
     """The tree of a rule's condition. Raises RuleError, with the position of the mistake."""
     try:
-        tree = parse(text, QUESTION_FIELDS)
+        tree = parse(text, INCIDENT_FIELDS)
     except QueryError as exc:
         raise RuleError("condition", exc.message, exc.position) from None
     if tree == EVERYTHING:
@@ -134,7 +134,7 @@ def parse_condition(text: str) -> Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class IncidentFacts:
     """What a rule sees of an incident, or (``type`` error) of an error of a node that asks nothing.
 
     ``whole``: what its problem is merged into, or the problem itself.
@@ -185,7 +185,7 @@ class Rule:
             self.max_uses is not None and self.uses >= self.max_uses
         )
 
-    def matches(self, question: Question) -> bool:
+    def matches(self, question: IncidentFacts) -> bool:
         return _compiled(self.condition)(question)
 
 
@@ -195,18 +195,18 @@ def _compiled(condition: Tree) -> Predicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleMatch:
     """The rule that has the word, and whether it is ``held``: suspended, so the question waits for a person."""
 
     rule: Rule
     held: bool
 
 
-def decide(rules: Iterable[Rule], question: Question, now: datetime) -> Verdict | None:
+def decide(rules: Iterable[Rule], question: IncidentFacts, now: datetime) -> RuleMatch | None:
     """What ``rules``, in this order, say to ``question``; None where none of them speaks."""
     for rule in rules:
         if rule.enabled and not rule.is_over(now) and question.seq > rule.after_seq and rule.matches(question):
-            return Verdict(rule, held=rule.suspended)
+            return RuleMatch(rule, held=rule.suspended)
     return None
 
 

@@ -143,7 +143,7 @@ class ProcessReport(msgspec.Struct, frozen=True):
     since: datetime | None = None
 
 
-class Hello(msgspec.Struct, frozen=True):
+class Heartbeat(msgspec.Struct, frozen=True):
     """A node's sign of life, every 30 s. ``at`` is the node's own clock when it sent it.
 
     ``dropped``: all reports that its journal had no room for; ``refused``: those that the broker would not take.
@@ -160,7 +160,7 @@ class Hello(msgspec.Struct, frozen=True):
     refused: int | None = None
 
 
-class Sync(msgspec.Struct, frozen=True):
+class SyncRequest(msgspec.Struct, frozen=True):
     """A node's side of the periodic repair: the questions it still waits on, and the outcomes it remembers.
 
     ``unread``: why some of them could not be read."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from errorkernel.broker import log_tailer
 from errorkernel.broker.embedded import server_log
-from errorkernel.domain.access_denials import Tally
+from errorkernel.domain.access_denials import DenialCounter
 from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
@@ -24,9 +24,9 @@ def log_of(conf: Conf) -> Path | None:
 
 class RefusalWatch:
     def __init__(self, path: Path | None, threads: DatabaseThreads) -> None:
-        self._tail = log_tailer.LogTail(path) if path else None
+        self._tail = log_tailer.LogTailer(path) if path else None
         self._threads = threads
-        self._tally = Tally()
+        self._denials = DenialCounter()
 
     async def run(self) -> None:
         """Follow the log for as long as the worker lives; without one there is nothing to do."""
@@ -36,6 +36,6 @@ class RefusalWatch:
                 for attempt in map(log_tailer.parse, await asyncio.to_thread(self._tail.read)):
                     if attempt:
                         metrics.count_refused_attempt(attempt.what)
-                        self._tally.add(attempt)
-            if taken := self._tally.take():
+                        self._denials.add(attempt)
+            if taken := self._denials.take():
                 await self._threads.run(access_denials.record, taken, now=datetime.now(UTC))

@@ -12,15 +12,15 @@ from uuid import UUID
 
 from errorkernel.broker import streams
 from errorkernel.broker.config import NodeUser
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
-from errorkernel.domain.values import Hello
+from errorkernel.domain.values import Heartbeat
 from errorkernel.kernel.stepped_work import Paced, parts
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store import nodes as fleet
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import heartbeats
@@ -41,27 +41,27 @@ class Fleet:
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         threads: DatabaseThreads,
         announcer: Announcer,
         *,
         apply_users: Callable[[list[NodeUser]], None] | None,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._threads = threads
         self._announcer = announcer
         self._apply_users = apply_users
         self._revision = -1
         self._durables: set[str] = set()
         self._wanted: set[str] = set()
-        self._hellos: dict[str, Hello] = {}
+        self._hellos: dict[str, Heartbeat] = {}
         self._paced = Paced(threads)
 
     async def connected(self) -> None:
         """Subscribe anew, and make the durables again: the broker may have lost them."""
         self._durables.clear()
         self._revision = -1
-        await self._link.subscribe(subjects.HELLO_ALL, self._hello, queue=QUEUE)
+        await self._connection.subscribe(subjects.ALL_HEARTBEATS, self._hello, queue=QUEUE)
         # Every kernel hears of what was received, to which the second adds nothing: in a queue, what goes to a
         # connection whose end the broker has not noticed yet would be lost.
         for stream, mark in (
@@ -69,7 +69,7 @@ class Fleet:
             (subjects.COMMANDS_STREAM, requeues.mark_received),
         ):
             acknowledged = partial(self._acknowledged, stream, mark)
-            await self._link.subscribe(ACKED_ALL.format(stream=stream), acknowledged)
+            await self._connection.subscribe(ACKED_ALL.format(stream=stream), acknowledged)
 
     def notice(self, nodes: Iterable[str]) -> None:
         """These nodes report: one that we have not made a durable for yet gets it."""
@@ -85,7 +85,7 @@ class Fleet:
                 self._wanted.update(await self._threads.run(fleet.node_names))
                 self._revision = revision
             # Not before the streams have been made or mended on this connection.
-            if self._wanted and self._link.is_up:
+            if self._wanted and self._connection.is_ready:
                 await self._make_durables()
             await asyncio.sleep(REVISION_INTERVAL_S)
 
@@ -106,7 +106,7 @@ class Fleet:
     async def _make_durables(self) -> None:
         for node in sorted(self._wanted - self._durables):
             try:
-                await streams.ensure_node_durable(self._link, node)
+                await streams.ensure_node_durable(self._connection, node)
             except BrokerAway:
                 return
             except BrokerRefused as exc:
@@ -114,20 +114,20 @@ class Fleet:
             self._durables.add(node)
         self._wanted -= self._durables
 
-    async def _hello(self, message: Received) -> None:
+    async def _hello(self, message: CoreMessage) -> None:
         try:
             address = subjects.parse(message.subject)
-            self._hellos[address.node] = wire.decode_hello(message.data)
-        except WireError as exc:
+            self._hellos[address.node] = wire.decode_heartbeat(message.data)
+        except ProtocolError as exc:
             log.info("A hello on %s cannot be read: %s", message.subject, exc)
             return
         self.notice([address.node])
 
-    async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: Received) -> None:
+    async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: CoreMessage) -> None:
         """The broker's notice that a node has acknowledged a decision or a command: it has taken it over."""
         with contextlib.suppress(BrokerError, ValueError, LookupError, TypeError):
             number = json.loads(message.data)["stream_seq"]
-            stored: dict[str, Any] = await self._link.api(f"STREAM.MSG.GET.{stream}", {"seq": int(number)})
+            stored: dict[str, Any] = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": int(number)})
             named = UUID(stored["message"]["subject"].rsplit(".", 1)[1])
             self._announcer.add([], await self._threads.run(mark, named, now=datetime.now(UTC)))
 

@@ -16,14 +16,14 @@ from typing import TypeAlias
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 
-from errorkernel.broker.pull_consumer import Arrived, Source
+from errorkernel.broker.pull_consumer import Delivery, DeliverySource
 from errorkernel.domain.limits import Limits
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.ingest import batch as store
 from errorkernel.store.ingest.batch import Batch, Recorded
@@ -52,12 +52,12 @@ class Opened:
     """A batch, decoded; the deliveries stand beside what they became."""
 
     batch: Batch = field(default_factory=Batch)
-    events: list[Arrived] = field(default_factory=list)
-    outcomes: list[Arrived] = field(default_factory=list)
-    refused: list[Arrived] = field(default_factory=list)
+    events: list[Delivery] = field(default_factory=list)
+    outcomes: list[Delivery] = field(default_factory=list)
+    refused: list[Delivery] = field(default_factory=list)
 
 
-TakeIn: TypeAlias = Callable[[Sequence[Arrived], Directory, datetime], tuple[Opened, Recorded]]
+TakeIn: TypeAlias = Callable[[Sequence[Delivery], Directory, datetime], tuple[Opened, Recorded]]
 """Read a batch and store it in one transaction; whatever cannot be read becomes a refusal."""
 
 
@@ -67,7 +67,7 @@ class Intake:
 
     def __init__(
         self,
-        source: Source,
+        source: DeliverySource,
         take_in: TakeIn,
         threads: DatabaseThreads,
         announcer: Announcer,
@@ -106,7 +106,7 @@ class Intake:
                 # What is in the database thread finishes anyway; let it be acknowledged if the broker is there.
                 await asyncio.wait([storing], timeout=2)
 
-    async def _store(self, deliveries: Sequence[Arrived]) -> None:
+    async def _store(self, deliveries: Sequence[Delivery]) -> None:
         started = time.perf_counter()
         now = datetime.now(UTC)
         try:
@@ -126,7 +126,7 @@ class Intake:
             self._questions_stored()
         metrics.observe_batch(time.perf_counter() - started)
 
-    async def _record(self, deliveries: Sequence[Arrived], now: datetime) -> tuple[Opened, Recorded]:
+    async def _record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
         """Store a batch, however long the database is away. Raises what CANNOT_BE_STORED names.
 
         The broker may deliver again meanwhile what waits here: that is stored once all the same.
@@ -140,14 +140,14 @@ class Intake:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, AWAY_PAUSE_LAST_S)
 
-    def _open_and_record(self, deliveries: Sequence[Arrived], now: datetime) -> tuple[Opened, Recorded]:
+    def _open_and_record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
         try:
             return self._take_in(deliveries, self._directory, now)
         except DATABASE_AWAY:
             connection.close()
             raise
 
-    async def _set_aside(self, delivery: Arrived, exc: Exception, now: datetime) -> tuple[Opened, Recorded]:
+    async def _set_aside(self, delivery: Delivery, exc: Exception, now: datetime) -> tuple[Opened, Recorded]:
         log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
         opened = Opened(refused=[delivery])
         opened.batch.refusals.append(refusal(delivery, "cannot_be_stored", str(exc)))
@@ -159,7 +159,7 @@ class Intake:
             await delivery.ack()
         for delivery in opened.refused:
             await delivery.term()
-        unknown: list[Arrived] = []
+        unknown: list[Delivery] = []
         for delivery, result in zip(opened.outcomes, recorded.outcomes, strict=True):
             if result is not OutcomeResult.UNKNOWN:
                 await delivery.ack()
@@ -170,7 +170,7 @@ class Intake:
         if unknown:
             await self._give_up(unknown)
 
-    async def _give_up(self, unknown: Sequence[Arrived]) -> None:
+    async def _give_up(self, unknown: Sequence[Delivery]) -> None:
         refusals = [refusal(one, "unknown_incident", "No such incident of this node is known.") for one in unknown]
         await self._threads.run(store.record, Batch(refusals=refusals), self._directory, now=datetime.now(UTC))
         metrics.count_rejected("unknown_incident", len(unknown))
@@ -187,14 +187,14 @@ class Intake:
 
 
 def take_in(
-    deliveries: Sequence[Arrived], directory: Directory, now: datetime, *, limits: Limits
+    deliveries: Sequence[Delivery], directory: Directory, now: datetime, *, limits: Limits
 ) -> tuple[Opened, Recorded]:
     """Reports and outcomes of nodes of ours."""
     opened = open_all(deliveries, limits)
     return opened, store.record(opened.batch, directory, now=now)
 
 
-def open_all(deliveries: Sequence[Arrived], limits: Limits) -> Opened:
+def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
     """Decode what arrived. Whatever is wrong becomes a refusal; nothing raises."""
     opened = Opened()
     for delivery in deliveries:
@@ -206,16 +206,16 @@ def open_all(deliveries: Sequence[Arrived], limits: Limits) -> Opened:
                 continue
             outcome = wire.decode_outcome(delivery.data, limits)
             if outcome.incident != address.incident:
-                raise WireError("wrong_incident", "The outcome and its subject name different incidents.")
+                raise ProtocolError("wrong_incident", "The outcome and its subject name different incidents.")
             opened.batch.outcomes.append((address.node, outcome))
             opened.outcomes.append(delivery)
-        except WireError as exc:
+        except ProtocolError as exc:
             opened.batch.refusals.append(refusal(delivery, exc.reason, str(exc)))
             opened.refused.append(delivery)
     return opened
 
 
-def refusal(delivery: Arrived, reason: str, detail: str) -> Refusal:
+def refusal(delivery: Delivery, reason: str, detail: str) -> Refusal:
     """The message as the quarantine keeps it. Only subjects of ours say of whom it is."""
     parts = delivery.subject.split(".") if delivery.subject.startswith("ek.") else []
     return Refusal(

@@ -11,7 +11,7 @@ import math
 import time
 from datetime import UTC, datetime
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerError
 from errorkernel.live.publisher import Announcer
 from errorkernel.models import Outbox
@@ -36,8 +36,10 @@ class OutboxTask:
     Make it inside the event loop that runs it.
     """
 
-    def __init__(self, link: Link, threads: DatabaseThreads, reading: DatabaseThreads, announcer: Announcer) -> None:
-        self._link = link
+    def __init__(
+        self, connection: Connection, threads: DatabaseThreads, reading: DatabaseThreads, announcer: Announcer
+    ) -> None:
+        self._connection = connection
         self._threads = threads
         self._reading = reading
         self._announcer = announcer
@@ -45,7 +47,7 @@ class OutboxTask:
         self._wake = asyncio.Event()
         self._look_at = -math.inf
         self._handed: set[asyncio.Task[None]] = set()
-        """Kept from being collected; each ends by itself, at the latest when the link is closed."""
+        """Kept from being collected; each ends by itself, at the latest when the connection is closed."""
         self._in_hand: set[str] = set()
         """Message ids from when they are here to the first look after it was written down what became of them."""
         self._written_down: set[str] = set()
@@ -73,9 +75,9 @@ class OutboxTask:
                         await self._wake.wait()
                 self._wake.clear()
                 # Without a connection nothing is tried, and nothing is counted as a failed try.
-                while self._link.connected and (rows := await self._due()):
+                while self._connection.connected and (rows := await self._due()):
                     await asyncio.gather(*(self._publish(row) for row in rows))
-                if not self._link.connected:
+                if not self._connection.connected:
                     self._look_at = time.monotonic() + LOOK_INTERVAL_S
         finally:
             enqueue.hand_over_to(None)
@@ -110,7 +112,7 @@ class OutboxTask:
         self._loop.call_soon_threadsafe(self._take, row)
 
     def _take(self, row: Outbox) -> None:
-        if self._link.connected and row.msg_id not in self._in_hand:
+        if self._connection.connected and row.msg_id not in self._in_hand:
             self._in_hand.add(row.msg_id)
             task = self._loop.create_task(self._publish(row))
             self._handed.add(task)
@@ -136,7 +138,7 @@ class OutboxTask:
 
     async def _publish(self, row: Outbox) -> None:
         try:
-            await self._link.store(row.subject, bytes(row.payload), msg_id=row.msg_id)
+            await self._connection.store(row.subject, bytes(row.payload), msg_id=row.msg_id)
             self._sent.append(row)
         except BrokerAway as exc:
             log.info("Publishing to %s is tried again: %s", row.subject, exc)

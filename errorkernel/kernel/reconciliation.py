@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.values import Outcome
 from errorkernel.kernel.intake import DATABASE_AWAY
@@ -22,7 +22,7 @@ from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.protocol import sync as sync_wire
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import decisions as incidents
 from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import reconciliation
@@ -40,11 +40,11 @@ WAITING_MAX = 10
 class Syncs:
     """Make it inside the event loop that runs it."""
 
-    def __init__(self, link: Link, threads: DatabaseThreads, announcer: Announcer) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, threads: DatabaseThreads, announcer: Announcer) -> None:
+        self._connection = connection
         self._paced = Paced(threads)
         self._announcer = announcer
-        self._waiting: dict[str, deque[Received]] = {}
+        self._waiting: dict[str, deque[CoreMessage]] = {}
         """Of nodes of which a request is under way, or about to be."""
         self._nodes: asyncio.Queue[str] = asyncio.Queue()
 
@@ -52,7 +52,7 @@ class Syncs:
         """Subscribe anew. Raises BrokerAway."""
         # Every kernel answers, to which the second adds nothing: in a queue, what goes to a connection whose end the
         # broker has not noticed yet would be lost.
-        await self._link.subscribe(subjects.SYNC_ALL, self._arrived)
+        await self._connection.subscribe(subjects.ALL_SYNCS, self._arrived)
 
     async def run(self) -> None:
         """Answer for as long as the worker lives."""
@@ -60,10 +60,10 @@ class Syncs:
             while True:
                 nodes.create_task(self._answer_all(await self._nodes.get()))
 
-    async def _arrived(self, message: Received) -> None:
+    async def _arrived(self, message: CoreMessage) -> None:
         try:
             node = subjects.parse(message.subject).node
-        except WireError as exc:
+        except ProtocolError as exc:
             log.warning("A sync on %s is passed over: %s", message.subject, exc)
             return
         if not subjects.is_own_inbox(node, message.reply):
@@ -89,22 +89,22 @@ class Syncs:
         finally:
             del self._waiting[node]
 
-    async def _answer(self, node: str, message: Received) -> None:
+    async def _answer(self, node: str, message: CoreMessage) -> None:
         try:
             asked = sync_wire.decode(message.data)
-        except WireError as exc:
+        except ProtocolError as exc:
             await message.respond(sync_wire.encode_refusal(str(exc)))
             return
         if asked.unread:
             log.warning("%s items of a sync of %s cannot be read: %s", len(asked.unread), node, asked.unread[0])
         # With room to spare: a broker may count more than what we wrote.
-        reply = sync_wire.Reply(self._link.max_payload * 7 // 8)
+        reply = sync_wire.SyncReply(self._connection.max_payload * 7 // 8)
         await self._take_in(node, asked.outcomes, reply)
         await self._tell(node, asked.open, reply)
         await self._offer(node, reply)
         await message.respond(reply.encode())
 
-    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync_wire.Reply) -> None:
+    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync_wire.SyncReply) -> None:
         """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
         for part in parts(outcomes, AT_ONCE):
             changed, unknown = await self._paced.run(reconciliation.take_in, node, part, now=datetime.now(UTC))
@@ -112,7 +112,7 @@ class Syncs:
             for incident in unknown:
                 reply.add_unknown(incident)
 
-    async def _tell(self, node: str, asked: Sequence[UUID], reply: sync_wire.Reply) -> None:
+    async def _tell(self, node: str, asked: Sequence[UUID], reply: sync_wire.SyncReply) -> None:
         """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
         # In another order each time: what found no room must not be the same for ever.
         shuffled = random.sample(asked, len(asked))
@@ -125,7 +125,7 @@ class Syncs:
         for incident in lacking:
             reply.add_unknown(incident)
 
-    async def _offer(self, node: str, reply: sync_wire.Reply) -> None:
+    async def _offer(self, node: str, reply: sync_wire.SyncReply) -> None:
         """Messages that are to be sent again, as many as there is room for."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
         for part in parts(offered, COMMANDS_AT_ONCE):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from errorkernel.broker import streams
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
 from errorkernel.kernel.stepped_work import Paced
 from errorkernel.live.publisher import Announcer
@@ -35,10 +35,16 @@ class Clock:
     """``trouble``: why the broker cannot store, see ``Storing``."""
 
     def __init__(
-        self, conf: Conf, link: Link, threads: DatabaseThreads, announcer: Announcer, *, trouble: Callable[[], str]
+        self,
+        conf: Conf,
+        connection: Connection,
+        threads: DatabaseThreads,
+        announcer: Announcer,
+        *,
+        trouble: Callable[[], str],
     ) -> None:
         self._conf = conf
-        self._link = link
+        self._connection = connection
         self._threads = threads
         self._deadlines = Paced(threads)
         self._announcer = announcer
@@ -94,12 +100,12 @@ class Clock:
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
-    async def _standing(self) -> streams.Standing | None:
-        if not self._link.is_up:
+    async def _standing(self) -> streams.StreamStatus | None:
+        if not self._connection.is_ready:
             # On a new connection it is first looked whether something was lost, by what was last seen waiting.
             return None
         try:
-            return await streams.standing(self._link, subjects.EVENTS_STREAM)
+            return await streams.stream_status(self._connection, subjects.EVENTS_STREAM)
         except BrokerError:
             return None
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from errorkernel.broker import streams
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 
 log = logging.getLogger("errorkernel.kernel")
@@ -19,7 +19,7 @@ LOOK_INTERVAL_S = 2.0
 OFF_LOOKS = 3
 """So often in a row may a broker to which we are connected say that JetStream is off: it may be starting."""
 ANSWERED_S = 1.0
-"""What took longer may have had no answer, and whether the broker can be spoken to is the link's matter."""
+"""What took longer may have had no answer, and whether the broker can be spoken to is the connection's matter."""
 PATIENCE_FIRST_S = 5.0
 PATIENCE_LAST_S = 300.0
 """So long a new start is given to help, twice as long each time that it has not."""
@@ -31,8 +31,8 @@ StartAgain = Callable[[str], Awaitable[str]]
 class Storing:
     """``names``: the streams. ``start_again``: see ``EmbeddedServer``; None where the broker is not ours to start."""
 
-    def __init__(self, link: Link, names: Sequence[str], start_again: StartAgain | None) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, names: Sequence[str], start_again: StartAgain | None) -> None:
+        self._connection = connection
         self._names = names
         self._start_again = start_again
         self._off = 0
@@ -46,25 +46,25 @@ class Storing:
         """Look for as long as the worker lives."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            if self._link.is_up:
+            if self._connection.is_ready:
                 await self._look()
-            elif self._link.refused:
+            elif self._connection.refused:
                 # What is done on every connection, so that there will be none until it is mended.
-                await self._found(self._link.refused)
+                await self._found(self._connection.refused)
 
     async def _look(self) -> None:
         began = time.monotonic()
         try:
             for name in self._names:
-                await streams.prove(self._link, name)
+                await streams.probe_storage(self._connection, name)
         except BrokerRefused as exc:
-            if streams.is_gone(exc):
+            if streams.is_missing(exc):
                 log.warning("The broker has lost a stream; making it again")
-                self._link.drop_connection()
+                self._connection.drop_connection()
             else:
                 await self._found(f"{name}: {exc}")
         except BrokerAway as exc:
-            is_told = self._link.connected and time.monotonic() - began < ANSWERED_S
+            is_told = self._connection.connected and time.monotonic() - began < ANSWERED_S
             self._off = self._off + 1 if is_told else 0
             if self._off >= OFF_LOOKS:
                 await self._found(str(exc))
@@ -95,6 +95,6 @@ class Storing:
         log.warning("The broker stores again")
         if self._left:
             # It was not started again, so what it has refused since is to be made on a new connection.
-            self._link.drop_connection()
+            self._connection.drop_connection()
         self.trouble = self._left = ""
         self._patience_s, self._not_before = PATIENCE_FIRST_S, 0.0

@@ -18,8 +18,8 @@ from channels.worker import Worker
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.config import NodeUser
-from errorkernel.broker.connection import Link
-from errorkernel.broker.pull_consumer import PullSource, Source
+from errorkernel.broker.connection import Connection
+from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
 from errorkernel.kernel.access_denials import RefusalWatch, log_of
 from errorkernel.kernel.bulk_runner import BulkAnswering
 from errorkernel.kernel.heartbeats import Fleet
@@ -69,30 +69,30 @@ class KernelWorker(Worker):
         access = own_access(conf)
         self._conf = conf
         self._threads = DatabaseThreads("kernel")
-        self.link = Link(access.url, name="steward kernel", seed=access.seed)
+        self.connection = Connection(access.url, name="steward kernel", seed=access.seed)
         self.announcer = Announcer()
-        self.outbox = OutboxTask(self.link, self._threads, DatabaseThreads("outbox"), self.announcer)
-        self.fleet = Fleet(self.link, self._threads, self.announcer, apply_users=apply_users)
-        self._syncs = Syncs(self.link, self._threads, self.announcer)
+        self.outbox = OutboxTask(self.connection, self._threads, DatabaseThreads("outbox"), self.announcer)
+        self.fleet = Fleet(self.connection, self._threads, self.announcer, apply_users=apply_users)
+        self._syncs = Syncs(self.connection, self._threads, self.announcer)
         self._bulk = BulkAnswering(self._threads, self.announcer)
         self._judge = Judge(
             self._threads, self.announcer, two_above=conf.kill_needs_two_above, acts=conf.legacy != "off"
         )
-        self._source = PullSource(
-            self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
+        self._source = PullConsumer(
+            self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
         self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
         self._refusals = RefusalWatch(log_of(conf), self._threads)
-        self._storing = Storing(self.link, _streams(conf), start_broker_again)
-        self._clock = Clock(conf, self.link, self._threads, self.announcer, trouble=lambda: self._storing.trouble)
-        self.link.on_up(self._connected)
-        self.legacy = Legacy(conf, self.link, self._threads) if conf.legacy != "off" else None
+        self._storing = Storing(self.connection, _streams(conf), start_broker_again)
+        self._clock = Clock(conf, self.connection, self._threads, self.announcer, trouble=lambda: self._storing.trouble)
+        self.connection.on_connected(self._connected)
+        self.legacy = Legacy(conf, self.connection, self._threads) if conf.legacy != "off" else None
         self.ready = asyncio.Event()
         """Set once the streams exist and the intakes pull; not where Steward's nodes have a broker of their own, which
         may be away."""
-        self.link.on_up(self._is_ready)  # the last, so after all that is to be done on a connection
+        self.connection.on_connected(self._is_ready)  # the last, so after all that is to be done on a connection
 
-    def _make_intake(self, source: Source, take_in: TakeIn) -> Intake:
+    def _make_intake(self, source: DeliverySource, take_in: TakeIn) -> Intake:
         return Intake(
             source,
             take_in,
@@ -107,11 +107,11 @@ class KernelWorker(Worker):
         """Run everything until something fails. Raises what it raised."""
         global _running
         _running = self
-        self.link.start()
+        self.connection.start()
         parts: list[Coroutine[Any, Any, None]] = [
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
-            _mend_stream(self._source, self.link),
+            _mend_stream(self._source, self.connection),
             *(self._legacy_parts(self.legacy) if self.legacy else ()),
             *(_outlast_database(loop) for loop in self._loops()),
         ]
@@ -126,8 +126,8 @@ class KernelWorker(Worker):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             if self.legacy:
-                await self.legacy.link.close()
-            await self.link.close()
+                await self.legacy.connection.close()
+            await self.connection.close()
             self._threads.close()
 
     def _loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -152,14 +152,14 @@ class KernelWorker(Worker):
 
     async def _connected(self) -> None:
         asked_at = datetime.now(UTC)
-        made = await streams.ensure_streams(self.link, events_max_bytes=self._conf.stream_max_bytes)
-        # Before the link is up: until then no heartbeat overwrites what was last seen waiting.
+        made = await streams.ensure_streams(self.connection, events_max_bytes=self._conf.stream_max_bytes)
+        # Before the connection is up: until then no heartbeat overwrites what was last seen waiting.
         waiting = await self._threads.run(
             broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), asked_at=asked_at
         )
         if waiting is not None:
             log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
-        await streams.ensure_intake(self.link)
+        await streams.ensure_kernel_consumer(self.connection)
         await self.fleet.connected()
         await self._syncs.connected()
         await self._source.open()
@@ -169,15 +169,15 @@ class KernelWorker(Worker):
         self.ready.set()
 
     def _legacy_parts(self, legacy: Legacy) -> list[Coroutine[Any, Any, None]]:
-        operator = StewardOperator(self._conf, legacy.link, self._threads)
-        legacy.link.on_up(operator.connected)
-        legacy.link.start()
+        operator = StewardOperator(self._conf, legacy.connection, self._threads)
+        legacy.connection.on_connected(operator.connected)
+        legacy.connection.start()
         parts = [
             self._make_intake(legacy.source, legacy.take_in).run(),
             _outlast_database(legacy.write_down),
             _outlast_database(operator.run),
         ]
-        if isinstance(legacy.source, PullSource):
+        if isinstance(legacy.source, PullConsumer):
             parts.append(_outlast_database(legacy.watch))
             parts.append(_mend_stream(legacy.source, legacy.errors))
         if self._conf.legacy_error_log:
@@ -192,13 +192,13 @@ def _streams(conf: Conf) -> list[str]:
     return [*ours, subjects.STEWARD_STREAM] if conf.legacy == "jetstream" and conf.legacy_on_ours else ours
 
 
-async def _mend_stream(source: PullSource, link: Link) -> None:
+async def _mend_stream(source: PullConsumer, connection: Connection) -> None:
     """The broker says that our consumer is gone (its data was wiped, somebody removed it): connect anew."""
     while True:
         await source.trouble.wait()
         source.trouble.clear()
         log.warning("The broker has lost our stream or consumer; making it again")
-        link.drop_connection()
+        connection.drop_connection()
         await asyncio.sleep(1)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from channels.layers import BaseChannelLayer
 
 from errorkernel.broker.access import own_access
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.ids import uuid7
 from errorkernel.platform import conf
@@ -29,7 +29,7 @@ class NatsChannelLayer(BaseChannelLayer):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(capacity=QUEUE_MESSAGES, **options)
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {}
         self._groups: dict[str, set[str]] = {}
@@ -41,18 +41,18 @@ class NatsChannelLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message on the channel; waits for it."""
-        link = await self._connected()
+        connection = await self._connected()
         queue = self._queue(channel)
-        await self._subscribe(link, _CHANNELS + channel, queue="receivers")
+        await self._subscribe(connection, _CHANNELS + channel, queue="receivers")
         return await queue.get()
 
     async def new_channel(self, prefix: str = "specific") -> str:
         return f"{prefix}-{uuid7().hex}"
 
     async def group_add(self, group: str, channel: str) -> None:
-        link = await self._connected()
+        connection = await self._connected()
         self._groups.setdefault(group, set()).add(channel)
-        await self._subscribe(link, _GROUPS + group)
+        await self._subscribe(connection, _GROUPS + group)
 
     async def group_discard(self, group: str, channel: str) -> None:
         self._groups.get(group, set()).discard(channel)
@@ -63,45 +63,45 @@ class NatsChannelLayer(BaseChannelLayer):
         await self._publish(_GROUPS + group, message)
 
     async def _publish(self, subject: str, message: dict[str, Any]) -> None:
-        link = await self._connected()
-        await link.send(subject, msgspec.msgpack.encode(message))
+        connection = await self._connected()
+        await connection.send(subject, msgspec.msgpack.encode(message))
 
     async def close(self) -> None:
         """Give the connection up; whoever uses the layer again gets a new one."""
-        link, self._link = self._link, None
-        if link and self._loop is asyncio.get_running_loop():
-            await link.close()
+        connection, self._connection = self._connection, None
+        if connection and self._loop is asyncio.get_running_loop():
+            await connection.close()
 
-    async def _connected(self) -> Link:
+    async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
-        if self._link is None or self._loop is not loop:
-            # Read here, once, and not in a thread: of two callers that waited for it, each would make a link.
+        if self._connection is None or self._loop is not loop:
+            # Read here, once, and not in a thread: of two callers that waited for it, each would make a connection.
             access = own_access(conf.get())
             self._loop, self._subscribed = loop, set()
-            self._link = Link(access.url, name="steward channel layer", seed=access.seed)
-            self._link.on_up(self._subscribe_again)
-            self._link.start()
-        link = self._link
-        await link.wait_up(5)
-        return link
+            self._connection = Connection(access.url, name="steward channel layer", seed=access.seed)
+            self._connection.on_connected(self._subscribe_again)
+            self._connection.start()
+        connection = self._connection
+        await connection.wait_until_ready(5)
+        return connection
 
-    async def _subscribe(self, link: Link, subject: str, queue: str = "") -> None:
+    async def _subscribe(self, connection: Connection, subject: str, queue: str = "") -> None:
         if subject not in self._subscribed:
             self._subscribed.add(subject)
             try:
-                await link.subscribe(subject, self._arrived, queue=queue)
+                await connection.subscribe(subject, self._arrived, queue=queue)
             except BrokerAway:
                 self._subscribed.discard(subject)
                 raise
 
     async def _subscribe_again(self) -> None:
-        assert self._link  # noqa: S101 - narrows the type
+        assert self._connection  # noqa: S101 - narrows the type
         for subject in self._subscribed:
-            await self._link.subscribe(
+            await self._connection.subscribe(
                 subject, self._arrived, queue="receivers" if subject.startswith(_CHANNELS) else ""
             )
 
-    async def _arrived(self, received: Received) -> None:
+    async def _arrived(self, received: CoreMessage) -> None:
         message = msgspec.msgpack.decode(received.data)
         if received.subject.startswith(_CHANNELS):
             self._put(received.subject.removeprefix(_CHANNELS), message)

@@ -12,7 +12,7 @@ FAMILIES = [("steward", "Steward"), ("ctrl", "ctrl")]
 class Node(models.Model):
     """A named sender with its own credentials. Only what verifies them is kept: a public key and a hash.
 
-    Nodes of Steward and ctrl appear by themselves and have none; their ``name`` ends as ``core.steward_names`` says.
+    Nodes of Steward and ctrl appear by themselves and have none; their ``name`` ends as ``core.sender_names`` says.
     """
 
     name = models.CharField(max_length=80, unique=True)

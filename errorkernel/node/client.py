@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node import credentials
@@ -92,12 +92,12 @@ class Kernel(Reporter):
         self.questions = Questions(self.journal, node)
         self.roster = Roster(self.journal, node)
         self._thread = OwnThread(f"journal of {node}")
-        self._link = Link(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node))
-        self._sender = Sender(self._link, self.outgoing, self._thread)
-        self._greeter = Greeter(node, self._link, self.roster, self.outgoing, self._thread)
+        self._connection = Connection(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node))
+        self._sender = Sender(self._connection, self.outgoing, self._thread)
+        self._greeter = Greeter(node, self._connection, self.roster, self.outgoing, self._thread)
         self._takers = Takers(
             node,
-            self._link,
+            self._connection,
             Requeues(self.journal, node),
             self._thread,
             report=self.report,
@@ -105,7 +105,7 @@ class Kernel(Reporter):
         )
         self._answers = Answers(
             node,
-            self._link,
+            self._connection,
             self.questions,
             self._thread,
             obey=self._obey,
@@ -153,14 +153,14 @@ class Kernel(Reporter):
     @property
     def connected(self) -> bool:
         """Whether the broker is there just now. Nothing needs to wait for it."""
-        return self._link.connected
+        return self._connection.connected
 
     async def __aenter__(self) -> "Kernel":
         self._loop = asyncio.get_running_loop()
         await self.call(self.journal.enter)
         await self.call(self.roster.adopt)
-        self._link.on_up(self._connected)
-        self._link.start()
+        self._connection.on_connected(self._connected)
+        self._connection.start()
         parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
             self._sender.run,
             self._answers.receive,
@@ -181,12 +181,12 @@ class Kernel(Reporter):
             await asyncio.wait(self._background, timeout=CLOSE_S)
         with contextlib.suppress(JournalError):
             await self.call(self.roster.leave)
-        if self._link.connected:
+        if self._connection.connected:
             await self._greeter.say()
             with contextlib.suppress(TimeoutError, JournalError):
                 await self.flush(CLOSE_S)
         await end_all(self._tasks)
-        await end_all([asyncio.create_task(self._link.close())], first_s=AGAIN_S)
+        await end_all([asyncio.create_task(self._connection.close())], first_s=AGAIN_S)
         await self.call(self.journal.close)
         self._thread.close()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.domain.limits import Limits
-from errorkernel.domain.messages import Sentence
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText
+from errorkernel.domain.messages import TranslatableText as _
 
 PREFIX = "STEWARD_"
 
@@ -23,7 +23,7 @@ class ConfError(Exception):
     """A setting is wrong or its file cannot be used; the message is one sentence for whoever started the program."""
 
 
-def _setting(default: Any, doc: Sentence, *, secret: bool = False) -> Any:
+def _setting(default: Any, doc: TranslatableText, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"doc": doc, "secret": secret})
 
 
@@ -171,7 +171,7 @@ def is_given(variable: str) -> bool:
     return os.environ.get(variable, "") != ""
 
 
-def describe(conf: Conf) -> list[tuple[str, str, Sentence]]:
+def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
     """(variable, value, explanation) of every setting, secrets hidden."""
     rows = []
     for one in fields(Conf):

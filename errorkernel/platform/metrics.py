@@ -150,7 +150,7 @@ def count_event(type: str, level: str, n: int = 1) -> None:
 
 
 def count_rejected(reason: str, n: int = 1) -> None:
-    """``n`` inputs were refused; ``reason`` is a short stable word (``WireError.reason`` or the gateway's)."""
+    """``n`` inputs were refused; ``reason`` is a short stable word (``ProtocolError.reason`` or the gateway's)."""
     _rejected.labels(reason).inc(n)
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 
 from errorkernel.domain.values import Message, Requeue
-from errorkernel.protocol.errors import WireError
-from errorkernel.protocol.message import MessageShape
+from errorkernel.protocol.errors import ProtocolError
+from errorkernel.protocol.message import MessagePayload
 
 VERSION = 1
 REQUEUE = "requeue"
@@ -22,7 +22,7 @@ class _Command(msgspec.Struct):
     do: str
     id: UUID
     process: str
-    message: MessageShape
+    message: MessagePayload
     by: str
     at: datetime
     incident: UUID | None = None
@@ -43,13 +43,13 @@ def encode(command: Requeue) -> bytes:
 
 
 def decode(data: bytes) -> Requeue:
-    """Bytes of one command → Requeue. Raises WireError."""
+    """Bytes of one command → Requeue. Raises ProtocolError."""
     try:
         raw = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as exc:
-        raise WireError("wrong_shape", str(exc)) from None
+        raise ProtocolError("wrong_shape", str(exc)) from None
     if raw.v != VERSION or raw.do != REQUEUE:
-        raise WireError("unknown_command", f"The command {raw.do!r} of version {raw.v} is not known here.")
+        raise ProtocolError("unknown_command", f"The command {raw.do!r} of version {raw.v} is not known here.")
     at = raw.at if raw.at.tzinfo else raw.at.replace(tzinfo=UTC)
     told = {name: str(value) for name, value in msgspec.structs.asdict(raw.message).items() if value is not None}
     message = Message(**told)

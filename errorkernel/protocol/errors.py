@@ -1,7 +1,7 @@
 """The one way in which input can be wrong."""
 
 
-class WireError(ValueError):
+class ProtocolError(ValueError):
     """Input that is not what the contract says. ``reason`` is a short stable word (a metric label); str() explains."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -2,7 +2,7 @@
 
 Decoding is strict about what identifies an event (version, id, type, process, text) and about types, forgiving about
 everything else: unknown fields are ignored, over-long texts are cut and the cut is marked. The result is a value or a
-WireError, for any bytes whatever: nothing that a node sends may stop the intake.
+ProtocolError, for any bytes whatever: nothing that a node sends may stop the intake.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from errorkernel.domain.limits import (
     Limits,
 )
 from errorkernel.protocol import lenient_json
-from errorkernel.protocol.errors import WireError
-from errorkernel.protocol.message import MessageShape
+from errorkernel.protocol.errors import ProtocolError
+from errorkernel.protocol.message import MessagePayload
 from errorkernel.protocol.sanitize import plain, short, shorten
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class _Event(msgspec.Struct):
     error: _Error
     level: values.Level | None = None
     incarnation: Incarnation | None = None
-    message: MessageShape | None = None
+    message: MessagePayload | None = None
     relay_from_node: str | None = None
     occurred_at: datetime | None = None
     fingerprint: list[str] | None = None
@@ -110,13 +110,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode_event(data: bytes, limits: Limits) -> values.Event:
-    """Bytes of one event → Event. Raises WireError."""
+    """Bytes of one event → Event. Raises ProtocolError."""
     if len(data) > limits.event_bytes:
-        raise WireError("too_big", f"The event has {len(data)} bytes; {limits.event_bytes} are allowed.")
+        raise ProtocolError("too_big", f"The event has {len(data)} bytes; {limits.event_bytes} are allowed.")
     raw = decode(_event_decoder.decode, data)
     check_version(raw.v)
     if not 1 <= len(raw.process) <= PROCESS_NAME_MAX_CHARS or not raw.process.strip():
-        raise WireError("bad_process", f"A process name has 1 to {PROCESS_NAME_MAX_CHARS} characters.")
+        raise ProtocolError("bad_process", f"A process name has 1 to {PROCESS_NAME_MAX_CHARS} characters.")
     cut: list[str] = []
     return values.Event(
         id=raw.id,
@@ -169,14 +169,14 @@ def encode_event(event: values.Event) -> bytes:
 
 
 def decode_outcome(data: bytes, limits: Limits) -> values.Outcome:
-    """Bytes of one outcome → Outcome. Raises WireError."""
+    """Bytes of one outcome → Outcome. Raises ProtocolError."""
     if len(data) > limits.event_bytes:
-        raise WireError("too_big", f"The outcome has {len(data)} bytes; {limits.event_bytes} are allowed.")
+        raise ProtocolError("too_big", f"The outcome has {len(data)} bytes; {limits.event_bytes} are allowed.")
     return read_outcome(data)
 
 
 def read_outcome(data: bytes) -> values.Outcome:
-    """``decode_outcome`` where the size is known to be right. Raises WireError."""
+    """``decode_outcome`` where the size is known to be right. Raises ProtocolError."""
     return _outcome(decode(_outcome_decoder.decode, data))
 
 
@@ -199,7 +199,7 @@ def encode_outcome(outcome: values.Outcome) -> bytes:
 
 
 def decode_decision(data: bytes) -> values.Decision:
-    """Bytes of one decision → Decision. Raises WireError."""
+    """Bytes of one decision → Decision. Raises ProtocolError."""
     return _decision(decode(_decision_decoder.decode, data))
 
 
@@ -207,8 +207,8 @@ def encode_decision(decision: values.Decision) -> bytes:
     return _encoder.encode(_decision_body(decision))
 
 
-def decode_hello(data: bytes) -> values.Hello:
-    """Bytes of a hello → Hello. Raises WireError."""
+def decode_heartbeat(data: bytes) -> values.Heartbeat:
+    """Bytes of a hello → Heartbeat. Raises ProtocolError."""
     raw = decode(_hello_decoder.decode, data)
     check_version(raw.v)
     processes = tuple(
@@ -218,7 +218,7 @@ def decode_hello(data: bytes) -> values.Hello:
         for one in raw.processes or ()
         if (name := one.name or one.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
     )
-    return values.Hello(
+    return values.Heartbeat(
         version=short(raw.version),
         started_at=_time(raw.started_at),
         at=_time(raw.at),
@@ -228,26 +228,26 @@ def decode_hello(data: bytes) -> values.Hello:
     )
 
 
-def encode_hello(hello: values.Hello) -> bytes:
+def encode_heartbeat(hello: values.Heartbeat) -> bytes:
     return _encoder.encode({"v": VERSION} | {k: v for k, v in msgspec.structs.asdict(hello).items() if v is not None})
 
 
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
-    """What ``decoder`` makes of the bytes, whatever they are. Raises WireError."""
+    """What ``decoder`` makes of the bytes, whatever they are. Raises ProtocolError."""
     try:
         return lenient_json.decode(decoder, data)
     except msgspec.ValidationError as exc:
-        raise WireError("wrong_shape", str(exc)) from None
+        raise ProtocolError("wrong_shape", str(exc)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise WireError("not_json", str(exc)) from None
+        raise ProtocolError("not_json", str(exc)) from None
     except lenient_json.UNREADABLE as exc:
-        raise WireError("not_json", f"{type(exc).__name__}: {exc}") from None
+        raise ProtocolError("not_json", f"{type(exc).__name__}: {exc}") from None
 
 
 def check_version(version: int) -> None:
-    """Raises WireError for any but ours."""
+    """Raises ProtocolError for any but ours."""
     if version != VERSION:
-        raise WireError("bad_version", f"Version {version} is not known here; this kernel speaks version {VERSION}.")
+        raise ProtocolError("bad_version", f"Version {version} is not known; this kernel reads version {VERSION}.")
 
 
 def _outcome(raw: _Outcome) -> values.Outcome:
@@ -268,7 +268,7 @@ def _decision(raw: _Decision) -> values.Decision:
     check_version(raw.v)
     decided_at = _time(raw.decided_at)
     if decided_at is None:
-        raise WireError("bad_time", f"The time {raw.decided_at.isoformat()} cannot be right.")
+        raise ProtocolError("bad_time", f"The time {raw.decided_at.isoformat()} cannot be right.")
     return values.Decision(
         incident=raw.incident,
         decision_id=raw.decision_id,
@@ -284,7 +284,7 @@ def _decision_body(decision: values.Decision) -> dict[str, Any]:
     return {"v": VERSION, **msgspec.structs.asdict(decision)}
 
 
-def _message(raw: MessageShape | None, limits: Limits, cut: list[str]) -> values.Message | None:
+def _message(raw: MessagePayload | None, limits: Limits, cut: list[str]) -> values.Message | None:
     if raw is None:
         return None
     return values.Message(

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class MessageShape(msgspec.Struct):
+class MessagePayload(msgspec.Struct):
     id: str | int | None = None
     method: str | None = None
     from_node: str | None = None

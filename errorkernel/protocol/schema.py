@@ -20,7 +20,7 @@ _TIME = {
     "description": "RFC 3339, from 1970 to 2199; without a zone it is taken as UTC",
     "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-",
 }
-BEYOND_TYPES: dict[str, dict[str, dict[str, Any]]] = {
+CONSTRAINTS: dict[str, dict[str, dict[str, Any]]] = {
     "Event": {
         "v": _VERSION,
         "id": {

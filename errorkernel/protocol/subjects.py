@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 EVENTS_STREAM = "EK_EVENTS"
 DECISIONS_STREAM = "EK_DECISIONS"
@@ -18,8 +18,8 @@ STEWARD_STREAM = "EK_STEWARD"
 EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]
 DECISIONS_SUBJECTS = ["ek.dec.>"]
 COMMANDS_SUBJECTS = ["ek.cmd.>"]
-HELLO_ALL = "ek.hello.*"
-SYNC_ALL = "ek.sync.*"
+ALL_HEARTBEATS = "ek.hello.*"
+ALL_SYNCS = "ek.sync.*"
 KERNEL_DURABLE = "kernel"
 
 # Names of Steward nodes may hold dots; they never become subjects of ours.
@@ -40,7 +40,7 @@ def is_node_name(name: str) -> bool:
 
 
 def parse(subject: str) -> Address:
-    """Read a subject. Raises WireError (``bad_subject``) for anything that the contract does not name."""
+    """Read a subject. Raises ProtocolError (``bad_subject``) for anything that the contract does not name."""
     parts = subject.split(".")
     if len(parts) >= 3 and parts[0] == "ek" and is_node_name(parts[2]):
         root, node = parts[1], parts[2]
@@ -51,7 +51,7 @@ def parse(subject: str) -> Address:
                 return Address(root, node, UUID(parts[3]))
             except ValueError:
                 pass
-    raise WireError("bad_subject", f"Subject {subject!r} is not one of the contract.")
+    raise ProtocolError("bad_subject", f"Subject {subject!r} is not one of the contract.")
 
 
 def event(node: str) -> str:
@@ -83,7 +83,7 @@ def commands_of(node: str) -> str:
     return f"ek.cmd.{node}.*"
 
 
-def hello(node: str) -> str:
+def heartbeat(node: str) -> str:
     return f"ek.hello.{node}"
 
 

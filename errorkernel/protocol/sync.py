@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from errorkernel.domain.limits import SYNC_MAX_BYTES
-from errorkernel.domain.values import Decision, Requeue, Sync
+from errorkernel.domain.values import Decision, Requeue, SyncRequest
 from errorkernel.protocol import commands, json_codec
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 T = TypeVar("T")
 
@@ -39,14 +39,14 @@ _reply_decoder = msgspec.json.Decoder(_Reply)
 _encoder = msgspec.json.Encoder()
 
 
-def decode(data: bytes) -> Sync:
-    """Bytes of a sync request → Sync, with what of it can be read. Raises WireError."""
+def decode(data: bytes) -> SyncRequest:
+    """Bytes of a sync request → SyncRequest, with what of it can be read. Raises ProtocolError."""
     if len(data) > SYNC_MAX_BYTES:
-        raise WireError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
+        raise ProtocolError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
     raw = json_codec.decode(_sync_decoder.decode, data)
     json_codec.check_version(raw.v)
     unread: list[str] = []
-    return Sync(
+    return SyncRequest(
         open=tuple(_readable(raw.open, _open_item, unread)),
         outcomes=tuple(_readable(raw.outcomes, json_codec.read_outcome, unread)),
         unread=tuple(unread),
@@ -63,21 +63,22 @@ def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unrea
     for one in items or ():
         try:
             yield read(bytes(one))
-        except WireError as exc:
+        except ProtocolError as exc:
             unread.append(str(exc))
 
 
-def encode(sync: Sync) -> bytes:
+def encode(sync: SyncRequest) -> bytes:
     outcomes = [msgspec.Raw(json_codec.encode_outcome(one)) for one in sync.outcomes]
     return _encoder.encode({"v": json_codec.VERSION, "open": sync.open, "outcomes": outcomes})
 
 
 def decode_reply(data: bytes) -> tuple[list[Decision], list[UUID], list[bytes]]:
-    """Bytes of a sync reply → decisions, incidents that the kernel has never heard of, commands. Raises WireError, also
-    where the kernel has refused to take in what it was asked."""
+    """Bytes of a sync reply → decisions, incidents unknown to the kernel, commands.
+
+    Raises ProtocolError, also where the kernel refused the request."""
     raw = json_codec.decode(_reply_decoder.decode, data)
     if raw.error:
-        raise WireError("refused", raw.error)
+        raise ProtocolError("refused", raw.error)
     return (
         [json_codec.decode_decision(bytes(one)) for one in raw.decisions],
         raw.unknown,
@@ -90,7 +91,7 @@ def encode_refusal(why: str) -> bytes:
     return _encoder.encode({"v": json_codec.VERSION, "error": why, "decisions": []})
 
 
-class Reply:
+class SyncReply:
     """A reply to a sync, filled while there is room: an ``add_`` is False where there is none.
 
     ``max_bytes``: of the whole. What found no room comes with a later sync. For *unknown* outcomes there must be room,

@@ -10,7 +10,7 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.domain import liveness
 from errorkernel.domain.liveness import STOPPED, Liveness
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem
 from errorkernel.protocol.subjects import is_node_name
 from errorkernel.store import rollups
@@ -147,7 +147,7 @@ def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
     heard = f"{prefix}hello_at"
     if wanted is Liveness.NEVER:
         return Q(**{f"{heard}__isnull": True})
-    after, until = liveness.heard_between(wanted, now)
+    after, until = liveness.heartbeat_bounds(wanted, now)
     bounds = Q(**{f"{heard}__isnull": False})
     if after:
         bounds &= Q(**{f"{heard}__gt": after})

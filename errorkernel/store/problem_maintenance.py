@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from errorkernel.domain.problem_state import RELEASE_TAG, Muted, ProblemState
+from errorkernel.domain.problem_state import RELEASE_TAG, ActiveMute, ProblemState
 from errorkernel.models import AuditEntry, Counter, Problem
 from errorkernel.store import ingest_sql
 from errorkernel.store.platform import audit, counters
@@ -61,7 +61,7 @@ def _met(problem: Problem, releases: Collection[str], now: datetime) -> AuditEnt
     """Write what follows from its having been met; returns what the audit trail is to have of it."""
     if problem.state == ProblemState.RESOLVED:
         return put(problem, ProblemState.REOPENED, "It was met again.", action="reopen", actor=Actor.system(now))
-    muted = Muted(problem.muted_until, problem.muted_until_count, problem.muted_releases)
+    muted = ActiveMute(problem.muted_until, problem.muted_until_count, problem.muted_releases)
     why = muted.ended_by(count=problem.count, releases=releases, now=now)
     return put(problem, ProblemState.OPEN, why, action="unmute", actor=Actor.system(now)) if why else None
 
@@ -73,7 +73,7 @@ def put(
     *,
     action: str,
     actor: Actor,
-    mute: Muted | None = None,
+    mute: ActiveMute | None = None,
 ) -> AuditEntry:
     """Write another state, with the ends of its ``mute``; returns the audit row for the caller to record."""
     before = standing(problem)

@@ -15,16 +15,16 @@ from django.db import transaction
 from django.db.models import Max, Min, QuerySet
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.problem_state import (
     RELEASE_TAG,
     STATE_WORDS,
     TEXT_MAX_CHARS,
+    ActiveMute,
     Mute,
-    Muted,
     ProblemError,
     ProblemState,
-    checked_text,
+    validated_text,
 )
 from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
@@ -72,7 +72,7 @@ def mute(problem_id: int, wanted: Mute, reason: str, actor: Actor) -> Problem:
     wanted.check(actor.at)
 
     def write(problem: Problem, reason: str) -> AuditEntry:
-        muted = Muted(
+        muted = ActiveMute(
             wanted.until,
             problem.count + wanted.more if wanted.more is not None else None,
             _releases(problem) if wanted.another_release else None,
@@ -134,7 +134,7 @@ def assign(problem_id: int, to: str, actor: Actor) -> Problem:
 
 def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
     """Write something under it. Raises ProblemError or Problem.DoesNotExist."""
-    text = checked_text(text, "text", TEXT_MAX_CHARS)
+    text = validated_text(text, "text", TEXT_MAX_CHARS)
     if not text:
         raise ProblemError(_("A comment needs a text."), "text")
     made = ProblemComment(user_id=actor.user_id, author=actor.id, text=text, at=actor.at)
@@ -186,7 +186,7 @@ def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
 def split(problem_id: int, reason: str, actor: Actor) -> Problem:
     """Take a part out of its whole again, with all events of its own fingerprint; it is open then. Raises
     ProblemError or Problem.DoesNotExist."""
-    reason = checked_text(reason, "reason", REASON_MAX_CHARS)
+    reason = validated_text(reason, "reason", REASON_MAX_CHARS)
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
         part = Problem.objects.select_for_update().get(pk=problem_id)
@@ -205,7 +205,7 @@ def split(problem_id: int, reason: str, actor: Actor) -> Problem:
 
 
 def _change(problem_id: int, reason: str, write: Callable[[Problem, str], AuditEntry]) -> Problem:
-    reason = checked_text(reason, "reason", REASON_MAX_CHARS)
+    reason = validated_text(reason, "reason", REASON_MAX_CHARS)
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
         problem = Problem.objects.select_for_update().get(pk=problem_id)

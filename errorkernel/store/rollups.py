@@ -12,7 +12,16 @@ from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.rollups import HOUR_MIN, MINUTE_S, SUBJECT_MASK, Series, key, minute_of, step_in, step_of
+from errorkernel.domain.rollups import (
+    HOUR_MIN,
+    MINUTE_S,
+    SUBJECT_MASK,
+    Series,
+    bucket_in_key,
+    bucket_of,
+    key,
+    minute_of,
+)
 from errorkernel.domain.values import LEVEL_RANK, Level
 from errorkernel.models import HourCount, Incident, MinuteCount, Problem, Tally
 from errorkernel.store import ingest_sql
@@ -64,7 +73,7 @@ def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
     ingest_sql.add_fleet(minute_of(now), fleet)
     rows: list[tuple[int, int, int]] = []
     for series in Series:
-        start = key(series, step_of(series, now))
+        start = key(series, bucket_of(series, now))
         found = processes if series.of_processes else problems
         rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
     ingest_sql.add_tallies(rows)
@@ -141,7 +150,7 @@ def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, l
     found: dict[int, dict[int, int]] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         for pk, counted in _counted(column, keys[start : start + _KEYS_AT_ONCE]):
-            found.setdefault(pk & SUBJECT_MASK, {})[step_in(pk)] = counted
+            found.setdefault(pk & SUBJECT_MASK, {})[bucket_in_key(pk)] = counted
     return found
 
 
@@ -155,7 +164,7 @@ def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
 
 def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:
     """Problem → events in each of the latest ``hours``, oldest first, the present one last; with those of its parts."""
-    last = step_of(Series.PROBLEM_HOURS, now)
+    last = bucket_of(Series.PROBLEM_HOURS, now)
     first = last - hours + 1
     found = {pk: [0] * hours for pk in wholes}
     merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
@@ -173,8 +182,8 @@ def prune(*, now: datetime) -> int:
     removed = _remove(MinuteCount.objects.filter(minute__lt=oldest))
     removed += _remove(HourCount.objects.filter(hour__lt=oldest // HOUR_MIN))
     for series in Series:
-        kept = HOURS_KEPT if series.step_s == 3600 else KEPT
-        removed += _remove(_between(series, 0, step_of(series, now - kept) - 1))
+        kept = HOURS_KEPT if series.bucket_s == 3600 else KEPT
+        removed += _remove(_between(series, 0, bucket_of(series, now - kept) - 1))
     return removed
 
 

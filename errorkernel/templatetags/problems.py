@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from errorkernel.domain.fingerprint import REASONS
-from errorkernel.domain.rollups import Series, begin_of, step_of
+from errorkernel.domain.rollups import Series, bucket_of, bucket_start
 from errorkernel.templatetags.console import visible
 from errorkernel.templatetags.sentences import said
 
@@ -36,8 +36,8 @@ def spark(counts: Sequence[int], now: datetime) -> SafeString:
     told = _("none in the last %(hours)s hours") % {"hours": len(counts)}
     if most:
         # Of hours with as many the latest.
-        last = step_of(Series.PROBLEM_HOURS, now)
-        top = begin_of(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
+        last = bucket_of(Series.PROBLEM_HOURS, now)
+        top = bucket_start(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
         told = _("%(count)s in the last %(hours)s hours; most, %(most)s, in the hour from %(at)s UTC") % {
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
@@ -55,6 +55,6 @@ def why_one(why: str) -> str:
 @register.filter
 def by_hour(counts: Sequence[int], now: datetime) -> list[tuple[datetime, int]]:
     """(beginning of the hour, events), the newest first: the table beside the picture."""
-    first = step_of(Series.PROBLEM_HOURS, now) - len(counts) + 1
-    hours = [begin_of(Series.PROBLEM_HOURS, first + index) for index in range(len(counts))]
+    first = bucket_of(Series.PROBLEM_HOURS, now) - len(counts) + 1
+    hours = [bucket_start(Series.PROBLEM_HOURS, first + index) for index in range(len(counts))]
     return list(zip(hours, counts, strict=True))[::-1]

@@ -6,7 +6,7 @@ from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext
 
-from errorkernel.domain.messages import Sentence
+from errorkernel.domain.messages import TranslatableText
 
 register = template.Library()
 
@@ -16,7 +16,7 @@ def said(what: object) -> str:
     """A sentence, or the one that an error carries, in the active language; any other text as it is."""
     if isinstance(what, Exception) and what.args:
         what = what.args[0]
-    if isinstance(what, Sentence):
+    if isinstance(what, TranslatableText):
         return gettext(what.pattern).format(**{name: _filled(value) for name, value in what.values.items()})
     return str(what)
 

@@ -1,4 +1,4 @@
-// Shows how far an answer to many is, for as long as there is more to come. Without it a link looks again.
+// CanaryState how far an answer to many is, for as long as there is more to come. Without it a link looks again.
 
 import { newInZone } from "./clock.js";
 

@@ -26,7 +26,7 @@ from urllib.parse import urlencode, urlsplit
 
 import nats
 
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.node import Kernel
 from errorkernel.protocol import subjects
 from tests.bench.throughput import body
@@ -97,17 +97,17 @@ async def floor(url: str, seed: str, path: str) -> None:
     """The other side: a row for each request, committed as the product commits, then the reply."""
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE decision (id TEXT, at REAL);")
-    link = Link(url, name="floor", seed=seed)
+    connection = Connection(url, name="floor", seed=seed)
 
-    async def decide(message: Received) -> None:
+    async def decide(message: CoreMessage) -> None:
         db.execute("INSERT INTO decision VALUES (?, ?)", (message.data.decode(), time.time()))
         await message.respond(b"continue")
 
     async def connected() -> None:
-        await link.subscribe(subjects.SYNC_ALL, decide)
+        await connection.subscribe(subjects.ALL_SYNCS, decide)
 
-    link.on_up(connected)
-    link.start()
+    connection.on_connected(connected)
+    connection.start()
     await asyncio.Event().wait()
 
 
@@ -136,16 +136,18 @@ def _open(product: Running, token: str) -> str | None:
 
 
 async def bare(broker: Broker, count: int) -> list[float]:
-    link = Link(broker.server.url, name=NODE, seed=broker.node_seed, inbox_prefix=subjects.inbox_prefix(NODE))
-    link.start()
-    await link.wait_up(10)
+    connection = Connection(
+        broker.server.url, name=NODE, seed=broker.node_seed, inbox_prefix=subjects.inbox_prefix(NODE)
+    )
+    connection.start()
+    await connection.wait_until_ready(10)
     took = []
     for number in range(WARM_UP + count):
         began = time.perf_counter()
-        await link.request(subjects.sync(NODE), str(uuid.uuid4()).encode())
+        await connection.request(subjects.sync(NODE), str(uuid.uuid4()).encode())
         took += [time.perf_counter() - began] if number >= WARM_UP else []
         await asyncio.sleep(PAUSE_S)
-    await link.close()
+    await connection.close()
     return took
 
 

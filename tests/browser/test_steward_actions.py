@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from errorkernel.domain.sender_names import ours
+from errorkernel.domain.sender_names import with_suffix
 from tests.browser.test_live_page import browser, log_in
 from tests.e2e.steward.test_operator import Product
 from tests.support.product import wait_for
@@ -55,7 +55,7 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     page: Page, product: Product, peer: StewardPeer
 ) -> None:
     peer.processes.add("tailFile")
-    address = f"/api/v1/events?node={ours('ship1')}"
+    address = f"/api/v1/events?node={with_suffix('ship1')}"
     [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"], 30)
     page.goto(f"{product.http_url}/events/{event['seq']}/")
     page.get_by_role("link", name="Stop or replace the process").click()

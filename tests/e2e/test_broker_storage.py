@@ -17,11 +17,11 @@ import pytest
 
 from errorkernel.broker import embedded, streams
 from errorkernel.broker.access import own_access
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.broker.errors import BrokerError, BrokerRefused
-from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.node import Action, Kernel
 from errorkernel.platform import conf
 from errorkernel.protocol import subjects
@@ -47,7 +47,7 @@ async def until(what: Callable[[], bool], within_s: float = 20.0) -> None:
 
 
 class Broker:
-    """A nats-server with our streams, and a link to it."""
+    """A nats-server with our streams, and a connection to it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -57,75 +57,75 @@ class Broker:
             directory, kernel_key=public, host="127.0.0.1", port=0, binary=find_binary(""), max_store_bytes=2**30
         )
 
-    async def __aenter__(self) -> Link:
+    async def __aenter__(self) -> Connection:
         await asyncio.to_thread(self.server.start, [])
-        self.link = Link(self.server.url, name="test", seed=self._seed)
-        self.link.start()
-        await self.link.wait_up(10)
-        await streams.ensure_streams(self.link, events_max_bytes=2**28)
-        await streams.ensure_intake(self.link)
-        self.source = PullSource(self.link, EVENTS, subjects.KERNEL_DURABLE, 10)
+        self.connection = Connection(self.server.url, name="test", seed=self._seed)
+        self.connection.start()
+        await self.connection.wait_until_ready(10)
+        await streams.ensure_streams(self.connection, events_max_bytes=2**28)
+        await streams.ensure_kernel_consumer(self.connection)
+        self.source = PullConsumer(self.connection, EVENTS, subjects.KERNEL_DURABLE, 10)
         await self.source.open()
-        return self.link
+        return self.connection
 
     async def __aexit__(self, *_: object) -> None:
-        await self.link.close()
+        await self.connection.close()
         self.server.stop()
 
 
-async def take_one(link: Link, source: PullSource) -> None:
+async def take_one(connection: Connection, source: PullConsumer) -> None:
     """A message comes, and is acknowledged, as by the intake."""
-    await link.store(subjects.event("ship1"), b"x", msg_id=str(uuid4()))
+    await connection.store(subjects.event("ship1"), b"x", msg_id=str(uuid4()))
     [delivery] = await source.get(10)
     await delivery.ack()
-    await link.flush()
+    await connection.flush()
 
 
-async def until_empty(link: Link) -> None:
+async def until_empty(connection: Connection) -> None:
     """The broker queues an acknowledgement that it has read; the message leaves a moment later."""
     async with asyncio.timeout(20):
-        while (await link.api(f"STREAM.INFO.{EVENTS}", {}))["state"]["messages"]:
+        while (await connection.api(f"STREAM.INFO.{EVENTS}", {}))["state"]["messages"]:
             await asyncio.sleep(0.01)
 
 
 async def test_a_stream_that_takes_messages_proves_it_and_keeps_them(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
-    async with broker as link:
-        await streams.prove(link, EVENTS)
-        await take_one(link, broker.source)
-        await until_empty(link)
-        await streams.prove(link, EVENTS)
-        await link.store(subjects.event("ship1"), b"x", msg_id="1")
-        await streams.prove(link, EVENTS)
-        assert (await streams.standing(link, EVENTS)).last == 2
+    async with broker as connection:
+        await streams.probe_storage(connection, EVENTS)
+        await take_one(connection, broker.source)
+        await until_empty(connection)
+        await streams.probe_storage(connection, EVENTS)
+        await connection.store(subjects.event("ship1"), b"x", msg_id="1")
+        await streams.probe_storage(connection, EVENTS)
+        assert (await streams.stream_status(connection, EVENTS)).last == 2
         assert len(await broker.source.get(10)) == 1
 
 
 @pytest.mark.parametrize("gone", [Path(), STREAM_DIR], ids=["all", "one stream"])
 async def test_a_stream_whose_files_are_gone_does_not_prove_that_it_stores(tmp_path: Path, gone: Path) -> None:
     broker = Broker(tmp_path)
-    async with broker as link:
+    async with broker as connection:
         remove(broker.jetstream / gone)
         with pytest.raises(BrokerRefused, match="no such file"):
-            await streams.prove(link, EVENTS)
+            await streams.probe_storage(connection, EVENTS)
 
 
 async def test_a_write_that_failed_is_told_also_when_its_directory_can_be_written_again(tmp_path: Path) -> None:
     """nats-server takes no message into such a stream any more, whatever becomes of the disk."""
     broker = Broker(tmp_path)
-    async with broker as link:
-        await take_one(link, broker.source)
-        await until_empty(link)
+    async with broker as connection:
+        await take_one(connection, broker.source)
+        await until_empty(connection)
         messages = broker.jetstream / STREAM_DIR / "msgs"
         remove(messages)
-        await take_one(link, broker.source)  # into a file that is open, and the next one cannot be made
+        await take_one(connection, broker.source)  # into a file that is open, and the next one cannot be made
         with pytest.raises(BrokerRefused):
             async with asyncio.timeout(20):
                 while True:
-                    await streams.prove(link, EVENTS)
+                    await streams.probe_storage(connection, EVENTS)
         messages.mkdir()
         with pytest.raises(BrokerRefused):
-            await streams.prove(link, EVENTS)
+            await streams.probe_storage(connection, EVENTS)
 
 
 # Starting it again
@@ -133,22 +133,22 @@ async def test_a_write_that_failed_is_told_also_when_its_directory_can_be_writte
 
 async def test_a_broker_is_started_again_on_request_with_what_was_taken_away_but_not_for_ever(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
-    async with broker as link:
+    async with broker as connection:
         server = broker.server
         keeping = asyncio.create_task(server.keep())
         port = server.port
         try:
             for _ in range(embedded.RESTARTS - 1):
                 before = server.pid
-                await link.wait_up(10)
+                await connection.wait_until_ready(10)
                 remove(tmp_path / "nats")
                 assert await server.start_again("a test") == ""
                 await until(lambda before=before: server.pid != before and (tmp_path / "nats" / "port").exists())
             assert (server.port, (tmp_path / "nats" / "port").read_text()) == (port, str(port))
             assert "times within" in await server.start_again("a test")
             os.kill(server.pid or 0, signal.SIGKILL)  # for this one there is a restart left
-            await until(lambda: not link.connected)
-            await link.wait_up(10)
+            await until(lambda: not connection.connected)
+            await connection.wait_until_ready(10)
         finally:
             keeping.cancel()
 
@@ -224,23 +224,23 @@ async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no
 async def remove_stream(product: Running) -> None:
     """Take one stream away, and return when it is there again."""
     access = own_access(replace(conf.get(), data_dir=product.directory))
-    link = Link(access.url, name="test", seed=access.seed)
-    link.start()
+    connection = Connection(access.url, name="test", seed=access.seed)
+    connection.start()
 
     async def is_there() -> bool:
         try:
-            return bool(await link.api(f"STREAM.INFO.{DECISIONS}", {}))
+            return bool(await connection.api(f"STREAM.INFO.{DECISIONS}", {}))
         except BrokerError:
             return False
 
     try:
-        await link.wait_up(10)
-        await link.api(f"STREAM.DELETE.{DECISIONS}", {})
+        await connection.wait_until_ready(10)
+        await connection.api(f"STREAM.DELETE.{DECISIONS}", {})
         async with asyncio.timeout(HEALED_S):
             while not await is_there():
                 await asyncio.sleep(0.1)
     finally:
-        await link.close()
+        await connection.close()
 
 
 def test_a_stream_that_somebody_removed_is_made_again(product: Running) -> None:

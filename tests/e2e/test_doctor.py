@@ -13,7 +13,7 @@ import pytest
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.domain.ids import uuid7
 from errorkernel.ops.doctor import machine
 from errorkernel.ops.doctor.report import Status
@@ -46,13 +46,13 @@ def wrong(checks: dict[str, dict[str, str]]) -> dict[str, str]:
 
 async def with_link(product: Running, do: Any) -> None:
     access = own_access(replace(conf.get(), data_dir=product.directory))
-    link = Link(access.url, name="test", seed=access.seed)
-    link.start()
+    connection = Connection(access.url, name="test", seed=access.seed)
+    connection.start()
     try:
-        await link.wait_up(10)
-        await do(link)
+        await connection.wait_until_ready(10)
+        await do(connection)
     finally:
-        await link.close()
+        await connection.close()
 
 
 def test_where_all_is_well_it_says_so_and_ends_with_0(product: Running) -> None:
@@ -78,11 +78,11 @@ def test_secrets_are_not_shown(product: Running, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_stream_that_somebody_changed_is_named_and_mended_by_a_restart(product: Running) -> None:
-    async def change(link: Link) -> None:
+    async def change(connection: Connection) -> None:
         config = streams.events_stream(conf.get().stream_max_bytes) | {"max_bytes": 4711000}
-        await link.api(f"STREAM.UPDATE.{subjects.EVENTS_STREAM}", config)
+        await connection.api(f"STREAM.UPDATE.{subjects.EVENTS_STREAM}", config)
         name = subjects.durable_of("ship1")
-        await link.api(f"CONSUMER.DELETE.{subjects.DECISIONS_STREAM}.{name}", {})
+        await connection.api(f"CONSUMER.DELETE.{subjects.DECISIONS_STREAM}.{name}", {})
 
     asyncio.run(with_link(product, change))
     status, checks, _ = examine(product)

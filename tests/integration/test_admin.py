@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from errorkernel.admin.base import History, shown
 from errorkernel.broker.credentials import public_nkey
-from errorkernel.domain.access_denials import Attempt
+from errorkernel.domain.access_denials import Denial
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.domain.values import Action, Event, EventType, Level, Message
 from errorkernel.models import (
     ApiToken,
@@ -71,9 +71,9 @@ def filled():
         source="s", subject="ek.evt." + HOSTILE, node="ship1", reason="not_json", detail=HOSTILE,
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
-    refused.record({Attempt("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
+    refused.record({Denial("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
     Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
-    wording = Wording(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
+    wording = RuleDefinition(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     changes.add(wording, actor=Actor("user:root", NOW))
     action = StewardAction.objects.create(
         token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, by="user:alice", reason=HOSTILE,

@@ -17,7 +17,7 @@ from errorkernel.domain.values import (
     Action,
     Event,
     EventType,
-    Hello,
+    Heartbeat,
     Level,
     Message,
     Outcome,
@@ -289,7 +289,7 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
 
 def test_nodes_processes_and_problems_tell_what_is_known_and_no_secrets(viewer):
     secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
-    record_hellos([("ship1", Hello(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW)
+    record_hellos([("ship1", Heartbeat(version="1.4", processes=(ProcessReport("copy", "running", 7, 99),)))], now=NOW)
     store(report(kind="OSError"))
     (node,) = viewer.get("nodes", node="ship1").json()["items"]
     assert (node["name"], node["version"], node["enabled"], node["events"]) == ("ship1", "1.4", True, 1)

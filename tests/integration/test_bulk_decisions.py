@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.domain.values import Action, Outcome, OutcomeState
 from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
 from errorkernel.platform import conf
@@ -370,7 +370,7 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     """``BULK_QUESTIONS=2000`` is the full size."""
     questions = many(RACED)
     mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
-    wording = Wording("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
+    wording = RuleDefinition("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
     changes.add(wording, actor=Actor("user:carol", NOW), also_waiting=True)
     bulk_decisions.confirm(mine.pk, ALICE, watch_s=60)
     bulk_decisions.confirm(theirs.pk, BOB, watch_s=60)

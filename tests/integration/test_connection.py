@@ -9,22 +9,22 @@ from nats.aio.client import Client
 
 from errorkernel.broker import connection as module
 from errorkernel.broker.config import MAX_PAYLOAD_BYTES
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from tests.support.node_peer import Broker, eventually
 
 
 @pytest.fixture
-async def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Link]:
+async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
     monkeypatch.setattr(module, "PING_INTERVAL_S", 0.5)
     broker = Broker(tmp_path).start()
-    link = Link(broker.server.url, name="kernel", seed=broker.kernel_seed)
-    link.start()
+    connection = Connection(broker.server.url, name="kernel", seed=broker.kernel_seed)
+    connection.start()
     try:
-        await link.wait_up(20)
-        yield link
+        await connection.wait_until_ready(20)
+        yield connection
     finally:
-        await link.close()
+        await connection.close()
         broker.stop()
 
 
@@ -40,35 +40,37 @@ def closed_without_a_word(client: Client) -> None:
 
 
 @pytest.mark.parametrize("end", [deaf, closed_without_a_word])
-async def test_a_connection_that_ends_without_a_word_is_made_anew(end: Callable[[Client], None], link: Link) -> None:
-    former = link._client
+async def test_a_connection_that_ends_without_a_word_is_made_anew(
+    end: Callable[[Client], None], connection: Connection
+) -> None:
+    former = connection._client
     assert former is not None
     end(former)
-    await eventually(lambda: link.is_up and link._client is not former, 30)
-    await link.flush()
+    await eventually(lambda: connection.is_ready and connection._client is not former, 30)
+    await connection.flush()
 
 
-async def test_a_connection_that_is_well_is_kept(link: Link) -> None:
-    former = link._client
+async def test_a_connection_that_is_well_is_kept(connection: Connection) -> None:
+    former = connection._client
     for _ in range(3):
-        await link.flush()
+        await connection.flush()
         # Longer than two probes.
         await asyncio.sleep(0.6)
-    assert link._client is former
+    assert connection._client is former
 
 
 async def test_what_is_larger_than_the_broker_takes_is_refused_and_an_answer_that_is_gets_told(
-    link: Link, caplog: pytest.LogCaptureFixture
+    connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     too_large = bytes(MAX_PAYLOAD_BYTES + 1)
     with pytest.raises(BrokerRefused, match="larger"):
-        await link.send("anywhere", too_large)
+        await connection.send("anywhere", too_large)
 
-    async def answer(asked: Received) -> None:
+    async def answer(asked: CoreMessage) -> None:
         await asked.respond(too_large)
 
-    await link.subscribe("asked", answer)
+    await connection.subscribe("asked", answer)
     with pytest.raises(BrokerAway):
-        await link.request("asked", b"?", timeout_s=0.5)
+        await connection.request("asked", b"?", timeout_s=0.5)
     assert f"The answer to a message on asked, of {len(too_large)} bytes, was not sent" in caplog.text
-    await link.flush()
+    await connection.flush()

@@ -114,7 +114,7 @@ def test_the_documented_payloads_are_read_by_the_wire() -> None:
     assert wire.decode_decision(decision).by == "user:alice"
     assert wire.decode_outcome(outcome, limits).new_incarnation == 8
     assert commands.decode(command).message.id == "8841"
-    assert wire.decode_hello(hello).processes[0].pid == 3391
+    assert wire.decode_heartbeat(hello).processes[0].pid == 3391
     assert len(sync_wire.decode(sync).open) == 1
     assert sync_wire.decode_reply(reply) == ([], [], [])
     # Nothing that is understood may be missing from the examples.
@@ -304,6 +304,6 @@ def test_every_reason_to_refuse_a_steward_message_is_documented() -> None:
     refused = section("docs/steward.md", "What is refused")
     documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", refused, re.MULTILINE))))
     files = (ROOT / "errorkernel/senders/steward/protocol").glob("*.py")
-    raised = {reason for path in files for reason in re.findall(r'WireError\("(\w+)"', path.read_text())}
+    raised = {reason for path in files for reason in re.findall(r'ProtocolError\("(\w+)"', path.read_text())}
     # Which names become known is not for the reader of bytes to say.
     assert documented == raised | {"too_many_nodes"}

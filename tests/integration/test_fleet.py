@@ -14,11 +14,11 @@ from django.urls import reverse
 
 from errorkernel.broker import log_tailer
 from errorkernel.broker.credentials import public_nkey
-from errorkernel.broker.log_tailer import LogTail
-from errorkernel.domain.access_denials import KEYS_MAX, Attempt, Tally
+from errorkernel.broker.log_tailer import LogTailer
+from errorkernel.domain.access_denials import KEYS_MAX, Denial, DenialCounter
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
-from errorkernel.domain.values import Action, Event, EventType, Hello, Level, Outcome, OutcomeState, ProcessReport
+from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level, Outcome, OutcomeState, ProcessReport
 from errorkernel.live import frames
 from errorkernel.models import Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
 from errorkernel.store import incarnations
@@ -38,9 +38,9 @@ SECOND = timedelta(seconds=1)
 KEY = "UAOI5IC5I6STIJGV57UQOQKPXJRW3BHPXCV4E6F5ULW4464UCWJ4IB7J"
 
 
-def hello(state: str = "running", incarnation: int = 1, **fields: Any) -> Hello:
+def hello(state: str = "running", incarnation: int = 1, **fields: Any) -> Heartbeat:
     process = ProcessReport("copy", state, incarnation, pid=100 + incarnation, since=NOW)
-    return Hello(version="1", at=NOW, processes=(process,), **fields)
+    return Heartbeat(version="1", at=NOW, processes=(process,), **fields)
 
 
 def report(*, incarnation: int | None = 1, process: str = "copy", **fields: Any) -> Event:
@@ -214,7 +214,7 @@ def test_lives_are_told_by_reports_hellos_and_outcomes() -> None:
 def test_how_long_somebody_waited_does_not_believe_a_wrong_clock() -> None:
     for name, clock_off in (("behind", timedelta(hours=-2)), ("ahead", timedelta(hours=2)), ("none", timedelta(0))):
         at = NOW + clock_off
-        record_hellos([(name, Hello(version="1", at=at))], now=NOW)
+        record_hellos([(name, Heartbeat(version="1", at=at))], now=NOW)
         asked = report(
             type=EventType.ACTION, process=name, occurred_at=at if clock_off else datetime(1970, 1, 2, tzinfo=UTC)
         )
@@ -242,9 +242,9 @@ def test_several_lives_in_one_batch_are_all_told_and_only_the_newest_lives() -> 
 def test_a_hello_costs_as_many_statements_for_a_hundred_processes_as_for_one(
     django_assert_max_num_queries: Any,
 ) -> None:
-    def fleet_of(number: int, state: str = "running") -> Hello:
+    def fleet_of(number: int, state: str = "running") -> Heartbeat:
         told = (ProcessReport(f"p{i}", state, number, pid=i, since=NOW) for i in range(100))
-        return Hello(version="1", at=NOW, processes=tuple(told))
+        return Heartbeat(version="1", at=NOW, processes=tuple(told))
 
     with django_assert_max_num_queries(22):
         record_hellos([("ship1", fleet_of(1))], now=NOW)
@@ -284,7 +284,7 @@ def test_a_node_that_is_removed_while_its_hello_is_taken_in_comes_back_with_the_
 @pytest.mark.django_db
 def test_a_hello_that_names_no_incarnation_leaves_the_one_that_is_known() -> None:
     record_hellos([("ship1", hello(incarnation=5))], now=NOW)
-    told = Hello(version="1", at=NOW, processes=(ProcessReport("copy", "blocked"),))
+    told = Heartbeat(version="1", at=NOW, processes=(ProcessReport("copy", "blocked"),))
     record_hellos([("ship1", told)], now=NOW + SECOND)
     assert Process.objects.values_list("state", "incarnation", "last_seen").get() == ("blocked", 5, NOW + SECOND)
 
@@ -409,8 +409,8 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     take_in(asked, now=now)
     told = hello(incarnation=2, dropped=3, dropped_infos=2, dropped_errors=1, refused=4)
     record_hellos([("ship1", told)], now=now)
-    access_denials.record({Attempt("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
-    access_denials.record({Attempt("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
+    access_denials.record({Denial("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
+    access_denials.record({Denial("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
     page = viewer.get(reverse("node", args=["ship1"])).content.decode()
     for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock"):
         assert words in page
@@ -484,20 +484,20 @@ NAME = r'"v2:python3:we \"ird\" - \"node-victim/nkey:U\" - Publish Violation - S
     ("text", "expected"),
     [
         (line(NAME + f'"node-a-b/nkey:{KEY}" - ', 'Publish Violation - Subject "ek.evt.b"'),
-         Attempt("publish", "ek.evt.b", "a-b", f"key:{KEY}", "10.0.0.9")),
+         Denial("publish", "ek.evt.b", "a-b", f"key:{KEY}", "10.0.0.9")),
         (line(f'"node-a/nkey:{KEY}" - ', 'Subscription Violation - Subject "x.y", Queue: "q", SID 2'),
-         Attempt("subscribe", "x.y", "a", f"key:{KEY}", "10.0.0.9")),
+         Denial("subscribe", "x.y", "a", f"key:{KEY}", "10.0.0.9")),
         (line(f'"v2" - "node-a/nkey:{KEY}" - ', 'Publish Violation - Reply "_R_.x"'),
-         Attempt("publish", "(answer to) _R_.x", "a", f"key:{KEY}", "10.0.0.9")),
-        (line("", f'authentication error - Nkey "{KEY}"'), Attempt("connect", "", "", f"key:{KEY}", "10.0.0.9")),
-        (line("", 'authentication error - User "u\\n"'), Attempt("connect", "", "", "user:u\n", "10.0.0.9")),
-        (line("", 'authentication error - Token "[REDACTED]"'), Attempt("connect", "", "", "", "10.0.0.9")),
-        (line("", "authentication error"), Attempt("connect", "", "", "", "10.0.0.9")),
+         Denial("publish", "(answer to) _R_.x", "a", f"key:{KEY}", "10.0.0.9")),
+        (line("", f'authentication error - Nkey "{KEY}"'), Denial("connect", "", "", f"key:{KEY}", "10.0.0.9")),
+        (line("", 'authentication error - User "u\\n"'), Denial("connect", "", "", "user:u\n", "10.0.0.9")),
+        (line("", 'authentication error - Token "[REDACTED]"'), Denial("connect", "", "", "", "10.0.0.9")),
+        (line("", "authentication error"), Denial("connect", "", "", "", "10.0.0.9")),
         ("[9] 2026/11/24 08:50:56.306896 [INF] Server is ready", None), ("", None), ("\x00\xff", None),
     ],
 )  # fmt: skip
 def test_a_line_of_the_brokers_log_is_read_and_no_name_of_a_client_can_forge_one(
-    text: str, expected: Attempt | None
+    text: str, expected: Denial | None
 ) -> None:
     assert log_tailer.parse(text) == expected
 
@@ -505,7 +505,7 @@ def test_a_line_of_the_brokers_log_is_read_and_no_name_of_a_client_can_forge_one
 def test_the_log_is_followed_through_rotation_and_halves_of_lines(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
     path.write_text("old\n")
-    tail = LogTail(path)
+    tail = LogTailer(path)
     assert tail.read() == []
     with path.open("a") as out:
         out.write("one\ntw")
@@ -526,17 +526,17 @@ def test_the_log_is_followed_through_rotation_and_halves_of_lines(tmp_path: Path
 
 
 def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(tmp_path: Path) -> None:
-    tail = LogTail(tmp_path / "log")
+    tail = LogTailer(tmp_path / "log")
     assert tail.read() == []
     (tmp_path / "log").write_text("first\n")
     assert tail.read() == ["first"]
 
 
 def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
-    tally = Tally()
+    tally = DenialCounter()
     for number in range(10_000):
-        tally.add(Attempt("publish", f"ek.evt.{number}", "a"))
-    tally.add(Attempt("connect", "", "", "key:U"))
+        tally.add(Denial("publish", f"ek.evt.{number}", "a"))
+    tally.add(Denial("connect", "", "", "key:U"))
     taken = tally.take()
     assert (len(taken), sum(taken.values())) == (KEYS_MAX + 2, 10_001)
     assert tally.take() == {}
@@ -545,14 +545,14 @@ def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
 @pytest.mark.django_db
 def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
     for minute in range(3):
-        access_denials.record({Attempt("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
+        access_denials.record({Denial("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
     row = RefusedAttempt.objects.get()
     assert (row.count, row.first_at, row.last_at) == (12, NOW, NOW + 120 * SECOND)
     for hour in range(1, 4):
         later = NOW + timedelta(hours=2 * hour)
-        access_denials.record({Attempt("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
+        access_denials.record({Denial("publish", f"x.{hour}.{number}\0", "a"): 1 for number in range(300)}, now=later)
         access_denials.record(
-            {Attempt("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later
+            {Denial("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later
         )
         half = access_denials.KEPT_OF_A_NODE // 2
         assert RefusedAttempt.objects.get(node="a", target="…").count == hour * (300 - half)
@@ -568,8 +568,8 @@ def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known
     fleet.renew_node("ship1", actor=Actor.system(NOW))
     token_digest = Node.objects.get().token_digest
     access_denials.record(
-        {Attempt("connect", "", "", f"key:{old}"): 1, Attempt("http", "/api/v1/", "", f"token:{token_digest}"): 1,
-         Attempt("http", "/api/v1/", "", "token:" + "0" * 64): 1}, now=NOW,
+        {Denial("connect", "", "", f"key:{old}"): 1, Denial("http", "/api/v1/", "", f"token:{token_digest}"): 1,
+         Denial("http", "/api/v1/", "", "token:" + "0" * 64): 1}, now=NOW,
     )  # fmt: skip
     found = {(one.what, one.node): one.claimed for one in RefusedAttempt.objects.all()}
     assert found["connect", "ship1"] == f"key:{old}"
@@ -596,7 +596,7 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     take_in(report(incarnation=4))
     states = [ProcessReport(name, "quarantined", 4, since=NOW) for name in ("copy", "a, b")]
     states.append(ProcessReport("index", "running", 1, since=NOW))
-    record_hellos([("ship1", Hello(version="1", at=NOW, processes=tuple(states)))], now=NOW)
+    record_hellos([("ship1", Heartbeat(version="1", at=NOW, processes=tuple(states)))], now=NOW)
     assert lives() == [(1, "", 0), (4, "crashed", 0), (4, "crashed", 1)]
     asked = quarantined("copy", "a, b")
     take_in(asked)
@@ -633,7 +633,7 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
 def test_the_map_opens_node_by_node_and_process_by_process(viewer: Client) -> None:
     take_in(report(), report(), report(kind="F", level=Level.CRITICAL), report(process="index"))
     take_in(report(process="index"), node="ship2")
-    record_hellos([("quiet", Hello(version="1", at=NOW))], now=NOW)
+    record_hellos([("quiet", Heartbeat(version="1", at=NOW))], now=NOW)
     copy = Process.objects.get(name="copy")
 
     def shown(address: str) -> str:

@@ -16,7 +16,7 @@ from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.values import Action, Event, EventType, Hello, Level
+from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level
 from errorkernel.models import KernelHeartbeat
 from errorkernel.platform import conf, metrics
 from errorkernel.platform.threads import DatabaseThreads
@@ -201,7 +201,7 @@ def test_clocks_that_run_backwards_do_not_break_a_counter_or_histogram():
 
 def test_facts_of_the_database_are_asked_for_at_each_scrape():
     now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-    record_hellos([("ship1", Hello()), ("ship2", Hello())], now=now)
+    record_hellos([("ship1", Heartbeat()), ("ship2", Heartbeat())], now=now)
     nodes.add_node("silent", actor=Actor.system(now))
     first, second = (ask(now) for _ in range(2))
     text = scrape()

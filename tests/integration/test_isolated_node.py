@@ -63,7 +63,7 @@ async def test_without_being_told_to_it_waits_for_as_long_as_it_takes(broker: Br
         await cut(broker, kernel)
         await quiet(asking)
         broker.start()
-        await peer.link.wait_up(20)
+        await peer.link.wait_until_ready(20)
         await peer.decide(question.id, Action.CONTINUE)
         assert await asking is Action.CONTINUE
         assert (await peer.ended(question.id)).state == "applied"
@@ -116,7 +116,7 @@ async def test_while_the_kernel_is_heard_its_silence_about_a_question_counts(bro
         await cut(broker, kernel)
         await quiet(asking)
         broker.start()
-        await peer.link.wait_up(20)
+        await peer.link.wait_until_ready(20)
         await peer.decide(question.id, Action.CONTINUE)
         assert await asking is Action.CONTINUE
         assert [one.state for one in peer.outcomes if one.incident == question.id] in ([], ["applied"])

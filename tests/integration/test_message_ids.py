@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from errorkernel.broker import streams
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from tests.support.node_peer import Broker
 
 STREAM_BYTES = 2**24
@@ -21,37 +21,39 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def link(broker: Broker) -> AsyncIterator[Link]:
-    connected = Link(broker.server.url, name="test", seed=broker.kernel_seed)
+async def connection(broker: Broker) -> AsyncIterator[Connection]:
+    connected = Connection(broker.server.url, name="test", seed=broker.kernel_seed)
     connected.start()
-    await connected.wait_up(10)
+    await connected.wait_until_ready(10)
     yield connected
     await connected.close()
 
 
-async def test_a_stream_that_remembered_ids_for_minutes_forgets_them_when_a_kernel_starts(link: Link) -> None:
+async def test_the_dedup_window_is_shortened_when_a_kernel_starts(
+    connection: Connection,
+) -> None:
     former = {**streams.events_stream(STREAM_BYTES), "duplicate_window": 120 * streams.NANOSECONDS}
-    await link.api("STREAM.CREATE.EK_EVENTS", former)
-    first = await link.store("ek.evt.ship1", b"refused", msg_id="one")
-    assert await link.store("ek.evt.ship1", b"mended", msg_id="one") == first
-    await streams.ensure_streams(link, events_max_bytes=STREAM_BYTES)
+    await connection.api("STREAM.CREATE.EK_EVENTS", former)
+    first = await connection.store("ek.evt.ship1", b"refused", msg_id="one")
+    assert await connection.store("ek.evt.ship1", b"mended", msg_id="one") == first
+    await streams.ensure_streams(connection, events_max_bytes=STREAM_BYTES)
     await asyncio.sleep(FORGOTTEN_S)
-    assert await link.store("ek.evt.ship1", b"mended", msg_id="one") == first + 1
+    assert await connection.store("ek.evt.ship1", b"mended", msg_id="one") == first + 1
     await asyncio.sleep(FORGOTTEN_S)
-    assert await link.store("ek.out.ship2.one", b"of another node", msg_id="one") == first + 2
+    assert await connection.store("ek.out.ship2.one", b"of another node", msg_id="one") == first + 2
 
 
-async def test_answers_and_errors_of_stewards_nodes_are_remembered_for_longer(link: Link) -> None:
-    await streams.ensure_streams(link, events_max_bytes=STREAM_BYTES)
-    await streams.ensure_steward(link, max_bytes=STREAM_BYTES)
+async def test_answers_and_errors_of_stewards_nodes_are_remembered_for_longer(connection: Connection) -> None:
+    await streams.ensure_streams(connection, events_max_bytes=STREAM_BYTES)
+    await streams.ensure_steward(connection, max_bytes=STREAM_BYTES)
     windows = {}
-    for name in await stream_names(link):
-        windows[name] = (await link.api(f"STREAM.INFO.{name}", {}))["config"]["duplicate_window"]
+    for name in await stream_names(connection):
+        windows[name] = (await connection.api(f"STREAM.INFO.{name}", {}))["config"]["duplicate_window"]
     events = windows.pop("EK_EVENTS")
     assert events == 100_000_000
     assert set(windows.values()) == {120 * streams.NANOSECONDS}
     assert len(windows) == 3
 
 
-async def stream_names(link: Link) -> list[str]:
-    return list((await link.api("STREAM.NAMES", {}))["streams"])
+async def stream_names(connection: Connection) -> list[str]:
+    return list((await connection.api("STREAM.NAMES", {}))["streams"])

@@ -21,7 +21,7 @@ import pytest
 from errorkernel.broker.errors import BrokerRefused
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import DETAIL_MAX_BYTES
-from errorkernel.domain.liveness import HELLO_INTERVAL_S
+from errorkernel.domain.liveness import HEARTBEAT_INTERVAL_S
 from errorkernel.domain.values import Event, EventType, Level, OutcomeState
 from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError
 from errorkernel.node.delivery import decisions, sender
@@ -467,7 +467,7 @@ async def test_what_was_dropped_is_told(credentials: Path, peer: PeerKernel, bro
         await kernel.error("error")
         broker.start()
         # A hello that is said before the peer is back is lost, and the next one is said half a minute later.
-        await eventually(lambda: peer.hellos and peer.hellos[-1].dropped == 16, HELLO_INTERVAL_S + 15)
+        await eventually(lambda: peer.hellos and peer.hellos[-1].dropped == 16, HEARTBEAT_INTERVAL_S + 15)
         await kernel.flush(20)
         await eventually(lambda: peer.texts() == [*(f"info {number}" for number in range(16, 25)), "error"])
 

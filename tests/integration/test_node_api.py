@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import kernel_seed
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.domain.ids import uuid7
@@ -80,13 +80,13 @@ def broker(tmp_path_factory):
 
 @contextlib.asynccontextmanager
 async def kernel_link(server, given):
-    link = Link(server.url, name="test", seed=kernel_seed(given))
-    link.start()
-    await link.wait_up(10)
+    connection = Connection(server.url, name="test", seed=kernel_seed(given))
+    connection.start()
+    await connection.wait_until_ready(10)
     try:
-        yield link
+        yield connection
     finally:
-        await link.close()
+        await connection.close()
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ async def stream(broker, monkeypatch):
     """The events' stream, empty; this process's settings are the broker's."""
     server, given = broker
     monkeypatch.setattr(conf, "get", lambda: given)
-    async with kernel_link(server, given) as link:
-        await streams.ensure_streams(link, events_max_bytes=STORE_BYTES)
-        await link.api(f"STREAM.PURGE.{streams.subjects.EVENTS_STREAM}", {})
-        yield Stream(link)
+    async with kernel_link(server, given) as connection:
+        await streams.ensure_streams(connection, events_max_bytes=STORE_BYTES)
+        await connection.api(f"STREAM.PURGE.{streams.subjects.EVENTS_STREAM}", {})
+        yield Stream(connection)
     await end_web()
 
 
@@ -109,15 +109,15 @@ async def end_web():
 
 
 class Stream:
-    def __init__(self, link):
-        self.link = link
+    def __init__(self, connection):
+        self.connection = connection
 
     async def messages(self):
         """(subject, bytes) of everything that is stored."""
-        state = (await self.link.api("STREAM.INFO.EK_EVENTS", {}))["state"]
+        state = (await self.connection.api("STREAM.INFO.EK_EVENTS", {}))["state"]
         found = []
         for seq in range(state["first_seq"], state["last_seq"] + 1):
-            message = (await self.link.api("STREAM.MSG.GET.EK_EVENTS", {"seq": seq}))["message"]
+            message = (await self.connection.api("STREAM.MSG.GET.EK_EVENTS", {"seq": seq}))["message"]
             found.append((message["subject"], base64.b64decode(message["data"])))
         return found
 
@@ -269,7 +269,7 @@ async def test_sending_everything_again_stores_nothing_twice(stream, peer):
 async def test_an_event_is_stored_whatever_else_bears_its_id(stream, peer):
     """Even at once, while the broker remembers the id."""
     mended = event()
-    await stream.link.store("ek.evt.ship2", b"of another node", msg_id=mended["id"])
+    await stream.connection.store("ek.evt.ship2", b"of another node", msg_id=mended["id"])
     batch = [mended | {"error": {"text": "said otherwise"}}, mended]
     assert (await peer.post(batch)).status_code == 202
     assert [json.loads(data) for _, data in (await stream.messages())[1:]] == batch
@@ -516,8 +516,8 @@ async def test_while_the_broker_is_away_nothing_is_taken_and_all_of_it_works_aft
         assert told.status_code == 503
         assert int(told["Retry-After"]) >= 1
         server = serve(given)
-        async with kernel_link(server, given) as link:
-            await streams.ensure_streams(link, events_max_bytes=STORE_BYTES)
+        async with kernel_link(server, given) as connection:
+            await streams.ensure_streams(connection, events_max_bytes=STORE_BYTES)
         assert await until_taken(peer, batch) == 202
         server.stop()
         assert (await peer.post(batch)).status_code == 503
@@ -526,8 +526,8 @@ async def test_while_the_broker_is_away_nothing_is_taken_and_all_of_it_works_aft
         old, server = server.port, serve(given)
         assert server.port != old
         assert await until_taken(peer, batch) == 202
-        async with kernel_link(server, given) as link:
-            assert await stored(Stream(link)) == [one["id"] for one in batch]
+        async with kernel_link(server, given) as connection:
+            assert await stored(Stream(connection)) == [one["id"] for one in batch]
         taken.close()
     finally:
         await end_web()
@@ -706,7 +706,7 @@ async def test_an_outcome_is_in_the_stream_when_202_is_said(stream, peer):
 async def test_an_outcome_that_is_put_right_is_stored_beside_the_wrong_one(stream, peer):
     incident = await asked()
     outcomes = [{"v": 1, "incident": str(incident), "state": "applied", "decision_id": str(uuid4())} for _ in "12"]
-    await stream.link.store(f"ek.out.ship2.{incident}", b"of another node", msg_id=f"{incident}:applied")
+    await stream.connection.store(f"ek.out.ship2.{incident}", b"of another node", msg_id=f"{incident}:applied")
     for one in outcomes:
         assert (await peer.outcome(incident, one)).status_code == 202
     assert [json.loads(data) for _, data in (await stream.messages())[1:]] == outcomes

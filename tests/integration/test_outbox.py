@@ -13,7 +13,7 @@ import pytest
 from django.db import close_old_connections, connection, transaction
 
 from errorkernel.broker import streams
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Event, EventType, Level
 from errorkernel.kernel import outbox as publisher
@@ -35,12 +35,12 @@ NEVER_S = 3600.0
 class Heard:
     """Everything that is published for nodes, also what the stream takes for a repetition."""
 
-    def __init__(self, task: OutboxTask, link: Link) -> None:
+    def __init__(self, task: OutboxTask, connection: Connection) -> None:
         self.task = task
-        self.link = link
+        self.connection = connection
         self.subjects: list[str] = []
 
-    async def hear(self, received: Received) -> None:
+    async def hear(self, received: CoreMessage) -> None:
         self.subjects.append(received.subject)
 
     async def wait(self, count: int) -> None:
@@ -88,28 +88,28 @@ def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def publishing(broker: Broker, *, connect: bool = True) -> AsyncIterator[Heard]:
     """A publisher as the kernel runs it, and somebody who hears all of it."""
-    link = Link(broker.server.url, name="outbox", seed=broker.kernel_seed)
+    connection = Connection(broker.server.url, name="outbox", seed=broker.kernel_seed)
     threads, reading = DatabaseThreads("kernel"), DatabaseThreads("outbox")
-    heard = Heard(OutboxTask(link, threads, reading, Announcer()), link)
+    heard = Heard(OutboxTask(connection, threads, reading, Announcer()), connection)
 
     async def connected() -> None:
-        await streams.ensure_streams(link, events_max_bytes=2**24)
-        await link.subscribe("ek.dec.>", heard.hear)
+        await streams.ensure_streams(connection, events_max_bytes=2**24)
+        await connection.subscribe("ek.dec.>", heard.hear)
         await heard.task.connected()
 
-    link.on_up(connected)
+    connection.on_connected(connected)
     tasks = [asyncio.create_task(heard.task.publish()), asyncio.create_task(heard.task.write_down())]
     try:
         if connect:
-            link.start()
-            await link.wait_up(10)
+            connection.start()
+            await connection.wait_until_ready(10)
             await asyncio.sleep(0.1)  # the look that follows a new connection
         yield heard
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await link.close()
+        await connection.close()
         threads.close()
         reading.close()
 
@@ -190,7 +190,7 @@ async def test_without_a_broker_what_is_handed_over_waits_for_it_and_no_try_is_c
         await in_thread(decide, incident)
         await asyncio.sleep(0.2)
         assert (await in_thread(Outbox.objects.get)).attempts == 0
-        heard.link.start()
+        heard.connection.start()
         await heard.wait(1)
         await heard.wait_nothing_owed()
     assert heard.subjects == [f"ek.dec.{NODE}.{incident}"]

@@ -1,4 +1,4 @@
-"""What nodes say they did, against the real database: believed where it can be true, and lost in no race."""
+"""What nodes say they did, against the real database: plausible_outcome where it can be true, and lost in no race."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

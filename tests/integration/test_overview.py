@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.domain import charts
-from errorkernel.domain.rollups import SUBJECT_MASK, Series, key, minute_of, moment_of, step_in, step_of
+from errorkernel.domain.rollups import SUBJECT_MASK, Series, bucket_in_key, bucket_of, key, minute_of, moment_of
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, HourCount, MinuteCount, Node, Problem, Process, Tally
 from errorkernel.store import nodes, problems, rollups
@@ -32,9 +32,9 @@ def viewer(db):
 
 @pytest.mark.parametrize("series", Series)
 def test_a_key_holds_step_and_subject_and_grows_with_time(series):
-    step = step_of(series, NOW)
+    step = bucket_of(series, NOW)
     made = key(series, step, 4711)
-    assert (step_in(made), made & SUBJECT_MASK) == (step, 4711)
+    assert (bucket_in_key(made), made & SUBJECT_MASK) == (step, 4711)
     assert key(series, step) < made < key(series, step + 1) < key(max(Series), 2**24 - 1, SUBJECT_MASK) < 2**63
     assert moment_of(minute_of(NOW)) == NOW.replace(second=0)
 
@@ -71,7 +71,7 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     assert {step: sums[1:] for step, sums in found.items()} == {0: [1, 0, 2, 1, 0], 14: [0, 0, 1, 0, 0]}
     assert rollups.by_time(first, first, 1) == {0: [0, 1, 0, 1, 1, 0]}
     process = Process.objects.get(name="copy-files").pk
-    hour, day = step_of(Series.PROCESS_HOURS, NOW), step_of(Series.PROCESS_DAYS, NOW)
+    hour, day = bucket_of(Series.PROCESS_HOURS, NOW), bucket_of(Series.PROCESS_DAYS, NOW)
     ship1, ship2 = (Node.objects.get(name=name).pk for name in ("ship1", "ship2"))
     assert rollups.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 5) == [(ship1, 3, 3), (ship2, 1, 0)]
     assert rollups.noisiest_nodes(Series.PROCESS_HOURS, hour, hour, 1) == [(ship1, 3, 3)]
@@ -92,7 +92,7 @@ def test_the_events_of_merged_problems_count_to_their_whole():
     store(event("whole"), event("whole"), now=NOW)
     store(event("part"), event("part"), now=NOW + timedelta(hours=1))
     often, whole, part = (Problem.objects.get(title=title).pk for title in ("often", "whole", "part"))
-    hour = step_of(Series.PROBLEM_HOURS, NOW)
+    hour = bucket_of(Series.PROBLEM_HOURS, NOW)
     problems.merge(part, whole, "the same disk", actor=Actor("user:alice", NOW))
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 5) == [(whole, 4), (often, 3)]
     assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour + 1, 1) == [(whole, 4)]

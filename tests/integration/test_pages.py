@@ -17,7 +17,7 @@ from errorkernel.domain.values import (
     Action,
     Event,
     EventType,
-    Hello,
+    Heartbeat,
     Level,
     Message,
     Outcome,
@@ -394,7 +394,7 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
     reports = (ProcessReport("copy-files", "blocked", 8, 3391, now - timedelta(days=2)),)
     for name, silence in (("fresh", 5), ("tardy", 60), ("silent", 7200)):
         heard = now - timedelta(seconds=silence)
-        record_hellos([(name, Hello(version="1", at=heard, processes=reports))], now=heard)
+        record_hellos([(name, Heartbeat(version="1", at=heard, processes=reports))], now=heard)
     Node.objects.filter(name="fresh").update(demo=True)
     for ago in (60, 0):
         nodes.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))

@@ -10,9 +10,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.problem_state import Mute, Muted, ProblemError, ProblemState
+from errorkernel.domain.problem_state import ActiveMute, Mute, ProblemError, ProblemState
 from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
-from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.domain.values import Action, Event, EventType, Level
 from errorkernel.live import frames
 from errorkernel.live.filter import LiveFilter
@@ -67,19 +67,19 @@ def last_entry() -> AuditEntry:
 @pytest.mark.parametrize(
     ("muted", "met_with", "ends"),
     [
-        (Muted(None, None, None), {}, False),
-        (Muted(NOW, None, None), {}, True),
-        (Muted(NOW + HOUR, None, None), {}, False),
-        (Muted(None, 11, None), {}, False),
-        (Muted(None, 10, None), {}, True),
-        (Muted(None, None, ["1.0"]), {"releases": ["1.0"]}, False),
-        (Muted(None, None, ["1.0"]), {"releases": ["1.0", "1.1"]}, True),
-        (Muted(None, None, []), {}, False),
-        (Muted(None, None, []), {"releases": ["1.0"]}, True),
-        (Muted(NOW + HOUR, 10, ["1.0"]), {}, True),
+        (ActiveMute(None, None, None), {}, False),
+        (ActiveMute(NOW, None, None), {}, True),
+        (ActiveMute(NOW + HOUR, None, None), {}, False),
+        (ActiveMute(None, 11, None), {}, False),
+        (ActiveMute(None, 10, None), {}, True),
+        (ActiveMute(None, None, ["1.0"]), {"releases": ["1.0"]}, False),
+        (ActiveMute(None, None, ["1.0"]), {"releases": ["1.0", "1.1"]}, True),
+        (ActiveMute(None, None, []), {}, False),
+        (ActiveMute(None, None, []), {"releases": ["1.0"]}, True),
+        (ActiveMute(NOW + HOUR, 10, ["1.0"]), {}, True),
     ],
 )
-def test_a_mute_ends_by_time_number_or_release(muted: Muted, met_with: dict[str, Any], ends: bool) -> None:
+def test_a_mute_ends_by_time_number_or_release(muted: ActiveMute, met_with: dict[str, Any], ends: bool) -> None:
     assert bool(muted.ended_by(**{"count": 10, "releases": [], "now": NOW} | met_with)) is ends
 
 
@@ -522,7 +522,7 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     assert found_by(f"problem:{part.pk}").count() == 2
     assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
     changes.add(
-        Wording("one disk", f"problem:{whole.pk}", RuleAction.KILL, "it is full", enabled=True),
+        RuleDefinition("one disk", f"problem:{whole.pk}", RuleAction.KILL, "it is full", enabled=True),
         ALICE,
         also_waiting=True,
     )

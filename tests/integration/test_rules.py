@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.query.predicate import QUESTION_FIELDS
-from errorkernel.domain.rule_policy import Question, Rule, RuleAction, RuleError, Wording, parse_condition
+from errorkernel.domain.query.predicate import INCIDENT_FIELDS
+from errorkernel.domain.rule_policy import IncidentFacts, Rule, RuleAction, RuleDefinition, RuleError, parse_condition
 from errorkernel.domain.values import Action, Event, EventType, Level, Message, OnDeadline
 from errorkernel.models import AuditEntry, DeadLetter, Decision, ErrorState, Incident, Outbox, Problem
 from errorkernel.models import Rule as Row
@@ -35,13 +35,13 @@ WHO = Actor("user:alice", NOW)
 # Pure: who has the word
 
 
-def question(**given) -> Question:
+def question(**given) -> IncidentFacts:
     usual = {
         "id": UUID(int=1), "seq": 10, "node": "ship1", "process": "copy files", "kind": "OSError", "level": "error",
         "text": "no such file", "message": {"id": "8841", "method": "REQCopySrc"}, "problem": 42, "whole": 40,
         "fingerprint": "9f2c" * 8, "repeat": 4, "consecutive": 2, "received_at": NOW,
     }  # fmt: skip
-    return Question(**usual | given)
+    return IncidentFacts(**usual | given)
 
 
 def rule(condition="node:ship1", number=1, **given) -> Rule:
@@ -113,7 +113,7 @@ def test_guards_speak_only_at_their_limit():
 def test_a_wording_that_cannot_be_names_the_field(field, value):
     given = {"name": "n", "condition": "node:x", "action": RuleAction.KILL, "reason": "r", field: value}
     with pytest.raises(RuleError) as refused:
-        Wording(**given).check()
+        RuleDefinition(**given).check()
     assert refused.value.field == field
 
 
@@ -177,9 +177,9 @@ def ask(text="no such file", *, node="ship1", now=NOW, **fields) -> Incident:
     return Incident.objects.get(pk=raised.id)
 
 
-def wording(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Wording:
+def wording(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> RuleDefinition:
     usual = {"name": "go on", "condition": condition, "action": action, "reason": "known", "enabled": True}
-    return Wording(**usual | given)
+    return RuleDefinition(**usual | given)
 
 
 def add(condition="node:ship*", action=RuleAction.CONTINUE, *, also_waiting=False, **given) -> Row:
@@ -683,7 +683,7 @@ DOCS = ROOT / "docs" / "rules.md"
 
 def test_every_field_of_a_condition_is_documented_and_every_example_is_understood():
     page = DOCS.read_text()
-    for name, field in QUESTION_FIELDS.items():
+    for name, field in INCIDENT_FIELDS.items():
         assert f"| `{name}` |" in page, name
         parse_condition(field.example)
     blocks = re.findall(r"^```condition\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

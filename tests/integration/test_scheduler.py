@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, OnDeadline
 from errorkernel.kernel import scheduler
@@ -75,8 +75,8 @@ async def test_many_deadlines_at_once_keep_nobody_from_the_database(
     ]  # fmt: skip
     past = datetime.now(UTC) - timedelta(seconds=61)
     await threads.run(record, Batch(events=[("ship1", one) for one in asked]), Directory(), now=past)
-    link = Link("nats://127.0.0.1:9", name="clock")
-    meeting = asyncio.create_task(Clock(conf.get(), link, threads, Announcer(), trouble=str).keep_deadlines())
+    connection = Connection("nats://127.0.0.1:9", name="clock")
+    meeting = asyncio.create_task(Clock(conf.get(), connection, threads, Announcer(), trouble=str).keep_deadlines())
     seen: set[int] = set()
     async with asyncio.timeout(20):
         while await threads.run(Incident.objects.filter(state="open").exists):

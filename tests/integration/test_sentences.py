@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import translation
 
-from errorkernel.domain.messages import Sentence
+from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
@@ -15,7 +15,7 @@ from tests.integration.test_problems import met
 
 
 def test_a_sentence_is_english_and_remembers_what_it_was_made_of() -> None:
-    told = Sentence("A query has at most {most} characters.", most=1000)
+    told = TranslatableText("A query has at most {most} characters.", most=1000)
     assert told == "A query has at most 1,000 characters."
     assert type(str(ValueError(told))) is str
     with translation.override("de"):
@@ -28,7 +28,7 @@ def test_what_is_filled_in_is_never_read_as_a_pattern() -> None:
         parse('{most}{0.__class__}:x"')
     with translation.override("de"):
         assert said(found.value)
-    told = Sentence("There is no node named {name}.", name="{name.__class__} {most}")
+    told = TranslatableText("There is no node named {name}.", name="{name.__class__} {most}")
     with translation.override("de"):
         assert said(told) == "Einen Knoten namens {name.__class__} {most} gibt es nicht."
 

@@ -13,7 +13,7 @@ import pytest
 from nats.aio.client import Client
 
 from errorkernel.broker.config import NodeUser
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import SYNC_MAX_BYTES
@@ -24,7 +24,7 @@ from errorkernel.live.publisher import Announcer
 from errorkernel.models import DeadLetter, Decision, Incident, Requeue
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import sync as sync_wire
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.requeues import Wanted, Wish
 from errorkernel.store.ingest import reconciliation as repair
@@ -56,16 +56,16 @@ def threads() -> Iterator[DatabaseThreads]:
 @pytest.fixture
 async def kernel(broker: Broker, threads: DatabaseThreads) -> AsyncIterator[None]:
     """What answers syncs, as the worker runs it."""
-    link = Link(broker.server.url, name="kernel", seed=broker.kernel_seed)
-    syncs = Syncs(link, threads, Announcer())
-    link.on_up(syncs.connected)
-    link.start()
+    connection = Connection(broker.server.url, name="kernel", seed=broker.kernel_seed)
+    syncs = Syncs(connection, threads, Announcer())
+    connection.on_connected(syncs.connected)
+    connection.start()
     task = asyncio.create_task(syncs.run())
-    await link.wait_up(10)
+    await connection.wait_until_ready(10)
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await link.close()
+    await connection.close()
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def sent_again(count: int) -> list[UUID]:
 
 
 def test_a_reply_is_never_larger_than_it_may_be() -> None:
-    reply = sync_wire.Reply(1000)
+    reply = sync_wire.SyncReply(1000)
     count = 0
     while reply.add_unknown(uuid4()):
         count += 1
@@ -260,7 +260,7 @@ def test_a_reply_is_never_larger_than_it_may_be() -> None:
 
 def test_a_request_has_a_bound() -> None:
     asked = b'{"v": 1, "open": []' + b" " * SYNC_MAX_BYTES + b"}"
-    with pytest.raises(WireError, match="Ask in parts"):
+    with pytest.raises(ProtocolError, match="Ask in parts"):
         sync_wire.decode(asked)
 
 

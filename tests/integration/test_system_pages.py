@@ -43,7 +43,9 @@ def test_every_reason_to_refuse_has_words():
     code = "".join(
         path.read_text() for room in ("wire", "kernel", "web") for path in (ROOT / "errorkernel" / room).glob("*.py")
     )
-    reasons = set(re.findall(r'(?:WireError\(|BodyError\(\s*\d+,|refus(?:al|e)\(\w+, (?:\w+, )?)\s*"([a-z_]+)"', code))
+    reasons = set(
+        re.findall(r'(?:ProtocolError\(|BodyError\(\s*\d+,|refus(?:al|e)\(\w+, (?:\w+, )?)\s*"([a-z_]+)"', code)
+    )
     assert {"not_json", "cannot_be_stored", "too_many_nodes", "encoding"} <= reasons
     # What a node refuses of ours, and what nobody is there to be told.
     reasons -= {"unknown_command", "refused", "aborted"}

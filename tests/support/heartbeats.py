@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from errorkernel.domain.values import Hello
+from errorkernel.domain.values import Heartbeat
 from errorkernel.store.ingest import heartbeats
 
 
-def record_hellos(heard: Iterable[tuple[str, Hello]], *, now: datetime) -> list[str]:
+def record_hellos(heard: Iterable[tuple[str, Heartbeat]], *, now: datetime) -> list[str]:
     """What these nodes say; returns the processes that count their incarnations anew."""
     told = list(heard)
     heartbeats.of_nodes(told, now=now)

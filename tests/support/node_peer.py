@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 
 from errorkernel.broker import streams
 from errorkernel.broker.config import NodeUser
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain.limits import Limits
-from errorkernel.domain.values import Action, Decision, Event, Hello, Outcome
+from errorkernel.domain.values import Action, Decision, Event, Heartbeat, Outcome
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
 from errorkernel.protocol import sync as sync_wire
@@ -60,14 +60,14 @@ class PeerKernel:
 
     def __init__(self, broker: Broker, nodes: Sequence[str]) -> None:
         self.nodes = nodes
-        self.link = Link(broker.server.url, name="kernel", seed=broker.kernel_seed)
+        self.connection = Connection(broker.server.url, name="kernel", seed=broker.kernel_seed)
         self.arrived: list[Event] = []
         """In the order of the stream, repeats included."""
         self.outcomes: list[Outcome] = []
-        self.hellos: list[Hello] = []
+        self.hellos: list[Heartbeat] = []
         self.syncs = 0
         self.decisions: dict[UUID, Decision] = {}
-        self.source = PullSource(self.link, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, 500)
+        self.source = PullConsumer(self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, 500)
         self.deaf = False
         """Events stay in the stream."""
         self.silent = False
@@ -96,12 +96,12 @@ class PeerKernel:
         return None
 
     async def connected(self) -> None:
-        await streams.ensure_streams(self.link, events_max_bytes=2**28)
-        await streams.ensure_intake(self.link)
+        await streams.ensure_streams(self.connection, events_max_bytes=2**28)
+        await streams.ensure_kernel_consumer(self.connection)
         for node in self.nodes:
-            await streams.ensure_node_durable(self.link, node)
-        await self.link.subscribe(subjects.HELLO_ALL, self._hello)
-        await self.link.subscribe(subjects.SYNC_ALL, self._sync)
+            await streams.ensure_node_durable(self.connection, node)
+        await self.connection.subscribe(subjects.ALL_HEARTBEATS, self._hello)
+        await self.connection.subscribe(subjects.ALL_SYNCS, self._sync)
         await self.source.open()
 
     async def run(self) -> None:
@@ -127,7 +127,7 @@ class PeerKernel:
         return decision
 
     async def publish(self, decision: Decision, msg_id: str | None = None, node: str = NODE) -> None:
-        await self.link.store(
+        await self.connection.store(
             subjects.decision(node, decision.incident),
             wire.encode_decision(decision),
             msg_id=msg_id or str(decision.decision_id),
@@ -145,14 +145,14 @@ class PeerKernel:
     async def ended(self, incident: UUID) -> Outcome:
         return await eventually(lambda: self.outcome(incident))
 
-    async def _hello(self, message: Received) -> None:
-        self.hellos.append(wire.decode_hello(message.data))
+    async def _hello(self, message: CoreMessage) -> None:
+        self.hellos.append(wire.decode_heartbeat(message.data))
 
     def _outcome(self, outcome: Outcome) -> None:
         if outcome not in self.outcomes:
             self.outcomes.append(outcome)
 
-    async def _sync(self, message: Received) -> None:
+    async def _sync(self, message: CoreMessage) -> None:
         if self.silent:
             return
         self.syncs += 1
@@ -177,16 +177,16 @@ class PeerKernel:
 @asynccontextmanager
 async def peer_kernel(broker: Broker, nodes: Sequence[str] = (NODE,)) -> AsyncIterator[PeerKernel]:
     peer = PeerKernel(broker, nodes)
-    peer.link.on_up(peer.connected)
-    peer.link.start()
+    peer.connection.on_connected(peer.connected)
+    peer.connection.start()
     task = asyncio.create_task(peer.run())
     try:
-        await peer.link.wait_up(10)
+        await peer.connection.wait_until_ready(10)
         yield peer
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await peer.link.close()
+        await peer.connection.close()
 
 
 async def eventually(found: Callable[[], Any], timeout_s: float = 15.0) -> Any:

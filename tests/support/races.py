@@ -27,13 +27,13 @@ class Races:
         from errorkernel.domain.rule_policy import RuleAction
         from errorkernel.store import nodes
         from errorkernel.store.rules import changes
-        from errorkernel.store.rules.changes import Wording
+        from errorkernel.store.rules.changes import RuleDefinition
 
         node = f"races-{int(time.time())}"
         nodes.add_node(node, actor=Actor.system(_now()))
         self.node = node
         self.asked: list[Any] = []
-        self.wording = Wording(
+        self.wording = RuleDefinition(
             name="races", condition=f"node:{node} process:p0", action=RuleAction.CONTINUE, reason="races"
         )
         self.rule = changes.add(self.wording, actor=Actor.system(_now()), also_waiting=True)

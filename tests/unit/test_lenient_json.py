@@ -41,5 +41,5 @@ def test_a_time_that_cannot_be_is_as_none_and_what_bears_it_is_taken(never: str)
     outcome = {"v": 1, "incident": str(uuid7()), "state": "applied", "at": never}
     assert wire.decode_outcome(json.dumps(outcome).encode(), Limits()).at is None
     hello = {"v": 1, "at": never, "started_at": never, "processes": [{"name": "p", "since": never}]}
-    told = wire.decode_hello(json.dumps(hello).encode())
+    told = wire.decode_heartbeat(json.dumps(hello).encode())
     assert (told.at, told.started_at, told.processes[0].since) == (None, None, None)

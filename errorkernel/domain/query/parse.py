@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from errorkernel.domain.messages import Sentence
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.problem_state import ProblemState
 from errorkernel.domain.query.tree import (
     AGO_UNITS,
@@ -25,10 +25,10 @@ from errorkernel.domain.query.tree import (
     EVERYTHING,
     FIELD,
     FIELDS,
+    INCIDENT_FIELDS,
     KEYWORD,
     LEVELS,
     PROBLEM_FIELDS,
-    QUESTION_FIELDS,
     And,
     Compare,
     Field,
@@ -242,13 +242,13 @@ class _Parser:
             raise QueryError(otherwise, self.at)
 
 
-def _missing_before(word: str) -> Sentence:
+def _missing_before(word: str) -> TranslatableText:
     if word:
         return _("Something to search for is missing before {word}.", word=word)
     return _("Something to search for is missing before the end.")
 
 
-def _no_field(given: str, near: str | None, fields: Iterable[str]) -> Sentence:
+def _no_field(given: str, near: str | None, fields: Iterable[str]) -> TranslatableText:
     if near:
         return _(
             'There is no field "{given}". Did you mean "{near}"? To search for it as text, put quotes around it.',
@@ -262,7 +262,7 @@ def _no_field(given: str, near: str | None, fields: Iterable[str]) -> Sentence:
     )
 
 
-def _no_operator(name: str, op: str, field: Field) -> Sentence:
+def _no_operator(name: str, op: str, field: Field) -> TranslatableText:
     if op == "!=":
         return _('"{name}" does not take !=. For "is not", put - before it: -{name}:…', name=name)
     return _(
@@ -282,7 +282,7 @@ def _joined(kind: type[And] | type[Or], parts: list[Tree]) -> Tree:
 
 
 def _example(name: str) -> str:
-    return (FIELDS | QUESTION_FIELDS | PROBLEM_FIELDS)[name].example
+    return (FIELDS | INCIDENT_FIELDS | PROBLEM_FIELDS)[name].example
 
 
 def _literal(name: str, pattern: Pattern, at: int) -> str:

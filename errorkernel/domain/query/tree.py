@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import LEVEL_RANK, EventType
 
 BLANKS = " \t\r\n\v\f\xa0"
@@ -216,7 +216,7 @@ FIELDS: dict[str, Field] = {
 }
 """Every field of the language, in the order in which help shows them."""
 
-QUESTION_FIELDS: dict[str, Field] = {
+INCIDENT_FIELDS: dict[str, Field] = {
     **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
     "consecutive": Field(
         _ORDER, _("How often in a row this process had failed on this very message."), "consecutive>=3"

@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import make_seed_file, own_access
-from errorkernel.broker.config import render_accounts, render_foreign
+from errorkernel.broker.config import render_accounts, render_external
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
@@ -59,7 +59,7 @@ class Command(StewardCommand):
             self.stdout.write(render_accounts(kernel_key, nodes), ending="")
             return
         known = "".join(f"#   {json.dumps(one)}\n" for one in (*made["streams"], *made["consumers"]))
-        body = render_foreign(
+        body = render_external(
             kernel_key,
             nodes,
             listen=options["listen"],

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
@@ -111,20 +111,22 @@ def _works(made: nodes.NodeSecrets, nats_url: str) -> bool:
         return not conf.get().embedded_broker
 
     async def enter() -> bool:
-        link = Link(nats_url, name=made.node, seed=made.nkey_seed, inbox_prefix=subjects.inbox_prefix(made.node))
-        link.start()
+        connection = Connection(
+            nats_url, name=made.node, seed=made.nkey_seed, inbox_prefix=subjects.inbox_prefix(made.node)
+        )
+        connection.start()
         try:
             async with asyncio.timeout(CONFIRM_S):
                 while True:
                     try:
-                        await link.wait_up()
-                        await streams.node_consumer(link, made.node)
+                        await connection.wait_until_ready()
+                        await streams.await_node_consumer(connection, made.node)
                         return True
                     except BrokerAway:
                         await asyncio.sleep(0.1)
         except TimeoutError:
             return False
         finally:
-            await link.close()
+            await connection.close()
 
     return asyncio.run(enter())

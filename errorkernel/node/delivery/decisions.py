@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from errorkernel.broker import pull_consumer
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.broker.pull_consumer import Delivery, PullSource
-from errorkernel.domain.values import Action, Decision, Requeue, Sync
+from errorkernel.broker.pull_consumer import PullConsumer, StreamDelivery
+from errorkernel.domain.values import Action, Decision, Requeue, SyncRequest
 from errorkernel.node.journal.incidents import START, SYNC_ITEMS, Questions, Taken
 from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import commands, subjects
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import sync as sync_wire
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 log = logging.getLogger("errorkernel.node")
 
@@ -46,7 +46,7 @@ class Answers:
     def __init__(
         self,
         node: str,
-        link: Link,
+        connection: Connection,
         questions: Questions,
         thread: OwnThread,
         *,
@@ -54,14 +54,14 @@ class Answers:
         more_to_send: Callable[[], None],
         command: Callable[[Requeue], Awaitable[bool]],
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._subject = subjects.sync(node)
         self._questions = questions
         self._thread = thread
         self._obey = obey
         self._more_to_send = more_to_send
         self._command = command
-        self._source = PullSource(link, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
+        self._source = PullConsumer(connection, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
         self._sync_now = asyncio.Event()
         self._doubt_until = -math.inf
         self._again: dict[UUID, tuple[float, float]] = {}
@@ -104,7 +104,7 @@ class Answers:
             if not (self.waiting or self._sync_now.is_set() or time.monotonic() >= due):
                 continue
             self._sync_now.clear()
-            await self._link.wait_up()
+            await self._connection.wait_until_ready()
             due = time.monotonic() + (SYNC_INTERVAL_S if await self.sync() else SYNC_SOON_S)
 
     async def look(self) -> None:
@@ -115,10 +115,10 @@ class Answers:
                 for decision in await self._thread.run(self._questions.answered):
                     self._obey(decision)
 
-    async def _delivered(self, delivery: Delivery) -> None:
+    async def _delivered(self, delivery: StreamDelivery) -> None:
         try:
             decision = wire.decode_decision(delivery.data)
-        except WireError as exc:
+        except ProtocolError as exc:
             log.error("A decision cannot be read and is passed over: %s", exc)
             await delivery.term()
             return
@@ -159,12 +159,12 @@ class Answers:
         news = False
         while True:
             try:
-                reply = await self._link.request(
-                    self._subject, sync_wire.encode(Sync(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes)))
+                reply = await self._connection.request(
+                    self._subject, sync_wire.encode(SyncRequest(tuple(waiting[:SYNC_ITEMS]), tuple(outcomes)))
                 )
                 self.heard_at = time.monotonic()
                 decisions, unknown, offered = sync_wire.decode_reply(reply)
-            except (BrokerAway, BrokerRefused, WireError) as exc:
+            except (BrokerAway, BrokerRefused, ProtocolError) as exc:
                 log.debug("No sync: %s", exc)
                 return False
             news |= await self._take_over(decisions, offered)
@@ -184,7 +184,7 @@ class Answers:
         for decision in decisions:
             news |= await self._take(decision) in (Taken.NEW, Taken.STALE)
         for data in offered:
-            with contextlib.suppress(WireError):  # one that a newer kernel knows: the others count
+            with contextlib.suppress(ProtocolError):  # one that a newer kernel knows: the others count
                 news |= await self._command(commands.decode(data))
         return news
 

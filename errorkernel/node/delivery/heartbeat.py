@@ -6,9 +6,9 @@ import logging
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.domain.values import Hello
+from errorkernel.domain.values import Heartbeat
 from errorkernel.node.journal.backlog import Outgoing
 from errorkernel.node.journal.processes import Roster
 from errorkernel.node.threads import OwnThread
@@ -31,9 +31,11 @@ def _version() -> str:
 class Greeter:
     """Says of all programs that share the journal what is in it, so that the last word is never the word of one."""
 
-    def __init__(self, node: str, link: Link, roster: Roster, outgoing: Outgoing, thread: OwnThread) -> None:
-        self._subject = subjects.hello(node)
-        self._link = link
+    def __init__(
+        self, node: str, connection: Connection, roster: Roster, outgoing: Outgoing, thread: OwnThread
+    ) -> None:
+        self._subject = subjects.heartbeat(node)
+        self._connection = connection
         self._roster = roster
         self._outgoing = outgoing
         self._thread = thread
@@ -47,7 +49,7 @@ class Greeter:
 
     async def run(self) -> None:
         while True:
-            await self._link.wait_up()
+            await self._connection.wait_until_ready()
             self._soon.clear()
             await self.say()
             await asyncio.sleep(AT_MOST_EVERY_S)
@@ -59,7 +61,7 @@ class Greeter:
         """Once, now, if the broker is there."""
         processes = await self._thread.run(self._roster.reports)
         totals = await self._thread.run(self._outgoing.totals)
-        hello = Hello(
+        hello = Heartbeat(
             version=self._version,
             started_at=self._started_at,
             at=datetime.now(UTC),
@@ -71,7 +73,7 @@ class Greeter:
             refused=totals["refused"],
         )
         try:
-            await self._link.send(self._subject, wire.encode_hello(hello))
+            await self._connection.send(self._subject, wire.encode_heartbeat(hello))
         except BrokerAway:
             pass
         except BrokerRefused as exc:

@@ -5,15 +5,15 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
-from errorkernel.broker.connection import Link
-from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.broker.connection import Connection
+from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain.values import EventType, Message, OutcomeState, Requeue
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.requeues import Requeues
 from errorkernel.node.reporting.event_builder import Report, describe
 from errorkernel.node.threads import OwnThread
 from errorkernel.protocol import commands, subjects
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 log = logging.getLogger("errorkernel.node")
 
@@ -30,7 +30,7 @@ class Takers:
     def __init__(
         self,
         node: str,
-        link: Link,
+        connection: Connection,
         requeues: Requeues,
         thread: OwnThread,
         *,
@@ -41,7 +41,7 @@ class Takers:
         self._thread = thread
         self._report = report
         self._more_to_send = more_to_send
-        self._source = PullSource(link, subjects.COMMANDS_STREAM, subjects.durable_of(node), batch=20)
+        self._source = PullConsumer(connection, subjects.COMMANDS_STREAM, subjects.durable_of(node), batch=20)
         self._takers: dict[str, Taker] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
@@ -61,7 +61,7 @@ class Takers:
             for delivery in await self._source.get(20):
                 try:
                     command = commands.decode(delivery.data)
-                except WireError as exc:
+                except ProtocolError as exc:
                     log.error("A command cannot be read and is passed over: %s", exc)
                     await delivery.term()
                     continue

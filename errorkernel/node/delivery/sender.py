@@ -10,7 +10,7 @@ import logging
 import random
 import time
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.backlog import KEPT, Item, Outgoing
@@ -30,8 +30,8 @@ LOOK_AGAIN_S = 30.0
 
 
 class Sender:
-    def __init__(self, link: Link, outgoing: Outgoing, thread: OwnThread) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, outgoing: Outgoing, thread: OwnThread) -> None:
+        self._connection = connection
         self._outgoing = outgoing
         self._thread = thread
         self._wake = asyncio.Event()
@@ -56,7 +56,7 @@ class Sender:
 
     async def run(self) -> None:
         while True:
-            await self._link.wait_up()
+            await self._connection.wait_until_ready()
             self._wake.clear()
             rows = 1 if self._probing else WINDOW_ROWS
             items = await self._thread.run(self._outgoing.next, rows, WINDOW_BYTES)
@@ -98,7 +98,7 @@ class Sender:
         return away is None
 
     async def _store(self, item: Item, timeout_s: float) -> None:
-        await self._link.store(item.subject, item.payload, msg_id=item.msg_id, timeout_s=timeout_s)
+        await self._connection.store(item.subject, item.payload, msg_id=item.msg_id, timeout_s=timeout_s)
 
     async def _set_aside(self, item: Item, exc: BrokerRefused) -> None:
         what = "is tried again in a minute" if item.weight == KEPT else "is set aside"

@@ -3,7 +3,7 @@
 Each question names, as the method of its message, the rule that is meant to answer it; most name none.
 """
 
-from errorkernel.domain.rule_policy import RuleAction, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.ops.chaos.person import Person
 
 _MANY = 100_000
@@ -18,10 +18,10 @@ _RULES: dict[str, tuple[RuleAction, int | None, int]] = {
 METHODS = ("none",) * 6 + tuple(_RULES)
 
 
-def wordings() -> list[Wording]:
+def wordings() -> list[RuleDefinition]:
     """The rules, in their order."""
     return [
-        Wording(
+        RuleDefinition(
             name=method,
             condition=f"method:{method}",
             action=action,

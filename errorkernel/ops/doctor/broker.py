@@ -6,7 +6,7 @@ from typing import Any
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import Access, legacy_access, own_access
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
 from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
 from errorkernel.platform.conf import Conf, ConfError
@@ -27,17 +27,17 @@ async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> Async
     if conf.embedded_broker and not running:
         yield warning("broker", "not checked: `steward up` does not run, and the broker with it", _NOT_RUNNING)
         return
-    link = Link(access.url, name="steward doctor", seed=access.seed)
-    link.start()
+    connection = Connection(access.url, name="steward doctor", seed=access.seed)
+    connection.start()
     try:
-        await link.wait_up(CONNECT_S)
+        await connection.wait_until_ready(CONNECT_S)
         yield ok("broker", f"{access.url} lets us in")
-        async for one in _connected(conf, link, nodes):
+        async for one in _connected(conf, connection, nodes):
             yield one
     except BrokerError as exc:
         yield failed("broker", f"{access.url} cannot be used: {exc}", _remedy(conf))
     finally:
-        await link.close()
+        await connection.close()
 
 
 async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
@@ -45,15 +45,15 @@ async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
     if conf.legacy == "off" or conf.legacy_on_ours:
         return
     name = "broker of Steward's nodes"
-    link: Link | None = None
+    connection: Connection | None = None
     try:
         access = legacy_access(conf)
-        link = Link(access.url, name="steward doctor", seed=access.seed)
-        link.start()
-        await link.wait_up(CONNECT_S)
+        connection = Connection(access.url, name="steward doctor", seed=access.seed)
+        connection.start()
+        await connection.wait_until_ready(CONNECT_S)
         yield ok(name, f"{access.url} lets us in")
         if conf.legacy == "jetstream":
-            yield await _stream(link, streams.steward_stream(conf.legacy_stream_bytes), "")
+            yield await _stream(connection, streams.steward_stream(conf.legacy_stream_bytes), "")
     except (BrokerError, ConfError) as exc:
         yield failed(
             name,
@@ -62,8 +62,8 @@ async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
             " --steward` prints.",
         )
     finally:
-        if link:
-            await link.close()
+        if connection:
+            await connection.close()
 
 
 def _access(conf: Conf) -> Access | Check:
@@ -82,9 +82,9 @@ def _remedy(conf: Conf) -> str:
     return "Start it, compare STEWARD_NATS_URL, and give it the users of `steward broker-config`."
 
 
-async def _connected(conf: Conf, link: Link, nodes: list[str] | None) -> AsyncIterator[Check]:
+async def _connected(conf: Conf, connection: Connection, nodes: list[str] | None) -> AsyncIterator[Check]:
     try:
-        account = await link.api("INFO", {})
+        account = await connection.api("INFO", {})
     except BrokerError as exc:
         yield failed("jetstream", f"it is off: {exc}", "Switch JetStream on, as `steward broker-config` prints it.")
         return
@@ -93,9 +93,9 @@ async def _connected(conf: Conf, link: Link, nodes: list[str] | None) -> AsyncIt
     if conf.legacy == "jetstream" and conf.legacy_on_ours:
         wanted.append(streams.steward_stream(conf.legacy_stream_bytes))
     for one in wanted:
-        yield await _stream(link, one, _start_again(conf))
+        yield await _stream(connection, one, _start_again(conf))
     if nodes is not None:
-        yield await _durables(link, nodes)
+        yield await _durables(connection, nodes)
 
 
 def _start_again(conf: Conf) -> str:
@@ -106,14 +106,14 @@ def _start_again(conf: Conf) -> str:
     return "See that its store directory can be written to and has room, then start that nats-server again."
 
 
-async def _stream(link: Link, wanted: dict[str, Any], start_again: str) -> Check:
+async def _stream(connection: Connection, wanted: dict[str, Any], start_again: str) -> Check:
     """``start_again``: how a broker that cannot store is mended; empty: whether it can is not to be tried."""
     name, remedy = (
         wanted["name"],
         "Start the kernel again (`steward up` or `steward kernel`): it mends it when it connects.",
     )
     try:
-        info = await link.api(f"STREAM.INFO.{name}", {})
+        info = await connection.api(f"STREAM.INFO.{name}", {})
     except BrokerError as exc:
         return failed(f"stream {name}", f"it is not there: {exc}", remedy)
     have = info["config"]
@@ -126,7 +126,7 @@ async def _stream(link: Link, wanted: dict[str, Any], start_again: str) -> Check
         return failed(f"stream {name}", "; ".join(wrong), remedy)
     if start_again:
         try:
-            await streams.prove(link, name)
+            await streams.probe_storage(connection, name)
         except BrokerError as exc:
             return failed(f"stream {name}", f"the broker cannot store in it: {exc}", start_again)
     skew_s = _skew_s(info)
@@ -153,8 +153,8 @@ def _skew_s(info: dict[str, Any]) -> float | None:
     return (told - datetime.now(UTC)).total_seconds()
 
 
-async def _durables(link: Link, nodes: list[str]) -> Check:
-    have = await streams.consumer_names(link, subjects.DECISIONS_STREAM)
+async def _durables(connection: Connection, nodes: list[str]) -> Check:
+    have = await streams.consumer_names(connection, subjects.DECISIONS_STREAM)
     missing = [name for name in nodes if subjects.durable_of(name) not in have]
     if missing:
         shown = ", ".join(missing[:5]) + (" and more" if len(missing) > 5 else "")

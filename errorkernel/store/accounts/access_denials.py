@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 
-from errorkernel.domain.access_denials import OTHERS, Attempt
+from errorkernel.domain.access_denials import OTHERS, Denial
 from errorkernel.models import Node, RefusedAttempt
 
 KEPT_OF_A_NODE = 100
@@ -15,7 +15,7 @@ STORM = timedelta(hours=1)
 """When half of the rows are younger than this, what is new is counted as one: a storm must not drive out the rest."""
 
 
-def record(attempts: Mapping[Attempt, int], *, now: datetime) -> None:
+def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
     """Count these attempts. Who came with the key or token of a node that is shut out is known by it."""
     with transaction.atomic():
         nodes = set()
@@ -29,7 +29,7 @@ def record(attempts: Mapping[Attempt, int], *, now: datetime) -> None:
             _prune(node)
 
 
-def _count(attempt: Attempt, node: str, claimed: str, count: int, now: datetime) -> None:
+def _count(attempt: Denial, node: str, claimed: str, count: int, now: datetime) -> None:
     rows = RefusedAttempt.objects.filter(node=node[:64])
     key = {
         "what": attempt.what,
@@ -48,7 +48,7 @@ def _may_connect(node: str, claimed: str) -> bool:
     return bool(node) and Node.objects.filter(name=node, enabled=True, public_key=claimed.removeprefix("key:")).exists()
 
 
-def _who(attempt: Attempt) -> tuple[str, str]:
+def _who(attempt: Denial) -> tuple[str, str]:
     """(node, what is shown of its claim)."""
     kind, _, value = attempt.claimed.partition(":")
     if kind == "token":

@@ -6,7 +6,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.models import SavedView
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor

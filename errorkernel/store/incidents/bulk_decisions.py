@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from errorkernel.domain import incident_state as life
-from errorkernel.domain.canary import Shows, judged, told
-from errorkernel.domain.messages import Sentence
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.canary import CanaryState, judged, told
+from errorkernel.domain.messages import TranslatableText
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
 from errorkernel.store import problems
@@ -66,9 +66,9 @@ class Watched:
     process has not carried the answer out."""
 
     incident: Incident
-    shows: Shows
+    shows: CanaryState
     until: datetime | None
-    told: Sentence
+    told: TranslatableText
 
 
 def propose(
@@ -146,7 +146,7 @@ def go_on(bulk_id: int, actor: Actor) -> BulkAnswer:
             raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
         if canary.shows.stands:
             raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
-        if canary.shows is not Shows.GOOD:
+        if canary.shows is not CanaryState.GOOD:
             raise CannotBulk(canary.told)
         bulk.state = State.ANSWERING
         bulk.save(update_fields=["state"])
@@ -208,7 +208,7 @@ def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
     incident = decisions.with_relations().get(pk=bulk.canary_id)
     result = bulk.items.get(incident_id=bulk.canary_id).result
     if result in (Result.LOST, Result.GONE):
-        shows, until = Shows(result), None
+        shows, until = CanaryState(result), None
     else:
         until = _watched_until(bulk, incident)
         returned = _has_returned(incident, bulk.confirmed_at)

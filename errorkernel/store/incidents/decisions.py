@@ -132,7 +132,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
         found = sql.standing(outcome.incident, node)
         if found is None:
             return OutcomeResult.UNKNOWN
-        told = life.believed(outcome, found.incarnation)
+        told = life.plausible_outcome(outcome, found.incarnation)
         after = life.after(State(found.state), life.step_of(told.state))
         if after is None or _speaks_of_another(told, found.decision):
             break

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from errorkernel.domain.incident_state import ON_ITS_WAY, State
+from errorkernel.domain.incident_state import IN_DELIVERY, State
 from errorkernel.domain.liveness import QUARANTINED
 from errorkernel.domain.values import Action
 from errorkernel.models import ErrorEvent, Incident, Process
@@ -19,13 +19,13 @@ ANSWERED_READ = 100
 def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
     """The node's questions about quarantines that are open or whose answer is on its way, the oldest first, each with
     the names of the processes that it is about: the culprit first."""
-    asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *ON_ITS_WAY]).order_by("seq")
+    asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *IN_DELIVERY]).order_by("seq")
     return _with_names(list(asked))
 
 
 def answered(process: Process, since: datetime) -> list[Incident]:
     """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
-    asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *ON_ITS_WAY])
+    asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *IN_DELIVERY])
     given = asked.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
     return [one for one, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
 

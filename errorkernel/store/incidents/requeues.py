@@ -20,7 +20,7 @@ from django.db.models import Q, QuerySet
 from errorkernel.domain import values
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import ENDED
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Message, OutcomeState
 from errorkernel.models import DeadLetter, Incident, Process, Requeue
 from errorkernel.protocol import commands, subjects

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db import IntegrityError, transaction
 
 from errorkernel.domain.liveness import LATE_AFTER, QUARANTINED, STOPPED
-from errorkernel.domain.values import Hello, ProcessReport
+from errorkernel.domain.values import Heartbeat, ProcessReport
 from errorkernel.models import Node, Process
 from errorkernel.store import incarnations, ingest_sql
 from errorkernel.store.incarnations import Life
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     last_seen: datetime
 
 
-def of_nodes(hellos: Sequence[tuple[str, Hello]], *, now: datetime) -> None:
+def of_nodes(hellos: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> None:
     """These nodes live, and what they say of themselves. One that is not known yet becomes known."""
     with transaction.atomic():
         for name, hello in sorted(hellos):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from errorkernel.domain.limits import QUARANTINE_HEAD_BYTES
+from errorkernel.domain.limits import REJECTED_HEAD_BYTES
 from errorkernel.models import QuarantinedMessage
 
 
@@ -31,7 +31,7 @@ def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
                 reason=one.reason[:40],
                 detail=one.detail[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
                 size=len(one.data),
-                head=one.data[:QUARANTINE_HEAD_BYTES],
+                head=one.data[:REJECTED_HEAD_BYTES],
             )
             for one in refusals
         ),

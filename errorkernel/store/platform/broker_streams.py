@@ -65,7 +65,7 @@ def reaches(name: str, *, made: str, last: int, asked_at: datetime) -> None:
 def stands(
     name: str, *, made: str, waiting: int, filled: float, first: int, last: int, delivered: int, now: datetime
 ) -> int:
-    """The stream was looked at; see ``broker.streams.Standing``.
+    """The stream was looked at; see ``broker.streams.StreamStatus``.
 
     Returns how many messages the broker has thrown away since the last look, because it was full: at least, for what
     a kernel had been sent and had not stored may be among them, and no one can tell. The audit trail says so, once.

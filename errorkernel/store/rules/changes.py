@@ -15,9 +15,9 @@ from django.db.models import Max, QuerySet
 
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.messages import Sentence as _
+from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.query.predicate import Tree
-from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Counter, Incident, Rule
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
@@ -89,9 +89,9 @@ def as_value(row: Rule) -> policy.Rule | None:
     )
 
 
-def wording(row: Rule) -> Wording:
+def wording(row: Rule) -> RuleDefinition:
     """The part of a rule that people write."""
-    return Wording(
+    return RuleDefinition(
         name=row.name,
         condition=row.condition,
         action=RuleAction(row.action),
@@ -106,7 +106,7 @@ def wording(row: Rule) -> Wording:
 
 
 def add(
-    given: Wording,
+    given: RuleDefinition,
     actor: Actor,
     *,
     also_waiting: bool = False,
@@ -133,7 +133,7 @@ def add(
 def change(
     rule_id: int,
     revision: int,
-    given: Wording,
+    given: RuleDefinition,
     actor: Actor,
     *,
     also_waiting: bool = False,
@@ -241,7 +241,7 @@ def _change(
     return rule
 
 
-def _write(rule: Rule, given: Wording, actor: Actor, also_waiting: bool, two_above: int) -> None:
+def _write(rule: Rule, given: RuleDefinition, actor: Actor, also_waiting: bool, two_above: int) -> None:
     for name, value in asdict(given).items():
         setattr(rule, name, value)
     rule.author, rule.changed_at = actor.id, actor.at

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.rule_policy import STORM_WINDOW_S, Question, RuleAction, Verdict
+from errorkernel.domain.rule_policy import STORM_WINDOW_S, IncidentFacts, RuleAction, RuleMatch
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule, StewardAction
 from errorkernel.store.incidents import decisions, sql
 from errorkernel.store.platform import audit, counters
@@ -37,7 +37,7 @@ class Look:
     revision: int = 0
     silent: list[UUID] = field(default_factory=list)
     """No rule speaks to these, or a suspended one holds them."""
-    speaking: deque[tuple[Verdict, Incident]] = field(default_factory=deque)
+    speaking: deque[tuple[RuleMatch, Incident]] = field(default_factory=deque)
     without_rules: bool = False
     two_above: int = 0
     """To kill or stop more than this at once takes a second person (0: never), so rules do not."""
@@ -93,14 +93,14 @@ def step(found: Look, *, now: datetime) -> Step:
     return done
 
 
-def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> Verdict | None:
+def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
     """None also where nobody asks any more: a person was quicker than the first look."""
     return policy.decide(active, question(incident), now) if incident.state == State.OPEN.value else None
 
 
-def question(incident: Incident) -> Question:
+def question(incident: Incident) -> IncidentFacts:
     """An incident as rules see it. Needs ``select_related("node", "process", "problem")``."""
-    return Question(
+    return IncidentFacts(
         id=incident.pk,
         seq=incident.seq,
         node=incident.node.name,
@@ -132,7 +132,7 @@ def _leave(incident_ids: list[UUID], revision: int) -> None:
         Incident.objects.filter(pk__in=incident_ids).update(judged=True)
 
 
-def _carry_out(verdict: Verdict, incident: Incident, found: Look, now: datetime, done: Step) -> None:
+def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetime, done: Step) -> None:
     """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     suspended = False
     with transaction.atomic():
@@ -153,7 +153,7 @@ def _carry_out(verdict: Verdict, incident: Incident, found: Look, now: datetime,
         raise RulesChanged
 
 
-def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done: Step) -> None:
+def _speak(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
     action = verdict.rule.action
     if action.answer is None and _has_spoken(row, incident):
         return
@@ -169,7 +169,7 @@ def _speak(row: Rule, verdict: Verdict, incident: Incident, now: datetime, done:
     done.changed.append(incident.pk)
 
 
-def count_use(verdict: Verdict, now: datetime) -> bool:
+def count_use(verdict: RuleMatch, now: datetime) -> bool:
     """One use more of the rule as it was read; False where it has changed, is used up or over."""
     rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
     left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))

@@ -79,7 +79,7 @@ def read(now: datetime) -> Condition:
     beats = _beats()
     newest = beats[0] if beats else None
     age_s = max(0.0, (now - newest.at).total_seconds()) if newest else None
-    missed = not kernel_is_late(age_s) and liveness.may_be_missed(_heard_since(beats), now)
+    missed = not kernel_is_late(age_s) and liveness.is_silence_meaningful(_heard_since(beats), now)
     waiting, suspended, in_streams, fullest, nodes, late, gone = _numbers(now)
     return Condition(
         now=now,
@@ -102,7 +102,7 @@ def kernel_is_late(age_s: float | None) -> bool:
 
 def may_miss(now: datetime) -> bool:
     """Whether a node that is silent can be said to be missing, by what the kernel's workers wrote last."""
-    return liveness.may_be_missed(_heard_since(_beats()), now)
+    return liveness.is_silence_meaningful(_heard_since(_beats()), now)
 
 
 def _beats() -> list[Beat]:
@@ -123,7 +123,7 @@ def _heard_since(beats: list[Beat]) -> datetime | None:
 
 
 def _numbers(now: datetime) -> tuple[Any, ...]:
-    bounds = [*liveness.heard_between(Liveness.LATE, now), liveness.heard_between(Liveness.GONE, now)[1]]
+    bounds = [*liveness.heartbeat_bounds(Liveness.LATE, now), liveness.heartbeat_bounds(Liveness.GONE, now)[1]]
     with connection.cursor() as cursor:
         cursor.execute(_NUMBERS, [moment(bound) for bound in bounds])
         return tuple(cursor.fetchone())

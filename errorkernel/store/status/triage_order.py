@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from errorkernel.domain.incident_state import ON_ITS_WAY
+from errorkernel.domain.incident_state import IN_DELIVERY
 from errorkernel.models import Incident
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.platform.sql_values import as_uuid
@@ -46,7 +46,7 @@ class Waiting:
 
 def on_its_way(limit: int) -> list[UUID]:
     """The questions whose answers have not arrived yet, those that were answered last first."""
-    moving = Incident.objects.filter(state__in=ON_ITS_WAY).order_by("-decision__decided_at")
+    moving = Incident.objects.filter(state__in=IN_DELIVERY).order_by("-decision__decided_at")
     return list(moving.values_list("pk", flat=True)[:limit])
 
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.domain.canary import Shows
+from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.query.predicate import EVERYTHING, QUESTION_FIELDS, QueryError, parse
+from errorkernel.domain.query.predicate import EVERYTHING, INCIDENT_FIELDS, QueryError, parse
 from errorkernel.domain.values import Action
 from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import BulkAnswer, BulkItem, Incident
@@ -35,7 +35,7 @@ ITEMS_A_PAGE = 100
 
 def found_by(query: str) -> QuerySet[Incident]:
     """The open questions that ``query`` finds, the longest waiting first. Raises QueryError."""
-    tree = parse(query, QUESTION_FIELDS)
+    tree = parse(query, INCIDENT_FIELDS)
     if tree == EVERYTHING:
         raise QueryError(_("Say which questions; process:* finds them all."), 0)
     return Incident.objects.filter(question_q(tree), state=State.OPEN).order_by("opened_at", "id")
@@ -83,7 +83,7 @@ def _first(request: HttpRequest) -> UUID | None:
 def _preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpResponse:
     context = {
         "section": "waiting", "q": query, "notice": notice, "actions": list(Action), "total": 0, "now": timezone.now(),
-        "typed": request.POST, "watch_s": conf.get().canary_watch_s, "fields": QUESTION_FIELDS.items(),
+        "typed": request.POST, "watch_s": conf.get().canary_watch_s, "fields": INCIDENT_FIELDS.items(),
     }  # fmt: skip
     status = 400 if notice else 200
     if query.strip():
@@ -125,7 +125,7 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
         "has_more": len(items) > ITEMS_A_PAGE,
         "watched": watched,
         "expired": found.state == BulkAnswer.State.PROPOSED and now >= found.expires_at,
-        "may_go_on": watched is not None and watched.shows is Shows.GOOD,
+        "may_go_on": watched is not None and watched.shows is CanaryState.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
         "needs_other": found.needs_second and bulk_decisions.is_proposer(found, actor_of(request)),
         "waiting_for_more": found.state in BulkAnswer.UNDER_WAY,

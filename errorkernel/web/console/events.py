@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.domain import sender_names as steward_names
+from errorkernel.domain import sender_names
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import EventType, Level
@@ -203,7 +203,7 @@ def events(request: HttpRequest) -> HttpResponse:
 
 def _line(found: ErrorEvent) -> str:
     """An event as a line of a Steward error log."""
-    node = steward_names.theirs(found.node.name)
+    node = sender_names.without_suffix(found.node.name)
     return text_record.line(found.occurred_at or found.received_at, node, found.relay_from_node, found.text)
 
 

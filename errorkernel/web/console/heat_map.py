@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from errorkernel.domain import charts
-from errorkernel.domain.rollups import Series, begin_of, step_of
+from errorkernel.domain.rollups import Series, bucket_of, bucket_start
 from errorkernel.models import Process
 from errorkernel.store import rollups
 
@@ -37,7 +37,7 @@ class Heat:
 
 def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
     """The last 24 hours of those that failed most in them; of ``processes`` alone where they are given."""
-    last = step_of(Series.PROCESS_HOURS, now)
+    last = bucket_of(Series.PROCESS_HOURS, now)
     first = last - HOURS_SHOWN + 1
     steps = range(first, last + 1)
     if processes is None:
@@ -47,7 +47,7 @@ def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
     totals = {subject: sum(by_step.values()) for subject, by_step in counted.items()}
     hottest = max((count for by_step in counted.values() for count in by_step.values()), default=0)
     known = Process.objects.select_related("node").in_bulk(list(totals))
-    hours = [begin_of(Series.PROCESS_HOURS, step) for step in steps]
+    hours = [bucket_start(Series.PROCESS_HOURS, step) for step in steps]
     told = [(step, f"{hour:%H:%M} UTC") for step, hour in zip(steps, hours, strict=True)]
     rows = [
         Row(known[subject], totals[subject], [_cell(counted[subject].get(step, 0), hottest, at) for step, at in told])

@@ -11,8 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.domain.incident_state import ENDED, ON_ITS_WAY, State
-from errorkernel.domain.query.predicate import QUESTION_FIELDS, QueryError, parse
+from errorkernel.domain.incident_state import ENDED, IN_DELIVERY, State
+from errorkernel.domain.query.predicate import INCIDENT_FIELDS, QueryError, parse
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
 from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
 from errorkernel.store import problems
@@ -36,7 +36,7 @@ def fitting(query: str) -> frozenset[UUID] | None:
     """The open questions that ``query`` finds, the same as where many are answered; None: all. Raises QueryError."""
     if not query:
         return None
-    found = Incident.objects.filter(question_q(parse(query, QUESTION_FIELDS)), state=State.OPEN)
+    found = Incident.objects.filter(question_q(parse(query, INCIDENT_FIELDS)), state=State.OPEN)
     return frozenset(found.values_list("pk", flat=True))
 
 
@@ -59,7 +59,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "section": "waiting",
         "query": query,
         "error": mistake,
-        "fields": QUESTION_FIELDS.items(),
+        "fields": INCIDENT_FIELDS.items(),
         "page": page,
         "has_more": len(waiting) > first + CARDS_A_PAGE,
         "crowds": _crowds(waiting) if only is None else [],
@@ -79,8 +79,8 @@ def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
     shown = in_order([*waiting, *on_its_way(MOVING_SHOWN), *ended(ENDED_SHOWN)])
     return {
         "waiting": [one for one in shown if one.state == State.OPEN],
-        "moving": [one for one in shown if one.state in ON_ITS_WAY],
-        "moving_total": Incident.objects.filter(state__in=ON_ITS_WAY).count(),
+        "moving": [one for one in shown if one.state in IN_DELIVERY],
+        "moving_total": Incident.objects.filter(state__in=IN_DELIVERY).count(),
         "ended": [one for one in shown if one.state in ENDED],
     }
 

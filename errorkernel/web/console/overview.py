@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from errorkernel.domain import charts
-from errorkernel.domain.rollups import MINUTE_S, Series, begin_of, minute_of, moment_of, steps_back
+from errorkernel.domain.rollups import MINUTE_S, Series, bucket_range, bucket_start, minute_of, moment_of
 from errorkernel.models import MinuteCount, Node, Problem
 from errorkernel.platform.parameters import BadParameter, refuse, word
 from errorkernel.store import rollups
@@ -248,10 +248,10 @@ class Top:
 def _top(chosen: Range, now: datetime) -> dict[str, Any]:
     """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
     problems, processes = chosen.top
-    first, last = steps_back(problems, now, chosen.length)
+    first, last = bucket_range(problems, now, chosen.length)
     counted = [(pk, events, 0) for pk, events in rollups.largest_problems(problems, first, last, TOP_SHOWN)]
     return {
-        "top_since": begin_of(problems, first),
+        "top_since": bucket_start(problems, first),
         "top_problems": _tops(Problem.objects, counted),
         "top_nodes": _tops(Node.objects, rollups.noisiest_nodes(processes, first, last, TOP_SHOWN)),
     }

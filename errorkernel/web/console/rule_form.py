@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Tree
-from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Incident, Node, Problem, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
@@ -26,13 +26,13 @@ PROBLEMS_SHOWN = 20
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
-def read(given: QueryDict, *, enabled: bool) -> Wording:
+def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
     """What a form says. Raises RuleError naming the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
         raise RuleError("action", _("Choose what it says."))
     numbers = {name: _number(given, name) for name in _NUMBERS}
-    wording = Wording(
+    wording = RuleDefinition(
         name=given.get("name", "").strip(),
         condition=given.get("condition", "").strip(),
         action=RuleAction(action),
@@ -133,7 +133,7 @@ def blank() -> dict[str, Any]:
 def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
     """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
     decision = getattr(incident, "decision", None)
-    ends = now + timedelta(seconds=policy.REMEMBERED_S)
+    ends = now + timedelta(seconds=policy.SUGGESTED_LIFETIME_S)
     name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)
     return blank() | {
         "name": name[: policy.NAME_MAX_CHARS],
@@ -141,5 +141,5 @@ def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
         "action": decision.action if decision else RuleAction.CONTINUE.value,
         "reason": decision.reason if decision else "",
         "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
-        "max_uses": policy.REMEMBERED_USES,
+        "max_uses": policy.SUGGESTED_USES,
     }

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.query.predicate import QUESTION_FIELDS
+from errorkernel.domain.query.predicate import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
@@ -87,7 +87,7 @@ class Form:
             "tried_counts": json.dumps(self.tried.ended) if self.tried else "",
             "actions": list(RuleAction),
             "periods": rule_form.SINCE_DAYS.items(),
-            "fields": QUESTION_FIELDS.items(),
+            "fields": INCIDENT_FIELDS.items(),
             "steward_nodes": rule_form.steward_nodes(self.typed),
             "named": rule_form.named_problems(self.typed),
         }

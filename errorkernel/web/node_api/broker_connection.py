@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from errorkernel.broker.access import Access, own_access
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.platform import conf
 
@@ -22,7 +22,7 @@ READ_AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class _Uplink:
-    link: Link
+    connection: Connection
     access: Access
     loop: asyncio.AbstractEventLoop
     made_at: float = field(default_factory=time.monotonic)
@@ -34,8 +34,8 @@ _closing: set[asyncio.Task[None]] = set()
 """The loop itself holds tasks weakly."""
 
 
-def uplink() -> Link:
-    """The link of this process, connected or about to be. Raises BrokerAway while there is no broker to connect to."""
+def uplink() -> Connection:
+    """The connection of this process, connected or about to be. Raises BrokerAway while there is no broker."""
     global _current
     loop = asyncio.get_running_loop()
     if _current is not None and _current.loop is not loop:
@@ -43,24 +43,24 @@ def uplink() -> Link:
         _current = None
     if _current is None:
         _current = _make(_access(), loop)
-    elif not _current.link.connected and time.monotonic() - _current.read_at > READ_AGAIN_S:
+    elif not _current.connection.connected and time.monotonic() - _current.read_at > READ_AGAIN_S:
         _current.read_at = time.monotonic()
         access = _access()
         if access != _current.access:
-            task = loop.create_task(_current.link.close())
+            task = loop.create_task(_current.connection.close())
             _closing.add(task)
             task.add_done_callback(_closing.discard)
             _current = _make(access, loop)
-    return _current.link
+    return _current.connection
 
 
-async def connected_uplink() -> Link:
-    """The link, once it is connected. Raises BrokerAway; at once, unless the connection is only just being made."""
-    link = uplink()
-    if not link.connected:
+async def connected_uplink() -> Connection:
+    """The connection, once it is up. Raises BrokerAway; at once, unless it is only just being made."""
+    connection = uplink()
+    if not connection.connected:
         waited_s = time.monotonic() - _current.made_at if _current else 0.0
-        await link.wait_up(max(0.0, FIRST_WAIT_S - waited_s))
-    return link
+        await connection.wait_until_ready(max(0.0, FIRST_WAIT_S - waited_s))
+    return connection
 
 
 def is_connected() -> bool:
@@ -76,7 +76,7 @@ async def close() -> None:
     global _current
     gone, _current = _current, None
     if gone is not None and gone.loop is asyncio.get_running_loop():
-        await gone.link.close()
+        await gone.connection.close()
 
 
 def _access() -> Access:
@@ -90,6 +90,6 @@ def _access() -> Access:
 
 
 def _make(access: Access, loop: asyncio.AbstractEventLoop) -> _Uplink:
-    link = Link(access.url, name=f"web {socket.gethostname()}:{os.getpid()}", seed=access.seed)
-    link.start()
-    return _Uplink(link, access, loop)
+    connection = Connection(access.url, name=f"web {socket.gethostname()}:{os.getpid()}", seed=access.seed)
+    connection.start()
+    return _Uplink(connection, access, loop)

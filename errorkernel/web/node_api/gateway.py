@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 from django.db import InterfaceError, OperationalError
 
-from errorkernel.broker.connection import Link
+from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.domain import values
 from errorkernel.domain.incident_state import State
@@ -33,7 +33,7 @@ from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import commands, lenient_json, subjects
 from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import rejected_events
 from errorkernel.web.api.schemas.common import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
@@ -81,7 +81,7 @@ class Refused(Exception):
 class Gateway:
     """One a web process; all its methods run in that process's event loop.
 
-    ``link`` gives the connected link or raises BrokerAway, ``wait_incident`` returns when that incident changed or
+    ``connection`` gives the connection or raises BrokerAway, ``wait_incident`` returns when that incident changed or
     after the seconds given, ``announce`` tells everybody about changed incidents.
     """
 
@@ -89,13 +89,13 @@ class Gateway:
         self,
         *,
         limits: Limits,
-        link: Callable[[], Awaitable[Link]],
+        connection: Callable[[], Awaitable[Connection]],
         threads: DatabaseThreads,
         wait_incident: WaitIncident,
         announce: Announce,
     ) -> None:
         self._limits = limits
-        self._link = link
+        self._connection = connection
         self._threads = threads
         self._wait_incident = wait_incident
         self._announce = announce
@@ -157,7 +157,7 @@ class Gateway:
         for index, item in enumerate(items):
             try:
                 valid.append((index, wire.decode_event(item, self._limits).id, item))
-            except WireError as exc:
+            except ProtocolError as exc:
                 rejected.append(Refusal(index, str(exc)))
                 refusals.append(_refusal(node, exc.reason, str(exc), item))
             seen_bytes += len(item)
@@ -173,12 +173,12 @@ class Gateway:
         """
         if not events:
             return {}
-        link, subject = await self._link(), subjects.event(node)
+        connection, subject = await self._connection(), subjects.event(node)
         refused: dict[int, BrokerRefused] = {}
         for start in range(0, len(events), PUBLISH_WINDOW):
             window = events[start : start + PUBLISH_WINDOW]
             stored = await asyncio.gather(
-                *(_store(link, subject, event_id, data) for _, event_id, data in window),
+                *(_store(connection, subject, event_id, data) for _, event_id, data in window),
                 return_exceptions=True,
             )
             for (index, _, _), result in zip(window, stored, strict=True):
@@ -248,8 +248,8 @@ class Gateway:
             data = _complete(body, incident, self._limits)
             outcome = wire.decode_outcome(data, self._limits)
             if outcome.incident != incident:
-                raise WireError("bad_subject", "The body speaks of another incident than the address.")
-        except WireError as exc:
+                raise ProtocolError("bad_subject", "The body speaks of another incident than the address.")
+        except ProtocolError as exc:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
             raise Refused(400, str(exc)) from None
         until = time.monotonic() + APPEAR_WAIT_S
@@ -257,7 +257,7 @@ class Gateway:
             if time.monotonic() >= until:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
-        await _store(await self._link(), subjects.outcome(node, incident), incident, data)
+        await _store(await self._connection(), subjects.outcome(node, incident), incident, data)
         return _json(202, OutcomeTaken([incident]))
 
     async def _node(self, headers: Mapping[str, str]) -> str:
@@ -382,25 +382,25 @@ def _mark_received(command_ids: list[UUID]) -> list[UUID]:
 
 
 def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
-    """The outcome with ``v`` and ``incident`` filled in where they are missing. Raises WireError."""
+    """The outcome with ``v`` and ``incident`` filled in where they are missing. Raises ProtocolError."""
     if len(body) > limits.event_bytes:
-        raise WireError("too_big", f"The outcome has {len(body)} bytes; {limits.event_bytes} are allowed.")
+        raise ProtocolError("too_big", f"The outcome has {len(body)} bytes; {limits.event_bytes} are allowed.")
     try:
         given = lenient_json.decode(msgspec.json.decode, body)
     except lenient_json.UNREADABLE as exc:
-        raise WireError("not_json", f"The body is not JSON: {exc}") from None
+        raise ProtocolError("not_json", f"The body is not JSON: {exc}") from None
     if not isinstance(given, dict):
-        raise WireError("wrong_shape", "An outcome is an object.")
+        raise ProtocolError("wrong_shape", "An outcome is an object.")
     if "v" in given and "incident" in given:
         return body
     return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
 
 
-async def _store(link: Link, subject: str, name: UUID, data: bytes) -> None:
+async def _store(connection: Connection, subject: str, name: UUID, data: bytes) -> None:
     # The message id is of all that the message is: under one that the broker remembers it stores nothing, also where
     # something else is said, or another node says it.
     content = hashlib.blake2b(subject.encode() + data, digest_size=16).hexdigest()
-    await link.store(subject, data, msg_id=f"{name}:{content}")
+    await connection.store(subject, data, msg_id=f"{name}:{content}")
 
 
 def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> rejected_events.Refusal:

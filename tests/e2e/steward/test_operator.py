@@ -12,7 +12,7 @@ import msgspec
 import nats
 import pytest
 
-from errorkernel.domain.sender_names import ours
+from errorkernel.domain.sender_names import with_suffix
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol import event_mapping, signing_key
 from errorkernel.senders.steward.protocol.layout import StewardMessage
@@ -89,7 +89,7 @@ def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> It
 async def know(product: Product, peer: StewardPeer) -> None:
     """The node reports, so it is known how it is spoken to."""
     await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.1/]")
-    address = f"/api/v1/nodes?node={ours(peer.node)}"
+    address = f"/api/v1/nodes?node={with_suffix(peer.node)}"
     found = await until(lambda: product.call(address, product.operator)[1]["items"])
     product.numbers[peer.node] = found[0]["id"]
 
@@ -162,7 +162,7 @@ async def test_a_node_that_is_away_is_told_at_once_and_not_waited_for(product: P
 async def test_to_a_node_that_was_not_understood_nothing_is_sent(product: Product) -> None:
     async with node(product, "foreign", CTRL) as peer:
         with closing(sqlite3.connect(product.directory / "steward.sqlite3", timeout=20)) as database:
-            database.execute("UPDATE errorkernel_node SET dialect = NULL WHERE name = ?", (ours("foreign"),))
+            database.execute("UPDATE errorkernel_node SET dialect = NULL WHERE name = ?", (with_suffix("foreign"),))
             database.commit()
         status, told = await asyncio.to_thread(product.act, "foreign", "list")
         assert (status, "how it is spoken to" in told["error"]) == (409, True)
@@ -259,7 +259,7 @@ async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(
     """And one error more that names no process for certain, or comes from another node, is nobody's."""
     wording = {
         "name": "it hangs", "condition": 'process:REQTailFile text:"no such file"', "action": "kill", "enabled": True,
-        "reason": "it hangs at a file", "steward_nodes": [ours("ruled")],
+        "reason": "it hangs at a file", "steward_nodes": [with_suffix("ruled")],
     }  # fmt: skip
     text = "error: methodREQTailFile: no such file"
     processes = {"tailFile", "httpGet"}
@@ -268,7 +268,7 @@ async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(
         node(product, "unruled", STEW, processes=set(processes)) as other,
     ):
         status, rule = await asyncio.to_thread(product.call, "/api/v1/rules", product.operator, wording)
-        assert (status, rule["steward_nodes"]) == (201, [ours("ruled")]), rule
+        assert (status, rule["steward_nodes"]) == (201, [with_suffix("ruled")]), rule
         await other.error(text)
         await peer.error("error: methodREQHttpGet: no such file")
         await peer.error(text)

@@ -10,11 +10,11 @@ import pytest
 
 from errorkernel.broker import streams
 from errorkernel.broker.config import LegacyAccount, NodeUser
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.credentials import is_public_nkey, make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.plain_subscription import PlainSource
-from errorkernel.broker.pull_consumer import PullSource
+from errorkernel.broker.plain_subscription import PlainSubscription
+from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain import sender_names
 from errorkernel.protocol import subjects
 from errorkernel.protocol.subjects import is_node_name
@@ -99,8 +99,8 @@ async def test_a_node_may_not_hear_errors_nor_acknowledge_them(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["ship1", "ww.ship1", "ship1@steward", "ein Schiff"])
 def test_a_name_comes_back_as_it_was_and_is_never_one_of_ours(name: str) -> None:
-    assert sender_names.theirs(sender_names.ours(name)) == name
-    assert not is_node_name(sender_names.ours(name))
+    assert sender_names.without_suffix(sender_names.with_suffix(name)) == name
+    assert not is_node_name(sender_names.with_suffix(name))
 
 
 def test_only_a_users_public_key_goes_into_the_configuration() -> None:
@@ -120,34 +120,34 @@ async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, m
     store = json.dumps(str(tmp_path))
     config.write_text(f"jetstream {{ store_dir: {store} }}\nauthorization: {{ users: {json.dumps(users)} }}")
     server = PlainServer(tmp_path, "-c", str(config)).start()
-    link = Link(server.url, name="test", seed=seed)
+    connection = Connection(server.url, name="test", seed=seed)
     source = (
-        PlainSource(link, event_mapping.ERROR_SUBJECTS)
+        PlainSubscription(connection, event_mapping.ERROR_SUBJECTS)
         if mode == "plain"
-        else PullSource(link, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, 10)
+        else PullConsumer(connection, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, 10)
     )
 
     async def up() -> None:
         if mode == "jetstream":
-            await streams.ensure_steward(link, max_bytes=1024**2)
+            await streams.ensure_steward(connection, max_bytes=1024**2)
         await source.open()
         for subject in ("central.REQHello.EventNACK", "central.hello", "errorkernel.>"):
-            await link.subscribe(subject, ignored)
+            await connection.subscribe(subject, ignored)
 
-    async def ignored(message: Received) -> None:
+    async def ignored(message: CoreMessage) -> None:
         pass
 
-    link.on_up(up)
-    link.start()
-    await link.wait_up(20)
-    await link.flush()
+    connection.on_connected(up)
+    connection.start()
+    await connection.wait_until_ready(20)
+    await connection.flush()
     peer = await StewardPeer(server.url, "ship1", CTRL, ack_timeout=200, seed=node_seed).start()
     sending = asyncio.create_task(peer.error("error: x"))
     (arrived,) = await asyncio.wait_for(source.get(10), 20)
     await arrived.ack()
     assert (await sending).acknowledged
-    await link.flush()
-    assert not link.denied
+    await connection.flush()
+    assert not connection.denied
     await peer.close()
-    await link.close()
+    await connection.close()
     server.stop()

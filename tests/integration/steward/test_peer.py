@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import EventType
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import event_mapping, operator_messages
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
@@ -57,7 +57,7 @@ class Listener:
     async def _error(self, message: Msg) -> None:
         try:
             incoming = event_mapping.read(message.subject, message.headers or {}, message.data)
-        except WireError as exc:
+        except ProtocolError as exc:
             self.refused.append(exc.reason)
             return
         self.arrived.append(incoming)

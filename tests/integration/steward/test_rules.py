@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from errorkernel.domain.rule_policy import RuleAction, RuleError, Wording
+from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, Node, StewardAction
 from errorkernel.models import Rule as Row
@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
 SHIP = "ship1@steward"
 GUESSED = {"process": "guessed from the text"}
-KILL = Wording("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, steward_nodes=(SHIP,))
+KILL = RuleDefinition("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, steward_nodes=(SHIP,))
 WHO = Actor("user:alice", NOW)
 A = Holder("a", 30)
 

@@ -1,4 +1,4 @@
-"""Mutated messages of Steward and ctrl nodes against the decoder: a value or a WireError, quickly and in little memory.
+"""Mutated messages of Steward and ctrl nodes against the decoder: a value or a ProtocolError, fast, in little memory.
 
 ``python -m tests.support.steward.fuzz --frames 1000000 --seed N``. Every frame goes the whole way from payload to
 event. A frame that takes over 50 ms of processor time, that raises anything else, or memory that grows beyond the cap,
@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 from errorkernel.domain.limits import Limits
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import envelope, event_mapping
 from errorkernel.senders.steward.protocol.envelope import Compression, pack
 from errorkernel.senders.steward.protocol.layout import StewardMessage
@@ -110,7 +110,7 @@ class Fuzz:
             incoming = event_mapping.read(self.random.choice(SUBJECTS), headers, payload)
             event_mapping.report(incoming, self.limits)
             self.values += 1
-        except WireError as exc:
+        except ProtocolError as exc:
             self.refused[exc.reason] += 1
         except BaseException:
             print(f"headers {headers}, payload {payload.hex()}")

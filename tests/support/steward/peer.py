@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from errorkernel.broker.embedded import find_binary
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import envelope as steward_envelope
 from errorkernel.senders.steward.protocol import message as steward_message
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
@@ -272,7 +272,7 @@ class StewardPeer:
     async def _operator(self, message: Msg, answer) -> None:
         try:
             request = self._decoded(message)
-        except WireError as exc:
+        except ProtocolError as exc:
             if not self.version.token:
                 await self._crash(f"cannot decode: {exc}")
             else:
@@ -308,11 +308,11 @@ class StewardPeer:
         envelope = steward_envelope.unpack(message.data, headers)
         decoded = steward_message.decode(envelope.body, envelope.format)
         if envelope.format is Format.CBOR and decoded.layout != self.version.layout:
-            raise WireError("elements", "cannot decode CBOR array to struct with different number of elements")
+            raise ProtocolError("elements", "cannot decode CBOR array to struct with different number of elements")
         if not self.version.token and not self.version.declared:
             ours = envelope.format is Format.CBOR and envelope.compression is Compression.ZSTD
             if not ours and not (envelope.format is Format.JSON and self.version.layout == "B27"):
-                raise WireError("format", "neither zstd nor JSON")
+                raise ProtocolError("format", "neither zstd nor JSON")
         return decoded.message
 
     def _signed(self, request: StewardMessage) -> bool:

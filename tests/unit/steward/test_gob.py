@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import gob
 from tests.support.steward.examples import STEWARD_ERROR, STEWARD_ERROR_MESSAGE
 
@@ -88,7 +88,7 @@ def test_the_worked_example_is_read_field_by_field() -> None:
     ids=lambda one: one[:12].hex() if isinstance(one, bytes) else one,
 )
 def test_what_is_torn_or_followed_by_something_is_refused(data: bytes, reason: str) -> None:
-    with pytest.raises(WireError) as refused:
+    with pytest.raises(ProtocolError) as refused:
         gob.decode(data)
     assert refused.value.reason == reason
 
@@ -97,7 +97,7 @@ def test_a_count_beyond_the_bytes_left_is_refused_before_anything_is_made() -> N
     types = {64: gob.Slice("", 6)}
     whole = gob.Writer(types, 64).encode([])
     lying = whole[:-5] + b"\x0c\xff\x80\x00\xf8\x7f" + b"\xff" * 7
-    with pytest.raises(WireError, match="length in it is wrong"):
+    with pytest.raises(ProtocolError, match="length in it is wrong"):
         gob.decode(lying)
 
 
@@ -106,7 +106,7 @@ def test_nesting_has_an_end() -> None:
     for _ in range(gob.DEPTH_MAX - 1):
         value = {"inner": value}
     assert gob.decode(WRITER.encode(value)).value == value
-    with pytest.raises(WireError) as refused:
+    with pytest.raises(ProtocolError) as refused:
         gob.decode(WRITER.encode({"inner": value}))
     assert refused.value.reason == "too_deep"
 
@@ -114,25 +114,25 @@ def test_nesting_has_an_end() -> None:
 def test_a_list_of_itself_ends_by_the_same_limit() -> None:
     data = gob.Writer({64: gob.Slice("", 64)}, 64).encode([])
     nested = b"\xff\x80\x00" + b"\x01" * 1000 + b"\x00"
-    with pytest.raises(WireError) as refused:
+    with pytest.raises(ProtocolError) as refused:
         gob.decode(data[:-5] + b"\xfe" + len(nested).to_bytes(2) + nested)
     assert refused.value.reason == "too_deep"
 
 
 @pytest.mark.parametrize("value", [{"texts": [""] * 20_000}, {"all": [{}] * 20_000}, {"nested": [[]] * 20_000}])
 def test_things_are_counted(value: dict[str, Any]) -> None:
-    with pytest.raises(WireError) as refused:
+    with pytest.raises(ProtocolError) as refused:
         gob.decode(WRITER.encode(value))
     assert refused.value.reason == "too_many"
 
 
 def test_types_and_fields_are_counted() -> None:
     many = {64 + number: gob.Slice("", 6) for number in range(gob.TYPES_MAX + 1)}
-    with pytest.raises(WireError) as refused:
+    with pytest.raises(ProtocolError) as refused:
         gob.decode(gob.Writer(many, 64).encode([]))
     assert refused.value.reason == "too_many"
     wide = {64: gob.Struct("T", tuple((f"f{number}", 6) for number in range(gob.FIELDS_MAX + 1)))}
-    with pytest.raises(WireError, match="too many fields"):
+    with pytest.raises(ProtocolError, match="too many fields"):
         gob.decode(gob.Writer(wide, 64).encode({}))
 
 
@@ -147,7 +147,7 @@ def test_types_and_fields_are_counted() -> None:
     ids=["a built-in type anew", "a bootstrap type anew", "two fields of one name", "numbers as keys"],
 )
 def test_descriptions_that_go_would_not_write_are_refused(types: dict[int, gob.Type], value: Any) -> None:
-    with pytest.raises(WireError):
+    with pytest.raises(ProtocolError):
         gob.decode(gob.Writer(types, 64).encode(value))
 
 
@@ -155,7 +155,7 @@ def test_a_field_or_type_that_was_not_described_is_refused() -> None:
     types = {64: gob.Struct("T", (("a", 99),))}
     data = gob.Writer(types, 64).encode({})
     for value in (b"\x01\x01x\x00", b"\x02\x01x\x00"):
-        with pytest.raises(WireError):
+        with pytest.raises(ProtocolError):
             gob.decode(data[:-4] + bytes([2 + len(value)]) + b"\xff\x80" + value)
 
 
@@ -173,7 +173,7 @@ def test_numbers_beyond_64_bits_are_not_written() -> None:
 def test_any_bytes_give_a_value_or_a_wire_error(data: bytes) -> None:
     try:
         gob.decode(data)
-    except WireError as exc:
+    except ProtocolError as exc:
         reason = exc.reason
     else:
         reason = "none"

@@ -12,7 +12,7 @@ from nacl.signing import VerifyKey
 
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import EventType
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import (
     cbor,
     event_mapping,
@@ -56,7 +56,7 @@ def as_go_packs_it(body: bytes) -> bytes:
 
 
 def refused(payload: bytes, headers: dict[str, str] | None = None) -> str:
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(ProtocolError) as caught:
         decode(payload, headers)
     return caught.value.reason
 
@@ -325,7 +325,7 @@ def test_texts_that_are_no_utf8_do_not_stop_a_message(form: Format) -> None:
 def test_any_bytes_give_a_value_or_a_wire_error(payload: bytes, headers: dict[str, str]) -> None:
     try:
         event_mapping.report(event_mapping.read(STEWARD_SUBJECT, headers, payload), Limits())
-    except WireError as exc:
+    except ProtocolError as exc:
         reason = exc.reason
     else:
         reason = "none"
@@ -372,7 +372,7 @@ def test_an_acknowledgement_is_wanted_by_token_or_timeout_and_never_read() -> No
     assert wants("central.REQHello.EventNACK", 10)
     assert not wants("central.REQHello.EventNACK", 0)
     for subject in event_mapping.ERROR_SUBJECTS:
-        with pytest.raises(WireError) as caught:
+        with pytest.raises(ProtocolError) as caught:
             event_mapping.read(subject + ".reply", {}, STEWARD_ERROR)
         assert caught.value.reason == "bad_subject"
 
@@ -380,7 +380,7 @@ def test_an_acknowledgement_is_wanted_by_token_or_timeout_and_never_read() -> No
 @pytest.mark.parametrize("name", ["", " ", "a" * 65, "a\nb", "a\0"])
 def test_a_node_without_a_name_that_can_be_shown_is_refused(name: str) -> None:
     payload = steward_message.encode(StewardMessage(from_node=name, data=b"x"), Format.GOB)
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(ProtocolError) as caught:
         event_mapping.report(event_mapping.read(STEWARD_SUBJECT, {}, payload), Limits())
     assert caught.value.reason == "bad_node"
 
@@ -394,7 +394,7 @@ def test_a_long_text_is_cut_and_marked_and_a_message_too_big_is_refused() -> Non
     assert len(event.text.encode()) <= 1000
     assert event.cut == ("text",)
     huge = StewardMessage(from_node="a", data=bytes(steward_envelope.MESSAGE_MAX_BYTES))
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(ProtocolError) as caught:
         event_mapping.read(STEWARD_SUBJECT, {}, steward_message.encode(huge, Format.GOB))
     assert caught.value.reason == "too_big"
 

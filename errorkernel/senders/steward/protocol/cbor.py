@@ -10,7 +10,7 @@ from typing import Any
 
 import cbor2
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 DEPTH_MAX = 32
 ITEMS_MAX = 16_384
@@ -21,12 +21,12 @@ _SIMPLE = {0xF4, 0xF5, 0xF6}
 
 
 def decode(data: bytes) -> Any:
-    """The one item in ``data``, whose length the caller bounds. Raises WireError (``not_cbor``, ``too_…``)."""
+    """The one item in ``data``, whose length the caller bounds. Raises ProtocolError (``not_cbor``, ``too_…``)."""
     _look_over(data)
     try:
         return cbor2.loads(data, str_errors="replace", max_depth=DEPTH_MAX + 1, allow_indefinite=False)
     except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as exc:
-        raise WireError("not_cbor", str(exc)) from None
+        raise ProtocolError("not_cbor", str(exc)) from None
 
 
 def encode(value: Any) -> bytes:
@@ -43,13 +43,13 @@ def _look_over(data: bytes) -> None:
         while left == 0:
             if not open_lists:
                 if at != end:
-                    raise WireError("not_cbor", "Something follows the message.")
+                    raise ProtocolError("not_cbor", "Something follows the message.")
                 return
             left, in_map = open_lists.pop(), open_maps.pop()
         major, number, at = _head(data, at, end)
         items += 1
         if in_map and left % 2 == 0 and major != _TEXT:
-            raise WireError("not_cbor", "A map has a key that is no text.")
+            raise ProtocolError("not_cbor", "A map has a key that is no text.")
         left -= 1
         if major in (_BYTES, _TEXT):
             at += number
@@ -61,9 +61,9 @@ def _look_over(data: bytes) -> None:
             if inside > end - at:
                 raise _torn()
             if items + inside > ITEMS_MAX:
-                raise WireError("too_many", f"The message holds more than {ITEMS_MAX} things.")
+                raise ProtocolError("too_many", f"The message holds more than {ITEMS_MAX} things.")
             if len(open_lists) == DEPTH_MAX:
-                raise WireError("too_deep", f"The message is nested more than {DEPTH_MAX} deep.")
+                raise ProtocolError("too_deep", f"The message is nested more than {DEPTH_MAX} deep.")
             open_lists.append(left)
             open_maps.append(in_map)
             left, in_map = inside, major == _MAP
@@ -78,7 +78,9 @@ def _head(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     at += 1
     if major >= _TAG:
         if first not in _SIMPLE:
-            raise WireError("not_cbor", f"Byte {first:#04x} begins a tag, a float or nothing known: no message has it.")
+            raise ProtocolError(
+                "not_cbor", f"Byte {first:#04x} begins a tag, a float or an unknown type: no message has one."
+            )
         return major, 0, at
     if number < 24:
         return major, number, at
@@ -88,5 +90,5 @@ def _head(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     return major, int.from_bytes(data[at : at + size]), at + size
 
 
-def _torn() -> WireError:
-    return WireError("not_cbor", "The message ends in the middle, or a length in it is wrong or not given in front.")
+def _torn() -> ProtocolError:
+    return ProtocolError("not_cbor", "The message is incomplete, or a length in it is wrong or not given in front.")

@@ -14,7 +14,7 @@ from enum import StrEnum
 import msgspec
 import zstandard
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 MESSAGE_MAX_BYTES = 2 * 1024 * 1024
 """Of a message once it is unpacked: twice what a broker takes unless told otherwise."""
@@ -49,7 +49,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def unpack(payload: bytes, headers: Mapping[str, str], max_bytes: int = MESSAGE_MAX_BYTES) -> Envelope:
-    """A payload as it came → what is in it. Raises WireError (``too_big``, ``not_zstd``, ``not_gzip``, ``empty``)."""
+    """Payload → its unpacked content. Raises ProtocolError (``too_big``, ``not_zstd``, ``not_gzip``, ``empty``)."""
     compression = _compression(payload, headers.get("cmp", ""))
     body = payload
     if compression is Compression.ZSTD:
@@ -57,7 +57,7 @@ def unpack(payload: bytes, headers: Mapping[str, str], max_bytes: int = MESSAGE_
     elif compression is Compression.GZIP:
         body = _from_gzip(payload, max_bytes)
     if not body:
-        raise WireError("empty", "There is nothing in it.")
+        raise ProtocolError("empty", "There is nothing in it.")
     if len(body) > max_bytes:
         raise _too_big(max_bytes)
     declared = "serial" in headers or "cmp" in headers
@@ -79,9 +79,9 @@ def _compression(payload: bytes, header: str) -> Compression:
     if payload.startswith(_GZIP_MAGIC):
         return Compression.GZIP
     if header == Compression.ZSTD:
-        raise WireError("not_zstd", "The header says zstd, the payload is something else.")
+        raise ProtocolError("not_zstd", "The header says zstd, the payload is something else.")
     if header == Compression.GZIP:
-        raise WireError("not_gzip", "The header says gzip, the payload is something else.")
+        raise ProtocolError("not_gzip", "The header says gzip, the payload is something else.")
     return Compression.NONE
 
 
@@ -106,7 +106,7 @@ def _from_zstd(payload: bytes, max_bytes: int) -> bytes:
         return unpacker.decompress(payload, max_output_size=max_bytes)
     except zstandard.ZstdError as exc:
         # The library says the same of a frame that has more in it than there is room for.
-        raise WireError("not_zstd", f"{exc} (or it has more than {max_bytes} bytes in it)") from None
+        raise ProtocolError("not_zstd", f"{exc} (or it has more than {max_bytes} bytes in it)") from None
 
 
 def _check_one_frame(payload: bytes, at: int, has_checksum: bool) -> None:
@@ -119,7 +119,7 @@ def _check_one_frame(payload: bytes, at: int, has_checksum: bool) -> None:
         if at > len(payload):
             break
     if at + 4 * has_checksum != len(payload):
-        raise WireError("not_zstd", "The zstd frame ends in the middle, or something follows it.")
+        raise ProtocolError("not_zstd", "The zstd frame ends in the middle, or something follows it.")
 
 
 def _from_gzip(payload: bytes, max_bytes: int) -> bytes:
@@ -127,11 +127,11 @@ def _from_gzip(payload: bytes, max_bytes: int) -> bytes:
     try:
         body = unpacker.decompress(payload, max_bytes + 1)
     except zlib.error as exc:
-        raise WireError("not_gzip", str(exc)) from None
+        raise ProtocolError("not_gzip", str(exc)) from None
     if len(body) <= max_bytes and (not unpacker.eof or unpacker.unused_data):
-        raise WireError("not_gzip", "The gzip stream ends in the middle, or something follows it.")
+        raise ProtocolError("not_gzip", "The gzip stream ends in the middle, or something follows it.")
     return body
 
 
-def _too_big(max_bytes: int) -> WireError:
-    return WireError("too_big", f"Unpacked it would have more than {max_bytes} bytes.")
+def _too_big(max_bytes: int) -> ProtocolError:
+    return ProtocolError("too_big", f"Unpacked it would have more than {max_bytes} bytes.")

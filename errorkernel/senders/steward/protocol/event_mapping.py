@@ -16,7 +16,7 @@ import msgspec
 from errorkernel.domain.ids import uuid7_of
 from errorkernel.domain.limits import PROCESS_NAME_MAX_CHARS, SHORT_TEXT_MAX_CHARS, Limits
 from errorkernel.domain.values import Event, Message
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.protocol.sanitize import plain, short, shorten
 from errorkernel.senders.steward.protocol import message as steward_message
 from errorkernel.senders.steward.protocol import text_parser, text_record
@@ -76,11 +76,11 @@ def is_reply_subject(subject: str) -> bool:
 
 
 def read(subject: str, headers: Mapping[str, str], payload: bytes, *, max_bytes: int = MESSAGE_MAX_BYTES) -> Incoming:
-    """Whatever a node has sent → the message in it. Raises WireError."""
+    """Whatever a node has sent → the message in it. Raises ProtocolError."""
     if is_reply_subject(subject):
-        raise WireError("bad_subject", "Acknowledgements are no messages.")
+        raise ProtocolError("bad_subject", "Acknowledgements are no messages.")
     if len(payload) > max_bytes:
-        raise WireError("too_big", f"The message has {len(payload)} bytes; {max_bytes} are allowed.")
+        raise ProtocolError("too_big", f"The message has {len(payload)} bytes; {max_bytes} are allowed.")
     envelope = unpack(payload, headers, max_bytes)
     decoded = steward_message.decode(envelope.body, envelope.format)
     dialect = dialect_of(subject, envelope, decoded)
@@ -94,17 +94,17 @@ def _form(envelope: Envelope, layout: str) -> str:
 
 
 def sender(message: StewardMessage) -> str:
-    """The node that a message says it is from. Raises WireError (``bad_node``)."""
+    """The node that a message says it is from. Raises ProtocolError (``bad_node``)."""
     node = message.from_node
     if not 1 <= len(node) <= NODE_NAME_MAX_CHARS or not node.isprintable() or not node.strip():
-        raise WireError("bad_node", f"The name of the node has not 1 to {NODE_NAME_MAX_CHARS} printable characters.")
+        raise ProtocolError("bad_node", f"A node name has 1 to {NODE_NAME_MAX_CHARS} printable characters.")
     return node
 
 
 def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: frozenset[str] = frozenset()) -> Report:
     """An error message → the Event in it. ``occurrence`` tells apart failures that have the same bytes.
 
-    ``nodes`` are names of nodes to mask in texts that are grouped by their words. Raises WireError (``bad_node``).
+    ``nodes`` are names of nodes to mask in texts that are grouped by their words. Raises ProtocolError (``bad_node``).
     """
     message = incoming.message
     node = sender(message)

@@ -6,7 +6,7 @@ only the built-in ones are fixed, among them those that describe types, which is
 same code as the values.
 
 Reading is bounded before anything is made: lengths and counts are compared with the bytes that are left, nesting and
-the number of things with a limit. Any bytes give a value or a WireError (``not_gob``, ``too_deep``, ``too_many``).
+the number of things with a limit. Any bytes give a value or a ProtocolError (``not_gob``, ``too_deep``, ``too_many``).
 """
 
 import struct
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 
 BOOL, INT, UINT, FLOAT, BYTES, STRING = 1, 2, 3, 4, 5, 6
 DEPTH_MAX = 32
@@ -94,7 +94,7 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """The one value of a stream. The caller bounds the length of ``data``. Raises WireError."""
+    """The one value of a stream. The caller bounds the length of ``data``. Raises ProtocolError."""
     at, length = 0, len(data)
     while at < length:
         reader = _Reader(data, at, length)
@@ -106,14 +106,14 @@ def decode(data: bytes) -> Decoded:
         type_id = reader.integer()
         if type_id >= 0:
             if end != length:
-                raise WireError("not_gob", "Something follows the value.")
+                raise ProtocolError("not_gob", "Something follows the value.")
             known = _remembered_types(data[:at]) if at <= REMEMBERED_BYTES_MAX else _types(data[:at])
             reader.types = known
             return Decoded(reader.top(type_id), known.get(type_id))
         if start == end:
             raise _torn()
         at = end
-    raise WireError("not_gob", "The stream has no value.")
+    raise ProtocolError("not_gob", "The stream has no value.")
 
 
 def _types(descriptions: bytes) -> Mapping[int, Type]:
@@ -127,11 +127,11 @@ def _types(descriptions: bytes) -> Mapping[int, Type]:
         type_id = -reader.integer()
         described = reader.value(_WIRE_TYPE, 0)
         if reader.at != reader.end:
-            raise WireError("not_gob", "Something follows the description of a type.")
+            raise ProtocolError("not_gob", "Something follows the description of a type.")
         if type_id in _BUILT_IN or type_id <= STRING or type_id in known:
-            raise WireError("not_gob", f"Type {type_id} is described, but there is one already.")
+            raise ProtocolError("not_gob", f"Type {type_id} is described, but there is one already.")
         if len(known) == TYPES_MAX:
-            raise WireError("too_many", f"More than {TYPES_MAX} types are described.")
+            raise ProtocolError("too_many", f"More than {TYPES_MAX} types are described.")
         known[type_id] = _type(described)
         things = reader.things
     return known
@@ -142,12 +142,12 @@ _remembered_types = lru_cache(maxsize=64)(_types)
 
 def _type(described: dict[str, Any]) -> Type:
     if len(described) != 1:
-        raise WireError("not_gob", "A type is described as several things, or as nothing.")
+        raise ProtocolError("not_gob", "A type is described as several things, or as nothing.")
     what, details = next(iter(described.items()))
     if what == "struct":
         fields = tuple((field.get("name", ""), field.get("id", 0)) for field in details.get("fields", ()))
         if len(fields) > FIELDS_MAX or len(dict(fields)) != len(fields):
-            raise WireError("not_gob", "A struct has too many fields, or two of the same name.")
+            raise ProtocolError("not_gob", "A struct has too many fields, or two of the same name.")
         return Struct(details.get("common", {}).get("name", ""), fields)
     if what in ("slice", "array"):
         return Slice(details.get("common", {}).get("name", ""), details.get("elem", 0))
@@ -200,10 +200,10 @@ class _Reader:
     def top(self, type_id: int) -> Any:
         """The value of a block, which must end with it. What is no struct has a zero in front."""
         if not isinstance(self.types.get(type_id), Struct) and self.uint() != 0:
-            raise WireError("not_gob", "A value that is no struct lacks its zero.")
+            raise ProtocolError("not_gob", "A value that is no struct lacks its zero.")
         value = self.value(type_id, 0)
         if self.at != self.end:
-            raise WireError("not_gob", "Something follows the value in its block.")
+            raise ProtocolError("not_gob", "Something follows the value in its block.")
         return value
 
     def value(self, type_id: int, depth: int) -> Any:
@@ -225,18 +225,18 @@ class _Reader:
 
     def _made_of(self, kind: Type | None, type_id: int, depth: int) -> Any:
         if depth > DEPTH_MAX:
-            raise WireError("too_deep", f"Values are nested more than {DEPTH_MAX} deep.")
+            raise ProtocolError("too_deep", f"Values are nested more than {DEPTH_MAX} deep.")
         if isinstance(kind, Struct):
             return self._struct(kind.fields, depth)
         if isinstance(kind, Slice):
             return [self.value(kind.element, depth) for _ in range(self._count())]
         if isinstance(kind, Map):
             if kind.key not in (STRING, BYTES):
-                raise WireError("not_gob", "A map has keys that are no names.")
+                raise ProtocolError("not_gob", "A map has keys that are no names.")
             return {self.value(kind.key, depth): self.value(kind.element, depth) for _ in range(self._count())}
         if isinstance(kind, Opaque):
             return self.chunk()
-        raise WireError("not_gob", f"Type {type_id} is not described, or not one that is read here.")
+        raise ProtocolError("not_gob", f"Type {type_id} is not described, or not one that is read here.")
 
     def _struct(self, fields: tuple[tuple[str, int], ...], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -244,7 +244,7 @@ class _Reader:
         while step := self.uint():
             number += step
             if number >= count:
-                raise WireError("not_gob", f"A struct has no field {number}.")
+                raise ProtocolError("not_gob", f"A struct has no field {number}.")
             name, type_id = fields[number]
             found[name] = self.value(type_id, depth)
         self._spend(len(found) + 1)
@@ -261,11 +261,11 @@ class _Reader:
     def _spend(self, things: int) -> None:
         self.things -= things
         if self.things < 0:
-            raise WireError("too_many", f"The stream holds more than {THINGS_MAX} things.")
+            raise ProtocolError("too_many", f"The stream holds more than {THINGS_MAX} things.")
 
 
-def _torn() -> WireError:
-    return WireError("not_gob", "The stream ends in the middle, or a length in it is wrong.")
+def _torn() -> ProtocolError:
+    return ProtocolError("not_gob", "The stream ends in the middle, or a length in it is wrong.")
 
 
 class Writer:

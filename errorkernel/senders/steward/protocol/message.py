@@ -1,7 +1,7 @@
 """A message of Steward or ctrl: bytes ⇄ value, in each of its formats and layouts.
 
-What is read is a StewardMessage, or a WireError for any bytes whatever. What is written can be read by a node of the
-layout that was asked for: exactly so many elements in CBOR, since a node demands its own number.
+Decoding gives a StewardMessage, or a ProtocolError for any bytes whatever. An encoded message has exactly the elements
+of the layout that was asked for: a node demands its own number of them in CBOR.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import cbor, gob
 from errorkernel.senders.steward.protocol.envelope import Format
 from errorkernel.senders.steward.protocol.layout import (
@@ -56,7 +56,7 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 def decode(data: bytes, form: Format) -> Decoded:
-    """Unpacked bytes → the message in them. Raises WireError (``unknown_layout``, ``wrong_shape``, ``not_…``, …)."""
+    """Unpacked bytes → message. Raises ProtocolError (``unknown_layout``, ``wrong_shape``, ``not_…``, …)."""
     try:
         if form is Format.GOB:
             return _decode_gob(data)
@@ -64,7 +64,7 @@ def decode(data: bytes, form: Format) -> Decoded:
             return _decode_cbor(data)
         return Decoded(_json(data), "")
     except msgspec.ValidationError as exc:
-        raise WireError("wrong_shape", str(exc)) from None
+        raise ProtocolError("wrong_shape", str(exc)) from None
 
 
 def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> bytes:
@@ -82,7 +82,7 @@ def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> byte
 def _decode_gob(data: bytes) -> Decoded:
     decoded = gob.decode(data)
     if not isinstance(decoded.type, gob.Struct):
-        raise WireError("wrong_shape", "The value is no struct.")
+        raise ProtocolError("wrong_shape", "The value is no struct.")
     layout = LAYOUT_OF_FIELDS.get(frozenset(name for name, _ in decoded.type.fields), "")
     return Decoded(_message(_keyed(decoded.value)), layout)
 
@@ -105,10 +105,10 @@ def _tidied(fields: dict[str, Any], depth: int) -> dict[str, Any]:
         fields["data"] = data = "".join(data).encode("utf-8", "replace")
     # A text here would be taken for base64.
     if not isinstance(data, bytes) or not isinstance(fields.get("argSignature", b""), bytes):
-        raise WireError("wrong_shape", "Data or the signature is neither bytes nor, for data, a list of texts.")
+        raise ProtocolError("wrong_shape", "Data or the signature is neither bytes nor, for data, a list of texts.")
     if (previous := fields.get("PreviousMessage")) is not None:
         if depth == PREVIOUS_MAX:
-            raise WireError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
+            raise ProtocolError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
         fields["PreviousMessage"] = _fields(previous, depth + 1)
     return fields
 
@@ -119,7 +119,7 @@ def _fields(item: Any, depth: int) -> dict[str, Any]:
     names = LAYOUTS.get(_layout(item))
     if names is None:
         size = f"{len(item)} elements" if isinstance(item, list) else type(item).__name__
-        raise WireError("unknown_layout", f"No layout is known that fits: {size}. It is kept as it came, not guessed.")
+        raise ProtocolError("unknown_layout", f"No known layout fits: {size}. It is kept as it came, not guessed.")
     return _tidied({KEYS[name]: value for name, value in zip(names, item, strict=True) if value is not None}, depth)
 
 
@@ -145,12 +145,12 @@ def _json(data: bytes) -> StewardMessage:
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as exc:
-        raise WireError("not_json", str(exc)) from None
+        raise ProtocolError("not_json", str(exc)) from None
     depth, before = 0, message.previous_message
     while before:
         depth, before = depth + 1, before.previous_message
     if depth > PREVIOUS_MAX:
-        raise WireError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
+        raise ProtocolError("too_deep", f"The message answers more than {PREVIOUS_MAX} others.")
     return message
 
 

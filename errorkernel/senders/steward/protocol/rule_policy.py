@@ -7,7 +7,7 @@ acts only where it names the node, where the guess leaves no choice, and where t
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from errorkernel.domain.rule_policy import Question, Rule, RuleAction, Verdict
+from errorkernel.domain.rule_policy import IncidentFacts, Rule, RuleAction, RuleMatch
 from errorkernel.senders.steward.protocol.process_control import Plan
 
 AGE_MAX_S = 300
@@ -37,12 +37,12 @@ def is_of_now(delay_s: float, delays_s: Iterable[float]) -> bool:
     return delay_s - min(delays_s, default=delay_s) <= AGE_MAX_S
 
 
-def decide(rules: Iterable[Rule], error: Question, now: datetime) -> Verdict | None:
+def decide(rules: Iterable[Rule], error: IncidentFacts, now: datetime) -> RuleMatch | None:
     """The rule that has the word on ``error``: the first, in this order, that names its node and matches."""
     for rule in rules:
         named = error.node in rule.steward_nodes and error.seq > rule.acts_after_seq
         if rule.enabled and named and not rule.is_over(now) and rule.matches(error):
-            return Verdict(rule, held=rule.suspended)
+            return RuleMatch(rule, held=rule.suspended)
     return None
 
 

@@ -16,7 +16,7 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
-from errorkernel.domain.sender_names import theirs
+from errorkernel.domain.sender_names import without_suffix
 from errorkernel.domain.values import EventType
 from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
 from errorkernel.senders.steward.protocol.dialect import Dialect
@@ -203,7 +203,7 @@ def answered(
         if listed is not None:
             StewardAction.objects.filter(pk=action.pk).update(listed=msgspec.to_builtins(listed))
             line.numbers = [
-                one.number for one in listed if subscriber_of(one, theirs(action.node.name)) == action.method
+                one.number for one in listed if subscriber_of(one, without_suffix(action.node.name)) == action.method
             ]
         _close(action, line, result, detail, now)
     return True

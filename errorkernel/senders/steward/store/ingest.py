@@ -14,7 +14,7 @@ import msgspec
 from django.db import transaction
 from django.db.models import Max
 
-from errorkernel.domain import sender_names as steward_names
+from errorkernel.domain import sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
@@ -67,17 +67,17 @@ def masked_names(memory: Memory) -> frozenset[str]:
     """Names of nodes, which are masked in texts that are grouped by their words."""
     if memory.names is None:
         known = Node.objects.exclude(family="").order_by("pk").values_list("name", flat=True)[:NAMES_MASKED_MAX]
-        memory.names = frozenset(steward_names.theirs(name) for name in known)
+        memory.names = frozenset(sender_names.without_suffix(name) for name in known)
     return memory.names
 
 
 def strangers(names: Iterable[str], memory: Memory, *, nodes_max: int) -> set[str]:
     """Of what nodes call themselves, the names that are new and for which there is no room: nobody vouches for them."""
-    new = sorted({one for one in names if steward_names.ours(one) not in memory.shown})
+    new = sorted({one for one in names if sender_names.with_suffix(one) not in memory.shown})
     if not new:
         return set()
-    kept = Node.objects.filter(name__in=[steward_names.ours(one) for one in new]).values_list("name", flat=True)
-    known = {steward_names.theirs(one) for one in kept}
+    kept = Node.objects.filter(name__in=[sender_names.with_suffix(one) for one in new]).values_list("name", flat=True)
+    known = {sender_names.without_suffix(one) for one in kept}
     new = [one for one in new if one not in known]
     room = nodes_max - Node.objects.exclude(family="").count() if new else 0
     return set(new[max(0, room) :])
@@ -121,9 +121,9 @@ def _record(
     batch = Batch(refusals=refusals)
     for one in arrivals:
         event = _waited(one, _folded(one, _event(one, memory, limits, now), memory), now)
-        batch.events.append((steward_names.ours(one.report.node), event))
+        batch.events.append((sender_names.with_suffix(one.report.node), event))
     recorded = intake.record(batch, directory, now=now)
-    told = {steward_names.ours(one.report.node): _shown(one.report.incoming, now) for one in arrivals}
+    told = {sender_names.with_suffix(one.report.node): _shown(one.report.incoming, now) for one in arrivals}
     for name, shown in told.items():
         if memory.shown.get(name) != shown:
             _show(name, shown, now)
@@ -173,7 +173,7 @@ def _catch_up(memory: Memory, last: int) -> None:
         .values_list("id", "node__name", "text", "occurred_at", "received_at")
     )
     for event, name, text, occurred_at, received_at in found:
-        node = steward_names.theirs(name)
+        node = sender_names.without_suffix(name)
         echoes = text_parser.understand(text, node=node, req=True).echoes
         memory.echoes.belongs_to(node, event, echoes, now_s=(occurred_at or received_at).timestamp())
 
@@ -220,7 +220,7 @@ def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nod
             if name in left_out:
                 continue
             node, made = Node.objects.get_or_create(
-                name=steward_names.ours(name), defaults={"family": incoming.family, "hello_at": now}
+                name=sender_names.with_suffix(name), defaults={"family": incoming.family, "hello_at": now}
             )
             if not made:
                 Node.objects.filter(pk=node.pk).update(family=incoming.family, hello_at=now)
@@ -246,7 +246,7 @@ def error_lines(after: int, limit: int) -> tuple[list[str], int]:
 def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str, str]) -> str:
     if at is None:
         return text + "\n"
-    node = tags.get("node_in_text") or steward_names.theirs(name)
+    node = tags.get("node_in_text") or sender_names.without_suffix(name)
     return text_record.line(at, node, relay, text) + "\n"
 
 

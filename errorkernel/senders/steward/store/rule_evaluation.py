@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from errorkernel.domain import rule_policy as policy
-from errorkernel.domain.rule_policy import Question, Verdict
+from errorkernel.domain.rule_policy import IncidentFacts, RuleMatch
 from errorkernel.domain.values import EventType
 from errorkernel.models import Counter, ErrorEvent, ErrorState, Rule, StewardAction
 from errorkernel.senders.steward.protocol import rule_policy
@@ -69,7 +69,7 @@ def _errors(names: list[str], begin: int, last: int, now: datetime) -> list[Erro
     return list(of_them.select_related("node", "process", "problem").order_by("seq")[:AT_ONCE])
 
 
-def _verdict(acting: list[policy.Rule], event: ErrorEvent, now: datetime) -> Verdict | None:
+def _verdict(acting: list[policy.Rule], event: ErrorEvent, now: datetime) -> RuleMatch | None:
     """The rule that is to act because of ``event``; None: nothing is done."""
     if not rule_policy.is_certain(event.tags, event.relay_from_node):
         return None
@@ -79,10 +79,10 @@ def _verdict(acting: list[policy.Rule], event: ErrorEvent, now: datetime) -> Ver
     return verdict if _is_of_now(event) and not _was_acted_on(event) else None
 
 
-def _error(event: ErrorEvent) -> Question:
+def _error(event: ErrorEvent) -> IncidentFacts:
     """``consecutive`` as it stands now, for what it last failed on."""
     state = ErrorState.objects.filter(process=event.process_id, problem=event.problem_id).first()
-    return Question(
+    return IncidentFacts(
         id=event.id,
         seq=event.seq,
         node=event.node.name,
@@ -116,7 +116,7 @@ def _was_acted_on(event: ErrorEvent) -> bool:
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
-def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, now: datetime, two_above: int) -> None:
+def _carry_out(verdict: RuleMatch, event: ErrorEvent, revision: int, begin: int, now: datetime, two_above: int) -> None:
     """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
     with transaction.atomic():
         hold_rules(revision)
@@ -129,7 +129,7 @@ def _carry_out(verdict: Verdict, event: ErrorEvent, revision: int, begin: int, n
             _order(row, verdict, event, now)
 
 
-def _order(row: Rule, verdict: Verdict, event: ErrorEvent, now: datetime) -> None:
+def _order(row: Rule, verdict: RuleMatch, event: ErrorEvent, now: datetime) -> None:
     plan = rule_policy.plan_of(verdict.rule.action)
     assert plan is not None, "a verdict to do nothing is none"  # noqa: S101
     wish = Wish(plan, event.process.name, row.reason, event.seq)

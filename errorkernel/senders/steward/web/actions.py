@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.sender_names import theirs
+from errorkernel.domain.sender_names import without_suffix
 from errorkernel.models import ErrorEvent, Node, StewardAction
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse, short
@@ -145,7 +145,9 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
 def _listed(last: StewardAction | None, node: Node) -> list[tuple[Listed, str]]:
     """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
     lines = msgspec.convert(last.listed, list[Listed]) if last else []
-    return sorted(((one, subscriber_of(one, theirs(node.name))) for one in lines), key=lambda line: line[0].name)
+    return sorted(
+        ((one, subscriber_of(one, without_suffix(node.name))) for one in lines), key=lambda line: line[0].name
+    )
 
 
 @csrf_exempt

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import legacy_access
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerError
-from errorkernel.broker.plain_subscription import PlainSource
-from errorkernel.broker.pull_consumer import Arrived, PullSource
+from errorkernel.broker.plain_subscription import PlainSubscription
+from errorkernel.broker.pull_consumer import Delivery, PullConsumer
 from errorkernel.domain.limits import Limits
 from errorkernel.kernel.intake import Opened, refusal
 from errorkernel.kernel.stepped_work import Paced, parts
@@ -23,7 +23,7 @@ from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import event_mapping
 from errorkernel.senders.steward.protocol.event_mapping import Incoming
 from errorkernel.senders.steward.store import ingest as store
@@ -42,27 +42,29 @@ HELLOS_AT_ONCE = 20
 
 
 class Legacy:
-    """``link``: where such nodes are. Errors come over ``errors``, which on our own broker is the kernel's link: their
-    stream is in its account, where they cannot reach it."""
+    """``connection``: where such nodes are. ``errors``: the connection that errors come over; on the embedded broker it
+    is the kernel's, since the stream is in its account, where the nodes cannot reach it."""
 
-    def __init__(self, conf: Conf, kernel_link: Link, threads: DatabaseThreads) -> None:
+    def __init__(self, conf: Conf, kernel_link: Connection, threads: DatabaseThreads) -> None:
         access = legacy_access(conf)
         self._conf = conf
         self._threads = threads
-        self.link = Link(access.url, name="steward kernel", seed=access.seed)
+        self.connection = Connection(access.url, name="steward kernel", seed=access.seed)
         self._plain = conf.legacy == "plain"
-        self.errors = kernel_link if conf.legacy_on_ours and not self._plain else self.link
-        self.source: PullSource | PlainSource = (
-            PlainSource(self.errors, event_mapping.ERROR_SUBJECTS)
+        self.errors = kernel_link if conf.legacy_on_ours and not self._plain else self.connection
+        self.source: PullConsumer | PlainSubscription = (
+            PlainSubscription(self.errors, event_mapping.ERROR_SUBJECTS)
             if self._plain
-            else PullSource(self.errors, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events)
+            else PullConsumer(
+                self.errors, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
+            )
         )
         self._memory = Memory()
         self._hellos: dict[str, Incoming] = {}
         self._paced = Paced(threads)
         self._nearly_full = False
-        self.errors.on_up(self._listen)
-        self.link.on_up(self._hear)
+        self.errors.on_connected(self._listen)
+        self.connection.on_connected(self._hear)
 
     async def _listen(self) -> None:
         if not self._plain:
@@ -85,7 +87,7 @@ class Legacy:
 
     async def _look(self) -> None:
         try:
-            found = await streams.standing(self.errors, subjects.STEWARD_STREAM)
+            found = await streams.stream_status(self.errors, subjects.STEWARD_STREAM)
         except BrokerError:
             return
         gone = await self._threads.run(
@@ -103,13 +105,13 @@ class Legacy:
     async def _hear(self) -> None:
         central = self._conf.legacy_central
         for subject in (f"{central}.REQHello.EventNACK", f"{central}.hello"):
-            await self.link.subscribe(subject, self._hello, queue=QUEUE)
+            await self.connection.subscribe(subject, self._hello, queue=QUEUE)
 
-    async def _hello(self, message: Received) -> None:
+    async def _hello(self, message: CoreMessage) -> None:
         try:
             incoming = event_mapping.read(message.subject, message.headers, message.data)
             name = event_mapping.sender(incoming.message)
-        except WireError as exc:
+        except ProtocolError as exc:
             log.info("A hello on %s cannot be read: %s", message.subject, exc)
             return
         if len(self._hellos) < HELLOS_MAX or name in self._hellos:
@@ -133,15 +135,15 @@ class Legacy:
             if left_out:
                 log.warning("There are %d nodes already; %d new ones say hello", nodes_max, left_out)
 
-    def take_in(self, deliveries: Sequence[Arrived], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
+    def take_in(self, deliveries: Sequence[Delivery], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
         """Errors of such nodes, in one transaction; in the thread of the database."""
         opened = Opened()
         names = store.masked_names(self._memory)
-        arrivals: list[tuple[Arrived, Arrival]] = []
+        arrivals: list[tuple[Delivery, Arrival]] = []
         for delivery in deliveries:
             try:
                 arrivals.append((delivery, read(delivery, self._conf.limits, names)))
-            except WireError as exc:
+            except ProtocolError as exc:
                 _refuse(opened, delivery, exc.reason, str(exc))
         strangers = self._strangers(arrival for _, arrival in arrivals)
         taken: list[Arrival] = []
@@ -168,12 +170,12 @@ class Legacy:
         return store.strangers(names, self._memory, nodes_max=self._conf.legacy_nodes)
 
 
-def _refuse(opened: Opened, delivery: Arrived, reason: str, detail: str) -> None:
+def _refuse(opened: Opened, delivery: Delivery, reason: str, detail: str) -> None:
     opened.batch.refusals.append(refusal(delivery, reason, detail))
     opened.refused.append(delivery)
 
 
-def read(delivery: Arrived, limits: Limits, names: frozenset[str]) -> Arrival:
-    """Raises WireError."""
+def read(delivery: Delivery, limits: Limits, names: frozenset[str]) -> Arrival:
+    """Raises ProtocolError."""
     incoming = event_mapping.read(delivery.subject, delivery.headers, delivery.data)
     return Arrival(delivery.source, delivery.stored_at, event_mapping.report(incoming, limits, nodes=names))

@@ -14,15 +14,15 @@ import secrets
 import socket
 from datetime import UTC, datetime
 
-from errorkernel.broker.connection import Link, Received
+from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway
-from errorkernel.domain.sender_names import theirs
+from errorkernel.domain.sender_names import without_suffix
 from errorkernel.kernel.intake import DATABASE_AWAY
 from errorkernel.models import StewardAction, StewardLine
 from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol.errors import WireError
+from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import event_mapping, operator_messages, process_control, signing_key
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.layout import StewardMessage
@@ -42,9 +42,9 @@ _MAKE = {Ask.STOP: operator_messages.stop_process, Ask.START: operator_messages.
 
 
 class StewardOperator:
-    def __init__(self, conf: Conf, link: Link, threads: DatabaseThreads) -> None:
+    def __init__(self, conf: Conf, connection: Connection, threads: DatabaseThreads) -> None:
         self._conf = conf
-        self._link = link
+        self._connection = connection
         self._threads = threads
         # A name that no kernel before had: what an earlier one holds is not ours, also where its number comes again.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -55,8 +55,8 @@ class StewardOperator:
     async def connected(self) -> None:
         """Listen for replies. Every kernel hears all of them; one of them acknowledges."""
         for subject in _REPLIES:
-            await self._link.subscribe(subject, self._heard)
-            await self._link.subscribe(subject, self._acknowledge, queue=OPERATOR_NAME)
+            await self._connection.subscribe(subject, self._heard)
+            await self._connection.subscribe(subject, self._acknowledge, queue=OPERATOR_NAME)
 
     async def run(self) -> None:
         """Take what is due, again and again. Raises what a task of it raised."""
@@ -67,7 +67,7 @@ class StewardOperator:
                     self._tasks.discard(task)
                     task.result()
                 # Without a connection nothing could be sent, so nothing is begun.
-                if self._link.is_up and (room := AT_ONCE - len(self._tasks)) > 0:
+                if self._connection.is_ready and (room := AT_ONCE - len(self._tasks)) > 0:
                     for action in await self._threads.run(store.claim, self._holder, now=datetime.now(UTC), limit=room):
                         self._tasks.add(asyncio.create_task(self._carry_out(action)))
         finally:
@@ -118,7 +118,7 @@ class StewardOperator:
     ) -> tuple[Result, str, tuple[Listed, ...] | None]:
         """Send one message; what came back, in whose words, and the list that it is."""
         correlation = f"{action.token}:{row.number}"
-        node = theirs(action.node.name)
+        node = without_suffix(action.node.name)
         if ask is Ask.LIST:
             request = operator_messages.list_processes(operator, node, dialect, correlation)
         else:
@@ -143,7 +143,7 @@ class StewardOperator:
         subject = dialect.subject(node, request.method)
         async with asyncio.timeout(self._conf.legacy_reply_timeout_s):
             knocking = asyncio.create_task(
-                self._link.knock(
+                self._connection.publish_with_shared_reply(
                     subject,
                     payload,
                     reply=subject + ".reply",
@@ -158,10 +158,10 @@ class StewardOperator:
                 knocking.cancel()
                 await asyncio.gather(knocking, return_exceptions=True)
 
-    async def _heard(self, received: Received) -> None:
+    async def _heard(self, received: CoreMessage) -> None:
         try:
             incoming = event_mapping.read(received.subject, received.headers, received.data)
-        except WireError as exc:
+        except ProtocolError as exc:
             log.info("A message on %s cannot be read: %s", received.subject, exc)
             return
         message = incoming.message
@@ -170,9 +170,9 @@ class StewardOperator:
         if waiting and not waiting.done() and message.from_node == node:
             waiting.set_result(message)
 
-    async def _acknowledge(self, received: Received) -> None:
+    async def _acknowledge(self, received: CoreMessage) -> None:
         """So that the node does not repeat its reply. Only where it waits: the reply subject is shared by all nodes."""
-        with contextlib.suppress(WireError, BrokerAway):
+        with contextlib.suppress(ProtocolError, BrokerAway):
             if event_mapping.read(received.subject, received.headers, received.data).wants_ack:
                 await received.respond(b"")
 

@@ -97,7 +97,7 @@ def schemas(limits: Limits) -> dict[str, Any]:
         _mark_times(struct, found[_name(struct)]["properties"])
     for struct, table in _LISTED.items():
         _explain(found[_name(struct)]["properties"], table)
-    for name, keywords in wire.BEYOND_TYPES.items():
+    for name, keywords in wire.CONSTRAINTS.items():
         for field, more in keywords.items():
             _refine(found[name]["properties"], field, more)
     found["Event"]["description"] = (

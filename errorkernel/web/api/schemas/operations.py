@@ -8,7 +8,7 @@ import msgspec
 
 from errorkernel.domain import problem_state as problem_core
 from errorkernel.domain import rule_policy as policy
-from errorkernel.domain.canary import Shows
+from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.rule_policy import RuleAction
@@ -193,7 +193,7 @@ class ManyAnswerItem(msgspec.Struct):
     first: UUID | None
     first_state: State | None
     first_detail: str
-    first_shows: Shows | None
+    first_shows: CanaryState | None
     proposed_at: datetime
     expires_at: datetime
     confirmed_at: datetime | None

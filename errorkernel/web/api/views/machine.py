@@ -69,7 +69,7 @@ def gateway() -> Gateway:
 
         _gateway = Gateway(
             limits=conf.get().limits,
-            link=broker_connection.connected_uplink,
+            connection=broker_connection.connected_uplink,
             threads=threads,
             wait_incident=wait_incident,
             announce=announce_incidents_async,

@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.rule_policy import RuleError, Wording
+from errorkernel.domain.rule_policy import RuleDefinition, RuleError
 from errorkernel.models import ErrorEvent, Rule
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes as store
@@ -161,9 +161,9 @@ def _tried(found: Tried, now: datetime) -> operations.Tried:
     return of_row(operations.Tried, found, items=items, done=round(found.done(now), 4))
 
 
-def _wording(given: RuleWording) -> Wording:
+def _wording(given: RuleWording) -> RuleDefinition:
     fields = msgspec.structs.asdict(given)
-    return Wording(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
+    return RuleDefinition(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
 
 
 def _number(text: str) -> int:
