@@ -37,7 +37,7 @@ $(BIN)/python:
 $(VENV)/runtime.stamp: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what requirements.txt pins into $(VENV) …"
 	@$(PIP) install --no-deps --require-hashes -r requirements.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) install --no-deps --no-build-isolation -e '.[server]'
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
@@ -54,8 +54,8 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 requirements: | $(BIN)/python
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Pins are made with Python 3.11: make clean requirements PYTHON=python3.11")'
 	@test -x $(VENV)/pins/bin/pip-compile || { $(BIN)/python -m venv $(VENV)/pins && $(VENV)/pins/bin/python -m pip --quiet install pip-tools; }
-	@$(COMPILE) --extra build --output-file requirements.txt pyproject.toml
-	@$(COMPILE) --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	@$(COMPILE) --extra server --extra build --output-file requirements.txt pyproject.toml
+	@$(COMPILE) --extra server --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -2,11 +2,14 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from typing import NoReturn
 
 from errorkernel.management import catalogue, completion
 
 _EXTRA = "steward-error-kernel[server]"
+_SERVER_MODULES = ("django", "channels", "daphne")
+"""A node's own program may have brought the first of them."""
 
 
 def main() -> None:
@@ -31,10 +34,9 @@ def main() -> None:
 def _run_with_django(command: str, arguments: list[str]) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
     _take_data_dir(arguments)
-    try:
-        from django.core.management import execute_from_command_line
-    except ModuleNotFoundError:
+    if not all(map(find_spec, _SERVER_MODULES)):
         _run_without_server(command, arguments)
+    from django.core.management import execute_from_command_line
 
     from errorkernel.platform.conf import ConfError
 

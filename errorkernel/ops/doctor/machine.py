@@ -79,7 +79,7 @@ def _requirements() -> Iterator[tuple[str, str]]:
         lines = []
     for line in lines:
         found = _REQUIREMENT.match(line)
-        if found and not found[3]:
+        if found and (not found[3] or 'extra == "server"' in found[3].replace("'", '"')):
             yield found[1], found[2].strip()
 
 
