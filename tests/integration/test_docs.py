@@ -234,6 +234,13 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {"run", "test"} <= named <= targets
 
 
+def test_commit_hooks_run_the_linters_of_make_check() -> None:
+    target = read("Makefile").split("\ncheck:", 1)[1].split("\n\n", 1)[0]
+    checks = [line.removeprefix("$(BIN)/") for line in re.findall(r"^\t@(.*)$", target, re.MULTILINE)]
+    hooks = re.findall(r"^ +entry: (?:\.venv/bin/)?(.*)$", read(".pre-commit-config.yaml"), re.MULTILINE)
+    assert hooks == checks
+
+
 @pytest.mark.parametrize("name", [path.relative_to(ROOT).as_posix() for path in DOCUMENTS])
 def test_code_blocks_can_be_read(name: str) -> None:
     for code in blocks(name, "python"):
