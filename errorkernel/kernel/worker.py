@@ -34,7 +34,7 @@ from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.senders.steward.worker.error_log import ErrorLog
-from errorkernel.senders.steward.worker.intake import Legacy
+from errorkernel.senders.steward.worker.intake import StewardIntake
 from errorkernel.senders.steward.worker.operator import StewardOperator
 from errorkernel.store.platform import broker_streams
 
@@ -86,7 +86,7 @@ class KernelWorker(Worker):
         self._storing = Storing(self.connection, _streams(conf), start_broker_again)
         self._clock = Clock(conf, self.connection, self._threads, self.announcer, trouble=lambda: self._storing.trouble)
         self.connection.on_connected(self._connected)
-        self.legacy = Legacy(conf, self.connection, self._threads) if conf.legacy != "off" else None
+        self.legacy = StewardIntake(conf, self.connection, self._threads) if conf.legacy != "off" else None
         self.ready = asyncio.Event()
         """Set once the streams exist and the intakes pull; not where Steward's nodes have a broker of their own, which
         may be away."""
@@ -168,7 +168,7 @@ class KernelWorker(Worker):
     async def _is_ready(self) -> None:
         self.ready.set()
 
-    def _legacy_parts(self, legacy: Legacy) -> list[Coroutine[Any, Any, None]]:
+    def _legacy_parts(self, legacy: StewardIntake) -> list[Coroutine[Any, Any, None]]:
         operator = StewardOperator(self._conf, legacy.connection, self._threads)
         legacy.connection.on_connected(operator.connected)
         legacy.connection.start()

@@ -9,9 +9,9 @@ from django.db.models import Q
 from errorkernel.domain import incident_state as life
 from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.process_actions import ActionKind, RequestKind, RequestResult
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.values import Action, EventType, Level, OnDeadline
-from errorkernel.senders.steward.protocol.process_control import Ask, Plan, Result
 
 
 class Sequence(models.BigIntegerField):
@@ -30,9 +30,9 @@ Words: TypeAlias = (
     | type[life.State]
     | type[RuleAction]
     | type[Ending]
-    | type[Plan]
-    | type[Ask]
-    | type[Result]
+    | type[ActionKind]
+    | type[RequestKind]
+    | type[RequestResult]
     | type[ProblemState]
 )
 

@@ -4,11 +4,11 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.models.events import Problem
 from errorkernel.models.fields import choices, one_of
 from errorkernel.models.nodes import Node
 from errorkernel.models.rules import Rule
-from errorkernel.senders.steward.protocol.process_control import Ask, End, Plan, Result
 
 
 class StewardAction(models.Model):
@@ -22,15 +22,15 @@ class StewardAction(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting"
         RUNNING = "running"
-        DONE = End.DONE.value
-        FAILED = End.FAILED.value
-        UNCLEAR = End.UNCLEAR.value
+        DONE = ActionOutcome.DONE.value
+        FAILED = ActionOutcome.FAILED.value
+        UNCLEAR = ActionOutcome.UNCLEAR.value
 
     UNDER_WAY = (State.WAITING, State.RUNNING)
 
     token = models.CharField(max_length=32, unique=True, help_text="Known to the node and us: its replies bear it.")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="steward_actions", db_index=False)
-    plan = models.CharField(max_length=8, choices=choices(Plan))
+    plan = models.CharField(max_length=8, choices=choices(ActionKind))
     method = models.CharField(max_length=64, blank=True, help_text="Of the process, as the node spells it.")
     state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
     said = models.TextField(blank=True, help_text="How it ended, in a sentence.")
@@ -57,7 +57,7 @@ class StewardAction(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.CheckConstraint(condition=one_of("plan", Plan), name="steward_action_plan"),
+            models.CheckConstraint(condition=one_of("plan", ActionKind), name="steward_action_plan"),
             # One at a time: two that stop and start the same process would undo each other.
             models.UniqueConstraint(
                 fields=["node", "method"],
@@ -83,8 +83,8 @@ class StewardLine(models.Model):
 
     action = models.ForeignKey(StewardAction, on_delete=models.CASCADE, related_name="lines", db_index=False)
     number = models.IntegerField()
-    ask = models.CharField(max_length=8, choices=choices(Ask))
-    result = models.CharField(max_length=12, blank=True, choices=choices(Result))
+    ask = models.CharField(max_length=8, choices=choices(RequestKind))
+    result = models.CharField(max_length=12, blank=True, choices=choices(RequestResult))
     numbers = models.JSONField(default=list, blank=True, help_text="The node's own of the process, as listed.")
     detail = models.TextField(blank=True, help_text="What the node said, or why nothing came.")
     sent_at = models.DateTimeField()
@@ -93,7 +93,7 @@ class StewardLine(models.Model):
     class Meta:
         ordering = ["action", "number"]
         constraints = [
-            models.CheckConstraint(condition=one_of("ask", Ask), name="steward_line_ask"),
+            models.CheckConstraint(condition=one_of("ask", RequestKind), name="steward_line_ask"),
             models.UniqueConstraint(fields=["action", "number"], name="steward_line_number"),
         ]
 

@@ -11,15 +11,16 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, ErrorEvent, Node, StewardAction, StewardLine
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
 from errorkernel.senders.steward.protocol.operator_messages import Listed
-from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.protocol.process_control import Ended, Line
 from errorkernel.senders.steward.store import actions
-from errorkernel.senders.steward.store.actions import CannotAct, Holder, Wish
+from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest, LeaseHolder
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
@@ -32,7 +33,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
 CTRL = Dialect(False, False, Format.CBOR, Compression.ZSTD, "B27", declared=False)
 LISTED = (Listed("ship1.REQHttpGet.EventACK", 15, "subscriber"), Listed("ship1.REQErrorLog.EventACK", 3, "subscriber"))
-A, B = Holder("a", 30), Holder("b", 30)
+A, B = LeaseHolder("a", 30), LeaseHolder("b", 30)
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def ship1() -> Node:
     return Node.objects.create(name="ship1", dialect=msgspec.to_builtins(STEWARD))
 
 
-def ask(plan: Plan = Plan.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
-    wish = Wish(plan, method, more.pop("reason", "it hangs"), **more)
+def ask(plan: ActionKind = ActionKind.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
+    wish = ActionRequest(plan, method, more.pop("reason", "it hangs"), **more)
     return actions.request("ship1", wish, actor=Actor("user:alice", NOW))
 
 
@@ -52,45 +53,45 @@ def at(seconds: float) -> datetime:
 def test_nothing_is_sent_to_a_node_that_was_not_understood(ship1: Node) -> None:
     for dialect in (None, {}, {"token": True}, ["gob"]):
         Node.objects.filter(pk=ship1.pk).update(dialect=dialect)
-        with pytest.raises(CannotAct, match="how it is spoken to"):
-            ask(Plan.LIST, "")
+        with pytest.raises(ActionRefused, match="how it is spoken to"):
+            ask(ActionKind.LIST, "")
     Node.objects.filter(pk=ship1.pk).update(dialect=msgspec.to_builtins(STEWARD), enabled=False)
-    with pytest.raises(CannotAct, match="disabled"):
-        ask(Plan.LIST, "")
+    with pytest.raises(ActionRefused, match="disabled"):
+        ask(ActionKind.LIST, "")
     assert not StewardAction.objects.exists()
 
 
 @pytest.mark.parametrize("method", ["REQErrorLog", "REQOpProcessStop", "httpGet", "REQHello", "", "REQHttpGet.x"])
 def test_only_what_a_start_brings_back_is_touched_and_as_the_node_spells_it(ship1: Node, method: str) -> None:
-    for plan in (Plan.STOP, Plan.START, Plan.KILL):
-        with pytest.raises(CannotAct, match="not one of the processes"):
+    for plan in (ActionKind.STOP, ActionKind.START, ActionKind.KILL):
+        with pytest.raises(ActionRefused, match="not one of the processes"):
             ask(plan, method)
 
 
 def test_it_needs_a_reason_and_one_process_is_acted_on_once_at_a_time(ship1: Node) -> None:
-    with pytest.raises(CannotAct, match="reason"):
+    with pytest.raises(ActionRefused, match="reason"):
         ask(reason="")
     first = ask(request_id="r1")
     assert ask(request_id="r1") == first
-    for other in ({"plan": Plan.STOP}, {"method": "REQCliCommand"}):
-        with pytest.raises(CannotAct, match="something else"):
+    for other in ({"plan": ActionKind.STOP}, {"method": "REQCliCommand"}):
+        with pytest.raises(ActionRefused, match="something else"):
             ask(request_id="r1", **other)
-    with pytest.raises(CannotAct, match="acted on already"):
-        ask(Plan.STOP)
+    with pytest.raises(ActionRefused, match="acted on already"):
+        ask(ActionKind.STOP)
     ask(method="REQCliCommand")
     [taken, _] = actions.claim(A, now=NOW, limit=9)
-    actions.end(taken, A, Ended(End.DONE, "It is done."), now=NOW)
+    actions.end(taken, A, Ended(ActionOutcome.DONE, "It is done."), now=NOW)
     assert ask().pk != first.pk
 
 
 def test_a_node_is_not_asked_without_end(ship1: Node) -> None:
     for _ in range(actions.A_MINUTE_MAX):
-        ask(Plan.LIST, "")
+        ask(ActionKind.LIST, "")
         [taken] = actions.claim(A, now=NOW, limit=9)
-        actions.end(taken, A, Ended(End.DONE, ""), now=NOW)
-    with pytest.raises(CannotAct, match="within a minute"):
-        ask(Plan.LIST, "")
-    wish = Wish(Plan.LIST)
+        actions.end(taken, A, Ended(ActionOutcome.DONE, ""), now=NOW)
+    with pytest.raises(ActionRefused, match="within a minute"):
+        ask(ActionKind.LIST, "")
+    wish = ActionRequest(ActionKind.LIST)
     actions.request("ship1", wish, actor=Actor("user:alice", at(61)))
 
 
@@ -98,16 +99,16 @@ def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> Non
     ask()
     [mine] = actions.claim(A, now=NOW, limit=9)
     assert actions.claim(B, now=at(29), limit=9) == []
-    begun = actions.begin(mine, A, Ask.LIST, now=at(10))
+    begun = actions.begin(mine, A, RequestKind.LIST, now=at(10))
     assert begun
     assert actions.claim(B, now=at(39), limit=9) == []
     [theirs] = actions.claim(B, now=at(41), limit=9)
     # The message may have been carried out: it counts as sent, with no answer.
-    assert actions.lines(theirs) == [Line(Ask.LIST, Result.SILENT)]
+    assert actions.lines(theirs) == [Line(RequestKind.LIST, RequestResult.SILENT)]
     # Who was slow writes and sends nothing more.
-    assert not actions.answered(mine, begun[0], A, Result.LISTED, "", listed=LISTED, now=at(42))
-    assert actions.begin(mine, A, Ask.STOP, now=at(42)) is None
-    actions.end(mine, A, Ended(End.DONE, "no"), now=at(42))
+    assert not actions.answered(mine, begun[0], A, RequestResult.LISTED, "", listed=LISTED, now=at(42))
+    assert actions.begin(mine, A, RequestKind.STOP, now=at(42)) is None
+    actions.end(mine, A, Ended(ActionOutcome.DONE, "no"), now=at(42))
     theirs.refresh_from_db()
     assert (theirs.state, theirs.said) == ("running", "")
 
@@ -116,15 +117,18 @@ def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
     ask()
     [action] = actions.claim(A, now=NOW, limit=9)
     for ask_, result, detail, listed in (
-        (Ask.LIST, Result.LISTED, "2 processes", LISTED),
-        (Ask.STOP, Result.STOPPED, "info: OpProcessStop: process stopped id: 15", None),
+        (RequestKind.LIST, RequestResult.LISTED, "2 processes", LISTED),
+        (RequestKind.STOP, RequestResult.STOPPED, "info: OpProcessStop: process stopped id: 15", None),
     ):
         begun = actions.begin(action, A, ask_, now=NOW)
         assert begun
         assert begun[1] == STEWARD
         assert actions.answered(action, begun[0], A, result, detail, listed=listed, now=NOW)
-    assert actions.lines(action) == [Line(Ask.LIST, Result.LISTED, (15,)), Line(Ask.STOP, Result.STOPPED)]
-    actions.end(action, A, Ended(End.UNCLEAR, "The node does not answer."), now=NOW)
+    assert actions.lines(action) == [
+        Line(RequestKind.LIST, RequestResult.LISTED, (15,)),
+        Line(RequestKind.STOP, RequestResult.STOPPED),
+    ]
+    actions.end(action, A, Ended(ActionOutcome.UNCLEAR, "The node does not answer."), now=NOW)
     told = AuditEntry.objects.filter(target="node:ship1").order_by("id")
     assert [(one.actor, one.action) for one in told] == [
         ("user:alice", "steward kill"), ("node:ship1", "steward line"), ("node:ship1", "steward line"),
@@ -138,8 +142,8 @@ def test_a_node_that_is_no_longer_understood_is_sent_nothing_more(ship1: Node) -
     ask()
     [action] = actions.claim(A, now=NOW, limit=9)
     Node.objects.filter(pk=ship1.pk).update(dialect=None)
-    with pytest.raises(CannotAct):
-        actions.begin(action, A, Ask.LIST, now=NOW)
+    with pytest.raises(ActionRefused):
+        actions.begin(action, A, RequestKind.LIST, now=NOW)
     assert action.lines.count() == 0
 
 
@@ -165,12 +169,12 @@ def signed_in(group: str) -> Client:
 
 
 def listed() -> None:
-    ask(Plan.LIST, "")
+    ask(ActionKind.LIST, "")
     [action] = actions.claim(A, now=NOW, limit=9)
-    begun = actions.begin(action, A, Ask.LIST, now=NOW)
+    begun = actions.begin(action, A, RequestKind.LIST, now=NOW)
     assert begun
-    actions.answered(action, begun[0], A, Result.LISTED, "2 processes", listed=LISTED, now=NOW)
-    actions.end(action, A, Ended(End.DONE, "The node has told its processes."), now=NOW)
+    actions.answered(action, begun[0], A, RequestResult.LISTED, "2 processes", listed=LISTED, now=NOW)
+    actions.end(action, A, Ended(ActionOutcome.DONE, "The node has told its processes."), now=NOW)
 
 
 def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) -> None:
@@ -262,10 +266,10 @@ def event_of(ship1: Node, text: str, **more: Any) -> ErrorEvent:
     return ErrorEvent.objects.latest("seq")
 
 
-def ended(result: Result, detail: str, end: End) -> StewardAction:
+def ended(result: RequestResult, detail: str, end: ActionOutcome) -> StewardAction:
     ask()
     [action] = actions.claim(A, now=NOW, limit=9)
-    begun = actions.begin(action, A, Ask.STOP, now=NOW)
+    begun = actions.begin(action, A, RequestKind.STOP, now=NOW)
     assert begun
     assert actions.answered(action, begun[0], A, result, detail, now=at(6))
     assert actions.end(action, A, Ended(end, "The node does not answer."), now=at(6))
@@ -276,19 +280,19 @@ def ended(result: Result, detail: str, end: End) -> StewardAction:
 
 def test_a_node_that_refused_the_signature_meanwhile_is_said_to_have(ship1: Node) -> None:
     event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
-    assert f"(event {event.seq}) that it refuses" in ended(Result.SILENT, "No reply.", End.FAILED).said
+    assert f"(event {event.seq}) that it refuses" in ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).said
 
 
 def test_a_refusal_of_before_or_after_an_answer_is_not_about_this(ship1: Node) -> None:
     event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
-    assert ended(Result.STOPPED, "stopped", End.FAILED).said == "The node does not answer."
+    assert ended(RequestResult.STOPPED, "stopped", ActionOutcome.FAILED).said == "The node does not answer."
     ErrorEvent.objects.filter(pk=event.pk).update(received_at=at(-1))
-    assert ended(Result.SILENT, "No reply.", End.FAILED).said == "The node does not answer."
+    assert ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).said == "The node does not answer."
 
 
 def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Node) -> None:
     text = "info: OpProcessStop: process stopped id: 15, method: {ship1 EventACK REQHttpGet 0xc0} on: ship1"
-    action = ended(Result.STOPPED, text, End.DONE)
+    action = ended(RequestResult.STOPPED, text, ActionOutcome.DONE)
     event = event_of(ship1, text)
     assert list(actions.of_event(event)) == [action]
     assert list(actions.of_event(event_of(ship1, text + "2"))) == []
@@ -301,7 +305,7 @@ def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Nod
 
 
 def test_actions_go_with_the_retention_and_their_trail_stays(ship1: Node) -> None:
-    ended(Result.STOPPED, "stopped", End.DONE)
+    ended(RequestResult.STOPPED, "stopped", ActionOutcome.DONE)
     assert retention.prune_steward_actions(days=0, now=NOW + timedelta(days=999)) == 0
     assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=90)) == 0
     waiting = ask()

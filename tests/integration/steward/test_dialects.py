@@ -9,11 +9,11 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from errorkernel.domain.limits import Limits
+from errorkernel.domain.process_actions import ActionKind
 from errorkernel.models import AuditEntry, Node
 from errorkernel.senders.steward.protocol import event_mapping as wire
-from errorkernel.senders.steward.protocol.process_control import Plan
 from errorkernel.senders.steward.store import actions, dialects, ingest
-from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
@@ -52,7 +52,7 @@ def spoken(hours: float) -> str:
 
 
 def ask(hours: float) -> None:
-    actions.request(NAME, Wish(Plan.LIST), actor=Actor("user:alice", at(hours)))
+    actions.request(NAME, ActionRequest(ActionKind.LIST), actor=Actor("user:alice", at(hours)))
 
 
 def test_a_node_is_spoken_to_as_it_speaks() -> None:
@@ -72,7 +72,7 @@ def test_a_message_of_another_kind_ends_that_until_one_has_come_alone_for_a_day(
     memory = Memory()
     report(CTRL, memory, 0)
     say(forged, memory, 1)
-    with pytest.raises(CannotAct, match="different kinds"):
+    with pytest.raises(ActionRefused, match="different kinds"):
         ask(1)
     # Nobody says anything for days: still nobody knows.
     assert spoken(99) == "nothing is sent"

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import AuditEntry, Node, StewardAction
@@ -15,9 +16,9 @@ from errorkernel.models import Rule as Row
 from errorkernel.senders.steward.protocol import rule_policy
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
-from errorkernel.senders.steward.protocol.process_control import End, Ended, Plan
+from errorkernel.senders.steward.protocol.process_control import Ended
 from errorkernel.senders.steward.store import actions, rule_evaluation
-from errorkernel.senders.steward.store.actions import Holder, Wish
+from errorkernel.senders.steward.store.actions import ActionRequest, LeaseHolder
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
@@ -29,7 +30,7 @@ SHIP = "ship1@steward"
 GUESSED = {"process": "guessed from the text"}
 KILL = RuleDefinition("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, steward_nodes=(SHIP,))
 WHO = Actor("user:alice", NOW)
-A = Holder("a", 30)
+A = LeaseHolder("a", 30)
 
 
 # Pure
@@ -90,7 +91,7 @@ def judge(now: datetime = NOW, *, two_above: int = 0) -> list[StewardAction]:
 
 def end_all(at: datetime = NOW) -> None:
     for action in actions.claim(A, now=at, limit=99):
-        actions.end(action, A, Ended(End.DONE, "done"), now=at)
+        actions.end(action, A, Ended(ActionOutcome.DONE, "done"), now=at)
 
 
 def at(seconds: float) -> datetime:
@@ -192,7 +193,7 @@ def test_what_is_older_than_the_rule_or_than_some_minutes_stays_undone(ship1: No
 
 def test_an_error_that_came_while_something_was_done_is_of_what_is_gone(ship1: Node) -> None:
     changes.add(KILL, actor=WHO)
-    wish = Wish(Plan.KILL, "REQHttpGet", "it hangs")
+    wish = ActionRequest(ActionKind.KILL, "REQHttpGet", "it hangs")
     actions.request(SHIP, wish, actor=Actor("user:alice", NOW))
     reported()
     assert len(judge()) == 1
@@ -247,7 +248,7 @@ def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: N
 def test_a_node_is_not_acted_on_without_end_and_what_is_refused_uses_nothing(ship1: Node) -> None:
     rule = changes.add(KILL, actor=WHO)
     for _ in range(actions.A_MINUTE_MAX):
-        actions.request(SHIP, Wish(Plan.LIST), actor=Actor("user:alice", NOW))
+        actions.request(SHIP, ActionRequest(ActionKind.LIST), actor=Actor("user:alice", NOW))
         end_all()
     reported()
     assert len(judge()) == actions.A_MINUTE_MAX

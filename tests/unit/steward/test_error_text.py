@@ -9,7 +9,7 @@ from errorkernel.domain import fingerprint
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump, methods, text_parser, text_record
-from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, Sending, Verdict, judge
+from errorkernel.senders.steward.protocol.repeats import Echoes, RepeatVerdict, Seen, Sending, judge
 from errorkernel.senders.steward.protocol.text_parser import Understood
 from errorkernel.senders.steward.protocol.text_record import Record
 from errorkernel.senders.steward.protocol.text_templates import TEMPLATES, find
@@ -249,10 +249,10 @@ SEED = Sending(ack_timeout_s=60, retry_wait_s=0, retries=10, numbered=False)
 STEW = Sending(ack_timeout_s=60, retry_wait_s=0, retries=10, numbered=True)
 
 
-def verdicts(sending: Sending, *moments: float) -> list[Verdict]:
+def verdicts(sending: Sending, *moments: float) -> list[RepeatVerdict]:
     """Of the same bytes, arriving at these moments."""
     seen: Seen | None = None
-    found: list[Verdict] = []
+    found: list[RepeatVerdict] = []
     for now_s in moments:
         found.append(judge(seen, sending, now_s=now_s))
         seen = Seen(found[-1].occurrence, now_s)
@@ -260,37 +260,37 @@ def verdicts(sending: Sending, *moments: float) -> list[Verdict]:
 
 
 def test_a_numbered_message_that_comes_again_is_a_retransmission_whenever() -> None:
-    assert verdicts(STEW, 0, 0.1, 30, 60, 660, 10_000) == [Verdict(False, 0), *[Verdict(True, 0)] * 5]
+    assert verdicts(STEW, 0, 0.1, 30, 60, 660, 10_000) == [RepeatVerdict(False, 0), *[RepeatVerdict(True, 0)] * 5]
 
 
 def test_without_numbers_the_same_bytes_are_told_apart_by_when_they_come() -> None:
     assert verdicts(SEED, 0, 0.02, 0.04, 60.1, 120.2, 120.3) == [
-        Verdict(False, 0),
+        RepeatVerdict(False, 0),
         # Acknowledged, and the node sends the next one of that second.
-        Verdict(False, 1),
-        Verdict(False, 2),
+        RepeatVerdict(False, 1),
+        RepeatVerdict(False, 2),
         # That acknowledgement was lost.
-        Verdict(True, 2),
-        Verdict(True, 2),
-        Verdict(False, 3),
+        RepeatVerdict(True, 2),
+        RepeatVerdict(True, 2),
+        RepeatVerdict(False, 3),
     ]
 
 
 def test_a_node_that_never_sees_an_acknowledgement_reports_once() -> None:
     moments = [60.0 * number for number in range(11)]
-    assert verdicts(SEED, *moments) == [Verdict(False, 0), *[Verdict(True, 0)] * 10]
+    assert verdicts(SEED, *moments) == [RepeatVerdict(False, 0), *[RepeatVerdict(True, 0)] * 10]
 
 
 def test_beyond_the_window_nothing_is_claimed() -> None:
-    assert verdicts(SEED, 0, 721)[-1] == Verdict(False, 0)
+    assert verdicts(SEED, 0, 721)[-1] == RepeatVerdict(False, 0)
     once = Sending(ack_timeout_s=0, retry_wait_s=0, retries=10, numbered=False)
-    assert verdicts(once, 0, 0.5)[-1] == Verdict(False, 1)
+    assert verdicts(once, 0, 0.5)[-1] == RepeatVerdict(False, 1)
 
 
 def test_where_kernels_share_the_work_an_earlier_one_that_is_judged_later_is_another_failure() -> None:
-    assert judge(None, SEED, now_s=0, highest=3) == Verdict(False, 4)
-    assert judge(Seen(1, 0), SEED, now_s=0.1, highest=3) == Verdict(False, 4)
-    assert judge(Seen(1, 0), SEED, now_s=60, highest=3) == Verdict(True, 1)
+    assert judge(None, SEED, now_s=0, highest=3) == RepeatVerdict(False, 4)
+    assert judge(Seen(1, 0), SEED, now_s=0.1, highest=3) == RepeatVerdict(False, 4)
+    assert judge(Seen(1, 0), SEED, now_s=60, highest=3) == RepeatVerdict(True, 1)
 
 
 def test_the_memory_is_bounded() -> None:

@@ -7,21 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.senders.steward.protocol.process_control import (
     LINES_MAX,
     TRIES,
-    Ask,
-    End,
     Ended,
     Line,
-    Plan,
-    Result,
     Send,
     next_step,
     understand,
 )
 
-LIST, STOP, START = Ask.LIST, Ask.STOP, Ask.START
+LIST, STOP, START = RequestKind.LIST, RequestKind.STOP, RequestKind.START
 FATES = ["well", "absent", "request lost", "reply lost", "garbled", "node restarts before", "node restarts after"]
 
 
@@ -40,13 +37,13 @@ class Node:
     doubled: bool = False
     lives: int = 1
     stopped: int = 0
-    applied: list[Ask] = field(default_factory=list)
+    applied: list[RequestKind] = field(default_factory=list)
 
-    def answer(self, ask: Ask, fate: str) -> Line:
+    def answer(self, ask: RequestKind, fate: str) -> Line:
         if fate == "absent":
-            return Line(ask, Result.ABSENT)
+            return Line(ask, RequestResult.ABSENT)
         if fate == "request lost":
-            return Line(ask, Result.SILENT)
+            return Line(ask, RequestResult.SILENT)
         doubled = self.doubled
         if fate == "node restarts before":
             self._restart()
@@ -57,31 +54,31 @@ class Node:
         if fate == "node restarts after":
             self._restart()
         if fate == "garbled":
-            return Line(ask, Result.GARBLED)
-        return Line(ask, Result.SILENT) if fate in ("reply lost", "node restarts after") else line
+            return Line(ask, RequestResult.GARBLED)
+        return Line(ask, RequestResult.SILENT) if fate in ("reply lost", "node restarts after") else line
 
     def _restart(self) -> None:
         self.lives += 1
         self.running = self.starts_on_its_own
         self.number = self.highest = 15
 
-    def _apply(self, ask: Ask) -> Line:
+    def _apply(self, ask: RequestKind) -> Line:
         self.applied.append(ask)
         if ask is LIST:
             shown = (self.number if self.numbered else 0,)
-            return Line(LIST, Result.LISTED, shown if self.running else ())
+            return Line(LIST, RequestResult.LISTED, shown if self.running else ())
         if ask is STOP:
             was, self.running = self.running, False
             self.stopped += was
-            return Line(STOP, Result.STOPPED if was else Result.NOT_FOUND)
+            return Line(STOP, RequestResult.STOPPED if was else RequestResult.NOT_FOUND)
         self.doubled |= self.running
         self.running = True
         self.highest += 1
         self.number = self.highest
-        return Line(START, Result.STARTED)
+        return Line(START, RequestResult.STARTED)
 
 
-def carried_out(plan: Plan, node: Node, fates: list[str]) -> tuple[list[Line], Ended]:
+def carried_out(plan: ActionKind, node: Node, fates: list[str]) -> tuple[list[Line], Ended]:
     """Every line, and the end. After ``fates`` everything goes well."""
     lines: list[Line] = []
     while True:
@@ -94,12 +91,14 @@ def carried_out(plan: Plan, node: Node, fates: list[str]) -> tuple[list[Line], E
 
 
 nodes = st.builds(Node, running=st.booleans(), numbered=st.booleans(), starts_on_its_own=st.booleans())
-plans = st.sampled_from(Plan)
+plans = st.sampled_from(ActionKind)
 fates = st.lists(st.sampled_from(FATES), max_size=LINES_MAX)
 anything = st.lists(
     st.one_of(
-        st.builds(Line, st.just(LIST), st.just(Result.LISTED), st.lists(st.integers(0, 3), max_size=2).map(tuple)),
-        st.builds(Line, st.sampled_from(Ask), st.sampled_from(Result)),
+        st.builds(
+            Line, st.just(LIST), st.just(RequestResult.LISTED), st.lists(st.integers(0, 3), max_size=2).map(tuple)
+        ),
+        st.builds(Line, st.sampled_from(RequestKind), st.sampled_from(RequestResult)),
     ),
     max_size=40,
 )
@@ -107,97 +106,105 @@ anything = st.lists(
 
 def test_a_kill_is_list_stop_start_and_list() -> None:
     node = Node()
-    lines, end = carried_out(Plan.KILL, node, [])
+    lines, end = carried_out(ActionKind.KILL, node, [])
     assert [line.ask for line in lines] == [LIST, STOP, START, LIST]
-    assert (end.end, node.number) == (End.DONE, 16)
+    assert (end.end, node.number) == (ActionOutcome.DONE, 16)
 
 
 @pytest.mark.parametrize(("plan", "running", "asks", "end"), [
-    (Plan.LIST, True, [LIST], End.DONE),
-    (Plan.STOP, True, [LIST, STOP, LIST], End.DONE),
-    (Plan.STOP, False, [LIST], End.DONE),
-    (Plan.START, False, [LIST, START, LIST], End.DONE),
-    (Plan.START, True, [LIST], End.FAILED),
-    (Plan.KILL, False, [LIST], End.FAILED),
+    (ActionKind.LIST, True, [LIST], ActionOutcome.DONE),
+    (ActionKind.STOP, True, [LIST, STOP, LIST], ActionOutcome.DONE),
+    (ActionKind.STOP, False, [LIST], ActionOutcome.DONE),
+    (ActionKind.START, False, [LIST, START, LIST], ActionOutcome.DONE),
+    (ActionKind.START, True, [LIST], ActionOutcome.FAILED),
+    (ActionKind.KILL, False, [LIST], ActionOutcome.FAILED),
 ])  # fmt: skip
-def test_nothing_is_sent_that_is_not_needed(plan: Plan, running: bool, asks: list[Ask], end: End) -> None:
+def test_nothing_is_sent_that_is_not_needed(
+    plan: ActionKind, running: bool, asks: list[RequestKind], end: ActionOutcome
+) -> None:
     lines, ended = carried_out(plan, Node(running=running), [])
     assert ([line.ask for line in lines], ended.end) == (asks, end)
 
 
 def test_a_stop_without_a_reply_is_looked_after_before_it_is_sent_again() -> None:
-    lost, _ = carried_out(Plan.KILL, Node(), ["well", "request lost"])
+    lost, _ = carried_out(ActionKind.KILL, Node(), ["well", "request lost"])
     assert [line.ask for line in lost] == [LIST, STOP, LIST, STOP, START, LIST]
-    done, _ = carried_out(Plan.KILL, Node(), ["well", "reply lost"])
+    done, _ = carried_out(ActionKind.KILL, Node(), ["well", "reply lost"])
     assert [line.ask for line in done] == [LIST, STOP, LIST, START, LIST]
 
 
 def test_a_stop_that_finds_nothing_while_the_process_is_listed_is_followed_by_no_start() -> None:
-    here, gone = Line(LIST, Result.LISTED, (15,)), Line(STOP, Result.NOT_FOUND)
-    assert next_step(Plan.KILL, [here, gone]) == Send(LIST)
-    assert next_step(Plan.KILL, [here, gone, here]) == Send(STOP)
-    step = next_step(Plan.KILL, [here, gone, here, gone, here])
+    here, gone = Line(LIST, RequestResult.LISTED, (15,)), Line(STOP, RequestResult.NOT_FOUND)
+    assert next_step(ActionKind.KILL, [here, gone]) == Send(LIST)
+    assert next_step(ActionKind.KILL, [here, gone, here]) == Send(STOP)
+    step = next_step(ActionKind.KILL, [here, gone, here, gone, here])
     assert isinstance(step, Ended)
-    assert step.end is End.FAILED
+    assert step.end is ActionOutcome.FAILED
 
 
 def test_a_process_that_stays_away_is_said_to_be_so() -> None:
-    here, gone = Line(LIST, Result.LISTED, (15,)), Line(LIST, Result.LISTED)
-    start = Line(START, Result.SILENT)
-    step = next_step(Plan.KILL, [here, Line(STOP, Result.STOPPED), start, gone, start, gone])
-    assert step == Ended(End.FAILED, "The process was stopped and does not start again: it is not running now.")
+    here, gone = Line(LIST, RequestResult.LISTED, (15,)), Line(LIST, RequestResult.LISTED)
+    start = Line(START, RequestResult.SILENT)
+    step = next_step(ActionKind.KILL, [here, Line(STOP, RequestResult.STOPPED), start, gone, start, gone])
+    assert step == Ended(
+        ActionOutcome.FAILED, "The process was stopped and does not start again: it is not running now."
+    )
 
 
 def test_numbers_of_zero_tell_nothing() -> None:
-    zero = Line(LIST, Result.LISTED, (0,))
-    assert next_step(Plan.KILL, [zero, Line(STOP, Result.SILENT), zero]) == Send(STOP)
-    step = next_step(Plan.KILL, [zero, Line(STOP, Result.STOPPED), Line(START, Result.STARTED), zero])
+    zero = Line(LIST, RequestResult.LISTED, (0,))
+    assert next_step(ActionKind.KILL, [zero, Line(STOP, RequestResult.SILENT), zero]) == Send(STOP)
+    step = next_step(
+        ActionKind.KILL, [zero, Line(STOP, RequestResult.STOPPED), Line(START, RequestResult.STARTED), zero]
+    )
     assert isinstance(step, Ended)
-    assert step.end is End.DONE
+    assert step.end is ActionOutcome.DONE
 
 
 @settings(max_examples=250)
 @given(plans, nodes, fates)
-def test_a_process_is_never_doubled_and_nothing_is_repeated_blindly(plan: Plan, node: Node, fates: list[str]) -> None:
+def test_a_process_is_never_doubled_and_nothing_is_repeated_blindly(
+    plan: ActionKind, node: Node, fates: list[str]
+) -> None:
     lines, _ = carried_out(plan, node, fates)
     assert not node.doubled
     assert lines[0].ask is LIST
     for before, after in pairwise(lines):
-        assert after.ask is LIST or before.ask is LIST or (before.result, after.ask) == (Result.STOPPED, START)
+        assert after.ask is LIST or before.ask is LIST or (before.result, after.ask) == (RequestResult.STOPPED, START)
         if before.ask is LIST and after.ask is not LIST:
-            assert before.result is Result.LISTED
+            assert before.result is RequestResult.LISTED
     assert max(sum(line.ask is ask for line in lines) for ask in (STOP, START)) <= TRIES
 
 
 @settings(max_examples=250)
 @given(plans, nodes, fates)
-def test_what_is_called_done_is_done(plan: Plan, node: Node, fates: list[str]) -> None:
+def test_what_is_called_done_is_done(plan: ActionKind, node: Node, fates: list[str]) -> None:
     ran = node.running
     lines, end = carried_out(plan, node, fates)
-    if end.end is not End.DONE or plan is Plan.LIST:
+    if end.end is not ActionOutcome.DONE or plan is ActionKind.LIST:
         return
-    assert lines[-1].result is Result.LISTED
-    assert node.running == (plan is not Plan.STOP) or "restarts after" in fates[len(lines) - 1 : len(lines)]
-    if plan is Plan.KILL and ran:
+    assert lines[-1].result is RequestResult.LISTED
+    assert node.running == (plan is not ActionKind.STOP) or "restarts after" in fates[len(lines) - 1 : len(lines)]
+    if plan is ActionKind.KILL and ran:
         assert node.stopped or node.lives > 1
 
 
 @settings(max_examples=250)
 @given(plans, nodes, fates)
-def test_where_it_failed_without_a_change_nothing_was_changed(plan: Plan, node: Node, fates: list[str]) -> None:
+def test_where_it_failed_without_a_change_nothing_was_changed(plan: ActionKind, node: Node, fates: list[str]) -> None:
     lines, end = carried_out(plan, node, fates)
     if end.said.endswith("Nothing was changed."):
         assert not {STOP, START} & set(node.applied)
-    if end.end is End.UNCLEAR:
-        assert any(line.ask is not LIST and line.result is not Result.ABSENT for line in lines)
+    if end.end is ActionOutcome.UNCLEAR:
+        assert any(line.ask is not LIST and line.result is not RequestResult.ABSENT for line in lines)
 
 
 @given(plans, anything)
-def test_any_lines_whatever_lead_to_a_step_or_to_an_end(plan: Plan, lines: list[Line]) -> None:
+def test_any_lines_whatever_lead_to_a_step_or_to_an_end(plan: ActionKind, lines: list[Line]) -> None:
     step = next_step(plan, lines)
     assert isinstance(step, Send | Ended)
     if isinstance(step, Send) and step.ask is START:
-        assert lines[-1].result is Result.STOPPED or (lines[-1].ask is LIST and not lines[-1].numbers)
+        assert lines[-1].result is RequestResult.STOPPED or (lines[-1].ask is LIST and not lines[-1].numbers)
 
 
 @pytest.mark.parametrize(("ask", "text", "result"), [
@@ -208,5 +215,5 @@ def test_any_lines_whatever_lead_to_a_step_or_to_an_end(plan: Plan, lines: list[
     (START, "info: OpProcessStop: process stopped id: 15, method: {} on: ship1", "garbled"),
     (STOP, "", "garbled"),
 ])  # fmt: skip
-def test_replies_are_understood(ask: Ask, text: str, result: str) -> None:
+def test_replies_are_understood(ask: RequestKind, text: str, result: str) -> None:
     assert understand(ask, text) == result

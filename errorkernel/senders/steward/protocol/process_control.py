@@ -17,9 +17,10 @@ What it keeps to:
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 
 import msgspec
+
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 
 TRIES = 2
 """How often a stop, or a start, is sent at most."""
@@ -37,96 +38,60 @@ _NOT_FOUND = re.compile(r"error: OpProcessStop: did not find process to stop: ")
 _STARTED = re.compile(r"info: OpProcessStart: started id: ")
 
 
-class Plan(StrEnum):
-    """What is wanted. ``kill`` is a stop and a start."""
-
-    LIST = "list"
-    STOP = "stop"
-    START = "start"
-    KILL = "kill"
-
-
-class Ask(StrEnum):
-    """What is sent."""
-
-    LIST = "list"
-    STOP = "stop"
-    START = "start"
-
-
-class Result(StrEnum):
-    """What came back. ``absent``: the broker says that nobody listens, so nothing was received. ``silent``: no reply
-    in time, or we were not there to hear it. ``garbled``: a reply that says nothing we know."""
-
-    LISTED = "listed"
-    STOPPED = "stopped"
-    NOT_FOUND = "not found"
-    STARTED = "started"
-    ABSENT = "absent"
-    SILENT = "silent"
-    GARBLED = "garbled"
-
-
-_SAID = (Result.STOPPED, Result.NOT_FOUND, Result.STARTED)
+_SAID = (RequestResult.STOPPED, RequestResult.NOT_FOUND, RequestResult.STARTED)
 
 
 class Line(msgspec.Struct, frozen=True):
     """One message and its result. ``numbers``: of the process, where it was listed; empty where it was not."""
 
-    ask: Ask
-    result: Result
+    ask: RequestKind
+    result: RequestResult
     numbers: tuple[int, ...] = ()
 
     @property
     def shows_it_gone(self) -> bool:
-        return self.result is Result.LISTED and not self.numbers
-
-
-class End(StrEnum):
-    DONE = "done"
-    FAILED = "failed"
-    UNCLEAR = "unclear"
+        return self.result is RequestResult.LISTED and not self.numbers
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send this, ``pause_s`` from now."""
 
-    ask: Ask
+    ask: RequestKind
     pause_s: float = 0.0
 
 
 class Ended(msgspec.Struct, frozen=True):
     """``said``: one sentence for the person who wanted it."""
 
-    end: End
+    end: ActionOutcome
     said: str
 
 
-def understand(ask: Ask, text: str) -> Result:
+def understand(ask: RequestKind, text: str) -> RequestResult:
     """What the reply to a stop or a start says. A reply to a list is understood by its lines."""
-    if ask is Ask.STOP and _STOPPED.match(text):
-        return Result.STOPPED
-    if ask is Ask.STOP and _NOT_FOUND.match(text):
-        return Result.NOT_FOUND
-    if ask is Ask.START and _STARTED.match(text):
-        return Result.STARTED
-    return Result.GARBLED
+    if ask is RequestKind.STOP and _STOPPED.match(text):
+        return RequestResult.STOPPED
+    if ask is RequestKind.STOP and _NOT_FOUND.match(text):
+        return RequestResult.NOT_FOUND
+    if ask is RequestKind.START and _STARTED.match(text):
+        return RequestResult.STARTED
+    return RequestResult.GARBLED
 
 
-def next_step(plan: Plan, lines: Sequence[Line]) -> Send | Ended:
+def next_step(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
     """What to send after ``lines``, the oldest first, or how the action has ended."""
     if not lines:
-        return Send(Ask.LIST)
+        return Send(RequestKind.LIST)
     last = lines[-1]
-    if last.ask is not Ask.LIST:
+    if last.ask is not RequestKind.LIST:
         # Where a kill's stop is certain, the start follows at once: nobody is served meanwhile.
-        if plan is Plan.KILL and last.result is Result.STOPPED:
-            return Send(Ask.START)
-        return Send(Ask.LIST, _pause(last))
-    if last.result is not Result.LISTED:
+        if plan is ActionKind.KILL and last.result is RequestResult.STOPPED:
+            return Send(RequestKind.START)
+        return Send(RequestKind.LIST, _pause(last))
+    if last.result is not RequestResult.LISTED:
         return _list_again(lines)
-    if plan is Plan.LIST:
-        return Ended(End.DONE, "The node has told its processes.")
+    if plan is ActionKind.LIST:
+        return Ended(ActionOutcome.DONE, "The node has told its processes.")
     return _seen_running(plan, lines) if last.numbers else _seen_gone(plan, lines)
 
 
@@ -134,62 +99,66 @@ def _list_again(lines: Sequence[Line]) -> Send | Ended:
     """The last list brought nothing."""
     in_a_row = 0
     for line in reversed(lines):
-        if line.ask is not Ask.LIST or line.result is Result.LISTED:
+        if line.ask is not RequestKind.LIST or line.result is RequestResult.LISTED:
             break
         in_a_row += 1
     if in_a_row < LISTS:
-        return Send(Ask.LIST, _pause(lines[-1]))
+        return Send(RequestKind.LIST, _pause(lines[-1]))
     why = {
-        Result.ABSENT: "The node is not connected to the broker",
-        Result.GARBLED: "The node answers with what is no list of processes",
+        RequestResult.ABSENT: "The node is not connected to the broker",
+        RequestResult.GARBLED: "The node answers with what is no list of processes",
     }.get(lines[-1].result, "The node does not answer")
     if not any(map(_arrived, lines)):
-        return Ended(End.FAILED, f"{why}. Nothing was changed.")
+        return Ended(ActionOutcome.FAILED, f"{why}. Nothing was changed.")
     said = next((f" It had said: {line.result}." for line in reversed(lines) if line.result in _SAID), "")
-    return Ended(End.UNCLEAR, f"{why}: nobody knows what became of the process.{said}")
+    return Ended(ActionOutcome.UNCLEAR, f"{why}: nobody knows what became of the process.{said}")
 
 
 def _pause(last: Line) -> float:
-    return PAUSE_S if last.result in (Result.ABSENT, Result.GARBLED) else 0.0
+    return PAUSE_S if last.result in (RequestResult.ABSENT, RequestResult.GARBLED) else 0.0
 
 
-def _seen_running(plan: Plan, lines: Sequence[Line]) -> Send | Ended:
+def _seen_running(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
     """The last list shows the process."""
-    if plan is Plan.START:
+    if plan is ActionKind.START:
         if any(map(_arrived, lines)):
-            return Ended(End.DONE, "The process was started, and the node lists it.")
-        return Ended(End.FAILED, "The process runs already: a second start would double it. Nothing was changed.")
-    if plan is Plan.KILL and was_replaced(lines):
-        return Ended(End.DONE, "The process was stopped and started, and the node lists it.")
-    if _count(lines, Ask.STOP) < TRIES:
-        return Send(Ask.STOP)
-    return Ended(End.FAILED, "The node lists the process still: it was not stopped.")
+            return Ended(ActionOutcome.DONE, "The process was started, and the node lists it.")
+        return Ended(
+            ActionOutcome.FAILED, "The process runs already: a second start would double it. Nothing was changed."
+        )
+    if plan is ActionKind.KILL and was_replaced(lines):
+        return Ended(ActionOutcome.DONE, "The process was stopped and started, and the node lists it.")
+    if _count(lines, RequestKind.STOP) < TRIES:
+        return Send(RequestKind.STOP)
+    return Ended(ActionOutcome.FAILED, "The node lists the process still: it was not stopped.")
 
 
-def _seen_gone(plan: Plan, lines: Sequence[Line]) -> Send | Ended:
+def _seen_gone(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
     """The last list does not show the process."""
-    stopped = any(line.ask is Ask.STOP and _arrived(line) for line in lines)
-    if plan is Plan.STOP:
+    stopped = any(line.ask is RequestKind.STOP and _arrived(line) for line in lines)
+    if plan is ActionKind.STOP:
         if stopped:
-            return Ended(End.DONE, "The process was stopped, and the node lists it no longer.")
-        return Ended(End.DONE, "The process is not running. Nothing was changed.")
-    if plan is Plan.KILL and not any(line.ask is Ask.STOP for line in lines):
-        return Ended(End.FAILED, "The node does not list the process. Nothing was changed.")
-    if _count(lines, Ask.START) < TRIES:
-        return Send(Ask.START)
+            return Ended(ActionOutcome.DONE, "The process was stopped, and the node lists it no longer.")
+        return Ended(ActionOutcome.DONE, "The process is not running. Nothing was changed.")
+    if plan is ActionKind.KILL and not any(line.ask is RequestKind.STOP for line in lines):
+        return Ended(ActionOutcome.FAILED, "The node does not list the process. Nothing was changed.")
+    if _count(lines, RequestKind.START) < TRIES:
+        return Send(RequestKind.START)
     if stopped:
-        return Ended(End.FAILED, "The process was stopped and does not start again: it is not running now.")
-    return Ended(End.FAILED, "The process does not start: it is not running.")
+        return Ended(ActionOutcome.FAILED, "The process was stopped and does not start again: it is not running now.")
+    return Ended(ActionOutcome.FAILED, "The process does not start: it is not running.")
 
 
 def was_replaced(lines: Sequence[Line]) -> bool:
     """The process that is listed last is not the one that was listed first."""
-    listed = [line for line in lines if line.result is Result.LISTED]
+    listed = [line for line in lines if line.result is RequestResult.LISTED]
     if len(listed) < 2 or not listed[-1].numbers:
         return False
     if any(line.shows_it_gone for line in listed):
         return True
-    if any(line.result is Result.STOPPED for line in lines) and any(line.ask is Ask.START for line in lines):
+    if any(line.result is RequestResult.STOPPED for line in lines) and any(
+        line.ask is RequestKind.START for line in lines
+    ):
         return True
     before, after = set(listed[0].numbers), set(listed[-1].numbers)
     return 0 not in before | after and not before & after
@@ -197,8 +166,8 @@ def was_replaced(lines: Sequence[Line]) -> bool:
 
 def _arrived(line: Line) -> bool:
     """It may have changed something."""
-    return line.ask is not Ask.LIST and line.result is not Result.ABSENT
+    return line.ask is not RequestKind.LIST and line.result is not RequestResult.ABSENT
 
 
-def _count(lines: Sequence[Line], ask: Ask) -> int:
+def _count(lines: Sequence[Line], ask: RequestKind) -> int:
     return sum(line.ask is ask for line in lines)

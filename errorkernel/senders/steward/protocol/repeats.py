@@ -52,14 +52,14 @@ class Seen(msgspec.Struct, frozen=True):
     at_s: float
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RepeatVerdict(msgspec.Struct, frozen=True):
     """``occurrence`` is that of the failure that the payload reports, so it is the same for its retransmissions."""
 
     retransmission: bool
     occurrence: int
 
 
-def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1) -> Verdict:
+def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1) -> RepeatVerdict:
     """Whether a payload that was last ``seen`` so is the same failure or another one.
 
     ``highest``: the highest occurrence of any arrival within the window, also of later ones: where several kernels
@@ -69,15 +69,15 @@ def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -
     still there.
     """
     if seen is None:
-        return Verdict(False, highest + 1)
+        return RepeatVerdict(False, highest + 1)
     if sending.numbered:
-        return Verdict(True, seen.occurrence)
+        return RepeatVerdict(True, seen.occurrence)
     waited_s = now_s - seen.at_s
     if waited_s > sending.window_s:
-        return Verdict(False, highest + 1)
+        return RepeatVerdict(False, highest + 1)
     if waited_s < EARLY_SHARE * sending.interval_s or sending.interval_s == 0:
-        return Verdict(False, max(seen.occurrence, highest) + 1)
-    return Verdict(True, seen.occurrence)
+        return RepeatVerdict(False, max(seen.occurrence, highest) + 1)
+    return RepeatVerdict(True, seen.occurrence)
 
 
 @dataclass(slots=True)

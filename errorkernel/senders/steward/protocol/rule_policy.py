@@ -7,20 +7,20 @@ acts only where it names the node, where the guess leaves no choice, and where t
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import IncidentFacts, Rule, RuleAction, RuleMatch
-from errorkernel.senders.steward.protocol.process_control import Plan
 
 AGE_MAX_S = 300
 """An error that is older is nobody's reason any more: its process may long have recovered."""
 LOOP_WINDOW_S = 3600
 """So long a rule's actions on one process count as one after the other."""
-_PLANS = {RuleAction.KILL: Plan.KILL, RuleAction.STOP: Plan.STOP}
+_PLANS = {RuleAction.KILL: ActionKind.KILL, RuleAction.STOP: ActionKind.STOP}
 _TOLD = ("guessed from the text", "named in the text")
 _DOUBTS = ("process_or", "part_of", "node_in_text", "about_node", "waited")
 """Tags that say: another process, another event, another node, or another time may be meant."""
 
 
-def plan_of(action: RuleAction) -> Plan | None:
+def plan_of(action: RuleAction) -> ActionKind | None:
     """What a rule with this action does to the process; None: nothing."""
     return _PLANS.get(action)
 

@@ -16,13 +16,14 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.domain.values import EventType
 from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
-from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.protocol.process_control import Ended, Line
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
@@ -36,18 +37,18 @@ REFUSED_KIND = "refused"
 _REFUSED = (
     "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
 )
-_TOLD = (Result.STOPPED.value, Result.STARTED.value, Result.NOT_FOUND.value)
+_TOLD = (RequestResult.STOPPED.value, RequestResult.STARTED.value, RequestResult.NOT_FOUND.value)
 _OPERATION = ": OpProcess"
 _INTERRUPTED = "The kernel ended while it waited for the reply."
 State = StewardAction.State
 
 
-class CannotAct(Exception):
+class ActionRefused(Exception):
     """It cannot be done now; the message is one sentence for whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LeaseHolder:
     """A kernel, and for how long after each write an action is its own: longer than any step takes."""
 
     name: str
@@ -55,10 +56,10 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ActionRequest:
     """What is wanted of a node. ``method``: of the process, as the node spells it; empty for a list."""
 
-    plan: Plan
+    plan: ActionKind
     method: str = ""
     reason: str = ""
     event_seq: int | None = None
@@ -67,7 +68,7 @@ class Wish:
 
 def request(
     node_name: str,
-    wish: Wish,
+    wish: ActionRequest,
     actor: Actor,
     *,
     rule: Rule | None = None,
@@ -75,7 +76,7 @@ def request(
     """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
     something else was wanted then.
 
-    Raises CannotAct or Node.DoesNotExist.
+    Raises ActionRefused or Node.DoesNotExist.
     """
     try:
         with transaction.atomic():
@@ -84,7 +85,7 @@ def request(
                 known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=actor.id).first()
             ):
                 if (known.plan, known.method) != (wish.plan, wish.method):
-                    raise CannotAct("This request_id has done something else on this node.")
+                    raise ActionRefused("This request_id has done something else on this node.")
                 return known
             _check(node, wish, actor.at)
             action = _create(node, wish, actor, rule)
@@ -94,11 +95,11 @@ def request(
             )  # fmt: skip
             audit.record(entry)
     except IntegrityError:
-        raise CannotAct("The same process is being acted on already: wait until that has ended.") from None
+        raise ActionRefused("The same process is being acted on already: wait until that has ended.") from None
     return action
 
 
-def _create(node: Node, wish: Wish, actor: Actor, rule: Rule | None) -> StewardAction:
+def _create(node: Node, wish: ActionRequest, actor: Actor, rule: Rule | None) -> StewardAction:
     event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
     return StewardAction.objects.create(
         token=secrets.token_hex(16),
@@ -117,33 +118,33 @@ def _create(node: Node, wish: Wish, actor: Actor, rule: Rule | None) -> StewardA
     )
 
 
-def _check(node: Node, wish: Wish, now: datetime) -> None:
-    """Raises CannotAct."""
+def _check(node: Node, wish: ActionRequest, now: datetime) -> None:
+    """Raises ActionRefused."""
     dialect = _may_be_spoken_to(node, now)
-    if wish.plan is not Plan.LIST:
+    if wish.plan is not ActionKind.LIST:
         if wish.method not in choices(dialect):
-            raise CannotAct(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
+            raise ActionRefused(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
         if not wish.reason:
-            raise CannotAct(f"To {wish.plan} a process needs a reason: it is kept, and others will read it.")
+            raise ActionRefused(f"To {wish.plan} a process needs a reason: it is kept, and others will read it.")
     lately = StewardAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
     if lately.count() >= A_MINUTE_MAX:
-        raise CannotAct(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
+        raise ActionRefused(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
 
 
 def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
-    """Raises CannotAct."""
+    """Raises ActionRefused."""
     if dialects.in_doubt(node, now):
-        raise CannotAct(
+        raise ActionRefused(
             "Messages of different kinds came under this node's name within a day, and it could end at the wrong one: "
             "somebody must say first which is its own."
         )
     dialect = dialects.spoken(node, now)
     if dialect is None:
-        raise CannotAct(
+        raise ActionRefused(
             "Nothing is sent to a node whose own messages have not shown how it is spoken to: it could end at it."
         )
     if not node.enabled:
-        raise CannotAct("This node is disabled.")
+        raise ActionRefused("This node is disabled.")
     return dialect
 
 
@@ -152,7 +153,7 @@ def choices(dialect: Dialect) -> list[str]:
     return sorted(name for name in SAFE_METHODS if name.startswith("REQ") == dialect.req)
 
 
-def claim(holder: Holder, *, now: datetime, limit: int) -> list[StewardAction]:
+def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[StewardAction]:
     """Take actions that wait, and those whose kernel has not been heard from; each is one kernel's alone."""
     free = Q(state=State.WAITING) | Q(state=State.RUNNING, held_until__lt=now)
     taken = []
@@ -161,7 +162,7 @@ def claim(holder: Holder, *, now: datetime, limit: int) -> list[StewardAction]:
             mine = StewardAction.objects.filter(free, pk=action.pk)
             if mine.update(state=State.RUNNING, worker=holder.name, held_until=now + timedelta(seconds=holder.for_s)):
                 for line in action.lines.filter(result=""):
-                    _close(action, line, Result.SILENT, _INTERRUPTED, now)
+                    _close(action, line, RequestResult.SILENT, _INTERRUPTED, now)
                 taken.append(action)
     return taken
 
@@ -169,13 +170,15 @@ def claim(holder: Holder, *, now: datetime, limit: int) -> list[StewardAction]:
 def lines(action: StewardAction) -> list[Line]:
     """What has been sent and has a result, as the steps look at it."""
     rows = StewardLine.objects.filter(action=action).exclude(result="").order_by("number")
-    return [Line(Ask(row.ask), Result(row.result), tuple(row.numbers)) for row in rows]
+    return [Line(RequestKind(row.ask), RequestResult(row.result), tuple(row.numbers)) for row in rows]
 
 
-def begin(action: StewardAction, holder: Holder, ask: Ask, *, now: datetime) -> tuple[StewardLine, Dialect] | None:
+def begin(
+    action: StewardAction, holder: LeaseHolder, ask: RequestKind, *, now: datetime
+) -> tuple[StewardLine, Dialect] | None:
     """The line of a message that is about to be sent, and how; None where another kernel has the action now.
 
-    Raises CannotAct where the node must not be spoken to any more.
+    Raises ActionRefused where the node must not be spoken to any more.
     """
     with transaction.atomic():
         if not _hold(action, holder, now):
@@ -189,8 +192,8 @@ def begin(action: StewardAction, holder: Holder, ask: Ask, *, now: datetime) -> 
 def answered(
     action: StewardAction,
     line: StewardLine,
-    holder: Holder,
-    result: Result,
+    holder: LeaseHolder,
+    result: RequestResult,
     detail: str,
     *,
     now: datetime,
@@ -209,7 +212,7 @@ def answered(
     return True
 
 
-def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -> bool:
+def end(action: StewardAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> bool:
     """It has ended; nothing more is sent. False where another kernel has the action now."""
     with transaction.atomic():
         mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
@@ -228,7 +231,7 @@ def end(action: StewardAction, holder: Holder, ended: Ended, *, now: datetime) -
 
 def _with_refusal(action: StewardAction, ended: Ended) -> str:
     """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
-    if ended.end is End.DONE or not action.lines.filter(result=Result.SILENT.value).exists():
+    if ended.end is ActionOutcome.DONE or not action.lines.filter(result=RequestResult.SILENT.value).exists():
         return ended.said
     refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
     return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
@@ -256,18 +259,18 @@ def with_lines() -> QuerySet[StewardAction]:
     return StewardAction.objects.select_related("node", "rule").prefetch_related("lines")
 
 
-def _hold(action: StewardAction, holder: Holder, now: datetime) -> int:
+def _hold(action: StewardAction, holder: LeaseHolder, now: datetime) -> int:
     mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
     return mine.update(held_until=now + timedelta(seconds=holder.for_s))
 
 
-def _close(action: StewardAction, line: StewardLine, result: Result, detail: str, now: datetime) -> None:
+def _close(action: StewardAction, line: StewardLine, result: RequestResult, detail: str, now: datetime) -> None:
     line.result, line.detail, line.ended_at = result.value, detail[:DETAIL_MAX_CHARS], now
     line.save(update_fields=["result", "detail", "numbers", "ended_at"])
     after: dict[str, Any] = {"action": action.pk, "line": line.number, "ask": line.ask, "result": line.result}
     if line.numbers:
         after["numbers"] = line.numbers
-    is_ours = result in (Result.SILENT, Result.ABSENT)
+    is_ours = result in (RequestResult.SILENT, RequestResult.ABSENT)
     actor = Actor.system(now) if is_ours else Actor.node(action.node.name, now)
     before = {"result": None}
     audit.record(

@@ -13,14 +13,14 @@ from django.db import transaction
 from django.db.models import Q
 
 from errorkernel.domain import rule_policy as policy
+from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import IncidentFacts, RuleMatch
 from errorkernel.domain.values import EventType
 from errorkernel.models import Counter, ErrorEvent, ErrorState, Rule, StewardAction
 from errorkernel.senders.steward.protocol import rule_policy
-from errorkernel.senders.steward.protocol.process_control import Plan
 from errorkernel.senders.steward.protocol.rule_policy import AGE_MAX_S, LOOP_WINDOW_S
 from errorkernel.senders.steward.store import actions
-from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.store.platform import counters
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
@@ -112,7 +112,7 @@ def _is_of_now(event: ErrorEvent) -> bool:
 
 def _was_acted_on(event: ErrorEvent) -> bool:
     """Something is being done to that process, or was when the error came: it may be of the one that is gone."""
-    done = StewardAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=Plan.LIST)
+    done = StewardAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=ActionKind.LIST)
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
@@ -132,10 +132,10 @@ def _carry_out(verdict: RuleMatch, event: ErrorEvent, revision: int, begin: int,
 def _order(row: Rule, verdict: RuleMatch, event: ErrorEvent, now: datetime) -> None:
     plan = rule_policy.plan_of(verdict.rule.action)
     assert plan is not None, "a verdict to do nothing is none"  # noqa: S101
-    wish = Wish(plan, event.process.name, row.reason, event.seq)
+    wish = ActionRequest(plan, event.process.name, row.reason, event.seq)
     try:
         actions.request(event.node.name, wish, actor=rule_actor(row, now), rule=row)
-    except CannotAct as exc:
+    except ActionRefused as exc:
         log.info("%s does nothing about event %d: %s", row, event.seq, exc)
         return
     if not count_use(verdict, now):

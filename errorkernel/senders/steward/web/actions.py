@@ -14,14 +14,14 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.models import ErrorEvent, Node, StewardAction
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse, short
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
-from errorkernel.senders.steward.protocol.process_control import Plan
 from errorkernel.senders.steward.store import actions, dialects
-from errorkernel.senders.steward.store.actions import CannotAct, Wish
+from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api import authentication
 from errorkernel.web.api.authentication import ApiError, as_json, not_allowed, read_body
@@ -60,13 +60,13 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
     plan = given.get("action", "")
     if plan == "speak":
         return _settle(request, name)
-    if plan not in list(Plan):
+    if plan not in list(ActionKind):
         return refuse(request, _("Choose what is to be done: list, stop, start or kill."))
     # A start is of another list than a stop and a kill: of what may run and is not listed.
-    method = given.get("absent" if plan == Plan.START else "process", "") if plan != Plan.LIST else ""
+    method = given.get("absent" if plan == ActionKind.START else "process", "") if plan != ActionKind.LIST else ""
     try:
-        wish = Wish(
-            Plan(plan),
+        wish = ActionRequest(
+            ActionKind(plan),
             short(method, 64),
             short(given.get("reason", ""), REASON_MAX_CHARS),
             number(given, "event"),
@@ -75,7 +75,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
         action = _request(name, wish, actor_of(request))
     except BadParameter as exc:
         return refuse(request, str(exc))
-    except CannotAct as exc:
+    except ActionRefused as exc:
         return refuse(request, str(exc), status=409)
     messages.success(request, _("It is going to be done. This page shows how far it is."))
     return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
@@ -94,10 +94,10 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("act", args=[name]))
 
 
-def _request(name: str, wish: Wish, actor: Actor) -> StewardAction:
-    """Raises CannotAct."""
+def _request(name: str, wish: ActionRequest, actor: Actor) -> StewardAction:
+    """Raises ActionRefused."""
     if conf.get().legacy == "off":
-        raise CannotAct("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
+        raise ActionRefused("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
     return actions.request(name, wish, actor)
 
 
@@ -164,15 +164,15 @@ def _post(request: HttpRequest, actor: Actor, node_id: int) -> HttpResponse:
     node = Node.objects.filter(pk=min(node_id, LARGEST)).first()
     if node is None:
         raise ApiError(404, "There is no such node.")
-    wish = Wish(
+    wish = ActionRequest(
         given.action,
-        "" if given.action is Plan.LIST else short(given.process, 64),
+        "" if given.action is ActionKind.LIST else short(given.process, 64),
         short(given.reason, REASON_MAX_CHARS),
         given.event,
         short(given.request_id, REQUEST_ID_MAX_CHARS),
     )
     try:
         made = _request(node.name, wish, actor)
-    except CannotAct as exc:
+    except ActionRefused as exc:
         raise ApiError(409, str(exc)) from None
     return as_json(202, items.action(actions.with_lines().get(pk=made.pk)))

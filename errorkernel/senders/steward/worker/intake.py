@@ -41,7 +41,7 @@ HELLOS_MAX = 10_000
 HELLOS_AT_ONCE = 20
 
 
-class Legacy:
+class StewardIntake:
     """``connection``: where such nodes are. ``errors``: the connection that errors come over; on the embedded broker it
     is the kernel's, since the stream is in its account, where the nodes cannot reach it."""
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.kernel.intake import DATABASE_AWAY
 from errorkernel.models import StewardAction, StewardLine
@@ -27,7 +28,7 @@ from errorkernel.senders.steward.protocol import event_mapping, operator_message
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Listed, Operator
-from errorkernel.senders.steward.protocol.process_control import Ask, End, Ended, Line, Plan, Result
+from errorkernel.senders.steward.protocol.process_control import Ended, Line
 from errorkernel.senders.steward.store import actions as store
 
 log = logging.getLogger("errorkernel.kernel")
@@ -38,7 +39,7 @@ AT_ONCE = 20
 HELD_LONGER_S = 5.0
 """Beyond two timeouts, for the database."""
 _REPLIES = (f"{OPERATOR_NAME}.*", f"{OPERATOR_NAME}.*.EventACK", f"{OPERATOR_NAME}.*.EventNACK")
-_MAKE = {Ask.STOP: operator_messages.stop_process, Ask.START: operator_messages.start_process}
+_MAKE = {RequestKind.STOP: operator_messages.stop_process, RequestKind.START: operator_messages.start_process}
 
 
 class StewardOperator:
@@ -48,7 +49,7 @@ class StewardOperator:
         self._threads = threads
         # A name that no kernel before had: what an earlier one holds is not ours, also where its number comes again.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._holder = store.Holder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
+        self._holder = store.LeaseHolder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
         self._waiting: dict[str, tuple[str, asyncio.Future[StewardMessage]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,7 +82,7 @@ class StewardOperator:
         with contextlib.suppress(*DATABASE_AWAY):
             lines: list[Line] = await self._threads.run(store.lines, action)
             while True:
-                step = process_control.next_step(Plan(action.plan), lines)
+                step = process_control.next_step(ActionKind(action.plan), lines)
                 if isinstance(step, Ended):
                     await self._end(action, step)
                     return
@@ -95,13 +96,13 @@ class StewardOperator:
         if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
             metrics.count_steward_action(action.plan, ended.end.value, action.by.partition(":")[0])
 
-    async def _line(self, action: StewardAction, ask: Ask) -> Line | None:
+    async def _line(self, action: StewardAction, ask: RequestKind) -> Line | None:
         """Write, send, listen, write. None where the action has ended, or is another kernel's."""
         try:
             operator = Operator(OPERATOR_NAME, signing_key.seed(self._conf))
             begun = await self._threads.run(store.begin, action, self._holder, ask, now=datetime.now(UTC))
-        except (ConfError, store.CannotAct) as exc:
-            ended = Ended(End.UNCLEAR, f"{exc} Nothing more was sent.")
+        except (ConfError, store.ActionRefused) as exc:
+            ended = Ended(ActionOutcome.UNCLEAR, f"{exc} Nothing more was sent.")
             await self._end(action, ended)
             return None
         if begun is None:
@@ -114,12 +115,12 @@ class StewardOperator:
         return Line(ask, result, tuple(row.numbers)) if kept else None
 
     async def _ask(
-        self, action: StewardAction, row: StewardLine, ask: Ask, dialect: Dialect, operator: Operator
-    ) -> tuple[Result, str, tuple[Listed, ...] | None]:
+        self, action: StewardAction, row: StewardLine, ask: RequestKind, dialect: Dialect, operator: Operator
+    ) -> tuple[RequestResult, str, tuple[Listed, ...] | None]:
         """Send one message; what came back, in whose words, and the list that it is."""
         correlation = f"{action.token}:{row.number}"
         node = without_suffix(action.node.name)
-        if ask is Ask.LIST:
+        if ask is RequestKind.LIST:
             request = operator_messages.list_processes(operator, node, dialect, correlation)
         else:
             request = _MAKE[ask](operator, node, dialect, action.method, correlation)
@@ -128,9 +129,9 @@ class StewardOperator:
         try:
             message = await self._exchange(node, dialect, request, reply)
         except _NobodyThere:
-            return Result.ABSENT, "Nobody listens: the node is not connected to the broker.", None
+            return RequestResult.ABSENT, "Nobody listens: the node is not connected to the broker.", None
         except TimeoutError:
-            return Result.SILENT, f"No reply within {self._conf.legacy_reply_timeout_s} s.", None
+            return RequestResult.SILENT, f"No reply within {self._conf.legacy_reply_timeout_s} s.", None
         finally:
             self._waiting.pop(correlation, None)
         return _understood(ask, message)
@@ -187,12 +188,12 @@ def _tell_absence(knocking: asyncio.Task[bool], reply: asyncio.Future[StewardMes
         reply.set_exception(_NobodyThere())
 
 
-def _understood(ask: Ask, message: StewardMessage) -> tuple[Result, str, tuple[Listed, ...] | None]:
-    if ask is Ask.LIST:
+def _understood(ask: RequestKind, message: StewardMessage) -> tuple[RequestResult, str, tuple[Listed, ...] | None]:
+    if ask is RequestKind.LIST:
         listed = operator_messages.parse_list(message)
         if not listed:
-            return Result.GARBLED, _text(message), None
-        return Result.LISTED, f"{len(listed)} processes", listed
+            return RequestResult.GARBLED, _text(message), None
+        return RequestResult.LISTED, f"{len(listed)} processes", listed
     return process_control.understand(ask, _text(message)), _text(message), None
 
 

@@ -11,6 +11,7 @@ from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness
 from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.process_actions import ActionKind, RequestKind
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.values import Action, Level, OnDeadline
 from errorkernel.models import (
@@ -24,7 +25,6 @@ from errorkernel.models import (
     StewardAction,
     StewardLine,
 )
-from errorkernel.senders.steward.protocol.process_control import Ask, Plan
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.web.api.schemas.common import of_row
 
@@ -202,7 +202,7 @@ class ActionLine(msgspec.Struct):
     """One message to the node, and what came back; ``result`` is empty while it waits for that."""
 
     number: int
-    ask: Ask
+    ask: RequestKind
     result: str
     detail: str
     sent_at: datetime
@@ -216,7 +216,7 @@ class ActionItem(msgspec.Struct):
 
     id: int
     node: str
-    action: Plan
+    action: ActionKind
     process: str
     state: str
     said: str

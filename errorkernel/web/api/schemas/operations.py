@@ -11,12 +11,12 @@ from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkAnswer, BulkItem
 from errorkernel.protocol import schema as wire
-from errorkernel.senders.steward.protocol.process_control import Plan
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.web.api.schemas.common import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
 from errorkernel.web.api.schemas.items import GivenAnswer, IncidentItem
@@ -31,7 +31,7 @@ class ActionWish(msgspec.Struct):
     list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
     repeats nothing."""
 
-    action: Plan
+    action: ActionKind
     process: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
     event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
