@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.bench.throughput import body
 from tests.browser.test_live_page import log_in
-from tests.support.product import CHROMIUM, Running
+from tests.support.product import CHROMIUM, Product
 
 TASK_MS = 100
 SAMPLE_S = 10
@@ -47,7 +47,7 @@ class Sample:
         return sum(one > TASK_MS for one in self.tasks_ms)
 
 
-def send(product: Running, node: dict[str, str], rate: int, stop: threading.Event) -> None:
+def send(product: Product, node: dict[str, str], rate: int, stop: threading.Event) -> None:
     """Until ``stop``: ``rate`` events a second, as one node would publish them."""
 
     async def publish() -> None:
@@ -128,7 +128,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--rate", type=int, default=2000)
     given = parser.parse_args()
-    product = Running(Path(tempfile.mkdtemp()) / "data").start()
+    product = Product(Path(tempfile.mkdtemp()) / "data").start()
     stop = threading.Event()
     sender = threading.Thread(target=send, args=(product, product.add_node("bench"), given.rate, stop), daemon=True)
     try:

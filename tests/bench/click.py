@@ -32,7 +32,8 @@ from errorkernel.protocol import subjects
 from tests.bench.throughput import body
 from tests.support.node_peer import NODE, Broker
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 PAUSE_S = 0.02
 LOOKED_AT_S = 0.3
@@ -56,13 +57,13 @@ class Clicker:
         assert answer.status == 200, (answer.status, text[:300])
 
 
-def by_token(product: Running, token: str) -> Callable[[str], None]:
+def by_token(product: Product, token: str) -> Callable[[str], None]:
     clicker = Clicker(product.http_url, {"Authorization": f"Bearer {token}"})
     said = json.dumps({"action": "continue", "reason": ""})
     return lambda incident: clicker.post(f"/api/v1/incidents/{incident}/decision", said, "application/json")
 
 
-def by_session(product: Running) -> Callable[[str], None]:
+def by_session(product: Product) -> Callable[[str], None]:
     """As the page's script sends the form."""
     cookie = product.session()
     csrf = next(one.partition("=")[2] for one in cookie.split("; ") if one.startswith("csrftoken="))
@@ -119,7 +120,7 @@ async def asker(credentials: str, journal: str) -> None:
             print(time.monotonic(), flush=True)
 
 
-def clicks(product: Running, token: str, click: Callable[[str], None], went_on: IO[str], count: int) -> list[float]:
+def clicks(product: Product, token: str, click: Callable[[str], None], went_on: IO[str], count: int) -> list[float]:
     took = []
     for number in range(WARM_UP + count):
         incident = wait_for(lambda: _open(product, token))
@@ -130,7 +131,7 @@ def clicks(product: Running, token: str, click: Callable[[str], None], went_on: 
     return took
 
 
-def _open(product: Running, token: str) -> str | None:
+def _open(product: Product, token: str) -> str | None:
     _, found = product.call("/api/v1/incidents?state=open&node=asker", token)
     return found["items"][0]["id"] if found["items"] else None
 
@@ -170,7 +171,7 @@ def told(name: str, took: list[float]) -> None:
     print(f"{name:40} p50 {p50}   p99 {p99}   worst {worst}", flush=True)
 
 
-async def measure(product: Running, directory: Path, count: int, questions: int, rate: int) -> None:
+async def measure(product: Product, directory: Path, count: int, questions: int, rate: int) -> None:
     token, many = product.token(), product.add_node("crowd")
     credentials = directory / "asker.json"
     credentials.write_text(json.dumps(product.add_node("asker")))
@@ -195,7 +196,7 @@ async def measure(product: Running, directory: Path, count: int, questions: int,
         broker.stop()
 
 
-def _waiting(product: Running) -> int:
+def _waiting(product: Product) -> int:
     with contextlib.closing(sqlite3.connect(product.directory / "steward.sqlite3")) as db:
         return int(db.execute("SELECT count(*) FROM errorkernel_incident WHERE state = 'open'").fetchone()[0])
 
@@ -213,7 +214,7 @@ def main() -> None:
         return
     count, questions, rate = (*map(int, sys.argv[1:]), *(300, 1000, 500)[len(sys.argv) - 1 :])
     with tempfile.TemporaryDirectory() as directory:
-        product = Running(Path(directory) / "data").start()
+        product = Product(Path(directory) / "data").start()
         try:
             asyncio.run(measure(product, Path(directory), count, questions, rate))
         finally:

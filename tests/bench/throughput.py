@@ -14,7 +14,7 @@ from pathlib import Path
 import nats
 import websockets
 
-from tests.support.product import Running
+from tests.support.product import Product
 
 TEXT = "copy of chart {} to the archive failed after 3 tries: no such file or directory /data/charts/{}.tif"
 
@@ -42,7 +42,7 @@ async def watch(url: str, cookie: str, count: int) -> tuple[int, int, float]:
     return shown, skipped, time.perf_counter()
 
 
-async def measure(product: Running, count: int, sockets: int) -> None:
+async def measure(product: Product, count: int, sockets: int) -> None:
     node = product.add_node("bench")
     cookie = product.session()
     url = product.http_url.replace("http", "ws") + "/ws/live"
@@ -67,7 +67,7 @@ async def measure(product: Running, count: int, sockets: int) -> None:
 
 def main() -> None:
     count, sockets = (*map(int, sys.argv[1:]), *(30_000, 20)[len(sys.argv) - 1 :])
-    product = Running(Path(tempfile.mkdtemp()) / "data").start()
+    product = Product(Path(tempfile.mkdtemp()) / "data").start()
     try:
         asyncio.run(measure(product, count, sockets))
     finally:

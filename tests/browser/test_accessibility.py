@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page
 from errorkernel.web.urls import urlpatterns
 from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
 from tests.e2e.test_main_path import event
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -26,20 +27,20 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("axe") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("axe") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
     context = browser.new_context()
     yield log_in(context.new_page(), running)
     context.close()
 
 
-def test_no_page_has_anything_that_axe_finds(running: Running, page: Page) -> None:
+def test_no_page_has_anything_that_axe_finds(running: Product, page: Page) -> None:
     fill(running)
     found: list[str] = []
     looked_at = 0
@@ -57,7 +58,7 @@ def test_no_page_has_anything_that_axe_finds(running: Running, page: Page) -> No
     assert found == [], "\n".join(found)
 
 
-def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Running, browser: Browser, page: Page) -> None:  # noqa: F811
+def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Product, browser: Browser, page: Page) -> None:  # noqa: F811
     running.add_node("ship-to-jump-to")
     out = browser.new_page()
     out.goto(running.http_url + "/login/")
@@ -84,7 +85,7 @@ def violations(page: Page, where: str) -> list[str]:
     ]
 
 
-def fill(running: Running) -> None:
+def fill(running: Product) -> None:
     """Something of each kind, so that no page is empty: reports, questions, an answer, a rule."""
     node, token = running.add_node("ship1"), running.token()
     failed = {"id": "8841", "method": "REQCopySrc", "from_node": "central", "to_node": "ship1", "data": "x"}
@@ -104,7 +105,7 @@ def fill(running: Running) -> None:
     assert status in (200, 201), told
 
 
-def pages(running: Running) -> list[str]:
+def pages(running: Product) -> list[str]:
     """The addresses of ``web/urls.py``, with what is there filled in."""
     token = running.token()
 
@@ -157,7 +158,7 @@ FOCUSED = """() => {
 }"""
 
 
-def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Running, page: Page) -> None:
+def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Product, page: Page) -> None:
     page.set_viewport_size(WIDE)
     found: list[str] = []
     for address in [running.http_url + path for path in pages(running)]:

@@ -7,7 +7,8 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.test_live_page import browser, log_in, post
 from tests.e2e.test_main_path import event
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 __all__ = ["browser"]
@@ -25,13 +26,13 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("hostile") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("hostile") / "data").start()
     yield product
     product.stop()
 
 
-def storm(running: Running) -> str:
+def storm(running: Product) -> str:
     """Stores every hostile text in every field that a node has a say in; returns the id of a waiting question."""
     node = running.add_node("ship1")
     events = [
@@ -57,7 +58,7 @@ def storm(running: Running) -> str:
     return str(waiting["items"][0]["id"])
 
 
-def addresses(page: Page, running: Running, incident: str) -> list[str]:
+def addresses(page: Page, running: Product, incident: str) -> list[str]:
     """Every page: the ones that we know, one process of each list, and the lists and a row of each in the admin."""
     known = ["/", "/events/", "/events/1/", "/events/4/", "/incidents/", f"/incidents/{incident}/", "/problems/"]
     known += ["/problems/1/", "/nodes/", "/nodes/ship1/", "/nodes/ship1/1/", "/overview/", "/quarantine/", "/settings/"]
@@ -74,7 +75,7 @@ def addresses(page: Page, running: Running, incident: str) -> list[str]:
     return known + lists + sorted(opened)
 
 
-def test_hostile_texts_are_text_on_every_page_and_run_nothing(browser: Browser, running: Running) -> None:
+def test_hostile_texts_are_text_on_every_page_and_run_nothing(browser: Browser, running: Product) -> None:
     incident = storm(running)
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = log_in(context.new_page(), running)

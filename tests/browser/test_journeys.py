@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
 from tests.e2e.test_main_path import event
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=15_000)
@@ -27,21 +28,21 @@ MAKE_VIEWER = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("journeys") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("journeys") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture
-def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
     context = browser.new_context()
     yield log_in(context.new_page(), running)
     context.close()
 
 
 @pytest.fixture(scope="module")
-def first(browser: Browser, running: Running) -> dict[str, str]:  # noqa: F811 - the fixture
+def first(browser: Browser, running: Product) -> dict[str, str]:  # noqa: F811 - the fixture
     """The first journey: an empty installation, a node by the button, the first event. Gives the node's token."""
     context = browser.new_context()
     page = log_in(context.new_page(), running)
@@ -73,7 +74,7 @@ def bash(line: str) -> str:
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30).stdout
 
 
-def accepted(running: Running, node: dict[str, str], report: dict) -> bool:
+def accepted(running: Product, node: dict[str, str], report: dict) -> bool:
     try:
         post(running, node, report)
     except OSError:
@@ -81,14 +82,14 @@ def accepted(running: Running, node: dict[str, str], report: dict) -> bool:
     return True
 
 
-def ask(running: Running, node: dict[str, str], text: str, **fields: object) -> str:
+def ask(running: Product, node: dict[str, str], text: str, **fields: object) -> str:
     """The selector of the card of a new question."""
     asked = event(type="action", process="copy-files", error={"text": text}, **fields)
     post(running, node, asked)
     return f"[id='incident-{asked['id']}']"
 
 
-def test_a_storm_is_followed_through_a_search(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_a_storm_is_followed_through_a_search(running: Product, page: Page, first: dict[str, str]) -> None:
     page.locator("main [name=q]").fill('level>=error text:"needle"')
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"\?q=level%3E%3Derror"))
@@ -106,7 +107,7 @@ def test_a_storm_is_followed_through_a_search(running: Running, page: Page, firs
     expect(page.get_by_role("alert").filter(has_text="There is no field")).to_be_visible()
 
 
-def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Product, page: Page, first: dict[str, str]) -> None:
     page.keyboard.press("p")
     post(running, first, *[event(error={"text": f"while paused {number}"}) for number in range(3)])
     expect(page.locator("[data-fresh]")).to_have_text("3 new")
@@ -116,7 +117,7 @@ def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Running, page
 
 
 def test_the_search_stays_where_it_is_when_somebody_begins_to_wait(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     search = page.locator("main [name=q]")
     before = search.bounding_box()
@@ -128,7 +129,7 @@ def test_the_search_stays_where_it_is_when_somebody_begins_to_wait(
 
 
 def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     asked = [ask(running, first, "the same for many?") for _ in range(2)]
     expect(page.locator(".crowds")).to_contain_text("2 wait on")
@@ -149,7 +150,7 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
     expect(page.locator(asked[0])).to_contain_text("answered continue by admin")
 
 
-def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_a_question_is_answered_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "keyboard?")
     expect(page.locator(card)).to_be_visible()
     expect(page).to_have_title(re.compile(r"^\(1\) Live"))
@@ -170,7 +171,7 @@ def test_a_question_is_answered_by_the_keyboard_alone(running: Running, page: Pa
 
 
 def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     page.goto(running.http_url + "/audit/")
     expect(page.locator("[data-link=live]")).to_be_visible()  # its script has run
@@ -187,7 +188,7 @@ def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
 
 
 def test_a_small_window_leaves_the_state_of_things_its_room(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     page.set_viewport_size({"width": 720, "height": 800})
     for name in ("Jump", "help", "Log out"):
@@ -197,7 +198,7 @@ def test_a_small_window_leaves_the_state_of_things_its_room(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
+def test_a_question_is_answered_on_a_phone(running: Product, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)
     card = ask(running, first, "phone?")
@@ -212,7 +213,7 @@ def test_a_question_is_answered_on_a_phone(running: Running, browser: Browser, f
     context.close()
 
 
-def test_the_loser_of_a_race_reads_who_won(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_the_loser_of_a_race_reads_who_won(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "who is first?")
     expect(page.locator(card)).to_be_visible()
     page.route_web_socket("**/ws/live*", lambda socket: None)  # nothing arrives, so the page does not learn of it
@@ -224,7 +225,7 @@ def test_the_loser_of_a_race_reads_who_won(running: Running, page: Page, first: 
     expect(page.locator(card)).to_contain_text("bob was here")
 
 
-def test_a_lost_connection_is_said_and_made_good(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_a_lost_connection_is_said_and_made_good(running: Product, page: Page, first: dict[str, str]) -> None:
     running.kill()
     expect(page.locator("[data-banner=link]")).to_be_visible()
     expect(page.locator("[data-link-word]")).to_have_text("not connected")
@@ -235,7 +236,7 @@ def test_a_lost_connection_is_said_and_made_good(running: Running, page: Page, f
 
 
 def test_an_answer_is_remembered_as_a_rule_that_then_answers(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     card = ask(running, first, "always the same")
     page.locator(f"{card} h3 a").click()
@@ -255,7 +256,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
 
 
 def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     lost, arrived = ask(running, first, "never sent?"), ask(running, first, "sent, not heard?")
     token = running.token()
@@ -280,7 +281,7 @@ def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
 
 
 def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
-    running: Running, page: Page, first: dict[str, str]
+    running: Product, page: Page, first: dict[str, str]
 ) -> None:
     card = ask(running, first, "signed out?")
     page.locator(f"{card} [name=reason]").fill("typed before")
@@ -298,7 +299,7 @@ def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
     expect(page.locator("[data-link=live]")).to_be_visible()
 
 
-def test_what_became_of_a_message_is_told_without_a_reload(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_what_became_of_a_message_is_told_without_a_reload(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "a message fails", message={"id": "1", "method": "REQ", "data": "x"})
     incident = card[14:-2]
     expect(page.locator(card)).to_be_visible()  # it is stored: before that its own page is not there
@@ -312,7 +313,7 @@ def test_what_became_of_a_message_is_told_without_a_reload(running: Running, pag
     expect(page.locator(".requeues")).to_contain_text("not needed")
 
 
-def test_a_viewer_sees_and_is_refused(running: Running, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
+def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
     assert running.command("shell", "-c", MAKE_VIEWER).returncode == 0
     card = ask(running, first, "vera?")
     context = browser.new_context()
@@ -353,7 +354,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def failing(running: Running, tmp_path: Path) -> Iterator[Path]:
+def failing(running: Product, tmp_path: Path) -> Iterator[Path]:
     """A node with a process that fails until there is the file ``mended`` here."""
     credentials = tmp_path / "node.json"
     credentials.write_text(json.dumps(running.add_node("ship9")))
@@ -364,7 +365,7 @@ def failing(running: Running, tmp_path: Path) -> Iterator[Path]:
     node.wait()
 
 
-def test_a_quarantine_is_seen_and_cleared(running: Running, page: Page, failing: Path) -> None:
+def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing: Path) -> None:
     def standing() -> bool:
         page.goto(running.http_url + "/nodes/ship9/")
         return page.locator(".stands-still").count() > 0
@@ -387,7 +388,7 @@ def test_a_quarantine_is_seen_and_cleared(running: Running, page: Page, failing:
     expect(page.locator("table.rows").first).to_contain_text("answered continue by admin")
 
 
-def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Running) -> None:  # noqa: F811
+def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Product) -> None:  # noqa: F811
     context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
     page = log_in(context.new_page(), running)
     page.goto(running.http_url + "/audit/")
@@ -400,7 +401,7 @@ def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: B
 
 def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
     browser: Browser,  # noqa: F811
-    running: Running,
+    running: Product,
     first: dict[str, str],
 ) -> None:
     context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
@@ -424,7 +425,7 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
     context.close()
 
 
-def test_the_console_speaks_german_where_it_is_asked_to(running: Running, page: Page, first: dict[str, str]) -> None:
+def test_the_console_speaks_german_where_it_is_asked_to(running: Product, page: Page, first: dict[str, str]) -> None:
     page.locator(".strip .languages button", has_text="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()

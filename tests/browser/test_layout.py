@@ -7,7 +7,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
 from tests.e2e.test_main_path import event
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -34,21 +35,21 @@ IN_TWO = """(columns) => {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("pages") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("pages") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture
-def page(browser: Browser, running: Running) -> Iterator[Page]:  # noqa: F811 - the fixture
+def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     yield log_in(context.new_page(), running)
     context.close()
 
 
 @pytest.fixture(scope="module")
-def rules(running: Running) -> list[int]:
+def rules(running: Product) -> list[int]:
     wording = {"condition": "process:nobody", "action": "continue", "reason": PROSE, "enabled": True}
     made = [
         running.call("/api/v1/rules", running.token(), wording | {"name": name}) for name in ("one", "two", "three")
@@ -57,7 +58,7 @@ def rules(running: Running) -> list[int]:
     return [rule["id"] for _, rule in made]
 
 
-def test_short_columns_stay_whole_beside_long_prose(page: Page, running: Running) -> None:
+def test_short_columns_stay_whole_beside_long_prose(page: Page, running: Product) -> None:
     post(running, running.add_node("ship1"), event(error={"text": "disk full"}))
     listed = wait_for(lambda: running.call("/api/v1/problems", running.token())[1]["items"])
     address = f"{running.http_url}/problems/{listed[0]['id']}/"
@@ -75,7 +76,7 @@ def test_short_columns_stay_whole_beside_long_prose(page: Page, running: Running
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
 
 
-def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: Running, rules: list[int]) -> None:
+def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: Product, rules: list[int]) -> None:
     page.goto(running.http_url + "/rules/")
     down = page.locator(f"#rule-{rules[0]}-down")
     down.focus()
@@ -86,7 +87,7 @@ def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: R
         expect(down).to_be_focused()
 
 
-def test_german_has_room_on_a_phone_and_in_the_rail(page: Page, running: Running, rules: list[int]) -> None:
+def test_german_has_room_on_a_phone_and_in_the_rail(page: Page, running: Product, rules: list[int]) -> None:
     page.locator(".strip .languages button", has_text="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
     page.goto(running.http_url + "/incidents/")
@@ -104,7 +105,7 @@ def test_german_has_room_on_a_phone_and_in_the_rail(page: Page, running: Running
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_the_button_that_kills_many_looks_like_one_that_kills(page: Page, running: Running) -> None:
+def test_the_button_that_kills_many_looks_like_one_that_kills(page: Page, running: Product) -> None:
     post(running, running.add_node("ship2"), event(type="action", error={"text": "may I go on?"}))
     many = {"condition": "node:ship2", "action": "kill", "reason": "all of them"}
     token = running.token()

@@ -9,21 +9,21 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.test_main_path import event
-from tests.support.product import CHROMIUM, Running
+from tests.support.product import CHROMIUM, Product
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("browser") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("browser") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def node(running: Running) -> dict[str, str]:
+def node(running: Product) -> dict[str, str]:
     return running.add_node("ship1")
 
 
@@ -40,13 +40,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, running: Running) -> Iterator[Page]:
+def page(browser: Browser, running: Product) -> Iterator[Page]:
     context = browser.new_context()
     yield log_in(context.new_page(), running)
     context.close()
 
 
-def log_in(page: Page, running: Running) -> Page:
+def log_in(page: Page, running: Product) -> Page:
     page.goto(running.http_url + "/login/")
     page.fill("[name=username]", "admin")
     page.fill("[name=password]", running.password)
@@ -55,7 +55,7 @@ def log_in(page: Page, running: Running) -> Page:
     return page
 
 
-def post(running: Running, node: dict[str, str], *events: dict) -> None:
+def post(running: Product, node: dict[str, str], *events: dict) -> None:
     request = urllib.request.Request(
         running.http_url + "/api/v1/events",
         data=json.dumps(events).encode(),
@@ -69,7 +69,7 @@ def shown(page: Page, prefix: str) -> list[str]:
     return [word for text in texts for word in text.split() if word.startswith(prefix)]
 
 
-def test_an_event_is_visible_within_a_second(page: Page, running: Running, node: dict[str, str]) -> None:
+def test_an_event_is_visible_within_a_second(page: Page, running: Product, node: dict[str, str]) -> None:
     post(running, node, event(error={"text": "warm-up"}))
     expect(page.get_by_text("warm-up").first).to_be_visible()
     began = time.monotonic()
@@ -78,7 +78,7 @@ def test_an_event_is_visible_within_a_second(page: Page, running: Running, node:
     assert time.monotonic() - began < 2
 
 
-def test_hostile_text_is_text(page: Page, running: Running, node: dict[str, str]) -> None:
+def test_hostile_text_is_text(page: Page, running: Product, node: dict[str, str]) -> None:
     alerts: list[object] = []
     page.on("dialog", lambda dialog: (alerts.append(dialog), dialog.dismiss()))
     text = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eright to left"
@@ -87,7 +87,7 @@ def test_hostile_text_is_text(page: Page, running: Running, node: dict[str, str]
     assert not alerts
 
 
-def test_after_a_restart_the_page_has_no_gap_and_no_duplicate(running: Running, page: Page, node: dict) -> None:
+def test_after_a_restart_the_page_has_no_gap_and_no_duplicate(running: Product, page: Page, node: dict) -> None:
     post(running, node, *[event(error={"text": f"wave-{number:03d}"}) for number in range(40)])
     expect(page.get_by_text("wave-039").first).to_be_visible()
     running.kill()
@@ -99,7 +99,7 @@ def test_after_a_restart_the_page_has_no_gap_and_no_duplicate(running: Running, 
 
 
 def test_two_operators_answer_and_the_second_reads_who_won(
-    browser: Browser, page: Page, running: Running, node: dict
+    browser: Browser, page: Page, running: Product, node: dict
 ) -> None:
     asked = event(type="action", process="copy-files", error={"text": "may I go on?"})
     other = log_in(browser.new_context().new_page(), running)
@@ -128,7 +128,7 @@ def test_two_operators_answer_and_the_second_reads_who_won(
 
 
 def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_with_them(
-    running: Running, page: Page, node: dict
+    running: Product, page: Page, node: dict
 ) -> None:
     connections: list[object] = []
     page.on("websocket", lambda socket: connections.append(socket))

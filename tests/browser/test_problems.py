@@ -8,21 +8,21 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_live_page import browser, log_in, post
 from tests.e2e.test_main_path import event
-from tests.support.product import Running
+from tests.support.product import Product
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("browser-problems") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("browser-problems") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture
-def page(browser: Browser, running: Running) -> Iterator[Page]:
+def page(browser: Browser, running: Product) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     yield log_in(context.new_page(), running)
     context.close()
@@ -37,7 +37,7 @@ def row(page: Page, title: str) -> str:
     return urllib.parse.urlsplit(link.first.get_attribute("href") or "").path.split("/")[2]
 
 
-def test_the_journey_of_a_problem(page: Page, running: Running) -> None:
+def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
     node = running.add_node("ship1")
     post(running, node, *[event(error={"text": text}) for text in ("disk full", "disk full", "no space left")])
     page.goto(running.http_url + "/problems/")

@@ -10,26 +10,26 @@ from playwright.sync_api import Browser, Page, expect
 
 from errorkernel.domain.sender_names import with_suffix
 from tests.browser.test_live_page import browser, log_in
-from tests.e2e.steward.test_operator import Product
-from tests.support.product import wait_for
+from tests.e2e.steward.test_operator import OperatorProduct
 from tests.support.steward.peer import STEW, PlainServer, StewardPeer
+from tests.support.waiting import wait_for
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProduct]:
     directory: Path = tmp_path_factory.mktemp("browser-act")
     server = PlainServer(directory).start()
-    running = Product(directory, server, 10)
+    running = OperatorProduct(directory, server, 10)
     yield running.ready()
     running.stop()
     server.stop()
 
 
 @pytest.fixture
-def peer(product: Product) -> Iterator[StewardPeer]:
+def peer(product: OperatorProduct) -> Iterator[StewardPeer]:
     """A node in a thread of its own: the browser's driver keeps this one."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -45,14 +45,14 @@ def peer(product: Product) -> Iterator[StewardPeer]:
 
 
 @pytest.fixture
-def page(browser: Browser, product: Product) -> Iterator[Page]:
+def page(browser: Browser, product: OperatorProduct) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     yield log_in(context.new_page(), product)
     context.close()
 
 
 def test_from_an_event_the_guessed_process_is_chosen_and_killed(
-    page: Page, product: Product, peer: StewardPeer
+    page: Page, product: OperatorProduct, peer: StewardPeer
 ) -> None:
     peer.processes.add("tailFile")
     address = f"/api/v1/events?node={with_suffix('ship1')}"

@@ -26,7 +26,8 @@ from errorkernel.node import Action, Kernel
 from errorkernel.platform import conf
 from errorkernel.protocol import subjects
 from tests.e2e.test_external_broker import Foreign, foreign  # noqa: F401 - a fixture
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import PATIENCE_S, wait_for
 
 EVENTS, DECISIONS = subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM
 HEALED_S = 70.0
@@ -61,7 +62,7 @@ class Broker:
         await asyncio.to_thread(self.server.start, [])
         self.connection = Connection(self.server.url, name="test", seed=self._seed)
         self.connection.start()
-        await self.connection.wait_until_ready(10)
+        await self.connection.wait_until_ready(PATIENCE_S)
         await streams.ensure_streams(self.connection, events_max_bytes=2**28)
         await streams.ensure_kernel_consumer(self.connection)
         self.source = PullConsumer(self.connection, EVENTS, subjects.KERNEL_DURABLE, 10)
@@ -83,7 +84,7 @@ async def take_one(connection: Connection, source: PullConsumer) -> None:
 
 async def until_empty(connection: Connection) -> None:
     """The broker queues an acknowledgement that it has read; the message leaves a moment later."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await connection.api(f"STREAM.INFO.{EVENTS}", {}))["state"]["messages"]:
             await asyncio.sleep(0.01)
 
@@ -120,7 +121,7 @@ async def test_a_write_that_failed_is_told_also_when_its_directory_can_be_writte
         remove(messages)
         await take_one(connection, broker.source)  # into a file that is open, and the next one cannot be made
         with pytest.raises(BrokerRefused):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     await streams.probe_storage(connection, EVENTS)
         messages.mkdir()
@@ -140,7 +141,7 @@ async def test_a_broker_is_started_again_on_request_with_what_was_taken_away_but
         try:
             for _ in range(embedded.RESTARTS - 1):
                 before = server.pid
-                await connection.wait_until_ready(10)
+                await connection.wait_until_ready(PATIENCE_S)
                 remove(tmp_path / "nats")
                 assert await server.start_again("a test") == ""
                 await until(lambda before=before: server.pid != before and (tmp_path / "nats" / "port").exists())
@@ -148,7 +149,7 @@ async def test_a_broker_is_started_again_on_request_with_what_was_taken_away_but
             assert "times within" in await server.start_again("a test")
             os.kill(server.pid or 0, signal.SIGKILL)  # for this one there is a restart left
             await until(lambda: not connection.connected)
-            await connection.wait_until_ready(10)
+            await connection.wait_until_ready(PATIENCE_S)
         finally:
             keeping.cancel()
 
@@ -157,45 +158,45 @@ async def test_a_broker_is_started_again_on_request_with_what_was_taken_away_but
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("storing") / "data").start()
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    running = Product(tmp_path_factory.mktemp("storing") / "data").start()
     yield running
     running.stop()
 
 
-def readiness(product: Running) -> dict[str, Any]:
+def readiness(product: Product) -> dict[str, Any]:
     status, said = product.call("/health/ready", "")
     assert said["ready"] is (status == 200) is not said["why"]
     return dict(said)
 
 
-def is_ready(product: Running) -> bool:
+def is_ready(product: Product) -> bool:
     return bool(readiness(product)["ready"])
 
 
-def cannot_store(product: Running) -> bool:
+def cannot_store(product: Product) -> bool:
     return any(CANNOT_STORE in sentence for sentence in readiness(product)["why"])
 
 
-def is_taken(product: Running, token: str) -> bool:
+def is_taken(product: Product, token: str) -> bool:
     report = {"v": 1, "id": str(uuid4()), "type": "info", "process": "p", "error": {"text": "still there"}}
     return product.call("/api/v1/events", token, report)[0] == 202
 
 
-def losses(product: Running) -> list[str]:
+def losses(product: Product) -> list[str]:
     with closing(sqlite3.connect(product.directory / "steward.sqlite3")) as database:
         return [
             reason for (reason,) in database.execute("SELECT reason FROM errorkernel_auditentry WHERE action = 'lost'")
         ]
 
 
-def what_failed(product: Running) -> dict[str, str]:
+def what_failed(product: Product) -> dict[str, str]:
     """What ``steward doctor`` finds: name → remedy."""
     told = json.loads(product.command("doctor", "--json").stdout)
     return {one["name"]: one["remedy"] for one in told["checks"] if one["status"] == "failed"}
 
 
-async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no_question(product: Running) -> None:
+async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no_question(product: Product) -> None:
     given, token = product.add_node("ship1"), product.token()
     file = product.directory.parent / "ship1.json"
     file.write_text(json.dumps(given))
@@ -221,7 +222,7 @@ async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no
     assert what_failed(product) == {}
 
 
-async def remove_stream(product: Running) -> None:
+async def remove_stream(product: Product) -> None:
     """Take one stream away, and return when it is there again."""
     access = own_access(replace(conf.get(), data_dir=product.directory))
     connection = Connection(access.url, name="test", seed=access.seed)
@@ -234,7 +235,7 @@ async def remove_stream(product: Running) -> None:
             return False
 
     try:
-        await connection.wait_until_ready(10)
+        await connection.wait_until_ready(PATIENCE_S)
         await connection.api(f"STREAM.DELETE.{DECISIONS}", {})
         async with asyncio.timeout(HEALED_S):
             while not await is_there():
@@ -243,11 +244,11 @@ async def remove_stream(product: Running) -> None:
         await connection.close()
 
 
-def test_a_stream_that_somebody_removed_is_made_again(product: Running) -> None:
+def test_a_stream_that_somebody_removed_is_made_again(product: Product) -> None:
     asyncio.run(remove_stream(product))
 
 
-def test_consumers_whose_files_are_gone_do_not_keep_the_kernel_from_connecting_again(product: Running) -> None:
+def test_consumers_whose_files_are_gone_do_not_keep_the_kernel_from_connecting_again(product: Product) -> None:
     """Nothing is amiss while the connection lasts; on the next one the broker refuses what it believes to have."""
     wait_for(lambda: is_ready(product), HEALED_S)
     healed = product.log().count("The broker stores again")
@@ -257,7 +258,7 @@ def test_consumers_whose_files_are_gone_do_not_keep_the_kernel_from_connecting_a
     wait_for(lambda: is_ready(product), HEALED_S)
 
 
-def test_messages_that_were_taken_from_a_stream_which_is_there_are_told_as_lost(product: Running) -> None:
+def test_messages_that_were_taken_from_a_stream_which_is_there_are_told_as_lost(product: Product) -> None:
     wait_for(lambda: is_ready(product), HEALED_S)
     given, before = product.add_node("ship3"), len(losses(product))
     wait_for(lambda: is_taken(product, given["token"]))
@@ -274,7 +275,7 @@ def test_messages_that_were_taken_from_a_stream_which_is_there_are_told_as_lost(
     assert "had lost messages of this stream" in losses(product)[-1]
 
 
-def test_a_disk_that_cannot_be_written_is_told_until_it_can(product: Running) -> None:
+def test_a_disk_that_cannot_be_written_is_told_until_it_can(product: Product) -> None:
     """The broker is left alone meanwhile: without a disk it would not start, and the product would end with it."""
     wait_for(lambda: is_ready(product), HEALED_S)
     pid_file, jetstream = product.directory / "nats" / "nats.pid", product.directory / "nats" / "jetstream"

@@ -29,7 +29,7 @@ from errorkernel.ops.chaos.requeue_operators import Given
 from errorkernel.ops.chaos.requeues import disagreement, handed_over_once
 from errorkernel.ops.chaos.rule_checks import rules_keep_within_bounds
 from tests.support.paths import ROOT
-from tests.support.product import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 NODES = ("ship1", "ship2")
 
@@ -122,7 +122,7 @@ def messages(count: int) -> list[bytes]:
 
 
 async def heard(link: Link, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = [frame.data for frame in Splitter().feed(link.heard)]
             if enough(found):
@@ -161,7 +161,7 @@ async def test_a_reset_link_ends_what_is_open_and_refuses_what_comes(link: Link)
     for _ in range(2):
         # Whoever connects now may hear of it before the connection is made, or afterwards.
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 20) == b""
+            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
             reader, _ = await asyncio.open_connection("127.0.0.1", link.proxy.port)
 
 
@@ -205,16 +205,16 @@ def test_a_ledger_is_read_up_to_where_its_program_was_killed(tmp_path: Path) -> 
 CLOCK = """
 import datetime as real, os, signal, sys, time
 from pathlib import Path
-from errorkernel.node import client, pipe, questions, reports
-from errorkernel.protocol import json_codec as json as wire
+from errorkernel.node.journal import incidents
+from errorkernel.node.process import pipe
 from errorkernel.ops.chaos import clock
 file = Path(sys.argv[1])
 clock.jump(file, 86400)
 before, monotonic = time.time(), time.monotonic()
 clock.install(file)
 assert 86300 < time.time() - before < 86500 and time.monotonic() - monotonic < 50
-assert 86300 < questions.datetime.now(real.UTC).timestamp() - before < 86500
-assert type(questions.datetime.now(real.UTC)) is real.datetime
+assert 86300 < incidents.datetime.now(real.UTC).timestamp() - before < 86500
+assert type(incidents.datetime.now(real.UTC)) is real.datetime
 assert type(pipe.datetime.fromisoformat("2026-11-24T10:00:00+00:00")) is real.datetime
 clock.jump(file, 0)
 os.kill(os.getpid(), signal.SIGUSR1)

@@ -16,8 +16,9 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.domain.values import Action
 from errorkernel.ops.demo.fleet import NODES, DemoFleet
-from tests.support.node_peer import Broker, alive, eventually, peer_kernel, program_env
-from tests.support.product import Running, wait_for
+from tests.support.node_peer import Broker, alive, peer_kernel, program_env
+from tests.support.product import Product
+from tests.support.waiting import eventually, wait_for
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_running_demo_that_is_removed_ends_and_does_not_come_back(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data", "--demo").start()
+    product = Product(tmp_path / "data", "--demo").start()
     try:
         token = product.token()
         wait_for(lambda: len(events_of(product, token)) > 10)
@@ -119,7 +120,7 @@ def test_a_running_demo_that_is_removed_ends_and_does_not_come_back(tmp_path: Pa
         product.stop()
 
 
-def events_of(product: Running, token: str) -> list[dict[str, Any]]:
+def events_of(product: Product, token: str) -> list[dict[str, Any]]:
     return list(product.call("/api/v1/events", token)[1]["items"])
 
 

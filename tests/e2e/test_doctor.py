@@ -19,18 +19,19 @@ from errorkernel.ops.doctor import machine
 from errorkernel.ops.doctor.report import Status
 from errorkernel.platform import conf
 from errorkernel.protocol import subjects
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import PATIENCE_S, wait_for
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("doctor") / "data").start()
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    running = Product(tmp_path_factory.mktemp("doctor") / "data").start()
     running.add_node("ship1")
     yield running
     running.stop()
 
 
-def examine(product: Running) -> tuple[int, dict[str, dict[str, str]], dict[str, Any]]:
+def examine(product: Product) -> tuple[int, dict[str, dict[str, str]], dict[str, Any]]:
     """(exit status, checks by name, all that was told)."""
     done = product.command("doctor", "--json")
     told = json.loads(done.stdout)
@@ -44,18 +45,18 @@ def wrong(checks: dict[str, dict[str, str]]) -> dict[str, str]:
     return {name: one["remedy"] for name, one in checks.items() if one["status"] == "failed"}
 
 
-async def with_link(product: Running, do: Any) -> None:
+async def with_link(product: Product, do: Any) -> None:
     access = own_access(replace(conf.get(), data_dir=product.directory))
     connection = Connection(access.url, name="test", seed=access.seed)
     connection.start()
     try:
-        await connection.wait_until_ready(10)
+        await connection.wait_until_ready(PATIENCE_S)
         await do(connection)
     finally:
         await connection.close()
 
 
-def test_where_all_is_well_it_says_so_and_ends_with_0(product: Running) -> None:
+def test_where_all_is_well_it_says_so_and_ends_with_0(product: Product) -> None:
     status, checks, told = examine(product)
     assert wrong(checks) == {}
     assert status == 0
@@ -68,7 +69,7 @@ def test_where_all_is_well_it_says_so_and_ends_with_0(product: Running) -> None:
         assert any(line.startswith(f"{one['status']:<8} {name}: ") for line in lines)
 
 
-def test_secrets_are_not_shown(product: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_shown(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEWARD_SECRET_KEY", "swordfish")
     monkeypatch.setenv("STEWARD_CHANNEL_LAYER", "redis://:swordfish@127.0.0.1:1/0")
     done = product.command("doctor")
@@ -77,7 +78,7 @@ def test_secrets_are_not_shown(product: Running, monkeypatch: pytest.MonkeyPatch
     assert done.returncode == 1  # and nobody is there
 
 
-def test_a_stream_that_somebody_changed_is_named_and_mended_by_a_restart(product: Running) -> None:
+def test_a_stream_that_somebody_changed_is_named_and_mended_by_a_restart(product: Product) -> None:
     async def change(connection: Connection) -> None:
         config = streams.events_stream(conf.get().stream_max_bytes) | {"max_bytes": 4711000}
         await connection.api(f"STREAM.UPDATE.{subjects.EVENTS_STREAM}", config)
@@ -96,7 +97,7 @@ def test_a_stream_that_somebody_changed_is_named_and_mended_by_a_restart(product
     wait_for(lambda: examine(product)[0] == 0)
 
 
-def test_a_broker_that_stands_still_is_named(product: Running) -> None:
+def test_a_broker_that_stands_still_is_named(product: Product) -> None:
     pid = int((product.directory / "nats" / "nats.pid").read_text())
     os.kill(pid, 19)  # stopped: it accepts and says nothing, which is worse than being away
     try:
@@ -107,13 +108,13 @@ def test_a_broker_that_stands_still_is_named(product: Running) -> None:
     assert "server.log" in wrong(checks)["broker"]
 
 
-def test_a_broker_of_others_that_is_away_is_named(product: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_of_others_that_is_away_is_named(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEWARD_NATS_URL", "nats://127.0.0.1:1")
     _, checks, _ = examine(product)
     assert "STEWARD_NATS_URL" in wrong(checks)["broker"]
 
 
-def test_what_others_can_read_is_named(product: Running) -> None:
+def test_what_others_can_read_is_named(product: Product) -> None:
     secret = product.directory / "secret_key"
     secret.chmod(0o644)
     try:
@@ -123,7 +124,7 @@ def test_what_others_can_read_is_named(product: Running) -> None:
 
 
 def test_while_nothing_runs_it_says_what_it_could_not_check_and_counts_that_as_no_failure(tmp_path: Path) -> None:
-    stopped = Running(tmp_path / "data").start()
+    stopped = Product(tmp_path / "data").start()
     stopped.stop()
     status, checks, _ = examine(stopped)
     assert (status, wrong(checks)) == (0, {})
@@ -133,7 +134,7 @@ def test_while_nothing_runs_it_says_what_it_could_not_check_and_counts_that_as_n
 
 
 def test_a_database_without_its_tables_is_named_and_nothing_is_made_by_looking(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data")
+    product = Product(tmp_path / "data")
     product.directory.mkdir()
     path = product.directory / "steward.sqlite3"
     assert "steward migrate" in wrong(examine(product)[1])["database"]
@@ -149,7 +150,7 @@ def test_a_database_without_its_tables_is_named_and_nothing_is_made_by_looking(t
 
 
 def test_a_command_where_steward_was_never_started_says_so_in_one_sentence(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data", tables=False)
+    product = Product(tmp_path / "data", new=True)
     for words in (["node", "add", "ship1"], ["node", "list"], ["token", "add", "admin"], ["broker-config"]):
         told = product.command(*words)
         assert told.returncode == 1, words
@@ -158,7 +159,7 @@ def test_a_command_where_steward_was_never_started_says_so_in_one_sentence(tmp_p
 
 
 def test_a_database_that_is_behind_its_counters_or_damaged_is_named(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     event = {"v": 1, "id": str(uuid7()), "type": "error", "process": "p", "error": {"text": "no such file"}}
     assert product.call("/api/v1/events", product.add_node("ship1")["token"], event)[0] == 202
     token = product.token()
@@ -178,14 +179,14 @@ def test_a_database_that_is_behind_its_counters_or_damaged_is_named(tmp_path: Pa
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_settings_and_a_data_directory_that_cannot_be_used_are_named(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "file").write_text("no directory")
-    product = Running(tmp_path / "file" / "data")
+    product = Product(tmp_path / "file" / "data")
     done = product.command("doctor", *options)
     assert done.returncode == 1
     assert "data directory" in done.stdout
     assert "usable" in done.stdout
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STEWARD_LOG_FORMAT", "xml")
-        told = Running(tmp_path).command("doctor", *options)
+        told = Product(tmp_path).command("doctor", *options)
     assert told.returncode == 1
     assert "STEWARD_LOG_FORMAT" in told.stdout
 

@@ -15,7 +15,8 @@ import pytest
 from errorkernel.domain.values import Event
 from errorkernel.node import BlockingKernel, Kernel, install_hooks
 from tests.support.node_peer import program_env, unreachable, written
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_hooks_are_taken_out_and_one_that_was_set_later_stays(kernel: BlockingKe
 
 @pytest.mark.slow
 def test_the_operators_read_what_a_program_logged_raised_and_died_of(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         credentials = tmp_path / "ship1.json"
         credentials.write_text(json.dumps(product.add_node("ship1")))

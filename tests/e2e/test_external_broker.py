@@ -15,10 +15,11 @@ import pytest
 
 from errorkernel.broker.embedded import find_binary
 from errorkernel.node import Action, Kernel
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import PATIENCE_S, wait_for
 
 
-class Foreign(Running):
+class Foreign(Product):
     """The product on a nats-server that the test starts itself."""
 
     def __init__(self, directory: Path) -> None:
@@ -64,7 +65,7 @@ class Foreign(Running):
 @pytest.fixture
 def foreign(tmp_path: Path) -> Iterator[Foreign]:
     product = Foreign(tmp_path)
-    assert product.command("migrate", "-v0").returncode == 0
+    product.make_tables()
     yield product
     if product._process and product._process.poll() is None:
         product.stop()
@@ -95,7 +96,7 @@ def ask(product: Foreign, token: str, credentials: dict[str, str]) -> None:
             done = asyncio.Event()
             async with kernel.worker("copier", work):
                 await asyncio.to_thread(wait_for, answer, 30)
-                await asyncio.wait_for(done.wait(), 30)
+                await asyncio.wait_for(done.wait(), PATIENCE_S)
 
     asyncio.run(run())
     wait_for(lambda: product.call(f"/api/v1/incidents?state=applied&node={credentials['node']}", token)[1]["items"], 30)

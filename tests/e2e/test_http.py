@@ -21,7 +21,8 @@ from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import Limits
 from errorkernel.protocol import json_codec as wire
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = (ROOT / "docs" / "http.md").read_text().split("\n## Examples\n")[1]
@@ -31,8 +32,8 @@ ASK = SCRIPTS[-1]
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = Running(tmp_path_factory.mktemp("http") / "data").start()
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    running = Product(tmp_path_factory.mktemp("http") / "data").start()
     yield running
     running.stop()
 
@@ -40,7 +41,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 class Peer:
     """A node and an operator."""
 
-    def __init__(self, product: Running, name: str) -> None:
+    def __init__(self, product: Product, name: str) -> None:
         self.product = product
         self.name = name
         self.token = product.add_node(name)["token"]
@@ -75,7 +76,7 @@ class Peer:
 
 
 @pytest.fixture
-def peer(product: Running, request: pytest.FixtureRequest) -> Peer:
+def peer(product: Product, request: pytest.FixtureRequest) -> Peer:
     return Peer(product, f"n{uuid7().hex[-12:]}")
 
 
@@ -162,7 +163,7 @@ def test_ask_lets_it_be_or_ends_as_it_is_told(peer: Peer, asked: Ask, action: st
 
 @pytest.mark.slow
 def test_ask_outlasts_a_broker_that_stands_still_and_a_killed_installation(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         peer = Peer(product, "ship1")
         broker = int((product.directory / "nats" / "nats.pid").read_text())
@@ -224,7 +225,7 @@ def test_the_contracts_examples_go_through_the_wire_and_through_the_product(peer
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def raw(product: Running, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+def raw(product: Product, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the last answer on a connection of its own, which the server must end."""
     with socket.create_connection(("127.0.0.1", int(product.http_url.rsplit(":", 1)[1])), timeout=20) as connection:
         connection.sendall(sent)
@@ -248,7 +249,7 @@ def post(token: str, body: bytes, *headers: str, version: str = "1.1", host: str
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def test_every_way_to_send_a_body_is_understood(product: Running, peer: Peer) -> None:
+def test_every_way_to_send_a_body_is_understood(product: Product, peer: Peer) -> None:
     one = json.dumps(event()).encode()
     length, chunk = f"Content-Length: {len(one)}", b"%x\r\n%s\r\n" % (len(one) // 2, one[: len(one) // 2])
     chunk += b"%x;ext=1\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(one) - len(one) // 2, one[len(one) // 2 :])
@@ -265,7 +266,7 @@ def test_every_way_to_send_a_body_is_understood(product: Running, peer: Peer) ->
     assert len(wait_for(peer.texts)) == 1  # the same event each time
 
 
-def test_what_is_no_http_is_refused_without_harm(product: Running, peer: Peer) -> None:
+def test_what_is_no_http_is_refused_without_harm(product: Product, peer: Peer) -> None:
     for sent in (b"GARBAGE\r\n\r\n", post(peer.token, b"zz\r\n", "Transfer-Encoding: chunked")):
         assert raw(product, sent)[0] == 400
     status, _, body = raw(product, post(peer.token, b""))
@@ -288,7 +289,7 @@ def test_what_is_no_http_is_refused_without_harm(product: Running, peer: Peer) -
     ids=["declared", "asked-for", "declared-and-sent", "one-chunk", "chunks"],
 )
 def test_a_body_that_is_too_large_is_refused_while_it_comes_whoever_sends_it(
-    product: Running, path: str, sent: bytes
+    product: Product, path: str, sent: bytes
 ) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
     status, headers, body = raw(product, head.encode() + sent)
@@ -296,7 +297,7 @@ def test_a_body_that_is_too_large_is_refused_while_it_comes_whoever_sends_it(
     assert json.loads(body)["error"]
 
 
-def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Running, peer: Peer) -> None:
+def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Product, peer: Peer) -> None:
     def send(kind: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         data = json.dumps(body).encode()
         head = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Type: {kind}",
@@ -329,7 +330,7 @@ def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Ru
     ],
 )
 def test_other_methods_and_addresses_are_answered_in_json(
-    product: Running, peer: Peer, method: str, path: str, status: int, allow: str | None
+    product: Product, peer: Peer, method: str, path: str, status: int, allow: str | None
 ) -> None:
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     found, headers, body = raw(product, head.encode() + b"\r\n\r\n")
@@ -338,7 +339,7 @@ def test_other_methods_and_addresses_are_answered_in_json(
 
 
 @pytest.mark.parametrize("path", ["/ws/nope", "/ws/live/", "/", "/api/v1/events"])
-def test_a_websocket_anywhere_else_is_refused_without_a_word_in_the_log(product: Running, path: str) -> None:
+def test_a_websocket_anywhere_else_is_refused_without_a_word_in_the_log(product: Product, path: str) -> None:
     before = len(product.log())
     lines = [f"GET {path} HTTP/1.1", f"Host: {product.http_url[7:]}", "Connection: Upgrade", "Upgrade: websocket",
              "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]  # fmt: skip
@@ -346,7 +347,7 @@ def test_a_websocket_anywhere_else_is_refused_without_a_word_in_the_log(product:
     assert "Traceback" not in product.log()[before:]
 
 
-def test_a_websocket_is_told_what_cannot_be_right_in_its_address(product: Running) -> None:
+def test_a_websocket_is_told_what_cannot_be_right_in_its_address(product: Product) -> None:
     cookie, address = {"Cookie": product.session()}, product.http_url.replace("http", "ws") + "/ws/live?"
     for query, why in {"after=abc": "after", "after=-1": "after", f"after={2**63}": "after", "q=(": "at 1"}.items():
         with connect(address + query, additional_headers=cookie) as socket, pytest.raises(ConnectionClosed) as closed:
@@ -358,7 +359,7 @@ def test_a_websocket_is_told_what_cannot_be_right_in_its_address(product: Runnin
             assert json.loads(socket.recv(10))["snapshot"]
 
 
-def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Running, peer: Peer) -> None:
+def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Product, peer: Peer) -> None:
     head = f"GET /api/v1/nodes HTTP/1.1\r\nHost: evil\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     status, headers, body = raw(product, head.encode() + b"\r\n\r\n")
     assert (status, headers["content-type"]) == (400, "application/json")
@@ -373,20 +374,20 @@ def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Running, peer: 
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
-def test_probes_are_answered_whatever_they_call_us(product: Running, path: str) -> None:
+def test_probes_are_answered_whatever_they_call_us(product: Product, path: str) -> None:
     for host in ("10.1.2.3:8000", "steward.monitoring.svc", "[fd00::7]:8000", "a b"):
         sent = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         assert raw(product, sent.encode())[0] == 200
 
 
-def test_an_id_that_is_in_a_batch_twice_is_accepted_twice_and_stored_once(product: Running, peer: Peer) -> None:
+def test_an_id_that_is_in_a_batch_twice_is_accepted_twice_and_stored_once(product: Product, peer: Peer) -> None:
     one = event()
     status, told = product.call("/api/v1/events", peer.token, [one, event(), one])
     assert (status, told["accepted"].count(one["id"]), told["rejected"]) == (202, 2, [])
     wait_for(lambda: len(peer.texts()) == 2)
 
 
-def test_a_thousand_events_are_one_request_and_one_more_is_too_many(product: Running, peer: Peer) -> None:
+def test_a_thousand_events_are_one_request_and_one_more_is_too_many(product: Product, peer: Peer) -> None:
     status, told = product.call("/api/v1/events", peer.token, [event() for _ in range(1000)])
     assert (status, len(told["accepted"])) == (202, 1000)
     assert product.call("/api/v1/events", peer.token, [event() for _ in range(1001)])[0] == 413

@@ -18,22 +18,23 @@ import pytest
 from errorkernel.broker import embedded
 from errorkernel.node import Action, Kernel
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import PATIENCE_S, wait_for
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("up") / "data", tables=False).start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("up") / "data", new=True).start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def token(running: Running) -> str:
+def token(running: Product) -> str:
     return running.token()
 
 
-def incident_of(running: Running, token: str, incident: str) -> dict:
+def incident_of(running: Product, token: str, incident: str) -> dict:
     _, found = running.call("/api/v1/incidents?limit=1000", token)
     return next((one for one in found["items"] if one["id"] == incident), {})
 
@@ -42,12 +43,12 @@ def event(**fields: object) -> dict:
     return {"v": 1, "id": str(uuid.uuid4()), "type": "error", "process": "p", "error": {"text": "no"}, **fields}
 
 
-def answer(running: Running, token: str, incident: str, action: str) -> None:
+def answer(running: Product, token: str, incident: str, action: str) -> None:
     status, body = running.call(f"/api/v1/incidents/{incident}/decision", token, {"action": action, "reason": "test"})
     assert status == 200, body
 
 
-def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Running, token: str) -> None:
+def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Product, token: str) -> None:
     node = running.add_node("http-only")
     asked = event(type="action", incarnation=3, error={"kind": "E", "text": "may I?"})
     status, body = running.call("/api/v1/events", node["token"], [event(), asked])
@@ -62,7 +63,7 @@ def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Running, 
     wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
 
 
-def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Running, token: str) -> None:
+def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Product, token: str) -> None:
     node = running.add_node("nats-only")
 
     async def ask() -> None:
@@ -87,7 +88,7 @@ def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Running, 
     asyncio.run(ask())
 
 
-def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Running, token: str) -> None:
+def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Product, token: str) -> None:
     node = running.add_node("corrects")
     asked = event(type="action")
     outcome_path = f"/api/v1/incidents/{asked['id']}/outcome"
@@ -101,7 +102,7 @@ def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Running, token
     wait_for(lambda: incident_of(running, token, asked["id"])["state"] == "applied")
 
 
-def test_a_refused_report_can_be_mended_under_the_same_id(running: Running, token: str) -> None:
+def test_a_refused_report_can_be_mended_under_the_same_id(running: Product, token: str) -> None:
     """And what another node publishes under it hides nothing either."""
     mended, withdrawn = event(error={"text": "mended"}), event(type="action")
     senders = {name: running.add_node(name) for name in ("mends", "disturbs")}
@@ -132,7 +133,7 @@ def test_a_refused_report_can_be_mended_under_the_same_id(running: Running, toke
 
 
 def test_a_task_worker_goes_on_or_is_replaced_by_its_next_incarnation(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     credentials = tmp_path / "node.json"
     credentials.write_text(json.dumps(running.add_node("py-node")))
@@ -156,14 +157,14 @@ def test_a_task_worker_goes_on_or_is_replaced_by_its_next_incarnation(
             assert lives == [1, 2]
             [second] = await asyncio.to_thread(wait_for, open_ones)
             await asyncio.to_thread(answer, running, token, second["id"], "continue")
-            await asyncio.wait_for(went_on.wait(), 10)
+            await asyncio.wait_for(went_on.wait(), PATIENCE_S)
             await asyncio.to_thread(wait_for, lambda: incident_of(running, token, second["id"])["state"] == "applied")
 
     asyncio.run(run())
 
 
 def test_a_killed_worker_process_is_replaced_by_one_with_another_pid(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     credentials = tmp_path / "node.json"
     credentials.write_text(json.dumps(running.add_node("pid-node")))
@@ -201,7 +202,7 @@ def test_a_killed_worker_process_is_replaced_by_one_with_another_pid(
 
 
 def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     token = product.token()
     node = product.add_node("storm")
     count = 20_000
@@ -261,7 +262,7 @@ def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path:
         product.stop()
 
 
-def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Running, token: str) -> None:
+def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Product, token: str) -> None:
     node = running.add_node("hostile")
     bad = [
         b"", b"\xff\xfe", b"null", b"[1]", b"{" * 5000, os.urandom(300), b"x" * 270_000,
@@ -297,7 +298,7 @@ def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Running,
 
 
 def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     broker = int((product.directory / "nats" / "nats.pid").read_text())
     product.kill()
     wait_for(lambda: not Path(f"/proc/{broker}/exe").exists(), 5)
@@ -308,7 +309,7 @@ def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: P
 
 
 def test_a_broker_that_dies_is_started_again_where_it_was_and_nothing_is_lost(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         node, token = product.add_node("ship1"), product.token()
         pid_file = product.directory / "nats" / "nats.pid"
@@ -348,16 +349,16 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Running, tmp_path: Path) -> None:
-    other = Running(tmp_path / "data")
+def test_what_keeps_it_from_starting_is_told_in_one_sentence(running: Product, tmp_path: Path) -> None:
+    other = Product(tmp_path / "data")
     taken = running.http_url.rsplit(":", 1)[1]
     assert taken in one_sentence(other.command("up", "--port", taken))
     assert "Another" in one_sentence(running.command("up", "--port", "0"))
     (tmp_path / "file").write_text("")
-    assert "cannot be used" in one_sentence(Running(tmp_path / "file" / "data").command("up", "--port", "0"))
+    assert "cannot be used" in one_sentence(Product(tmp_path / "file" / "data").command("up", "--port", "0"))
     (tmp_path / "corrupt").mkdir()
     (tmp_path / "corrupt" / "steward.sqlite3").write_bytes(b"no database" * 1000)
-    assert "database" in one_sentence(Running(tmp_path / "corrupt").command("up", "--port", "0"))
+    assert "database" in one_sentence(Product(tmp_path / "corrupt").command("up", "--port", "0"))
     os.environ["STEWARD_NATS_SERVER"] = "/nowhere/nats-server"
     try:
         assert "/nowhere/nats-server" in one_sentence(other.command("up", "--port", "0"))
@@ -372,7 +373,7 @@ def test_the_node_client_needs_no_django() -> None:
 
 @pytest.mark.slow
 def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         token, node = product.token(), product.add_node("patient")
         database = sqlite3.connect(product.directory / "steward.sqlite3", isolation_level=None)
@@ -400,7 +401,7 @@ def test_a_database_that_is_away_costs_time_and_nothing_else(tmp_path: Path) -> 
         product.kill()
 
 
-def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
+def test_wrongly_addressed_reports_are_quarantined(running: Product) -> None:
     """Only somebody with the kernel's own credentials can send them; a node is refused by the broker."""
     seed = (running.directory / "kernel.nk").read_text().strip()
     wrong = ["ek.evt.a.b", "ek.evt.bad%name", "ek.out.a.no-uuid", "ek.out.a", f"ek.out.a.{uuid.uuid4()}.x"]
@@ -421,7 +422,7 @@ def test_wrongly_addressed_reports_are_quarantined(running: Running) -> None:
     wait_for(quarantined)
 
 
-def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_question_along(running: Running) -> None:
+def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_question_along(running: Product) -> None:
     """Its subscriptions stay for up to 40 s; the kernel that follows it hears everything all the same."""
     seed, node = (running.directory / "kernel.nk").read_text().strip(), running.add_node("asks-on")
 
@@ -440,7 +441,7 @@ def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_quest
     asyncio.run(ask())
 
 
-def test_the_database_itself_refuses_to_change_the_audit_trail(running: Running) -> None:
+def test_the_database_itself_refuses_to_change_the_audit_trail(running: Product) -> None:
     running.add_node("audited")
     with sqlite3.connect(running.directory / "steward.sqlite3") as database:
         assert database.execute("SELECT count(*) FROM errorkernel_auditentry").fetchone()[0]
@@ -465,7 +466,7 @@ def test_settings_that_changed_between_two_starts_are_in_the_audit_trail(tmp_pat
             ).fetchall()
         return [(json.loads(before), json.loads(after)) for before, after in rows]
 
-    product = Running(tmp_path / "data", settings=given).start()
+    product = Product(tmp_path / "data", settings=given).start()
     try:
         [(_, after)] = wait_for(noted)
         assert (after["STEWARD_KILL_NEEDS_TWO_ABOVE"], after["STEWARD_SECRET_KEY"]) == ("5", "(set, hidden)")
@@ -481,7 +482,7 @@ def test_settings_that_changed_between_two_starts_are_in_the_audit_trail(tmp_pat
 
 
 def test_one_command_removes_the_demo(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data", "--demo").start()
+    product = Product(tmp_path / "data", "--demo").start()
     try:
         token = product.token()
         wait_for(lambda: product.call("/api/v1/events", token)[1]["items"])
@@ -489,7 +490,7 @@ def test_one_command_removes_the_demo(tmp_path: Path) -> None:
     finally:
         product.stop()
     assert product.command("demo", "remove").returncode == 0
-    product = Running(product.directory).start()
+    product = Product(product.directory).start()
     try:
         for what in ("nodes", "events", "incidents", "problems", "processes"):
             assert product.call(f"/api/v1/{what}", token)[1]["items"] == [], what

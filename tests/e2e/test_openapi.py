@@ -35,7 +35,8 @@ from errorkernel.web.api.schemas import common, items, messages
 from errorkernel.web.api.schemas.operations import CONDITION_FORMAT
 from errorkernel.web.api.views.lists import NUMBER_MAX
 from errorkernel.web.health import urls as health_urls
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 MANY = "OPENAPI_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "8"))
@@ -88,10 +89,10 @@ def map_query(ctx: Any, values: dict[str, Any] | None) -> dict[str, Any] | None:
     return values
 
 
-class Product(Running):
+class PreparedProduct(Product):
     """With a node and an operator, and with questions: open, answered and withdrawn ones."""
 
-    def prepare(self) -> "Product":
+    def prepare(self) -> "PreparedProduct":
         self.start()
         self.node, self.operator = self.add_node("ship1")["token"], self.token()
         TOKENS.update(nodeToken=self.node, operatorToken=self.operator)
@@ -130,11 +131,11 @@ class Product(Running):
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedProduct]:
     with pytest.MonkeyPatch.context() as patched:
         # Thousands of requests in a minute are what this is about; the rate has tests of its own.
         patched.setenv("STEWARD_NODE_RATE_PER_S", "0")
-        running = Product(tmp_path_factory.mktemp("openapi") / "data").prepare()
+        running = PreparedProduct(tmp_path_factory.mktemp("openapi") / "data").prepare()
     yield running
     running.stop()
 
@@ -206,7 +207,7 @@ def test_every_address_is_in_the_document_and_nothing_else_is() -> None:
     assert named == set(SCHEMA.raw_schema["paths"])
 
 
-def test_every_method_of_an_address_is_in_the_document(product: Product) -> None:
+def test_every_method_of_an_address_is_in_the_document(product: PreparedProduct) -> None:
     for path, methods in product.document()["paths"].items():
         address = product.http_url + path.replace("{id}", QUESTIONS[0]).replace("{number}", "1")
         request = urllib.request.Request(address, method="PATCH")
@@ -217,7 +218,7 @@ def test_every_method_of_an_address_is_in_the_document(product: Product) -> None
         assert allowed - {"head"} == methods.keys() - {"parameters"}
 
 
-def test_the_document_is_the_one_that_is_served_and_tells_this_installations_address(product: Product) -> None:
+def test_the_document_is_the_one_that_is_served_and_tells_this_installations_address(product: PreparedProduct) -> None:
     served = product.document()
     assert served["servers"] == [{"url": product.http_url}]
     assert served["components"] == json.loads(json.dumps(SCHEMA.raw_schema["components"]))
@@ -239,7 +240,7 @@ def test_every_field_of_an_answer_is_described_by_the_struct_that_it_is_made_of(
     assert found["IncidentItem"]["properties"]["raised_at"]["format"] == "date-time"
 
 
-def test_the_page_shows_all_of_it_without_script_and_sends_strangers_to_the_login(product: Product) -> None:
+def test_the_page_shows_all_of_it_without_script_and_sends_strangers_to_the_login(product: PreparedProduct) -> None:
     def get(**headers: str) -> tuple[int, str, Any]:
         request = urllib.request.Request(product.http_url + "/api/v1/docs", headers=headers)
         try:
@@ -263,7 +264,7 @@ def test_the_page_shows_all_of_it_without_script_and_sends_strangers_to_the_logi
 
 
 @pytest.mark.parametrize("name", ["postEvents", "postOutcome", "decide", "listNodes", "awaitDecision"])
-def test_the_pages_commands_work_as_they_are(product: Product, name: str) -> None:
+def test_the_pages_commands_work_as_they_are(product: PreparedProduct, name: str) -> None:
     request = urllib.request.Request(product.http_url + "/api/v1/docs")
     request.add_header("Authorization", f"Bearer {product.operator}")
     with urllib.request.urlopen(request, timeout=10) as told:
@@ -288,7 +289,7 @@ def test_a_blank_name_is_the_same_to_the_document_and_to_the_wire() -> None:
 @pytest.mark.slow
 @SCHEMA.parametrize()
 @settings(max_examples=EXAMPLES, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_product_does_what_its_document_says(case: Any, product: Product) -> None:
+def test_the_product_does_what_its_document_says(case: Any, product: PreparedProduct) -> None:
     with requests.Session() as session:
         session.auth = Packed()
         operation = case.operation.definition.raw

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import away, outage
-from tests.support.product import wait_for
+from tests.support.waiting import wait_for
 
 BY_CABLE = pytest.param(
     True, id="link cut", marks=pytest.mark.skipif(not outage.Cable.possible, reason="needs root and ip, for a network")
@@ -51,6 +51,6 @@ def test_a_journal_at_its_limit_tells_exactly_what_it_dropped(tmp_path: Path) ->
         far.kill()
 
 
-def _node(product: outage.Running, token: str, *, backlog: int) -> dict | None:
+def _node(product: outage.Product, token: str, *, backlog: int) -> dict | None:
     node = product.call("/api/v1/nodes", token)[1]["items"][0]
     return node if node["backlog"] == backlog and node["dropped"] else None

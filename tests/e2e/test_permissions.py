@@ -16,7 +16,8 @@ import pytest
 from nats.aio.client import Client
 
 from errorkernel.broker.credentials import make_nkey, public_nkey
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 NAMES = ("a", "a-b", "a_", "A")
 """Names that look like each other: none may be taken for a part or a pattern of another."""
@@ -25,14 +26,14 @@ INFO = "$JS.API.CONSUMER.INFO.EK_DECISIONS.node-{}"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("up") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def given(running: Running) -> dict[str, dict[str, str]]:
+def given(running: Product) -> dict[str, dict[str, str]]:
     """The credentials of all nodes, once the broker and the kernel know them."""
     made = {name: running.add_node(name) for name in NAMES}
 
@@ -90,7 +91,7 @@ async def refusals(nc: Any, count: int) -> list[str]:
     return list(nc.refused)
 
 
-async def raise_and_answer(running: Running, nc: Client, name: str) -> str:
+async def raise_and_answer(running: Product, nc: Client, name: str) -> str:
     """A question of the node and its answer in EK_DECISIONS; returns the incident."""
     asked = str(uuid.uuid4())
     await nc.jetstream().publish(f"ek.evt.{name}", event(id=asked, type="action"))
@@ -105,7 +106,7 @@ async def raise_and_answer(running: Running, nc: Client, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_node_may_do_what_the_contract_gives_it(running: Running, given: Any, name: str) -> None:
+def test_a_node_may_do_what_the_contract_gives_it(running: Product, given: Any, name: str) -> None:
     async def run() -> None:
         async with connected(given[name]) as nc:
             js = nc.jetstream()
@@ -173,7 +174,7 @@ def test_a_node_may_do_nothing_else(given: Any, name: str, other: str) -> None:
     asyncio.run(run())
 
 
-def streams(running: Running) -> dict[str, Any]:
+def streams(running: Product) -> dict[str, Any]:
     """Stream → (messages by subject, consumers), as the kernel sees them."""
     seed = (running.directory / "kernel.nk").read_text().strip()
 
@@ -190,13 +191,13 @@ def streams(running: Running) -> dict[str, Any]:
     return asyncio.run(ask())
 
 
-def quarantined(running: Running) -> set[str]:
+def quarantined(running: Product) -> set[str]:
     """The nodes in whose names something was refused."""
     with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
         return {node for (node,) in database.execute("SELECT node FROM errorkernel_quarantinedmessage")}
 
 
-def test_a_forged_reply_subject_reaches_nothing_of_anybody_else(running: Running, given: Any) -> None:
+def test_a_forged_reply_subject_reaches_nothing_of_anybody_else(running: Product, given: Any) -> None:
     """JetStream and the kernel answer wherever a request says: that place must be the asking node's own."""
     targets = [
         "_INBOX_a-b.forged", "ek.evt.a-b", "ek.evt.a", "ek.out.a-b.x", "ek.dec.a-b.x", "ek.hello.a-b", "ek.sync.a-b",
@@ -240,7 +241,7 @@ def test_a_forged_reply_subject_reaches_nothing_of_anybody_else(running: Running
     assert quarantined(running) <= {"a"}
 
 
-def test_a_made_up_acknowledgement_takes_nothing_from_anybody_else(running: Running, given: Any) -> None:
+def test_a_made_up_acknowledgement_takes_nothing_from_anybody_else(running: Product, given: Any) -> None:
     """The number in an acknowledgement is chosen by the node: it counts for its own durable alone."""
 
     async def run() -> None:
@@ -261,7 +262,7 @@ def test_a_made_up_acknowledgement_takes_nothing_from_anybody_else(running: Runn
     [{}, {"nkeys_seed_str": make_nkey()[0]}, {"user": "a", "password": "a"}, {"user": "kernel"}, {"token": "a"}],
     ids=["none", "unknown nkey", "password", "user", "token"],
 )
-def test_a_stranger_does_not_get_in(running: Running, options: dict[str, str]) -> None:
+def test_a_stranger_does_not_get_in(running: Product, options: dict[str, str]) -> None:
     async def run() -> None:
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
             await nats.connect(running.nats_url, allow_reconnect=False, max_reconnect_attempts=0, **options)
@@ -270,7 +271,7 @@ def test_a_stranger_does_not_get_in(running: Running, options: dict[str, str]) -
 
 
 @pytest.mark.parametrize("how", ["disable", "renew"])
-def test_old_credentials_are_refused_within_5_s_and_other_nodes_notice_nothing(running: Running, how: str) -> None:
+def test_old_credentials_are_refused_within_5_s_and_other_nodes_notice_nothing(running: Product, how: str) -> None:
     node, other = running.add_node(f"cut-{how}"), running.add_node(f"stays-{how}")
     lost, gone = asyncio.Event(), []
 
@@ -301,7 +302,7 @@ def test_old_credentials_are_refused_within_5_s_and_other_nodes_notice_nothing(r
 
 
 def test_a_decision_reaches_a_node_that_waited_for_it_while_others_came_and_went(
-    running: Running, given: Any, tmp_path: Path
+    running: Product, given: Any, tmp_path: Path
 ) -> None:
     """The broker takes new users over without forgetting who waits for what."""
     arrived: list[Any] = []
@@ -324,7 +325,7 @@ def test_a_decision_reaches_a_node_that_waited_for_it_while_others_came_and_went
     asyncio.run(run())
 
 
-def attempts(running: Running) -> list[tuple[Any, ...]]:
+def attempts(running: Product) -> list[tuple[Any, ...]]:
     """(node, what, target, claimed, count) of what the product knows to have been refused."""
     with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
         return database.execute(
@@ -332,7 +333,7 @@ def attempts(running: Running) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_an_administrator_sees_who_tried_what_and_a_storm_of_it_is_a_few_rows(running: Running) -> None:
+def test_an_administrator_sees_who_tried_what_and_a_storm_of_it_is_a_few_rows(running: Product) -> None:
     node, cut = running.add_node("curious"), running.add_node("shut-out")
     stranger, key = make_nkey()
     running.command("node", "disable", "shut-out")

@@ -15,31 +15,32 @@ import pytest
 from errorkernel.domain.values import Message
 from errorkernel.node import Kernel
 from errorkernel.node.supervision.task_worker import Context
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 WORK = {"id": "8841", "method": "REQCopySrc", "data": "/data/a.tif"}
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("up") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def token(running: Running) -> str:
+def token(running: Product) -> str:
     return running.token()
 
 
-def credentials(running: Running, name: str, directory: Path) -> Path:
+def credentials(running: Product, name: str, directory: Path) -> Path:
     path = directory / f"{name}.json"
     path.write_text(json.dumps(running.add_node(name)))
     return path
 
 
 @asynccontextmanager
-async def node(running: Running, name: str, directory: Path) -> AsyncIterator[Kernel]:
+async def node(running: Product, name: str, directory: Path) -> AsyncIterator[Kernel]:
     path = directory / f"{name}.json"
     if not path.exists():
         await asyncio.to_thread(credentials, running, name, directory)
@@ -47,12 +48,12 @@ async def node(running: Running, name: str, directory: Path) -> AsyncIterator[Ke
         yield kernel
 
 
-def incident(running: Running, token: str, node: str, state: str) -> dict | None:
+def incident(running: Product, token: str, node: str, state: str) -> dict | None:
     _, found = running.call(f"/api/v1/incidents?state={state}&node={node}", token)
     return next(iter(found["items"]), None)
 
 
-async def ended(running: Running, token: str, kernel: Kernel, *, message: dict | None = WORK) -> str:
+async def ended(running: Product, token: str, kernel: Kernel, *, message: dict | None = WORK) -> str:
     """The id of a question that was answered *continue*."""
     asking = asyncio.create_task(kernel.ask("no space left", process="copy-files", message=message))
     found = await asyncio.to_thread(wait_for, lambda: incident(running, token, kernel.node, "open"))
@@ -62,20 +63,20 @@ async def ended(running: Running, token: str, kernel: Kernel, *, message: dict |
     return str(found["id"])
 
 
-def decide(running: Running, token: str, incident: str, action: str) -> None:
+def decide(running: Product, token: str, incident: str, action: str) -> None:
     assert running.call(f"/api/v1/incidents/{incident}/decision", token, {"action": action, "reason": "test"})[0] == 200
 
 
-def requeue(running: Running, token: str, incident: str, **more: str) -> tuple[int, dict]:
+def requeue(running: Product, token: str, incident: str, **more: str) -> tuple[int, dict]:
     return running.call(f"/api/v1/incidents/{incident}/requeue", token, {"reason": "the disk was replaced", **more})
 
 
-def state(running: Running, token: str, incident: str, request_id: str) -> str:
+def state(running: Product, token: str, incident: str, request_id: str) -> str:
     """The same request again changes nothing, and tells how far the message is."""
     return str(requeue(running, token, incident, request_id=request_id)[1]["state"])
 
 
-async def test_a_message_is_sent_again_and_taken_once(running: Running, token: str, tmp_path: Path) -> None:
+async def test_a_message_is_sent_again_and_taken_once(running: Product, token: str, tmp_path: Path) -> None:
     taken: list[Message] = []
     async with node(running, "taker", tmp_path) as kernel:
         found = await ended(running, token, kernel)
@@ -94,7 +95,7 @@ async def test_a_message_is_sent_again_and_taken_once(running: Running, token: s
 
 
 async def test_the_message_of_a_quarantined_process_goes_to_it_and_not_to_who_asked_about_it(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     taken: list[Message] = []
 
@@ -116,7 +117,7 @@ async def test_the_message_of_a_quarantined_process_goes_to_it_and_not_to_who_as
             assert taken == [Message(**WORK)]
 
 
-async def test_a_message_that_fails_again_says_why(running: Running, token: str, tmp_path: Path) -> None:
+async def test_a_message_that_fails_again_says_why(running: Product, token: str, tmp_path: Path) -> None:
     async def fail(message: Message) -> None:
         raise OSError(f"still no space for {message.data}")
 
@@ -131,7 +132,7 @@ async def test_a_message_that_fails_again_says_why(running: Running, token: str,
         assert [(one["type"], one["message"]["id"]) for one in events[:1]] == [("error", "8841")]
 
 
-async def test_what_a_node_did_not_hear_of_comes_when_it_is_back(running: Running, token: str, tmp_path: Path) -> None:
+async def test_what_a_node_did_not_hear_of_comes_when_it_is_back(running: Product, token: str, tmp_path: Path) -> None:
     async with node(running, "away", tmp_path) as kernel:
         found = await ended(running, token, kernel)
     assert (await asyncio.to_thread(requeue, running, token, found, request_id="r1"))[1]["state"] == "sent"
@@ -143,7 +144,7 @@ async def test_what_a_node_did_not_hear_of_comes_when_it_is_back(running: Runnin
 
 
 async def test_a_message_whose_program_died_over_it_failed_and_is_not_handed_over_again(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     async with node(running, "dying", tmp_path) as kernel:
         found = await ended(running, token, kernel)
@@ -160,7 +161,7 @@ async def test_a_message_whose_program_died_over_it_failed_and_is_not_handed_ove
     assert taken == []
 
 
-async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Running, token: str, tmp_path: Path) -> None:
+async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Product, token: str, tmp_path: Path) -> None:
     """Told by a node that speaks the contract and nothing of ours: after ten seconds the sync offers it."""
     given = await asyncio.to_thread(running.add_node, "by-sync")
     connection = await nats.connect(given["nats_url"], nkeys_seed_str=given["nkey_seed"], inbox_prefix="_INBOX_by-sync")
@@ -189,7 +190,7 @@ async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Runnin
     await connection.close()
 
 
-def test_a_node_that_speaks_only_http_takes_its_message_once(running: Running, token: str, tmp_path: Path) -> None:
+def test_a_node_that_speaks_only_http_takes_its_message_once(running: Product, token: str, tmp_path: Path) -> None:
     mine, others = (json.loads(credentials(running, name, tmp_path).read_text())["token"] for name in ("curl", "wget"))
     asked = {"v": 1, "id": str(uuid4()), "type": "action", "process": "job", "error": {"text": "x"}, "message": WORK}
     assert running.call("/api/v1/events", mine, asked)[0] == 202
@@ -213,7 +214,7 @@ def test_a_node_that_speaks_only_http_takes_its_message_once(running: Running, t
     assert running.call("/api/v1/commands", mine) == (200, {"commands": []})
 
 
-async def test_what_cannot_be_sent_again_says_why(running: Running, token: str, tmp_path: Path) -> None:
+async def test_what_cannot_be_sent_again_says_why(running: Product, token: str, tmp_path: Path) -> None:
     async with node(running, "refusing", tmp_path) as kernel:
         asking = asyncio.create_task(kernel.ask("no", process="copy-files", message={**WORK, "data": "x" * 70_000}))
         found = await asyncio.to_thread(wait_for, lambda: incident(running, token, "refusing", "open"))
@@ -232,7 +233,7 @@ async def test_what_cannot_be_sent_again_says_why(running: Running, token: str, 
 
 
 async def test_a_request_id_that_was_given_for_something_else_is_refused(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     async with node(running, "hasty", tmp_path) as kernel:
         found = await ended(running, token, kernel)
@@ -242,7 +243,7 @@ async def test_a_request_id_that_was_given_for_something_else_is_refused(
     assert state(running, token, found, "r1") == "sent"
 
 
-async def test_a_dropped_message_stays_dropped_and_on_record(running: Running, token: str, tmp_path: Path) -> None:
+async def test_a_dropped_message_stays_dropped_and_on_record(running: Product, token: str, tmp_path: Path) -> None:
     async with node(running, "dropper", tmp_path) as kernel:
         found = await ended(running, token, kernel)
     status, body = running.call(f"/api/v1/incidents/{found}/drop", token, {"reason": "obsolete"})
@@ -255,7 +256,7 @@ async def test_a_dropped_message_stays_dropped_and_on_record(running: Running, t
 
 @pytest.mark.parametrize(("wish", "state"), [("requeue", "sent again"), ("drop", "dropped")])
 async def test_the_dead_letter_of_a_message_says_what_was_done_with_it(
-    running: Running, token: str, tmp_path: Path, wish: str, state: str
+    running: Product, token: str, tmp_path: Path, wish: str, state: str
 ) -> None:
     def letters() -> list[dict]:
         return list(running.call(f"/api/v1/dead-letters?node=poisoned-{wish}", token)[1]["items"])
@@ -270,11 +271,11 @@ async def test_the_dead_letter_of_a_message_says_what_was_done_with_it(
         assert [one["state"] for one in letters()] == [state]
 
 
-def letters_of(running: Running, token: str, node: str) -> list[dict]:
+def letters_of(running: Product, token: str, node: str) -> list[dict]:
     return list(running.call(f"/api/v1/dead-letters?node={node}", token)[1]["items"])
 
 
-def audited(running: Running, target: str) -> list[tuple[str, ...]]:
+def audited(running: Product, target: str) -> list[tuple[str, ...]]:
     """(who, did, why, became) of everything that was done to it, the answer and its ways left out."""
     query = (
         "SELECT actor, action, reason, json_extract(after, '$.message') FROM errorkernel_auditentry"
@@ -285,7 +286,7 @@ def audited(running: Running, target: str) -> list[tuple[str, ...]]:
 
 
 async def test_an_operator_keeps_a_message_as_a_dead_letter_and_sends_it_again_from_there(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     taken: list[Message] = []
     async with node(running, "keeper", tmp_path) as kernel:
@@ -315,7 +316,7 @@ async def test_an_operator_keeps_a_message_as_a_dead_letter_and_sends_it_again_f
 
 
 async def test_a_dead_letter_that_nobody_asked_about_is_sent_again_once(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     taken: list[Message] = []
     async with node(running, "unasked", tmp_path) as kernel:
@@ -344,7 +345,7 @@ async def test_a_dead_letter_that_nobody_asked_about_is_sent_again_once(
 
 
 def test_a_node_that_speaks_only_http_takes_a_dead_letter_that_nobody_asked_about(
-    running: Running, token: str, tmp_path: Path
+    running: Product, token: str, tmp_path: Path
 ) -> None:
     mine = json.loads(credentials(running, "fetch", tmp_path).read_text())["token"]
     failed = {"v": 1, "type": "error", "process": "job", "error": {"text": "x"}, "message": WORK}

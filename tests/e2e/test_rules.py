@@ -21,7 +21,8 @@ from errorkernel.node import Action, Kernel
 from tests.browser.test_live_page import log_in
 from tests.e2e.test_main_path import event, incident_of
 from tests.support.paths import ROOT
-from tests.support.product import CHROMIUM, Running, wait_for
+from tests.support.product import CHROMIUM, Product
+from tests.support.waiting import PATIENCE_S, wait_for
 
 RACED = int(os.environ.get("RACE_QUESTIONS", "300"))
 RULE = {"name": "go on", "action": "continue", "reason": "known and harmless", "enabled": True, "storm_limit": 100_000}
@@ -47,18 +48,18 @@ while quiet < 20:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    product = Running(tmp_path_factory.mktemp("rules") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    product = Product(tmp_path_factory.mktemp("rules") / "data").start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def token(running: Running) -> str:
+def token(running: Product) -> str:
     return running.token()
 
 
-def ask(product: Running, node: dict, count: int, **fields: object) -> list[str]:
+def ask(product: Product, node: dict, count: int, **fields: object) -> list[str]:
     """So many processes that each ask one question; returns the incidents once all are stored."""
     asked = [
         event(type="action", process=f"p{number}", error={"kind": "E", "text": f"may I, {node['node']}?"}, **fields)
@@ -70,12 +71,12 @@ def ask(product: Running, node: dict, count: int, **fields: object) -> list[str]
     return [one["id"] for one in asked]
 
 
-def rows(product: Running, statement: str, *arguments: object) -> list[tuple]:
+def rows(product: Product, statement: str, *arguments: object) -> list[tuple]:
     with sqlite3.connect(f"file:{product.directory / 'steward.sqlite3'}?mode=ro", uri=True, timeout=20) as database:
         return database.execute(statement, arguments).fetchall()
 
 
-def states(product: Running, node: dict) -> Counter[str]:
+def states(product: Product, node: dict) -> Counter[str]:
     found = rows(
         product,
         "SELECT i.state FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id WHERE n.name = ?",
@@ -84,27 +85,27 @@ def states(product: Running, node: dict) -> Counter[str]:
     return Counter(state for (state,) in found)
 
 
-def decisions(product: Running, rule: dict) -> int:
+def decisions(product: Product, rule: dict) -> int:
     return rows(product, "SELECT count(*) FROM errorkernel_decision WHERE rule_id = ?", rule["id"])[0][0]
 
 
-def add(product: Running, token: str, node: dict, **fields: object) -> dict:
+def add(product: Product, token: str, node: dict, **fields: object) -> dict:
     status, made = product.call("/api/v1/rules", token, {**RULE, "condition": f"node:{node['node']}", **fields})
     assert status == 201, made
     return made
 
 
-def rule_now(product: Running, token: str, rule: dict) -> dict:
+def rule_now(product: Product, token: str, rule: dict) -> dict:
     return next(one for one in product.call("/api/v1/rules", token)[1]["items"] if one["id"] == rule["id"])
 
 
-def end(product: Running, token: str, rule: dict) -> None:
+def end(product: Product, token: str, rule: dict) -> None:
     product.call(f"/api/v1/rules/{rule['id']}/delete", token, {"reason": "the test is over"})
 
 
 def test_a_rule_is_no_way_for_one_person_to_kill_many_at_once(tmp_path: Path) -> None:
     """The threshold is 20, unless set. On a product of its own: what is killed counts for a minute, for all rules."""
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         token, node = product.token(), product.add_node("doomed")
         ask(product, node, 22)
@@ -121,7 +122,7 @@ def test_a_rule_is_no_way_for_one_person_to_kill_many_at_once(tmp_path: Path) ->
         product.stop()
 
 
-def test_a_rule_answers_a_real_process_and_everything_says_which(running: Running, token: str, tmp_path: Path) -> None:
+def test_a_rule_answers_a_real_process_and_everything_says_which(running: Product, token: str, tmp_path: Path) -> None:
     node = running.add_node("ruled")
     credentials = tmp_path / "node.json"
     credentials.write_text(json.dumps(node))
@@ -129,7 +130,7 @@ def test_a_rule_answers_a_real_process_and_everything_says_which(running: Runnin
 
     async def run() -> Action:
         async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
-            return await asyncio.wait_for(kernel.ask(FileNotFoundError("gone"), process="copier"), 20)
+            return await asyncio.wait_for(kernel.ask(FileNotFoundError("gone"), process="copier"), PATIENCE_S)
 
     assert asyncio.run(run()) is Action.CONTINUE
     [item] = running.call("/api/v1/incidents?node=ruled", token)[1]["items"]
@@ -146,7 +147,7 @@ def test_a_rule_answers_a_real_process_and_everything_says_which(running: Runnin
     end(running, token, rule)
 
 
-def test_a_question_gets_its_rule_and_one_without_a_rule_waits(running: Running, token: str) -> None:
+def test_a_question_gets_its_rule_and_one_without_a_rule_waits(running: Product, token: str) -> None:
     node = running.add_node("partly")
     rule = add(running, token, node, condition="node:partly process:p1", action="kill")
     first, second, third = ask(running, node, 3)
@@ -156,7 +157,7 @@ def test_a_question_gets_its_rule_and_one_without_a_rule_waits(running: Running,
     end(running, token, rule)
 
 
-def test_a_rule_that_has_expired_answers_nothing(running: Running, token: str) -> None:
+def test_a_rule_that_has_expired_answers_nothing(running: Product, token: str) -> None:
     node = running.add_node("late")
     over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     expired, then = add(running, token, node, expires_at=over), add(running, token, node, name="then")
@@ -166,7 +167,7 @@ def test_a_rule_that_has_expired_answers_nothing(running: Running, token: str) -
     end(running, token, expired), end(running, token, then)
 
 
-def test_a_storm_suspends_the_rule_and_the_rest_waits_for_a_person(running: Running, token: str) -> None:
+def test_a_storm_suspends_the_rule_and_the_rest_waits_for_a_person(running: Product, token: str) -> None:
     node = running.add_node("stormy")
     rule = add(running, token, node, storm_limit=50)
     ask(running, node, 120)
@@ -186,7 +187,7 @@ def test_a_storm_suspends_the_rule_and_the_rest_waits_for_a_person(running: Runn
     end(running, token, rule)
 
 
-def test_uses_are_exact_when_several_workers_judge_at_once(running: Running, token: str) -> None:
+def test_uses_are_exact_when_several_workers_judge_at_once(running: Product, token: str) -> None:
     node = running.add_node("shared")
     ask(running, node, 150)
     wait_for(lambda: states(running, node)["open"] == 150)
@@ -214,7 +215,7 @@ def test_uses_are_exact_when_several_workers_judge_at_once(running: Running, tok
 
 
 def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         token, node = product.token(), product.add_node("killed")
         rule = add(product, token, node)
@@ -237,7 +238,7 @@ def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(
 @pytest.mark.timeout(400)
 def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answer(tmp_path: Path) -> None:
     """``RACE_QUESTIONS=2000`` is the full size."""
-    product = Running(tmp_path / "data").start()
+    product = Product(tmp_path / "data").start()
     try:
         node = product.add_node("race")
         people = {"admin": product.token()}
@@ -290,7 +291,7 @@ def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answe
 
 
 @pytest.mark.browser
-def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(running: Running, token: str) -> None:
+def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(running: Product, token: str) -> None:
     node = running.add_node("remembered")
     [first] = ask(running, node, 1)
     wait_for(lambda: incident_of(running, token, first))

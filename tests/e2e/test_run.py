@@ -22,7 +22,8 @@ from errorkernel.node.run import command_line
 from errorkernel.node.run.options import parse
 from tests.support.node_peer import alive, unreachable
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 STEWARD = [sys.executable, str(ROOT / "manage.py"), "run"]
 WAIT_S = 30
@@ -48,7 +49,7 @@ NO_MOUNTS = _why_not("unshare", "--mount")
 class Node:
     """One node of a running product, whose programs share a journal."""
 
-    def __init__(self, product: Running, directory: Path) -> None:
+    def __init__(self, product: Product, directory: Path) -> None:
         self.product = product
         self.token = product.token()
         self.credentials = directory / "ship1.json"
@@ -120,7 +121,7 @@ class Node:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    product = Running(tmp_path_factory.mktemp("up") / "data").start()
+    product = Product(tmp_path_factory.mktemp("up") / "data").start()
     yield Node(product, tmp_path_factory.mktemp("ship1"))
     product.stop()
 

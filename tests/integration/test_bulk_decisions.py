@@ -22,7 +22,8 @@ from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes, evaluation
 from tests.integration.test_pages import NOW, answer, ask, event, person, store
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
 RACED = int(os.environ.get("BULK_QUESTIONS", "300"))
@@ -497,7 +498,7 @@ def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
 
 
 def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
-    product = Running(tmp_path / "data", settings={"STEWARD_CANARY_WATCH_S": "0"}).start()
+    product = Product(tmp_path / "data", settings={"STEWARD_CANARY_WATCH_S": "0"}).start()
     try:
         node, token = product.add_node("ship1")["token"], product.token()
         asked = [str(uuid7()) for _ in range(bulk_decisions.AT_ONCE + 5)]

@@ -9,6 +9,7 @@ import pytest
 from errorkernel.live.channel_layer import NatsChannelLayer
 from errorkernel.platform import conf
 from tests.support.node_peer import Broker
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
 
 async def arrives(layer: NatsChannelLayer, receiving: "asyncio.Task[dict[str, object]]", channel: str) -> object:
     """What was sent before the other side listens is lost: until it arrives, it is sent again."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not receiving.done():
             await layer.send(channel, {"type": "hello"})
             await asyncio.wait({receiving}, timeout=0.05)
@@ -54,7 +55,7 @@ async def test_a_group_is_heard_in_another_process(broker: Broker) -> None:
     channel = await there.new_channel()
     await there.group_add("live", channel)
     receiving = asyncio.create_task(there.receive(channel))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not receiving.done():
             await here.group_send("live", {"type": "news"})
             await asyncio.wait({receiving}, timeout=0.05)

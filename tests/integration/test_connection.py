@@ -11,7 +11,8 @@ from errorkernel.broker import connection as module
 from errorkernel.broker.config import MAX_PAYLOAD_BYTES
 from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from tests.support.node_peer import Broker, eventually
+from tests.support.node_peer import Broker
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     connection = Connection(broker.server.url, name="kernel", seed=broker.kernel_seed)
     connection.start()
     try:
-        await connection.wait_until_ready(20)
+        await connection.wait_until_ready(PATIENCE_S)
         yield connection
     finally:
         await connection.close()

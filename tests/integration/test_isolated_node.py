@@ -15,7 +15,8 @@ import pytest
 
 from errorkernel.node import Action, Kernel
 from errorkernel.node.delivery import decisions
-from tests.support.node_peer import Broker, PeerKernel, eventually, peer_kernel, program_env, unreachable
+from tests.support.node_peer import Broker, PeerKernel, peer_kernel, program_env, unreachable
+from tests.support.waiting import PATIENCE_S, eventually
 
 KEPT_QUIET_S = 1.5
 """How long it is looked whether nothing happens: well over the deadline and the grace of these tests."""
@@ -63,7 +64,7 @@ async def test_without_being_told_to_it_waits_for_as_long_as_it_takes(broker: Br
         await cut(broker, kernel)
         await quiet(asking)
         broker.start()
-        await peer.link.wait_until_ready(20)
+        await peer.connection.wait_until_ready(PATIENCE_S)
         await peer.decide(question.id, Action.CONTINUE)
         assert await asking is Action.CONTINUE
         assert (await peer.ended(question.id)).state == "applied"
@@ -116,7 +117,7 @@ async def test_while_the_kernel_is_heard_its_silence_about_a_question_counts(bro
         await cut(broker, kernel)
         await quiet(asking)
         broker.start()
-        await peer.link.wait_until_ready(20)
+        await peer.connection.wait_until_ready(PATIENCE_S)
         await peer.decide(question.id, Action.CONTINUE)
         assert await asking is Action.CONTINUE
         assert [one.state for one in peer.outcomes if one.incident == question.id] in ([], ["applied"])

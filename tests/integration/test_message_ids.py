@@ -8,6 +8,7 @@ import pytest
 from errorkernel.broker import streams
 from errorkernel.broker.connection import Connection
 from tests.support.node_peer import Broker
+from tests.support.waiting import PATIENCE_S
 
 STREAM_BYTES = 2**24
 FORGOTTEN_S = 2 * streams.EVENTS_DUPLICATE_WINDOW_S + 0.1
@@ -24,7 +25,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 async def connection(broker: Broker) -> AsyncIterator[Connection]:
     connected = Connection(broker.server.url, name="test", seed=broker.kernel_seed)
     connected.start()
-    await connected.wait_until_ready(10)
+    await connected.wait_until_ready(PATIENCE_S)
     yield connected
     await connected.close()
 

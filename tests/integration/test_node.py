@@ -28,7 +28,8 @@ from errorkernel.node.delivery import decisions, sender
 from errorkernel.node.journal import incidents
 from errorkernel.node.journal.backlog import Item
 from errorkernel.protocol import subjects
-from tests.support.node_peer import NODE, Broker, PeerKernel, eventually, peer_kernel, program_env
+from tests.support.node_peer import NODE, Broker, PeerKernel, peer_kernel, program_env
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -96,13 +97,13 @@ async def test_reports_made_while_the_broker_is_away_arrive_once_and_in_order(br
         credentials = broker.credentials(tmp_path / "c.json")
         async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
             await kernel.info("before")
-            await kernel.flush(10)
+            await kernel.flush(PATIENCE_S)
             broker.stop()
             for number in range(300):
                 await kernel.error(f"error {number}", process=f"p{number % 3}")
             assert not kernel.connected
             broker.start()
-            await kernel.flush(20)
+            await kernel.flush(PATIENCE_S)
             await eventually(lambda: len(peer.events) == 301)
             for process in range(3):
                 assert peer.texts(f"p{process}") == [f"error {number}" for number in range(process, 300, 3)]
@@ -120,7 +121,7 @@ async def test_a_link_that_breaks_in_mid_flow_costs_no_report_and_no_order(kerne
                 await kernel._link._client.close()
 
     await asyncio.gather(report(), cut())
-    await kernel.flush(30)
+    await kernel.flush(PATIENCE_S)
     await eventually(lambda: len(peer.events) == 1500)
     for process in range(2):
         # The stream drops repeats by their id; the peer may be handed one twice, which moves nothing.
@@ -151,7 +152,7 @@ async def test_a_report_written_before_sigkill_is_sent_by_the_next_start(
     dying.wait()
     async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
         await kernel.error("after", process="p")
-        await kernel.flush(10)
+        await kernel.flush(PATIENCE_S)
         await eventually(lambda: len(peer.events) == 102)
         assert peer.texts("p") == [f"error {number}" for number in range(100)] + ["may I?", "after"]
         # Who asked is gone, so nobody must be shown a question that nobody waits on.
@@ -184,7 +185,7 @@ async def test_the_same_decision_again_is_harmless(kernel: Kernel, peer: PeerKer
     await peer.ended(question.id)
     info = await eventually_delivered(peer)
     assert info["num_pending"] == info["num_ack_pending"] == 0
-    await kernel.flush(5)
+    await kernel.flush(PATIENCE_S)
     assert [one.state for one in peer.outcomes] == ["applied"]
 
 
@@ -231,7 +232,7 @@ async def test_kill_of_a_bare_ask_is_applied_only_when_its_program_ends(
         question = await peer.question()
         await peer.decide(question.id, Action.KILL)
         assert await asking is Action.KILL
-        await kernel.flush(5)
+        await kernel.flush(PATIENCE_S)
         await asyncio.sleep(0.2)
         assert peer.outcomes == []
     assert (await peer.ended(question.id)).state == "applied"
@@ -253,7 +254,7 @@ async def test_kill_of_a_bare_ask_whose_program_dies_is_applied_by_the_next_inca
     assert await asyncio.to_thread(dying.wait) == -9
     async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
         await kernel.info("other process", process="q")
-        await kernel.flush(5)
+        await kernel.flush(PATIENCE_S)
         assert peer.outcomes == [], "nobody has started a new one yet"
         await kernel.info("here again", process="p")
         ended = await peer.ended(question.id)
@@ -264,7 +265,7 @@ async def test_an_answer_that_only_sync_knows_arrives(quick: None, kernel: Kerne
     asking = asyncio.create_task(kernel.ask("may I?", process="p"))
     question = await peer.question()
     await peer.decide(question.id, Action.CONTINUE, publish=False)
-    assert await asyncio.wait_for(asking, 10) is Action.CONTINUE
+    assert await asyncio.wait_for(asking, PATIENCE_S) is Action.CONTINUE
     assert (await peer.ended(question.id)).state == "applied"
 
 
@@ -282,7 +283,7 @@ async def test_an_answer_that_is_handed_to_a_connection_which_is_no_more_comes_s
         asking = asyncio.create_task(kernel.ask("may I?", process="p"))
         question = await peer.question()
         await peer.decide(question.id, Action.CONTINUE)
-        assert await asyncio.wait_for(asking, 10) is Action.CONTINUE
+        assert await asyncio.wait_for(asking, 20) is Action.CONTINUE  # the dead request holds for 30 s
         assert str(question.id) in (await gone.next_msg(5)).subject
     await dead.close()
 
@@ -295,7 +296,7 @@ async def test_after_total_loss_of_the_brokers_data_the_question_is_asked_again_
             first.deaf = True
             asking = asyncio.create_task(kernel.ask("may I?", process="p"))
             await kernel.info("has gone out", process="q")
-            await kernel.flush(10)
+            await kernel.flush(PATIENCE_S)
         broker.stop()
         shutil.rmtree(broker.directory / "nats" / "jetstream")
         broker.start()
@@ -303,7 +304,7 @@ async def test_after_total_loss_of_the_brokers_data_the_question_is_asked_again_
             question = await second.question("p")
             # The wiped broker also forgot this decision before it was delivered.
             await second.decide(question.id, Action.CONTINUE, publish=False)
-            assert await asyncio.wait_for(asking, 20) is Action.CONTINUE
+            assert await asyncio.wait_for(asking, PATIENCE_S) is Action.CONTINUE
             assert (await second.ended(question.id)).state == "applied"
 
 
@@ -382,7 +383,7 @@ async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
         await peer.decide(question.id, Action.CONTINUE, publish=False)
     kernel._answers._doubt_until = 0.0  # as 30 s after it has connected
     peer.silent = False
-    assert await asyncio.wait_for(asyncio.gather(*asking), 10) == [Action.CONTINUE] * 3
+    assert await asyncio.wait_for(asyncio.gather(*asking), PATIENCE_S) == [Action.CONTINUE] * 3
 
 
 async def test_a_sync_that_the_kernel_refuses_confirms_nothing(quick: None, kernel: Kernel, peer: PeerKernel) -> None:
@@ -407,7 +408,7 @@ async def test_a_question_of_another_journal_is_left_to_whoever_asked(
             asking = asyncio.create_task(asker.ask(f"may I {number}?", process="p"))
             question = await peer.question(after=number)
             await peer.decide(question.id, Action.CONTINUE)
-            assert await asyncio.wait_for(asking, 10) is Action.CONTINUE
+            assert await asyncio.wait_for(asking, 10) is Action.CONTINUE  # sooner than a sync would tell
     assert {one.state for one in peer.outcomes} == {"applied"}
 
 
@@ -468,7 +469,7 @@ async def test_what_was_dropped_is_told(credentials: Path, peer: PeerKernel, bro
         broker.start()
         # A hello that is said before the peer is back is lost, and the next one is said half a minute later.
         await eventually(lambda: peer.hellos and peer.hellos[-1].dropped == 16, HEARTBEAT_INTERVAL_S + 15)
-        await kernel.flush(20)
+        await kernel.flush(PATIENCE_S)
         await eventually(lambda: peer.texts() == [*(f"info {number}" for number in range(16, 25)), "error"])
 
 
@@ -564,7 +565,7 @@ def test_blocking_face(broker: Broker, credentials: Path, tmp_path: Path) -> Non
         assert isinstance(kernel.info("one"), UUID)
         kernel.error(ValueError("two"))
         assert kernel.ask("three") is Action.CONTINUE
-        kernel.flush(10)
+        kernel.flush(PATIENCE_S)
     thread.join(20)
     assert found == ["one", "two", "three"]
     with pytest.raises(NodeError, match="closed"):
@@ -632,7 +633,7 @@ async def test_from_env_names_credentials_and_journal(
 
 async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: Kernel, peer: PeerKernel) -> None:
     """One refusal within a window neither stops it nor reorders the rest."""
-    await kernel.flush(5)
+    await kernel.flush(PATIENCE_S)
     batches: list[int] = []
     real = kernel._link.store
 
@@ -673,7 +674,7 @@ async def test_settle_counts_once(kernel: Kernel, peer: PeerKernel) -> None:
     await kernel.settle(decision, OutcomeState.APPLIED)
     ended = await peer.ended(question.id)
     assert (ended.state, ended.detail) == ("failed", "cannot")
-    await kernel.flush(5)
+    await kernel.flush(PATIENCE_S)
     assert len(peer.outcomes) == 1
 
 

@@ -43,6 +43,7 @@ from errorkernel.web.api.views import machine
 from errorkernel.web.asgi.request_threads import Django, KeptThreads
 from errorkernel.web.node_api import bodies, broker_connection, gateway
 from errorkernel.web.node_api.front import NodesFirst
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,7 +83,7 @@ def broker(tmp_path_factory):
 async def kernel_link(server, given):
     connection = Connection(server.url, name="test", seed=kernel_seed(given))
     connection.start()
-    await connection.wait_until_ready(10)
+    await connection.wait_until_ready(PATIENCE_S)
     try:
         yield connection
     finally:
@@ -565,7 +566,7 @@ async def test_a_waiting_node_is_told_as_soon_as_somebody_answers(stream, peer):
     await answer(incident, Action.CONTINUE)
     answered_at = time.monotonic()
     await announce_incidents_async([incident])
-    told = await asyncio.wait_for(waiting, 10)
+    told = await asyncio.wait_for(waiting, PATIENCE_S)
     assert told.json()["action"] == "continue"
     assert time.monotonic() - answered_at < 1.0
 
@@ -687,7 +688,7 @@ async def test_many_nodes_wait_at_the_same_time(stream, peer):
     assert (await asyncio.wait_for(peer.post(event()), 5)).status_code == 202  # others are served meanwhile
     for one in asking:
         await answer(one)
-    assert {told.status_code for told in await asyncio.wait_for(asyncio.gather(*waiting), 15)} == {200}
+    assert {told.status_code for told in await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S)} == {200}
 
 
 # Outcomes

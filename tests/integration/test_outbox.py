@@ -27,6 +27,7 @@ from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform import enqueue
 from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEVER_S = 3600.0
@@ -44,12 +45,12 @@ class Heard:
         self.subjects.append(received.subject)
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.subjects) < count:
                 await asyncio.sleep(0.01)
 
     async def wait_nothing_owed(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while await in_thread(Outbox.objects.exists):
                 await asyncio.sleep(0.01)
 
@@ -102,7 +103,7 @@ async def publishing(broker: Broker, *, connect: bool = True) -> AsyncIterator[H
     try:
         if connect:
             connection.start()
-            await connection.wait_until_ready(10)
+            await connection.wait_until_ready(PATIENCE_S)
             await asyncio.sleep(0.1)  # the look that follows a new connection
         yield heard
     finally:
@@ -249,7 +250,7 @@ async def test_what_the_broker_does_not_take_is_tried_again_and_what_follows_goe
         await in_thread(owe_in_vain)
         await in_thread(decide, incident)
         await heard.wait(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while await in_thread(lambda: Outbox.objects.filter(attempts__lt=2).exists()):
                 await asyncio.sleep(0.05)
     assert heard.subjects == [f"ek.dec.{NODE}.{incident}"]

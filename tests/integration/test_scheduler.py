@@ -19,6 +19,7 @@ from errorkernel.platform import conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
+from tests.support.waiting import PATIENCE_S
 
 STEP_S = 0.05
 
@@ -78,7 +79,7 @@ async def test_many_deadlines_at_once_keep_nobody_from_the_database(
     connection = Connection("nats://127.0.0.1:9", name="clock")
     meeting = asyncio.create_task(Clock(conf.get(), connection, threads, Announcer(), trouble=str).keep_deadlines())
     seen: set[int] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while await threads.run(Incident.objects.filter(state="open").exists):
             seen.add(await threads.run(Decision.objects.count))
     meeting.cancel()

@@ -16,7 +16,8 @@ from errorkernel.protocol import subjects
 from errorkernel.store import nodes
 from errorkernel.store.platform import broker_streams
 from errorkernel.store.status import system_status
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -84,7 +85,7 @@ def test_what_was_last_seen_waiting_is_kept_while_the_broker_does_not_say() -> N
 
 
 def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_path: Path) -> None:
-    product = Running(tmp_path / "data")
+    product = Product(tmp_path / "data")
 
     def losses() -> list[Any]:
         with closing(sqlite3.connect(product.directory / "steward.sqlite3")) as database:

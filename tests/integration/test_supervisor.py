@@ -16,7 +16,8 @@ import pytest
 from errorkernel.domain.values import Event, ProcessReport
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken, Supervisor
 from errorkernel.node.process.child import worker
-from tests.support.node_peer import Broker, PeerKernel, alive, eventually, peer_kernel, program_env
+from tests.support.node_peer import Broker, PeerKernel, alive, peer_kernel, program_env
+from tests.support.waiting import PATIENCE_S, eventually
 
 AT_ONCE = Backoff(first_s=0.02, last_s=0.05)
 
@@ -260,7 +261,7 @@ async def test_over_intensity_the_child_stands_still_and_one_question_is_asked_a
         await quarantined(peer, "copy-files")
         await peer.decide(again.id, Action.STOP)
         assert (await peer.ended(again.id)).state == "applied"
-        await asyncio.wait_for(failing.wait(), 10)
+        await asyncio.wait_for(failing.wait(), PATIENCE_S)
         await shown(peer, "copy-files", "stopped")
         assert len(questions(peer)) == 2
         await family.alive(a=1)
@@ -336,7 +337,7 @@ async def test_a_worker_on_its_own_is_asked_about_in_the_programs_name(
         ended = await peer.ended(question.id)
         assert ended.state == "applied"
         if action is Action.STOP:
-            await asyncio.wait_for(job.wait(), 10)
+            await asyncio.wait_for(job.wait(), PATIENCE_S)
             assert job.incarnation == 3
             return
         assert ended.detail == ("job runs again as incarnation 4." if program == "main" else "")
@@ -360,7 +361,7 @@ async def test_a_program_whose_name_is_anothers_worker_asks_in_the_workers_own_n
         assert question.process == "job"
         await peer.decide(question.id, Action.STOP)
         assert (await peer.ended(question.id)).state == "applied"
-        await asyncio.wait_for(job.wait(), 10)
+        await asyncio.wait_for(job.wait(), PATIENCE_S)
 
 
 async def test_kills_count_as_restarts_so_a_rule_that_kills_makes_no_storm(kernel: Kernel, peer: PeerKernel) -> None:
@@ -425,7 +426,7 @@ async def test_the_question_above_is_asked_once_though_the_link_is_away(tmp_path
                 question = await peer.question("copiers")
                 await peer.decide(question.id, Action.STOP)
                 assert (await peer.ended(question.id)).state == "applied"
-                await asyncio.wait_for(supervisor.wait(), 10)
+                await asyncio.wait_for(supervisor.wait(), PATIENCE_S)
                 assert len(questions(peer)) == 1
     finally:
         broker.stop()
@@ -572,7 +573,7 @@ async def test_wait_returns_when_all_have_come_to_their_end(kernel: Kernel) -> N
     async with kernel.supervisor("copiers") as supervisor:
         await supervisor.wait()
         children = [supervisor.task(name, short, backoff=AT_ONCE) for name in "abc"]
-        await asyncio.wait_for(supervisor.wait(), 10)
+        await asyncio.wait_for(supervisor.wait(), PATIENCE_S)
         assert [one.incarnation for one in children] == [2, 2, 2]
 
 
@@ -592,7 +593,7 @@ async def test_one_child_can_be_ended_for_good(kernel: Kernel, peer: PeerKernel)
         await family.children["a"].stop()
         await family.children["b"].stop()
         assert (await peer.ended(question.id)).state == "withdrawn"
-        await asyncio.wait_for(supervisor.wait(), 10)
+        await asyncio.wait_for(supervisor.wait(), PATIENCE_S)
 
 
 def raise_once() -> None:

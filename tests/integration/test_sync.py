@@ -32,6 +32,7 @@ from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
+from tests.support.waiting import PATIENCE_S
 
 OTHER = "ship2"
 NOW = datetime.now(UTC)
@@ -61,7 +62,7 @@ async def kernel(broker: Broker, threads: DatabaseThreads) -> AsyncIterator[None
     connection.on_connected(syncs.connected)
     connection.start()
     task = asyncio.create_task(syncs.run())
-    await connection.wait_until_ready(10)
+    await connection.wait_until_ready(PATIENCE_S)
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -211,7 +212,7 @@ async def test_a_client_that_asks_the_same_again_and_again_is_told_everything(
     asked = await threads.run(questions, 600)
     await threads.run(answer_together, asked, "é" * 1000)
     told: set[str] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(told) < len(asked):
             told |= {one["incident"] for one in (await ask(node, open=asked))["decisions"]}
 
@@ -222,7 +223,7 @@ async def test_messages_that_do_not_fit_into_a_reply_come_with_later_ones(
 ) -> None:
     sent = [str(one) for one in await threads.run(sent_again, 20)]
     offered: set[str] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(offered) < len(sent):
             given = [one["id"] for one in (await ask(node))["commands"]]
             assert given == [one for one in sent if one in given], "in the order in which they were sent"

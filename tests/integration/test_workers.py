@@ -16,7 +16,8 @@ import pytest
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken
 from errorkernel.node.errors import Disconnected
 from errorkernel.node.process.child import worker
-from tests.support.node_peer import Broker, PeerKernel, alive, eventually, peer_kernel, program_env
+from tests.support.node_peer import Broker, PeerKernel, alive, peer_kernel, program_env
+from tests.support.waiting import PATIENCE_S, eventually
 
 AT_ONCE = Backoff(first_s=0.05, last_s=0.2)
 
@@ -111,7 +112,7 @@ async def test_an_exception_is_reported_and_the_task_starts_again(kernel: Kernel
             raise ValueError(f"life {ctx.incarnation}")
 
     async with kernel.worker("shaky", work, backoff=AT_ONCE) as shaky:
-        await asyncio.wait_for(shaky.wait(), 10)
+        await asyncio.wait_for(shaky.wait(), PATIENCE_S)
         assert shaky.incarnation == 3
     await eventually(lambda: peer.texts("shaky") == ["life 1", "life 2"])
     assert peer.arrived[0].kind == "ValueError"
@@ -222,7 +223,7 @@ async def test_continue_lets_the_process_go_on_and_only_then_is_applied(
         assert question.message.method == "REQCopySrc"
         await eventually(lambda: (found := peer.process("job")) and found.pid == job.pid and found.state == "blocked")
         await peer.decide(question.id, Action.CONTINUE)
-        await asyncio.wait_for(job.wait(), 10)
+        await asyncio.wait_for(job.wait(), PATIENCE_S)
         assert (await peer.ended(question.id)).state == "applied"
     await eventually(lambda: len(peer.arrived) == 4)
     assert peer.texts() == [
@@ -272,7 +273,7 @@ async def test_a_process_that_ends_badly_is_reported_with_status_and_last_words(
 ) -> None:
     command = ["sh", "-c", "for n in 1 2 3; do echo line $n >&2; done; exit 3"]
     async with kernel.process_worker("job", command, restart="temporary") as job:
-        await asyncio.wait_for(job.wait(), 10)
+        await asyncio.wait_for(job.wait(), PATIENCE_S)
     await eventually(lambda: peer.arrived)
     [report] = peer.arrived
     assert (report.kind, report.text) == ("exit status 3", "job ended with exit status 3: line 3")
@@ -303,7 +304,7 @@ async def test_a_process_that_ends_badly_can_ask(kernel: Kernel, peer: PeerKerne
         assert (await peer.ended(first.id)).new_incarnation == 2
         second = await peer.question("job", after=1)
         await peer.decide(second.id, Action.STOP)
-        await asyncio.wait_for(job.wait(), 10)
+        await asyncio.wait_for(job.wait(), PATIENCE_S)
         assert (await peer.ended(second.id)).state == "applied"
     assert count.read_text() == "x\nx\n"
 
@@ -408,7 +409,7 @@ async def test_a_function_runs_in_a_process_of_its_own(kernel: Kernel, peer: Pee
         assert "fail_or_ask" in report.stack
         assert int((tmp_path / "pid-2").read_text()) == function.pid != os.getpid()
         await peer.decide(question.id, Action.CONTINUE)
-        await asyncio.wait_for(function.wait(), 10)
+        await asyncio.wait_for(function.wait(), PATIENCE_S)
     assert [one.state for one in peer.outcomes] == ["applied"]
 
 
@@ -449,7 +450,7 @@ async def test_threads_of_a_process_ask_beside_each_other(kernel: Kernel, peer: 
         for number in range(4):
             question = await peer.question("threads", after=number)
             await peer.decide(question.id, Action.CONTINUE)
-        await asyncio.wait_for(threads.wait(), 15)
+        await asyncio.wait_for(threads.wait(), PATIENCE_S)
     await eventually(lambda: len(peer.arrived) == 4 * 22)
     for number in range(4):
         name = f"thread {number}"

@@ -22,7 +22,8 @@ from errorkernel.domain.values import Message
 from errorkernel.node import Action, Kernel
 from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 WAITS, ANSWERED, UNANSWERED = "helm", "engine", "rudder"
 NODE_OF = {WAITS: "ship", ANSWERED: "tug", UNANSWERED: "tug"}
@@ -82,7 +83,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def linked(product: Running, directory: Path) -> Iterator[Proxy]:
+def linked(product: Product, directory: Path) -> Iterator[Proxy]:
     """The nodes' credentials are in ``directory``, and lead through this link."""
     board = Switchboard()
     link = Proxy("cable", lambda: urlsplit(product.nats_url).port or 0, board.loop, 1)
@@ -99,7 +100,7 @@ def linked(product: Running, directory: Path) -> Iterator[Proxy]:
 def play(directory: Path, *, outage_s: float) -> float:
     """The whole story; returns how many seconds after the node was back the answer had been obeyed."""
     with contextlib.ExitStack() as ends:
-        product = Running(directory / "data").start()
+        product = Product(directory / "data").start()
         ends.callback(product.stop)
         token = product.token()
         link = ends.enter_context(linked(product, directory))
@@ -129,7 +130,7 @@ def play(directory: Path, *, outage_s: float) -> float:
         return went_on - back
 
 
-def _is_sent_again(product: Running, token: str, program: Program, state: str) -> None:
+def _is_sent_again(product: Product, token: str, program: Program, state: str) -> None:
     """Its question has ended in this state, the message is still there, and reaches the program that runs now."""
     process = ANSWERED if state == "stale" else UNANSWERED
     ended = _becomes(product, token, process, state)
@@ -144,12 +145,12 @@ def _is_sent_again(product: Running, token: str, program: Program, state: str) -
     assert len(program.heard(f"took-{process}")) == 1
 
 
-def _question(product: Running, token: str, process: str) -> dict[str, Any] | None:
+def _question(product: Product, token: str, process: str) -> dict[str, Any] | None:
     found = product.call("/api/v1/incidents?limit=100", token)[1]["items"]
     return next((one for one in found if one["process"] == process), None)
 
 
-def _becomes(product: Running, token: str, process: str, state: str) -> dict[str, Any]:
+def _becomes(product: Product, token: str, process: str, state: str) -> dict[str, Any]:
     def there() -> dict[str, Any] | None:
         found = _question(product, token, process)
         return found if found and found["state"] == state else None

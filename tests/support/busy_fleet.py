@@ -6,14 +6,15 @@ import urllib.request
 from typing import Any
 
 from errorkernel.domain.ids import uuid7
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 WAITING = 60
 REFUSED = (b"{", b'{"v": 1, "type": "error"}', b"[" * 40, b'{"v": 9}')
 LONG = "a text that somebody wrote without ever thinking of a screen, " * 6
 
 
-def furnish(product: Running) -> dict[str, str]:
+def furnish(product: Product) -> dict[str, str]:
     """Name → address of the pages that it made worth a look."""
     node, token = product.add_node("busy"), product.token()
     _post(product, node, [_question(number) for number in range(WAITING)])
@@ -57,17 +58,17 @@ def _error(text: str) -> dict[str, Any]:
     return {"v": 1, "id": str(uuid7()), "type": "error", "level": "error", "process": "backup", "error": error}
 
 
-def _request(product: Running, node: dict[str, str], body: bytes) -> urllib.request.Request:
+def _request(product: Product, node: dict[str, str], body: bytes) -> urllib.request.Request:
     headers = {"Authorization": f"Bearer {node['token']}", "Content-Type": "application/json"}
     return urllib.request.Request(product.http_url + "/api/v1/events", data=body, headers=headers)
 
 
-def _post(product: Running, node: dict[str, str], events: list[dict[str, Any]]) -> None:
+def _post(product: Product, node: dict[str, str], events: list[dict[str, Any]]) -> None:
     with urllib.request.urlopen(_request(product, node, json.dumps(events).encode())) as answer:
         assert answer.status == 202
 
 
-def _refused(product: Running, node: dict[str, str], body: bytes) -> None:
+def _refused(product: Product, node: dict[str, str], body: bytes) -> None:
     try:
         urllib.request.urlopen(_request(product, node, body))
     except urllib.error.HTTPError:
@@ -75,21 +76,21 @@ def _refused(product: Running, node: dict[str, str], body: bytes) -> None:
     raise AssertionError(f"{body!r} was taken")
 
 
-def _found(product: Running, token: str, what: str, at_least: int) -> bool:
+def _found(product: Product, token: str, what: str, at_least: int) -> bool:
     return len(product.call(f"/api/v1/{what}&limit=100", token)[1]["items"]) >= at_least
 
 
-def _first_question(product: Running, token: str) -> str:
+def _first_question(product: Product, token: str) -> str:
     return str(product.call("/api/v1/incidents?node=busy", token)[1]["items"][0]["id"])
 
 
-def _do(product: Running, token: str, path: str, body: Any) -> dict[str, Any]:
+def _do(product: Product, token: str, path: str, body: Any) -> dict[str, Any]:
     status, told = product.call(f"/api/v1/{path}", token, body)
     assert status in (200, 201), (path, told)
     return dict(told)
 
 
-def _problems(product: Running, token: str) -> dict[str, str]:
+def _problems(product: Product, token: str) -> dict[str, str]:
     found = {one["title"][:9]: one["id"] for one in product.call("/api/v1/problems?kind=OSError", token)[1]["items"]}
     full, route, expired = found["disk full"], found["no route "], found["certifica"]
     _do(product, token, f"problems/{full}/mute", {"reason": "the new disk comes on Monday", "more": 1000})
@@ -106,7 +107,7 @@ def _problems(product: Running, token: str) -> dict[str, str]:
     }
 
 
-def _answers(product: Running, token: str) -> dict[str, str]:
+def _answers(product: Product, token: str) -> dict[str, str]:
     first = _first_question(product, token)
     asked = {"action": "continue", "reason": "the disk is back", "condition": "node:busy"}
     proposal = _do(product, token, "answers", asked)["id"]

@@ -6,8 +6,7 @@ import itertools
 import json
 import os
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
 from errorkernel.protocol import sync as sync_wire
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S, eventually
 
 NODE = "ship1"
 
@@ -181,22 +181,12 @@ async def peer_kernel(broker: Broker, nodes: Sequence[str] = (NODE,)) -> AsyncIt
     peer.connection.start()
     task = asyncio.create_task(peer.run())
     try:
-        await peer.connection.wait_until_ready(10)
+        await peer.connection.wait_until_ready(PATIENCE_S)
         yield peer
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await peer.connection.close()
-
-
-async def eventually(found: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-    """What ``found`` returns as soon as it is true; fails after the time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"it did not come true within {timeout_s:g} s")
 
 
 def alive(pid: int) -> bool:

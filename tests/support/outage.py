@@ -23,7 +23,8 @@ from errorkernel.domain.values import EventType
 from errorkernel.node import Action, Kernel
 from errorkernel.node.reporting.event_builder import describe
 from tests.support.paths import ROOT
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
+from tests.support.waiting import wait_for
 
 NODE = "far-ship"
 PROCESSES = 3
@@ -114,18 +115,18 @@ async def ship(directory: Path, first: int, last: int, ask: bool, room: int) -> 
 
 
 @contextlib.contextmanager
-def at_sea(directory: Path, *, by_cable: bool) -> Iterator[tuple[Running, Ship, Cable | None]]:
+def at_sea(directory: Path, *, by_cable: bool) -> Iterator[tuple[Product, Ship, Cable | None]]:
     """A running product and a node, with a cable between them or without."""
     with contextlib.ExitStack() as ends:
         cable = ends.enter_context(Cable()) if by_cable else None
         settings = {"STEWARD_NATS_HOST": cable.host} if cable else {}
-        product = Running(directory / "data", settings=settings).start()
+        product = Product(directory / "data", settings=settings).start()
         ends.callback(product.stop)
         there = Ship(directory, product.add_node(NODE), cable)
         yield product, there, cable
 
 
-def stored(product: Running, token: str) -> list[dict[str, Any]]:
+def stored(product: Product, token: str) -> list[dict[str, Any]]:
     """Everything that the product has stored, in its order."""
     found: list[dict[str, Any]] = []
     after: int | None = 0
@@ -181,7 +182,7 @@ def check(found: list[dict[str, Any]], events: int) -> None:
     assert len(found) == events + 1
 
 
-def open_questions(product: Running, token: str) -> list[dict[str, Any]]:
+def open_questions(product: Product, token: str) -> list[dict[str, Any]]:
     return list(product.call("/api/v1/incidents?state=open", token)[1]["items"])
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,21 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support import fork_server
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S, wait_for
 
-START_S = 30.0
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def wait_for(what: Any, timeout_s: float = 20.0) -> Any:
-    """Call ``what`` until it returns something true; fails with its name after the time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{getattr(what, '__name__', what)} did not come true within {timeout_s} s")
 
 
 @cache
@@ -41,29 +30,30 @@ def _tables() -> Path:
     """A database as the product makes it, once for each process of the tests: it takes seconds of a processor."""
     made = tempfile.TemporaryDirectory(prefix="steward-tables-")
     atexit.register(made.cleanup)
-    env = {**os.environ, "STEWARD_DATA_DIR": made.name}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True, timeout=120)
+    done = fork_server.run(["migrate", "-v0"], {**os.environ, "STEWARD_DATA_DIR": made.name}, PATIENCE_S)
+    assert done.returncode == 0, done.stderr
     return Path(made.name) / "steward.sqlite3"
 
 
-class Running:
+class Product:
     """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir. ``settings``: of its environment.
 
-    ``tables``: the data dir has a database with its tables and nothing in them, so the first start need not make them.
+    ``new``: there is no database before the first start, and it is started as people start it, by a Python of its own.
+    Otherwise there is one with its tables and nothing in them, and its programs are forks that have their libraries.
     """
 
     def __init__(
-        self, directory: Path, *options: str, settings: Mapping[str, str] | None = None, tables: bool = True
+        self, directory: Path, *options: str, settings: Mapping[str, str] | None = None, new: bool = False
     ) -> None:
         self.directory = directory
         self.options = options
         self.settings = dict(settings or {})
-        self._tables = tables
+        self._new = new
         self.password = ""
         self._tokens: dict[str, str] = {}
         self.http_url = self.nats_url = ""
         self._log = directory.parent / f"{directory.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: fork_server.Program | subprocess.Popen[bytes] | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -78,22 +68,29 @@ class Running:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> "Running":
-        if self._tables and not self.directory.exists():
-            self.directory.mkdir(mode=0o700)
-            shutil.copy(_tables(), self.directory)
+    def start(self) -> "Product":
+        if not self._new:
+            self.make_tables()
         port = self.http_url.rsplit(":", 1)[1] if self.http_url else "0"
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--port", port, *self.options],
-                cwd=ROOT, env=self.env, stdout=out, stderr=out,
-            )  # fmt: skip
+            argv = ["up", "--port", port, *self.options]
+            if self._new:
+                command = [sys.executable, "manage.py", *argv]
+                self._process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=out, stderr=out)
+            else:
+                self._process = fork_server.start(argv, self.env, out, out)
         try:
-            wait_for(self._ready, START_S)
+            wait_for(self._ready)
         except BaseException:
             self._process.kill()  # nobody will stop what did not start
             raise
         return self
+
+    def make_tables(self) -> None:
+        """Make the data dir, with a database of empty tables, where there is none."""
+        if not self.directory.exists():
+            self.directory.mkdir(mode=0o700)
+            shutil.copy(_tables(), self.directory)
 
     def _ready(self) -> bool:
         assert self._process
@@ -124,14 +121,13 @@ class Running:
         self._process.wait()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        """What ``steward`` does with these arguments on this data dir."""
+        if self._new:
+            command = [sys.executable, "manage.py", *arguments]
+            return subprocess.run(
+                command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
+        return fork_server.run(arguments, self.env, PATIENCE_S)
 
     def add_node(self, name: str) -> dict[str, str]:
         done = self.command("node", "add", name, "--json")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.test_live_page import log_in
 from tests.support import busy_fleet as busy
-from tests.support.product import CHROMIUM, Running
+from tests.support.product import CHROMIUM, Product
 
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 KINDS = {"wide": (WIDE, "light"), "phone": (PHONE, "light"), "dark": (WIDE, "dark")}
@@ -31,7 +31,7 @@ get_user_model().objects.create_user("nobody", password="nobody's own password")
 """
 
 
-def names(page: Page, product: Running) -> dict[str, str]:
+def names(page: Page, product: Product) -> dict[str, str]:
     """The pages that the rail leads to and, from each list, the first thing in it."""
     page.goto(product.http_url + "/")
     rail = page.locator(".rail nav a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
@@ -49,7 +49,7 @@ def names(page: Page, product: Running) -> dict[str, str]:
     return found
 
 
-def answer_one(page: Page, product: Running) -> None:
+def answer_one(page: Page, product: Product) -> None:
     """So that the waiting room shows an answer's way."""
     page.goto(product.http_url + "/")
     waiting = page.locator(".is-open")
@@ -69,7 +69,7 @@ def take(page: Page, path: Path, *, whole: bool = False) -> None:
 
 
 def of_the_demo(browser: Browser, target: Path) -> None:
-    product = Running(Path(tempfile.mkdtemp()) / "data", "--demo", settings=AT_HOME).start()
+    product = Product(Path(tempfile.mkdtemp()) / "data", "--demo", settings=AT_HOME).start()
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         page.wait_for_timeout(FILLING_MS)
@@ -88,7 +88,7 @@ def of_the_demo(browser: Browser, target: Path) -> None:
 
 
 def of_trouble(browser: Browser, target: Path) -> None:
-    product = Running(Path(tempfile.mkdtemp()) / "data", settings={**AT_HOME, "STEWARD_CANARY_WATCH_S": "600"}).start()
+    product = Product(Path(tempfile.mkdtemp()) / "data", settings={**AT_HOME, "STEWARD_CANARY_WATCH_S": "600"}).start()
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         for name, address in busy.furnish(product).items():
@@ -110,7 +110,7 @@ def of_trouble(browser: Browser, target: Path) -> None:
         product.stop()
 
 
-def _german(browser: Browser, product: Running, target: Path) -> None:
+def _german(browser: Browser, product: Product, target: Path) -> None:
     page = log_in(browser.new_page(viewport=WIDE, locale="de-DE"), product)
     for name, address in (names(page, product) | {"mistake": "/?q=nod:busy", "rule": "/rules/new/"}).items():
         page.goto(product.http_url + address)
@@ -118,7 +118,7 @@ def _german(browser: Browser, product: Running, target: Path) -> None:
     page.close()
 
 
-def _nobody(browser: Browser, product: Running, target: Path) -> None:
+def _nobody(browser: Browser, product: Product, target: Path) -> None:
     """The login, and what somebody in no group sees."""
     made = product.command("shell", "-c", MAKE_NOBODY)
     assert made.returncode == 0, made.stderr
@@ -134,7 +134,7 @@ def _nobody(browser: Browser, product: Running, target: Path) -> None:
 
 
 def of_nothing(browser: Browser, target: Path) -> None:
-    product = Running(Path(tempfile.mkdtemp()) / "data").start()
+    product = Product(Path(tempfile.mkdtemp()) / "data").start()
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         take(page, target / "screens" / "empty-wide.png")

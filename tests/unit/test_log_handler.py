@@ -20,6 +20,7 @@ from errorkernel.domain.values import Event
 from errorkernel.node import BlockingKernel, CredentialsError, Kernel, KernelHandler
 from errorkernel.node.integrations import log_handler
 from tests.support.node_peer import program_env, unreachable, written
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def log(handler: KernelHandler) -> logging.Logger:
 @pytest.fixture
 def told(handler: KernelHandler, tmp_path: Path) -> Any:
     def read() -> list[Event]:
-        handler.flush(20)
+        handler.flush(PATIENCE_S)
         return written(tmp_path / "journal")
 
     return read
@@ -179,7 +180,7 @@ def test_infos_are_dropped_when_half_is_full_errors_when_all_is_and_it_is_told(
         log.error(f"error {number}")
     assert handler.dropped == 20 + 20
     stuck.go.set()
-    handler.flush(20)
+    handler.flush(PATIENCE_S)
     log.info("later")
     handler.close()
     events = written(tmp_path / "journal")
@@ -231,12 +232,12 @@ def test_what_the_journal_does_not_take_is_counted_and_told_when_it_does(
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0] + 40}")
     for number in range(100):
         log.error(f"{number} " + "x" * 3000)
-    handler.flush(20)
+    handler.flush(PATIENCE_S)
     lost = handler.dropped
     assert 0 < lost < 100
     db.execute("PRAGMA max_page_count = 1000000")
     log.error("it fits again")
-    handler.flush(20)
+    handler.flush(PATIENCE_S)
     told = [one for one in written(tmp_path / "journal") if one.kind == "LogRecordsLost"]
     assert sum(int(one.tags["errors"]) for one in told) == lost
     assert told[0].text.startswith(f"{told[0].tags['errors']} log records were lost")
@@ -369,7 +370,7 @@ def test_a_forked_child_of_a_program_that_gave_its_kernel_stays_silent(
     log: logging.Logger, handler: KernelHandler, told: Any
 ) -> None:
     log.error("parent")
-    handler.flush(20)
+    handler.flush(PATIENCE_S)
     child = multiprocessing.get_context("fork").Process(target=log.error, args=("child",))
     child.start()
     child.join(30)

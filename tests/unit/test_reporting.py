@@ -11,7 +11,8 @@ import pytest
 
 from errorkernel.domain.values import Action
 from errorkernel.node import BlockingKernel, Kernel
-from tests.support.node_peer import Broker, eventually, peer_kernel, unreachable, written
+from tests.support.node_peer import Broker, peer_kernel, unreachable, written
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ import nats
 import pytest
 
 from errorkernel.protocol import subjects
-from tests.e2e.steward.test_ingest import Product, node, stored
+from tests.e2e.steward.test_ingest import StewardProduct, node, stored
 from tests.support.paths import ROOT
-from tests.support.product import wait_for
 from tests.support.steward.peer import CTRL, SEED, STEW, PlainServer, StewardPeer, Version
+from tests.support.waiting import wait_for
 
 AT = datetime(2026, 11, 4, 10, 0, 0)
 FAILED = "error: methodREQHttpGet: client.Do failed: Get x: no route, bailing out: [http://192.0.2.{}/]"
@@ -75,7 +75,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="module")
-def central(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Product]:
+def central(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[StewardProduct]:
     """The product in the place of the central node, with little room."""
     settings = {
         "STEWARD_LEGACY_CENTRAL": "central",
@@ -83,7 +83,7 @@ def central(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterato
         "STEWARD_LEGACY_STREAM_BYTES": str(STREAM_BYTES),
         "STEWARD_LEGACY_NODES": str(NODES_MAX),
     }
-    product = Product(tmp_path_factory.mktemp("central"), "jetstream", broker.kernel_url, **settings)
+    product = StewardProduct(tmp_path_factory.mktemp("central"), "jetstream", broker.kernel_url, **settings)
     product.start()
     yield product
     product.stop()
@@ -109,7 +109,7 @@ async def until_acknowledged(peer: StewardPeer, text: str) -> None:
 
 
 async def test_in_the_place_of_the_central_node_hellos_that_want_it_are_acknowledged(
-    central: Product, broker: Broker
+    central: StewardProduct, broker: Broker
 ) -> None:
     for version in (STEW, CTRL):
         async with node(broker.url, "hello.one", version) as peer:
@@ -134,7 +134,7 @@ async def test_in_the_place_of_the_central_node_hellos_that_want_it_are_acknowle
 
 
 async def test_what_was_stored_and_not_acknowledged_when_the_kernel_was_killed_is_stored_once(
-    central: Product, broker: Broker
+    central: StewardProduct, broker: Broker
 ) -> None:
     async with node(broker.url, "unacked.seed", SEED) as seed, node(broker.url, "unacked.ctrl", CTRL) as ctrl:
         for number in range(5):
@@ -156,7 +156,7 @@ async def test_what_was_stored_and_not_acknowledged_when_the_kernel_was_killed_i
 
 
 async def test_when_the_broker_restarts_while_errors_come_each_that_was_acknowledged_is_stored_once(
-    central: Product, broker: Broker
+    central: StewardProduct, broker: Broker
 ) -> None:
     async def report(peer: StewardPeer, restarting: asyncio.Task[None]) -> int:
         sent = 0
@@ -183,7 +183,7 @@ async def test_when_the_broker_restarts_while_errors_come_each_that_was_acknowle
 
 
 @contextmanager
-def another_kernel(central: Product) -> Iterator[None]:
+def another_kernel(central: StewardProduct) -> Iterator[None]:
     env = {
         **central.env,
         "STEWARD_NATS_URL": central.nats_url,
@@ -204,7 +204,7 @@ def another_kernel(central: Product) -> Iterator[None]:
 
 
 async def test_two_kernels_at_once_store_each_failure_once_and_fold_what_belongs_together(
-    central: Product, broker: Broker
+    central: StewardProduct, broker: Broker
 ) -> None:
     async def pairs(peer: StewardPeer) -> None:
         for number in range(40):
@@ -235,7 +235,7 @@ async def test_two_kernels_at_once_store_each_failure_once_and_fold_what_belongs
 
 
 async def test_a_full_stream_takes_the_newest_and_the_number_of_those_that_are_gone_is_told(
-    central: Product, broker: Broker
+    central: StewardProduct, broker: Broker
 ) -> None:
     central.kill()
     sent = 0
@@ -257,13 +257,13 @@ async def test_a_full_stream_takes_the_newest_and_the_number_of_those_that_are_g
     assert f"its {gone} oldest errors are gone" in central.log()
 
 
-def told(central: Product) -> list[int]:
+def told(central: StewardProduct) -> list[int]:
     """How many were thrown away, by the audit trail."""
     found = central.rows("SELECT after FROM errorkernel_auditentry WHERE target = 'stream:EK_STEWARD'")
     return [json.loads(after)["discarded"] for (after,) in found]
 
 
-async def test_invented_names_become_no_more_nodes_than_may_be(central: Product, broker: Broker) -> None:
+async def test_invented_names_become_no_more_nodes_than_may_be(central: StewardProduct, broker: Broker) -> None:
     async def one(name: str, version: Version, hello: bool, number: int = 1) -> None:
         async with node(broker.url, name, version) as peer:
             await (peer.hello() if hello else peer.error(TIMED_OUT.format(number), AT))

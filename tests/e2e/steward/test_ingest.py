@@ -17,8 +17,9 @@ import nats
 import pytest
 
 from errorkernel.broker.credentials import make_nkey
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
 from tests.support.steward.peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
+from tests.support.waiting import wait_for
 
 TEXT = "error: methodREQHttpGet: method timed out: [http://192.0.2.1/]"
 AT = datetime(2026, 11, 4, 10, 0, 0)
@@ -26,7 +27,7 @@ DOWN_S = float(os.environ.get("LEGACY_TEST_DOWN_S", "3"))
 """How long the kernel is away while nodes report; 600 for the full time. No setting of the product has such a name."""
 
 
-class Product(Running):
+class StewardProduct(Product):
     """A product beside a broker of Steward's nodes."""
 
     def __init__(self, directory: Path, mode: str, url: str, **settings: str) -> None:
@@ -52,20 +53,20 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, broker: str) -> Iterator[Product]:
+def kept(tmp_path_factory: pytest.TempPathFactory, broker: str) -> Iterator[StewardProduct]:
     place = tmp_path_factory.mktemp("kept")
     log = str(place / "errorLog" / "errorCentral" / "error.log")
-    product = Product(place, "jetstream", broker, STEWARD_LEGACY_ERROR_LOG=log)
+    product = StewardProduct(place, "jetstream", broker, STEWARD_LEGACY_ERROR_LOG=log)
     product.start()
     yield product
     product.stop()
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StewardProduct]:
     place = tmp_path_factory.mktemp("plain")
     server = PlainServer(place).start()
-    product = Product(place, "plain", server.url)
+    product = StewardProduct(place, "plain", server.url)
     product.start()
     yield product
     product.stop()
@@ -81,12 +82,12 @@ async def node(url: str, name: str, version: Version, **more: Any) -> AsyncItera
         await peer.close()
 
 
-async def stored(product: Product, name: str, count: int) -> None:
+async def stored(product: StewardProduct, name: str, count: int) -> None:
     await asyncio.to_thread(wait_for, lambda: product.count(name) >= count)
     assert product.count(name) == count
 
 
-async def test_every_version_arrives_is_acknowledged_grouped_and_shown(kept: Product, broker: str) -> None:
+async def test_every_version_arrives_is_acknowledged_grouped_and_shown(kept: StewardProduct, broker: str) -> None:
     for number, version in enumerate(VERSIONS):
         async with node(broker, f"ww.ship{number}", version) as peer:
             assert await peer.error(TEXT) == await peer.error("error: something of our own 17")
@@ -106,7 +107,7 @@ async def test_every_version_arrives_is_acknowledged_grouped_and_shown(kept: Pro
 
 
 async def test_the_same_bytes_again_are_one_event_and_two_failures_in_one_second_are_two(
-    kept: Product, broker: str
+    kept: StewardProduct, broker: str
 ) -> None:
     async with node(broker, "deaf", STEW, ack_timeout=1, deaf=True) as peer:
         assert (await peer.error(TEXT)).attempts == 3
@@ -118,7 +119,7 @@ async def test_the_same_bytes_again_are_one_event_and_two_failures_in_one_second
 
 
 @pytest.mark.timeout(180 + 2 * DOWN_S)
-async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept: Product, broker: str) -> None:
+async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept: StewardProduct, broker: str) -> None:
     sent = {"down.seed": 0, "down.stew": 0, "down.ctrl": 0}
     async with (
         node(broker, "down.seed", SEED) as seed,
@@ -144,7 +145,7 @@ async def test_while_the_kernel_is_down_nothing_is_lost_and_nothing_doubled(kept
         assert [kept.count(name) for name in ("down.stew", "down.ctrl")] == [sent["down.stew"], sent["down.ctrl"]]
 
 
-async def test_what_cannot_be_read_is_quarantined_and_the_rest_goes_on(kept: Product, broker: str) -> None:
+async def test_what_cannot_be_read_is_quarantined_and_the_rest_goes_on(kept: StewardProduct, broker: str) -> None:
     async with node(broker, "odd", CTRL) as peer:
         await peer.send_bytes(b"\x98\x1d" + b"\xf6" * 29)
         await peer.send_bytes(b"")
@@ -157,7 +158,7 @@ async def test_what_cannot_be_read_is_quarantined_and_the_rest_goes_on(kept: Pro
 
 
 async def test_a_node_is_alive_by_its_hello_and_has_the_family_and_format_of_its_messages(
-    kept: Product, broker: str
+    kept: StewardProduct, broker: str
 ) -> None:
     async with node(broker, "hello.there", STEW, ack_timeout=1) as peer:
         said = await peer.hello()
@@ -172,7 +173,7 @@ async def test_a_node_is_alive_by_its_hello_and_has_the_family_and_format_of_its
 
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed between"])
 async def test_the_second_text_of_one_failure_says_which_it_belongs_to(
-    kept: Product, broker: str, killed: bool
+    kept: StewardProduct, broker: str, killed: bool
 ) -> None:
     name = f"pair.{killed}"
     async with node(broker, name, STEW) as peer:
@@ -194,7 +195,7 @@ async def test_the_second_text_of_one_failure_says_which_it_belongs_to(
     assert "part_of" not in found[0][1]
 
 
-async def test_the_name_of_one_of_our_nodes_is_not_taken_over(kept: Product, broker: str) -> None:
+async def test_the_name_of_one_of_our_nodes_is_not_taken_over(kept: StewardProduct, broker: str) -> None:
     kept.add_node("flagship")
     async with node(broker, "flagship", STEW) as peer:
         await peer.error(TEXT)
@@ -202,7 +203,7 @@ async def test_the_name_of_one_of_our_nodes_is_not_taken_over(kept: Product, bro
     assert kept.rows("SELECT events, family FROM errorkernel_node WHERE name = 'flagship'") == [(0, "")]
 
 
-async def test_without_jetstream_we_acknowledge_what_is_stored(plain: Product) -> None:
+async def test_without_jetstream_we_acknowledge_what_is_stored(plain: StewardProduct) -> None:
     url = plain.settings["STEWARD_LEGACY_NATS_URL"]
     for version in (SEED, STEW, CTRL):
         name = f"plain.{version.layout}"
@@ -211,7 +212,7 @@ async def test_without_jetstream_we_acknowledge_what_is_stored(plain: Product) -
             assert plain.count(name) == 1
 
 
-async def test_without_jetstream_only_who_wants_it_is_answered_and_only_where_all_wait(plain: Product) -> None:
+async def test_without_jetstream_only_who_wants_it_is_answered_and_only_where_all_wait(plain: StewardProduct) -> None:
     url = plain.settings["STEWARD_LEGACY_NATS_URL"]
     async with node(url, "quiet", CTRL, ack_timeout=0) as peer:
         watch = await nats.connect(url)
@@ -233,7 +234,7 @@ async def test_without_jetstream_only_who_wants_it_is_answered_and_only_where_al
         await watch.close()
 
 
-async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: Product, broker: str) -> None:
+async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: StewardProduct, broker: str) -> None:
     async with node(broker, "page.ship", CTRL) as peer:
         await peer.error(TEXT.replace("REQ", ""), AT)
         await stored(kept, "page.ship", 1)
@@ -245,7 +246,7 @@ async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: Pro
     assert "Wed Nov  4 10:00:00 2026, node: page.ship, error: methodHttpGet" in event
 
 
-def pages(product: Product, name: str) -> tuple[str, str]:
+def pages(product: StewardProduct, name: str) -> tuple[str, str]:
     browser = build_opener(HTTPCookieProcessor())
     login = browser.open(product.http_url + "/login/").read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login)
@@ -259,7 +260,7 @@ def pages(product: Product, name: str) -> tuple[str, str]:
 
 
 async def test_old_scripts_find_their_log_with_each_line_once_over_kills_and_rotation(
-    kept: Product, broker: str
+    kept: StewardProduct, broker: str
 ) -> None:
     log = Path(kept.settings["STEWARD_LEGACY_ERROR_LOG"])
 
@@ -287,7 +288,7 @@ async def test_nodes_on_our_own_broker_report_and_say_hello(tmp_path: Path, mode
     seed, key = make_nkey()
     keys = tmp_path / "keys"
     keys.write_text(f"# name, public key\nww.moved {key}\n")
-    product = Product(tmp_path, mode, "", STEWARD_LEGACY_KEYS_FILE=str(keys))
+    product = StewardProduct(tmp_path, mode, "", STEWARD_LEGACY_KEYS_FILE=str(keys))
     await asyncio.to_thread(product.start)
     try:
         async with node(product.nats_url, "ww.moved", STEW, seed=seed) as peer:

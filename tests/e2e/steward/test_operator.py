@@ -17,15 +17,15 @@ from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol import event_mapping, signing_key
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import Operator
-from tests.support.node_peer import eventually
-from tests.support.product import Running, wait_for
+from tests.support.product import Product
 from tests.support.steward.peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
+from tests.support.waiting import eventually, wait_for
 
 ENDED = ("done", "failed", "unclear")
 SHOWN = ["listed", "stopped", "started", "listed"]
 
 
-class Product(Running):
+class OperatorProduct(Product):
     """Beside a broker of Steward's nodes, on which everybody may do everything."""
 
     def __init__(self, directory: Path, server: PlainServer, timeout_s: int) -> None:
@@ -40,7 +40,7 @@ class Product(Running):
         self.key = b""
         self.numbers: dict[str, int] = {}
 
-    def ready(self) -> "Product":
+    def ready(self) -> "OperatorProduct":
         self.start()
         self.operator = self.token()
         return self
@@ -79,14 +79,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
 
 
 @pytest.fixture(scope="module")
-def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    running = Product(tmp_path_factory.mktemp("act"), server, 2)
+def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProduct]:
+    running = OperatorProduct(tmp_path_factory.mktemp("act"), server, 2)
     running.key = Operator("", signing_key.make(replace(conf.get(), data_dir=running.directory))).public_key
     yield running.ready()
     running.stop()
 
 
-async def know(product: Product, peer: StewardPeer) -> None:
+async def know(product: OperatorProduct, peer: StewardPeer) -> None:
     """The node reports, so it is known how it is spoken to."""
     await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.1/]")
     address = f"/api/v1/nodes?node={with_suffix(peer.node)}"
@@ -95,7 +95,7 @@ async def know(product: Product, peer: StewardPeer) -> None:
 
 
 @asynccontextmanager
-async def node(product: Product, name: str, version: Version, **more: Any) -> AsyncIterator[StewardPeer]:
+async def node(product: OperatorProduct, name: str, version: Version, **more: Any) -> AsyncIterator[StewardPeer]:
     peer = await StewardPeer(product.legacy_url, name, version, ack_timeout=100, **more).start()
     await know(product, peer)
     try:
@@ -104,7 +104,7 @@ async def node(product: Product, name: str, version: Version, **more: Any) -> As
         await peer.close()
 
 
-async def test_a_process_of_every_version_is_killed_step_by_step(product: Product) -> None:
+async def test_a_process_of_every_version_is_killed_step_by_step(product: OperatorProduct) -> None:
     """All at once: no node waits for another."""
 
     async def killed(version: Version) -> None:
@@ -121,7 +121,7 @@ async def test_a_process_of_every_version_is_killed_step_by_step(product: Produc
     await asyncio.gather(*map(killed, VERSIONS))
 
 
-async def test_list_stop_and_start_are_had_one_by_one(product: Product) -> None:
+async def test_list_stop_and_start_are_had_one_by_one(product: OperatorProduct) -> None:
     async with node(product, "single", STEW) as peer:
         for action, process, kept in (
             ("list", "", True), ("stop", "REQHttpGet", False), ("stop", "REQHttpGet", False),
@@ -137,7 +137,7 @@ async def test_list_stop_and_start_are_had_one_by_one(product: Product) -> None:
         assert peer.operations.count("start") == 1
 
 
-async def test_a_node_that_checks_refuses_another_key_and_says_so(product: Product) -> None:
+async def test_a_node_that_checks_refuses_another_key_and_says_so(product: OperatorProduct) -> None:
     async with node(product, "checks", CTRL, key=bytes(32)) as peer:
         begun = await asyncio.to_thread(product.begun, "checks", "kill", "httpGet")
         done = await product.ended("checks", begun)
@@ -149,7 +149,7 @@ async def test_a_node_that_checks_refuses_another_key_and_says_so(product: Produ
         assert "httpGet" in peer.processes
 
 
-async def test_a_node_that_is_away_is_told_at_once_and_not_waited_for(product: Product) -> None:
+async def test_a_node_that_is_away_is_told_at_once_and_not_waited_for(product: OperatorProduct) -> None:
     async with node(product, "away", STEW) as peer:
         pass
     begun = await asyncio.to_thread(product.begun, "away", "kill", "REQHttpGet")
@@ -159,7 +159,7 @@ async def test_a_node_that_is_away_is_told_at_once_and_not_waited_for(product: P
     assert peer.operations == []
 
 
-async def test_to_a_node_that_was_not_understood_nothing_is_sent(product: Product) -> None:
+async def test_to_a_node_that_was_not_understood_nothing_is_sent(product: OperatorProduct) -> None:
     async with node(product, "foreign", CTRL) as peer:
         with closing(sqlite3.connect(product.directory / "steward.sqlite3", timeout=20)) as database:
             database.execute("UPDATE errorkernel_node SET dialect = NULL WHERE name = ?", (with_suffix("foreign"),))
@@ -181,7 +181,7 @@ MISBEHAVED = {
 
 
 @pytest.mark.parametrize("name", MISBEHAVED)
-async def test_through_everything_the_process_is_replaced_once(product: Product, name: str) -> None:
+async def test_through_everything_the_process_is_replaced_once(product: OperatorProduct, name: str) -> None:
     fates, expected = MISBEHAVED[name]
     node_name = "bad-" + name.replace(" ", "-")
     async with node(product, node_name, STEW, fates=list(fates)) as peer:
@@ -193,7 +193,7 @@ async def test_through_everything_the_process_is_replaced_once(product: Product,
         assert not peer.doubled
 
 
-async def test_a_node_that_begins_anew_in_between_is_looked_at_again(product: Product) -> None:
+async def test_a_node_that_begins_anew_in_between_is_looked_at_again(product: OperatorProduct) -> None:
     async with node(product, "anew", SEED, fates=["", "gone"]) as peer:
         begun = await asyncio.to_thread(product.begun, "anew", "kill", "REQHttpGet")
         await eventually(lambda: peer.crashed)
@@ -205,7 +205,7 @@ async def test_a_node_that_begins_anew_in_between_is_looked_at_again(product: Pr
 
 
 @asynccontextmanager
-async def node_again(product: Product, name: str, version: Version) -> AsyncIterator[StewardPeer]:
+async def node_again(product: OperatorProduct, name: str, version: Version) -> AsyncIterator[StewardPeer]:
     peer = await StewardPeer(product.legacy_url, name, version, ack_timeout=100).start()
     try:
         yield peer
@@ -213,7 +213,7 @@ async def node_again(product: Product, name: str, version: Version) -> AsyncIter
         await peer.close()
 
 
-async def test_a_reply_of_another_node_or_of_a_stranger_counts_for_nothing(product: Product) -> None:
+async def test_a_reply_of_another_node_or_of_a_stranger_counts_for_nothing(product: OperatorProduct) -> None:
     client = await nats.connect(product.legacy_url)
     seen: list[StewardMessage] = []
 
@@ -241,7 +241,9 @@ async def test_a_reply_of_another_node_or_of_a_stranger_counts_for_nothing(produ
         await client.close()
 
 
-async def test_a_kernel_that_dies_in_the_middle_is_gone_on_for_and_nothing_is_sent_twice(product: Product) -> None:
+async def test_a_kernel_that_dies_in_the_middle_is_gone_on_for_and_nothing_is_sent_twice(
+    product: OperatorProduct,
+) -> None:
     async with node(product, "mid", STEW, fates=["", "no reply"]) as peer:
         begun = await asyncio.to_thread(product.begun, "mid", "kill", "REQHttpGet")
         # The node has stopped it and the kernel dies before it knows.
@@ -255,7 +257,7 @@ async def test_a_kernel_that_dies_in_the_middle_is_gone_on_for_and_nothing_is_se
         assert [one for one in peer.operations if one != "list"] == ["stop", "start"]
 
 
-async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(product: Product) -> None:
+async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(product: OperatorProduct) -> None:
     """And one error more that names no process for certain, or comes from another node, is nobody's."""
     wording = {
         "name": "it hangs", "condition": 'process:REQTailFile text:"no such file"', "action": "kill", "enabled": True,

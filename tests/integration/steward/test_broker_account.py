@@ -20,8 +20,8 @@ from errorkernel.protocol import subjects
 from errorkernel.protocol.subjects import is_node_name
 from errorkernel.senders.steward.protocol import event_mapping
 from errorkernel.senders.steward.protocol.broker_config import node_permissions, our_permissions
-from tests.support.node_peer import eventually
 from tests.support.steward.peer import CTRL, PlainServer, StewardPeer
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 def serve(directory: Path, legacy: LegacyAccount, kernel_key: str) -> EmbeddedServer:
@@ -85,7 +85,7 @@ async def test_a_node_may_not_hear_errors_nor_acknowledge_them(tmp_path: Path) -
         node = await nats.connect(server.url, nkeys_seed_str=seed)
         arrived = None
         # Again and again: a starved client is cut off and connects anew by itself, and what is sent meanwhile is lost.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while arrived is None:
                 await node.publish("errorCentral.errorLog", b"x", reply="errorCentral.errorLog.reply")
                 with suppress(nats.errors.TimeoutError):
@@ -139,11 +139,11 @@ async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, m
 
     connection.on_connected(up)
     connection.start()
-    await connection.wait_until_ready(20)
+    await connection.wait_until_ready(PATIENCE_S)
     await connection.flush()
     peer = await StewardPeer(server.url, "ship1", CTRL, ack_timeout=200, seed=node_seed).start()
     sending = asyncio.create_task(peer.error("error: x"))
-    (arrived,) = await asyncio.wait_for(source.get(10), 20)
+    (arrived,) = await asyncio.wait_for(source.get(10), PATIENCE_S)
     await arrived.ack()
     assert (await sending).acknowledged
     await connection.flush()

@@ -20,8 +20,8 @@ from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import Listed, Operator
 from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
-from tests.support.node_peer import eventually
 from tests.support.steward.peer import CTRL, CTRL_2024, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
+from tests.support.waiting import eventually
 
 TEXT = "error: methodREQHttpGet: method timed out: [http://192.0.2.1/]"
 AT = datetime(2026, 11, 4, 10, 0, 0)

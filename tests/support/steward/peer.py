@@ -27,7 +27,7 @@ from errorkernel.senders.steward.protocol import message as steward_message
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.methods import canonical
-from tests.support.product import wait_for
+from tests.support.waiting import wait_for
 
 
 @dataclass(frozen=True, slots=True)
