@@ -219,13 +219,36 @@ def test_every_page_is_linked_from_an_index() -> None:
     assert all((page.parent / "README.md").exists() for page in docs.rglob("*.md"))
 
 
-FILES = re.compile(r"`((?:errorkernel|tests|docs|steward_site|static|templates)/[\w/.-]*)`")
+def tracked() -> set[str]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {f"/{name}" for name in done.stdout.splitlines() if (ROOT / name).exists()}
 
 
 def test_every_named_file_exists() -> None:
-    named = {name for path in DOCUMENTS for name in FILES.findall(path.read_text())}
-    assert len(named) > 10
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    """Paths from the checkout's root, and names of files alone, which then are somewhere in it."""
+    paths, ends = re.compile(r"`((?:errorkernel|tests|docs|steward_site|static|templates)/[\w/.*-]*)`"), tracked()
+    names = re.compile(r"`([\w/-]+\.(?:py|js|css|html|sql))`")
+    missing, found = set(), 0
+    for path in DOCUMENTS:
+        for name in paths.findall(path.read_text()):
+            found += 1
+            missing |= {name} if not any(ROOT.glob(name.rstrip("/"))) else set()
+        for name in names.findall(path.read_text()):
+            missing |= {name} if not any(there.endswith(f"/{name}") for there in ends) else set()
+    assert found > 10
+    assert missing == set()
+
+
+def test_every_named_module_exists() -> None:
+    found = {
+        name for path in DOCUMENTS for name in re.findall(r"\b((?:errorkernel|tests)\.[a-z_.]*\w)", path.read_text())
+    }
+    files = {
+        name.removeprefix("/").removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in tracked()
+    }
+    packages = {name.rpartition(".")[0] for name in files}
+    # The last part may be a name of the module before it.
+    assert {name for name in found if not {name, name.rpartition(".")[0]} & (files | packages)} == set()
 
 
 def test_every_make_target_that_is_named_exists() -> None:
