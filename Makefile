@@ -4,7 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(BIN)/python tools/install.py
 
 .PHONY: setup run dev test check messages requirements clean
 
@@ -35,14 +35,14 @@ $(BIN)/python:
 # --no-deps: the pins are complete (`make requirements`), so nothing needs to be resolved, which takes longer than
 # installing. The project itself is installed without build isolation: its build tools are pinned with everything else.
 $(VENV)/runtime.stamp: requirements.txt pyproject.toml | $(BIN)/python
-	@echo "Installing what requirements.txt pins into $(VENV) …"
-	@$(PIP) install --no-deps --require-hashes -r requirements.txt
-	@$(PIP) install --no-deps --no-build-isolation -e '.[server]'
+	@echo "Installing the product into $(VENV) (about a minute, once):"
+	@$(INSTALL) --no-deps --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e '.[server]'
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
-	@echo "Installing what requirements-dev.txt pins into $(VENV) …"
-	@$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
+	@echo "Installing the tools for tests and checks into $(VENV) (once):"
+	@$(INSTALL) --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # Compiled with the oldest Python that we support, whose pins include what newer ones leave out. Without pip's local

@@ -76,6 +76,10 @@ class Conf:
     secret_key: str = _setting(
         "", _("Django's secret key; empty: made at the first start and kept in the data dir."), secret=True
     )
+    admin_password_file: str = _setting(
+        "",
+        _("File with the password of the account admin, read at the first start; empty: one is made and printed."),
+    )
     allowed_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"), _("Host names that browsers may use, separated by commas; * for any.")
     )

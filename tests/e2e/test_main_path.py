@@ -48,6 +48,14 @@ def answer(running: Product, token: str, incident: str, action: str) -> None:
     assert status == 200, body
 
 
+def test_start_shows_its_steps_the_password_and_how_to_stop(running: Product) -> None:
+    log = running.log()
+    told = [line for line in log.splitlines() if " INFO " not in line]
+    steps = ["Database ✓", "Account: admin", "Password: ", "Broker   ✓", "Web      ✓", "Press Ctrl-C to stop."]
+    assert [line[: len(step)] for line, step in zip(told, steps, strict=True)] == steps, log
+    assert running.http_url in told[4]
+
+
 def test_a_client_that_speaks_only_http_is_shown_and_answered(running: Product, token: str) -> None:
     node = running.add_node("http-only")
     asked = event(type="action", incarnation=3, error={"kind": "E", "text": "may I?"})

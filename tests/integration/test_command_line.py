@@ -1,15 +1,21 @@
 """The console script: its help, its version, mistyped commands, and completion in real shells."""
 
+import io
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from django.core.management import load_command_class
+from django.contrib.auth import authenticate
+from django.core.management import call_command, load_command_class
 
 from errorkernel.management import catalogue, completion
+from errorkernel.ops.runner import prepare, terminal
 from steward_site.cli import main
 from tests.support.paths import ROOT
 
@@ -114,6 +120,74 @@ def test_node_has_completion_for_its_commands() -> None:
     assert done.returncode == 0, done.stderr
     assert '"/run") words="' in done.stdout
     assert "/chaos" not in done.stdout
+
+
+@pytest.mark.django_db
+def test_nodes_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("node", "add", "ship1", "--json")
+    made = json.loads(capsys.readouterr().out)
+    call_command("node", "disable", "ship1")
+    call_command("node", "list", "--json")
+    assert json.loads(capsys.readouterr().out) == [{"name": "ship1", "enabled": False, "events": 0, "hello_at": None}]
+    assert set(made) == {"node", "nkey_seed", "token", "nats_url", "http_url"}
+
+
+@pytest.mark.django_db
+def test_credentials_for_this_machine_alone_say_how_to_change_that(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("node", "add", "ship1", "--json")
+    told = capsys.readouterr().err
+    assert "http://127.0.0.1:8000 works on this machine only" in told
+    assert "--host ADDRESS" in told
+
+
+@pytest.mark.parametrize(
+    ("nats_url", "local"),
+    [("nats://127.0.0.1:4222", True), ("nats://[::1]:4222", True), ("nats://192.0.2.10:4222", False), ("", False)],
+)
+def test_only_a_loopback_address_of_the_broker_is_hinted_at(nats_url: str, local: bool) -> None:
+    hint = import_module("errorkernel.management.commands.node")._reach_hint(nats_url, "https://errors.example.org")
+    assert ("STEWARD_NATS_HOST=ADDRESS" in hint) is local
+
+
+@pytest.mark.django_db
+def test_first_administrator_gets_the_password_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("correct horse\n")
+    assert prepare.first_administrator(str(file)) is None
+    assert authenticate(username="admin", password="correct horse")
+    assert prepare.first_administrator(str(file)) is None
+
+
+@pytest.mark.django_db
+def test_first_administrator_gets_a_password_that_is_told_once() -> None:
+    password = prepare.first_administrator("")
+    assert authenticate(username="admin", password=password)
+    assert prepare.first_administrator("") is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_password_file_that_holds_none_stops_the_start(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(prepare.StartError, match="STEWARD_ADMIN_PASSWORD_FILE"):
+        prepare.first_administrator(str(file))
+
+
+def test_port_in_use_is_said_with_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(prepare.StartError, match=f"^Port {port} is already in use. Choose another with --port.$"):
+            prepare.hold_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "✓"), ("ascii", "ok")])
+def test_step_is_marked_as_the_terminal_can_show_it(encoding: str, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    terminal.report_step("Web", "http://127.0.0.1:8000/")
+    assert out.buffer.getvalue().decode(encoding).split() == ["Web", mark, "http://127.0.0.1:8000/"]  # type: ignore[attr-defined]
 
 
 def in_bash(script: str, *words: str) -> set[str]:

@@ -103,7 +103,7 @@ class Product:
         if found["pid"] != self._process.pid:
             return False
         self.http_url, self.nats_url = found["http_url"], found["nats_url"]
-        if given := re.search(r"password (\S+)", self.log()):
+        if given := re.search(r"Password: (\S+)", self.log()):
             self.password = given[1]
         return True
 

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.management.base import CommandParser
 
@@ -25,20 +26,18 @@ class Command(StewardCommand):
     help = catalogue.summary("node")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True)
-        add = actions.add_parser("add", help="make a node's credentials; they are printed once")
-        add.add_argument("name")
-        add.add_argument("--json", action="store_true", help="print them as one JSON object")
-        add.add_argument("--out", metavar="FILE", help="write the JSON to this file (mode 0600) instead")
-        renew = actions.add_parser("renew", help="new credentials for a node; the old ones stop working")
-        renew.add_argument("name")
-        renew.add_argument("--json", action="store_true")
-        renew.add_argument("--out", metavar="FILE")
-        actions.add_parser("list", help="list the nodes")
-        for name in ("disable", "enable"):
-            actions.add_parser(name, help=f"{name} a node").add_argument("name")
-        for one in actions.choices.values():
-            add_data_dir(one)
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        for action, text in (("add", "create a node's credentials"), ("renew", "replace a node's credentials")):
+            secrets = actions.add_parser(action, help=text, description=f"{text.capitalize()}. They are shown once.")
+            secrets.add_argument("name", metavar="NAME", help="name of the node")
+            secrets.add_argument("--json", action="store_true", help="print one JSON object")
+            secrets.add_argument("--out", metavar="FILE", help="write the JSON object to this file (mode 0600) instead")
+        listed = actions.add_parser("list", help="list the nodes")
+        listed.add_argument("--json", action="store_true", help="print one JSON array")
+        for action, text in (("disable", "refuse a node's connections"), ("enable", "accept them again")):
+            actions.add_parser(action, help=text).add_argument("name", metavar="NAME", help="name of the node")
+        for action_parser in actions.choices.values():
+            add_data_dir(action_parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -53,10 +52,14 @@ class Command(StewardCommand):
         self._give_out(nodes.renew_node(options["name"], command_actor()), options)
 
     def _list(self, options: dict[str, Any]) -> None:
-        for node in Node.objects.order_by("name"):
-            heard = node.hello_at.isoformat(timespec="seconds") if node.hello_at else "never heard"
+        listed = Node.objects.order_by("name")
+        if options["json"]:
+            self.stdout.write(json.dumps([_described(node) for node in listed]))
+            return
+        for node in listed:
+            heard = node.hello_at.isoformat(timespec="seconds") if node.hello_at else "never"
             state = "enabled" if node.enabled else "disabled"
-            self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} reports  {heard}")
+            self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} events  last heartbeat: {heard}")
 
     def _disable(self, options: dict[str, Any]) -> None:
         nodes.set_node_enabled(options["name"], False, command_actor())
@@ -78,12 +81,14 @@ class Command(StewardCommand):
         elif options["json"]:
             self.stdout.write(json.dumps(given))
         else:
-            self.stdout.write("Shown only now; keep them on the node, readable for it alone:")
+            self.stdout.write("Keep these on the node, readable for it alone. They are shown only now:")
             for key, value in given.items():
                 self.stdout.write(f"  {key:<10} {value}")
         self.stdout.flush()
         if not _works(made, nats_url):
-            self.stderr.write("The broker does not let the node in yet: it does once `steward up` or the kernel runs.")
+            self.stderr.write("The broker accepts the node as soon as `steward up` or `steward kernel` runs.")
+        if hint := _reach_hint(nats_url, http_url):
+            self.stderr.write(hint)
 
     def _write(self, path: Path, given: dict[str, str]) -> None:
         try:
@@ -91,11 +96,41 @@ class Command(StewardCommand):
             with os.fdopen(descriptor, "w") as out:
                 out.write(json.dumps(given) + "\n")
         except OSError as exc:
-            sys.exit(f"steward: {path} cannot be written ({exc.strerror}); make new ones with `steward node renew`.")
+            sys.exit(
+                f"steward: {path} cannot be written ({exc.strerror}). Print new credentials with `steward node renew`."
+            )
+
+
+def _described(node: Node) -> dict[str, Any]:
+    """A node as ``list --json`` shows it, with the names of the API."""
+    heard = node.hello_at.isoformat() if node.hello_at else None
+    return {"name": node.name, "enabled": node.enabled, "events": node.events, "hello_at": heard}
+
+
+def _reach_hint(nats_url: str, http_url: str) -> str:
+    """What to do where these addresses lead nowhere on another machine; empty where they do."""
+    lines = []
+    if _is_loopback(nats_url):
+        lines.append(
+            f"{nats_url} works on this machine only. For nodes on other machines, start Steward with STEWARD_NATS_HOST="
+            "ADDRESS and STEWARD_NATS_PORT=4222, where ADDRESS is one of this machine that they reach; then nats_url is"
+            " nats://ADDRESS:4222."
+        )
+    if _is_loopback(http_url):
+        lines.append(
+            f"{http_url} works on this machine only. For HTTP from other machines, start Steward with --host ADDRESS,"
+            " or behind a proxy with STEWARD_BASE_URL."
+        )
+    return "\n".join(lines)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _urls() -> tuple[str, str]:
-    """Where nodes reach us: over HTTP, over NATS."""
+    """(HTTP, NATS): the addresses under which nodes reach Steward."""
     settings = conf.get()
     try:
         running = json.loads(settings.data_file("endpoints.json").read_text())
@@ -106,7 +141,7 @@ def _urls() -> tuple[str, str]:
 
 
 def _works(made: nodes.NodeSecrets, nats_url: str) -> bool:
-    """Wait until the broker lets the node in and its decisions have a consumer, so that what is printed works."""
+    """Wait until the broker accepts the node and has a consumer for its decisions, so that the credentials work."""
     if not nats_url or not conf.get().embedded_broker or not conf.get().data_file("endpoints.json").exists():
         return not conf.get().embedded_broker
 

@@ -1,10 +1,12 @@
-"""What a role needs before it starts: the data directory, the database, a port, a broker; each taken or made ready."""
+"""What a role needs before it starts: the data directory, the database, a port, a broker."""
 
+import errno
 import fcntl
 import secrets
 import socket
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -26,7 +28,7 @@ class StartError(Exception):
 
 
 def hold_data_dir(conf: Conf) -> Any:
-    """Take the data dir for this process; the handle that is returned keeps it. Raises StartError."""
+    """Lock the data directory until the returned handle is closed. Raises StartError."""
     try:
         conf.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = conf.data_file("lock").open("a+")
@@ -35,37 +37,55 @@ def hold_data_dir(conf: Conf) -> Any:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise StartError(f"Another `steward up` already runs on {conf.data_dir}.") from None
+        raise StartError(
+            f"Another `steward up` already runs on {conf.data_dir}. Stop it, or name another directory with --data-dir."
+        ) from None
     return lock
 
 
-def prepare_database() -> None:
-    """Bring the tables up to date. Raises StartError for a database that cannot be used."""
+def prepare_database() -> str:
+    """Bring the tables up to date; returns the database's name. Raises StartError where it cannot be used."""
+    name = str(connection.settings_dict["NAME"])
     try:
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM sqlite_master")
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseError, sqlite3.DatabaseError) as exc:
-        name = connection.settings_dict["NAME"]
         raise StartError(f"The database {name} cannot be used: {str(exc).splitlines()[0]}.") from exc
+    return name
 
 
-def first_administrator() -> str | None:
-    """Make the ``admin`` account where there is no account at all; returns its password, which is not kept."""
+def first_administrator(password_file: str) -> str | None:
+    """Create the account ``admin`` where there is no account at all, with the password in the file, else a new one.
+
+    Returns the new password, which is stored nowhere, and None where nobody needs to be told of one. Raises StartError.
+    """
     users = get_user_model().objects
     if users.exists():
         return None
-    password = secrets.token_urlsafe(12)
+    given = _given_password(password_file) if password_file else ""
+    password = given or secrets.token_urlsafe(12)
     with transaction.atomic():
         made = users.create_superuser("admin", password=password)
         now = datetime.now(UTC)
         people.note("user", {}, people.person(made.pk), actor=Actor.system(now, origin="the first start"))
+    return None if given else password
+
+
+def _given_password(file: str) -> str:
+    try:
+        password = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = getattr(exc, "strerror", None) or "it is not text"
+        raise StartError(f"STEWARD_ADMIN_PASSWORD_FILE={file} cannot be read: {why}.") from exc
+    if not password:
+        raise StartError(f"STEWARD_ADMIN_PASSWORD_FILE={file} is empty. Write a password into it.")
     return password
 
 
 def hold_port(host: str, port: int) -> socket.socket:
-    """A port that can be listened on, taken until the web server does; 0 picks a free one. Raises StartError."""
+    """A bound port, which nobody else can take until the web server listens; 0 picks a free one. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     held = socket.socket(family, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,8 +93,10 @@ def hold_port(host: str, port: int) -> socket.socket:
         held.bind((host, port))
     except (OSError, OverflowError) as exc:
         held.close()
+        if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
+            raise StartError(f"Port {port} is already in use. Choose another with --port.") from exc
         why = getattr(exc, "strerror", None) or exc
-        raise StartError(f"{host}:{port} cannot be listened on ({why}); choose another with --port.") from exc
+        raise StartError(f"{host}:{port} cannot be used ({why}). Choose another with --host or --port.") from exc
     return held
 
 

@@ -25,6 +25,7 @@ from errorkernel.ops.runner.prepare import (
     prepare_database,
 )
 from errorkernel.ops.runner.services import Services, note_settings
+from errorkernel.ops.runner.terminal import report_step, say
 from errorkernel.platform.conf import Conf
 from errorkernel.store import nodes
 from errorkernel.store.platform.actor import Actor
@@ -55,20 +56,23 @@ def up(conf: Conf, options: Options) -> int:
     endpoints = conf.data_file("endpoints.json")
     endpoints.unlink(missing_ok=True)
     broker = make_broker(conf) if conf.embedded_broker else None
-    prepare_database()
-    if password := first_administrator():
-        # Said at once: whatever fails later, an account whose password nobody has seen is of no use.
-        say(f"Log in as admin with the password {password} (shown only now)")
+    report_step("Database", prepare_database())
+    if password := first_administrator(conf.admin_password_file):
+        # Printed at once: whatever fails later, an account whose password nobody has seen is of no use.
+        say("Account: admin (the password is shown only now)")
+        say(f"Password: {password}")
     demo_nodes = _demo_credentials() if options.demo else []
     try:
         if broker:
             broker.start(nodes.broker_users())
+            report_step("Broker", broker.url)
         http_url = f"http://{_shown_host(options.host)}:{held.getsockname()[1]}"
         nats_url = broker.url if broker else conf.nats_url
 
         def ready() -> None:
             _write_endpoints(endpoints, http_url, nats_url)
-            say(f"Steward error kernel is ready: {http_url}/")
+            report_step("Web", f"{http_url}/")
+            say("Press Ctrl-C to stop.")
 
         services = Services(conf, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url)
         return _serve(services, options.host, held)
@@ -88,7 +92,8 @@ def web(conf: Conf, options: Options) -> int:
     port = held.getsockname()[1]
 
     def ready() -> None:
-        say(f"Listening on http://{_shown_host(options.host)}:{port}")
+        report_step("Web", f"http://{_shown_host(options.host)}:{port}/")
+        say("Press Ctrl-C to stop.")
 
     services = Services(conf, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
     return _serve(services, options.host, held)
@@ -123,11 +128,6 @@ def kernel(conf: Conf) -> int:
         return 0
 
     return asyncio.run(run())
-
-
-def say(sentence: str) -> None:
-    """Tell whoever started the program."""
-    print(sentence, flush=True)  # noqa: T201
 
 
 def _serve(services: Services, host: str, held: socket.socket) -> int:
