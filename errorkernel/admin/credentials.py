@@ -54,7 +54,7 @@ class NodeAdmin(Admin):
     search_help_text = "Part of a name or note."
     actions = ["let_in", "shut_out", "renew"]
 
-    last_hello = moment("hello_at", "last hello (UTC)", "hello_at")
+    last_hello = moment("heartbeat_at", "last hello (UTC)", "heartbeat_at")
 
     @admin.display(description="clock ahead (s)", ordering="clock_skew_s")
     def clock(self, row: Node) -> str:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from errorkernel.admin.base import History, actor_of, cut, excerpt, shown
 from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.models import (
+    AccessDenial,
     AuditEntry,
     DeadLetter,
     Decision,
@@ -24,12 +25,11 @@ from errorkernel.models import (
     Problem,
     ProblemComment,
     Process,
-    QuarantinedMessage,
-    RefusedAttempt,
+    ProcessAction,
+    ProcessActionRequest,
+    RejectedEvent,
     Requeue,
     Rule,
-    StewardAction,
-    StewardLine,
 )
 from errorkernel.store.platform import audit
 from errorkernel.store.search import to_q
@@ -37,8 +37,8 @@ from errorkernel.store.search import to_q
 SEARCH_EVENTS = 200_000
 
 
-@admin.register(QuarantinedMessage)
-class QuarantinedMessageAdmin(History):
+@admin.register(RejectedEvent)
+class RejectedEventAdmin(History):
     """What was refused, and why. An administrator may throw it away, which is noted."""
 
     list_display = ["id", "received_at", "reason", "size", "node", "short_subject", "short_detail"]
@@ -50,7 +50,7 @@ class QuarantinedMessageAdmin(History):
     short_subject = excerpt("subject")
     short_detail = excerpt("detail")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedMessage]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RejectedEvent]:
         match = request.resolver_match
         rows = super().get_queryset(request)
         return rows.defer("head") if match and str(match.url_name).endswith("_changelist") else rows
@@ -59,18 +59,18 @@ class QuarantinedMessageAdmin(History):
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     @admin.display(description="its first 4 KiB")
-    def content(self, row: QuarantinedMessage) -> SafeString:
+    def content(self, row: RejectedEvent) -> SafeString:
         return shown(row.head)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self._note(request, QuarantinedMessage.objects.filter(pk=obj.pk))
+        self._note(request, RejectedEvent.objects.filter(pk=obj.pk))
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self._note(request, queryset)
         super().delete_queryset(request, queryset)
 
-    def _note(self, request: HttpRequest, rows: QuerySet[QuarantinedMessage]) -> None:
+    def _note(self, request: HttpRequest, rows: QuerySet[RejectedEvent]) -> None:
         actor = actor_of(request)
         gone = rows.order_by("pk").values("source", "node", "subject", "reason", "detail", "size")
         targets = [f"quarantined:{pk}" for pk in rows.order_by("pk").values_list("pk", flat=True)]
@@ -134,9 +134,9 @@ class IncidentAdmin(History):
 @admin.register(Decision)
 class DecisionAdmin(History):
     console = ("incident", "incident_id")
-    list_display = ["decided_at", "action", "by", "sent_at", "short_incident", "short_reason"]
+    list_display = ["decided_at", "action", "actor", "sent_at", "short_incident", "short_reason"]
     list_filter = ["action"]
-    search_fields = ["incident__id__exact", "by", "reason"]
+    search_fields = ["incident__id__exact", "actor", "reason"]
     short_reason = excerpt("reason")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
@@ -170,10 +170,19 @@ class DeadLetterAdmin(History):
 
 @admin.register(Requeue)
 class RequeueAdmin(History):
-    list_display = ["created_at", "state", "by", "sent_at", "received_at", "ended_at", "short_reason", "short_detail"]
+    list_display = [
+        "created_at",
+        "state",
+        "actor",
+        "sent_at",
+        "received_at",
+        "ended_at",
+        "short_reason",
+        "short_detail",
+    ]
     list_filter = ["state"]
-    search_fields = ["incident__id__exact", "by", "reason"]
-    raw_id_fields = ["incident", "letter"]
+    search_fields = ["incident__id__exact", "actor", "reason"]
+    raw_id_fields = ["incident", "dead_letter"]
     short_reason = excerpt("reason")
     short_detail = excerpt("detail")
 
@@ -181,8 +190,8 @@ class RequeueAdmin(History):
         return reverse("incident", args=[obj.incident_id]) if obj and obj.incident_id else None
 
 
-class StewardLines(admin.TabularInline):
-    model = StewardLine
+class ProcessActionRequests(admin.TabularInline):
+    model = ProcessActionRequest
     fields = ("number", "ask", "result", "numbers", "detail", "sent_at", "ended_at")
     readonly_fields = fields
     extra = 0
@@ -197,18 +206,28 @@ class StewardLines(admin.TabularInline):
         return False
 
 
-@admin.register(StewardAction)
-class StewardActionAdmin(History):
+@admin.register(ProcessAction)
+class ProcessActionAdmin(History):
     """What was done to processes of Steward's and ctrl's nodes, with its lines."""
 
-    list_display = ["created_at", "state", "plan", "by", "ended_at", "node", "method", "short_reason", "short_said"]
+    list_display = [
+        "created_at",
+        "state",
+        "plan",
+        "actor",
+        "ended_at",
+        "node",
+        "method",
+        "short_reason",
+        "short_summary",
+    ]
     list_filter = ["state", "plan"]
     list_select_related = ["node"]
     search_fields = ["=node__name", "=method", "=by"]
     exclude = ("token",)  # whoever knows it can answer in the node's place
-    inlines = (StewardLines,)
+    inlines = (ProcessActionRequests,)
     short_reason = excerpt("reason")
-    short_said = excerpt("said")
+    short_summary = excerpt("summary")
 
     def get_view_on_site_url(self, obj: Any = None) -> str | None:
         return reverse("steward-action", args=[obj.node.name, obj.pk]) if obj else None
@@ -230,16 +249,16 @@ class IncarnationAdmin(History):
     ordering = ["-id"]
 
 
-@admin.register(RefusedAttempt)
-class RefusedAttemptAdmin(History):
+@admin.register(AccessDenial)
+class AccessDenialAdmin(History):
     """Who tried what they may not. The same thing again and again is one row."""
 
-    list_display = ["last_at", "what", "count", "first_at", "node", "address", "short_target", "short_claimed"]
-    list_filter = ["what"]
-    search_fields = ["=node", "target", "=address", "claimed"]
+    list_display = ["last_at", "operation", "count", "first_at", "node", "address", "short_target", "short_credential"]
+    list_filter = ["operation"]
+    search_fields = ["=node", "target", "=address", "credential"]
     search_help_text = "A node or address as it is, or part of a subject, public key or token's digest."
     short_target = excerpt("target")
-    short_claimed = excerpt("claimed")
+    short_credential = excerpt("credential")
 
 
 @admin.register(Problem)
@@ -304,5 +323,5 @@ class OutboxAdmin(History):
 
 @admin.register(KernelHeartbeat)
 class KernelHeartbeatAdmin(History):
-    list_display = ["worker", "at", "started_at", "broker_connected", "broker_since", "trouble", "lag"]
+    list_display = ["worker", "at", "started_at", "broker_connected", "broker_connected_since", "broker_error", "lag"]
     ordering = ["-at"]

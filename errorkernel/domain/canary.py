@@ -15,8 +15,8 @@ from errorkernel.domain.messages import TranslatableText as _
 
 
 class CanaryState(StrEnum):
-    """``pending``: its process has not carried the answer out; ``lost``: somebody else answered it first; ``gone``: it
-    asked no more."""
+    """``pending``: its process has not carried the answer out; ``already_decided``: somebody else answered it first;
+    ``withdrawn``: it asked no more."""
 
     PENDING = "pending"
     WATCHED = "watched"
@@ -24,8 +24,8 @@ class CanaryState(StrEnum):
     RETURNED = "returned"
     FAILED = "failed"
     STALE = "stale"
-    LOST = "lost"
-    GONE = "gone"
+    ALREADY_DECIDED = "already_decided"
+    WITHDRAWN = "withdrawn"
 
     @property
     def stands(self) -> bool:
@@ -41,8 +41,10 @@ _SAID = {
     CanaryState.RETURNED: _("The process of the first one has met the same problem again since."),
     CanaryState.FAILED: _("The process of the first one could not carry the answer out."),
     CanaryState.STALE: _("The answer to the first one came too late: its worker was gone, so it shows nothing."),
-    CanaryState.LOST: _("Somebody else answered the first one first, so it shows nothing about this answer."),
-    CanaryState.GONE: _("The first one asked no more, so it shows nothing about this answer."),
+    CanaryState.ALREADY_DECIDED: _(
+        "Somebody else answered the first one first, so it shows nothing about this answer."
+    ),
+    CanaryState.WITHDRAWN: _("The first one asked no more, so it shows nothing about this answer."),
 }
 
 

@@ -27,11 +27,11 @@ class Liveness(StrEnum):
     NEVER = "never"
 
 
-def of_node(hello_at: datetime | None, now: datetime) -> Liveness:
-    """``hello_at``: when we last heard its hello, by our clock."""
-    if hello_at is None:
+def of_node(heartbeat_at: datetime | None, now: datetime) -> Liveness:
+    """``heartbeat_at``: when we last heard its hello, by our clock."""
+    if heartbeat_at is None:
         return Liveness.NEVER
-    silence = now - hello_at
+    silence = now - heartbeat_at
     if silence < LATE_AFTER:
         return Liveness.ALIVE
     return Liveness.LATE if silence < GONE_AFTER else Liveness.GONE
@@ -45,13 +45,13 @@ def is_silence_meaningful(heard_since: datetime | None, now: datetime) -> bool:
     return heard_since is not None and now - heard_since >= LATE_AFTER
 
 
-def of_process(hello_at: datetime | None, state: str, last_seen: datetime, now: datetime) -> Liveness:
-    """``hello_at`` of its node; ``state`` as the node last told it, empty where it never did."""
+def of_process(heartbeat_at: datetime | None, state: str, last_seen: datetime, now: datetime) -> Liveness:
+    """``heartbeat_at`` of its node; ``state`` as the node last told it, empty where it never did."""
     if state == STOPPED:
         return Liveness.GONE
-    if state and hello_at is not None and last_seen <= hello_at - GONE_AFTER:
+    if state and heartbeat_at is not None and last_seen <= heartbeat_at - GONE_AFTER:
         return Liveness.GONE
-    return of_node(hello_at, now)
+    return of_node(heartbeat_at, now)
 
 
 def heartbeat_bounds(liveness: Liveness, now: datetime) -> tuple[datetime | None, datetime | None]:

@@ -39,7 +39,7 @@ SUGGESTED_USES = 10
 RULES_MAX = 200
 NAME_MAX_CHARS = 100
 COUNT_MAX = 1_000_000
-STEWARD_NODES_MAX = 100
+CONTROLLED_NODES_MAX = 100
 """Nodes of Steward and ctrl that one rule may name."""
 NODE_NAME_MAX_CHARS = 80
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
@@ -75,7 +75,7 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RuleDefinition:
-    """A rule as a person writes it. ``steward_nodes``: of Steward's and ctrl's, those on which it may act."""
+    """A rule as a person writes it. ``controlled_nodes``: of Steward's and ctrl's, those on which it may act."""
 
     name: str
     condition: str
@@ -86,7 +86,7 @@ class RuleDefinition:
     max_uses: int | None = None
     storm_limit: int = STORM_LIMIT
     loop_limit: int = LOOP_LIMIT
-    steward_nodes: tuple[str, ...] = ()
+    controlled_nodes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises RuleError for the first thing that cannot be."""
@@ -107,19 +107,19 @@ class RuleDefinition:
                 raise RuleError(field, _("{field} is from 1 to {most}.", field=field, most=COUNT_MAX))
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise RuleError("expires_at", _("A time of expiry needs its time zone."))
-        _check_nodes(self.steward_nodes)
+        _check_nodes(self.controlled_nodes)
 
 
 def _check_nodes(names: tuple[str, ...]) -> None:
     """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
-    if len(names) > STEWARD_NODES_MAX:
-        raise RuleError("steward_nodes", _("A rule names at most {most} nodes.", most=STEWARD_NODES_MAX))
+    if len(names) > CONTROLLED_NODES_MAX:
+        raise RuleError("controlled_nodes", _("A rule names at most {most} nodes.", most=CONTROLLED_NODES_MAX))
     for name in names:
         if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
             told = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
-            raise RuleError("steward_nodes", told)
+            raise RuleError("controlled_nodes", told)
         if "*" in name:
-            raise RuleError("steward_nodes", _("Each node is named as it is; * stands for nothing here."))
+            raise RuleError("controlled_nodes", _("Each node is named as it is; * stands for nothing here."))
 
 
 def parse_condition(text: str) -> Tree:
@@ -164,7 +164,7 @@ class IncidentFacts:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its.
-    Errors of ``steward_nodes`` up to ``acts_after_seq`` are older than its present wording."""
+    Errors of ``controlled_nodes`` up to ``acts_after_seq`` are older than its present wording."""
 
     id: int
     revision: int
@@ -176,7 +176,7 @@ class Rule:
     uses: int = 0
     max_uses: int | None = None
     suspended: bool = False
-    steward_nodes: frozenset[str] = frozenset()
+    controlled_nodes: frozenset[str] = frozenset()
     acts_after_seq: int = 0
 
     def is_over(self, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from errorkernel.store.incidents import bulk_decisions
 LOOK_INTERVAL_S = 0.5
 
 
-class BulkAnswering:
+class BulkRunner:
     def __init__(self, threads: DatabaseThreads, announcer: Announcer) -> None:
         self._paced = Paced(threads)
         self._announcer = announcer

@@ -95,7 +95,7 @@ class Clock:
                 self._worker,
                 started_at=self._started_at,
                 lag=stands.waiting if stands else None,
-                trouble=self._trouble(),
+                broker_error=self._trouble(),
                 now=datetime.now(UTC),
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)

@@ -21,7 +21,7 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
 from errorkernel.kernel.access_denials import RefusalWatch, log_of
-from errorkernel.kernel.bulk_runner import BulkAnswering
+from errorkernel.kernel.bulk_runner import BulkRunner
 from errorkernel.kernel.heartbeats import Fleet
 from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
 from errorkernel.kernel.outbox import OutboxTask
@@ -74,7 +74,7 @@ class KernelWorker(Worker):
         self.outbox = OutboxTask(self.connection, self._threads, DatabaseThreads("outbox"), self.announcer)
         self.fleet = Fleet(self.connection, self._threads, self.announcer, apply_users=apply_users)
         self._syncs = Syncs(self.connection, self._threads, self.announcer)
-        self._bulk = BulkAnswering(self._threads, self.announcer)
+        self._bulk = BulkRunner(self._threads, self.announcer)
         self._judge = Judge(
             self._threads, self.announcer, two_above=conf.kill_needs_two_above, acts=conf.legacy != "off"
         )

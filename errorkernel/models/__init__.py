@@ -4,48 +4,49 @@ Times that a node's clock gave are called ``occurred_at``; all others are ours. 
 """
 
 from errorkernel.models.audit import AuditEntry
-from errorkernel.models.bulk_decisions import BulkAnswer, BulkItem
-from errorkernel.models.events import ErrorEvent, ErrorState, Problem, QuarantinedMessage
+from errorkernel.models.bulk_decisions import BulkDecision, BulkDecisionItem
+from errorkernel.models.events import ErrorEvent, ErrorState, Problem, RejectedEvent
 from errorkernel.models.fields import Sequence
 from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
-from errorkernel.models.nodes import Incarnation, Node, Process, RefusedAttempt
-from errorkernel.models.platform import BrokerStream, Counter, KernelHeartbeat, Outbox, StewardArrival
+from errorkernel.models.nodes import AccessDenial, Incarnation, Node, Process
+from errorkernel.models.platform import BrokerStream, Counter, KernelHeartbeat, Outbox
 from errorkernel.models.problem_comments import ProblemComment
-from errorkernel.models.rollups import HourCount, MinuteCount, Tally
+from errorkernel.models.process_actions import ProcessAction, ProcessActionRequest
+from errorkernel.models.rollups import EventRollup, HourRollup, MinuteRollup
 from errorkernel.models.rules import Rule
-from errorkernel.models.saved_searches import SavedView
-from errorkernel.models.steward import StewardAction, StewardLine
+from errorkernel.models.saved_searches import SavedSearch
 from errorkernel.models.tokens import ApiToken
+from errorkernel.models.unnumbered_messages import UnnumberedMessage
 
 __all__ = [
+    "AccessDenial",
     "ApiToken",
     "AuditEntry",
     "BrokerStream",
-    "BulkAnswer",
-    "BulkItem",
+    "BulkDecision",
+    "BulkDecisionItem",
     "Counter",
     "DeadLetter",
     "Decision",
     "ErrorEvent",
     "ErrorState",
-    "HourCount",
+    "EventRollup",
+    "HourRollup",
     "Incarnation",
     "Incident",
     "KernelHeartbeat",
-    "MinuteCount",
+    "MinuteRollup",
     "Node",
     "Outbox",
     "Problem",
     "ProblemComment",
     "Process",
-    "QuarantinedMessage",
-    "RefusedAttempt",
+    "ProcessAction",
+    "ProcessActionRequest",
+    "RejectedEvent",
     "Requeue",
     "Rule",
-    "SavedView",
+    "SavedSearch",
     "Sequence",
-    "StewardAction",
-    "StewardArrival",
-    "StewardLine",
-    "Tally",
+    "UnnumberedMessage",
 ]

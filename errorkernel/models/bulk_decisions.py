@@ -1,4 +1,4 @@
-"""One answer to many questions: what was proposed, who confirmed it, and what became of each."""
+"""Bulk decisions: what was proposed, who approved it, and the result for each incident."""
 
 from django.conf import settings
 from django.db import models
@@ -9,42 +9,42 @@ from errorkernel.models.fields import choices, one_of
 from errorkernel.models.incidents import Incident
 
 
-class BulkAnswer(models.Model):
-    """An answer to the questions that a filter found when it was proposed; what opens later is not among them.
+class BulkDecision(models.Model):
+    """One decision for the incidents that a filter found when it was proposed; later incidents are not among them.
 
-    ``watching``: one of them, the canary, has been answered; the rest may follow once it has done well.
+    ``canary``: one of them has been decided first; the rest may follow once it has done well.
     """
 
     class State(models.TextChoices):
         PROPOSED = "proposed"
-        WATCHING = "watching"
-        ANSWERING = "answering"
+        CANARY = "canary"
+        APPLYING = "applying"
         DONE = "done"
-        LEFT = "left"
+        REJECTED = "rejected"
 
-    UNDER_WAY = (State.WATCHING, State.ANSWERING)
+    UNDER_WAY = (State.CANARY, State.APPLYING)
 
     query = models.TextField(help_text="The filter that found them.")
     action = models.CharField(max_length=8, choices=choices(Action))
-    reason = models.TextField(help_text="Goes with every answer.")
-    by = models.CharField(max_length=200, help_text="user:<name>: who proposed it, and in whose name it is answered.")
+    reason = models.TextField(help_text="Goes with every decision.")
+    actor = models.CharField(max_length=200, help_text="user:<name>: proposed it; each decision bears this name.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     origin = models.CharField(max_length=200, blank=True)
-    state = models.CharField(max_length=9, choices=State.choices, default=State.PROPOSED)
-    count = models.IntegerField(help_text="How many questions it is about.")
-    needs_second = models.BooleanField(default=False, help_text="Somebody else than the proposer has to confirm it.")
-    second_by = models.CharField(max_length=200, blank=True, help_text="user:<name>: who confirmed it.")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PROPOSED)
+    count = models.IntegerField(help_text="Number of incidents.")
+    needs_approval = models.BooleanField(default=False, help_text="Somebody else than the proposer must approve it.")
+    approved_by = models.CharField(max_length=200, blank=True, help_text="user:<name>: the second person.")
     canary = models.ForeignKey(
         Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
-        help_text="The question that is answered first, and watched.",
+        help_text="The incident that is decided first, and watched.",
     )  # fmt: skip
     proposed_at = models.DateTimeField()
-    expires_at = models.DateTimeField(help_text="After this nobody can confirm it any more.")
-    confirmed_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(help_text="After this nobody can approve it any more.")
+    approved_at = models.DateTimeField(null=True, blank=True)
     watch_s = models.IntegerField(
-        null=True, blank=True, help_text="How long the first one is watched, in seconds, once it was carried out."
+        null=True, blank=True, help_text="Seconds for which the canary is watched once it was applied."
     )
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -53,33 +53,35 @@ class BulkAnswer(models.Model):
         constraints = [
             models.CheckConstraint(condition=one_of("action", Action), name="bulk_action"),
             models.CheckConstraint(
-                condition=Q(state__in=["proposed", "watching", "answering", "done", "left"]), name="bulk_state"
+                condition=Q(state__in=["proposed", "canary", "applying", "done", "rejected"]), name="bulk_state"
             ),
         ]
         indexes = [models.Index(fields=["state", "id"], name="bulk_state_id")]
 
     def __str__(self) -> str:
-        return f"{self.action} to {self.count} questions by {self.by}: {self.state}"
+        return f"{self.action} to {self.count} incidents by {self.actor}: {self.state}"
 
 
-class BulkItem(models.Model):
-    """One question of a bulk answer. ``lost``: somebody else was first; ``gone``: nobody asked any more."""
+class BulkDecisionItem(models.Model):
+    """One incident of a bulk decision; ``already_decided`` by somebody else, or ``withdrawn`` by its node."""
 
     class Result(models.TextChoices):
         PENDING = "pending"
-        WON = "won"
-        LOST = "lost"
-        GONE = "gone"
+        DECIDED = "decided"
+        ALREADY_DECIDED = "already_decided"
+        WITHDRAWN = "withdrawn"
 
-    bulk = models.ForeignKey(BulkAnswer, on_delete=models.CASCADE, related_name="items", db_index=False)
+    bulk = models.ForeignKey(BulkDecision, on_delete=models.CASCADE, related_name="items", db_index=False)
     incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="+", db_index=False)
-    result = models.CharField(max_length=7, choices=Result.choices, default=Result.PENDING)
+    result = models.CharField(max_length=15, choices=Result.choices, default=Result.PENDING)
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["bulk", "incident"], name="bulk_item_once"),
-            models.CheckConstraint(condition=Q(result__in=["pending", "won", "lost", "gone"]), name="bulk_item_result"),
+            models.CheckConstraint(
+                condition=Q(result__in=["pending", "decided", "already_decided", "withdrawn"]), name="bulk_item_result"
+            ),
         ]
         indexes = [
             models.Index(fields=["bulk", "result", "id"], name="bulk_item_by_result"),

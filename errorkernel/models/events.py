@@ -29,7 +29,7 @@ class Problem(models.Model):
     last_seen = models.DateTimeField()
     state = models.CharField(max_length=8, choices=choices(ProblemState), default=ProblemState.OPEN.value)
     state_at = models.DateTimeField(null=True, blank=True)
-    state_by = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system: it ended by itself.")
+    state_actor = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system: it ended by itself.")
     state_reason = models.TextField(blank=True)
     muted_until = models.DateTimeField(null=True, blank=True)
     muted_until_count = models.BigIntegerField(null=True, blank=True, help_text="The count at which the mute ends.")
@@ -132,7 +132,7 @@ class ErrorEvent(models.Model):
         return f"#{self.seq} {self.text[:80]}"
 
 
-class QuarantinedMessage(models.Model):
+class RejectedEvent(models.Model):
     """Input that was refused, with its beginning and the reason, so that somebody can see what it was."""
 
     source = models.CharField(
@@ -148,7 +148,7 @@ class QuarantinedMessage(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["reason", "-id"], name="quarantine_reason")]
+        indexes = [models.Index(fields=["reason", "-id"], name="rejected_event_reason")]
 
     def __str__(self) -> str:
         return f"{self.reason} from {self.subject}"

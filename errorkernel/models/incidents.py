@@ -43,7 +43,7 @@ class Incident(models.Model):
     node_missing = models.CharField(
         max_length=5, blank=True, help_text="late or gone while it waits: its node has not said hello."
     )
-    judged = models.BooleanField(default=False, help_text="The rules have been asked about it.")
+    rules_evaluated = models.BooleanField(default=False, help_text="The rules have been asked about it.")
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome_detail = models.TextField(blank=True)
@@ -54,7 +54,7 @@ class Incident(models.Model):
 
     class Meta:
         ordering = ["-opened_at"]
-        permissions = [("answer_incident", "Can answer a waiting process")]
+        permissions = [("decide_incident", "Can decide incidents")]
         constraints = [
             models.CheckConstraint(condition=one_of("state", life.State), name="incident_state"),
             models.CheckConstraint(condition=one_of("on_deadline", OnDeadline), name="incident_on_deadline"),
@@ -72,7 +72,7 @@ class Incident(models.Model):
             models.Index(fields=["process", "seq"], name="incident_process_seq"),
             models.Index(fields=["process", "problem", "seq"], name="incident_asked_again"),
             # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
-            models.Index(fields=["seq"], condition=Q(judged=False), name="incident_unjudged"),
+            models.Index(fields=["seq"], condition=Q(rules_evaluated=False), name="incident_unevaluated"),
         ]
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Decision(models.Model):
     id = models.UUIDField(primary_key=True)
     incident = models.OneToOneField(Incident, on_delete=models.CASCADE, related_name="decision")
     action = models.CharField(max_length=8, choices=choices(Action))
-    by = models.CharField(max_length=200, help_text="user:<name>, rule:<id> or deadline.")
+    actor = models.CharField(max_length=200, help_text="user:<name>, rule:<id> or deadline.")
     rule = models.ForeignKey(
         Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="decisions", db_index=False
     )
@@ -112,7 +112,7 @@ class Decision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} by {self.by}"
+        return f"{self.action} by {self.actor}"
 
 
 class Requeue(models.Model):
@@ -138,12 +138,12 @@ class Requeue(models.Model):
     incident = models.ForeignKey(
         Incident, null=True, blank=True, on_delete=models.CASCADE, related_name="requeues", db_index=False
     )
-    letter = models.ForeignKey(
+    dead_letter = models.ForeignKey(
         "DeadLetter", null=True, blank=True, on_delete=models.CASCADE, related_name="requeues",
         help_text="The dead letter that the message was then.",
     )  # fmt: skip
     state = models.CharField(max_length=8, choices=State.choices, default=State.SENT)
-    by = models.CharField(max_length=200, help_text="user:<name>.")
+    actor = models.CharField(max_length=200, help_text="user:<name>.")
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
     created_at = models.DateTimeField()
@@ -160,20 +160,20 @@ class Requeue(models.Model):
                 name="requeue_state",
             ),
             models.CheckConstraint(
-                condition=Q(incident__isnull=False) | Q(letter__isnull=False), name="requeue_of_something"
+                condition=Q(incident__isnull=False) | Q(dead_letter__isnull=False), name="requeue_of_something"
             ),
             # One at a time: the process must not get the same message twice because two people were quick.
             models.UniqueConstraint(
                 fields=["incident"], condition=Q(state__in=["sent", "received"]), name="requeue_one_under_way"
             ),
             models.UniqueConstraint(
-                fields=["letter"], condition=Q(state__in=["sent", "received"]), name="requeue_one_of_letter"
+                fields=["dead_letter"], condition=Q(state__in=["sent", "received"]), name="requeue_one_of_letter"
             ),
         ]
         indexes = [models.Index(fields=["incident", "created_at"], name="requeue_incident")]
 
     def __str__(self) -> str:
-        return f"requeue of {self.incident_id or self.letter_id}: {self.state}"
+        return f"requeue of {self.incident_id or self.dead_letter_id}: {self.state}"
 
 
 class DeadLetter(models.Model):
@@ -182,7 +182,7 @@ class DeadLetter(models.Model):
 
     class State(models.TextChoices):
         KEPT = "kept"
-        SENT = "sent again"
+        RESENT = "resent"
         DROPPED = "dropped"
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="dead_letters", db_index=False)

@@ -24,19 +24,21 @@ class Node(models.Model):
     dialects = models.JSONField(
         default=list, blank=True, help_text="Ways in which its messages came lately, and when each was last seen."
     )
-    dialect_word = models.JSONField(
+    dialect_override = models.JSONField(
         null=True, blank=True, help_text="Which of them somebody said is its own, and which were known then."
     )
     enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
     public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
-    former_key = models.CharField(max_length=64, blank=True, help_text="The one before it: who still comes with it.")
+    previous_public_key = models.CharField(
+        max_length=64, blank=True, help_text="The one before it: who still comes with it."
+    )
     token_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the node's HTTP token.")
     demo = models.BooleanField(default=False)
     note = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     version = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
-    hello_at = models.DateTimeField(
+    heartbeat_at = models.DateTimeField(
         "last hello", null=True, blank=True, help_text="When we last heard its hello (our clock)."
     )
     clock_skew_s = models.FloatField(
@@ -115,13 +117,13 @@ class Incarnation(models.Model):
         return f"{self.process}, incarnation {self.number}"
 
 
-class RefusedAttempt(models.Model):
+class AccessDenial(models.Model):
     """What somebody tried who may not: one row for the same thing tried again and again."""
 
-    what = models.CharField(max_length=12, help_text="publish, subscribe, connect or http.")
+    operation = models.CharField(max_length=12, help_text="publish, subscribe, connect or http.")
     target = models.CharField(max_length=200, blank=True, help_text="The subject, or the address over HTTP.")
     node = models.CharField(max_length=64, blank=True, help_text="The node that it was, as far as that is certain.")
-    claimed = models.CharField(max_length=80, blank=True, help_text="Public key, user name or digest of the token.")
+    credential = models.CharField(max_length=80, blank=True, help_text="Public key, user name or digest of the token.")
     address = models.CharField(max_length=64, blank=True)
     count = models.BigIntegerField(default=0)
     first_at = models.DateTimeField()
@@ -130,9 +132,11 @@ class RefusedAttempt(models.Model):
     class Meta:
         ordering = ["-last_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["node", "what", "target", "claimed", "address"], name="refused_unique")
+            models.UniqueConstraint(
+                fields=["node", "operation", "target", "credential", "address"], name="access_denial_unique"
+            )
         ]
-        indexes = [models.Index(fields=["-last_at"], name="refused_last_at")]
+        indexes = [models.Index(fields=["-last_at"], name="access_denial_last_at")]
 
     def __str__(self) -> str:
-        return f"{self.node or self.claimed or 'somebody'}: {self.what} {self.target}".strip()
+        return f"{self.node or self.credential or 'somebody'}: {self.operation} {self.target}".strip()

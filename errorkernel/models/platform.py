@@ -51,14 +51,16 @@ class BrokerStream(models.Model):
     """
 
     name = models.CharField(max_length=64, primary_key=True)
-    made = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
-    asked_at = models.DateTimeField(null=True, blank=True, help_text="When the broker was asked that said so first.")
-    last = models.BigIntegerField(default=0, help_text="Number of its newest message.")
-    waiting = models.BigIntegerField(default=0, help_text="Messages in it that are not stored yet.")
-    filled = models.FloatField(default=0.0, help_text="Share of its room that is taken, from 0 to 1.")
+    created = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
+    observed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the broker was asked whose reply this is."
+    )
+    last_seq = models.BigIntegerField(default=0, help_text="Number of its newest message.")
+    unstored = models.BigIntegerField(default=0, help_text="Messages in it that are not stored yet.")
+    fill_ratio = models.FloatField(default=0.0, help_text="Used share of its limit, from 0 to 1.")
     discarded = models.BigIntegerField(default=0, help_text="Messages that the broker threw away because it was full.")
-    discarded_to = models.BigIntegerField(default=0, help_text="Number of the last message counted as thrown away.")
-    stored_to = models.BigIntegerField(default=0, help_text="Number of the last message that was stored here.")
+    discarded_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message counted as thrown away.")
+    stored_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message that was stored here.")
 
     def __str__(self) -> str:
         return self.name
@@ -71,28 +73,11 @@ class KernelHeartbeat(models.Model):
     at = models.DateTimeField()
     started_at = models.DateTimeField()
     broker_connected = models.BooleanField(default=False)
-    broker_since = models.DateTimeField(null=True, blank=True, help_text="Since when it is connected without a break.")
+    broker_connected_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it is connected without a break."
+    )
     lag = models.BigIntegerField(default=0, help_text="Messages in the stream that are not stored yet.")
-    trouble = models.TextField(default="", blank=True, help_text="Why the broker cannot store, as it says it.")
+    broker_error = models.TextField(default="", blank=True, help_text="Why the broker cannot store, as it says it.")
 
     def __str__(self) -> str:
         return self.worker
-
-
-class StewardArrival(models.Model):
-    """A message of a Steward node that does not number its messages: which failure of the same bytes it reported."""
-
-    source = models.CharField(max_length=120, unique=True, help_text="Its place in the stream.")
-    digest = models.BinaryField(max_length=32)
-    occurrence = models.IntegerField(help_text="Failures with these bytes before it.")
-    at = models.FloatField(help_text="Unix time at which the broker got it.")
-    recorded_at = models.DateTimeField()
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["digest", "-at", "occurrence"], name="steward_arrival_same"),
-            models.Index(fields=["recorded_at"], name="steward_arrival_recorded_at"),
-        ]
-
-    def __str__(self) -> str:
-        return self.source

@@ -5,7 +5,7 @@ from django.db import models
 from errorkernel.models.fields import Sequence
 
 
-class FleetCount(models.Model):
+class FleetRollup(models.Model):
     """What the whole fleet reported in some time, and how long its processes stood still in it, added up."""
 
     debug = models.BigIntegerField(default=0)
@@ -19,7 +19,7 @@ class FleetCount(models.Model):
         abstract = True
 
 
-class MinuteCount(FleetCount):
+class MinuteRollup(FleetRollup):
     """Of one minute."""
 
     minute = Sequence(primary_key=True, help_text="Number of the minute, from 1970 on.")
@@ -28,7 +28,7 @@ class MinuteCount(FleetCount):
         return f"minute {self.minute}"
 
 
-class HourCount(FleetCount):
+class HourRollup(FleetRollup):
     """Of one hour: its minutes added up, for pictures of weeks."""
 
     hour = Sequence(primary_key=True, help_text="Number of the hour, from 1970 on.")
@@ -37,7 +37,7 @@ class HourCount(FleetCount):
         return f"hour {self.hour}"
 
 
-class Tally(models.Model):
+class EventRollup(models.Model):
     """What one process or problem reported in one hour or day. The key says which: ``errorkernel.domain.rollups``."""
 
     id = Sequence(primary_key=True)

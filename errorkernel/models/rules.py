@@ -26,17 +26,17 @@ class Rule(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     max_uses = models.IntegerField(null=True, blank=True)
     uses = models.IntegerField(default=0)
-    used_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
     storm_limit = models.IntegerField(default=STORM_LIMIT, help_text="More answers within 60 s suspend it.")
     loop_limit = models.IntegerField(default=LOOP_LIMIT, help_text="More answers in a row on one message suspend it.")
-    steward_nodes = models.JSONField(
+    controlled_nodes = models.JSONField(
         default=list, blank=True, help_text="Names of Steward's and ctrl's nodes on which it may act."
     )
     acts_after_seq = models.BigIntegerField(
         default=0, help_text="Errors of such nodes up to this number are older than its present wording."
     )
     suspended_at = models.DateTimeField(null=True, blank=True)
-    suspended_why = models.TextField(blank=True)
+    suspended_reason = models.TextField(blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

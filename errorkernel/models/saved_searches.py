@@ -5,12 +5,12 @@ from django.db import models
 from django.db.models import Q
 
 
-class SavedView(models.Model):
+class SavedSearch(models.Model):
     """A search of one page under a name: a person's own, or one for everybody."""
 
     page = models.CharField(max_length=20, help_text="live, events or problems.")
     name = models.CharField(max_length=60)
-    address = models.CharField(max_length=2000, help_text="The page's parameters, as they stand in its address.")
+    query_string = models.CharField(max_length=2000, help_text="The page's parameters, as they stand in its address.")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -21,9 +21,9 @@ class SavedView(models.Model):
         ordering = ["name", "id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["page", "owner", "name"], condition=Q(shared=False), name="view_own_unique"
+                fields=["page", "owner", "name"], condition=Q(shared=False), name="search_own_unique"
             ),
-            models.UniqueConstraint(fields=["page", "name"], condition=Q(shared=True), name="view_shared_unique"),
+            models.UniqueConstraint(fields=["page", "name"], condition=Q(shared=True), name="search_shared_unique"),
         ]
 
     def __str__(self) -> str:

@@ -50,18 +50,18 @@ _FORGET_INCARNATIONS = "DELETE FROM errorkernel_incarnation WHERE process_id = %
 _END_INCARNATION = "UPDATE errorkernel_incarnation SET ended_at = %s, ending = %s, incident_id = %s WHERE id = %s"
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
 _ADD_FLEET = (
-    "INSERT INTO errorkernel_{0}count AS m ({0}, debug, info, warning, error, critical, blocked_s)"
+    "INSERT INTO errorkernel_{0}rollup AS m ({0}, debug, info, warning, error, critical, blocked_s)"
     " VALUES (%s, %s, %s, %s, %s, %s, 0)"
     " ON CONFLICT ({0}) DO UPDATE SET debug = m.debug + excluded.debug, info = m.info + excluded.info,"
     " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
     " critical = m.critical + excluded.critical"
 )
 _ADD_TALLY = (
-    "INSERT INTO errorkernel_tally AS t (id, events, failures) VALUES (%s, %s, %s)"
+    "INSERT INTO errorkernel_eventrollup AS t (id, events, failures) VALUES (%s, %s, %s)"
     " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
 )
 _ADD_BLOCKED = (
-    "INSERT INTO errorkernel_{0}count AS m ({0}, debug, info, warning, error, critical, blocked_s)"
+    "INSERT INTO errorkernel_{0}rollup AS m ({0}, debug, info, warning, error, critical, blocked_s)"
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
     " ON CONFLICT ({0}) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )

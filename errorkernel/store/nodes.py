@@ -76,7 +76,7 @@ def renew_node(name: str, actor: Actor) -> NodeSecrets:
         if former is None:
             raise FleetError(_("There is no node named {name}.", name=name))
         Node.objects.filter(name=name).update(
-            former_key=F("public_key"), public_key=public_key, token_digest=digest(token)
+            previous_public_key=F("public_key"), public_key=public_key, token_digest=digest(token)
         )
         audit.record(
             audit.entry(
@@ -144,7 +144,7 @@ def node_for_token(token: str) -> Node | None:
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
     """Nodes that are so, by ``core.liveness``, as a filter; ``prefix``: where the node hangs, e.g. ``node__``."""
-    heard = f"{prefix}hello_at"
+    heard = f"{prefix}heartbeat_at"
     if wanted is Liveness.NEVER:
         return Q(**{f"{heard}__isnull": True})
     after, until = liveness.heartbeat_bounds(wanted, now)
@@ -156,11 +156,17 @@ def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
 
 def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
     """Processes that are so, by ``core.liveness``, as a filter."""
-    unnamed = ~Q(state="") & Q(node__hello_at__isnull=False, last_seen__lte=F("node__hello_at") - liveness.GONE_AFTER)
+    unnamed = ~Q(state="") & Q(
+        node__heartbeat_at__isnull=False, last_seen__lte=F("node__heartbeat_at") - liveness.GONE_AFTER
+    )
     as_node = nodes_by_liveness(wanted, now, "node__")
     if wanted is Liveness.GONE:
         return Q(state=STOPPED) | unnamed | as_node
-    named = Q(state="") | Q(node__hello_at__isnull=True) | Q(last_seen__gt=F("node__hello_at") - liveness.GONE_AFTER)
+    named = (
+        Q(state="")
+        | Q(node__heartbeat_at__isnull=True)
+        | Q(last_seen__gt=F("node__heartbeat_at") - liveness.GONE_AFTER)
+    )
     return as_node & ~Q(state=STOPPED) & named
 
 
@@ -170,9 +176,9 @@ def count_nodes(now: datetime) -> dict[str, int]:
     return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
 
 
-def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, trouble: str = "") -> None:
-    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record. ``trouble``:
-    why the broker cannot store.
+def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, broker_error: str = "") -> None:
+    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record.
+    ``broker_error``: why the broker cannot store.
 
     What has stood still since any worker last said that it lives is counted, once however many workers there are.
     """
@@ -183,11 +189,11 @@ def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, t
             rollups.count_blocked(since=last.at, now=now)
         known = lag if lag is not None else last.lag if last else 0
         before = KernelHeartbeat.objects.filter(worker=worker, broker_connected=True).first()
-        since = before.broker_since if before else now
-        connected = {"broker_connected": lag is not None, "broker_since": None if lag is None else since}
+        since = before.broker_connected_since if before else now
+        connected = {"broker_connected": lag is not None, "broker_connected_since": None if lag is None else since}
         KernelHeartbeat.objects.update_or_create(
             worker=worker,
-            defaults={"at": now, "started_at": started_at, "lag": known, "trouble": trouble, **connected},
+            defaults={"at": now, "started_at": started_at, "lag": known, "broker_error": broker_error, **connected},
         )
 
 

@@ -77,7 +77,7 @@ def put(
 ) -> AuditEntry:
     """Write another state, with the ends of its ``mute``; returns the audit row for the caller to record."""
     before = standing(problem)
-    problem.state, problem.state_at, problem.state_by, problem.state_reason = state.value, actor.at, actor.id, reason
+    problem.state, problem.state_at, problem.state_actor, problem.state_reason = state.value, actor.at, actor.id, reason
     problem.muted_until = mute.until if mute else None
     problem.muted_until_count = mute.until_count if mute else None
     problem.muted_releases = sorted(mute.releases) if mute and mute.releases is not None else None
@@ -102,6 +102,6 @@ def standing(problem: Problem) -> dict[str, Any]:
 
 
 _WRITTEN = [
-    "state", "state_at", "state_by", "state_reason", "muted_until", "muted_until_count", "muted_releases",
+    "state", "state_at", "state_actor", "state_reason", "muted_until", "muted_until_count", "muted_releases",
     "resolved_count",
 ]  # fmt: skip

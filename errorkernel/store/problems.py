@@ -35,7 +35,7 @@ from errorkernel.store.problem_maintenance import put
 
 RELEASES_READ = 1000
 """Of so many of its latest events the releases are read when a problem is muted until another one."""
-_ANSWER = "errorkernel.answer_incident"
+_ANSWER = "errorkernel.decide_incident"
 
 
 class IsPart(ProblemError):

@@ -23,7 +23,7 @@ from errorkernel.domain.rollups import (
     minute_of,
 )
 from errorkernel.domain.values import LEVEL_RANK, Level
-from errorkernel.models import HourCount, Incident, MinuteCount, Problem, Tally
+from errorkernel.models import EventRollup, HourRollup, Incident, MinuteRollup, Problem
 from errorkernel.store import ingest_sql
 
 LEVELS = tuple(LEVEL_RANK)
@@ -39,13 +39,13 @@ _SPREAD_ABOVE_S = 120.0
 # Added up by what was counted first: so a problem is looked up once instead of once a step.
 _LARGEST_PROBLEMS = (
     "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
-    " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_tally"
+    " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_eventrollup"
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
 )
 _NOISIEST_NODES = (
     "SELECT p.node_id, SUM(t.events) AS n, SUM(t.failures)"
-    " FROM (SELECT id & %s AS process, SUM(events) AS events, SUM(failures) AS failures FROM errorkernel_tally"
+    " FROM (SELECT id & %s AS process, SUM(events) AS events, SUM(failures) AS failures FROM errorkernel_eventrollup"
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_process p ON p.id = t.process GROUP BY 1 ORDER BY n DESC, p.node_id LIMIT %s"
 )
@@ -53,7 +53,7 @@ _NOISIEST_NODES = (
 _BY_TIME = (
     "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
     f" SELECT number, {', '.join(f'SUM(m.{one})' for one in (*LEVELS, 'blocked_s'))}"
-    " FROM step CROSS JOIN errorkernel_{0}count m"
+    " FROM step CROSS JOIN errorkernel_{0}rollup m"
     " WHERE m.{0} >= %s + number * %s AND m.{0} < %s + (number + 1) * %s AND m.{0} <= %s GROUP BY number"
 )
 
@@ -106,8 +106,8 @@ def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
         return {step: [float(one) for one in sums] for step, *sums in cursor.fetchall()}
 
 
-def _between(series: Series, first: int, last: int) -> QuerySet[Tally]:
-    return Tally.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
+def _between(series: Series, first: int, last: int) -> QuerySet[EventRollup]:
+    return EventRollup.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
 
 
 def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
@@ -158,7 +158,7 @@ def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
     """Keys and what was counted under them. A page asks for thousands at once, on which the ORM is slow."""
     marks = ", ".join(["%s"] * len(keys))
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, {column} FROM errorkernel_tally WHERE id IN ({marks}) AND {column} > 0", keys)
+        cursor.execute(f"SELECT id, {column} FROM errorkernel_eventrollup WHERE id IN ({marks}) AND {column} > 0", keys)
         yield from cursor.fetchall()
 
 
@@ -179,15 +179,15 @@ def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_
 def prune(*, now: datetime) -> int:
     """Forget one step of counts that no picture shows any more; returns how many went."""
     oldest = minute_of(now - KEPT)
-    removed = _remove(MinuteCount.objects.filter(minute__lt=oldest))
-    removed += _remove(HourCount.objects.filter(hour__lt=oldest // HOUR_MIN))
+    removed = _remove(MinuteRollup.objects.filter(minute__lt=oldest))
+    removed += _remove(HourRollup.objects.filter(hour__lt=oldest // HOUR_MIN))
     for series in Series:
         kept = HOURS_KEPT if series.bucket_s == 3600 else KEPT
         removed += _remove(_between(series, 0, bucket_of(series, now - kept) - 1))
     return removed
 
 
-def _remove(rows: QuerySet[MinuteCount] | QuerySet[HourCount] | QuerySet[Tally]) -> int:
+def _remove(rows: QuerySet[MinuteRollup] | QuerySet[HourRollup] | QuerySet[EventRollup]) -> int:
     oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:_STEP_ROWS])
     if not oldest:
         return 0

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from errorkernel.models import Decision, StewardAction
+from errorkernel.models import Decision, ProcessAction
 from errorkernel.store.ingest.event_rows import EventRow
 
 register = template.Library()
@@ -124,11 +124,11 @@ def who(actor: str) -> str:
 
 
 @register.filter
-def answerer(decision: Decision | StewardAction) -> str:
+def answerer(decision: Decision | ProcessAction) -> str:
     """As ``who``, with the revision of a rule: ``rule 12 (revision 3)``."""
     if decision.rule_revision is None:
-        return who(decision.by)
-    return who(decision.by) + " " + _("(revision {number})").format(number=decision.rule_revision)
+        return who(decision.actor)
+    return who(decision.actor) + " " + _("(revision {number})").format(number=decision.rule_revision)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from errorkernel.domain.incarnations import Ending
-from errorkernel.models import Node, RefusedAttempt
+from errorkernel.models import AccessDenial, Node
 from errorkernel.templatetags.console import one_line, visible
 
 register = template.Library()
@@ -74,12 +74,12 @@ def dropped_words(node: Node) -> str:
 
 
 @register.filter
-def tried(attempt: RefusedAttempt) -> str:
+def tried(attempt: AccessDenial) -> str:
     """``tried to publish on ek.evt.other``."""
-    kind, _separator, value = attempt.claimed.partition(":")
+    kind, _separator, value = attempt.credential.partition(":")
     by = " ".join([kind, visible(value)]) if kind in ("key", "user", "token") else _("no credentials")
     target = visible(attempt.target)
-    match attempt.what:
+    match attempt.operation:
         case "publish":
             return _("tried to publish on {subject}").format(subject=target)
         case "subscribe":

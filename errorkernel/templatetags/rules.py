@@ -18,7 +18,7 @@ _STATES = {
 
 _LETTERS = {
     DeadLetter.State.KEPT: gettext_lazy("kept"),
-    DeadLetter.State.SENT: gettext_lazy("sent again"),
+    DeadLetter.State.RESENT: gettext_lazy("sent again"),
     DeadLetter.State.DROPPED: gettext_lazy("dropped"),
 }
 

@@ -74,9 +74,9 @@ def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
 
 
 def _silence(node: Node, now: datetime) -> str:
-    if node.hello_at is None or of_node(node.hello_at, now) is Liveness.ALIVE:
+    if node.heartbeat_at is None or of_node(node.heartbeat_at, now) is Liveness.ALIVE:
         return ""
-    return _("{node} has not been heard for {age}").format(node=node.name, age=roughly(now - node.hello_at))
+    return _("{node} has not been heard for {age}").format(node=node.name, age=roughly(now - node.heartbeat_at))
 
 
 def _end(incident: Incident) -> Step:

@@ -265,7 +265,7 @@ def test_messages_that_were_taken_from_a_stream_which_is_there_are_told_as_lost(
 
     def is_seen() -> bool:
         with closing(sqlite3.connect(product.directory / "steward.sqlite3")) as database:
-            return bool(database.execute("SELECT 1 FROM errorkernel_brokerstream WHERE last > 0").fetchall())
+            return bool(database.execute("SELECT 1 FROM errorkernel_brokerstream WHERE last_seq > 0").fetchall())
 
     wait_for(is_seen)
     nats = product.directory / "nats"

@@ -121,7 +121,7 @@ def test_a_nats_server_that_is_started_with_what_is_printed_does_all_that_is_nee
     def seen() -> bool:
         """The journal of the disabled node is gone, so somebody else comes with its credentials."""
         with sqlite3.connect(f"file:{foreign.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
-            return bool(database.execute("SELECT 1 FROM errorkernel_refusedattempt WHERE node = 'first'").fetchall())
+            return bool(database.execute("SELECT 1 FROM errorkernel_accessdenial WHERE node = 'first'").fetchall())
 
     async def come() -> None:
         kernel = Kernel.from_file(foreign.place / "first.json", journal=foreign.place / "again")

@@ -298,7 +298,7 @@ def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Product,
     def quarantined() -> bool:
         with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
             return database.execute(
-                "SELECT count(*) FROM errorkernel_quarantinedmessage WHERE node = 'hostile'"
+                "SELECT count(*) FROM errorkernel_rejectedevent WHERE node = 'hostile'"
             ).fetchone() == (10_000,)
 
     wait_for(quarantined, 60)
@@ -424,7 +424,7 @@ def test_wrongly_addressed_reports_are_quarantined(running: Product) -> None:
 
     def quarantined() -> bool:
         with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
-            rows = database.execute("SELECT subject FROM errorkernel_quarantinedmessage WHERE reason = 'bad_subject'")
+            rows = database.execute("SELECT subject FROM errorkernel_rejectedevent WHERE reason = 'bad_subject'")
             return {subject for (subject,) in rows} == set(wrong)
 
     wait_for(quarantined)

@@ -194,7 +194,7 @@ def streams(running: Product) -> dict[str, Any]:
 def quarantined(running: Product) -> set[str]:
     """The nodes in whose names something was refused."""
     with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
-        return {node for (node,) in database.execute("SELECT node FROM errorkernel_quarantinedmessage")}
+        return {node for (node,) in database.execute("SELECT node FROM errorkernel_rejectedevent")}
 
 
 def test_a_forged_reply_subject_reaches_nothing_of_anybody_else(running: Product, given: Any) -> None:
@@ -329,7 +329,7 @@ def attempts(running: Product) -> list[tuple[Any, ...]]:
     """(node, what, target, claimed, count) of what the product knows to have been refused."""
     with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
         return database.execute(
-            "SELECT node, what, target, claimed, count FROM errorkernel_refusedattempt ORDER BY id"
+            "SELECT node, operation, target, credential, count FROM errorkernel_accessdenial ORDER BY id"
         ).fetchall()
 
 

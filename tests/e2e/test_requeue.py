@@ -254,7 +254,7 @@ async def test_a_dropped_message_stays_dropped_and_on_record(running: Product, t
         assert database.execute(query, (f"incident:{found}",)).fetchall() == [("user:admin", "obsolete")]
 
 
-@pytest.mark.parametrize(("wish", "state"), [("requeue", "sent again"), ("drop", "dropped")])
+@pytest.mark.parametrize(("wish", "state"), [("requeue", "resent"), ("drop", "dropped")])
 async def test_the_dead_letter_of_a_message_says_what_was_done_with_it(
     running: Product, token: str, tmp_path: Path, wish: str, state: str
 ) -> None:
@@ -297,17 +297,17 @@ async def test_an_operator_keeps_a_message_as_a_dead_letter_and_sends_it_again_f
         assert running.call(keep, token, {"request_id": "k1"}) == (200, body)
         assert running.call(keep, token, {"request_id": "k2"})[0] == 409
         [letter] = letters_of(running, token, "keeper")
-        assert (letter["id"], letter["state"], letter["incident"]) == (body["letter"], "kept", found)
+        assert (letter["id"], letter["state"], letter["incident"]) == (body["dead_letter"], "kept", found)
         assert (letter["message"], letter["failures"]) == (WORK, 1)
         [done] = letter["done"]
-        assert (done["by"], done["reason"], done["state"]) == ("user:admin", "nobody knows this file", "kept")
+        assert (done["actor"], done["reason"], done["state"]) == ("user:admin", "nobody knows this file", "kept")
         kernel.on_requeue("copy-files", taken.append)
         status, body = running.call(f"/api/v1/dead-letters/{letter['id']}/requeue", token, {"request_id": "r1"})
         assert (status, body["state"], body["incident"]) == (200, "sent", found)
         await asyncio.to_thread(wait_for, lambda: state(running, token, found, "r1") == "applied")
         assert taken == [Message(**WORK)]
     [letter] = letters_of(running, token, "keeper")
-    assert (letter["state"], [one["state"] for one in letter["done"]]) == ("sent again", ["kept", "applied"])
+    assert (letter["state"], [one["state"] for one in letter["done"]]) == ("resent", ["kept", "applied"])
     # What became of it may be here before it is that the node has it.
     assert [one for one in audited(running, f"incident:{found}") if one[1] != "deliver message"] == [
         ("user:admin", "dead-letter", "nobody knows this file", "kept"), ("user:admin", "requeue", "", "sent"),
@@ -326,7 +326,7 @@ async def test_a_dead_letter_that_nobody_asked_about_is_sent_again_once(
         assert (letter["incident"], letter["done"]) == (None, [])
         again = f"/api/v1/dead-letters/{letter['id']}/requeue"
         status, body = running.call(again, token, {"reason": "there is space", "request_id": "r1"})
-        assert (status, body["incident"], body["letter"]) == (200, None, letter["id"])
+        assert (status, body["incident"], body["dead_letter"]) == (200, None, letter["id"])
         assert running.call(again, token, {})[0] == 409
         assert running.call(again.replace("requeue", "drop"), token, {"request_id": "r1"})[0] == 409
 
@@ -337,7 +337,7 @@ async def test_a_dead_letter_that_nobody_asked_about_is_sent_again_once(
         kernel.on_requeue("copy-files", taken.append)
         await asyncio.to_thread(wait_for, lambda: letter_is("applied"))
     assert taken == [Message(**WORK)]
-    assert letters_of(running, token, "unasked")[0]["state"] == "sent again"
+    assert letters_of(running, token, "unasked")[0]["state"] == "resent"
     acts = [one for one in audited(running, f"dead-letter:{letter['id']}") if one[1] != "deliver message"]
     assert acts == [
         ("user:admin", "requeue", "there is space", "sent"), ("node:unasked", "take message", "", "applied"),

@@ -26,7 +26,7 @@ from tests.support.waiting import PATIENCE_S, wait_for
 
 RACED = int(os.environ.get("RACE_QUESTIONS", "300"))
 RULE = {"name": "go on", "action": "continue", "reason": "known and harmless", "enabled": True, "storm_limit": 100_000}
-UNJUDGED = "SELECT count(*) FROM errorkernel_incident WHERE NOT judged"
+UNJUDGED = "SELECT count(*) FROM errorkernel_incident WHERE NOT rules_evaluated"
 JUDGES = """
 import os, sys, time
 os.environ["DJANGO_SETTINGS_MODULE"] = "steward_site.settings"
@@ -117,7 +117,7 @@ def test_a_rule_is_no_way_for_one_person_to_kill_many_at_once(tmp_path: Path) ->
         ask(product, node, 22)
         wait_for(lambda: rule_now(product, token, rule)["suspended_at"])
         wait_for(lambda: states(product, node) == {"open": 24, "decided": 20})
-        assert "second person" in rule_now(product, token, rule)["suspended_why"]
+        assert "second person" in rule_now(product, token, rule)["suspended_reason"]
     finally:
         product.stop()
 
@@ -269,7 +269,7 @@ def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answe
         wait_for(lambda: states(product, node)["open"] == 0, 120)
         stands = {
             incident: (by, action)
-            for incident, by, action in rows(product, "SELECT incident_id, by, action FROM errorkernel_decision")
+            for incident, by, action in rows(product, "SELECT incident_id, actor, action FROM errorkernel_decision")
         }
         assert len(stands) == RACED
         for name, given in answers.items():

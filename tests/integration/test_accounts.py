@@ -69,9 +69,9 @@ def test_people_who_are_removed_from_the_list_are_on_record_each(boss):
 
 
 def test_what_a_group_may_do_is_on_record_when_it_changes(boss):
-    group, may = Group.objects.create(name="night"), Permission.objects.get(codename="answer_incident")
+    group, may = Group.objects.create(name="night"), Permission.objects.get(codename="decide_incident")
     boss.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "night", "permissions": may.pk})
-    change = {"permissions": []}, {"permissions": ["errorkernel.answer_incident"]}
+    change = {"permissions": []}, {"permissions": ["errorkernel.decide_incident"]}
     assert noted() == [("user:boss", "change", "group:night", *change)]
 
 

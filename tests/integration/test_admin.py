@@ -26,10 +26,10 @@ from errorkernel.models import (
     Outbox,
     Problem,
     Process,
-    QuarantinedMessage,
+    ProcessAction,
+    RejectedEvent,
     Requeue,
     Rule,
-    StewardAction,
 )
 from errorkernel.store import nodes, problems
 from errorkernel.store.accounts import access_denials as refused
@@ -72,14 +72,14 @@ def filled():
         data=HOSTILE.encode() + b"\xff\x00", now=NOW,
     )  # fmt: skip
     refused.record({Denial("publish", "ek.evt." + HOSTILE, "ship1", "key:" + HOSTILE, "10.0.0.1"): 3}, now=NOW)
-    Requeue.objects.create(id=uuid7(), incident_id=asked.id, by="user:alice", reason=HOSTILE, created_at=NOW)
+    Requeue.objects.create(id=uuid7(), incident_id=asked.id, actor="user:alice", reason=HOSTILE, created_at=NOW)
     wording = RuleDefinition(name=HOSTILE, condition="node:x", action=RuleAction.KILL, reason=HOSTILE)
     changes.add(wording, actor=Actor("user:root", NOW))
-    action = StewardAction.objects.create(
-        token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, by="user:alice", reason=HOSTILE,
-        said=HOSTILE, created_at=NOW, listed=[{"name": HOSTILE}],
+    action = ProcessAction.objects.create(
+        token="secret", node=Node.objects.get(), plan="kill", method=HOSTILE, actor="user:alice", reason=HOSTILE,
+        summary=HOSTILE, created_at=NOW, listed_processes=[{"name": HOSTILE}],
     )  # fmt: skip
-    action.lines.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
+    action.requests.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
     problems.comment(Problem.objects.get().pk, HOSTILE, actor=Actor("user:alice", NOW))
     nodes.beat("host:1", started_at=NOW, lag=0, now=NOW)
     api_tokens.add(User.objects.create_user("owner"), actor=Actor("user:root", NOW))
@@ -119,7 +119,7 @@ def test_history_is_shown_and_cannot_be_changed_by_a_superuser(model, root, fill
     assert "secret" not in detail.content.decode()
     assert root.get(url(model, "add")).status_code == 403
     assert root.post(url(model, "change", row.pk), {}).status_code == 403
-    if model is not QuarantinedMessage:
+    if model is not RejectedEvent:
         assert root.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
         act(root, model, "delete_selected", row)
     assert model.objects.filter(pk=row.pk).exists()
@@ -136,7 +136,7 @@ def test_index_and_search_pages_answer(root, filled):
 def test_hostile_input_is_escaped_and_told_apart(root, filled):
     listed = root.get(url(ErrorEvent, "changelist")).content.decode()
     assert f"<bdi>{ESCAPED}" in listed
-    refused = root.get(url(QuarantinedMessage, "change", QuarantinedMessage.objects.get().pk)).content.decode()
+    refused = root.get(url(RejectedEvent, "change", RejectedEvent.objects.get().pk)).content.decode()
     assert "3c 73 63 72 69 70 74 3e" in refused  # not UTF-8, so in hexadecimal
     assert ESCAPED in shown(HOSTILE.encode())
 
@@ -166,8 +166,8 @@ def test_who_only_watches_changes_nothing(group, filled):
     assert client.get(url(ApiToken, "changelist")).status_code == 403
     act(client, Node, "shut_out", node)
     assert Node.objects.get().enabled
-    refused = QuarantinedMessage.objects.get()
-    assert client.post(url(QuarantinedMessage, "delete", refused.pk), {"post": "yes"}).status_code == 403
+    refused = RejectedEvent.objects.get()
+    assert client.post(url(RejectedEvent, "delete", refused.pk), {"post": "yes"}).status_code == 403
 
 
 @pytest.mark.parametrize("page", ["/admin/", "/admin/errorkernel/incident/", "/admin/login/"])
@@ -293,9 +293,9 @@ def test_nobody_becomes_a_superuser_by_way_of_the_admin():
 
 
 def test_throwing_away_refused_input_is_noted(filled):
-    client, row = client_of("administrator"), QuarantinedMessage.objects.get()
-    client.post(url(QuarantinedMessage, "delete", row.pk), {"post": "yes"})
-    assert not QuarantinedMessage.objects.exists()
+    client, row = client_of("administrator"), RejectedEvent.objects.get()
+    client.post(url(RejectedEvent, "delete", row.pk), {"post": "yes"})
+    assert not RejectedEvent.objects.exists()
     assert AuditEntry.objects.get(action="delete").target == f"quarantined:{row.pk}"
 
 

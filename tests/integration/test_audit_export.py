@@ -165,7 +165,7 @@ def test_what_changes_says_from_what_to_what():
     assert changes["escalate", "incident"] == ({"escalated_at": None}, {"escalated_at": NOW.isoformat()})
     assert changes["propose", "answer"] == ({}, {"query": "process:*", "action": "continue", "questions": 1})
     assert changes["confirm", "answer"][0] == {"state": "proposed"}
-    assert changes["done", "answer"][0] == {"state": "answering"}
+    assert changes["done", "answer"][0] == {"state": "applying"}
     assert secrets.token not in str(changes)
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.domain.values import Action, Outcome, OutcomeState
-from errorkernel.models import AuditEntry, BulkAnswer, BulkItem, Decision, Incident, Outbox
+from errorkernel.models import AuditEntry, BulkDecision, BulkDecisionItem, Decision, Incident, Outbox
 from errorkernel.platform import conf
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import bulk_decisions, decisions
@@ -76,8 +76,8 @@ def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own(
     carry_out()
     made.refresh_from_db()
     assert made.state == "done"
-    assert bulk_decisions.results(made) == {"pending": 0, "won": 45, "lost": 0, "gone": 0}
-    assert set(Decision.objects.values_list("by", "action", "reason")) == {
+    assert bulk_decisions.results(made) == {"pending": 0, "decided": 45, "already_decided": 0, "withdrawn": 0}
+    assert set(Decision.objects.values_list("actor", "action", "reason")) == {
         ("user:alice", "continue", "the disk is back")
     }
     rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"answer:{made.pk}")
@@ -102,9 +102,9 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
     gone(second)
     bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     carry_out()
-    assert bulk_decisions.results(made) == {"pending": 0, "won": 1, "lost": 1, "gone": 1}
-    assert bulk_decisions.items(made).get(result="lost").incident.decision.by == "user:bob"
-    assert Decision.objects.get(incident=third).by == "user:alice"
+    assert bulk_decisions.results(made) == {"pending": 0, "decided": 1, "already_decided": 1, "withdrawn": 1}
+    assert bulk_decisions.items(made).get(result="already_decided").incident.decision.actor == "user:bob"
+    assert Decision.objects.get(incident=third).actor == "user:alice"
 
 
 def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypatch):
@@ -124,10 +124,10 @@ def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypa
         patched.setattr(decisions, "decide", dies_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             bulk_decisions.step(now=NOW)
-    assert Decision.objects.count() == given == BulkItem.objects.filter(result="won").count()
+    assert Decision.objects.count() == given == BulkDecisionItem.objects.filter(result="decided").count()
     carry_out()
     assert Decision.objects.count() == 30
-    assert bulk_decisions.results(made)["won"] == 30
+    assert bulk_decisions.results(made)["decided"] == 30
 
 
 def test_no_step_answers_more_than_it_may_hold_the_database_for():
@@ -145,7 +145,7 @@ def obeyed(incident, state=OutcomeState.APPLIED, *, at=NOW, detail=""):
 
 
 def shows(made, after_s=0):
-    return bulk_decisions.watched(BulkAnswer.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
+    return bulk_decisions.watched(BulkDecision.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
 
 
 def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
@@ -161,7 +161,7 @@ def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     bulk_decisions.go_on(made.pk, later(BOB, 60))
     carry_out()
     assert Decision.objects.count() == 4
-    assert set(Decision.objects.values_list("by", flat=True)) == {"user:alice"}
+    assert set(Decision.objects.values_list("actor", flat=True)) == {"user:alice"}
 
 
 def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
@@ -176,7 +176,7 @@ def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
     assert [shows(made, 3600 + after_s) for after_s in (0, 59, 60)] == ["watched", "watched", "good"]
     with pytest.raises(CannotBulk, match="still being watched"):
         bulk_decisions.go_on(made.pk, later(ALICE, 3659))
-    assert bulk_decisions.go_on(made.pk, later(ALICE, 3660)).state == "answering"
+    assert bulk_decisions.go_on(made.pk, later(ALICE, 3660)).state == "applying"
 
 
 @pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
@@ -215,8 +215,8 @@ def gone(one):
         (None, OutcomeState.FAILED, "failed", "could not carry the answer out"),
         (None, OutcomeState.STALE, "stale", "came too late"),
         (None, OutcomeState.WITHDRAWN, "stale", "came too late"),
-        (lost, None, "lost", "Somebody else answered"),
-        (gone, None, "gone", "asked no more"),
+        (lost, None, "already_decided", "Somebody else answered"),
+        (gone, None, "withdrawn", "asked no more"),
     ],
 )
 def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is_told_why(
@@ -295,14 +295,14 @@ def test_many_are_killed_only_when_a_second_person_confirms(action):
         bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
     made, _ = bulk_decisions.confirm(made.pk, BOB, watch_s=60)
     carry_out()
-    assert made.second_by == "user:bob"
-    assert Decision.objects.filter(by="user:alice", action=action).count() == 3
+    assert made.approved_by == "user:bob"
+    assert Decision.objects.filter(actor="user:alice", action=action).count() == 3
 
 
 @pytest.mark.parametrize(("action", "two_above"), [(Action.CONTINUE, 2), (Action.KILL, 3), (Action.KILL, 0)])
 def test_one_person_may_continue_many_and_kill_few(action, two_above):
     made = proposed(many(3), action=action, two_above=two_above)
-    assert bulk_decisions.confirm(made.pk, ALICE, watch_s=60)[0].state == "answering"
+    assert bulk_decisions.confirm(made.pk, ALICE, watch_s=60)[0].state == "applying"
 
 
 def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice, monkeypatch):
@@ -310,7 +310,7 @@ def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice
     conf.get.cache_clear()
     many(3)
     page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
-    confirm = f"/api/v1/answers/{BulkAnswer.objects.get().pk}/confirm"
+    confirm = f"/api/v1/answers/{BulkDecision.objects.get().pk}/confirm"
     token = api_tokens.add(User.objects.get(), actor=Actor("user:alice", timezone.now()))
     for name in ("alice", "alicia"):
         User.objects.update(username=name)
@@ -344,7 +344,7 @@ def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more
         bulk_decisions.go_on(second.pk, other)
     carry_out()
     assert Decision.objects.count() == 1
-    assert bulk_decisions.leave(made.pk, other).state == "left"
+    assert bulk_decisions.leave(made.pk, other).state == "rejected"
 
 
 def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
@@ -363,7 +363,7 @@ def test_what_cannot_be_proposed_leaves_nothing_behind(given):
     fields = {"reason": "x", **{k: outsider if k == "canary" else v for k, v in given.items() if k != "questions"}}
     with pytest.raises(CannotBulk):
         proposed(questions, **fields)
-    assert not BulkAnswer.objects.exists()
+    assert not BulkDecision.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -410,9 +410,9 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     for made, name in ((mine, "user:alice"), (theirs, "user:bob")):
         made.refresh_from_db()
         found = bulk_decisions.results(made)
-        assert (made.state, found["pending"], found["won"] + found["lost"]) == ("done", 0, RACED)
+        assert (made.state, found["pending"], found["decided"] + found["already_decided"]) == ("done", 0, RACED)
         for item in bulk_decisions.items(made):
-            assert (item.result == "won") == (item.incident.decision.by == name)
+            assert (item.result == "decided") == (item.incident.decision.actor == name)
 
 
 def test_the_pages_propose_confirm_and_show_what_became_of_each(alice):
@@ -446,7 +446,7 @@ def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, 
     assert "/confirm/" in bob.get(page).text
     assert bob.post(page + "confirm/").status_code == 302
     carry_out()
-    assert Decision.objects.filter(by="user:alice", action="kill").count() == 3
+    assert Decision.objects.filter(actor="user:alice", action="kill").count() == 3
     conf.get.cache_clear()
 
 
@@ -468,7 +468,7 @@ def test_a_filter_that_cannot_be_read_proposes_nothing(alice, query):
     many(1)
     form = {"q": query, "action": "continue", "reason": "x"}
     assert alice.post(reverse("answer-many"), form).status_code in (200, 400)
-    assert not BulkAnswer.objects.exists()
+    assert not BulkDecision.objects.exists()
 
 
 def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
@@ -483,12 +483,15 @@ def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
     assert (made.status_code, made.json()["count"], made.json()["state"]) == (201, 2, "proposed")
     one = f"/{made.json()['id']}"
     assert post(viewer, f"{one}/confirm").status_code == 403
-    assert post(alice, f"{one}/confirm").json()["won"] == 1
+    assert post(alice, f"{one}/confirm").json()["decided"] == 1
     early = post(alice, f"{one}/go-on")
     assert (early.status_code, "not carried the answer out yet" in early.json()["error"]) == (409, True)
-    assert post(bob, f"{one}/leave").json()["state"] == "left"
+    assert post(bob, f"{one}/leave").json()["state"] == "rejected"
     told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
-    assert [(row["incident"], row["result"]) for row in told] == [(str(first.pk), "won"), (str(second.pk), "pending")]
+    assert [(row["incident"], row["result"]) for row in told] == [
+        (str(first.pk), "decided"),
+        (str(second.pk), "pending"),
+    ]
     assert told[0]["answer"] == {"action": "kill", "by": "user:alice", "reason": "because"}
     assert viewer.get("/api/v1/answers").json()["items"] == [viewer.get(f"/api/v1/answers{one}").json()]
     assert post(alice, "/4711/confirm").status_code == 404
@@ -510,14 +513,14 @@ def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
         wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked), 60)
         wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
         made = product.call("/api/v1/answers", token, wanted)[1]["id"]
-        assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["won"] == 1
+        assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["decided"] == 1
         decision = product.call(f"/api/v1/incidents/{asked[3]}/decision?wait=20", node)[1]["decision_id"]
         outcome = {"state": "applied", "decision_id": decision}
         assert product.call(f"/api/v1/incidents/{asked[3]}/outcome", node, outcome)[0] == 202
         wait_for(lambda: product.call(f"/api/v1/answers/{made}", token)[1]["first_shows"] == "good", 60)
         assert product.call(f"/api/v1/answers/{made}/go-on", token, {})[0] == 200
         done = wait_for(lambda: _if_done(product.call(f"/api/v1/answers/{made}", token)[1]), 60)
-        assert (done["won"], done["pending"]) == (len(asked), 0)
+        assert (done["decided"], done["pending"]) == (len(asked), 0)
         # What was answered has also been sent: the kernel's outbox was told.
         decision = f"/api/v1/incidents/{asked[-1]}/decision?wait=20"
         assert product.call(decision, node)[1]["by"] == "user:admin"

@@ -128,7 +128,9 @@ def test_nodes_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     made = json.loads(capsys.readouterr().out)
     call_command("node", "disable", "ship1")
     call_command("node", "list", "--json")
-    assert json.loads(capsys.readouterr().out) == [{"name": "ship1", "enabled": False, "events": 0, "hello_at": None}]
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "ship1", "enabled": False, "events": 0, "heartbeat_at": None}
+    ]
     assert set(made) == {"node", "nkey_seed", "token", "nats_url", "http_url"}
 
 

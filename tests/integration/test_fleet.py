@@ -20,7 +20,7 @@ from errorkernel.domain.ids import uuid7
 from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level, Outcome, OutcomeState, ProcessReport
 from errorkernel.live import frames
-from errorkernel.models import Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process, RefusedAttempt
+from errorkernel.models import AccessDenial, Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.store import incarnations
 from errorkernel.store import nodes as fleet
 from errorkernel.store.accounts import access_denials
@@ -90,21 +90,21 @@ def test_a_process_is_as_its_node_unless_the_node_says_otherwise() -> None:
 def test_the_filters_of_the_lists_agree_with_the_pure_functions() -> None:
     number = 0
     moments = [NOW - part for part in (timedelta(0), LATE_AFTER - SECOND, LATE_AFTER, GONE_AFTER - SECOND, GONE_AFTER)]
-    for hello_at in [None, *moments]:
+    for heartbeat_at in [None, *moments]:
         for state in ("", "running", "stopped"):
             for before in (timedelta(0), GONE_AFTER - SECOND, GONE_AFTER):
                 number += 1
-                node = Node.objects.create(name=f"n{number}", hello_at=hello_at)
-                seen = (hello_at or NOW) - before
+                node = Node.objects.create(name=f"n{number}", heartbeat_at=heartbeat_at)
+                seen = (heartbeat_at or NOW) - before
                 Process.objects.create(node=node, name="p", state=state, first_seen=seen, last_seen=seen)
     for wanted in Liveness:
         nodes = Node.objects.filter(fleet.nodes_by_liveness(wanted, NOW))
-        assert set(nodes) == {one for one in Node.objects.all() if of_node(one.hello_at, NOW) is wanted}
+        assert set(nodes) == {one for one in Node.objects.all() if of_node(one.heartbeat_at, NOW) is wanted}
         processes = Process.objects.filter(fleet.processes_by_liveness(wanted, NOW))
         assert set(processes) == {
             one
             for one in Process.objects.select_related("node")
-            if of_process(one.node.hello_at, one.state, one.last_seen, NOW) is wanted
+            if of_process(one.node.heartbeat_at, one.state, one.last_seen, NOW) is wanted
         }
     assert sum(fleet.count_nodes(NOW).values()) == number
 
@@ -454,7 +454,7 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
 
     [node] = items("nodes?liveness=alive")
     assert (node["name"], node["liveness"], node["dropped_infos"], node["dropped_errors"]) == ("ship1", "alive", 2, 1)
-    assert 0 <= node["hello_age_s"] < 60
+    assert 0 <= node["heartbeat_age_s"] < 60
     assert abs(node["clock_skew_s"]) > 0
     assert [one["name"] for one in items("nodes?liveness=never")] == ["silent"]
     [process] = items("processes?liveness=alive")
@@ -546,7 +546,7 @@ def test_a_storm_of_different_attempts_is_few_in_memory() -> None:
 def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
     for minute in range(3):
         access_denials.record({Denial("publish", "ek.evt.b", "a"): 4}, now=NOW + minute * 60 * SECOND)
-    row = RefusedAttempt.objects.get()
+    row = AccessDenial.objects.get()
     assert (row.count, row.first_at, row.last_at) == (12, NOW, NOW + 120 * SECOND)
     for hour in range(1, 4):
         later = NOW + timedelta(hours=2 * hour)
@@ -555,10 +555,10 @@ def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
             {Denial("connect", "", "", f"key:{hour}.{number}"): 1 for number in range(600)}, now=later
         )
         half = access_denials.KEPT_OF_A_NODE // 2
-        assert RefusedAttempt.objects.get(node="a", target="…").count == hour * (300 - half)
-    assert RefusedAttempt.objects.filter(node="a").count() == access_denials.KEPT_OF_A_NODE
-    assert RefusedAttempt.objects.filter(node="").count() == access_denials.KEPT_OF_STRANGERS
-    assert not RefusedAttempt.objects.filter(target="ek.evt.b").exists(), "the oldest made way"
+        assert AccessDenial.objects.get(node="a", target="…").count == hour * (300 - half)
+    assert AccessDenial.objects.filter(node="a").count() == access_denials.KEPT_OF_A_NODE
+    assert AccessDenial.objects.filter(node="").count() == access_denials.KEPT_OF_STRANGERS
+    assert not AccessDenial.objects.filter(target="ek.evt.b").exists(), "the oldest made way"
 
 
 @pytest.mark.django_db
@@ -571,7 +571,7 @@ def test_whoever_comes_with_the_key_or_token_of_a_node_that_is_shut_out_is_known
         {Denial("connect", "", "", f"key:{old}"): 1, Denial("http", "/api/v1/", "", f"token:{token_digest}"): 1,
          Denial("http", "/api/v1/", "", "token:" + "0" * 64): 1}, now=NOW,
     )  # fmt: skip
-    found = {(one.what, one.node): one.claimed for one in RefusedAttempt.objects.all()}
+    found = {(one.operation, one.node): one.credential for one in AccessDenial.objects.all()}
     assert found["connect", "ship1"] == f"key:{old}"
     assert found["http", "ship1"] == f"token:{token_digest[:12]}", "never the whole digest"
     assert ("http", "") in found

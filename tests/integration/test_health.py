@@ -75,8 +75,8 @@ def value(text, name, **labels):
     return None
 
 
-def beat(now, trouble=""):
-    nodes.beat("host:1", started_at=now, lag=0, trouble=trouble, now=now)
+def beat(now, broker_error=""):
+    nodes.beat("host:1", started_at=now, lag=0, broker_error=broker_error, now=now)
 
 
 async def checks():

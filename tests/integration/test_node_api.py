@@ -29,7 +29,7 @@ from errorkernel.domain.rate_limit import RateLimit
 from errorkernel.domain.values import Action, Outcome, OutcomeState
 from errorkernel.live import hub as hubs
 from errorkernel.live.publisher import announce_incidents_async
-from errorkernel.models import Incident, Node, QuarantinedMessage
+from errorkernel.models import Incident, Node, RejectedEvent
 from errorkernel.platform import conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import json_codec as wire
@@ -293,9 +293,9 @@ async def test_bad_events_are_told_apart_kept_and_do_not_hold_up_good_ones(strea
     assert all(one["error"] for one in told.json()["rejected"])
     assert len(await stream.messages()) == 1
     await peer.post(batch)
-    reasons = await in_database(lambda: sorted(QuarantinedMessage.objects.values_list("reason", flat=True)))
+    reasons = await in_database(lambda: sorted(RejectedEvent.objects.values_list("reason", flat=True)))
     assert reasons == sorted(["wrong_shape"] * 4 + ["bad_version", "too_big", "bad_process"])  # once, not twice
-    kept = await in_database(lambda: QuarantinedMessage.objects.get(reason="too_big"))
+    kept = await in_database(lambda: RejectedEvent.objects.get(reason="too_big"))
     assert (kept.node, kept.subject, kept.size > 300_000, len(bytes(kept.head))) == (
         "ship1",
         "ek.evt.ship1",
@@ -730,7 +730,7 @@ async def test_an_outcome_that_says_nothing_or_something_else_is_400(stream, pee
     incident = await asked()
     assert (await peer.outcome(incident, body)).status_code == 400
     assert await stream.messages() == []
-    assert await in_database(QuarantinedMessage.objects.count) == 1
+    assert await in_database(RejectedEvent.objects.count) == 1
 
 
 # Django alone, without what stands in front of it

@@ -10,7 +10,7 @@ from django.utils import timezone
 from errorkernel.domain import charts
 from errorkernel.domain.rollups import SUBJECT_MASK, Series, bucket_in_key, bucket_of, key, minute_of, moment_of
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
-from errorkernel.models import ErrorEvent, HourCount, MinuteCount, Node, Problem, Process, Tally
+from errorkernel.models import ErrorEvent, EventRollup, HourRollup, MinuteRollup, Node, Problem, Process
 from errorkernel.store import nodes, problems, rollups
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history
@@ -55,7 +55,7 @@ def test_hours_are_their_minutes_added_up_and_answer_for_them():
             [sum(one) for one in zip(*inside, strict=True)] or [0] * 6
         )
     assert sum(sums[-1] for sums in by_two_hours.values()) == pytest.approx(150 * 60)
-    assert HourCount.objects.count() == 4
+    assert HourRollup.objects.count() == 4
 
 
 @pytest.mark.django_db
@@ -64,7 +64,7 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     store(event("b", process="tail-log", type=EventType.INFO, level=Level.INFO), node="ship2", now=NOW)
     store(event("a"), now=NOW + timedelta(minutes=1))
     store(event("a"), now=NOW + timedelta(hours=14))
-    minutes = MinuteCount.objects.order_by("minute").values_list("info", "error", "critical")
+    minutes = MinuteRollup.objects.order_by("minute").values_list("info", "error", "critical")
     assert list(minutes) == [(1, 1, 1), (0, 1, 0), (0, 1, 0)]
     first = minute_of(NOW)
     found = rollups.by_time(first, first + 14 * 60, 60)
@@ -106,7 +106,7 @@ def test_an_event_that_comes_twice_is_counted_once():
     twice = event("a")
     store(twice, twice, now=NOW)
     store(twice, event("b"), now=NOW + timedelta(minutes=5))
-    counted = sum(sum(one) for one in MinuteCount.objects.values_list(*rollups.LEVELS))
+    counted = sum(sum(one) for one in MinuteRollup.objects.values_list(*rollups.LEVELS))
     assert counted == ErrorEvent.objects.count() == 2
 
 
@@ -116,7 +116,7 @@ def test_time_that_processes_stand_still_is_counted_once_however_many_kernels_th
     ask(process="other", now=NOW)
     for seconds, worker in ((0, "a"), (1, "b"), (2, "a"), (3, "b")):
         nodes.beat(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
-    assert sum(MinuteCount.objects.values_list("blocked_s", flat=True)) == pytest.approx(6)
+    assert sum(MinuteRollup.objects.values_list("blocked_s", flat=True)) == pytest.approx(6)
 
 
 @pytest.mark.django_db
@@ -124,7 +124,7 @@ def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
     ask(now=NOW)
     nodes.beat("a", started_at=NOW, lag=0, now=NOW)
     nodes.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
-    blocked = list(MinuteCount.objects.filter(blocked_s__gt=0).values_list("blocked_s", flat=True))
+    blocked = list(MinuteRollup.objects.filter(blocked_s__gt=0).values_list("blocked_s", flat=True))
     assert len(blocked) == 121
     assert sum(blocked) == pytest.approx(7200)
 
@@ -132,12 +132,12 @@ def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
 @pytest.mark.django_db
 def test_counts_that_no_picture_shows_any_more_are_forgotten():
     store(event(), now=NOW)
-    assert Tally.objects.count() == len(Series)
+    assert EventRollup.objects.count() == len(Series)
     assert rollups.prune(now=NOW + timedelta(days=7)) == 0
     rollups.prune(now=NOW + timedelta(days=9))
-    assert sorted(pk >> 60 for pk in Tally.objects.values_list("pk", flat=True)) == [2, 4, 5, 6]
+    assert sorted(pk >> 60 for pk in EventRollup.objects.values_list("pk", flat=True)) == [2, 4, 5, 6]
     rollups.prune(now=NOW + timedelta(days=39))
-    assert (Tally.objects.count(), MinuteCount.objects.count(), HourCount.objects.count()) == (0, 0, 0)
+    assert (EventRollup.objects.count(), MinuteRollup.objects.count(), HourRollup.objects.count()) == (0, 0, 0)
 
 
 # Answers

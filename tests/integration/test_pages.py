@@ -414,7 +414,7 @@ def test_nodes_that_want_a_look_come_first_on_whatever_page(viewer):
     heard = {"a-fine": 5, "b-late": 50, "c-gone": 500, "d-out": 500, "m-waits": 5, "z-gone": 9000, "b-silent": None}
     for name, age in heard.items():
         found, _made = Node.objects.get_or_create(name=name)
-        found.hello_at = age and now - timedelta(seconds=age)
+        found.heartbeat_at = age and now - timedelta(seconds=age)
         found.enabled = name != "d-out"
         found.save()
     Node.objects.bulk_create([Node(name=f"n-{number:02}") for number in range(50)])
@@ -550,7 +550,7 @@ def test_an_answer_works_without_script_and_leads_back_to_the_page(alice):
     response = send(alice, incident, "kill", "stuck", next="/?x=1", request_id="r1")
     assert (response.status_code, response["Location"]) == (302, "/?x=1")
     decision = Decision.objects.get()
-    assert (decision.action, decision.by, decision.reason) == ("kill", "user:alice", "stuck")
+    assert (decision.action, decision.actor, decision.reason) == ("kill", "user:alice", "stuck")
     assert decision.user is not None
     assert Incident.objects.get().state == "decided"
     assert Outbox.objects.count() == 1

@@ -100,7 +100,7 @@ def test_a_muted_problem_is_counted_on_and_its_questions_wait() -> None:
     asked = report(type=EventType.ACTION)
     take_in(report(), asked)
     problem.refresh_from_db()
-    assert (problem.count, problem.state, problem.state_by) == (3, "muted", "user:alice")
+    assert (problem.count, problem.state, problem.state_actor) == (3, "muted", "user:alice")
     assert Incident.objects.filter(pk=asked.id, state="open").exists()
     entry = AuditEntry.objects.get(target=f"problem:{problem.pk}")
     assert (entry.action, entry.reason, entry.before["state"], entry.after["state"]) == (
@@ -158,7 +158,7 @@ def test_the_next_event_opens_a_resolved_problem_again_and_says_so() -> None:
         problems.resolve(problem.pk, "twice", ALICE)
     take_in(report(), report())
     problem.refresh_from_db()
-    assert (problem.state, problem.state_by, problem.since_resolved) == ("reopened", "system", 2)
+    assert (problem.state, problem.state_actor, problem.since_resolved) == ("reopened", "system", 2)
     take_in(report())
     problem.refresh_from_db()
     assert problem.since_resolved == 3

@@ -208,9 +208,9 @@ def test_a_rule_answers_and_everything_says_which_one_in_which_revision():
     incident = ask()
     assert judge() == [incident.pk]
     decision = Decision.objects.get(incident=incident)
-    assert (decision.action, decision.by, decision.reason) == ("continue", f"rule:{made.pk}", "known")
+    assert (decision.action, decision.actor, decision.reason) == ("continue", f"rule:{made.pk}", "known")
     assert (decision.rule, decision.rule_revision) == (made, 1)
-    assert (again(made).uses, made.used_at) == (1, NOW)
+    assert (again(made).uses, made.last_used_at) == (1, NOW)
     assert AuditEntry.objects.get(action="decide").after["rule"] == f"rule {made.pk} (revision 1): go on"
     assert Outbox.objects.count() == 1
     assert judge() == []
@@ -221,7 +221,7 @@ def test_nothing_is_answered_where_no_rule_speaks_and_it_is_asked_about_once():
     add("node:other")
     incident = ask()
     judge()
-    assert (again(incident).state, incident.judged) == ("open", True)
+    assert (again(incident).state, incident.rules_evaluated) == ("open", True)
     assert not evaluation.look(now=NOW)
 
 
@@ -267,7 +267,7 @@ def test_a_rule_applies_to_what_opens_from_now_on_or_by_choice_to_what_waits():
 def test_a_question_that_was_stored_and_never_judged_is_found_by_the_next_look():
     add()
     incident = ask()  # its kernel dies here
-    assert not incident.judged
+    assert not incident.rules_evaluated
     assert judge() == [incident.pk]
 
 
@@ -277,7 +277,7 @@ def test_what_nobody_asks_any_more_is_judged_without_a_rule():
     incident = ask()
     decisions.decide(incident.pk, Action.CONTINUE, actor=Actor("user:bob", NOW))
     judge()
-    assert again(incident).judged
+    assert again(incident).rules_evaluated
     assert again(made).uses == 0
 
 
@@ -285,17 +285,17 @@ def test_what_nobody_asks_any_more_is_judged_without_a_rule():
 def test_looking_for_what_is_unjudged_reads_no_other_question():
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
-    plan = Incident.objects.filter(judged=False).order_by("seq")[:100].explain()
-    assert "incident_unjudged" in plan, plan
+    plan = Incident.objects.filter(rules_evaluated=False).order_by("seq")[:100].explain()
+    assert "incident_unevaluated" in plan, plan
 
 
 @db
 def test_expiry_ends_a_rule_on_the_moment():
     add(expires_at=NOW + timedelta(hours=1))
     before, after = ask(), ask(process="other")
-    Incident.objects.filter(pk=after.pk).update(judged=True)
+    Incident.objects.filter(pk=after.pk).update(rules_evaluated=True)
     judge(NOW + timedelta(minutes=59))
-    Incident.objects.filter(pk=after.pk).update(judged=False)
+    Incident.objects.filter(pk=after.pk).update(rules_evaluated=False)
     judge(NOW + timedelta(hours=1))
     assert (again(before).state, again(after).state) == ("decided", "open")
 
@@ -339,7 +339,7 @@ def test_a_rule_that_changes_while_it_is_judged_by_is_read_again():
     rules.change(made.pk, 1, wording(enabled=False), actor=WHO)
     assert evaluation.step(found, now=NOW).changed == []
     assert not found
-    assert not again(incident).judged
+    assert not again(incident).rules_evaluated
     judge()
     assert again(incident).state == "open"
     assert Decision.objects.count() == 0
@@ -356,7 +356,7 @@ def test_a_storm_suspends_the_rule_and_what_it_had_not_answered_stays_open():
     states = [again(one).state for one in asked]
     assert states == ["decided"] * 5 + ["open"] * 3
     assert again(made).suspended_at == NOW
-    assert "5 answers within 60 s" in made.suspended_why
+    assert "5 answers within 60 s" in made.suspended_reason
     assert again(later).uses == 0
     assert again(asked[5]).escalated_at == NOW
     assert AuditEntry.objects.get(action="suspend").actor == "system"
@@ -375,7 +375,7 @@ def test_rules_together_end_no_more_at_once_than_one_person_may():
     asked = [ask(process=f"{letter}{number}") for letter in "abc" for number in range(3)]
     judge(two_above=4)
     rules.change(second.pk, 2, wording("process:b*", RuleAction.KILL), actor=WHO, also_waiting=True, two_above=4)
-    assert again(second).suspended_why.startswith("Too many for a rule: rules have killed or stopped 4 processes")
+    assert again(second).suspended_reason.startswith("Too many for a rule: rules have killed or stopped 4 processes")
     rules.resume(second.pk, "go on", actor=WHO, also_waiting=True, two_above=4)
     judge(two_above=4)
     more = ask(process="a3")
@@ -443,7 +443,7 @@ def test_clearing_a_suspension_is_audited_and_counts_anew():
     judge()
     assert again(made).suspended_at
     cleared = rules.resume(made.pk, "looked at it", actor=WHO, also_waiting=True)
-    assert (cleared.suspended_at, cleared.suspended_why) == (None, "")
+    assert (cleared.suspended_at, cleared.suspended_reason) == (None, "")
     assert AuditEntry.objects.get(action="resume").reason == "looked at it"
     judge()
     assert Incident.objects.filter(state="open").count() == 0
@@ -463,7 +463,7 @@ def test_a_rule_that_lets_one_process_fail_on_one_message_again_and_again_is_sus
     last = go_round(4)
     assert Decision.objects.count() == 3
     assert again(last).state == "open"
-    assert "3 times in a row" in again(made).suspended_why
+    assert "3 times in a row" in again(made).suspended_reason
 
 
 @db

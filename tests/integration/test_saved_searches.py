@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel.models import AuditEntry, SavedView
+from errorkernel.models import AuditEntry, SavedSearch
 
 pytestmark = pytest.mark.django_db
 
@@ -28,13 +28,13 @@ def menu(client: Client) -> str:
 def test_a_view_is_kept_and_leads_to_its_search() -> None:
     alice, bob = client_of("alice", "operator"), client_of("bob", "operator")
     assert keep(alice, " my  own ", "q=state%3Amuted&sort=count&page=7&evil=1") == 302
-    assert SavedView.objects.get().address == "q=state%3Amuted&sort=count"
+    assert SavedSearch.objects.get().query_string == "q=state%3Amuted&sort=count"
     assert "/problems/?q=state%3Amuted&amp;sort=count" in menu(alice)
     assert "my own" in menu(alice)
     assert "my own" not in menu(bob)
     assert not AuditEntry.objects.exists()
     assert keep(alice, "my own", "q=disk") == 302
-    assert SavedView.objects.get().address == "q=disk"
+    assert SavedSearch.objects.get().query_string == "q=disk"
 
 
 def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
@@ -44,7 +44,7 @@ def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
     assert keep(vera, "v") == 302
     assert keep(alice, "ours", shared="on") == 302
     assert keep(bob, "ours", shared="on") == 400, "it is alice's"
-    shared = SavedView.objects.get(shared=True)
+    shared = SavedSearch.objects.get(shared=True)
     assert "ours" in menu(vera)
     assert "for everybody" not in menu(vera)
     for other in (bob, vera):
@@ -54,7 +54,7 @@ def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
     assert [(one.action, one.actor) for one in AuditEntry.objects.order_by("pk")] == [
         ("share", "user:alice"), ("unshare", "user:root"),
     ]  # fmt: skip
-    own = SavedView.objects.get()
+    own = SavedSearch.objects.get()
     assert root.post(f"/views/{own.pk}/delete/").status_code == 404, "what somebody keeps for oneself is nobody else's"
     assert vera.post(f"/views/{own.pk}/delete/").status_code == 302
 
@@ -71,7 +71,7 @@ def test_a_view_of_events_keeps_its_time_too(page: str, path: str) -> None:
 @pytest.mark.parametrize("wrong", [{"name": ""}, {"name": "x" * 61}, {"name": "a\0b"}, {"address": "q=" + "x" * 3000}])
 def test_what_cannot_be_kept_is_said(wrong: dict[str, str]) -> None:
     assert keep(client_of("alice", "operator"), **wrong) == 400
-    assert not SavedView.objects.exists()
+    assert not SavedSearch.objects.exists()
 
 
 def test_there_is_a_bound_and_no_page_but_ours_and_no_get() -> None:

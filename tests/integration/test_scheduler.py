@@ -84,5 +84,5 @@ async def test_many_deadlines_at_once_keep_nobody_from_the_database(
             seen.add(await threads.run(Decision.objects.count))
     meeting.cancel()
     await asyncio.gather(meeting, return_exceptions=True)
-    assert count == await threads.run(Decision.objects.filter(by="deadline", action="continue").count)
+    assert count == await threads.run(Decision.objects.filter(actor="deadline", action="continue").count)
     assert len(seen - {0, count}) >= 3, "others were at the database while they were met"

@@ -49,7 +49,7 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
         (client.get(f"/problems/{one}/"), "Gleiche Art und gleicher Text"),
         (client.get(f"/problems/{given}/"), "Der Knoten gab diesen Fingerabdruck: disk · &lt;b&gt;"),
         (client.get(f"/events/{seq}/"), "Gleiche Art und gleicher Text"),
-        (client.get("/dead-letters/"), '<option value="sent again">noch einmal gesendet</option>'),
+        (client.get("/dead-letters/"), '<option value="resent">noch einmal gesendet</option>'),
         (client.get("/dead-letters/"), 'class="fixed">aufbewahrt</td>'),
         (client.get("/dead-letters/", {"state": "kept"}), '<option value="kept" selected>aufbewahrt</option>'),
         (client.get("/settings/"), "Längster Fehlertext, in Byte; längere werden gekürzt."),

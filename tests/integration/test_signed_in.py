@@ -21,7 +21,7 @@ def codes(*names: str) -> list[Permission]:
 
 def test_a_person_may_do_what_django_says_whichever_way_it_was_given():
     ours, theirs = Group.objects.create(name="ours"), Group.objects.create(name="theirs")
-    ours.permissions.set(codes("view_incident", "answer_incident"))
+    ours.permissions.set(codes("view_incident", "decide_incident"))
     theirs.permissions.set(codes("change_rule"))
     for active, boss, own, groups in product((True, False), (True, False), ((), ("view_rule",)), ((), (ours,))):
         user = User.objects.create_user(f"{active}-{boss}-{own}-{groups}", is_active=active, is_superuser=boss)
@@ -29,8 +29,8 @@ def test_a_person_may_do_what_django_says_whichever_way_it_was_given():
         user.groups.set(groups)
         again = User.objects.get(pk=user.pk)
         assert Backend().get_all_permissions(user) == ModelBackend().get_all_permissions(again), user
-        for codename in ("view_rule", "answer_incident", "change_rule"):
-            allowed = active and (boss or codename in own or (bool(groups) and codename == "answer_incident"))
+        for codename in ("view_rule", "decide_incident", "change_rule"):
+            allowed = active and (boss or codename in own or (bool(groups) and codename == "decide_incident"))
             assert User.objects.get(pk=user.pk).has_perm(f"errorkernel.{codename}") is allowed, (user, codename)
     assert Backend().get_all_permissions(AnonymousUser()) == set()
     assert Backend().get_all_permissions(again, obj=ours) == set(), "of single things nothing is known"

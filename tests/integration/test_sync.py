@@ -233,7 +233,7 @@ async def test_messages_that_do_not_fit_into_a_reply_come_with_later_ones(
 def answer_together(asked: Sequence[UUID], reason: str) -> None:
     """One by one, that takes longer than all the rest."""
     Decision.objects.bulk_create(
-        Decision(id=uuid4(), incident_id=one, action="continue", by="user:alice", reason=reason, decided_at=NOW)
+        Decision(id=uuid4(), incident_id=one, action="continue", actor="user:alice", reason=reason, decided_at=NOW)
         for one in asked
     )
 

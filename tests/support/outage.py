@@ -145,7 +145,7 @@ def play(directory: Path, *, events: int, outage_s: float, by_cable: bool) -> di
         third = events // 3
         far.sail(0, third)
         far.says("up")
-        wait_for(lambda: product.call("/api/v1/nodes", token)[1]["items"][0]["hello_at"])
+        wait_for(lambda: product.call("/api/v1/nodes", token)[1]["items"][0]["heartbeat_at"])
         far.says("reported")
         began = time.monotonic()
         cable.cut() if cable else product.stop()

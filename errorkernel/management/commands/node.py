@@ -57,7 +57,7 @@ class Command(StewardCommand):
             self.stdout.write(json.dumps([_described(node) for node in listed]))
             return
         for node in listed:
-            heard = node.hello_at.isoformat(timespec="seconds") if node.hello_at else "never"
+            heard = node.heartbeat_at.isoformat(timespec="seconds") if node.heartbeat_at else "never"
             state = "enabled" if node.enabled else "disabled"
             self.stdout.write(f"{node.name:<32} {state:<9} {node.events:>9} events  last heartbeat: {heard}")
 
@@ -103,8 +103,8 @@ class Command(StewardCommand):
 
 def _described(node: Node) -> dict[str, Any]:
     """A node as ``list --json`` shows it, with the names of the API."""
-    heard = node.hello_at.isoformat() if node.hello_at else None
-    return {"name": node.name, "enabled": node.enabled, "events": node.events, "hello_at": heard}
+    heard = node.heartbeat_at.isoformat() if node.heartbeat_at else None
+    return {"name": node.name, "enabled": node.enabled, "events": node.events, "heartbeat_at": heard}
 
 
 def _reach_hint(nats_url: str, http_url: str) -> str:

@@ -34,7 +34,7 @@ def incidents(database: Path) -> dict[UUID, Incident]:
     """The incidents as they are now."""
     with reading(database) as db:
         rows = db.execute(
-            "SELECT i.id, n.name, p.name, i.incarnation, i.state, i.opened_at, d.id, d.action, d.by, d.decided_at,"
+            "SELECT i.id, n.name, p.name, i.incarnation, i.state, i.opened_at, d.id, d.action, d.actor, d.decided_at,"
             " d.sent_at, d.rule_revision FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
             " JOIN errorkernel_process p ON p.id = i.process_id"
             " LEFT JOIN errorkernel_decision d ON d.incident_id = i.id"
@@ -145,7 +145,7 @@ def processes_of_kernel(database: Path) -> dict[tuple[str, str], ProcessState]:
 def heard_at(database: Path) -> dict[str, datetime]:
     """Node → when the kernel last heard its hello, by the kernel's clock."""
     with reading(database) as db:
-        rows = db.execute("SELECT name, hello_at FROM errorkernel_node WHERE hello_at IS NOT NULL").fetchall()
+        rows = db.execute("SELECT name, heartbeat_at FROM errorkernel_node WHERE heartbeat_at IS NOT NULL").fetchall()
     return {name: _moment(at) for name, at in rows}
 
 

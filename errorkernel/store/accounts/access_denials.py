@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 
 from errorkernel.domain.access_denials import OTHERS, Denial
-from errorkernel.models import Node, RefusedAttempt
+from errorkernel.models import AccessDenial, Node
 
 KEPT_OF_A_NODE = 100
 KEPT_OF_STRANGERS = 500
@@ -30,17 +30,17 @@ def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
 
 
 def _count(attempt: Denial, node: str, claimed: str, count: int, now: datetime) -> None:
-    rows = RefusedAttempt.objects.filter(node=node[:64])
+    rows = AccessDenial.objects.filter(node=node[:64])
     key = {
-        "what": attempt.what,
+        "operation": attempt.what,
         "target": _plain(attempt.target)[:200],
-        "claimed": _plain(claimed)[:80],
+        "credential": _plain(claimed)[:80],
         "address": _plain(attempt.address)[:64],
     }
     if not rows.filter(**key).exists() and rows.filter(last_at__gt=now - STORM).count() >= _kept(node) // 2:
-        key |= {"target": OTHERS, "claimed": "", "address": ""}
-    row, _ = RefusedAttempt.objects.get_or_create(node=node[:64], **key, defaults={"first_at": now, "last_at": now})
-    RefusedAttempt.objects.filter(pk=row.pk).update(count=F("count") + count, last_at=now)
+        key |= {"target": OTHERS, "credential": "", "address": ""}
+    row, _ = AccessDenial.objects.get_or_create(node=node[:64], **key, defaults={"first_at": now, "last_at": now})
+    AccessDenial.objects.filter(pk=row.pk).update(count=F("count") + count, last_at=now)
 
 
 def _may_connect(node: str, claimed: str) -> bool:
@@ -57,17 +57,17 @@ def _who(attempt: Denial) -> tuple[str, str]:
         return attempt.node or found or "", f"token:{value[:12]}"
     if kind == "key" and not attempt.node:
         found = Node.objects.filter(public_key=value).values_list("name", flat=True).first()
-        found = found or Node.objects.filter(former_key=value).values_list("name", flat=True).first()
+        found = found or Node.objects.filter(previous_public_key=value).values_list("name", flat=True).first()
         return found or "", attempt.claimed
     return attempt.node, attempt.claimed
 
 
 def _prune(node: str) -> None:
     keep = _kept(node)
-    rows = RefusedAttempt.objects.filter(node=node)
+    rows = AccessDenial.objects.filter(node=node)
     oldest = list(rows.order_by("-last_at", "-pk").values_list("pk", flat=True)[keep : keep + 1000])
     if oldest:
-        RefusedAttempt.objects.filter(pk__in=oldest).delete()
+        AccessDenial.objects.filter(pk__in=oldest).delete()
 
 
 def _kept(node: str) -> int:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from errorkernel.domain.messages import TranslatableText as _
-from errorkernel.models import SavedView
+from errorkernel.models import SavedSearch
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
 
@@ -23,12 +23,12 @@ class ViewError(ValueError):
     """It cannot be kept; the message is a sentence for whoever asked."""
 
 
-def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedView]:
+def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedSearch]:
     """The shared views of a page and the person's own."""
-    return SavedView.objects.filter(Q(shared=True) | Q(owner=user.pk), page=page).select_related("owner")
+    return SavedSearch.objects.filter(Q(shared=True) | Q(owner=user.pk), page=page).select_related("owner")
 
 
-def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> SavedView:
+def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> SavedSearch:
     """Keep ``address``, the page's parameters, under a name. One of the same name is written anew where it is the
     person's own. Raises ViewError."""
     owner = _owner(actor)
@@ -39,31 +39,33 @@ def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> S
     if len(kept) > 2000:
         raise ViewError(_("This search is too long to be kept."))
     with transaction.atomic():
-        same = SavedView.objects.select_for_update().filter(page=page, name=name, shared=shared)
+        same = SavedSearch.objects.select_for_update().filter(page=page, name=name, shared=shared)
         found = (same if shared else same.filter(owner=owner)).first()
         if found and found.owner_id != owner:
             raise ViewError(_("There is a shared view called “{name}” already; somebody else made it.", name=name))
-        whose = SavedView.objects.filter(shared=True) if shared else SavedView.objects.filter(owner=owner, shared=False)
+        whose = (
+            SavedSearch.objects.filter(shared=True) if shared else SavedSearch.objects.filter(owner=owner, shared=False)
+        )
         most = SHARED_MAX if shared else OWN_MAX
         if found is None and whose.count() >= most:
             raise ViewError(_("There are {most} views already; delete one first.", most=most))
-        view = found or SavedView(page=page, name=name, owner_id=owner, shared=shared, created_at=actor.at)
-        before = {"address": view.address} if found else {}
-        view.address = kept
+        view = found or SavedSearch(page=page, name=name, owner_id=owner, shared=shared, created_at=actor.at)
+        before = {"query_string": view.query_string} if found else {}
+        view.query_string = kept
         view.save()
         if shared:
-            _note("share", view, before, {"page": page, "name": name, "address": kept}, actor)
+            _note("share", view, before, {"page": page, "name": name, "query_string": kept}, actor)
     return view
 
 
-def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedView:
-    """One's own; staff also what others share. Raises SavedView.DoesNotExist for all others too."""
+def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedSearch:
+    """One's own; staff also what others share. Raises SavedSearch.DoesNotExist for all others too."""
     with transaction.atomic():
         may = Q(owner=_owner(actor)) | Q(shared=True) if staff else Q(owner=_owner(actor))
-        view = SavedView.objects.select_for_update().filter(may).get(pk=view_id)
+        view = SavedSearch.objects.select_for_update().filter(may).get(pk=view_id)
         if view.shared:
-            _note("unshare", view, {"page": view.page, "name": view.name, "address": view.address}, {}, actor)
-        SavedView.objects.filter(pk=view.pk).delete()
+            _note("unshare", view, {"page": view.page, "name": view.name, "query_string": view.query_string}, {}, actor)
+        SavedSearch.objects.filter(pk=view.pk).delete()
     return view
 
 
@@ -73,5 +75,5 @@ def _owner(actor: Actor) -> int:
     return actor.user_id
 
 
-def _note(act: str, view: SavedView, before: dict[str, str], after: dict[str, str], actor: Actor) -> None:
+def _note(act: str, view: SavedSearch, before: dict[str, str], after: dict[str, str], actor: Actor) -> None:
     audit.record(audit.entry(action=act, target=f"view:{view.pk}", before=before, after=after, actor=actor))

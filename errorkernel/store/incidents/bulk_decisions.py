@@ -3,7 +3,7 @@
 A proposal keeps which questions it is about when it is shown, so nothing that opens afterwards is answered unseen.
 Once confirmed, they are answered some at a time, each step one transaction that also writes what became of them. A
 crash between two steps leaves the rest pending, and the next look goes on with them; whoever is quicker, a person or a
-rule, has given the answer that stands, and the question is *lost* here.
+rule, has given the answer that stands, and it is *already decided* here.
 """
 
 import math
@@ -21,7 +21,7 @@ from errorkernel.domain.canary import CanaryState, judged, told
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Action
-from errorkernel.models import BulkAnswer, BulkItem, ErrorState, Incident
+from errorkernel.models import BulkDecision, BulkDecisionItem, ErrorState, Incident
 from errorkernel.store import problems
 from errorkernel.store.incidents import decisions
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
@@ -34,14 +34,14 @@ AT_ONCE = 20
 """Questions that are answered in one transaction."""
 MOST = 20_000
 """Questions of one proposal."""
-State = BulkAnswer.State
-Result = BulkItem.Result
+State = BulkDecision.State
+Result = BulkDecisionItem.Result
 _NOT_NOW = {
     State.PROPOSED: _("This answer is not confirmed yet."),
-    State.WATCHING: _("This answer is confirmed already, and its first one is being watched."),
-    State.ANSWERING: _("This answer is confirmed already, and being given."),
+    State.CANARY: _("This answer is confirmed already, and its first one is being watched."),
+    State.APPLYING: _("This answer is confirmed already, and being given."),
     State.DONE: _("This answer has been given already."),
-    State.LEFT: _("Somebody has left this answer: no more of them are answered by it."),
+    State.REJECTED: _("Somebody has left this answer: no more of them are answered by it."),
 }
 """Why something cannot be done with an answer in this state."""
 SO_NOT_THE_OTHERS = _("So the others do not follow: leave this answer, and propose anew what is to be answered.")
@@ -80,7 +80,7 @@ def propose(
     reason: str,
     canary: UUID | None = None,
     two_above: int = 0,
-) -> BulkAnswer:
+) -> BulkDecision:
     """Keep which questions are to be answered; nothing is answered yet. ``two_above``: killing more than this many
     needs somebody else to confirm it (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
@@ -91,21 +91,23 @@ def propose(
     if canary is not None and canary not in wanted:
         raise CannotBulk(_("The one to be answered first is not among them."))
     with transaction.atomic():
-        bulk = BulkAnswer.objects.create(
-            query=query, action=action.value, reason=reason, by=actor.id, user_id=actor.user_id, origin=actor.origin,
+        bulk = BulkDecision.objects.create(
+            query=query, action=action.value, reason=reason, actor=actor.id, user_id=actor.user_id, origin=actor.origin,
             count=len(wanted), canary_id=canary, proposed_at=actor.at, expires_at=actor.at + LASTS,
-            needs_second=action is not Action.CONTINUE and 0 < two_above < len(wanted),
+            needs_approval=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
-        BulkItem.objects.bulk_create([BulkItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200)
+        BulkDecisionItem.objects.bulk_create(
+            [BulkDecisionItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200
+        )
         _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
     return bulk
 
 
-def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkAnswer, list[UUID]]:
+def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
     """Answer them: all, or the canary first, watched for ``watch_s`` once its process has carried the answer out. Also
     returns what is answered already.
 
-    Raises CannotBulk or BulkAnswer.DoesNotExist.
+    Raises CannotBulk or BulkDecision.DoesNotExist.
     """
     changed: list[UUID] = []
     with transaction.atomic():
@@ -113,7 +115,7 @@ def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkAnswer, li
         if actor.at >= bulk.expires_at:
             raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
         alone = is_proposer(bulk, actor)
-        if bulk.needs_second and alone:
+        if bulk.needs_approval and alone:
             raise CannotBulk(
                 _(
                     "To {action} {count} processes needs a second person: somebody else confirms.",
@@ -123,11 +125,11 @@ def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkAnswer, li
             )
         _check_proposer(bulk, actor)
         before = {"state": bulk.state}
-        bulk.second_by = "" if alone else actor.id
-        bulk.confirmed_at = actor.at
-        bulk.state = State.ANSWERING
+        bulk.approved_by = "" if alone else actor.id
+        bulk.approved_at = actor.at
+        bulk.state = State.APPLYING
         if bulk.canary_id is not None and bulk.count > 1:
-            bulk.state = State.WATCHING
+            bulk.state = State.CANARY
             bulk.watch_s = watch_s
             changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), actor.at)
         bulk.save()
@@ -136,10 +138,10 @@ def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkAnswer, li
     return bulk, changed
 
 
-def go_on(bulk_id: int, actor: Actor) -> BulkAnswer:
-    """The canary has done well: answer the others. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+def go_on(bulk_id: int, actor: Actor) -> BulkDecision:
+    """The canary has done well: answer the others. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
-        bulk = _held(bulk_id, State.WATCHING)
+        bulk = _held(bulk_id, State.CANARY)
         _check_proposer(bulk, actor)
         canary = watched(bulk, actor.at)
         if canary is None:
@@ -148,18 +150,18 @@ def go_on(bulk_id: int, actor: Actor) -> BulkAnswer:
             raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
         if canary.shows is not CanaryState.GOOD:
             raise CannotBulk(canary.told)
-        bulk.state = State.ANSWERING
+        bulk.state = State.APPLYING
         bulk.save(update_fields=["state"])
-        _note(bulk, "go on", actor, {"state": State.WATCHING}, {"state": bulk.state})
+        _note(bulk, "go on", actor, {"state": State.CANARY}, {"state": bulk.state})
     return bulk
 
 
-def leave(bulk_id: int, actor: Actor, reason: str = "") -> BulkAnswer:
-    """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkAnswer.DoesNotExist."""
+def leave(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
+    """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
-        bulk = _held(bulk_id, State.PROPOSED, State.WATCHING, State.ANSWERING)
+        bulk = _held(bulk_id, State.PROPOSED, State.CANARY, State.APPLYING)
         before = {"state": bulk.state}
-        bulk.state, bulk.ended_at = State.LEFT, actor.at
+        bulk.state, bulk.ended_at = State.REJECTED, actor.at
         bulk.save(update_fields=["state", "ended_at"])
         _note(bulk, "leave", actor, before, {"state": bulk.state, **results(bulk)}, reason)
     return bulk
@@ -168,56 +170,56 @@ def leave(bulk_id: int, actor: Actor, reason: str = "") -> BulkAnswer:
 def step(*, now: datetime) -> Step:
     """Answer the next of the oldest confirmed one: at most AT_ONCE questions, in one transaction."""
     done = Step()
-    waiting = BulkAnswer.objects.filter(state=State.ANSWERING).order_by("id").values_list("pk", flat=True).first()
+    waiting = BulkDecision.objects.filter(state=State.APPLYING).order_by("id").values_list("pk", flat=True).first()
     if waiting is None:
         return done
     done.looked = True
     with transaction.atomic():
-        bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=waiting)
-        if bulk.state != State.ANSWERING:
+        bulk = BulkDecision.objects.select_for_update().select_related("user").get(pk=waiting)
+        if bulk.state != State.APPLYING:
             return done  # another kernel has ended it, or somebody leaves the rest
         done.changed = _answer(bulk, bulk.items.filter(result=Result.PENDING), now)
         if not bulk.items.filter(result=Result.PENDING).exists():
             bulk.state, bulk.ended_at = State.DONE, now
             bulk.save(update_fields=["state", "ended_at"])
-            before, after = {"state": State.ANSWERING}, {"state": bulk.state, **results(bulk)}
+            before, after = {"state": State.APPLYING}, {"state": bulk.state, **results(bulk)}
             _note(bulk, "done", Actor.system(now), before, after)
     return done
 
 
-def results(bulk: BulkAnswer) -> dict[str, int]:
-    """How many of its questions are won, lost, gone and pending."""
+def results(bulk: BulkDecision) -> dict[str, int]:
+    """How many of its questions are decided, already decided, withdrawn and pending."""
     counted = bulk.items.order_by().values_list("result").annotate(Count("pk"))
     return {result.value: 0 for result in Result} | dict(counted)
 
 
-def items(bulk: BulkAnswer) -> QuerySet[BulkItem]:
+def items(bulk: BulkDecision) -> QuerySet[BulkDecisionItem]:
     """Its questions with what became of each; ``incident.decision`` is the answer that stands."""
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 
-def is_proposer(bulk: BulkAnswer, actor: Actor) -> bool:
+def is_proposer(bulk: BulkDecision, actor: Actor) -> bool:
     """Also where their account was renamed meanwhile: that makes no second person of them."""
-    return actor.id == bulk.by or (actor.user_id is not None and actor.user_id == bulk.user_id)
+    return actor.id == bulk.actor or (actor.user_id is not None and actor.user_id == bulk.user_id)
 
 
-def watched(bulk: BulkAnswer, now: datetime) -> Watched | None:
+def watched(bulk: BulkDecision, now: datetime) -> Watched | None:
     """The truth about its canary; None where it has none, or nothing was answered yet."""
-    if bulk.canary_id is None or bulk.confirmed_at is None:
+    if bulk.canary_id is None or bulk.approved_at is None:
         return None
     incident = decisions.with_relations().get(pk=bulk.canary_id)
     result = bulk.items.get(incident_id=bulk.canary_id).result
-    if result in (Result.LOST, Result.GONE):
+    if result in (Result.ALREADY_DECIDED, Result.WITHDRAWN):
         shows, until = CanaryState(result), None
     else:
         until = _watched_until(bulk, incident)
-        returned = _has_returned(incident, bulk.confirmed_at)
+        returned = _has_returned(incident, bulk.approved_at)
         shows = judged(life.State(incident.state), returned=returned, until=until, now=now)
     left_s = math.ceil((until - now).total_seconds()) if until else 0
     return Watched(incident, shows, until, told(shows, left_s))
 
 
-def _watched_until(bulk: BulkAnswer, incident: Incident) -> datetime | None:
+def _watched_until(bulk: BulkDecision, incident: Incident) -> datetime | None:
     if incident.state != life.State.APPLIED.value or incident.ended_at is None:
         return None
     return incident.ended_at + timedelta(seconds=bulk.watch_s or 0)
@@ -229,44 +231,48 @@ def _has_returned(incident: Incident, answered_at: datetime) -> bool:
     return again.filter(last_seq__gt=incident.seq, last_seen__gt=answered_at).exists()
 
 
-def _held(bulk_id: int, *states: BulkAnswer.State) -> BulkAnswer:
+def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
     """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
-    bulk = BulkAnswer.objects.select_for_update().select_related("user").get(pk=bulk_id)
+    bulk = BulkDecision.objects.select_for_update().select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
         raise CannotBulk(_NOT_NOW[State(bulk.state)])
     return bulk
 
 
-def _check_proposer(bulk: BulkAnswer, actor: Actor) -> None:
+def _check_proposer(bulk: BulkDecision, actor: Actor) -> None:
     """It is answered in the name of who proposed it, and they are one of two where two are needed. Raises CannotBulk
     where they may not answer any more."""
     if is_proposer(bulk, actor):
         return
     if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
-        raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.by))
+        raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.actor))
 
 
-def _answer(bulk: BulkAnswer, chosen: QuerySet[BulkItem], now: datetime) -> list[UUID]:
+def _answer(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: datetime) -> list[UUID]:
     """Answer up to AT_ONCE of ``chosen`` and write down what became of each; returns those that were won."""
-    became: dict[BulkItem.Result, list[int]] = {Result.WON: [], Result.LOST: [], Result.GONE: []}
+    became: dict[BulkDecisionItem.Result, list[int]] = {
+        Result.DECIDED: [],
+        Result.ALREADY_DECIDED: [],
+        Result.WITHDRAWN: [],
+    }
     won = []
-    proposer = Actor(bulk.by, now, bulk.user, f"{bulk.origin} answer:{bulk.pk}")
+    proposer = Actor(bulk.actor, now, bulk.user, f"{bulk.origin} answer:{bulk.pk}")
     for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
         try:
             decisions.decide(incident_id, Action(bulk.action), proposer, reason=bulk.reason)
-            became[Result.WON].append(item_id)
+            became[Result.DECIDED].append(item_id)
             won.append(incident_id)
         except AlreadyDecided:
-            became[Result.LOST].append(item_id)
+            became[Result.ALREADY_DECIDED].append(item_id)
         except NotOpen:
-            became[Result.GONE].append(item_id)
+            became[Result.WITHDRAWN].append(item_id)
     for result, item_ids in became.items():
-        BulkItem.objects.filter(pk__in=item_ids).update(result=result)
+        BulkDecisionItem.objects.filter(pk__in=item_ids).update(result=result)
     return won
 
 
 def _note(
-    bulk: BulkAnswer, what: str, actor: Actor, before: dict[str, Any], after: dict[str, Any], reason: str = ""
+    bulk: BulkDecision, what: str, actor: Actor, before: dict[str, Any], after: dict[str, Any], reason: str = ""
 ) -> None:
     audit.record(
         audit.entry(

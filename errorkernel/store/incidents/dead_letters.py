@@ -61,17 +61,19 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
 
 def _came_back(same: QuerySet[DeadLetter], changed: dict[str, Any]) -> int:
     """The latest of them that was sent again is kept again, where there is one."""
-    sent = same.filter(state=DeadLetter.State.SENT)
+    sent = same.filter(state=DeadLetter.State.RESENT)
     latest = sent.order_by("-id").values_list("pk", flat=True).first()
     return sent.filter(pk=latest).update(state=DeadLetter.State.KEPT, **changed) if latest else 0
 
 
-def keep_again(letter_id: int) -> None:
+def keep_again(dead_letter_id: int) -> None:
     """Its process did not take it: it waits for somebody as before, unless another copy of it does already."""
-    letter = DeadLetter.objects.get(pk=letter_id)
-    same = DeadLetter.objects.filter(process=letter.process_id, problem=letter.problem_id, digest=letter.digest)
+    dead_letter = DeadLetter.objects.get(pk=dead_letter_id)
+    same = DeadLetter.objects.filter(
+        process=dead_letter.process_id, problem=dead_letter.problem_id, digest=dead_letter.digest
+    )
     if not same.filter(state=DeadLetter.State.KEPT).exists():
-        same.filter(pk=letter.pk, state=DeadLetter.State.SENT).update(state=DeadLetter.State.KEPT)
+        same.filter(pk=dead_letter.pk, state=DeadLetter.State.RESENT).update(state=DeadLetter.State.KEPT)
 
 
 def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
@@ -80,7 +82,7 @@ def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLette
     digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
     same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
     # One that was sent again is kept again; "kept" comes before "sent again".
-    there = DeadLetter.objects.filter(same, state__in=[DeadLetter.State.KEPT, DeadLetter.State.SENT])
+    there = DeadLetter.objects.filter(same, state__in=[DeadLetter.State.KEPT, DeadLetter.State.RESENT])
     kept = there.order_by("state", "-id").first()
     if kept is None:
         return DeadLetter.objects.create(

@@ -35,7 +35,7 @@ class AlreadyDecided(Exception):
     """Somebody else answered first; ``decision`` is the answer that stands."""
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(f"{decision.by} answered {decision.action} first.")
+        super().__init__(f"{decision.actor} answered {decision.action} first.")
         self.decision = decision
 
 
@@ -77,7 +77,7 @@ def decide(
         id=uuid7(),
         incident_id=incident_id,
         action=Action(action).value,
-        by=actor.id,
+        actor=actor.id,
         rule=rule,
         rule_revision=rule.revision if rule else None,
         user_id=actor.user_id,
@@ -119,7 +119,7 @@ def _lost(incident_id: UUID, actor: Actor, request_id: str) -> Decision:
     decision = Decision.objects.filter(incident=incident).first()
     if decision is None:
         raise NotOpen(incident.state)
-    if request_id and decision.request_id == request_id and decision.by == actor.id:
+    if request_id and decision.request_id == request_id and decision.actor == actor.id:
         return decision
     raise AlreadyDecided(decision)
 
@@ -221,7 +221,7 @@ def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
         incident=decision.incident_id,
         decision_id=decision.pk,
         action=Action(decision.action),
-        by=decision.by,
+        by=decision.actor,
         decided_at=decision.decided_at,
         incarnation=incarnation,
         reason=decision.reason,
@@ -310,7 +310,7 @@ def answered(incident_ids: Iterable[UUID]) -> list[tuple[str, str, float]]:
     """(action, who answered, seconds that its process had waited, as pages say it) of these incidents' decisions."""
     found = Decision.objects.filter(incident_id__in=list(incident_ids))
     rows = found.values_list(
-        "action", "by", "decided_at", "incident__raised_at", "incident__opened_at", "incident__node__clock_skew_s"
+        "action", "actor", "decided_at", "incident__raised_at", "incident__opened_at", "incident__node__clock_skew_s"
     )
     return [
         (action, by, (decided_at - life.blocked_since(raised_at, opened_at, skew_s)).total_seconds())

@@ -48,7 +48,7 @@ class Wish(StrEnum):
 
 _FIRST = {Wish.REQUEUE: State.SENT, Wish.DROP: State.DROPPED, Wish.DEAD_LETTER: State.KEPT}
 _LETTER = {
-    Wish.REQUEUE: DeadLetter.State.SENT, Wish.DROP: DeadLetter.State.DROPPED, Wish.DEAD_LETTER: DeadLetter.State.KEPT,
+    Wish.REQUEUE: DeadLetter.State.RESENT, Wish.DROP: DeadLetter.State.DROPPED, Wish.DEAD_LETTER: DeadLetter.State.KEPT,
 }  # fmt: skip
 
 
@@ -76,16 +76,18 @@ def dispose(incident_id: UUID, wanted: Wanted, actor: Actor) -> Requeue:
         return _dispose(_Failed(incident, incident.dead_letters.order_by("-id").first()), wanted, actor)
 
 
-def dispose_of_letter(letter_id: int, wanted: Wanted, actor: Actor) -> Requeue:
+def dispose_of_letter(dead_letter_id: int, wanted: Wanted, actor: Actor) -> Requeue:
     """Do it with a dead letter; where a question was asked about it, with the message of that.
 
     Raises CannotRequeue, DeadLetter.DoesNotExist.
     """
-    if incident_id := DeadLetter.objects.values_list("incident", flat=True).get(pk=letter_id):
+    if incident_id := DeadLetter.objects.values_list("incident", flat=True).get(pk=dead_letter_id):
         return dispose(incident_id, wanted, actor)
     with _once():
-        letter = DeadLetter.objects.select_for_update(of=("self",)).select_related("process__node").get(pk=letter_id)
-        return _dispose(_Failed(None, letter), wanted, actor)
+        dead_letter = (
+            DeadLetter.objects.select_for_update(of=("self",)).select_related("process__node").get(pk=dead_letter_id)
+        )
+        return _dispose(_Failed(None, dead_letter), wanted, actor)
 
 
 @contextmanager
@@ -103,11 +105,11 @@ class _Failed:
     """A message that failed, by what it hangs on: its question, its dead letter, or both."""
 
     incident: Incident | None
-    letter: DeadLetter | None
+    dead_letter: DeadLetter | None
 
     @property
     def _of(self) -> Any:
-        return self.incident or self.letter
+        return self.incident or self.dead_letter
 
     @property
     def message(self) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class _Failed:
 
 def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     request_id = wanted.request_id
-    if request_id and (known := failed.past.filter(request_id=request_id, by=actor.id).first()):
+    if request_id and (known := failed.past.filter(request_id=request_id, actor=actor.id).first()):
         if _wish_of(known) is not wanted.wish:
             raise CannotRequeue(_("This request_id has done something else with the message."))
         return known
@@ -140,7 +142,8 @@ def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
         audit.entry(
             actor, wanted.wish, _target(row), reason=wanted.reason,
             before={"message": last.state if last else at_first},
-            after={"message": row.state, "command": str(row.pk)} | ({"letter": row.letter_id} if row.letter_id else {}),
+            after={"message": row.state, "command": str(row.pk)}
+            | ({"dead_letter": row.dead_letter_id} if row.dead_letter_id else {}),
         )
     )  # fmt: skip
     decisions.number_change(_incidents([row.incident_id]))
@@ -153,16 +156,16 @@ def _wish_of(row: Requeue) -> Wish:
 
 def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     """The row, what is owed to the node for it, and the word on the dead letter that the message is."""
-    wish, letter = wanted.wish, failed.letter
+    wish, dead_letter = wanted.wish, failed.dead_letter
     sends = wish is Wish.REQUEUE
     if wish is Wish.DEAD_LETTER and failed.incident:
-        letter = dead_letters.keep_of(failed.incident, failed.process, now=actor.at)
+        dead_letter = dead_letters.keep_of(failed.incident, failed.process, now=actor.at)
     row = Requeue.objects.create(
         id=uuid7(),
         incident=failed.incident,
-        letter=letter,
+        dead_letter=dead_letter,
         state=_FIRST[wish],
-        by=actor.id,
+        actor=actor.id,
         reason=wanted.reason,
         request_id=wanted.request_id,
         created_at=actor.at,
@@ -171,8 +174,8 @@ def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     if sends:
         subject = subjects.command(failed.process.node.name, row.pk)
         owe(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=actor.at)
-    if letter:
-        DeadLetter.objects.filter(pk=letter.pk).update(state=_LETTER[wish])
+    if dead_letter:
+        DeadLetter.objects.filter(pk=dead_letter.pk).update(state=_LETTER[wish])
     return row
 
 
@@ -186,7 +189,7 @@ def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
         raise CannotRequeue(_("The message was dropped."))
     if last and last.state in Requeue.UNDER_WAY:
         raise CannotRequeue(_UNDER_WAY)
-    kept = last and last.state == State.KEPT and last.letter
+    kept = last and last.state == State.KEPT and last.dead_letter
     if wish is Wish.DEAD_LETTER and kept and kept.state == DeadLetter.State.KEPT:
         raise CannotRequeue(_("The message is kept as a dead letter already."))
     if wish is Wish.REQUEUE and not subjects.is_node_name(failed.process.node.name):
@@ -197,12 +200,12 @@ def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
 
 def as_value(row: Requeue) -> values.Requeue:
     """The row as it goes over the wire."""
-    failed = _Failed(row.incident, row.letter)
+    failed = _Failed(row.incident, row.dead_letter)
     return values.Requeue(
         id=row.pk,
         process=failed.process.name,
         message=Message(**failed.message),
-        by=row.by,
+        by=row.actor,
         at=row.created_at,
         incident=row.incident_id,
         reason=row.reason,
@@ -253,8 +256,8 @@ def _end(node: str, row: Requeue, outcome: values.Outcome, before: Requeue.State
         standing = Requeue.objects.filter(pk=row.pk, state=before)
         if not standing.update(state=after, ended_at=now, detail=outcome.detail):
             return False
-        if after is State.FAILED and row.letter_id:
-            dead_letters.keep_again(row.letter_id)
+        if after is State.FAILED and row.dead_letter_id:
+            dead_letters.keep_again(row.dead_letter_id)
         _audit(Actor.node(node, now), "take message", row, before, after, outcome.detail)
         decisions.number_change(_incidents([row.incident_id]))
     return True
@@ -295,12 +298,12 @@ def _under_way(node: str) -> QuerySet[Requeue]:
 def _as_values(rows: QuerySet[Requeue], limit: int) -> list[values.Requeue]:
     return [
         as_value(row)
-        for row in rows.select_related("incident__process", "letter__process").order_by("created_at")[:limit]
+        for row in rows.select_related("incident__process", "dead_letter__process").order_by("created_at")[:limit]
     ]
 
 
 def _of_node(node: str) -> Q:
-    return Q(incident__node__name=node) | Q(letter__process__node__name=node)
+    return Q(incident__node__name=node) | Q(dead_letter__process__node__name=node)
 
 
 def _incidents(ids: Iterable[UUID | None]) -> list[UUID]:
@@ -309,7 +312,7 @@ def _incidents(ids: Iterable[UUID | None]) -> list[UUID]:
 
 
 def _target(row: Requeue) -> str:
-    return f"incident:{row.incident_id}" if row.incident_id else f"dead-letter:{row.letter_id}"
+    return f"incident:{row.incident_id}" if row.incident_id else f"dead-letter:{row.dead_letter_id}"
 
 
 def _audit(

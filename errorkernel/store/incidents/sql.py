@@ -17,7 +17,7 @@ _ASKER = (
     "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
     " JOIN errorkernel_process p ON p.id = i.process_id WHERE i.id = %s"
 )
-_UNJUDGED = "SELECT 1 FROM errorkernel_incident WHERE NOT judged LIMIT 1"
+_UNJUDGED = "SELECT 1 FROM errorkernel_incident WHERE NOT rules_evaluated LIMIT 1"
 _MOVE = "UPDATE errorkernel_incident SET state = %s WHERE id = %s AND state = %s"
 _STANDING = (
     "SELECT i.state, i.process_id, i.incarnation, d.id, d.action FROM errorkernel_incident i"

@@ -34,7 +34,7 @@ def of_nodes(hellos: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> None:
         for name, hello in sorted(hellos):
             node, _ = Node.objects.get_or_create(name=name)
             Node.objects.filter(pk=node.pk).update(
-                hello_at=now,
+                heartbeat_at=now,
                 version=hello.version,
                 started_at=hello.started_at,
                 clock_skew_s=(hello.at - now).total_seconds() if hello.at else None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from errorkernel.domain.limits import REJECTED_HEAD_BYTES
-from errorkernel.models import QuarantinedMessage
+from errorkernel.models import RejectedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Refusal:
 
 
 def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
-    QuarantinedMessage.objects.bulk_create(
+    RejectedEvent.objects.bulk_create(
         (
-            QuarantinedMessage(
+            RejectedEvent(
                 source=one.source[:120],
                 received_at=now,
                 subject=one.subject[:300].replace("\0", "\N{REPLACEMENT CHARACTER}"),

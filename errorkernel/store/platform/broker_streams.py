@@ -21,13 +21,13 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
     it: nobody here has seen it. A kernel that stood still since it asked may come with what is no longer true; that
     changes nothing.
     """
-    is_now = {"made": made, "last": last, "asked_at": asked_at}
+    is_now = {"created": made, "last_seq": last, "observed_at": asked_at}
     with transaction.atomic():
         known, first = BrokerStream.objects.get_or_create(name=name, defaults=is_now)
-        lost = BrokerStream.objects.filter(_before(asked_at), ~Q(made=made) | Q(last__gt=last), name=name)
-        if first or not lost.update(**is_now, waiting=0, filled=0.0, discarded_to=0, stored_to=0):
+        lost = BrokerStream.objects.filter(_before(asked_at), ~Q(created=made) | Q(last_seq__gt=last), name=name)
+        if first or not lost.update(**is_now, unstored=0, fill_ratio=0.0, discarded_to_seq=0, stored_to_seq=0):
             return None
-        waiting = known.waiting if name == subjects.STEWARD_STREAM else _events_waiting()
+        waiting = known.unstored if name == subjects.STEWARD_STREAM else _events_waiting()
         repeated = (
             "Their nodes were told that these had arrived, and repeat none."
             if name == subjects.STEWARD_STREAM
@@ -40,26 +40,26 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
                 f"stream:{name}",
                 reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
                 f" not stored yet. {repeated}",
-                before={"made": known.made, "last": known.last},
-                after={"made": made, "last": last, "waiting": waiting},
+                before={"created": known.created, "last_seq": known.last_seq},
+                after={"created": made, "last_seq": last, "unstored": waiting},
             )
         )
     return waiting
 
 
 def _before(asked_at: datetime) -> Q:
-    return Q(asked_at=None) | Q(asked_at__lt=asked_at)
+    return Q(observed_at=None) | Q(observed_at__lt=asked_at)
 
 
 def _lost(known: BrokerStream, made: str, last: int) -> str:
-    if made != known.made:
+    if made != known.created:
         return "The broker had lost this stream; it was made anew."
-    return f"The broker had lost messages of this stream: the newest was number {known.last}, and is number {last}."
+    return f"The broker had lost messages of this stream: the newest was number {known.last_seq}, and is number {last}."
 
 
 def reaches(name: str, *, made: str, last: int, asked_at: datetime) -> None:
     """At ``asked_at`` the newest message of the stream had the number ``last``. That it went back, ``seen`` finds."""
-    BrokerStream.objects.filter(_before(asked_at), name=name, made=made, last__lt=last).update(last=last)
+    BrokerStream.objects.filter(_before(asked_at), name=name, created=made, last_seq__lt=last).update(last_seq=last)
 
 
 def stands(
@@ -71,19 +71,19 @@ def stands(
     a kernel had been sent and had not stored may be among them, and no one can tell. The audit trail says so, once.
     """
     with transaction.atomic():
-        known = BrokerStream.objects.select_for_update().filter(name=name, made=made).first()
+        known = BrokerStream.objects.select_for_update().filter(name=name, created=made).first()
         if known is None:
             return 0
         # Our own word beside the broker's: one that was killed comes back with an older number than it had delivered.
         # A number that it has not reached is of a stream before it, from which a batch was still being stored.
-        stored_to = known.stored_to if known.stored_to <= last else 0
-        gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to))
+        stored_to = known.stored_to_seq if known.stored_to_seq <= last else 0
+        gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to_seq))
         BrokerStream.objects.filter(pk=known.pk).update(
-            waiting=waiting,
-            last=max(known.last, last),
-            filled=filled,
+            unstored=waiting,
+            last_seq=max(known.last_seq, last),
+            fill_ratio=filled,
             discarded=known.discarded + gone,
-            discarded_to=first - 1 if gone else known.discarded_to,
+            discarded_to_seq=first - 1 if gone else known.discarded_to_seq,
         )
         if gone:
             audit.record(
@@ -103,7 +103,7 @@ def stands(
 def reached(name: str, sequence: int) -> None:
     """The message with this number is stored, or refused, and of those before it what this kernel was sent. Called in
     the transaction that does it."""
-    BrokerStream.objects.filter(name=name, stored_to__lt=sequence).update(stored_to=sequence)
+    BrokerStream.objects.filter(name=name, stored_to_seq__lt=sequence).update(stored_to_seq=sequence)
 
 
 def _events_waiting() -> int:

@@ -6,7 +6,7 @@ audit trail outlive their events.
 
 from datetime import datetime, timedelta
 
-from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, QuarantinedMessage, StewardAction
+from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, ProcessAction, RejectedEvent
 from errorkernel.store.platform import counters
 
 STEP_ROWS = 2000
@@ -39,21 +39,19 @@ def prune_steward_actions(*, days: int, now: datetime) -> int:
     """Remove one step of actions that ended too long ago, with their lines (0: none); returns how many went."""
     if not days:
         return 0
-    old = StewardAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
+    old = ProcessAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
     oldest = list(old.values_list("pk", flat=True)[:STEP_ROWS])
-    StewardAction.objects.filter(pk__in=oldest).delete()
+    ProcessAction.objects.filter(pk__in=oldest).delete()
     return len(oldest)
 
 
 def prune_quarantine(*, keep: int) -> int:
     """Remove one step of refused input beyond the newest ``keep``; returns how many went."""
-    edge = QuarantinedMessage.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
+    edge = RejectedEvent.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
     if edge is None:
         return 0
-    oldest = list(
-        QuarantinedMessage.objects.filter(pk__lte=edge).order_by("pk").values_list("pk", flat=True)[:STEP_ROWS]
-    )
-    removed, _ = QuarantinedMessage.objects.filter(pk__in=oldest).delete()
+    oldest = list(RejectedEvent.objects.filter(pk__lte=edge).order_by("pk").values_list("pk", flat=True)[:STEP_ROWS])
+    removed, _ = RejectedEvent.objects.filter(pk__in=oldest).delete()
     return removed
 
 

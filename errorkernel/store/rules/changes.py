@@ -84,7 +84,7 @@ def as_value(row: Rule) -> policy.Rule | None:
         uses=row.uses,
         max_uses=row.max_uses,
         suspended=row.suspended_at is not None,
-        steward_nodes=frozenset(row.steward_nodes),
+        controlled_nodes=frozenset(row.controlled_nodes),
         acts_after_seq=row.acts_after_seq,
     )
 
@@ -101,7 +101,7 @@ def wording(row: Rule) -> RuleDefinition:
         max_uses=row.max_uses,
         storm_limit=row.storm_limit,
         loop_limit=row.loop_limit,
-        steward_nodes=tuple(row.steward_nodes),
+        controlled_nodes=tuple(row.controlled_nodes),
     )
 
 
@@ -159,7 +159,7 @@ def suspend(rule_id: int, why: str, actor: Actor) -> Rule:
 
     def write(rule: Rule) -> None:
         rule.revision += 1
-        rule.suspended_at, rule.suspended_why = rule.suspended_at or actor.at, rule.suspended_why or why
+        rule.suspended_at, rule.suspended_reason = rule.suspended_at or actor.at, rule.suspended_reason or why
 
     return _change("suspend", rule_id, write, actor, reason=why)
 
@@ -181,7 +181,7 @@ def resume(
         if rule.suspended_at is None:
             raise NotSuspended(_("This rule is not suspended."))
         rule.revision += 1
-        rule.suspended_at, rule.suspended_why = None, ""
+        rule.suspended_at, rule.suspended_reason = None, ""
         # The answers of earlier revisions count for no limit: whoever clears it has seen them.
         _apply_from(rule, also_waiting, actor.at, two_above)
 
@@ -236,7 +236,9 @@ def _change(
         write(rule)
         rule.changed_at = actor.at
         # Not ``uses``: what was answered meanwhile must not be forgotten.
-        rule.save(update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "used_at")])
+        rule.save(
+            update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "last_used_at")]
+        )
         _note(what, rule, before, actor, reason)
     return rule
 
@@ -256,7 +258,7 @@ def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -
     if also_waiting:
         _check_at_once(rule, now, two_above)
         counters.hold(Counter.CHANGES)
-        Incident.objects.filter(state=State.OPEN.value, judged=True).update(judged=False)
+        Incident.objects.filter(state=State.OPEN.value, rules_evaluated=True).update(rules_evaluated=False)
 
 
 def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
@@ -284,7 +286,12 @@ def shown(rule: Rule) -> dict[str, Any]:
         "action": rule.action,
         "expires_at": rule.expires_at and rule.expires_at.isoformat(),
     }
-    return {"revision": rule.revision, **words, "suspended": rule.suspended_why, "removed": rule.removed_at is not None}
+    return {
+        "revision": rule.revision,
+        **words,
+        "suspended": rule.suspended_reason,
+        "removed": rule.removed_at is not None,
+    }
 
 
 def _note(

@@ -20,7 +20,7 @@ from django.db.models import F, Q
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.rule_policy import STORM_WINDOW_S, IncidentFacts, RuleAction, RuleMatch
-from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule, StewardAction
+from errorkernel.models import AuditEntry, Counter, Decision, Incident, ProcessAction, Rule
 from errorkernel.store.incidents import decisions, sql
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
@@ -64,7 +64,7 @@ def look(*, now: datetime, two_above: int = 0) -> Look:
         return Look()
     revision, active = changes.load()
     found = Look(revision, two_above=two_above)
-    unjudged = Incident.objects.filter(judged=False).order_by("seq")
+    unjudged = Incident.objects.filter(rules_evaluated=False).order_by("seq")
     if not active:
         found.without_rules = True
         found.silent += unjudged.values_list("pk", flat=True)[:AT_ONCE]
@@ -129,7 +129,7 @@ def _leave(incident_ids: list[UUID], revision: int) -> None:
     with transaction.atomic():
         hold_rules(revision)
         counters.hold(Counter.CHANGES)
-        Incident.objects.filter(pk__in=incident_ids).update(judged=True)
+        Incident.objects.filter(pk__in=incident_ids).update(rules_evaluated=True)
 
 
 def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetime, done: Step) -> None:
@@ -138,7 +138,9 @@ def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetim
     with transaction.atomic():
         hold_rules(found.revision)
         counters.hold(Counter.CHANGES)
-        if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, judged=False).update(judged=True):
+        if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, rules_evaluated=False).update(
+            rules_evaluated=True
+        ):
             return  # a person was quicker, its worker is gone, or another kernel has judged it
         row = Rule.objects.get(pk=verdict.rule.id)
         if trouble := _trouble(row, incident, now, found.two_above):
@@ -164,7 +166,11 @@ def _speak(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, don
     elif action is RuleAction.ESCALATE:
         decisions.escalate(incident.pk, actor=rule_actor(row, now), reason=row.reason, rule=row)
     else:
-        target, before, after = f"incident:{incident.pk}", {"judged": False}, {"judged": True, "rule": str(row)}
+        target, before, after = (
+            f"incident:{incident.pk}",
+            {"rules_evaluated": False},
+            {"rules_evaluated": True, "rule": str(row)},
+        )
         audit.record(audit.entry(rule_actor(row, now), "ask", target, reason=row.reason, before=before, after=after))
     done.changed.append(incident.pk)
 
@@ -173,7 +179,7 @@ def count_use(verdict: RuleMatch, now: datetime) -> bool:
     """One use more of the rule as it was read; False where it has changed, is used up or over."""
     rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
     left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))
-    return bool(left.update(uses=F("uses") + 1, used_at=now))
+    return bool(left.update(uses=F("uses") + 1, last_used_at=now))
 
 
 def _has_spoken(row: Rule, incident: Incident) -> bool:
@@ -201,14 +207,14 @@ def _ended_lately(now: datetime) -> int:
     since = now - timedelta(seconds=STORM_WINDOW_S)
     ends = [one.value for one in RuleAction if one.ends]
     answers = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
-    return answers.count() + StewardAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
+    return answers.count() + ProcessAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
 
 
 def given_lately(row: Rule, now: datetime) -> int:
     """How often the present revision has answered, or acted on a node of Steward's, in the time that a storm takes."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
     answers = Decision.objects.filter(rule=row, rule_revision=row.revision, decided_at__gt=since)
-    actions = StewardAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
+    actions = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
     return answers.count() + actions.count()
 
 

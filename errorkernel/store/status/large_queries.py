@@ -19,7 +19,7 @@ _OPEN_QUESTIONS = (
     " JOIN errorkernel_problem p ON p.id = i.problem_id WHERE i.state = 'open' ORDER BY i.opened_at, i.id LIMIT %s"
 )
 _ANSWERS = (
-    'SELECT d.action, d."by", CAST(d.decided_at AS text), CAST(i.opened_at AS text), i.state,'
+    "SELECT d.action, d.actor, CAST(d.decided_at AS text), CAST(i.opened_at AS text), i.state,"
     " CAST(i.ended_at AS text), CAST((SELECT a.opened_at FROM errorkernel_incident a"
     " WHERE a.process_id = i.process_id AND a.problem_id = i.problem_id AND a.seq > i.seq"
     " ORDER BY a.seq LIMIT 1) AS text)"

@@ -15,33 +15,33 @@ from errorkernel.store.platform.sql_values import moment, when
 WORKERS_MAX = 20
 """So many of the kernel's workers are asked whether they hear nodes: those that wrote last."""
 _BEATS = (
-    "SELECT CAST(at AS text), broker_connected, CAST(broker_since AS text), lag, trouble"
+    "SELECT CAST(at AS text), broker_connected, CAST(broker_connected_since AS text), lag, broker_error"
     " FROM errorkernel_kernelheartbeat ORDER BY at DESC LIMIT %s"
 )
 _NUMBERS = (
     "SELECT (SELECT COUNT(*) FROM errorkernel_incident WHERE state = 'open'),"
     " (SELECT COUNT(*) FROM errorkernel_rule WHERE enabled AND removed_at IS NULL AND suspended_at IS NOT NULL),"
-    " (SELECT SUM(waiting) FROM errorkernel_brokerstream), (SELECT MAX(filled) FROM errorkernel_brokerstream),"
+    " (SELECT SUM(unstored) FROM errorkernel_brokerstream), (SELECT MAX(fill_ratio) FROM errorkernel_brokerstream),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled),"
-    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND hello_at > %s AND hello_at <= %s),"
-    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND hello_at <= %s)"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND heartbeat_at > %s AND heartbeat_at <= %s),"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND heartbeat_at <= %s)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A kernel worker as it last wrote that it lives, ``at`` that time. ``broker_since``: since when it has been
-    connected without a break."""
+    """A kernel worker as it last wrote that it lives, ``at`` that time. ``broker_connected_since``: since when it has
+    been connected without a break."""
 
     at: datetime
     broker_connected: bool
-    broker_since: datetime | None
+    broker_connected_since: datetime | None
     lag: int
-    trouble: str
+    broker_error: str
 
     @property
     def broker_works(self) -> bool:
-        return self.broker_connected and not self.trouble
+        return self.broker_connected and not self.broker_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def _beats() -> list[Beat]:
     with connection.cursor() as cursor:
         cursor.execute(_BEATS, [WORKERS_MAX])
         return [
-            Beat(when(at), bool(connected), when(since) if since else None, lag, trouble)
-            for at, connected, since, lag, trouble in cursor.fetchall()
+            Beat(when(at), bool(connected), when(since) if since else None, lag, broker_error)
+            for at, connected, since, lag, broker_error in cursor.fetchall()
         ]
 
 
@@ -119,7 +119,7 @@ def _heard_since(beats: list[Beat]) -> datetime | None:
     """Since when a kernel hears nodes without a break; None: none does."""
     lately = timedelta(seconds=liveness.KERNEL_LATE_S)
     hearing = [one for one in beats if one.broker_connected and beats[0].at - one.at <= lately]
-    return min((one.broker_since for one in hearing if one.broker_since), default=None)
+    return min((one.broker_connected_since for one in hearing if one.broker_connected_since), default=None)
 
 
 def _numbers(now: datetime) -> tuple[Any, ...]:

@@ -17,12 +17,12 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 VIEW = "errorkernel.view_incident"
-ANSWER = "errorkernel.answer_incident"
+ANSWER = "errorkernel.decide_incident"
 ADD_NODES = "errorkernel.add_node"
 AUDIT = "errorkernel.view_auditentry"
 SEE_RULES = "errorkernel.view_rule"
 CHANGE_RULES = "errorkernel.change_rule"
-SEE_REFUSED = "errorkernel.view_quarantinedmessage"
+SEE_REFUSED = "errorkernel.view_rejectedevent"
 SEE_SETTINGS = "errorkernel.change_node"
 """Who administers nodes administers the product: paths and addresses of the machine are of no use to others."""
 SEE_DEAD_LETTERS = "errorkernel.view_deadletter"

@@ -16,7 +16,7 @@ from errorkernel.domain.incident_state import State
 from errorkernel.domain.query.predicate import EVERYTHING, INCIDENT_FIELDS, QueryError, parse
 from errorkernel.domain.values import Action
 from errorkernel.live.publisher import announce_incidents
-from errorkernel.models import BulkAnswer, BulkItem, Incident
+from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
 from errorkernel.store.incidents import bulk_decisions
@@ -41,7 +41,7 @@ def found_by(query: str) -> QuerySet[Incident]:
     return Incident.objects.filter(question_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
-def propose(query: str, action: Action, reason: str, actor: Actor, *, first: UUID | None) -> BulkAnswer:
+def propose(query: str, action: Action, reason: str, actor: Actor, *, first: UUID | None) -> BulkDecision:
     """A proposal on what ``query`` finds now; ``first``: the canary. Raises QueryError or CannotBulk."""
     ids = list(found_by(query).values_list("pk", flat=True)[: bulk_decisions.MOST])
     return bulk_decisions.propose(
@@ -99,7 +99,7 @@ def _preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpRespo
 @needs(VIEW)
 def answer_to_many(request: HttpRequest, bulk_id: int) -> HttpResponse:
     """One answer to many: what is proposed, how far it is, what became of each question."""
-    found = BulkAnswer.objects.filter(pk=min(bulk_id, LARGEST)).first()
+    found = BulkDecision.objects.filter(pk=min(bulk_id, LARGEST)).first()
     if found is None:
         raise Http404
     try:
@@ -109,7 +109,7 @@ def answer_to_many(request: HttpRequest, bulk_id: int) -> HttpResponse:
     return render(request, "errorkernel/answer_to_many.html", _told(request, found, page))
 
 
-def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, object]:
+def _told(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, object]:
     now = timezone.now()
     first = (min(page, 10_000) - 1) * ITEMS_A_PAGE
     items = list(bulk_decisions.items(found)[first : first + ITEMS_A_PAGE + 1])
@@ -119,21 +119,21 @@ def _told(request: HttpRequest, found: BulkAnswer, page: int) -> dict[str, objec
         "section": "waiting",
         "bulk": found,
         "results": results,
-        "answered": found.count - results[BulkItem.Result.PENDING],
+        "answered": found.count - results[BulkDecisionItem.Result.PENDING],
         "items": items[:ITEMS_A_PAGE],
         "page": page,
         "has_more": len(items) > ITEMS_A_PAGE,
         "watched": watched,
-        "expired": found.state == BulkAnswer.State.PROPOSED and now >= found.expires_at,
+        "expired": found.state == BulkDecision.State.PROPOSED and now >= found.expires_at,
         "may_go_on": watched is not None and watched.shows is CanaryState.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
-        "needs_other": found.needs_second and bulk_decisions.is_proposer(found, actor_of(request)),
-        "waiting_for_more": found.state in BulkAnswer.UNDER_WAY,
+        "needs_other": found.needs_approval and bulk_decisions.is_proposer(found, actor_of(request)),
+        "waiting_for_more": found.state in BulkDecision.UNDER_WAY,
     }
 
 
-def _so_not_the_others(found: BulkAnswer, watched: Watched | None) -> str:
-    over = found.state == BulkAnswer.State.WATCHING and (watched is None or watched.shows.stands)
+def _so_not_the_others(found: BulkDecision, watched: Watched | None) -> str:
+    over = found.state == BulkDecision.State.CANARY and (watched is None or watched.shows.stands)
     return bulk_decisions.SO_NOT_THE_OTHERS if over else ""
 
 
@@ -148,20 +148,20 @@ def act(request: HttpRequest, bulk_id: int, act: str) -> HttpResponse:
         raise Http404
     try:
         ACTS[act](min(bulk_id, LARGEST), actor_of(request))
-    except BulkAnswer.DoesNotExist:
+    except BulkDecision.DoesNotExist:
         raise Http404 from None
     except CannotBulk as exc:
         return refuse(request, said(exc), status=409)
     return HttpResponseRedirect(page)
 
 
-def _confirm(bulk_id: int, actor: Actor) -> BulkAnswer:
+def _confirm(bulk_id: int, actor: Actor) -> BulkDecision:
     confirmed, answered = bulk_decisions.confirm(bulk_id, actor, watch_s=conf.get().canary_watch_s)
     announce_incidents(answered)
     return confirmed
 
 
-ACTS: dict[str, Callable[[int, Actor], BulkAnswer]] = {
+ACTS: dict[str, Callable[[int, Actor], BulkDecision]] = {
     "confirm": _confirm,
     "go-on": bulk_decisions.go_on,
     "leave": bulk_decisions.leave,

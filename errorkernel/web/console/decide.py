@@ -107,7 +107,7 @@ def answer(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 
 def lost_to(decision: Decision, user: AbstractBaseUser | AnonymousUser, now: datetime) -> str:
     """“bob answered kill 0.4 s earlier: disk is being replaced”."""
-    winner = _("You") if decision.by == f"user:{user.get_username()}" else answerer(decision)
+    winner = _("You") if decision.actor == f"user:{user.get_username()}" else answerer(decision)
     seconds = max(0.0, (now - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""

@@ -13,7 +13,7 @@ from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
 from errorkernel.domain.query.tree import And, Pattern, Text
-from errorkernel.models import ErrorState, Incarnation, Incident, Node, Process, RefusedAttempt
+from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.store import incarnations
@@ -33,15 +33,15 @@ RESTARTS_OF = timedelta(hours=24)
 
 def hearing(node: Node, now: datetime) -> str:
     """Its liveness, or ``disabled``: such a node is refused, whatever it says."""
-    return of_node(node.hello_at, now).value if node.enabled else "disabled"
+    return of_node(node.heartbeat_at, now).value if node.enabled else "disabled"
 
 
 def _urgent_first(now: datetime) -> QuerySet[Node]:
     """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
     asking = Incident.objects.filter(state=State.OPEN).order_by().values("node")
     urgency = Case(
-        When(enabled=True, hello_at__lte=now - GONE_AFTER, then=0),
-        When(enabled=True, hello_at__lte=now - LATE_AFTER, then=1),
+        When(enabled=True, heartbeat_at__lte=now - GONE_AFTER, then=0),
+        When(enabled=True, heartbeat_at__lte=now - LATE_AFTER, then=1),
         When(pk__in=asking, then=2),
         default=3,
     )
@@ -71,7 +71,7 @@ def nodes(request: HttpRequest) -> HttpResponse:
         "page": page,
         "has_more": has_more,
         "heat": heat_map.of_fleet(timezone.now()) if page == 1 else None,
-        "strangers": RefusedAttempt.objects.filter(node="")[:STRANGERS_SHOWN],
+        "strangers": AccessDenial.objects.filter(node="")[:STRANGERS_SHOWN],
     }
     return render(request, "errorkernel/nodes.html", context)
 
@@ -105,7 +105,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         "actions": actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
         "in_doubt": dialects.in_doubt(found, now),
-        "attempts": RefusedAttempt.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
+        "attempts": AccessDenial.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)
 
@@ -149,7 +149,7 @@ def _lives(process: Process) -> list[tuple[Incarnation, Incident | None]]:
 
 
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
-    return of_process(node.hello_at, process.state, process.last_seen, now)
+    return of_process(node.heartbeat_at, process.state, process.last_seen, now)
 
 
 @needs(VIEW)

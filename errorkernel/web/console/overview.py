@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from errorkernel.domain import charts
 from errorkernel.domain.rollups import MINUTE_S, Series, bucket_range, bucket_start, minute_of, moment_of
-from errorkernel.models import MinuteCount, Node, Problem
+from errorkernel.models import MinuteRollup, Node, Problem
 from errorkernel.platform.parameters import BadParameter, refuse, word
 from errorkernel.store import rollups
 from errorkernel.store.status import decision_history
@@ -137,7 +137,7 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
 
 def _counted_since(first: int) -> datetime | None:
     """When counting began, where that is later than the minute ``first``."""
-    began = MinuteCount.objects.order_by("minute").values_list("minute", flat=True).first()
+    began = MinuteRollup.objects.order_by("minute").values_list("minute", flat=True).first()
     return moment_of(began) if began is not None and began > first else None
 
 

@@ -21,7 +21,7 @@ SINCE_DAYS = {
     "30": gettext_lazy("30 days"),
     "365": gettext_lazy("year"),
 }
-STEWARD_NODES_SHOWN = 500
+CONTROLLED_NODES_SHOWN = 500
 PROBLEMS_SHOWN = 20
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
@@ -42,7 +42,7 @@ def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
         max_uses=numbers["max_uses"],
         storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
         loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
-        steward_nodes=tuple(given.getlist("steward_nodes")),
+        controlled_nodes=tuple(given.getlist("controlled_nodes")),
     )
     wording.check()
     return wording
@@ -77,13 +77,13 @@ def since(given: Mapping[str, str], now: datetime) -> datetime:
 def typed(given: QueryDict) -> dict[str, Any]:
     """The form as it was sent."""
     fields: dict[str, Any] = {name: given.get(name, "") for name in FIELDS}
-    return fields | {"steward_nodes": given.getlist("steward_nodes")}
+    return fields | {"controlled_nodes": given.getlist("controlled_nodes")}
 
 
-def steward_nodes(form: Mapping[str, Any]) -> list[str]:
-    """The nodes that can be named: those that the rule names, and the first STEWARD_NODES_SHOWN that are known."""
+def controlled_nodes(form: Mapping[str, Any]) -> list[str]:
+    """The nodes that can be named: those that the rule names, and the first CONTROLLED_NODES_SHOWN that are known."""
     known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
-    return sorted({*form.get("steward_nodes", ()), *known[:STEWARD_NODES_SHOWN]})
+    return sorted({*form.get("controlled_nodes", ()), *known[:CONTROLLED_NODES_SHOWN]})
 
 
 def named_problems(form: Mapping[str, Any]) -> list[tuple[int, Problem | None]]:
@@ -116,7 +116,7 @@ def filled(rule: Rule) -> dict[str, Any]:
         "max_uses": rule.max_uses or "",
         "storm_limit": rule.storm_limit,
         "loop_limit": rule.loop_limit,
-        "steward_nodes": rule.steward_nodes,
+        "controlled_nodes": rule.controlled_nodes,
         "since": "7",
     }
 

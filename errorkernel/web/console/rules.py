@@ -88,7 +88,7 @@ class Form:
             "actions": list(RuleAction),
             "periods": rule_form.SINCE_DAYS.items(),
             "fields": INCIDENT_FIELDS.items(),
-            "steward_nodes": rule_form.steward_nodes(self.typed),
+            "controlled_nodes": rule_form.controlled_nodes(self.typed),
             "named": rule_form.named_problems(self.typed),
         }
         if self.rule:

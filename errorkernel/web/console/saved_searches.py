@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from errorkernel.models import SavedView
+from errorkernel.models import SavedSearch
 from errorkernel.platform.parameters import LARGEST, refuse
 from errorkernel.store.accounts import saved_searches as store
 from errorkernel.store.accounts.saved_searches import PAGES, ViewError
@@ -30,7 +30,7 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
     except ViewError as exc:
         return refuse(request, said(exc))
     messages.success(request, _("The view “%(name)s” is kept.") % {"name": view.name})
-    return HttpResponseRedirect(f"{reverse(page)}?{view.address}")
+    return HttpResponseRedirect(f"{reverse(page)}?{view.query_string}")
 
 
 @require_POST
@@ -40,7 +40,7 @@ def delete(request: HttpRequest, view_id: int) -> HttpResponse:
     try:
         staff = bool(getattr(request.user, "is_staff", False))
         view = store.delete(min(view_id, LARGEST), actor_of(request), staff=staff)
-    except SavedView.DoesNotExist:
+    except SavedSearch.DoesNotExist:
         raise Http404 from None
     messages.success(request, _("The view “%(name)s” is gone.") % {"name": view.name})
-    return HttpResponseRedirect(f"{reverse(view.page)}?{view.address}")
+    return HttpResponseRedirect(f"{reverse(view.page)}?{view.query_string}")

@@ -7,7 +7,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from errorkernel.models import QuarantinedMessage
+from errorkernel.models import RejectedEvent
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
 from errorkernel.web.auth.permissions import SEE_REFUSED, SEE_SETTINGS, needs
@@ -26,7 +26,7 @@ class Head:
     left_out: int
 
     @classmethod
-    def of(cls, row: QuarantinedMessage) -> "Head":
+    def of(cls, row: RejectedEvent) -> "Head":
         data = bytes(row.head)[:HEAD_SHOWN_BYTES]
         lines = [data[at : at + _HEX_COLUMNS] for at in range(0, len(data), _HEX_COLUMNS)]
         dump = "\n".join(f"{number * _HEX_COLUMNS:04x}  {line.hex(' ')}" for number, line in enumerate(lines))
@@ -41,7 +41,7 @@ def quarantine(request: HttpRequest) -> HttpResponse:
         chosen = {name: name_of(request.GET, name) for name in ("reason", "node")}
     except BadParameter as exc:
         return refuse(request, str(exc))
-    kept = QuarantinedMessage.objects.order_by("-pk")
+    kept = RejectedEvent.objects.order_by("-pk")
     found = kept.filter(**{name: value for name, value in chosen.items() if value})
     page = list((found if before is None else found.filter(pk__lt=before))[: ROWS_A_PAGE + 1])
     reasons = kept.order_by().values("reason").annotate(count=Count("pk")).order_by("-count", "reason")

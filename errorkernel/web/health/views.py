@@ -82,7 +82,7 @@ async def prometheus(request: HttpRequest) -> HttpResponse:
 
 def read_facts() -> metrics.Facts:
     """What the metrics need from the database, in a few small queries."""
-    heard = Node.objects.filter(hello_at__isnull=False).order_by("hello_at").values_list("name", "hello_at")
+    heard = Node.objects.filter(heartbeat_at__isnull=False).order_by("heartbeat_at").values_list("name", "heartbeat_at")
     return metrics.Facts(
         incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
         # By the names that old dashboards know; a node that is moving over is heard under both, and the later counts.
@@ -101,7 +101,7 @@ def _broker_fault(kernels: _Kernels | None) -> str:
 
 def _kernels() -> _Kernels:
     lately = KernelHeartbeat.objects.filter(at__gte=timezone.now() - timedelta(seconds=KERNEL_LATE_S))
-    troubles = list(lately.values_list("trouble", flat=True))
+    troubles = list(lately.values_list("broker_error", flat=True))
     return _Kernels(alive=bool(troubles), broker_stores=not any(troubles))
 
 

@@ -274,7 +274,7 @@ async def test_invented_names_become_no_more_nodes_than_may_be(central: StewardP
     await stored(central, "both.stew", before + 1)
     for number in range(2 * NODES_MAX):
         await one(f"invented{number}", STEW, hello=number % 3 == 0)
-    refused = "SELECT 1 FROM errorkernel_quarantinedmessage WHERE reason = 'too_many_nodes'"
+    refused = "SELECT 1 FROM errorkernel_rejectedevent WHERE reason = 'too_many_nodes'"
     await asyncio.to_thread(wait_for, lambda: central.rows(refused))
     assert central.rows(known) == [(NODES_MAX,)]
     # Another one: the same again would be taken for a retransmission.

@@ -153,7 +153,7 @@ async def test_what_cannot_be_read_is_quarantined_and_the_rest_goes_on(kept: Ste
         await peer.send_bytes(os.urandom(300_000))
         assert (await peer.error(TEXT)).acknowledged
         await stored(kept, "odd", 1)
-    reasons = {reason for (reason,) in kept.rows("SELECT reason FROM errorkernel_quarantinedmessage")}
+    reasons = {reason for (reason,) in kept.rows("SELECT reason FROM errorkernel_rejectedevent")}
     assert {"unknown_layout", "empty", "not_zstd"} <= reasons
 
 
@@ -164,7 +164,7 @@ async def test_a_node_is_alive_by_its_hello_and_has_the_family_and_format_of_its
         said = await peer.hello()
         # Another central node may be there; we say nothing in its place.
         assert not said.acknowledged
-        statement = "SELECT family, formats, hello_at FROM errorkernel_node WHERE name = 'hello.there@steward'"
+        statement = "SELECT family, formats, heartbeat_at FROM errorkernel_node WHERE name = 'hello.there@steward'"
         await asyncio.to_thread(wait_for, lambda: kept.rows(statement))
         ((family, formats, heard),) = kept.rows(statement)
         assert (family, formats) == ("steward", '["A23, gob"]')
@@ -296,7 +296,7 @@ async def test_nodes_on_our_own_broker_report_and_say_hello(tmp_path: Path, mode
             await stored(product, "ww.moved", 1)
             peer.ack_timeout = 1
             await peer.hello()
-            heard = "SELECT 1 FROM errorkernel_node WHERE name = 'ww.moved@steward' AND hello_at IS NOT NULL"
+            heard = "SELECT 1 FROM errorkernel_node WHERE name = 'ww.moved@steward' AND heartbeat_at IS NOT NULL"
             await asyncio.to_thread(wait_for, lambda: product.rows(heard))
     finally:
         product.stop()

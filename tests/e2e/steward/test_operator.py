@@ -59,11 +59,11 @@ class OperatorProduct(Product):
         return dict(self.call(address, self.operator)[1]["items"][0])
 
     def lines(self, node: str, number: int) -> list[str]:
-        return [one["result"] for one in self.told(node, number)["lines"]]
+        return [one["result"] for one in self.told(node, number)["requests"]]
 
     async def ended(self, node: str, number: int) -> dict[str, Any]:
         found = await until(lambda: (one := self.told(node, number))["state"] in ENDED and one, 60)
-        assert all(one["result"] and one["ended_at"] for one in found["lines"])
+        assert all(one["result"] and one["ended_at"] for one in found["requests"])
         return dict(found)
 
 
@@ -112,8 +112,8 @@ async def test_a_process_of_every_version_is_killed_step_by_step(product: Operat
         async with node(product, name, version, key=product.key) as peer:
             begun = await asyncio.to_thread(product.begun, name, "kill", method)
             done = await product.ended(name, begun)
-            assert (done["state"], [one["result"] for one in done["lines"]]) == ("done", SHOWN), (version.name, done)
-            assert done["lines"][1]["detail"].startswith("info: OpProcessStop: process stopped")
+            assert (done["state"], [one["result"] for one in done["requests"]]) == ("done", SHOWN), (version.name, done)
+            assert done["requests"][1]["detail"].startswith("info: OpProcessStop: process stopped")
             assert not peer.crashed
             assert peer.operations == ["list", "stop", "start", "list"]
             assert "httpGet" in peer.processes
@@ -131,9 +131,9 @@ async def test_list_stop_and_start_are_had_one_by_one(product: OperatorProduct) 
             done = await product.ended("single", begun)
             assert done["state"] == "done", done
             assert ("httpGet" in peer.processes) == kept
-        assert {one["name"] for one in done["listed"]} > {"single.REQHttpGet.EventACK"}
+        assert {one["name"] for one in done["listed_processes"]} > {"single.REQHttpGet.EventACK"}
         begun = await asyncio.to_thread(product.begun, "single", "start", "REQHttpGet")
-        assert (await product.ended("single", begun))["said"].startswith("The process runs already")
+        assert (await product.ended("single", begun))["summary"].startswith("The process runs already")
         assert peer.operations.count("start") == 1
 
 
@@ -142,10 +142,10 @@ async def test_a_node_that_checks_refuses_another_key_and_says_so(product: Opera
         begun = await asyncio.to_thread(product.begun, "checks", "kill", "httpGet")
         done = await product.ended("checks", begun)
         assert done["state"] == "failed"
-        assert done["said"].startswith(
+        assert done["summary"].startswith(
             "The node does not answer. Nothing was changed. The node reported meanwhile (event "
         )
-        assert {one["result"] for one in done["lines"]} == {"silent"}
+        assert {one["result"] for one in done["requests"]} == {"silent"}
         assert "httpGet" in peer.processes
 
 
@@ -154,8 +154,8 @@ async def test_a_node_that_is_away_is_told_at_once_and_not_waited_for(product: O
         pass
     begun = await asyncio.to_thread(product.begun, "away", "kill", "REQHttpGet")
     done = await product.ended("away", begun)
-    assert done["said"] == "The node is not connected to the broker. Nothing was changed."
-    assert {one["result"] for one in done["lines"]} == {"absent"}
+    assert done["summary"] == "The node is not connected to the broker. Nothing was changed."
+    assert {one["result"] for one in done["requests"]} == {"absent"}
     assert peer.operations == []
 
 
@@ -187,7 +187,7 @@ async def test_through_everything_the_process_is_replaced_once(product: Operator
     async with node(product, node_name, STEW, fates=list(fates)) as peer:
         begun = await asyncio.to_thread(product.begun, node_name, "kill", "REQHttpGet")
         done = await product.ended(node_name, begun)
-        assert (done["state"], [one["result"] for one in done["lines"]]) == ("done", expected), done
+        assert (done["state"], [one["result"] for one in done["requests"]]) == ("done", expected), done
         assert "httpGet" in peer.processes
         assert peer.operations.count("start") == 1
         assert not peer.doubled
@@ -235,7 +235,7 @@ async def test_a_reply_of_another_node_or_of_a_stranger_counts_for_nothing(produ
         async with node(product, "lied-to", STEW, processes={"cliCommand"}):
             begun = await asyncio.to_thread(product.begun, "lied-to", "kill", "REQHttpGet")
             done = await product.ended("lied-to", begun)
-            assert done["said"] == "The node does not list the process. Nothing was changed."
+            assert done["summary"] == "The node does not list the process. Nothing was changed."
             assert seen
     finally:
         await client.close()
@@ -251,7 +251,7 @@ async def test_a_kernel_that_dies_in_the_middle_is_gone_on_for_and_nothing_is_se
         await asyncio.to_thread(product.kill)
         await asyncio.to_thread(product.start)
         done = await product.ended("mid", begun)
-        results = [one["result"] for one in done["lines"]]
+        results = [one["result"] for one in done["requests"]]
         assert (done["state"], results) == ("done", ["listed", "silent", "listed", "started", "listed"]), done
         assert "httpGet" in peer.processes
         assert [one for one in peer.operations if one != "list"] == ["stop", "start"]
@@ -261,7 +261,7 @@ async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(
     """And one error more that names no process for certain, or comes from another node, is nobody's."""
     wording = {
         "name": "it hangs", "condition": 'process:REQTailFile text:"no such file"', "action": "kill", "enabled": True,
-        "reason": "it hangs at a file", "steward_nodes": [with_suffix("ruled")],
+        "reason": "it hangs at a file", "controlled_nodes": [with_suffix("ruled")],
     }  # fmt: skip
     text = "error: methodREQTailFile: no such file"
     processes = {"tailFile", "httpGet"}
@@ -270,15 +270,15 @@ async def test_a_rule_that_names_the_node_kills_the_process_that_an_error_is_of(
         node(product, "unruled", STEW, processes=set(processes)) as other,
     ):
         status, rule = await asyncio.to_thread(product.call, "/api/v1/rules", product.operator, wording)
-        assert (status, rule["steward_nodes"]) == (201, [with_suffix("ruled")]), rule
+        assert (status, rule["controlled_nodes"]) == (201, [with_suffix("ruled")]), rule
         await other.error(text)
         await peer.error("error: methodREQHttpGet: no such file")
         await peer.error(text)
         address = f"/api/v1/nodes/{product.numbers['ruled']}/actions"
         [begun] = await until(lambda: product.call(address, product.operator)[1]["items"])
         done = await product.ended("ruled", begun["id"])
-        assert (done["state"], [one["result"] for one in done["lines"]]) == ("done", SHOWN), done
-        assert (done["by"], done["rule"], done["rule_revision"]) == (f"rule:{rule['id']}", rule["id"], 1)
+        assert (done["state"], [one["result"] for one in done["requests"]]) == ("done", SHOWN), done
+        assert (done["actor"], done["rule"], done["rule_revision"]) == (f"rule:{rule['id']}", rule["id"], 1)
         assert (done["process"], done["reason"]) == ("REQTailFile", "it hangs at a file")
         assert peer.operations == ["list", "stop", "start", "list"]
         assert other.operations == []

@@ -13,7 +13,7 @@ from django.test import Client
 
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.values import Event, EventType, Level
-from errorkernel.models import AuditEntry, ErrorEvent, Node, StewardAction, StewardLine
+from errorkernel.models import AuditEntry, ErrorEvent, Node, ProcessAction, ProcessActionRequest
 from errorkernel.platform import conf
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
@@ -41,7 +41,7 @@ def ship1() -> Node:
     return Node.objects.create(name="ship1", dialect=msgspec.to_builtins(STEWARD))
 
 
-def ask(plan: ActionKind = ActionKind.KILL, method: str = "REQHttpGet", **more: Any) -> StewardAction:
+def ask(plan: ActionKind = ActionKind.KILL, method: str = "REQHttpGet", **more: Any) -> ProcessAction:
     wish = ActionRequest(plan, method, more.pop("reason", "it hangs"), **more)
     return actions.request("ship1", wish, actor=Actor("user:alice", NOW))
 
@@ -58,7 +58,7 @@ def test_nothing_is_sent_to_a_node_that_was_not_understood(ship1: Node) -> None:
     Node.objects.filter(pk=ship1.pk).update(dialect=msgspec.to_builtins(STEWARD), enabled=False)
     with pytest.raises(ActionRefused, match="disabled"):
         ask(ActionKind.LIST, "")
-    assert not StewardAction.objects.exists()
+    assert not ProcessAction.objects.exists()
 
 
 @pytest.mark.parametrize("method", ["REQErrorLog", "REQOpProcessStop", "httpGet", "REQHello", "", "REQHttpGet.x"])
@@ -110,7 +110,7 @@ def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> Non
     assert actions.begin(mine, A, RequestKind.STOP, now=at(42)) is None
     actions.end(mine, A, Ended(ActionOutcome.DONE, "no"), now=at(42))
     theirs.refresh_from_db()
-    assert (theirs.state, theirs.said) == ("running", "")
+    assert (theirs.state, theirs.summary) == ("running", "")
 
 
 def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
@@ -144,7 +144,7 @@ def test_a_node_that_is_no_longer_understood_is_sent_nothing_more(ship1: Node) -
     Node.objects.filter(pk=ship1.pk).update(dialect=None)
     with pytest.raises(ActionRefused):
         actions.begin(action, A, RequestKind.LIST, now=NOW)
-    assert action.lines.count() == 0
+    assert action.requests.count() == 0
 
 
 # Pages and API
@@ -190,7 +190,7 @@ def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) ->
     assert "<option>REQHttpGet</option>" not in page
     sent = client.post("/nodes/ship1/actions/", {"action": "kill", "process": "REQHttpGet", "reason": "it hangs"})
     assert sent.status_code == 302
-    action = StewardAction.objects.get(plan="kill")
+    action = ProcessAction.objects.get(plan="kill")
     assert sent["Location"] == f"/nodes/ship1/actions/{action.pk}/"
     assert "waits for the kernel" in client.get(sent["Location"]).content.decode()
     assert AuditEntry.objects.get(action="steward kill").origin
@@ -203,7 +203,7 @@ def test_a_viewer_sees_and_does_nothing(ship1: Node) -> None:
     assert "REQHttpGet" in page
     assert "<button name" not in page
     assert client.post("/nodes/ship1/actions/", {"action": "list"}).status_code == 403
-    assert StewardAction.objects.count() == 1
+    assert ProcessAction.objects.count() == 1
 
 
 def test_the_page_says_why_nothing_can_be_done(ship1: Node) -> None:
@@ -236,7 +236,7 @@ def test_the_api_does_the_same(ship1: Node) -> None:
         return answer.status_code, answer.json()
 
     status, made = post(action="kill", process="REQHttpGet", reason="it hangs", request_id="r1")
-    assert (status, made["state"], made["by"], made["lines"]) == (202, "waiting", "user:operator", [])
+    assert (status, made["state"], made["actor"], made["requests"]) == (202, "queued", "user:operator", [])
     assert post(action="kill", process="REQHttpGet", reason="it hangs", request_id="r1")[1]["id"] == made["id"]
     assert post(action="stop", process="REQHttpGet", reason="it hangs")[0] == 409
     assert post(action="stop", process="REQErrorLog", reason="it hangs")[0] == 409
@@ -266,7 +266,7 @@ def event_of(ship1: Node, text: str, **more: Any) -> ErrorEvent:
     return ErrorEvent.objects.latest("seq")
 
 
-def ended(result: RequestResult, detail: str, end: ActionOutcome) -> StewardAction:
+def ended(result: RequestResult, detail: str, end: ActionOutcome) -> ProcessAction:
     ask()
     [action] = actions.claim(A, now=NOW, limit=9)
     begun = actions.begin(action, A, RequestKind.STOP, now=NOW)
@@ -280,14 +280,16 @@ def ended(result: RequestResult, detail: str, end: ActionOutcome) -> StewardActi
 
 def test_a_node_that_refused_the_signature_meanwhile_is_said_to_have(ship1: Node) -> None:
     event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
-    assert f"(event {event.seq}) that it refuses" in ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).said
+    assert (
+        f"(event {event.seq}) that it refuses" in ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).summary
+    )
 
 
 def test_a_refusal_of_before_or_after_an_answer_is_not_about_this(ship1: Node) -> None:
     event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
-    assert ended(RequestResult.STOPPED, "stopped", ActionOutcome.FAILED).said == "The node does not answer."
+    assert ended(RequestResult.STOPPED, "stopped", ActionOutcome.FAILED).summary == "The node does not answer."
     ErrorEvent.objects.filter(pk=event.pk).update(received_at=at(-1))
-    assert ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).said == "The node does not answer."
+    assert ended(RequestResult.SILENT, "No reply.", ActionOutcome.FAILED).summary == "The node does not answer."
 
 
 def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Node) -> None:
@@ -310,6 +312,6 @@ def test_actions_go_with_the_retention_and_their_trail_stays(ship1: Node) -> Non
     assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=90)) == 0
     waiting = ask()
     assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=91)) == 1
-    assert list(StewardAction.objects.all()) == [waiting]
-    assert StewardLine.objects.count() == 0
+    assert list(ProcessAction.objects.all()) == [waiting]
+    assert ProcessActionRequest.objects.count() == 0
     assert AuditEntry.objects.filter(action="end kill").exists()

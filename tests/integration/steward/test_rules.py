@@ -11,7 +11,7 @@ import pytest
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.domain.values import Event, EventType, Level
-from errorkernel.models import AuditEntry, Node, StewardAction
+from errorkernel.models import AuditEntry, Node, ProcessAction
 from errorkernel.models import Rule as Row
 from errorkernel.senders.steward.protocol import rule_policy
 from errorkernel.senders.steward.protocol.dialect import Dialect
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
 SHIP = "ship1@steward"
 GUESSED = {"process": "guessed from the text"}
-KILL = RuleDefinition("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, steward_nodes=(SHIP,))
+KILL = RuleDefinition("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, controlled_nodes=(SHIP,))
 WHO = Actor("user:alice", NOW)
 A = LeaseHolder("a", 30)
 
@@ -61,8 +61,8 @@ def test_a_clock_that_is_hours_off_does_not_make_an_error_old_and_a_delay_does()
 @pytest.mark.parametrize("name", ["ship*@steward", "ship1", "*", "", "ship1@steward\n", "x" * 80 + "@steward"])
 def test_a_rule_names_such_nodes_whole_or_not_at_all(name: str) -> None:
     with pytest.raises(RuleError) as refused:
-        replace(KILL, steward_nodes=(name,)).check()
-    assert refused.value.field == "steward_nodes"
+        replace(KILL, controlled_nodes=(name,)).check()
+    assert refused.value.field == "controlled_nodes"
 
 
 # The store
@@ -83,10 +83,10 @@ def reported(*, at: datetime = NOW, occurred_at: datetime | None = NOW, node: st
     return event
 
 
-def judge(now: datetime = NOW, *, two_above: int = 0) -> list[StewardAction]:
+def judge(now: datetime = NOW, *, two_above: int = 0) -> list[ProcessAction]:
     while rule_evaluation.step(now=now, two_above=two_above):
         pass
-    return list(StewardAction.objects.order_by("id"))
+    return list(ProcessAction.objects.order_by("id"))
 
 
 def end_all(at: datetime = NOW) -> None:
@@ -102,7 +102,7 @@ def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
     rule = changes.add(KILL, actor=WHO)
     event = reported()
     [action] = judge()
-    assert (action.plan, action.method, action.by) == ("kill", "REQHttpGet", f"rule:{rule.pk}")
+    assert (action.plan, action.method, action.actor) == ("kill", "REQHttpGet", f"rule:{rule.pk}")
     assert (action.rule_id, action.rule_revision, action.reason) == (rule.pk, 1, "it hangs")
     assert action.event_seq
     rule.refresh_from_db()
@@ -119,8 +119,8 @@ def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"steward_nodes": ()},
-        {"steward_nodes": ("ship2@steward",)},
+        {"controlled_nodes": ()},
+        {"controlled_nodes": ("ship2@steward",)},
         {"enabled": False},
         {"action": RuleAction.CONTINUE},
         {"action": RuleAction.ASK},
@@ -167,7 +167,7 @@ def test_a_node_of_ours_is_never_acted_on_whatever_it_is_called(ship1: Node) -> 
 
 
 def test_the_first_rule_that_names_the_node_has_the_word(ship1: Node) -> None:
-    changes.add(replace(KILL, action=RuleAction.CONTINUE, steward_nodes=()), actor=WHO)
+    changes.add(replace(KILL, action=RuleAction.CONTINUE, controlled_nodes=()), actor=WHO)
     changes.add(replace(KILL, action=RuleAction.ASK, condition="repeat:1"), actor=WHO)
     third = changes.add(replace(KILL, action=RuleAction.STOP), actor=WHO)
     reported()
@@ -211,8 +211,8 @@ def test_a_rule_that_goes_round_in_a_loop_is_suspended_and_told(ship1: Node) -> 
         judge(at(second))
         end_all(at(second + 1))
     rule.refresh_from_db()
-    assert rule.suspended_why.startswith("A loop: it acted on REQHttpGet of ship1@steward 2 times")
-    assert (rule.uses, StewardAction.objects.count()) == (2, 2)
+    assert rule.suspended_reason.startswith("A loop: it acted on REQHttpGet of ship1@steward 2 times")
+    assert (rule.uses, ProcessAction.objects.count()) == (2, 2)
     assert AuditEntry.objects.filter(action="suspend", target=f"rule:{rule.pk}").exists()
     # Cleared, it has its chances again: only what the new revision does counts.
     changes.resume(rule.pk, "mended", actor=WHO)
@@ -226,7 +226,7 @@ def test_its_actions_count_among_those_that_rules_end_at_once(ship1: Node) -> No
         reported(process=method)
     assert len(judge(two_above=2)) == 2
     rule.refresh_from_db()
-    assert rule.suspended_why.startswith("Too many for a rule")
+    assert rule.suspended_reason.startswith("Too many for a rule")
 
 
 def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: Node) -> None:
@@ -236,7 +236,7 @@ def test_a_storm_over_many_processes_suspends_the_rule_and_uses_run_out(ship1: N
         reported(process=method)
     assert len(judge()) == 2
     stormy.refresh_from_db()
-    assert stormy.suspended_why.startswith("A storm")
+    assert stormy.suspended_reason.startswith("A storm")
     changes.remove(stormy.pk, "no", actor=WHO)
     end_all()
     once = changes.add(replace(KILL, max_uses=1), actor=WHO)

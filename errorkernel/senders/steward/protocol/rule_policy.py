@@ -40,7 +40,7 @@ def is_of_now(delay_s: float, delays_s: Iterable[float]) -> bool:
 def decide(rules: Iterable[Rule], error: IncidentFacts, now: datetime) -> RuleMatch | None:
     """The rule that has the word on ``error``: the first, in this order, that names its node and matches."""
     for rule in rules:
-        named = error.node in rule.steward_nodes and error.seq > rule.acts_after_seq
+        named = error.node in rule.controlled_nodes and error.seq > rule.acts_after_seq
         if rule.enabled and named and not rule.is_over(now) and rule.matches(error):
             return RuleMatch(rule, held=rule.suspended)
     return None

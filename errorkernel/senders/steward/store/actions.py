@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.domain.values import EventType
-from errorkernel.models import ErrorEvent, Node, Rule, StewardAction, StewardLine
+from errorkernel.models import ErrorEvent, Node, ProcessAction, ProcessActionRequest, Rule
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
@@ -40,7 +40,7 @@ _REFUSED = (
 _TOLD = (RequestResult.STOPPED.value, RequestResult.STARTED.value, RequestResult.NOT_FOUND.value)
 _OPERATION = ": OpProcess"
 _INTERRUPTED = "The kernel ended while it waited for the reply."
-State = StewardAction.State
+State = ProcessAction.State
 
 
 class ActionRefused(Exception):
@@ -72,7 +72,7 @@ def request(
     actor: Actor,
     *,
     rule: Rule | None = None,
-) -> StewardAction:
+) -> ProcessAction:
     """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
     something else was wanted then.
 
@@ -82,7 +82,7 @@ def request(
         with transaction.atomic():
             node = Node.objects.get(name=node_name)
             if wish.request_id and (
-                known := StewardAction.objects.filter(node=node, request_id=wish.request_id, by=actor.id).first()
+                known := ProcessAction.objects.filter(node=node, request_id=wish.request_id, actor=actor.id).first()
             ):
                 if (known.plan, known.method) != (wish.plan, wish.method):
                     raise ActionRefused("This request_id has done something else on this node.")
@@ -99,14 +99,14 @@ def request(
     return action
 
 
-def _create(node: Node, wish: ActionRequest, actor: Actor, rule: Rule | None) -> StewardAction:
+def _create(node: Node, wish: ActionRequest, actor: Actor, rule: Rule | None) -> ProcessAction:
     event = ErrorEvent.objects.filter(seq=wish.event_seq, node=node).first() if wish.event_seq else None
-    return StewardAction.objects.create(
+    return ProcessAction.objects.create(
         token=secrets.token_hex(16),
         node=node,
         plan=wish.plan.value,
         method=wish.method,
-        by=actor.id,
+        actor=actor.id,
         user_id=actor.user_id,
         rule=rule,
         rule_revision=rule.revision if rule else None,
@@ -126,7 +126,7 @@ def _check(node: Node, wish: ActionRequest, now: datetime) -> None:
             raise ActionRefused(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
         if not wish.reason:
             raise ActionRefused(f"To {wish.plan} a process needs a reason: it is kept, and others will read it.")
-    lately = StewardAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
+    lately = ProcessAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
     if lately.count() >= A_MINUTE_MAX:
         raise ActionRefused(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
 
@@ -153,29 +153,29 @@ def choices(dialect: Dialect) -> list[str]:
     return sorted(name for name in SAFE_METHODS if name.startswith("REQ") == dialect.req)
 
 
-def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[StewardAction]:
+def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[ProcessAction]:
     """Take actions that wait, and those whose kernel has not been heard from; each is one kernel's alone."""
-    free = Q(state=State.WAITING) | Q(state=State.RUNNING, held_until__lt=now)
+    free = Q(state=State.QUEUED) | Q(state=State.RUNNING, leased_until__lt=now)
     taken = []
-    for action in StewardAction.objects.filter(free).select_related("node").order_by("id")[:limit]:
+    for action in ProcessAction.objects.filter(free).select_related("node").order_by("id")[:limit]:
         with transaction.atomic():
-            mine = StewardAction.objects.filter(free, pk=action.pk)
-            if mine.update(state=State.RUNNING, worker=holder.name, held_until=now + timedelta(seconds=holder.for_s)):
-                for line in action.lines.filter(result=""):
+            mine = ProcessAction.objects.filter(free, pk=action.pk)
+            if mine.update(state=State.RUNNING, worker=holder.name, leased_until=now + timedelta(seconds=holder.for_s)):
+                for line in action.requests.filter(result=""):
                     _close(action, line, RequestResult.SILENT, _INTERRUPTED, now)
                 taken.append(action)
     return taken
 
 
-def lines(action: StewardAction) -> list[Line]:
+def lines(action: ProcessAction) -> list[Line]:
     """What has been sent and has a result, as the steps look at it."""
-    rows = StewardLine.objects.filter(action=action).exclude(result="").order_by("number")
+    rows = ProcessActionRequest.objects.filter(action=action).exclude(result="").order_by("number")
     return [Line(RequestKind(row.ask), RequestResult(row.result), tuple(row.numbers)) for row in rows]
 
 
 def begin(
-    action: StewardAction, holder: LeaseHolder, ask: RequestKind, *, now: datetime
-) -> tuple[StewardLine, Dialect] | None:
+    action: ProcessAction, holder: LeaseHolder, ask: RequestKind, *, now: datetime
+) -> tuple[ProcessActionRequest, Dialect] | None:
     """The line of a message that is about to be sent, and how; None where another kernel has the action now.
 
     Raises ActionRefused where the node must not be spoken to any more.
@@ -185,13 +185,13 @@ def begin(
             return None
         # As it is now: a node may have been replaced by one of another age since the last line.
         dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id), now)
-        number = StewardLine.objects.filter(action=action).count() + 1
-        return StewardLine.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
+        number = ProcessActionRequest.objects.filter(action=action).count() + 1
+        return ProcessActionRequest.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
 
 
 def answered(
-    action: StewardAction,
-    line: StewardLine,
+    action: ProcessAction,
+    line: ProcessActionRequest,
     holder: LeaseHolder,
     result: RequestResult,
     detail: str,
@@ -204,7 +204,7 @@ def answered(
         if not _hold(action, holder, now):
             return False
         if listed is not None:
-            StewardAction.objects.filter(pk=action.pk).update(listed=msgspec.to_builtins(listed))
+            ProcessAction.objects.filter(pk=action.pk).update(listed_processes=msgspec.to_builtins(listed))
             line.numbers = [
                 one.number for one in listed if subscriber_of(one, without_suffix(action.node.name)) == action.method
             ]
@@ -212,12 +212,12 @@ def answered(
     return True
 
 
-def end(action: StewardAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> bool:
+def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> bool:
     """It has ended; nothing more is sent. False where another kernel has the action now."""
     with transaction.atomic():
-        mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
+        mine = ProcessAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
         said = _with_refusal(action, ended)
-        if not mine.update(state=ended.end.value, said=said, ended_at=now, held_until=None):
+        if not mine.update(state=ended.end.value, summary=said, ended_at=now, leased_until=None):
             return False
         after = {"action": action.pk, "process": action.method, "state": ended.end.value}
         audit.record(
@@ -229,9 +229,9 @@ def end(action: StewardAction, holder: LeaseHolder, ended: Ended, *, now: dateti
     return True
 
 
-def _with_refusal(action: StewardAction, ended: Ended) -> str:
+def _with_refusal(action: ProcessAction, ended: Ended) -> str:
     """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
-    if ended.end is ActionOutcome.DONE or not action.lines.filter(result=RequestResult.SILENT.value).exists():
+    if ended.end is ActionOutcome.DONE or not action.requests.filter(result=RequestResult.SILENT.value).exists():
         return ended.said
     refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
     return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
@@ -243,28 +243,30 @@ def refusals(node: Node) -> QuerySet[ErrorEvent]:
     return told.order_by("seq")
 
 
-def of_event(event: ErrorEvent) -> QuerySet[StewardAction]:
+def of_event(event: ErrorEvent) -> QuerySet[ProcessAction]:
     """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
     reports as well, in the same words."""
     telling = Q(node=event.node_id, created_at__gt=event.received_at - TOLD_WITHIN, created_at__lte=event.received_at)
-    told = StewardLine.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
+    told = ProcessActionRequest.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
     same_words = Q(pk__in=told.values("action")) & telling
     return with_lines().filter(
         Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
     )
 
 
-def with_lines() -> QuerySet[StewardAction]:
+def with_lines() -> QuerySet[ProcessAction]:
     """Actions, newest first, with all that a page shows of them."""
-    return StewardAction.objects.select_related("node", "rule").prefetch_related("lines")
+    return ProcessAction.objects.select_related("node", "rule").prefetch_related("requests")
 
 
-def _hold(action: StewardAction, holder: LeaseHolder, now: datetime) -> int:
-    mine = StewardAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
-    return mine.update(held_until=now + timedelta(seconds=holder.for_s))
+def _hold(action: ProcessAction, holder: LeaseHolder, now: datetime) -> int:
+    mine = ProcessAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
+    return mine.update(leased_until=now + timedelta(seconds=holder.for_s))
 
 
-def _close(action: StewardAction, line: StewardLine, result: RequestResult, detail: str, now: datetime) -> None:
+def _close(
+    action: ProcessAction, line: ProcessActionRequest, result: RequestResult, detail: str, now: datetime
+) -> None:
     line.result, line.detail, line.ended_at = result.value, detail[:DETAIL_MAX_CHARS], now
     line.save(update_fields=["result", "detail", "numbers", "ended_at"])
     after: dict[str, Any] = {"action": action.pk, "line": line.number, "ask": line.ask, "result": line.result}

@@ -68,7 +68,7 @@ def spoken(node: Node, now: datetime) -> Dialect | None:
 
 
 def _settled(node: Node, now: datetime) -> Any:
-    found, word = kinds(node, now), node.dialect_word
+    found, word = kinds(node, now), node.dialect_override
     if word:
         return word["dialect"] if word["dialect"] in found and all(one in word["known"] for one in found) else None
     return found[0] if len(found) == 1 else None
@@ -100,8 +100,8 @@ def choose(
         chosen = next((one for one in known if describe(one) == described), None)
         if chosen is None:
             raise NotSeen
-        before = {"speaks": describe(node.dialect_word["dialect"])} if node.dialect_word else {}
-        Node.objects.filter(pk=node.pk).update(dialect_word={"dialect": chosen, "known": known})
+        before = {"speaks": describe(node.dialect_override["dialect"])} if node.dialect_override else {}
+        Node.objects.filter(pk=node.pk).update(dialect_override={"dialect": chosen, "known": known})
         after = {"speaks": described, "seen": [describe(one) for one in known]}
         entry = audit.entry(
             actor, "steward dialect", f"node:{node.name}", reason=reason, before=before, after=after

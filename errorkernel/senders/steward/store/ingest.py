@@ -17,7 +17,7 @@ from django.db.models import Max
 from errorkernel.domain import sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
-from errorkernel.models import Counter, ErrorEvent, Node, StewardArrival
+from errorkernel.models import Counter, ErrorEvent, Node, UnnumberedMessage
 from errorkernel.protocol import subjects
 from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
@@ -146,17 +146,17 @@ def _event(one: Arrival, memory: Memory, limits: Limits, now: datetime) -> Event
 
 
 def _occurrence(one: Arrival, now: datetime) -> int:
-    judged = StewardArrival.objects.filter(source=one.source).values_list("occurrence", flat=True).first()
+    judged = UnnumberedMessage.objects.filter(source=one.source).values_list("occurrence", flat=True).first()
     if judged is not None:
         return judged
     incoming = one.report.incoming
-    same = StewardArrival.objects.filter(digest=incoming.digest)
+    same = UnnumberedMessage.objects.filter(digest=incoming.digest)
     last = same.filter(at__lte=one.at).order_by("-at", "-occurrence").first()
     seen = Seen(last.occurrence, last.at) if last else None
     around = same.filter(at__gte=one.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
     near = around.aggregate(highest=Max("occurrence"))["highest"]
     verdict = judge(seen, incoming.sending, now_s=one.at, highest=-1 if near is None else near)
-    StewardArrival.objects.create(
+    UnnumberedMessage.objects.create(
         source=one.source, digest=incoming.digest, occurrence=verdict.occurrence, at=one.at, recorded_at=now
     )
     return verdict.occurrence
@@ -220,10 +220,10 @@ def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nod
             if name in left_out:
                 continue
             node, made = Node.objects.get_or_create(
-                name=sender_names.with_suffix(name), defaults={"family": incoming.family, "hello_at": now}
+                name=sender_names.with_suffix(name), defaults={"family": incoming.family, "heartbeat_at": now}
             )
             if not made:
-                Node.objects.filter(pk=node.pk).update(family=incoming.family, hello_at=now)
+                Node.objects.filter(pk=node.pk).update(family=incoming.family, heartbeat_at=now)
             shown = _shown(incoming, now)
             if incoming.form not in node.formats or dialects.is_due(node, shown[2], now):
                 _show(node.name, shown, now)
@@ -252,4 +252,4 @@ def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str,
 
 def prune_arrivals(*, now: datetime) -> None:
     """Forget messages that no node repeats any more."""
-    StewardArrival.objects.filter(recorded_at__lt=now - ARRIVALS_KEPT).delete()
+    UnnumberedMessage.objects.filter(recorded_at__lt=now - ARRIVALS_KEPT).delete()

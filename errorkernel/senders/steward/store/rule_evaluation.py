@@ -16,7 +16,7 @@ from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import IncidentFacts, RuleMatch
 from errorkernel.domain.values import EventType
-from errorkernel.models import Counter, ErrorEvent, ErrorState, Rule, StewardAction
+from errorkernel.models import Counter, ErrorEvent, ErrorState, ProcessAction, Rule
 from errorkernel.senders.steward.protocol import rule_policy
 from errorkernel.senders.steward.protocol.rule_policy import AGE_MAX_S, LOOP_WINDOW_S
 from errorkernel.senders.steward.store import actions
@@ -37,11 +37,11 @@ def step(*, now: datetime, two_above: int = 0) -> bool:
     """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left.
     ``two_above``: as ``judging.look`` takes it."""
     revision, active = changes.load()
-    acting = [one for one in active if one.steward_nodes]
+    acting = [one for one in active if one.controlled_nodes]
     begin, last = counters.current(Counter.ACTED), counters.current(Counter.EVENTS)
     if not acting or begin >= last:
         return False
-    names = sorted(set[str]().union(*(one.steward_nodes for one in acting)))
+    names = sorted(set[str]().union(*(one.controlled_nodes for one in acting)))
     found = _errors(names, begin, last, now)
     try:
         for event in found:
@@ -112,7 +112,7 @@ def _is_of_now(event: ErrorEvent) -> bool:
 
 def _was_acted_on(event: ErrorEvent) -> bool:
     """Something is being done to that process, or was when the error came: it may be of the one that is gone."""
-    done = StewardAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=ActionKind.LIST)
+    done = ProcessAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=ActionKind.LIST)
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
@@ -146,7 +146,7 @@ def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str
     """Why the rule must not act but be suspended; what its present revision has done counts."""
     process, node = event.process.name, event.node.name
     since = now - timedelta(seconds=LOOP_WINDOW_S)
-    own = StewardAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
+    own = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
     again = own.filter(node=event.node_id, method=process).count()
     return storm(row, now, two_above) or rule_policy.loop(again, row.loop_limit, process, node)
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.sender_names import without_suffix
-from errorkernel.models import ErrorEvent, Node, StewardAction
+from errorkernel.models import ErrorEvent, Node, ProcessAction
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse, short
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
@@ -94,7 +94,7 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("act", args=[name]))
 
 
-def _request(name: str, wish: ActionRequest, actor: Actor) -> StewardAction:
+def _request(name: str, wish: ActionRequest, actor: Actor) -> ProcessAction:
     """Raises ActionRefused."""
     if conf.get().legacy == "off":
         raise ActionRefused("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
@@ -120,7 +120,7 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
     now = timezone.now()
     dialect = dialects.spoken(node, now)
     doubt = dialects.in_doubt(node, now)
-    last = actions.with_lines().filter(node=node).exclude(listed=[]).first()
+    last = actions.with_lines().filter(node=node).exclude(listed_processes=[]).first()
     may = actions.choices(dialect) if dialect else []
     listed = _listed(last, node)
     guess = event.process.name if event else ""
@@ -142,9 +142,9 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
     }
 
 
-def _listed(last: StewardAction | None, node: Node) -> list[tuple[Listed, str]]:
+def _listed(last: ProcessAction | None, node: Node) -> list[tuple[Listed, str]]:
     """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
-    lines = msgspec.convert(last.listed, list[Listed]) if last else []
+    lines = msgspec.convert(last.listed_processes, list[Listed]) if last else []
     return sorted(
         ((one, subscriber_of(one, without_suffix(node.name))) for one in lines), key=lambda line: line[0].name
     )

@@ -19,7 +19,7 @@ from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.kernel.intake import DATABASE_AWAY
-from errorkernel.models import StewardAction, StewardLine
+from errorkernel.models import ProcessAction, ProcessActionRequest
 from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.platform.threads import DatabaseThreads
@@ -77,7 +77,7 @@ class StewardOperator:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._tasks.clear()
 
-    async def _carry_out(self, action: StewardAction) -> None:
+    async def _carry_out(self, action: ProcessAction) -> None:
         """All steps of one action; leaves it to whoever takes it next where the database or the broker is away."""
         with contextlib.suppress(*DATABASE_AWAY):
             lines: list[Line] = await self._threads.run(store.lines, action)
@@ -92,11 +92,11 @@ class StewardOperator:
                     return
                 lines.append(line)
 
-    async def _end(self, action: StewardAction, ended: Ended) -> None:
+    async def _end(self, action: ProcessAction, ended: Ended) -> None:
         if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
-            metrics.count_steward_action(action.plan, ended.end.value, action.by.partition(":")[0])
+            metrics.count_steward_action(action.plan, ended.end.value, action.actor.partition(":")[0])
 
-    async def _line(self, action: StewardAction, ask: RequestKind) -> Line | None:
+    async def _line(self, action: ProcessAction, ask: RequestKind) -> Line | None:
         """Write, send, listen, write. None where the action has ended, or is another kernel's."""
         try:
             operator = Operator(OPERATOR_NAME, signing_key.seed(self._conf))
@@ -115,7 +115,7 @@ class StewardOperator:
         return Line(ask, result, tuple(row.numbers)) if kept else None
 
     async def _ask(
-        self, action: StewardAction, row: StewardLine, ask: RequestKind, dialect: Dialect, operator: Operator
+        self, action: ProcessAction, row: ProcessActionRequest, ask: RequestKind, dialect: Dialect, operator: Operator
     ) -> tuple[RequestResult, str, tuple[Listed, ...] | None]:
         """Send one message; what came back, in whose words, and the list that it is."""
         correlation = f"{action.token}:{row.number}"

@@ -11,8 +11,8 @@ from django.db.models import Model
 
 from errorkernel.domain.limits import Limits
 from errorkernel.models import (
-    BulkAnswer,
-    BulkItem,
+    BulkDecision,
+    BulkDecisionItem,
     DeadLetter,
     Decision,
     ErrorEvent,
@@ -22,10 +22,10 @@ from errorkernel.models import (
     Node,
     Problem,
     Process,
+    ProcessAction,
+    ProcessActionRequest,
     Requeue,
     Rule,
-    StewardAction,
-    StewardLine,
 )
 from errorkernel.protocol import schema as wire
 from errorkernel.web.api.schemas import common, items, messages, operations
@@ -45,10 +45,10 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     messages.DeadLetterItem: DeadLetter,
     messages.Disposed: Requeue,
     items.RuleItem: Rule,
-    items.ActionItem: StewardAction,
-    items.ActionLine: StewardLine,
-    operations.ManyAnswerItem: BulkAnswer,
-    operations.ManyAnswerQuestion: BulkItem,
+    items.ActionItem: ProcessAction,
+    items.ActionRequest: ProcessActionRequest,
+    operations.ManyAnswerItem: BulkDecision,
+    operations.ManyAnswerQuestion: BulkDecisionItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
     operations.ProblemAct,

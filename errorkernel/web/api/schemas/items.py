@@ -21,9 +21,9 @@ from errorkernel.models import (
     Node,
     Problem,
     Process,
+    ProcessAction,
+    ProcessActionRequest,
     Rule,
-    StewardAction,
-    StewardLine,
 )
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.web.api.schemas.common import of_row
@@ -93,7 +93,7 @@ class ProblemItem(msgspec.Struct):
     last_seen: datetime
     state: ProblemState
     state_at: datetime | None
-    state_by: str
+    state_actor: str
     state_reason: str
     muted_until: datetime | None
     muted_until_count: int | None
@@ -121,7 +121,7 @@ class ErrorStateItem(msgspec.Struct):
 
 
 class ProcessItem(msgspec.Struct):
-    """``hello_age_s``: seconds since its node was heard from; ``clock_skew_s``: its clock against ours."""
+    """``heartbeat_age_s``: seconds since its node was heard from; ``clock_skew_s``: its clock against ours."""
 
     id: int
     node: str
@@ -135,7 +135,7 @@ class ProcessItem(msgspec.Struct):
     last_seen: datetime
     events: int
     failures: int
-    hello_age_s: float | None
+    heartbeat_age_s: float | None
     clock_skew_s: float | None
 
 
@@ -172,8 +172,8 @@ class EventItem(EventRow):
 
 
 class NodeItem(msgspec.Struct):
-    """``hello_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in which
-    messages of a node that is not one of ours came, the latest last."""
+    """``heartbeat_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in
+    which messages of a node that is not one of ours came, the latest last."""
 
     id: int
     name: str
@@ -185,9 +185,9 @@ class NodeItem(msgspec.Struct):
     created_at: datetime
     version: str
     started_at: datetime | None
-    hello_at: datetime | None
+    heartbeat_at: datetime | None
     liveness: Liveness
-    hello_age_s: float | None
+    heartbeat_age_s: float | None
     clock_skew_s: float | None
     backlog: int | None
     dropped: int | None
@@ -198,7 +198,7 @@ class NodeItem(msgspec.Struct):
     events: int
 
 
-class ActionLine(msgspec.Struct):
+class ActionRequest(msgspec.Struct):
     """One message to the node, and what came back; ``result`` is empty while it waits for that."""
 
     number: int
@@ -210,8 +210,8 @@ class ActionLine(msgspec.Struct):
 
 
 class ActionItem(msgspec.Struct):
-    """``state``: ``waiting``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``by`` is
-    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed``: the processes in the node's
+    """``state``: ``queued``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``actor`` is
+    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed_processes``: those in the node's
     last list."""
 
     id: int
@@ -219,8 +219,8 @@ class ActionItem(msgspec.Struct):
     action: ActionKind
     process: str
     state: str
-    said: str
-    by: str
+    summary: str
+    actor: str
     rule: int | None
     rule_revision: int | None
     reason: str
@@ -228,8 +228,8 @@ class ActionItem(msgspec.Struct):
     problem: int | None
     created_at: datetime
     ended_at: datetime | None
-    listed: list[dict[str, Any]]
-    lines: list[ActionLine]
+    listed_processes: list[dict[str, Any]]
+    requests: list[ActionRequest]
 
 
 class RuleItem(msgspec.Struct):
@@ -247,14 +247,14 @@ class RuleItem(msgspec.Struct):
     expires_at: datetime | None
     max_uses: int | None
     uses: int
-    used_at: datetime | None
+    last_used_at: datetime | None
     storm_limit: int
     loop_limit: int
-    steward_nodes: list[str]
+    controlled_nodes: list[str]
     created_at: datetime
     changed_at: datetime
     suspended_at: datetime | None
-    suspended_why: str
+    suspended_reason: str
 
 
 def incident(row: Incident, cut: str | None) -> IncidentItem:
@@ -268,7 +268,7 @@ def incident(row: Incident, cut: str | None) -> IncidentItem:
         problem=row.problem_id,
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
-        decision=made and of_row(DecisionItem, made),
+        decision=made and of_row(DecisionItem, made, by=made.actor),
         by_itself=row.by_itself or None,
         cut=None if cut is None else _names(cut),
     )
@@ -308,7 +308,7 @@ def problem(row: Problem) -> ProblemItem:
 
 def process(row: Process, now: datetime) -> ProcessItem:
     """Needs ``select_related("node")``, or costs a query."""
-    alive = liveness.of_process(row.node.hello_at, row.state, row.last_seen, now)
+    alive = liveness.of_process(row.node.heartbeat_at, row.state, row.last_seen, now)
     return of_row(ProcessItem, row, node=row.node.name, liveness=alive, **_heard(row.node, now))
 
 
@@ -327,14 +327,14 @@ def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
     if asked.by_itself:
         return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
     made = getattr(asked, "decision", None)
-    return made and of_row(GivenAnswer, made)
+    return made and of_row(GivenAnswer, made, by=made.actor)
 
 
 def node(row: Node, now: datetime) -> NodeItem:
-    return of_row(NodeItem, row, liveness=liveness.of_node(row.hello_at, now), **_heard(row, now))
+    return of_row(NodeItem, row, liveness=liveness.of_node(row.heartbeat_at, now), **_heard(row, now))
 
 
-def action(row: StewardAction) -> ActionItem:
+def action(row: ProcessAction) -> ActionItem:
     """Needs ``steward_actions.with_lines()``, or costs queries."""
     return of_row(
         ActionItem,
@@ -345,12 +345,12 @@ def action(row: StewardAction) -> ActionItem:
         event=row.event_seq,
         problem=row.problem_id,
         rule=row.rule_id,
-        lines=[_line(one) for one in row.lines.all()],
+        requests=[_request(one) for one in row.requests.all()],
     )
 
 
-def _line(row: StewardLine) -> ActionLine:
-    return of_row(ActionLine, row)
+def _request(row: ProcessActionRequest) -> ActionRequest:
+    return of_row(ActionRequest, row)
 
 
 def rule(row: Rule) -> RuleItem:
@@ -358,5 +358,5 @@ def rule(row: Rule) -> RuleItem:
 
 
 def _heard(node: Node, now: datetime) -> dict[str, Any]:
-    age_s = round((now - node.hello_at).total_seconds(), 1) if node.hello_at else None
-    return {"hello_age_s": age_s, "clock_skew_s": node.clock_skew_s}
+    age_s = round((now - node.heartbeat_at).total_seconds(), 1) if node.heartbeat_at else None
+    return {"heartbeat_age_s": age_s, "clock_skew_s": node.clock_skew_s}

@@ -24,9 +24,9 @@ class Disposed(msgspec.Struct):
 
     command: UUID
     incident: UUID | None
-    letter: int | None
+    dead_letter: int | None
     state: str
-    by: str
+    actor: str
     reason: str
     detail: str
     created_at: datetime
@@ -54,7 +54,7 @@ class DeadLetterItem(msgspec.Struct):
 
 
 def disposed(row: Requeue) -> Disposed:
-    return of_row(Disposed, row, command=row.pk, incident=row.incident_id, letter=row.letter_id)
+    return of_row(Disposed, row, command=row.pk, incident=row.incident_id, dead_letter=row.dead_letter_id)
 
 
 def dead_letter(row: DeadLetter) -> DeadLetterItem:

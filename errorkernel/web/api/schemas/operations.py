@@ -15,7 +15,7 @@ from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
-from errorkernel.models import BulkAnswer, BulkItem
+from errorkernel.models import BulkDecision, BulkDecisionItem
 from errorkernel.protocol import schema as wire
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.web.api.schemas.common import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
@@ -38,8 +38,8 @@ class ActionWish(msgspec.Struct):
     request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
 
 
-BulkState: TypeAlias = Literal["proposed", "watching", "answering", "done", "left"]
-BulkResult: TypeAlias = Literal["pending", "won", "lost", "gone"]
+BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected"]
+BulkResult: TypeAlias = Literal["pending", "decided", "already_decided", "withdrawn"]
 _StewardNode: TypeAlias = Annotated[
     str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
 ]
@@ -50,9 +50,9 @@ _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 
 class RuleWording(msgspec.Struct):
-    """A rule as it is to be. ``steward_nodes``: names of Steward's and ctrl's nodes on whose processes it may act, each
-    as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that than
-    one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
+    """A rule as it is to be. ``controlled_nodes``: names of Steward's and ctrl's nodes on whose processes it may act,
+    each as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that
+    than one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
 
     name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
     condition: Annotated[str, told(format=CONDITION_FORMAT)]
@@ -63,7 +63,7 @@ class RuleWording(msgspec.Struct):
     max_uses: _Count | None = None
     storm_limit: _Count = policy.STORM_LIMIT
     loop_limit: _Count = policy.LOOP_LIMIT
-    steward_nodes: Annotated[tuple[_StewardNode, ...], told(maxItems=policy.STEWARD_NODES_MAX)] = ()
+    controlled_nodes: Annotated[tuple[_StewardNode, ...], told(maxItems=policy.CONTROLLED_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
 
@@ -172,31 +172,31 @@ class ManyAnswer(msgspec.Struct):
 
 
 class ManyAnswerItem(msgspec.Struct):
-    """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this (``won``),
-    answered by others first (``lost``), or asked no more (``gone``). ``first_shows``: what became of the ``first`` one
-    once it was answered; the others follow where it is ``good``. ``watch_until``: null as long as its process has not
-    carried the answer out. ``first_detail``: what its node said of it."""
+    """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this
+    (``decided``), answered by others first (``already_decided``), or asked no more (``withdrawn``). ``first_shows``:
+    what became of the ``first`` one once it was answered; the others follow where it is ``good``. ``watch_until``: null
+    as long as its process has not carried the answer out. ``first_detail``: what its node said of it."""
 
     id: int
     state: BulkState
     action: Action
     condition: str
     reason: str
-    by: str
-    needs_second: bool
-    second_by: str
+    actor: str
+    needs_approval: bool
+    approved_by: str
     count: int
     pending: int
-    won: int
-    lost: int
-    gone: int
+    decided: int
+    already_decided: int
+    withdrawn: int
     first: UUID | None
     first_state: State | None
     first_detail: str
     first_shows: CanaryState | None
     proposed_at: datetime
     expires_at: datetime
-    confirmed_at: datetime | None
+    approved_at: datetime | None
     watch_until: datetime | None
     ended_at: datetime | None
 
@@ -213,7 +213,7 @@ class ManyAnswerQuestion(msgspec.Struct):
     answer: GivenAnswer | None
 
 
-def answer_to_many(row: BulkAnswer, now: datetime) -> ManyAnswerItem:
+def answer_to_many(row: BulkDecision, now: datetime) -> ManyAnswerItem:
     canary = bulk_decisions.watched(row, now)
     return of_row(
         ManyAnswerItem,
@@ -228,7 +228,7 @@ def answer_to_many(row: BulkAnswer, now: datetime) -> ManyAnswerItem:
     )
 
 
-def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
+def question_of_many(row: BulkDecisionItem) -> ManyAnswerQuestion:
     """Needs ``bulk.items``, or costs queries."""
     asked = row.incident
     made = getattr(asked, "decision", None)
@@ -239,5 +239,5 @@ def question_of_many(row: BulkItem) -> ManyAnswerQuestion:
         node=asked.node.name,
         process=asked.process.name,
         state=asked.state,
-        answer=made and of_row(GivenAnswer, made),
+        answer=made and of_row(GivenAnswer, made, by=made.actor),
     )

@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.query.predicate import QueryError
-from errorkernel.models import BulkAnswer
+from errorkernel.models import BulkDecision
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api.authentication import ApiError, as_json, needs, not_allowed, read_body
@@ -75,9 +75,9 @@ def _act(request: HttpRequest, actor: Actor, number: str, act: str) -> HttpRespo
     return as_json(200, operations.answer_to_many(done, timezone.now()))
 
 
-def _found(number: str) -> BulkAnswer:
+def _found(number: str) -> BulkDecision:
     known = number.isascii() and number.isdigit() and len(number) <= 18
-    found = BulkAnswer.objects.filter(pk=int(number)).first() if known else None
+    found = BulkDecision.objects.filter(pk=int(number)).first() if known else None
     if found is None:
         raise ApiError(404, "There is no such answer to many.")
     return found

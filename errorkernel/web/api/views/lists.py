@@ -22,7 +22,7 @@ from django.utils import timezone
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness
 from errorkernel.domain.query.predicate import QueryError, parse
-from errorkernel.models import BulkAnswer, DeadLetter, ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.models import BulkDecision, DeadLetter, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.senders.steward.store import actions as steward_actions
 from errorkernel.store import nodes as fleet
 from errorkernel.store.incidents import bulk_decisions
@@ -179,14 +179,14 @@ def answers(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Answers to many questions."""
     _no_query(request.GET, "nothing")
     told = partial(operations.answer_to_many, now=timezone.now())
-    return _answer(BulkAnswer.objects.all(), "id", _page(request.GET), told)
+    return _answer(BulkDecision.objects.all(), "id", _page(request.GET), told)
 
 
 @needs("errorkernel.view_incident")
 def answered_questions(request: HttpRequest, actor: Actor, number: int) -> HttpResponse:
     """The questions of one answer to many."""
     _no_query(request.GET, "nothing")
-    found = BulkAnswer.objects.filter(pk=min(number, NUMBER_MAX)).first()
+    found = BulkDecision.objects.filter(pk=min(number, NUMBER_MAX)).first()
     if found is None:
         raise ApiError(404, "There is no such answer to many.")
     return _answer(bulk_decisions.items(found), "id", _page(request.GET), operations.question_of_many)

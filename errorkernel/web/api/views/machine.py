@@ -144,7 +144,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.bad_request(request, exception)
 
 
-@needs("errorkernel.answer_incident")
+@needs("errorkernel.decide_incident")
 def _decide(request: HttpRequest, actor: Actor, incident_id: str) -> HttpResponse:
     """200 the decision, also for the same ``request_id`` again; 409 somebody was first, or nobody asks any more."""
     answer = read_body(request, _answer_decoder, f"an action ({', '.join(Action)})")
@@ -200,8 +200,8 @@ def _unknown_incident() -> ApiError:
 
 
 def _lost(decision: Decision) -> ApiError:
-    error = f"{decision.by} answered {decision.action} first."
-    return ApiError(409, of_row(SomebodyWasFirst, decision, error=error, winner=decision.by))
+    error = f"{decision.actor} answered {decision.action} first."
+    return ApiError(409, of_row(SomebodyWasFirst, decision, error=error, winner=decision.actor))
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:

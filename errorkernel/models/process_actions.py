@@ -11,32 +11,32 @@ from errorkernel.models.nodes import Node
 from errorkernel.models.rules import Rule
 
 
-class StewardAction(models.Model):
+class ProcessAction(models.Model):
     """One thing that somebody wants of such a node: its list, or a process stopped, started or killed.
 
-    ``waiting`` until a kernel takes it, ``running`` while one has it, then as it ended. What was sent and what came
-    back are its lines. It keeps the number of the event that it was begun from, and the problem, since events are
+    ``queued`` until a kernel takes it, ``running`` while one has it, then as it ended. What was sent and what came
+    back are its requests. It keeps the number of the event that it was begun from, and the problem, since events are
     forgotten in time.
     """
 
     class State(models.TextChoices):
-        WAITING = "waiting"
+        QUEUED = "queued"
         RUNNING = "running"
         DONE = ActionOutcome.DONE.value
         FAILED = ActionOutcome.FAILED.value
         UNCLEAR = ActionOutcome.UNCLEAR.value
 
-    UNDER_WAY = (State.WAITING, State.RUNNING)
+    UNDER_WAY = (State.QUEUED, State.RUNNING)
 
     token = models.CharField(max_length=32, unique=True, help_text="Known to the node and us: its replies bear it.")
-    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="steward_actions", db_index=False)
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="process_actions", db_index=False)
     plan = models.CharField(max_length=8, choices=choices(ActionKind))
     method = models.CharField(max_length=64, blank=True, help_text="Of the process, as the node spells it.")
-    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
-    said = models.TextField(blank=True, help_text="How it ended, in a sentence.")
-    by = models.CharField(max_length=200, help_text="user:<name> or rule:<id>.")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
+    summary = models.TextField(blank=True, help_text="How it ended, in a sentence.")
+    actor = models.CharField(max_length=200, help_text="user:<name> or rule:<id>.")
     rule = models.ForeignKey(
-        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="steward_actions", db_index=False
+        Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="process_actions", db_index=False
     )
     rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that ordered it.")
     user = models.ForeignKey(
@@ -46,31 +46,31 @@ class StewardAction(models.Model):
     request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
     event_seq = models.BigIntegerField(null=True, blank=True, help_text="Number of the event that it was begun from.")
     problem = models.ForeignKey(
-        Problem, null=True, blank=True, on_delete=models.SET_NULL, related_name="steward_actions"
+        Problem, null=True, blank=True, on_delete=models.SET_NULL, related_name="process_actions"
     )
-    listed = models.JSONField(default=list, blank=True, help_text="The processes in the node's last list.")
+    listed_processes = models.JSONField(default=list, blank=True, help_text="The processes in the node's last list.")
     worker = models.CharField(max_length=200, blank=True, help_text="The kernel that carries it out.")
-    held_until = models.DateTimeField(null=True, blank=True, help_text="After this another kernel may go on with it.")
+    leased_until = models.DateTimeField(null=True, blank=True, help_text="After this another kernel may go on with it.")
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.CheckConstraint(condition=one_of("plan", ActionKind), name="steward_action_plan"),
+            models.CheckConstraint(condition=one_of("plan", ActionKind), name="process_action_plan"),
             # One at a time: two that stop and start the same process would undo each other.
             models.UniqueConstraint(
                 fields=["node", "method"],
-                condition=Q(state__in=["waiting", "running"]),
-                name="steward_action_one_under_way",
+                condition=Q(state__in=["queued", "running"]),
+                name="process_action_one_under_way",
             ),
         ]
         indexes = [
-            models.Index(fields=["node", "-id"], name="steward_action_node"),
-            models.Index(fields=["event_seq"], name="steward_action_event"),
-            models.Index(fields=["state", "id"], name="steward_action_state"),
+            models.Index(fields=["node", "-id"], name="process_action_node"),
+            models.Index(fields=["event_seq"], name="process_action_event"),
+            models.Index(fields=["state", "id"], name="process_action_state"),
             models.Index(
-                fields=["rule", "-created_at"], condition=Q(rule__isnull=False), name="steward_action_rule_at"
+                fields=["rule", "-created_at"], condition=Q(rule__isnull=False), name="process_action_rule_at"
             ),
         ]
 
@@ -78,10 +78,10 @@ class StewardAction(models.Model):
         return f"{self.plan} {self.method} on {self.node}".replace("  ", " ")
 
 
-class StewardLine(models.Model):
+class ProcessActionRequest(models.Model):
     """One message to the node, written before it was sent, and what came back. ``result`` is empty while it waits."""
 
-    action = models.ForeignKey(StewardAction, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    action = models.ForeignKey(ProcessAction, on_delete=models.CASCADE, related_name="requests", db_index=False)
     number = models.IntegerField()
     ask = models.CharField(max_length=8, choices=choices(RequestKind))
     result = models.CharField(max_length=12, blank=True, choices=choices(RequestResult))
@@ -93,8 +93,8 @@ class StewardLine(models.Model):
     class Meta:
         ordering = ["action", "number"]
         constraints = [
-            models.CheckConstraint(condition=one_of("ask", RequestKind), name="steward_line_ask"),
-            models.UniqueConstraint(fields=["action", "number"], name="steward_line_number"),
+            models.CheckConstraint(condition=one_of("ask", RequestKind), name="process_action_request_ask"),
+            models.UniqueConstraint(fields=["action", "number"], name="process_action_request_number"),
         ]
 
     def __str__(self) -> str:
