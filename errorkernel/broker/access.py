@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from errorkernel.broker.config import LegacyAccount, NodeUser
-from errorkernel.broker.credentials import is_public_nkey, make_nkey, public_nkey
+from errorkernel.broker.credentials import make_nkey, public_nkey
 from errorkernel.platform.conf import Conf, ConfError, read_or_make_secret
 
 
@@ -33,10 +32,11 @@ def make_seed_file(conf: Conf) -> bool:
 
 def kernel_seed(conf: Conf) -> str:
     """Our own nkey seed for the embedded broker, made (0600) where it is missing. Raises ConfError."""
-    return _own_seed(conf, "kernel.nk")
+    return own_seed(conf, "kernel.nk")
 
 
-def _own_seed(conf: Conf, file: str) -> str:
+def own_seed(conf: Conf, file: str) -> str:
+    """The nkey seed in a file of the data directory, made (0600) where it is missing. Raises ConfError."""
     try:
         return read_or_make_secret(conf.data_file(file), lambda: make_nkey()[0])
     except OSError as exc:
@@ -52,46 +52,11 @@ def own_access(conf: Conf) -> Access:
             return Access("", kernel_seed(conf))
         host = "127.0.0.1" if conf.nats_host in ("0.0.0.0", "::") else conf.nats_host  # noqa: S104 - compared, not bound
         return Access(f"nats://{host}:{port}", kernel_seed(conf))
-    return Access(conf.nats_url, _seed_in("STEWARD_NATS_SEED_FILE", conf.nats_seed_file))
+    return Access(conf.nats_url, read_seed("STEWARD_NATS_SEED_FILE", conf.nats_seed_file))
 
 
-def legacy_access(conf: Conf) -> Access:
-    """Address and seed for the broker, or the embedded broker's account, where Steward's nodes are.
-
-    Raises ConfError for a seed file that cannot be used.
-    """
-    if conf.legacy_on_ours:
-        return Access(own_access(conf).url, _own_seed(conf, "legacy.nk"))
-    return Access(conf.legacy_nats_url, _seed_in("STEWARD_LEGACY_SEED_FILE", conf.legacy_seed_file))
-
-
-def legacy_account(conf: Conf) -> LegacyAccount | None:
-    """The account of Steward's nodes on the embedded broker, if they are to be there. Raises ConfError."""
-    if not conf.legacy_on_ours:
-        return None
-    key = public_nkey(_own_seed(conf, "legacy.nk"))
-    return LegacyAccount(key, _legacy_nodes(conf.legacy_keys_file), stream=conf.legacy == "jetstream")
-
-
-def _legacy_nodes(path: str) -> tuple[NodeUser, ...]:
-    """A name and a public user nkey a line; empty lines and those that begin with # are passed over."""
-    if not path:
-        return ()
-    try:
-        with open(path) as file:
-            lines = [line.split() for line in file if line.strip() and not line.startswith("#")]
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfError(f"STEWARD_LEGACY_KEYS_FILE={path} cannot be read: {exc}.") from exc
-    for parts in lines:
-        if len(parts) != 2 or not is_public_nkey(parts[1]):
-            raise ConfError(f"STEWARD_LEGACY_KEYS_FILE={path}: {' '.join(parts)!r} is no name with a public nkey.")
-    keys = [key for _, key in lines]
-    if len(set(keys)) != len(keys):
-        raise ConfError(f"STEWARD_LEGACY_KEYS_FILE={path} names a key twice.")
-    return tuple(NodeUser(name, key) for name, key in lines)
-
-
-def _seed_in(variable: str, path: str) -> str | None:
+def read_seed(variable: str, path: str) -> str | None:
+    """The nkey seed in the file that the setting ``variable`` names; None where it names none. Raises ConfError."""
     if not path:
         return None
     try:

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from errorkernel.protocol import subjects
-from errorkernel.senders.steward.protocol import event_mapping
 
 ACCOUNT = "STEWARD"
-LEGACY_ACCOUNT = "LEGACY"
 MAX_PAYLOAD_BYTES = 1024 * 1024
 SYNC_INTERVAL = "5s"
 LOG_BYTES = 16 * 1024 * 1024
@@ -49,19 +47,22 @@ class ServerOptions:
     ports_dir: str
     log_file: str
     max_file_store: int
-    legacy: "LegacyAccount | None" = None
+    shared_accounts: "Sequence[SharedAccount]" = ()
 
 
 @dataclass(frozen=True, slots=True)
-class LegacyAccount:
-    """The one account that all nodes of Steward and ctrl share, and we with them under a key of our own.
+class SharedAccount:
+    """One account for all nodes that speak a foreign protocol, and for the kernel under ``kernel_key``.
 
-    ``stream``: their errors go to a stream in the kernel's account, which they cannot reach; the broker acknowledges.
+    ``node_permissions``: of each node. ``stored_subjects``: what is published there goes to a stream in the kernel's
+    account, which the nodes cannot reach; the broker acknowledges it.
     """
 
+    name: str
     kernel_key: str
     nodes: tuple[NodeUser, ...]
-    stream: bool
+    node_permissions: dict[str, Any]
+    stored_subjects: tuple[str, ...] = ()
 
 
 def account_of(name: str) -> str:
@@ -130,42 +131,30 @@ def node_account(node: NodeUser) -> dict[str, Any]:
     }
 
 
-def legacy_permissions() -> dict[str, Any]:
-    """What a node of Steward or ctrl may not do: hear errors, which it would acknowledge for us, and acknowledge them.
-
-    What such nodes may send each other is theirs to decide; it is left open here.
-    """
-    errors = list(event_mapping.ERROR_SUBJECTS)
-    return {"publish": {"deny": [one + ".reply" for one in errors]}, "subscribe": {"deny": errors}}
-
-
-def _legacy_account(legacy: LegacyAccount) -> dict[str, Any]:
-    users = [{"nkey": one.public_key, "permissions": legacy_permissions()} for one in legacy.nodes]
-    errors = [{"service": {"account": ACCOUNT, "subject": one}} for one in event_mapping.ERROR_SUBJECTS]
+def _shared_account(account: SharedAccount) -> dict[str, Any]:
+    users = [{"nkey": node.public_key, "permissions": account.node_permissions} for node in account.nodes]
     return {
         "jetstream": "enabled",
-        "users": [{"nkey": legacy.kernel_key}, *users],
-        "imports": errors if legacy.stream else [],
+        "users": [{"nkey": account.kernel_key}, *users],
+        "imports": [{"service": {"account": ACCOUNT, "subject": subject}} for subject in account.stored_subjects],
     }
 
 
-def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], legacy: LegacyAccount | None = None) -> str:
+def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], shared_accounts: Sequence[SharedAccount] = ()) -> str:
     """The ``accounts`` block: what changes when nodes are added or disabled."""
-    given = exports()
-    if legacy and legacy.stream:
-        given += [{"service": one} for one in event_mapping.ERROR_SUBJECTS]
-    offered = ",\n".join("      " + json.dumps(one) for one in given)
-    of_legacy = f"  {LEGACY_ACCOUNT}: {json.dumps(_legacy_account(legacy))}\n" if legacy else ""
-    of_nodes = "".join(f"  {json.dumps(account_of(one.name))}: {json.dumps(node_account(one))}\n" for one in nodes)
+    stored = [{"service": subject} for account in shared_accounts for subject in account.stored_subjects]
+    exported = ",\n".join("      " + json.dumps(export) for export in [*exports(), *stored])
+    accounts = [(account_of(node.name), node_account(node)) for node in nodes]
+    accounts += [(account.name, _shared_account(account)) for account in shared_accounts]
     return (
         "accounts {\n"
         f"  {ACCOUNT} {{\n"
         "    jetstream: enabled\n"
         f"    users: [{json.dumps({'nkey': kernel_key})}]\n"
-        f"    exports: [\n{offered}\n    ]\n"
+        f"    exports: [\n{exported}\n    ]\n"
         "  }\n"
-        f"{of_nodes}{of_legacy}"
-        "  SYS { users: [] }\n"
+        + "".join(f"  {json.dumps(name)}: {json.dumps(account)}\n" for name, account in accounts)
+        + "  SYS { users: [] }\n"
         "}\n"
         "system_account: SYS\n"
     )
@@ -210,5 +199,5 @@ def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
         'ping_interval: "20s"\n'
         'write_deadline: "10s"\n'
         + _jetstream(options.store_dir, options.max_file_store)
-        + render_accounts(options.kernel_key, nodes, options.legacy)
+        + render_accounts(options.kernel_key, nodes, options.shared_accounts)
     )

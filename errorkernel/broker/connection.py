@@ -14,7 +14,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import nats
 import nats.errors
@@ -37,6 +37,8 @@ _TOO_LARGE = "The message is larger than the broker takes."
 _ALWAYS_LOUD = 3
 """Failed connection attempts before a warning: a broker that starts beside us is simply not there yet."""
 
+RawMessage: TypeAlias = Msg
+"""The client library's own message object, which ``subscribe_raw`` passes on."""
 OnConnected = Callable[[], Awaitable[None]]
 OnMessage = Callable[["CoreMessage"], Awaitable[None]]
 
@@ -199,7 +201,9 @@ class Connection:
 
         await self.subscribe_raw(subject, deliver, queue=queue)
 
-    async def subscribe_raw(self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = "") -> None:
+    async def subscribe_raw(
+        self, subject: str, callback: Callable[[RawMessage], Awaitable[None]], *, queue: str = ""
+    ) -> None:
         """As ``subscribe``, with the client's own message object and no safety net: for hot paths of this package."""
         client = self._need()
         try:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from errorkernel.broker.config import LegacyAccount, NodeUser, ServerOptions, render
+from errorkernel.broker.config import NodeUser, ServerOptions, SharedAccount, render
 from errorkernel.broker.errors import BrokerStartError
 
 log = logging.getLogger("errorkernel.broker")
@@ -76,7 +76,7 @@ class EmbeddedServer:
         port: int,
         binary: str,
         max_store_bytes: int,
-        legacy: LegacyAccount | None = None,
+        shared_accounts: Sequence[SharedAccount] = (),
     ) -> None:
         self._dir = data_dir / "nats"
         self._kernel_key = kernel_key
@@ -84,7 +84,7 @@ class EmbeddedServer:
         self._wanted_port = port
         self._binary = binary
         self._max_store_bytes = max_store_bytes
-        self._legacy = legacy
+        self._shared_accounts = shared_accounts
         self._process: subprocess.Popen[bytes] | None = None
         self._nodes: Sequence[NodeUser] = ()
         self._restarts: deque[float] = deque(maxlen=RESTARTS)
@@ -258,7 +258,7 @@ class EmbeddedServer:
             ports_dir=str(self._dir / "ports"),
             log_file=str(self._log),
             max_file_store=self._max_store_bytes,
-            legacy=self._legacy,
+            shared_accounts=self._shared_accounts,
         )
 
     def _write_config(self, port: int) -> None:

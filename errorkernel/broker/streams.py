@@ -7,7 +7,6 @@ from typing import Any
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.protocol import subjects
-from errorkernel.senders.steward.protocol import event_mapping
 
 NANOSECONDS = 1_000_000_000
 NEARLY_FULL = 0.8
@@ -57,21 +56,6 @@ def decisions_stream() -> dict[str, Any]:
 def commands_stream() -> dict[str, Any]:
     """What operators sent to nodes; what got lost, or is older than the age, a node gets by sync."""
     return {**decisions_stream(), "name": subjects.COMMANDS_STREAM, "subjects": subjects.COMMANDS_SUBJECTS}
-
-
-def steward_stream(max_bytes: int) -> dict[str, Any]:
-    """Errors of Steward's and ctrl's nodes. The broker's word that it has stored one is the acknowledgement that the
-    node waits for; a stream that captured more, acknowledgements among them, would answer itself.
-
-    A node takes the broker's refusal for that word too, so a full stream must not refuse: what is lost then is lost
-    either way, but of the oldest ones it can be told how many they were."""
-    return {
-        **events_stream(max_bytes),
-        "discard": "old",
-        "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
-        "name": subjects.STEWARD_STREAM,
-        "subjects": list(event_mapping.ERROR_SUBJECTS),
-    }
 
 
 def kernel_durable() -> dict[str, Any]:
@@ -129,33 +113,23 @@ class StreamIdentity:
 async def ensure_streams(connection: Connection, *, events_max_bytes: int) -> StreamIdentity:
     """Make the streams, or bring them up to date; returns that of reports. Raises BrokerError."""
     made = [
-        await _ensure_stream(connection, config)
+        await ensure_stream(connection, config)
         for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream())
     ]
     return made[0]
 
 
-async def ensure_kernel_consumer(connection: Connection) -> None:
-    """Make the kernel's durable consumer, or bring it up to date; after ``ensure_streams``. Raises BrokerError.
+async def ensure_kernel_consumer(connection: Connection, stream: str = subjects.EVENTS_STREAM) -> None:
+    """Create or update the kernel's durable consumer of a stream that exists. Raises BrokerError.
 
-    What a kernel that is gone was sent and has not stored is delivered again from here on, before what followed it.
+    What was delivered to a kernel that ended without storing it is delivered again, before what followed it.
     """
-    await _ensure_kernels(connection, subjects.EVENTS_STREAM)
-
-
-async def ensure_steward(connection: Connection, *, max_bytes: int) -> StreamIdentity:
-    """Make the stream of errors of Steward's nodes and the kernel's durable on it. Raises BrokerError."""
-    made = await _ensure_stream(connection, steward_stream(max_bytes))
-    await _ensure_kernels(connection, subjects.STEWARD_STREAM)
-    return made
-
-
-async def _ensure_kernels(connection: Connection, stream: str) -> None:
     await _forget_deliveries(connection, stream)
     await _ensure_durable(connection, stream, kernel_durable())
 
 
-async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> StreamIdentity:
+async def ensure_stream(connection: Connection, config: dict[str, Any]) -> StreamIdentity:
+    """Create the stream, or update it where its configuration differs. Raises BrokerError."""
     try:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
         stream = await connection.api(f"STREAM.UPDATE.{config['name']}", config)

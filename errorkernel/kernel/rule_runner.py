@@ -1,17 +1,18 @@
 """Asks the rules about questions that have been stored, at once and in the order in which they opened.
 
-Errors of Steward's and ctrl's nodes, on which a rule may act, have their turn when no question is left.
+What senders let rules act on has its turn when no question is left (``KernelExtension.rule_step``).
 
 An answer is a step (``paced``): however many questions there are, a batch of the intake waits for one answer at most.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from errorkernel.kernel.stepped_work import Paced
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.senders.steward.store import rule_evaluation
 from errorkernel.store.rules import evaluation
 
 LOOK_INTERVAL_S = 1.0
@@ -21,18 +22,27 @@ WITHOUT_RULES_S = 0.2
 the first question after the first rule waits so long for it."""
 
 
+class RuleStep(Protocol):
+    def __call__(self, *, now: datetime, two_above: int) -> bool: ...
+
+
 class Judge:
-    """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``acts``: the kernel
-    speaks to nodes of Steward and ctrl, so rules may act on them."""
+    """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``sender_steps``: the
+    rule steps of senders."""
 
     def __init__(
-        self, threads: DatabaseThreads, announcer: Announcer, *, two_above: int = 0, acts: bool = False
+        self,
+        threads: DatabaseThreads,
+        announcer: Announcer,
+        *,
+        two_above: int = 0,
+        sender_steps: Sequence[RuleStep] = (),
     ) -> None:
         self._threads = threads
         self._paced = Paced(threads)
         self._announcer = announcer
         self._two_above = two_above
-        self._acts = acts
+        self._sender_steps = sender_steps
         self._wake = asyncio.Event()
         self._without_rules = False
 
@@ -53,14 +63,12 @@ class Judge:
                 self._without_rules = found.without_rules
                 while found:
                     await self._step(found)
-            while self._acts and await self._act():
-                pass
+            for step in self._sender_steps:
+                while await self._threads.run(step, now=datetime.now(UTC), two_above=self._two_above):
+                    pass
 
     async def _look(self) -> evaluation.Look:
         return await self._threads.run(evaluation.look, now=datetime.now(UTC), two_above=self._two_above)
-
-    async def _act(self) -> bool:
-        return await self._threads.run(rule_evaluation.step, now=datetime.now(UTC), two_above=self._two_above)
 
     async def _step(self, found: evaluation.Look) -> None:
         done = await self._paced.run(_carry_out, found)

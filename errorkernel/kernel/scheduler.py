@@ -4,8 +4,9 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from errorkernel.broker import streams
@@ -17,7 +18,6 @@ from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
-from errorkernel.senders.steward.store import ingest
 from errorkernel.store import nodes, problem_maintenance, rollups
 from errorkernel.store.incidents import decisions
 from errorkernel.store.platform import broker_streams, retention
@@ -31,8 +31,12 @@ HOUSEKEEPING_INTERVAL_S = 60.0
 HOUSEKEEPING_PAUSE_S = 0.2
 
 
+class Prune(Protocol):
+    def __call__(self, *, now: datetime) -> int: ...
+
+
 class Clock:
-    """``trouble``: why the broker cannot store, see ``Storing``."""
+    """``trouble``: why the broker cannot store, see ``Storing``; ``sender_prunes``: the retention of senders."""
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Clock:
         announcer: Announcer,
         *,
         trouble: Callable[[], str],
+        sender_prunes: Sequence[Prune] = (),
     ) -> None:
         self._conf = conf
         self._connection = connection
@@ -49,6 +54,7 @@ class Clock:
         self._deadlines = Paced(threads)
         self._announcer = announcer
         self._trouble = trouble
+        self._sender_prunes = sender_prunes
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
@@ -118,9 +124,8 @@ class Clock:
 
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
-        ingest.prune_arrivals(now=now)
         removed = retention.prune_quarantine(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
-        removed += retention.prune_steward_actions(days=self._conf.retention_days, now=now)
+        removed += sum(prune(now=now) for prune in self._sender_prunes)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )

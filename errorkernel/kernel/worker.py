@@ -6,11 +6,10 @@ is lost by it: what is not committed has not been acknowledged.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from channels.worker import Worker
@@ -22,26 +21,24 @@ from errorkernel.broker.connection import Connection
 from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
 from errorkernel.kernel.access_denials import RefusalWatch, log_of
 from errorkernel.kernel.bulk_runner import BulkRunner
+from errorkernel.kernel.extension import ExtensionFactory, KernelContext
 from errorkernel.kernel.heartbeats import Fleet
-from errorkernel.kernel.intake import DATABASE_AWAY, Intake, TakeIn, take_in
+from errorkernel.kernel.intake import Intake, TakeIn, take_in
 from errorkernel.kernel.outbox import OutboxTask
 from errorkernel.kernel.reconciliation import Syncs
 from errorkernel.kernel.rule_runner import Judge
 from errorkernel.kernel.scheduler import Clock
 from errorkernel.kernel.storage_probe import StartAgain, Storing
+from errorkernel.kernel.task_guards import outlast_database, reconnect_when_consumer_is_lost
 from errorkernel.live.publisher import KERNEL_CHANNEL, Announcer
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
-from errorkernel.senders.steward.worker.error_log import ErrorLog
-from errorkernel.senders.steward.worker.intake import StewardIntake
-from errorkernel.senders.steward.worker.operator import StewardOperator
 from errorkernel.store.platform import broker_streams
 
 log = logging.getLogger("errorkernel.kernel")
 
-DATABASE_PAUSE_S = 1.0
-
+_STREAMS = (subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM)
 _running: "KernelWorker | None" = None
 
 
@@ -53,7 +50,8 @@ def running() -> "KernelWorker | None":
 class KernelWorker(Worker):
     """``application`` is the site's ASGI application: it routes the kernel's channel to its consumer.
 
-    ``apply_users``: see ``Fleet``; ``start_broker_again``: see ``Storing``. Make it inside the event loop that runs it.
+    ``extensions``: of senders; ``apply_users``: see ``Fleet``; ``start_broker_again``: see ``Storing``. Make it inside
+    the event loop that runs it.
     """
 
     def __init__(
@@ -62,6 +60,7 @@ class KernelWorker(Worker):
         channel_layer: Any,
         conf: Conf,
         *,
+        extensions: Sequence[ExtensionFactory] = (),
         apply_users: Callable[[list[NodeUser]], None] | None = None,
         start_broker_again: StartAgain | None = None,
     ) -> None:
@@ -75,21 +74,33 @@ class KernelWorker(Worker):
         self.fleet = Fleet(self.connection, self._threads, self.announcer, apply_users=apply_users)
         self._syncs = Syncs(self.connection, self._threads, self.announcer)
         self._bulk = BulkRunner(self._threads, self.announcer)
-        self._judge = Judge(
-            self._threads, self.announcer, two_above=conf.kill_needs_two_above, acts=conf.legacy != "off"
-        )
         self._source = PullConsumer(
             self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
+        self.connection.on_connected(self._connected)
+        context = KernelContext(conf, self.connection, self._threads, self._make_intake)
+        self._extensions = [make_extension(context) for make_extension in extensions]
+        self._judge = Judge(
+            self._threads,
+            self.announcer,
+            two_above=conf.kill_needs_two_above,
+            sender_steps=[extension.rule_step for extension in self._extensions],
+        )
         self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
         self._refusals = RefusalWatch(log_of(conf), self._threads)
-        self._storing = Storing(self.connection, _streams(conf), start_broker_again)
-        self._clock = Clock(conf, self.connection, self._threads, self.announcer, trouble=lambda: self._storing.trouble)
-        self.connection.on_connected(self._connected)
-        self.legacy = StewardIntake(conf, self.connection, self._threads) if conf.legacy != "off" else None
+        probed = [*_STREAMS, *(name for extension in self._extensions for name in extension.streams())]
+        self._storing = Storing(self.connection, probed, start_broker_again)
+        self._clock = Clock(
+            conf,
+            self.connection,
+            self._threads,
+            self.announcer,
+            trouble=lambda: self._storing.trouble,
+            sender_prunes=[extension.prune for extension in self._extensions],
+        )
         self.ready = asyncio.Event()
-        """Set once the streams exist and the intakes pull; not where Steward's nodes have a broker of their own, which
-        may be away."""
+        """Set once the streams exist and the intakes pull from the product's broker. A broker of a sender's own may
+        still be away."""
         self.connection.on_connected(self._is_ready)  # the last, so after all that is to be done on a connection
 
     def _make_intake(self, source: DeliverySource, take_in: TakeIn) -> Intake:
@@ -100,7 +111,7 @@ class KernelWorker(Worker):
             self.announcer,
             batch_events=self._conf.batch_events,
             nodes_seen=self.fleet.notice,
-            questions_stored=self._judge.wake,
+            questions_stored=lambda: self._judge.wake(),
         )
 
     async def handle(self) -> None:
@@ -111,9 +122,9 @@ class KernelWorker(Worker):
         parts: list[Coroutine[Any, Any, None]] = [
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
-            _mend_stream(self._source, self.connection),
-            *(self._legacy_parts(self.legacy) if self.legacy else ()),
-            *(_outlast_database(loop) for loop in self._loops()),
+            reconnect_when_consumer_is_lost(self._source, self.connection),
+            *(task for extension in self._extensions for task in extension.tasks()),
+            *(outlast_database(loop) for loop in self._loops()),
         ]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -125,8 +136,8 @@ class KernelWorker(Worker):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self.legacy:
-                await self.legacy.connection.close()
+            for extension in self._extensions:
+                await extension.close()
             await self.connection.close()
             self._threads.close()
 
@@ -167,49 +178,3 @@ class KernelWorker(Worker):
 
     async def _is_ready(self) -> None:
         self.ready.set()
-
-    def _legacy_parts(self, legacy: StewardIntake) -> list[Coroutine[Any, Any, None]]:
-        operator = StewardOperator(self._conf, legacy.connection, self._threads)
-        legacy.connection.on_connected(operator.connected)
-        legacy.connection.start()
-        parts = [
-            self._make_intake(legacy.source, legacy.take_in).run(),
-            _outlast_database(legacy.write_down),
-            _outlast_database(operator.run),
-        ]
-        if isinstance(legacy.source, PullConsumer):
-            parts.append(_outlast_database(legacy.watch))
-            parts.append(_mend_stream(legacy.source, legacy.errors))
-        if self._conf.legacy_error_log:
-            log_file = ErrorLog(Path(self._conf.legacy_error_log), self._conf.data_file("error_log_position.json"))
-            parts.append(_outlast_database(log_file.run))
-        return parts
-
-
-def _streams(conf: Conf) -> list[str]:
-    """What is to store on our broker."""
-    ours = [subjects.EVENTS_STREAM, subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM]
-    return [*ours, subjects.STEWARD_STREAM] if conf.legacy == "jetstream" and conf.legacy_on_ours else ours
-
-
-async def _mend_stream(source: PullConsumer, connection: Connection) -> None:
-    """The broker says that our consumer is gone (its data was wiped, somebody removed it): connect anew."""
-    while True:
-        await source.trouble.wait()
-        source.trouble.clear()
-        log.warning("The broker has lost our stream or consumer; making it again")
-        connection.drop_connection()
-        await asyncio.sleep(1)
-
-
-async def _outlast_database(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``loop`` again for as long as a database that is away ends it; any other error is ours, and goes through.
-
-    What such a loop had in hand is no loss: it works on what the database says, and browsers read what they missed.
-    """
-    while True:
-        try:
-            await loop()
-        except DATABASE_AWAY as exc:
-            log.warning("The database cannot be used (%s); %s goes on later", exc, loop.__qualname__)
-            await asyncio.sleep(DATABASE_PAUSE_S)

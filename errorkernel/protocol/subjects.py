@@ -12,7 +12,6 @@ from errorkernel.protocol.errors import ProtocolError
 EVENTS_STREAM = "EK_EVENTS"
 DECISIONS_STREAM = "EK_DECISIONS"
 COMMANDS_STREAM = "EK_COMMANDS"
-STEWARD_STREAM = "EK_STEWARD"
 # The streams take everything below their roots, so that a wrongly addressed report is quarantined and seen
 # instead of vanishing because no stream wanted it.
 EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]

@@ -19,9 +19,9 @@ from errorkernel.platform import conf, metrics
 from errorkernel.protocol import commands, subjects
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import sync as sync_wire
-from errorkernel.senders.steward.protocol import event_mapping
 from errorkernel.senders.steward.protocol.layout import LAYOUTS
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
+from errorkernel.senders.steward.protocol.subjects import ERROR_SUBJECTS
 from errorkernel.web.health import views
 from tests.support.node_peer import program_env, unreachable, written
 from tests.support.paths import ROOT
@@ -323,7 +323,7 @@ def test_pins_are_exact_and_hashed() -> None:
 
 
 def test_what_is_known_of_steward_nodes_is_documented() -> None:
-    assert first_column(section("docs/steward.md", "Where errors come from")) == list(event_mapping.ERROR_SUBJECTS)
+    assert first_column(section("docs/steward.md", "Where errors come from")) == list(ERROR_SUBJECTS)
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", section("docs/steward.md", "Formats"), re.MULTILINE)
     assert {name: int(count) for name, count in rows} == {name: len(fields) for name, fields in LAYOUTS.items()}
     methods = re.findall(r"`(\w+)`", section("docs/steward.md", "Stop and start"))

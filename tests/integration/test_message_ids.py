@@ -7,6 +7,7 @@ import pytest
 
 from errorkernel.broker import streams
 from errorkernel.broker.connection import Connection
+from errorkernel.senders.steward.broker.streams import ensure_error_stream
 from tests.support.node_peer import Broker
 from tests.support.waiting import PATIENCE_S
 
@@ -46,7 +47,7 @@ async def test_the_dedup_window_is_shortened_when_a_kernel_starts(
 
 async def test_answers_and_errors_of_stewards_nodes_are_remembered_for_longer(connection: Connection) -> None:
     await streams.ensure_streams(connection, events_max_bytes=STREAM_BYTES)
-    await streams.ensure_steward(connection, max_bytes=STREAM_BYTES)
+    await ensure_error_stream(connection, max_bytes=STREAM_BYTES)
     windows = {}
     for name in await stream_names(connection):
         windows[name] = (await connection.api(f"STREAM.INFO.{name}", {}))["config"]["duplicate_window"]

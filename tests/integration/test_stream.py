@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from errorkernel.models import AuditEntry, BrokerStream, KernelHeartbeat
-from errorkernel.protocol import subjects
+from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from errorkernel.store import nodes
 from errorkernel.store.platform import broker_streams
 from errorkernel.store.status import system_status
@@ -114,7 +114,7 @@ def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_
 
 @pytest.mark.django_db
 def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(client: Client) -> None:
-    name = subjects.STEWARD_STREAM
+    name = ERROR_STREAM
     assert broker_streams.seen(name, "10:00", 0, asked_at=NOW) is None
 
     def look(first: int, delivered: int, made: str = "10:00", last: int = 100) -> int:

@@ -10,7 +10,7 @@ from errorkernel.broker.credentials import public_nkey
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.platform import conf
-from errorkernel.senders.steward.protocol.broker_config import render_steward
+from errorkernel.senders.steward.broker.permissions import render_permissions
 from errorkernel.store import nodes as fleet
 
 _HEAD = """\
@@ -43,7 +43,7 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
         if options["steward"]:
-            self.stdout.write(render_steward(settings.legacy, settings.legacy_central), ending="")
+            self.stdout.write(render_permissions(settings.legacy, settings.legacy_central), ending="")
             return
         made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=fleet.node_names())
         if options["streams"]:

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from errorkernel.broker import streams
-from errorkernel.broker.access import Access, legacy_access, own_access
+from errorkernel.broker.access import Access, own_access
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
 from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.protocol import subjects
+from errorkernel.senders.broker import external_brokers, stream_definitions
 
 CONNECT_S = 5.0
 SKEW_S = 2.0
@@ -40,30 +41,23 @@ async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> Async
         await connection.close()
 
 
-async def legacy_checks(conf: Conf) -> AsyncIterator[Check]:
-    """The broker of Steward's nodes, where it is another one than ours."""
-    if conf.legacy == "off" or conf.legacy_on_ours:
-        return
-    name = "broker of Steward's nodes"
-    connection: Connection | None = None
-    try:
-        access = legacy_access(conf)
-        connection = Connection(access.url, name="steward doctor", seed=access.seed)
-        connection.start()
-        await connection.wait_until_ready(CONNECT_S)
-        yield ok(name, f"{access.url} lets us in")
-        if conf.legacy == "jetstream":
-            yield await _stream(connection, streams.steward_stream(conf.legacy_stream_bytes), "")
-    except (BrokerError, ConfError) as exc:
-        yield failed(
-            name,
-            f"it cannot be used: {exc}",
-            "Compare STEWARD_LEGACY_NATS_URL and STEWARD_LEGACY_SEED_FILE, and permit what `steward broker-config"
-            " --steward` prints.",
-        )
-    finally:
-        if connection:
-            await connection.close()
+async def external_checks(conf: Conf) -> AsyncIterator[Check]:
+    """Brokers that senders' nodes connect to, where they are not the product's."""
+    for broker in external_brokers(conf):
+        connection: Connection | None = None
+        try:
+            access = broker.access(conf)
+            connection = Connection(access.url, name="steward doctor", seed=access.seed)
+            connection.start()
+            await connection.wait_until_ready(CONNECT_S)
+            yield ok(broker.name, f"{access.url} accepts the kernel")
+            for stream in broker.streams:
+                yield await _stream(connection, stream, "")
+        except (BrokerError, ConfError) as exc:
+            yield failed(broker.name, f"it cannot be used: {exc}", broker.remedy)
+        finally:
+            if connection:
+                await connection.close()
 
 
 def _access(conf: Conf) -> Access | Check:
@@ -90,8 +84,7 @@ async def _connected(conf: Conf, connection: Connection, nodes: list[str] | None
         return
     yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
     wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream(), streams.commands_stream()]
-    if conf.legacy == "jetstream" and conf.legacy_on_ours:
-        wanted.append(streams.steward_stream(conf.legacy_stream_bytes))
+    wanted += stream_definitions(conf)
     for one in wanted:
         yield await _stream(connection, one, _start_again(conf))
     if nodes is not None:

@@ -15,7 +15,7 @@ async def examine(conf: Conf) -> list[Check]:
     usable, found = await sync_to_async(_here)(conf, running)
     nodes = await sync_to_async(_nodes)() if usable else None
     found += [one async for one in broker.checks(conf, running=running, nodes=nodes)]
-    found += [one async for one in broker.legacy_checks(conf)]
+    found += [one async for one in broker.external_checks(conf)]
     found.append(await activity.layer(conf, running=running))
     return found
 

@@ -16,7 +16,7 @@ from django.contrib.staticfiles import finders
 
 from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
 from errorkernel.platform.conf import Conf
-from errorkernel.senders.steward.protocol import signing_key
+from errorkernel.senders.files import secret_files
 
 DISTRIBUTION = "steward-error-kernel"
 PYTHON_MIN = (3, 11)
@@ -131,7 +131,7 @@ def _size(directory: Path) -> int:
 
 
 def _secrets(conf: Conf) -> Check:
-    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), signing_key.path(conf)]
+    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), *secret_files(conf)]
     files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
     open_ones = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     if open_ones:

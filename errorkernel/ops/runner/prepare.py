@@ -14,11 +14,12 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from errorkernel.broker import embedded
-from errorkernel.broker.access import kernel_seed, legacy_account
+from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerStartError
 from errorkernel.platform.conf import Conf, ConfError
+from errorkernel.senders.broker import shared_accounts
 from errorkernel.store.accounts import people
 from errorkernel.store.platform.actor import Actor
 
@@ -110,7 +111,7 @@ def make_broker(conf: Conf) -> EmbeddedServer:
             port=conf.nats_port,
             binary=embedded.find_binary(conf.nats_server),
             max_store_bytes=conf.stream_max_bytes * 2 + conf.legacy_stream_bytes,
-            legacy=legacy_account(conf),
+            shared_accounts=shared_accounts(conf),
         )
     except (BrokerStartError, ConfError, ValueError) as exc:
         raise StartError(str(exc)) from exc

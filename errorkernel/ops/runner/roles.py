@@ -105,13 +105,16 @@ def kernel(conf: Conf) -> int:
 
     from errorkernel.kernel.worker import KernelWorker
     from errorkernel.platform import metrics
+    from errorkernel.senders.kernel import KERNEL_EXTENSIONS
     from steward_site.asgi import application
 
     if conf.metrics_port:
         metrics.serve(conf.metrics_port)
 
     async def run() -> int:
-        worker = asyncio.ensure_future(KernelWorker(application, get_channel_layer(), conf).arun())
+        worker = asyncio.ensure_future(
+            KernelWorker(application, get_channel_layer(), conf, extensions=KERNEL_EXTENSIONS).arun()
+        )
         noting = asyncio.ensure_future(note_settings("kernel", conf))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -99,11 +99,13 @@ class Services:
         from channels.layers import get_channel_layer
 
         from errorkernel.kernel.worker import KernelWorker
+        from errorkernel.senders.kernel import KERNEL_EXTENSIONS
 
         return KernelWorker(
             application,
             get_channel_layer(),
             self._conf,
+            extensions=KERNEL_EXTENSIONS,
             apply_users=self._broker.reload if self._broker else None,
             start_broker_again=self._broker.start_again if self._broker else None,
         )

@@ -10,8 +10,10 @@ from errorkernel.protocol import subjects
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
 
+EVENTS_REPEATED = "Nodes repeat incidents and outcomes, not events."
 
-def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
+
+def seen(name: str, made: str, last: int, *, asked_at: datetime, repeated: str = EVENTS_REPEATED) -> int | None:
     """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made`` and that
     ``last`` is the number of its newest message.
 
@@ -19,7 +21,7 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
     to a smaller number, the audit trail says so, once however many kernels look, and the number of messages that were
     not stored when it was last looked at is returned. What came after that look and was not stored either is not in
     it: nobody here has seen it. A kernel that stood still since it asked may come with what is no longer true; that
-    changes nothing.
+    changes nothing. ``repeated``: what the nodes send again, as a sentence for the audit trail.
     """
     is_now = {"created": made, "last_seq": last, "observed_at": asked_at}
     with transaction.atomic():
@@ -27,12 +29,7 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime) -> int | None:
         lost = BrokerStream.objects.filter(_before(asked_at), ~Q(created=made) | Q(last_seq__gt=last), name=name)
         if first or not lost.update(**is_now, unstored=0, fill_ratio=0.0, discarded_to_seq=0, stored_to_seq=0):
             return None
-        waiting = known.unstored if name == subjects.STEWARD_STREAM else _events_waiting()
-        repeated = (
-            "Their nodes were told that these had arrived, and repeat none."
-            if name == subjects.STEWARD_STREAM
-            else "Nodes repeat questions and outcomes, not reports."
-        )
+        waiting = _events_waiting() if name == subjects.EVENTS_STREAM else known.unstored
         audit.record(
             audit.entry(
                 Actor.system(asked_at),

@@ -1,4 +1,4 @@
-"""What is forgotten, and when: events by age and number, actions on Steward's nodes by age, refused input by number.
+"""What is forgotten, and when: events by age and number, refused input by number.
 
 In small deletes: nothing waits. Error states, problems, incidents, decisions, dead letters and the
 audit trail outlive their events.
@@ -6,7 +6,7 @@ audit trail outlive their events.
 
 from datetime import datetime, timedelta
 
-from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, ProcessAction, RejectedEvent
+from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, RejectedEvent
 from errorkernel.store.platform import counters
 
 STEP_ROWS = 2000
@@ -33,16 +33,6 @@ def prune_events(*, days: int, keep: int, now: datetime) -> int:
         return 0
     removed, _ = ErrorEvent.objects.filter(seq__gte=oldest[0], seq__lte=oldest[-1]).delete()
     return removed
-
-
-def prune_steward_actions(*, days: int, now: datetime) -> int:
-    """Remove one step of actions that ended too long ago, with their lines (0: none); returns how many went."""
-    if not days:
-        return 0
-    old = ProcessAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
-    oldest = list(old.values_list("pk", flat=True)[:STEP_ROWS])
-    ProcessAction.objects.filter(pk__in=oldest).delete()
-    return len(oldest)
 
 
 def prune_quarantine(*, keep: int) -> int:

@@ -17,6 +17,7 @@ import nats
 import pytest
 
 from errorkernel.protocol import subjects
+from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from tests.e2e.steward.test_ingest import StewardProduct, node, stored
 from tests.support.paths import ROOT
 from tests.support.steward.peer import CTRL, SEED, STEW, PlainServer, StewardPeer, Version
@@ -93,7 +94,7 @@ async def consumer(broker: Broker) -> Any:
     """What the broker says of the kernel's durable."""
     client = await nats.connect(broker.url)
     try:
-        return await client.jetstream().consumer_info(subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE)
+        return await client.jetstream().consumer_info(ERROR_STREAM, subjects.KERNEL_DURABLE)
     finally:
         await client.close()
 

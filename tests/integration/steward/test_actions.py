@@ -24,7 +24,6 @@ from errorkernel.senders.steward.store.actions import ActionRefused, ActionReque
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
-from errorkernel.store.platform import retention
 from errorkernel.store.platform.actor import Actor
 
 pytestmark = pytest.mark.django_db
@@ -308,10 +307,10 @@ def test_the_event_in_which_a_node_repeats_its_reply_shows_the_action(ship1: Nod
 
 def test_actions_go_with_the_retention_and_their_trail_stays(ship1: Node) -> None:
     ended(RequestResult.STOPPED, "stopped", ActionOutcome.DONE)
-    assert retention.prune_steward_actions(days=0, now=NOW + timedelta(days=999)) == 0
-    assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=90)) == 0
+    assert actions.prune(days=0, now=NOW + timedelta(days=999)) == 0
+    assert actions.prune(days=90, now=NOW + timedelta(days=90)) == 0
     waiting = ask()
-    assert retention.prune_steward_actions(days=90, now=NOW + timedelta(days=91)) == 1
+    assert actions.prune(days=90, now=NOW + timedelta(days=91)) == 1
     assert list(ProcessAction.objects.all()) == [waiting]
     assert ProcessActionRequest.objects.count() == 0
     assert AuditEntry.objects.filter(action="end kill").exists()

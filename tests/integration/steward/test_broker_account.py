@@ -8,23 +8,31 @@ from pathlib import Path
 import nats
 import pytest
 
-from errorkernel.broker import streams
-from errorkernel.broker.config import LegacyAccount, NodeUser
+from errorkernel.broker.config import NodeUser, SharedAccount
 from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.credentials import is_public_nkey, make_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
-from errorkernel.broker.plain_subscription import PlainSubscription
 from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain import sender_names
-from errorkernel.protocol import subjects
-from errorkernel.protocol.subjects import is_node_name
-from errorkernel.senders.steward.protocol import event_mapping
-from errorkernel.senders.steward.protocol.broker_config import node_permissions, our_permissions
+from errorkernel.protocol.subjects import KERNEL_DURABLE, is_node_name
+from errorkernel.senders.steward.broker.account import ACCOUNT
+from errorkernel.senders.steward.broker.permissions import (
+    kernel_permissions,
+    node_permissions,
+    shared_account_permissions,
+)
+from errorkernel.senders.steward.broker.plain_subscription import PlainSubscription
+from errorkernel.senders.steward.broker.streams import ensure_error_stream
+from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM, ERROR_SUBJECTS
 from tests.support.steward.peer import CTRL, PlainServer, StewardPeer
 from tests.support.waiting import PATIENCE_S, eventually
 
 
-def serve(directory: Path, legacy: LegacyAccount, kernel_key: str) -> EmbeddedServer:
+def account(kernel_key: str, node_key: str, stored: tuple[str, ...] = ()) -> SharedAccount:
+    return SharedAccount(ACCOUNT, kernel_key, (NodeUser("ship1", node_key),), shared_account_permissions(), stored)
+
+
+def serve(directory: Path, account: SharedAccount, kernel_key: str) -> EmbeddedServer:
     server = EmbeddedServer(
         directory,
         kernel_key=kernel_key,
@@ -32,7 +40,7 @@ def serve(directory: Path, legacy: LegacyAccount, kernel_key: str) -> EmbeddedSe
         port=0,
         binary=find_binary(""),
         max_store_bytes=1024**3,
-        legacy=legacy,
+        shared_accounts=[account],
     )
     server.start([])
     return server
@@ -40,7 +48,7 @@ def serve(directory: Path, legacy: LegacyAccount, kernel_key: str) -> EmbeddedSe
 
 async def test_an_error_reaches_the_stream_and_the_broker_acknowledges_it_to_the_node_alone(tmp_path: Path) -> None:
     (kernel, kernel_key), (_, our_key), (seed, key) = make_nkey(), make_nkey(), make_nkey()
-    server = serve(tmp_path, LegacyAccount(our_key, (NodeUser("ship1", key),), stream=True), kernel_key)
+    server = serve(tmp_path, account(our_key, key, ERROR_SUBJECTS), kernel_key)
     try:
         central = await nats.connect(server.url, nkeys_seed_str=kernel)
         await central.jetstream().add_stream(name="S", subjects=["errorCentral.errorLog"])
@@ -67,7 +75,7 @@ async def test_an_error_reaches_the_stream_and_the_broker_acknowledges_it_to_the
 
 async def test_a_node_may_not_hear_errors_nor_acknowledge_them(tmp_path: Path) -> None:
     kernel_key, (ours, our_key), (seed, key) = make_nkey()[1], make_nkey(), make_nkey()
-    server = serve(tmp_path, LegacyAccount(our_key, (NodeUser("ship1", key),), stream=False), kernel_key)
+    server = serve(tmp_path, account(our_key, key), kernel_key)
     try:
         refused: list[str] = []
 
@@ -113,7 +121,7 @@ def test_only_a_users_public_key_goes_into_the_configuration() -> None:
 async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, mode: str) -> None:
     (seed, key), (node_seed, node_key) = make_nkey(), make_nkey()
     users = [
-        {"nkey": key, "permissions": our_permissions(mode, "central")},
+        {"nkey": key, "permissions": kernel_permissions(mode, "central")},
         {"nkey": node_key, "permissions": node_permissions("ship1")},
     ]
     config = tmp_path / "users.conf"
@@ -122,14 +130,14 @@ async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, m
     server = PlainServer(tmp_path, "-c", str(config)).start()
     connection = Connection(server.url, name="test", seed=seed)
     source = (
-        PlainSubscription(connection, event_mapping.ERROR_SUBJECTS)
+        PlainSubscription(connection, ERROR_SUBJECTS)
         if mode == "plain"
-        else PullConsumer(connection, subjects.STEWARD_STREAM, subjects.KERNEL_DURABLE, 10)
+        else PullConsumer(connection, ERROR_STREAM, KERNEL_DURABLE, 10)
     )
 
     async def up() -> None:
         if mode == "jetstream":
-            await streams.ensure_steward(connection, max_bytes=1024**2)
+            await ensure_error_stream(connection, max_bytes=1024**2)
         await source.open()
         for subject in ("central.REQHello.EventNACK", "central.hello", "errorkernel.>"):
             await connection.subscribe(subject, ignored)

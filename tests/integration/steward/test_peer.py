@@ -20,6 +20,7 @@ from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import Listed, Operator
 from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
+from errorkernel.senders.steward.protocol.subjects import ERROR_SUBJECTS, is_reply_subject
 from tests.support.steward.peer import CTRL, CTRL_2024, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
 from tests.support.waiting import eventually
 
@@ -49,7 +50,7 @@ class Listener:
     seen: dict[bytes, Seen] = field(default_factory=dict)
 
     async def open(self) -> None:
-        for subject in event_mapping.ERROR_SUBJECTS:
+        for subject in ERROR_SUBJECTS:
             await self.client.subscribe(subject, cb=self._error)
         await self.client.subscribe(f"{OPERATOR.name}.>", cb=self._reply)
         await self.client.flush()
@@ -69,7 +70,7 @@ class Listener:
         await self._acknowledge(message, incoming)
 
     async def _reply(self, message: Msg) -> None:
-        if event_mapping.is_reply_subject(message.subject):
+        if is_reply_subject(message.subject):
             return
         incoming = event_mapping.read(message.subject, message.headers or {}, message.data)
         self.replies.append(incoming.message)

@@ -16,11 +16,12 @@ from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import envelope, event_mapping
 from errorkernel.senders.steward.protocol.envelope import Compression, pack
 from errorkernel.senders.steward.protocol.layout import StewardMessage
+from errorkernel.senders.steward.protocol.subjects import ERROR_SUBJECTS
 from tests.support.steward.examples import FULL, STEWARD_ERROR_MESSAGE, every_body
 
 FRAME_MAX_S = 0.05
 GROWTH_MAX_KIB = 64 * 1024
-SUBJECTS = [*event_mapping.ERROR_SUBJECTS, "central.REQHello.EventNACK", "ek.fileAppend"]
+SUBJECTS = [*ERROR_SUBJECTS, "central.REQHello.EventNACK", "ek.fileAppend"]
 TEXTS = [
     "error: methodREQCliCommand: cmd.Run failed : exit status 3, methodArgs: [bash -c x], error_output: a\nb",
     "info: toNode: a.b, fromNode: c, subject: a.b.REQPing.EventACK, methodArgs: []: max retries reached, check",

@@ -28,6 +28,7 @@ from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
 from errorkernel.senders.steward.protocol.layout import ATTRIBUTES, LAYOUTS, StewardMessage
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
+from errorkernel.senders.steward.protocol.subjects import ERROR_SUBJECTS
 from tests.support.steward.examples import (
     CTRL_ERROR,
     CTRL_ERROR_MESSAGE,
@@ -371,7 +372,7 @@ def test_an_acknowledgement_is_wanted_by_token_or_timeout_and_never_read() -> No
     assert not wants("errorCentral.REQErrorLog", 0)
     assert wants("central.REQHello.EventNACK", 10)
     assert not wants("central.REQHello.EventNACK", 0)
-    for subject in event_mapping.ERROR_SUBJECTS:
+    for subject in ERROR_SUBJECTS:
         with pytest.raises(ProtocolError) as caught:
             event_mapping.read(subject + ".reply", {}, STEWARD_ERROR)
         assert caught.value.reason == "bad_subject"

@@ -24,11 +24,10 @@ from errorkernel.senders.steward.protocol.dialect import Dialect, dialect_of
 from errorkernel.senders.steward.protocol.envelope import MESSAGE_MAX_BYTES, Compression, Envelope, unpack
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.repeats import Sending
+from errorkernel.senders.steward.protocol.subjects import is_reply_subject
 from errorkernel.senders.steward.protocol.text_parser import Understood
 from errorkernel.senders.steward.protocol.text_record import Record
 
-ERROR_SUBJECTS = ("errorCentral.REQErrorLog.EventACK", "errorCentral.REQErrorLog", "errorCentral.errorLog")
-"""Of Steward; of ctrl until November 2024; of ctrl since. Nothing wider: acknowledgements travel below them."""
 NODE_NAME_MAX_CHARS = 64
 UNNAMED_PROCESS = "(not named)"
 """Errors whose text names no process are kept under this one."""
@@ -68,11 +67,6 @@ class Report(msgspec.Struct, frozen=True):
     event: Event
     understood: Understood
     incoming: Incoming
-
-
-def is_reply_subject(subject: str) -> bool:
-    """Acknowledgements: nothing to decode."""
-    return subject.endswith(".reply")
 
 
 def read(subject: str, headers: Mapping[str, str], payload: bytes, *, max_bytes: int = MESSAGE_MAX_BYTES) -> Incoming:

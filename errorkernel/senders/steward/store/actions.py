@@ -27,6 +27,7 @@ from errorkernel.senders.steward.protocol.process_control import Ended, Line
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
+from errorkernel.store.platform.retention import STEP_ROWS
 
 A_MINUTE_MAX = 10
 """Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
@@ -252,6 +253,16 @@ def of_event(event: ErrorEvent) -> QuerySet[ProcessAction]:
     return with_lines().filter(
         Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
     )
+
+
+def prune(*, days: int, now: datetime) -> int:
+    """Delete one step of actions that ended more than ``days`` ago (0: none), with their lines; returns how many."""
+    if not days:
+        return 0
+    old = ProcessAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
+    oldest = list(old.values_list("pk", flat=True)[:STEP_ROWS])
+    ProcessAction.objects.filter(pk__in=oldest).delete()
+    return len(oldest)
 
 
 def with_lines() -> QuerySet[ProcessAction]:

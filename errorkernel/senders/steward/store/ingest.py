@@ -18,10 +18,10 @@ from errorkernel.domain import sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node, UnnumberedMessage
-from errorkernel.protocol import subjects
 from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
+from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.ingest import batch as intake
 from errorkernel.store.ingest.batch import Batch, Recorded
@@ -99,7 +99,7 @@ def record(
     try:
         with transaction.atomic():
             recorded = _record(arrivals, refusals, directory, memory, limits, now)
-            broker_streams.reached(subjects.STEWARD_STREAM, reached)
+            broker_streams.reached(ERROR_STREAM, reached)
             return recorded
     except BaseException:
         # What was learnt inside a transaction that is rolled back does not exist.

@@ -9,9 +9,7 @@ import time
 from collections.abc import Sequence
 from uuid import uuid4
 
-from nats.aio.msg import Msg
-
-from errorkernel.broker.connection import Connection
+from errorkernel.broker.connection import Connection, RawMessage
 from errorkernel.broker.errors import BrokerAway
 
 log = logging.getLogger("errorkernel.broker")
@@ -29,7 +27,7 @@ class PlainDelivery:
     deliveries = 1
     sequence = 0
 
-    def __init__(self, connection: Connection, message: Msg) -> None:
+    def __init__(self, connection: Connection, message: RawMessage) -> None:
         self._connection = connection
         self._reply: str = message.reply
         self.subject: str = message.subject
@@ -83,7 +81,7 @@ class PlainSubscription:
         taken, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return taken
 
-    async def _arrived(self, message: Msg) -> None:
+    async def _arrived(self, message: RawMessage) -> None:
         if len(self._buffer) >= WAITING_MAX:
             log.warning("%d errors of Steward's nodes wait to be stored; one more is left to its node", WAITING_MAX)
             return
