@@ -6,7 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python tools/install.py
 
-.PHONY: setup run dev test check messages requirements clean
+# Without a cache of compiled modules each of the programs that tests start would compile them again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Another Python that we support, where there is one.
+SECOND ?= $(firstword $(foreach python,python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),\
+	$(shell $(python) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+CHAOS_FAULTS ?= 300
+
+.PHONY: setup run dev test test-quick test-postgres test-all test-second check messages requirements clean
 
 setup: $(VENV)/runtime.stamp
 
@@ -16,8 +23,29 @@ run: setup
 dev: setup
 	@STEWARD_LOG_LEVEL=DEBUG $(BIN)/steward up --demo
 
+# Everything, on SQLite and one Python.
 test: $(VENV)/dev.stamp
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+# What needs no broker and no product.
+test-quick: $(VENV)/dev.stamp
+	@$(PYTEST) tests/unit tests/integration/test_docs.py
+
+# What touches the database, on a PostgreSQL that the run starts (Debian: apt-get install postgresql).
+test-postgres: $(VENV)/dev.stamp
+	@TEST_DATABASE=postgres $(PYTEST) -m django_db tests/integration
+
+# Before a release, and after changes that reach far.
+test-all: test test-postgres test-second
+	@$(BIN)/steward chaos --faults $(CHAOS_FAULTS)
+
+test-second:
+ifeq ($(SECOND),)
+	@echo "There is no second Python (3.12 or 3.13) on this machine: nothing was tried on one."
+else
+	@$(SECOND) --version
+	@$(MAKE) test VENV=.venv-second PYTHON=$(SECOND)
+endif
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
@@ -58,4 +86,4 @@ requirements: | $(BIN)/python
 	@$(COMPILE) --extra server --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-second build dist .pytest_cache .mypy_cache .ruff_cache
