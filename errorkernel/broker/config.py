@@ -119,9 +119,9 @@ def node_account(node: NodeUser) -> dict[str, Any]:
         for stream in STREAMS
     }
     imported: list[dict[str, Any]] = [
-        {"service": {"account": ACCOUNT, "subject": one}}
-        for one in permissions["publish"]["allow"]
-        if not one.startswith(_CONSUMER_INFO)
+        {"service": {"account": ACCOUNT, "subject": subject}}
+        for subject in permissions["publish"]["allow"]
+        if not subject.startswith(_CONSUMER_INFO)
     ]
     imported += [{"service": {"account": ACCOUNT, "subject": info}, "to": to} for info, to in renamed.items()]
     return {

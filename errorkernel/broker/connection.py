@@ -239,7 +239,7 @@ class Connection:
     async def _request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> Msg:
         client = self._need()
         # A denial from before (other permissions, another connection) says nothing about this request.
-        self.denied = [one for one in self.denied if one != subject]
+        self.denied = [denied for denied in self.denied if denied != subject]
         asking = asyncio.ensure_future(client.request(subject, data, timeout=timeout_s, headers=headers))
         waiting = self._pending.setdefault(subject, set())
         waiting.add(asking)

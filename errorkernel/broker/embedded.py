@@ -129,13 +129,13 @@ class EmbeddedServer:
         with self._log.open("rb") as log_file:
             log_file.seek(0, os.SEEK_END)
             self._process.send_signal(signal.SIGHUP)
-            said, deadline = b"", time.monotonic() + RELOAD_TIMEOUT_S
-            while not any(word in said for word in _RELOADED):
+            output, deadline = b"", time.monotonic() + RELOAD_TIMEOUT_S
+            while not any(word in output for word in _RELOADED):
                 if time.monotonic() > deadline:
                     log.error("nats-server does not say that it has read its configuration anew")
                     return
                 time.sleep(0.01)
-                said = said[-4096:] + log_file.read()
+                output = output[-4096:] + log_file.read()
 
     def stop(self) -> None:
         """End it, by force after a moment."""
@@ -311,7 +311,12 @@ class EmbeddedServer:
     def _log_end(self) -> str:
         try:
             logs = (self._log, self._start_log)
-            lines = [line for one in logs if one.exists() for line in one.read_text(errors="replace").splitlines()]
+            lines = [
+                line
+                for log_file in logs
+                if log_file.exists()
+                for line in log_file.read_text(errors="replace").splitlines()
+            ]
         except OSError:
             return "no log"
         loud = [line for line in lines[-50:] if "[FTL]" in line or "[ERR]" in line]

@@ -33,7 +33,7 @@ class CanaryState(StrEnum):
         return self not in (CanaryState.PENDING, CanaryState.WATCHED, CanaryState.GOOD)
 
 
-_SAID = {
+_DESCRIPTIONS = {
     CanaryState.PENDING: _(
         "The process of the first one has not carried the answer out yet, so it shows nothing so far."
     ),
@@ -48,7 +48,7 @@ _SAID = {
 }
 
 
-def judged(state: State, *, returned: bool, until: datetime | None, now: datetime) -> CanaryState:
+def canary_state(state: State, *, returned: bool, until: datetime | None, now: datetime) -> CanaryState:
     """Of one that was answered by this. ``returned``: its process has met the problem again since; ``until``: it is
     watched, None while it has not been carried out."""
     if state is State.FAILED:
@@ -62,8 +62,8 @@ def judged(state: State, *, returned: bool, until: datetime | None, now: datetim
     return CanaryState.GOOD if now >= until else CanaryState.WATCHED
 
 
-def told(what: CanaryState, left_s: int) -> TranslatableText:
+def describe(what: CanaryState, left_s: int) -> TranslatableText:
     """It in words; ``left_s``: how long it is watched yet."""
     if what is CanaryState.WATCHED:
         return _("The first one has been carried out and is still being watched, for {seconds} s more.", seconds=left_s)
-    return _SAID[what]
+    return _DESCRIPTIONS[what]

@@ -1,4 +1,4 @@
-"""The geometry of the console's pictures: numbers become bars, grid lines and labels. A template draws them.
+"""The geometry of charts: numbers become bars, grid lines and labels. A template draws them.
 
 Widths are parts of the whole (per cent), so that a picture fills its place while its letters keep their size; heights
 are pixels. Every coordinate is text already: a template would write a number with the reader's decimal comma.
@@ -30,10 +30,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A stack of bars over the same stretch of time. ``said``: what it tells, in words."""
+    """A stack of bars over the same stretch of time. ``description``: its values in words."""
 
     bars: list[Bar]
-    said: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Chart:
 
 
 def columns(
-    stacks: Sequence[Sequence[float]], names: Sequence[str], said: Sequence[str], times: Sequence[str]
+    stacks: Sequence[Sequence[float]], names: Sequence[str], descriptions: Sequence[str], times: Sequence[str]
 ) -> Chart:
     """Stacked columns from left to right. ``stacks``: for each column its values, in the order of ``names``, lowest
-    first; ``said``: each column in words; ``times``: labels at equal distances, the first at the left edge."""
+    first; ``descriptions``: each column in words; ``times``: labels at equal distances, the first at the left edge."""
     top, step = scale(max((sum(stack) for stack in stacks), default=0))
     floor_px = ABOVE_PX + PLOT_PX
     width = 100 / max(1, len(stacks))
@@ -79,7 +79,7 @@ def columns(
                     )
                 )
                 under += tall
-        made.append(Column(bars, said[index]))
+        made.append(Column(bars, descriptions[index]))
     values = [_value_line(step * number, top, floor_px) for number in range(1, round(top / step) + 1)]
     return Chart(str(floor_px + BELOW_PX), str(floor_px), made, values, _time_lines(times, floor_px))
 

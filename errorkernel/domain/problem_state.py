@@ -77,7 +77,9 @@ class ActiveMute:
             return "Its time is over."
         if self.until_count is not None and count >= self.until_count:
             return "As many more events as it was muted for have come."
-        others = sorted(one for one in releases if one not in self.releases) if self.releases is not None else []
+        others = (
+            sorted(release for release in releases if release not in self.releases) if self.releases is not None else []
+        )
         return f"The release {others[0]} has it too." if others else ""
 
 

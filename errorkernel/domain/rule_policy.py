@@ -97,8 +97,8 @@ class RuleDefinition:
             raise RuleError("reason", _("A rule needs a reason: others will read it beside every answer."))
         for field, text, most in (("name", self.name, NAME_MAX_CHARS), ("reason", self.reason, REASON_MAX_CHARS)):
             if len(text) > most:
-                told = _("This has {count} characters; at most {most} are kept.", count=len(text), most=most)
-                raise RuleError(field, told)
+                message = _("This has {count} characters; at most {most} are kept.", count=len(text), most=most)
+                raise RuleError(field, message)
             if "\0" in text:
                 raise RuleError(field, _("This must not contain a NUL character."))
         limits = {"max_uses": self.max_uses, "storm_limit": self.storm_limit, "loop_limit": self.loop_limit}
@@ -116,8 +116,8 @@ def _check_nodes(names: tuple[str, ...]) -> None:
         raise RuleError("controlled_nodes", _("A rule names at most {most} nodes.", most=CONTROLLED_NODES_MAX))
     for name in names:
         if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
-            told = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
-            raise RuleError("controlled_nodes", told)
+            message = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
+            raise RuleError("controlled_nodes", message)
         if "*" in name:
             raise RuleError("controlled_nodes", _("Each node is named as it is; * stands for nothing here."))
 
@@ -185,8 +185,8 @@ class Rule:
             self.max_uses is not None and self.uses >= self.max_uses
         )
 
-    def matches(self, question: IncidentFacts) -> bool:
-        return _compiled(self.condition)(question)
+    def matches(self, incident: IncidentFacts) -> bool:
+        return _compiled(self.condition)(incident)
 
 
 @lru_cache(maxsize=2 * RULES_MAX)
@@ -202,10 +202,10 @@ class RuleMatch:
     held: bool
 
 
-def decide(rules: Iterable[Rule], question: IncidentFacts, now: datetime) -> RuleMatch | None:
+def decide(rules: Iterable[Rule], incident: IncidentFacts, now: datetime) -> RuleMatch | None:
     """What ``rules``, in this order, say to ``question``; None where none of them speaks."""
     for rule in rules:
-        if rule.enabled and not rule.is_over(now) and question.seq > rule.after_seq and rule.matches(question):
+        if rule.enabled and not rule.is_over(now) and incident.seq > rule.after_seq and rule.matches(incident):
             return RuleMatch(rule, held=rule.suspended)
     return None
 

@@ -51,8 +51,8 @@ def decode(data: bytes) -> Requeue:
     if raw.v != VERSION or raw.do != REQUEUE:
         raise ProtocolError("unknown_command", f"The command {raw.do!r} of version {raw.v} is not known here.")
     at = raw.at if raw.at.tzinfo else raw.at.replace(tzinfo=UTC)
-    told = {name: str(value) for name, value in msgspec.structs.asdict(raw.message).items() if value is not None}
-    message = Message(**told)
+    fields = {name: str(value) for name, value in msgspec.structs.asdict(raw.message).items() if value is not None}
+    message = Message(**fields)
     return Requeue(
         id=raw.id, process=raw.process, message=message, by=raw.by, at=at, incident=raw.incident, reason=raw.reason
     )

@@ -88,7 +88,7 @@ class _Process(msgspec.Struct):
     since: datetime | None = None
 
 
-class _Hello(msgspec.Struct):
+class _Heartbeat(msgspec.Struct):
     v: int = VERSION
     version: str | None = None
     started_at: datetime | None = None
@@ -105,7 +105,7 @@ class _Hello(msgspec.Struct):
 _event_decoder = msgspec.json.Decoder(_Event)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 _decision_decoder = msgspec.json.Decoder(_Decision)
-_hello_decoder = msgspec.json.Decoder(_Hello)
+_heartbeat_decoder = msgspec.json.Decoder(_Heartbeat)
 _encoder = msgspec.json.Encoder()
 
 
@@ -148,8 +148,8 @@ def encode_event(event: values.Event) -> bytes:
         "level": event.level,
         "process": event.process,
         "incarnation": event.incarnation,
-        "error": _said(kind=event.kind, text=event.text, stack=event.stack) | {"text": event.text},
-        "message": _said(
+        "error": _filled(kind=event.kind, text=event.text, stack=event.stack) | {"text": event.text},
+        "message": _filled(
             id=message.id,
             method=message.method,
             from_node=message.from_node,
@@ -188,7 +188,7 @@ def encode_outcome(outcome: values.Outcome) -> bytes:
             "decision_id": outcome.decision_id,
             "state": outcome.state,
             "at": outcome.at,
-            **_said(
+            **_filled(
                 incarnation=outcome.incarnation,
                 new_incarnation=outcome.new_incarnation,
                 detail=shorten(outcome.detail, DETAIL_MAX_BYTES, "detail", []),
@@ -209,14 +209,18 @@ def encode_decision(decision: values.Decision) -> bytes:
 
 def decode_heartbeat(data: bytes) -> values.Heartbeat:
     """Bytes of a hello → Heartbeat. Raises ProtocolError."""
-    raw = decode(_hello_decoder.decode, data)
+    raw = decode(_heartbeat_decoder.decode, data)
     check_version(raw.v)
     processes = tuple(
         values.ProcessReport(
-            name=plain(name), state=short(one.state), incarnation=one.incarnation, pid=one.pid, since=_time(one.since)
+            name=plain(name),
+            state=short(process.state),
+            incarnation=process.incarnation,
+            pid=process.pid,
+            since=_time(process.since),
         )
-        for one in raw.processes or ()
-        if (name := one.name or one.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
+        for process in raw.processes or ()
+        if (name := process.name or process.process or "").strip() and len(name) <= PROCESS_NAME_MAX_CHARS
     )
     return values.Heartbeat(
         version=short(raw.version),
@@ -228,8 +232,10 @@ def decode_heartbeat(data: bytes) -> values.Heartbeat:
     )
 
 
-def encode_heartbeat(hello: values.Heartbeat) -> bytes:
-    return _encoder.encode({"v": VERSION} | {k: v for k, v in msgspec.structs.asdict(hello).items() if v is not None})
+def encode_heartbeat(heartbeat: values.Heartbeat) -> bytes:
+    return _encoder.encode(
+        {"v": VERSION} | {k: v for k, v in msgspec.structs.asdict(heartbeat).items() if v is not None}
+    )
 
 
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
@@ -332,5 +338,5 @@ def _time(moment: datetime | None, name: str = "", cut: list[str] | None = None)
     return None
 
 
-def _said(**fields: Any) -> dict[str, Any]:
+def _filled(**fields: Any) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value not in (None, "")}

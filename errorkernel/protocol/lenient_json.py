@@ -30,13 +30,13 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     except msgspec.ValidationError:
         raise
     except UNREADABLE:
-        mended = mend(data)
-        if mended == data:
+        repaired = repair(data)
+        if repaired == data:
             raise
-        return decoder(mended)
+        return decoder(repaired)
 
 
-def mend(data: bytes) -> bytes:
+def repair(data: bytes) -> bytes:
     """``data`` without a byte order mark, and with U+FFFD for each surrogate that stands alone.
 
     Such are what Python's ``json.dumps`` makes of a file name that is not UTF-8 (``surrogateescape``).

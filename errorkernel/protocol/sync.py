@@ -54,21 +54,21 @@ def decode(data: bytes) -> SyncRequest:
 
 
 def _open_item(data: bytes) -> UUID:
-    one = json_codec.decode(_open_decoder.decode, data)
-    return one if isinstance(one, UUID) else one.incident
+    item = json_codec.decode(_open_decoder.decode, data)
+    return item if isinstance(item, UUID) else item.incident
 
 
 def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unread: list[str]) -> Iterator[T]:
     """What can be read of ``items``; why others cannot is added to ``unread``."""
-    for one in items or ():
+    for item in items or ():
         try:
-            yield read(bytes(one))
+            yield read(bytes(item))
         except ProtocolError as exc:
             unread.append(str(exc))
 
 
 def encode(sync: SyncRequest) -> bytes:
-    outcomes = [msgspec.Raw(json_codec.encode_outcome(one)) for one in sync.outcomes]
+    outcomes = [msgspec.Raw(json_codec.encode_outcome(outcome)) for outcome in sync.outcomes]
     return _encoder.encode({"v": json_codec.VERSION, "open": sync.open, "outcomes": outcomes})
 
 
@@ -80,9 +80,9 @@ def decode_reply(data: bytes) -> tuple[list[Decision], list[UUID], list[bytes]]:
     if raw.error:
         raise ProtocolError("refused", raw.error)
     return (
-        [json_codec.decode_decision(bytes(one)) for one in raw.decisions],
+        [json_codec.decode_decision(bytes(raw_decision)) for raw_decision in raw.decisions],
         raw.unknown,
-        [bytes(one) for one in raw.commands],
+        [bytes(raw_command) for raw_command in raw.commands],
     )
 
 
@@ -115,7 +115,7 @@ class SyncReply:
 
     def encode(self) -> bytes:
         """The reply; messages that are sent again stand in it in the order in which they were."""
-        ordered = [data for _, data in sorted(self._commands, key=lambda one: one[0])]
+        ordered = [data for _, data in sorted(self._commands, key=lambda entry: entry[0])]
         return _encoder.encode(
             {"v": json_codec.VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}
         )

@@ -84,7 +84,9 @@ def heat_cells(cells: Iterable[HeatCell]) -> SafeString:
 def stacks(columns: Iterable[charts.Column]) -> SafeString:
     """The columns of a chart, each a group with its words and its bars."""
     return format_html_join(
-        "", "<g><title>{}</title>{}</g>", ((one.said, _bars(one.bars)) for one in columns if one.bars)
+        "",
+        "<g><title>{}</title>{}</g>",
+        ((column.description, _bars(column.bars)) for column in columns if column.bars),
     )
 
 

@@ -89,8 +89,8 @@ def test_a_stream_that_somebody_changed_is_named_and_mended_by_a_restart(product
     status, checks, _ = examine(product)
     assert status == 1
     assert wrong(checks).keys() == {"stream EK_EVENTS", "node durables"}
-    assert "max_bytes is 4711000 instead of" in checks["stream EK_EVENTS"]["said"]
-    assert "ship1" in checks["node durables"]["said"]
+    assert "max_bytes is 4711000 instead of" in checks["stream EK_EVENTS"]["finding"]
+    assert "ship1" in checks["node durables"]["finding"]
     assert "steward up" in checks["node durables"]["remedy"]
     product.stop()
     product.start()
@@ -129,7 +129,7 @@ def test_while_nothing_runs_it_says_what_it_could_not_check_and_counts_that_as_n
     status, checks, _ = examine(stopped)
     assert (status, wrong(checks)) == (0, {})
     for name in ("broker", "kernel"):
-        assert checks[name]["said"].startswith("not checked")
+        assert checks[name]["finding"].startswith("not checked")
         assert "steward up" in checks[name]["remedy"]
 
 
@@ -142,7 +142,7 @@ def test_a_database_without_its_tables_is_named_and_nothing_is_made_by_looking(t
     path.touch()
     checks = examine(product)[1]
     assert "steward migrate" in wrong(checks)["migrations"]
-    assert checks["kernel"]["said"].startswith("not checked")
+    assert checks["kernel"]["finding"].startswith("not checked")
     assert product.command("migrate").returncode == 0
     status, checks, _ = examine(product)
     assert (status, wrong(checks)) == (0, {})

@@ -54,7 +54,7 @@ def test_the_key_is_for_its_owner_alone(settings_of_its_own: conf.Conf, capsys: 
     file.chmod(0o640)
     (found,) = [one for one in machine.checks(settings_of_its_own) if one.name == "secrets"]
     assert found.status is Status.FAILED
-    assert str(file) in found.said
+    assert str(file) in found.finding
 
 
 def test_a_key_that_nodes_know_is_overwritten_only_on_purpose(

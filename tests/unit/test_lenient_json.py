@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import Limits
 from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol.lenient_json import mend
+from errorkernel.protocol.lenient_json import repair
 
 TRICKY = st.lists(st.sampled_from(["\\", "\\u", "u", '"', "\ud83d", "\ude00", "\udcff", "d83d", "a", "\n"])).map(
     "".join
@@ -21,16 +21,16 @@ def test_a_text_is_read_as_it_was_written_but_for_surrogates_that_stand_alone(te
     meant = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text else ""
     event = {"v": 1, "id": str(uuid7()), "type": "error", "process": "p", "error": {"text": text}, "\udcff": 1}
     data = json.dumps(event).encode()
-    assert json.loads(mend(json.dumps(text).encode())) == meant
+    assert json.loads(repair(json.dumps(text).encode())) == meant
     assert wire.decode_event(data, Limits()).text == meant.replace("\0", "\N{REPLACEMENT CHARACTER}")
     assert wire.decode_event(b"\xef\xbb\xbf" + data, Limits()).text == wire.decode_event(data, Limits()).text
 
 
 @given(st.binary())
-def test_what_is_mended_is_not_mended_any_further(data: bytes) -> None:
+def test_a_repaired_text_is_not_repaired_again(data: bytes) -> None:
     data = data.replace(b"\xef\xbb\xbf", b"")
-    assert mend(mend(data)) == mend(data)
-    assert len(mend(data)) == len(data)
+    assert repair(repair(data)) == repair(data)
+    assert len(repair(data)) == len(data)
 
 
 @pytest.mark.parametrize("never", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00"])

@@ -319,7 +319,7 @@ def _state_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 
 
 def _type_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
-    return OfType(EventType(_word_of(name, [one.value for one in EventType], pattern, at)))
+    return OfType(EventType(_word_of(name, [event_type.value for event_type in EventType], pattern, at)))
 
 
 def _number_term(name: str, op: str, pattern: Pattern, at: int) -> Term:

@@ -72,7 +72,7 @@ class Pattern:
 
 def spread(field: str | None, pattern: Pattern) -> tuple[str, ...]:
     """The parts that ``pattern`` asks for in ``field``: text and bare words may stand anywhere, names are whole."""
-    if field in WHOLE or pattern.filled or pattern.empty:
+    if field in NAME_FIELDS or pattern.filled or pattern.empty:
         return pattern.parts
     start = () if pattern.parts[0] == "" else ("",)
     end = () if pattern.parts[-1] == "" else ("",)
@@ -244,7 +244,7 @@ PROBLEM_FIELDS: dict[str, Field] = {
 }
 """What may be asked of a problem."""
 
-WHOLE = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
+NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
 """Fields that are names: a value must be the whole name, unless it has a star."""
 
 FIELD = re.compile(r"([A-Za-z_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)(>=|<=|!=|[:=<>])")

@@ -22,11 +22,13 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
         checks = asyncio.run(examine(settings))
-        well = not any(one.status is Status.FAILED for one in checks)
+        well = not any(check.status is Status.FAILED for check in checks)
         described = conf.describe(settings)
         if options["json"]:
-            told = [{"name": name, "value": value, "meaning": meaning} for name, value, meaning in described]
-            self.stdout.write(json.dumps({"ok": well, "checks": [asdict(one) for one in checks], "settings": told}))
+            named = [{"name": name, "value": value, "meaning": meaning} for name, value, meaning in described]
+            self.stdout.write(
+                json.dumps({"ok": well, "checks": [asdict(check) for check in checks], "settings": named})
+            )
         else:
             self.stdout.write("\n".join(map(line, checks)))
             self.stdout.write("\nSettings")

@@ -1,4 +1,4 @@
-"""Checks of what should be going on: the kernel's heartbeat, the channel layer, the fleet's clocks."""
+"""Checks of what runs: the kernel's heartbeat, the channel layer, the clocks."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SKEW_S = 5.0
 
 
 def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
-    """Needs a database that can be used."""
+    """The checks that need a usable database."""
     yield guarded("kernel", lambda: _kernel(conf, running))
     yield guarded("database clock", _database_clock)
     yield guarded("node clocks", _node_clocks)
@@ -28,59 +28,73 @@ def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
 def _kernel(conf: Conf, running: bool) -> Check:
     now = system_status.read(datetime.now(UTC))
     age_s = now.kernel_age_s
-    heard = "no kernel has ever written that it lives" if age_s is None else f"last heard {age_s:.0f} s ago"
+    heard = "no kernel has ever run" if age_s is None else f"the last heartbeat is {age_s:.0f} s old"
     if conf.embedded_broker and not running:
-        return warning("kernel", f"not checked: `steward up` does not run ({heard})", "Start `steward up`.")
+        return warning("kernel", f"not checked: `steward up` is not running ({heard})", "Start `steward up`.")
     if age_s is None or system_status.kernel_is_late(age_s):
-        return failed("kernel", heard, "Start `steward up`, or `steward kernel` where the roles run apart.")
+        return failed(
+            "kernel", heard, "Start `steward up`, or `steward kernel` where the roles run in separate processes."
+        )
     if now.lag > LAG_MESSAGES:
         return warning(
-            "kernel", f"{now.lag} messages are not stored yet", "Wait; if it grows, start another `steward kernel`."
+            "kernel",
+            f"{now.lag} messages are not stored yet",
+            "Wait. If the number grows, start another `steward kernel`.",
         )
-    return ok("kernel", f"heard {age_s:.1f} s ago, {now.lag} messages not stored yet")
+    return ok("kernel", f"heartbeat {age_s:.1f} s ago, {now.lag} messages not stored yet")
 
 
 def _database_clock() -> Check:
     if connection.vendor == "sqlite":
-        return ok("database clock", "is ours")
+        return ok("database clock", "SQLite uses this machine's clock")
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         skew_s = (cursor.fetchone()[0] - datetime.now(UTC)).total_seconds()
     if abs(skew_s) > SKEW_S:
-        return warning("database clock", f"it is {skew_s:+.1f} s from ours", "Let both machines follow NTP.")
-    return ok("database clock", f"{skew_s:+.1f} s from ours")
+        return warning(
+            "database clock",
+            f"it differs by {skew_s:+.1f} s from this machine's",
+            "Synchronize both machines with NTP.",
+        )
+    return ok("database clock", f"it differs by {skew_s:+.1f} s from this machine's")
 
 
 def _node_clocks() -> Check:
-    told = Node.objects.filter(enabled=True, clock_skew_s__isnull=False).values_list("name", "clock_skew_s")
-    wrong = [f"{name} {skew_s:+.1f} s" for name, skew_s in told if abs(skew_s or 0.0) > SKEW_S]
+    skews = Node.objects.filter(enabled=True, clock_skew_s__isnull=False).values_list("name", "clock_skew_s")
+    wrong = [f"{name} {skew_s:+.1f} s" for name, skew_s in skews if abs(skew_s or 0.0) > SKEW_S]
     if wrong:
         shown = ", ".join(wrong[:5]) + (" and more" if len(wrong) > 5 else "")
-        return warning("node clocks", f"{len(wrong)} are off: {shown}", "Let these machines follow NTP.")
-    return ok("node clocks", f"{len(told)} have told theirs, none is off by more than {SKEW_S:.0f} s")
+        return warning(
+            "node clocks",
+            f"{len(wrong)} differ by more than {SKEW_S:.0f} s: {shown}",
+            "Synchronize these machines with NTP.",
+        )
+    return ok("node clocks", f"{len(skews)} are known, none differs by more than {SKEW_S:.0f} s")
 
 
 async def layer(conf: Conf, *, running: bool) -> Check:
-    """A message there and back through the channel layer."""
+    """Send a message through the channel layer and receive it."""
     name = "channel layer"
     if conf.channel_layer == "memory":
         if not conf.embedded_broker:
             return warning(
                 name,
-                "memory connects web and kernel in one process alone",
-                "Where they run apart, set STEWARD_CHANNEL_LAYER to nats.",
+                "memory connects web and kernel only within one process",
+                "Set STEWARD_CHANNEL_LAYER to nats where they run in separate processes.",
             )
-        return ok(name, "memory: web and kernel are one process")
+        return ok(name, "memory: web and kernel run in one process")
     if conf.channel_layer == "nats" and conf.embedded_broker and not running:
-        return warning(name, "not checked: `steward up` does not run", "Start `steward up`, then ask again.")
+        return warning(
+            name, "not checked: `steward up` is not running", "Start `steward up`, then run this check again."
+        )
     try:
         await _there_and_back()
     except Exception as exc:
         return failed(
-            name, f"nothing comes back through {conf.channel_layer.partition(':')[0]}: {exc!r}",
-            "Start what it needs, or set STEWARD_CHANNEL_LAYER to what there is.",
+            name, f"no message came back through {conf.channel_layer.partition(':')[0]}: {exc!r}",
+            "Start the server that it needs, or set STEWARD_CHANNEL_LAYER to one that runs.",
         )  # fmt: skip
-    return ok(name, f"{conf.channel_layer.partition(':')[0]}: a message went there and back")
+    return ok(name, f"{conf.channel_layer.partition(':')[0]}: a test message came back")
 
 
 async def _there_and_back() -> None:

@@ -1,4 +1,4 @@
-"""Checks of the broker, as the kernel sees it: reachable, streams as they should be, a durable for every node."""
+"""Checks of the broker: reachable, streams as configured, a durable consumer for every node."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ from errorkernel.senders.broker import external_brokers, stream_definitions
 
 CONNECT_S = 5.0
 SKEW_S = 2.0
-_MENDED_BY_KERNEL = "Start the kernel again (`steward up` or `steward kernel`): it mends that when it connects."
-_NOT_RUNNING = "Start `steward up`, then ask again."
+_REPAIRED_BY_KERNEL = "Restart the kernel (`steward up` or `steward kernel`): it corrects that when it connects."
+_NOT_RUNNING = "Start `steward up`, then run this check again."
 
 
 async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> AsyncIterator[Check]:
@@ -26,15 +26,15 @@ async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> Async
         yield access
         return
     if conf.embedded_broker and not running:
-        yield warning("broker", "not checked: `steward up` does not run, and the broker with it", _NOT_RUNNING)
+        yield warning("broker", "not checked: `steward up` is not running, and neither is its broker", _NOT_RUNNING)
         return
     connection = Connection(access.url, name="steward doctor", seed=access.seed)
     connection.start()
     try:
         await connection.wait_until_ready(CONNECT_S)
-        yield ok("broker", f"{access.url} lets us in")
-        async for one in _connected(conf, connection, nodes):
-            yield one
+        yield ok("broker", f"{access.url} accepts the kernel")
+        async for check in _connected(conf, connection, nodes):
+            yield check
     except BrokerError as exc:
         yield failed("broker", f"{access.url} cannot be used: {exc}", _remedy(conf))
     finally:
@@ -67,55 +67,52 @@ def _access(conf: Conf) -> Access | Check:
     try:
         return own_access(conf)
     except ConfError as exc:
-        return failed("broker", str(exc), "Mend the setting that is named.")
+        return failed("broker", str(exc).rstrip("."), "Correct the setting that is named.")
 
 
 def _remedy(conf: Conf) -> str:
     if conf.embedded_broker:
-        return f"Start `steward up` again; {conf.data_file('nats') / 'server.log'} says why the broker ended."
-    return "Start it, compare STEWARD_NATS_URL, and give it the users of `steward broker-config`."
+        return f"Restart `steward up`. {conf.data_file('nats') / 'server.log'} names the reason why the broker ended."
+    return "Start it, compare STEWARD_NATS_URL, and configure the users that `steward broker-config` prints."
 
 
 async def _connected(conf: Conf, connection: Connection, nodes: list[str] | None) -> AsyncIterator[Check]:
     try:
         account = await connection.api("INFO", {})
     except BrokerError as exc:
-        yield failed("jetstream", f"it is off: {exc}", "Switch JetStream on, as `steward broker-config` prints it.")
+        yield failed("jetstream", f"it is disabled: {exc}", "Enable JetStream as `steward broker-config` prints it.")
         return
     yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
     wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream(), streams.commands_stream()]
     wanted += stream_definitions(conf)
-    for one in wanted:
-        yield await _stream(connection, one, _start_again(conf))
+    for stream in wanted:
+        yield await _stream(connection, stream, _start_again(conf))
     if nodes is not None:
         yield await _durables(connection, nodes)
 
 
 def _start_again(conf: Conf) -> str:
-    """How to mend a broker that cannot store."""
+    """The remedy for a broker that cannot store."""
     if conf.embedded_broker:
         where = conf.data_file("nats")
-        return f"See that {where} can be written to and has room; `steward up` then starts its broker again by itself."
-    return "See that its store directory can be written to and has room, then start that nats-server again."
+        return f"Make {where} writable and free disk space. `steward up` then restarts its broker by itself."
+    return "Make its store directory writable and free disk space, then restart that nats-server."
 
 
 async def _stream(connection: Connection, wanted: dict[str, Any], start_again: str) -> Check:
-    """``start_again``: how a broker that cannot store is mended; empty: whether it can is not to be tried."""
-    name, remedy = (
-        wanted["name"],
-        "Start the kernel again (`steward up` or `steward kernel`): it mends it when it connects.",
-    )
+    """``start_again``: the remedy for a broker that cannot store; empty: do not probe it."""
+    name, remedy = wanted["name"], _REPAIRED_BY_KERNEL
     try:
         info = await connection.api(f"STREAM.INFO.{name}", {})
     except BrokerError as exc:
-        return failed(f"stream {name}", f"it is not there: {exc}", remedy)
+        return failed(f"stream {name}", f"it does not exist: {exc}", remedy)
     have = info["config"]
     wrong = [
         f"{key} is {have.get(key)!r} instead of {value!r}" for key, value in wanted.items() if have.get(key) != value
     ]
     if wrong:
         if have.get("retention") != wanted["retention"]:
-            remedy = f"The broker cannot change that. When it is empty, remove the stream {name}; " + remedy
+            remedy = f"The broker cannot change the retention. When the stream {name} is empty, remove it. " + remedy
         return failed(f"stream {name}", "; ".join(wrong), remedy)
     if start_again:
         try:
@@ -125,25 +122,27 @@ async def _stream(connection: Connection, wanted: dict[str, Any], start_again: s
     skew_s = _skew_s(info)
     if skew_s is not None and abs(skew_s) > SKEW_S:
         return warning(
-            f"stream {name}", f"the broker's clock is {skew_s:+.1f} s from ours", "Let both machines follow NTP."
+            f"stream {name}",
+            f"the broker's clock differs by {skew_s:+.1f} s from this machine's",
+            "Synchronize both with NTP.",
         )
     state, filled = info["state"], streams.filled(info)
     if filled >= streams.NEARLY_FULL:
         return warning(
             f"stream {name}",
             f"it is full to {filled:.0%}",
-            "See that a kernel runs and stores; give it more room if it grows all the same.",
+            "Check that a kernel runs and stores. If the stream still grows, raise its size.",
         )
-    return ok(f"stream {name}", f"{state['messages']} messages, {bytes_of(state['bytes'])}, as it should be")
+    return ok(f"stream {name}", f"{state['messages']} messages, {bytes_of(state['bytes'])}, configured correctly")
 
 
 def _skew_s(info: dict[str, Any]) -> float | None:
-    """The broker's clock minus ours; None where it does not tell the time."""
+    """The broker's clock minus this machine's; None where the reply has no time."""
     try:
-        told = datetime.fromisoformat(str(info["ts"])[:26].rstrip("Z")).replace(tzinfo=UTC)
+        broker_time = datetime.fromisoformat(str(info["ts"])[:26].rstrip("Z")).replace(tzinfo=UTC)
     except (KeyError, ValueError):
         return None
-    return (told - datetime.now(UTC)).total_seconds()
+    return (broker_time - datetime.now(UTC)).total_seconds()
 
 
 async def _durables(connection: Connection, nodes: list[str]) -> Check:
@@ -154,6 +153,6 @@ async def _durables(connection: Connection, nodes: list[str]) -> Check:
         return failed(
             "node durables",
             f"{len(missing)} of {len(nodes)} nodes cannot fetch decisions: {shown}",
-            _MENDED_BY_KERNEL,
+            _REPAIRED_BY_KERNEL,
         )
-    return ok("node durables", f"one for each of {len(nodes)} nodes")
+    return ok("node durables", f"each of {len(nodes)} nodes has one")

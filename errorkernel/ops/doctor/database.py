@@ -40,11 +40,11 @@ def guarded(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except DatabaseError as exc:
-        return failed(name, f"the database cannot say: {_first_line(exc)}", _RESTORE)
+        return failed(name, f"the query failed: {_first_line(exc)}", _RESTORE)
 
 
 def is_usable() -> bool:
-    """Whether the tables can be asked."""
+    """Whether the tables can be queried."""
     return not (_reachable().remedy or _migrated().remedy)
 
 
@@ -60,9 +60,9 @@ def _reachable() -> Check:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as exc:
-        remedy = "Start the database, and compare STEWARD_DATABASE_URL with where it is."
+        remedy = "Start the database, and compare STEWARD_DATABASE_URL with its address."
         if connection.vendor == "sqlite":
-            remedy = f"Let this user read and write the file. If it is damaged: {_RESTORE}"
+            remedy = f"Make the file readable and writable for this user. If it is damaged: {_RESTORE}"
         return failed("database", f"{_name()} cannot be used: {_first_line(exc)}", remedy)
     return ok("database", f"{_name()} answers")
 
@@ -82,24 +82,26 @@ def _migrated() -> Check:
 def _durable() -> Check:
     name = "durability"
     if connection.vendor != "sqlite":
-        found = {one: _ask(f"SHOW {one}") for one in ("fsync", "synchronous_commit")}
-        wrong = [f"{one} = {value}" for one, value in found.items() if value == "off"]
+        found = {name: _ask(f"SHOW {name}") for name in ("fsync", "synchronous_commit")}
+        wrong = [f"{name} = {value}" for name, value in found.items() if value == "off"]
         if wrong:
-            return failed(name, f"a power cut may lose what was committed: {', '.join(wrong)}", "Set them to on.")
+            return failed(name, f"a power cut may lose commits: {', '.join(wrong)}", "Set them to on.")
         return ok(name, "fsync and synchronous_commit are on")
     journal, synchronous = _ask("PRAGMA journal_mode"), _ask("PRAGMA synchronous")
     if journal != "wal":
         return failed(
-            name, f"the journal mode is {journal}, not wal", "Put the data directory on a local disk, not a share."
+            name,
+            f"the journal mode is {journal}, not wal",
+            "Move the data directory to a local disk; network shares do not support it.",
         )
     if int(synchronous) < 2:
-        return failed(name, "commits are not synced to disk", "Start it with the settings of this product alone.")
+        return failed(name, "commits are not synced to disk", "Remove other settings of the database connection.")
     return ok(name, "write-ahead log, every commit synced to disk")
 
 
 def _intact() -> Check:
     if connection.vendor != "sqlite":
-        return ok("integrity", "is PostgreSQL's own business")
+        return ok("integrity", "not checked: PostgreSQL checks its own files")
     until = time.monotonic() + QUICK_CHECK_S
     connection.ensure_connection()
     connection.connection.set_progress_handler(lambda: time.monotonic() > until, 100_000)
@@ -108,7 +110,7 @@ def _intact() -> Check:
     except DatabaseError as exc:
         if time.monotonic() > until:
             size = bytes_of(Path(str(connection.settings_dict["NAME"])).stat().st_size)
-            return ok("integrity", f"nothing was found within {QUICK_CHECK_S:.0f} s; {size} take longer to look at")
+            return ok("integrity", f"no damage found within {QUICK_CHECK_S:.0f} s; checking all {size} takes longer")
         return failed("integrity", f"the file is damaged: {_first_line(exc)}", _RESTORE)
     finally:
         connection.connection.set_progress_handler(None, 0)
@@ -127,14 +129,14 @@ def _counters() -> Check:
         return failed("counters", "; ".join(behind), _RESTORE)
     decided = Incident.objects.exclude(state__in=[State.OPEN, State.WITHDRAWN]).filter(decision__isnull=True).count()
     if decided:
-        return failed("counters", f"{decided} questions are answered without an answer", _RESTORE)
+        return failed("counters", f"{decided} incidents are decided but have no decision", _RESTORE)
     return ok("counters", f"{kept.get(Counter.EVENTS, 0)} events, {kept.get(Counter.CHANGES, 0)} changes")
 
 
 def _administrator() -> Check:
     if get_user_model().objects.filter(is_superuser=True, is_active=True).exists():
-        return ok("administrator", "there is one")
-    return warning("administrator", "nobody can administer this", "Run `steward createsuperuser`.")
+        return ok("administrator", "there is an active administrator")
+    return warning("administrator", "no active account is an administrator", "Run `steward createsuperuser`.")
 
 
 def _ask(statement: str) -> str:

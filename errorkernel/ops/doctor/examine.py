@@ -1,4 +1,4 @@
-"""All checks, in the order in which one would mend what they find."""
+"""All checks, in the order in which to apply their remedies."""
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError
@@ -10,12 +10,12 @@ from errorkernel.store import nodes as fleet
 
 
 async def examine(conf: Conf) -> list[Check]:
-    """Works whether or not the product runs; what could not be checked is said."""
+    """Works whether or not the product runs. A check that cannot be made is a warning."""
     running = machine.is_running(conf)
     usable, found = await sync_to_async(_here)(conf, running)
     nodes = await sync_to_async(_nodes)() if usable else None
-    found += [one async for one in broker.checks(conf, running=running, nodes=nodes)]
-    found += [one async for one in broker.external_checks(conf)]
+    found += [check async for check in broker.checks(conf, running=running, nodes=nodes)]
+    found += [check async for check in broker.external_checks(conf)]
     found.append(await activity.layer(conf, running=running))
     return found
 
@@ -26,12 +26,12 @@ def _here(conf: Conf, running: bool) -> tuple[bool, list[Check]]:
     if usable:
         found += activity.checks(conf, running=running)
     else:
-        found.append(warning("kernel", "not checked: the database cannot be asked", "Mend the database first."))
+        found.append(warning("kernel", "not checked: the database cannot be queried", "Repair the database first."))
     return usable, found
 
 
 def _nodes() -> list[str] | None:
     try:
-        return [one.name for one in fleet.broker_users()]
+        return [node.name for node in fleet.broker_users()]
     except DatabaseError:
         return None

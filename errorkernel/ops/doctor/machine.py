@@ -51,7 +51,11 @@ def checks(conf: Conf) -> Iterator[Check]:
 def _python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
-        return failed("python", f"Python {found} is too old", "Install Python 3.11 or newer and make the venv anew.")
+        return failed(
+            "python",
+            f"Python {found} is too old",
+            "Install Python 3.11 or newer and create the virtual environment again.",
+        )
     return ok("python", f"Python {found}")
 
 
@@ -67,7 +71,7 @@ def _packages() -> Check:
         if not _fits(have, wanted):
             wrong.append(f"{name} {have} is not {wanted}")
     if wrong:
-        return failed("packages", "; ".join(wrong), f"Install them as {DISTRIBUTION} wants them: pip install again.")
+        return failed("packages", "; ".join(wrong), f"Run pip install {DISTRIBUTION}[server] again.")
     return ok("packages", ", ".join(found))
 
 
@@ -101,27 +105,27 @@ def _data_dir(conf: Conf) -> Check:
     except OSError as exc:
         return failed(
             "data directory",
-            f"{conf.data_dir} cannot be written to: {exc.strerror}",
+            f"{conf.data_dir} is not writable: {exc.strerror}",
             f"Make {conf.data_dir} writable for this user, or set STEWARD_DATA_DIR to a directory that is.",
         )
-    return ok("data directory", f"{conf.data_dir} can be written to")
+    return ok("data directory", f"{conf.data_dir} is writable")
 
 
 def _disk(conf: Conf) -> Check:
     try:
         free = shutil.disk_usage(conf.data_dir).free
     except OSError as exc:
-        return failed("disk", f"{conf.data_dir} cannot be looked at: {exc.strerror}", "Mend the data directory first.")
+        return failed("disk", f"{conf.data_dir} cannot be read: {exc.strerror}", "Repair the data directory first.")
     if free < DISK_LEAST_BYTES:
-        return failed("disk", f"only {bytes_of(free)} are free at {conf.data_dir}", "Make room on this disk now.")
+        return failed("disk", f"only {bytes_of(free)} are free at {conf.data_dir}", "Free space on this disk now.")
     if conf.embedded_broker:
         wanted = conf.stream_max_bytes + (conf.legacy_stream_bytes if conf.legacy_on_ours else 0)
         room = wanted - _size(conf.data_file("nats") / "jetstream")
         if free < room:
             return warning(
                 "disk",
-                f"{bytes_of(free)} are free, but the broker may want {bytes_of(room)} more",
-                f"Make room, or set STEWARD_STREAM_MAX_BYTES below {free // 2}: a full stream only refuses.",
+                f"{bytes_of(free)} are free, but the broker may need {bytes_of(room)} more",
+                f"Free space, or set STEWARD_STREAM_MAX_BYTES below {free // 2}: a full disk stops the broker.",
             )
     return ok("disk", f"{bytes_of(free)} are free")
 
@@ -133,13 +137,15 @@ def _size(directory: Path) -> int:
 def _secrets(conf: Conf) -> Check:
     files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), *secret_files(conf)]
     files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
-    open_ones = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
-    if open_ones:
-        names = " ".join(open_ones)
+    readable = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if readable:
+        names = " ".join(readable)
         return failed(
-            "secrets", f"others can read {names}", f"chmod 600 {names}; then make them anew if others may have."
+            "secrets",
+            f"other users can read {names}",
+            f"Run chmod 600 {names}. Replace them if somebody may have read them.",
         )
-    return ok("secrets", "no secret can be read by others")
+    return ok("secrets", "other users can read none of them")
 
 
 def _hosts(conf: Conf) -> Check:
@@ -147,20 +153,26 @@ def _hosts(conf: Conf) -> Check:
     if conf.base_url and (url.scheme not in ("http", "https") or not url.hostname):
         return failed(
             "addresses",
-            f"STEWARD_BASE_URL={conf.base_url} is no address",
-            "Set it to what nodes and browsers use, e.g. https://errors.example.org.",
+            f"STEWARD_BASE_URL={conf.base_url} is not a URL",
+            "Set it to the URL that nodes and browsers use, for example https://errors.example.org.",
         )
     if conf.debug:
-        return warning("addresses", "STEWARD_DEBUG is on: errors show the code", "Unset STEWARD_DEBUG in production.")
+        return warning(
+            "addresses", "STEWARD_DEBUG is on: error pages show source code", "Unset STEWARD_DEBUG in production."
+        )
     if "*" in conf.allowed_hosts:
-        return warning("addresses", "any host name is answered", "Name yours in STEWARD_ALLOWED_HOSTS instead of *.")
+        return warning(
+            "addresses",
+            "requests for any host name are accepted",
+            "Name your hosts in STEWARD_ALLOWED_HOSTS instead of *.",
+        )
     if url.scheme == "http" and not _is_here(url.hostname or ""):
         return warning(
             "addresses",
-            f"{conf.base_url} is not encrypted: tokens and passwords go over the wire as they are",
-            "Put a proxy with TLS in front, and set STEWARD_BASE_URL to its https:// address.",
+            f"{conf.base_url} is not encrypted: tokens and passwords are sent in clear text",
+            "Use a proxy with TLS, and set STEWARD_BASE_URL to its https:// URL.",
         )
-    return ok("addresses", f"{conf.base_url or 'where web listens'}; hosts {', '.join(conf.allowed_hosts)}")
+    return ok("addresses", f"{conf.base_url or 'the address of the web server'}; hosts {', '.join(conf.allowed_hosts)}")
 
 
 def _is_here(host: str) -> bool:
@@ -173,5 +185,5 @@ def _is_here(host: str) -> bool:
 def _static_files() -> Check:
     missing = [name for name in STATIC_FILES if not finders.find(name)]
     if missing:
-        return failed("static files", f"{', '.join(missing)} cannot be found", f"Install {DISTRIBUTION} again.")
-    return ok("static files", f"served from where they are installed ({len(STATIC_FILES)} looked for)")
+        return failed("static files", f"{', '.join(missing)} were not found", f"Install {DISTRIBUTION}[server] again.")
+    return ok("static files", f"found where they are installed ({len(STATIC_FILES)} checked)")

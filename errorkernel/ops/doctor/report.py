@@ -1,4 +1,4 @@
-"""What a check says: how it is, and, where it is not well, how to mend it."""
+"""The result of a check: a status, a finding and, unless all is well, a remedy."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,34 +13,34 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``remedy`` is empty where all is well."""
+    """``finding``: what is the case, and why; ``remedy``: what to do, empty where all is well."""
 
     name: str
     status: Status
-    said: str
+    finding: str
     remedy: str = ""
 
 
-def ok(name: str, said: str) -> Check:
-    return Check(name, Status.OK, said)
+def ok(name: str, finding: str) -> Check:
+    return Check(name, Status.OK, finding)
 
 
-def warning(name: str, said: str, remedy: str) -> Check:
-    return Check(name, Status.WARNING, said, remedy)
+def warning(name: str, finding: str, remedy: str) -> Check:
+    return Check(name, Status.WARNING, finding, remedy)
 
 
-def failed(name: str, said: str, remedy: str) -> Check:
-    return Check(name, Status.FAILED, said, remedy)
+def failed(name: str, finding: str, remedy: str) -> Check:
+    return Check(name, Status.FAILED, finding, remedy)
 
 
-def line(one: Check) -> str:
-    return f"{one.status:<8} {one.name}: {one.said}" + (f". How to mend: {one.remedy}" if one.remedy else "")
+def line(check: Check) -> str:
+    return f"{check.status:<8} {check.name}: {check.finding}" + (f". Remedy: {check.remedy}" if check.remedy else "")
 
 
 def without_settings(why: str, *, as_json: bool) -> str:
-    """What can be told where the settings themselves cannot be used."""
-    one = failed("settings", why.rstrip("."), "Correct the setting that is named, or make its directory usable.")
-    return json.dumps({"ok": False, "checks": [asdict(one)], "settings": []}) if as_json else line(one)
+    """The report where the settings themselves cannot be used."""
+    check = failed("settings", why.rstrip("."), "Correct the setting that is named, or make its directory writable.")
+    return json.dumps({"ok": False, "checks": [asdict(check)], "settings": []}) if as_json else line(check)
 
 
 def bytes_of(number: float) -> str:

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from errorkernel.domain import incident_state as life
-from errorkernel.domain.canary import CanaryState, judged, told
+from errorkernel.domain.canary import CanaryState, canary_state, describe
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Action
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How the canary does: what it shows, which ``told`` puts into words. ``until``: it is watched; None while its
+    """How the canary does: what it shows, which ``describe`` puts into words. ``until``: it is watched; None while its
     process has not carried the answer out."""
 
     incident: Incident
@@ -214,9 +214,9 @@ def watched(bulk: BulkDecision, now: datetime) -> Watched | None:
     else:
         until = _watched_until(bulk, incident)
         returned = _has_returned(incident, bulk.approved_at)
-        shows = judged(life.State(incident.state), returned=returned, until=until, now=now)
+        shows = canary_state(life.State(incident.state), returned=returned, until=until, now=now)
     left_s = math.ceil((until - now).total_seconds()) if until else 0
-    return Watched(incident, shows, until, told(shows, left_s))
+    return Watched(incident, shows, until, describe(shows, left_s))
 
 
 def _watched_until(bulk: BulkDecision, incident: Incident) -> datetime | None:

@@ -247,7 +247,7 @@ async def test_a_full_stream_takes_the_newest_and_the_number_of_those_that_are_g
         checks = json.loads((await asyncio.to_thread(central.command, "doctor", "--json")).stdout)["checks"]
         (said,) = [one for one in checks if one["name"] == "stream EK_STEWARD"]
         assert said["status"] == "warning"
-        assert "is full to" in said["said"]
+        assert "is full to" in said["finding"]
         await asyncio.to_thread(central.start)
         await asyncio.to_thread(wait_for, lambda: told(central))
         (gone,) = told(central)

@@ -43,7 +43,7 @@ def hello(version: Version, memory: Memory, hours: float) -> None:
     subject = "central.REQHello.EventNACK" if version.token else "central.hello"
     payload, headers = version.pack(msgspec.structs.replace(message, method=version.method("hello")))
     heard = wire.read(subject, headers or {}, payload)
-    ingest.record_hellos([("ship1", heard)], memory, nodes_max=99, now=at(hours))
+    ingest.record_heartbeats([("ship1", heard)], memory, nodes_max=99, now=at(hours))
 
 
 def spoken(hours: float) -> str:

@@ -108,7 +108,7 @@ def test_a_kill_is_list_stop_start_and_list() -> None:
     node = Node()
     lines, end = carried_out(ActionKind.KILL, node, [])
     assert [line.ask for line in lines] == [LIST, STOP, START, LIST]
-    assert (end.end, node.number) == (ActionOutcome.DONE, 16)
+    assert (end.outcome, node.number) == (ActionOutcome.DONE, 16)
 
 
 @pytest.mark.parametrize(("plan", "running", "asks", "end"), [
@@ -123,7 +123,7 @@ def test_nothing_is_sent_that_is_not_needed(
     plan: ActionKind, running: bool, asks: list[RequestKind], end: ActionOutcome
 ) -> None:
     lines, ended = carried_out(plan, Node(running=running), [])
-    assert ([line.ask for line in lines], ended.end) == (asks, end)
+    assert ([line.ask for line in lines], ended.outcome) == (asks, end)
 
 
 def test_a_stop_without_a_reply_is_looked_after_before_it_is_sent_again() -> None:
@@ -139,7 +139,7 @@ def test_a_stop_that_finds_nothing_while_the_process_is_listed_is_followed_by_no
     assert next_step(ActionKind.KILL, [here, gone, here]) == Send(STOP)
     step = next_step(ActionKind.KILL, [here, gone, here, gone, here])
     assert isinstance(step, Ended)
-    assert step.end is ActionOutcome.FAILED
+    assert step.outcome is ActionOutcome.FAILED
 
 
 def test_a_process_that_stays_away_is_said_to_be_so() -> None:
@@ -158,7 +158,7 @@ def test_numbers_of_zero_tell_nothing() -> None:
         ActionKind.KILL, [zero, Line(STOP, RequestResult.STOPPED), Line(START, RequestResult.STARTED), zero]
     )
     assert isinstance(step, Ended)
-    assert step.end is ActionOutcome.DONE
+    assert step.outcome is ActionOutcome.DONE
 
 
 @settings(max_examples=250)
@@ -181,7 +181,7 @@ def test_a_process_is_never_doubled_and_nothing_is_repeated_blindly(
 def test_what_is_called_done_is_done(plan: ActionKind, node: Node, fates: list[str]) -> None:
     ran = node.running
     lines, end = carried_out(plan, node, fates)
-    if end.end is not ActionOutcome.DONE or plan is ActionKind.LIST:
+    if end.outcome is not ActionOutcome.DONE or plan is ActionKind.LIST:
         return
     assert lines[-1].result is RequestResult.LISTED
     assert node.running == (plan is not ActionKind.STOP) or "restarts after" in fates[len(lines) - 1 : len(lines)]
@@ -195,7 +195,7 @@ def test_where_it_failed_without_a_change_nothing_was_changed(plan: ActionKind, 
     lines, end = carried_out(plan, node, fates)
     if end.said.endswith("Nothing was changed."):
         assert not {STOP, START} & set(node.applied)
-    if end.end is ActionOutcome.UNCLEAR:
+    if end.outcome is ActionOutcome.UNCLEAR:
         assert any(line.ask is not LIST and line.result is not RequestResult.ABSENT for line in lines)
 
 

@@ -100,7 +100,7 @@ def _from_zstd(payload: bytes, max_bytes: int) -> bytes:
         frame = zstandard.get_frame_parameters(payload)
         if frame.content_size not in (zstandard.CONTENTSIZE_UNKNOWN, 0) and frame.content_size > max_bytes:
             raise _too_big(max_bytes)
-        _check_one_frame(payload, zstandard.frame_header_size(payload), frame.has_checksum)
+        _check_single_frame(payload, zstandard.frame_header_size(payload), frame.has_checksum)
         unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
         # Small frames do not say how long their content is, so the room has to be given.
         return unpacker.decompress(payload, max_output_size=max_bytes)
@@ -109,7 +109,7 @@ def _from_zstd(payload: bytes, max_bytes: int) -> bytes:
         raise ProtocolError("not_zstd", f"{exc} (or it has more than {max_bytes} bytes in it)") from None
 
 
-def _check_one_frame(payload: bytes, at: int, has_checksum: bool) -> None:
+def _check_single_frame(payload: bytes, at: int, has_checksum: bool) -> None:
     """The frame is there to its end and nothing follows it, which the library does not look at (RFC 8878, 3.1.1)."""
     last = 0
     while not last:

@@ -48,5 +48,5 @@ def parse(text: str) -> Message | None:
 
 
 def _bytes(numbers: str) -> str:
-    values = [int(one) for one in numbers.split() if len(one) < 4]
-    return bytes(one for one in values if one < 256).decode("utf-8", "replace")
+    values = [int(number) for number in numbers.split() if len(number) < 4]
+    return bytes(value for value in values if value < 256).decode("utf-8", "replace")

@@ -299,7 +299,7 @@ class Writer:
         if isinstance(kind, Struct):
             return self._struct(value, kind, types)
         if isinstance(kind, Slice):
-            return _uint(len(value)) + b"".join(self._encode(one, kind.element, types) for one in value)
+            return _uint(len(value)) + b"".join(self._encode(element, kind.element, types) for element in value)
         if isinstance(kind, Map):
             pairs = (self._encode(k, kind.key, types) + self._encode(v, kind.element, types) for k, v in value.items())
             return _uint(len(value)) + b"".join(pairs)
@@ -318,7 +318,12 @@ class Writer:
 def _describe(type_id: int, kind: Type) -> dict[str, Any]:
     if isinstance(kind, Struct):
         common = {"name": kind.name, "id": type_id}
-        return {"struct": {"common": common, "fields": [{"name": name, "id": one} for name, one in kind.fields]}}
+        return {
+            "struct": {
+                "common": common,
+                "fields": [{"name": name, "id": field_type} for name, field_type in kind.fields],
+            }
+        }
     if isinstance(kind, Slice):
         return {"slice": {"common": {"name": kind.name, "id": type_id}, "elem": kind.element}}
     if isinstance(kind, Map):

@@ -101,7 +101,7 @@ def _tidied(fields: dict[str, Any], depth: int) -> dict[str, Any]:
     """What the formats leave open is settled in place: lists of texts as data, and the message before."""
     data = fields.get("data", b"")
     # Until the end of January 2022 data was a list of texts.
-    if isinstance(data, list) and all(isinstance(one, str) for one in data):
+    if isinstance(data, list) and all(isinstance(text, str) for text in data):
         fields["data"] = data = "".join(data).encode("utf-8", "replace")
     # A text here would be taken for base64.
     if not isinstance(data, bytes) or not isinstance(fields.get("argSignature", b""), bytes):

@@ -81,6 +81,6 @@ def guess(text: str, req: bool) -> Guess | None:
     for found in _LABEL.finditer(text[:_SEARCHED_CHARS].partition("{{} ")[0]):
         name = canonical(found.group(1) or found.group(2))
         if name not in _NO_PROCESS and not name.startswith("sub"):
-            others = tuple(spelled(one, req) for one in _MISTAKEN.get(name, ()))
+            others = tuple(spelled(other, req) for other in _MISTAKEN.get(name, ()))
             return Guess(spelled(name, req), others)
     return None

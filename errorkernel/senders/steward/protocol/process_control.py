@@ -38,7 +38,7 @@ _NOT_FOUND = re.compile(r"error: OpProcessStop: did not find process to stop: ")
 _STARTED = re.compile(r"info: OpProcessStart: started id: ")
 
 
-_SAID = (RequestResult.STOPPED, RequestResult.NOT_FOUND, RequestResult.STARTED)
+_REPORTED = (RequestResult.STOPPED, RequestResult.NOT_FOUND, RequestResult.STARTED)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -61,10 +61,10 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """``said``: one sentence for the person who wanted it."""
+    """``summary``: one sentence for the person who wanted it."""
 
-    end: ActionOutcome
-    said: str
+    outcome: ActionOutcome
+    summary: str
 
 
 def understand(ask: RequestKind, text: str) -> RequestResult:
@@ -110,8 +110,8 @@ def _list_again(lines: Sequence[Line]) -> Send | Ended:
     }.get(lines[-1].result, "The node does not answer")
     if not any(map(_arrived, lines)):
         return Ended(ActionOutcome.FAILED, f"{why}. Nothing was changed.")
-    said = next((f" It had said: {line.result}." for line in reversed(lines) if line.result in _SAID), "")
-    return Ended(ActionOutcome.UNCLEAR, f"{why}: nobody knows what became of the process.{said}")
+    report = next((f" It had said: {line.result}." for line in reversed(lines) if line.result in _REPORTED), "")
+    return Ended(ActionOutcome.UNCLEAR, f"{why}: nobody knows what became of the process.{report}")
 
 
 def _pause(last: Line) -> float:

@@ -15,7 +15,7 @@ AGE_MAX_S = 300
 LOOP_WINDOW_S = 3600
 """So long a rule's actions on one process count as one after the other."""
 _PLANS = {RuleAction.KILL: ActionKind.KILL, RuleAction.STOP: ActionKind.STOP}
-_TOLD = ("guessed from the text", "named in the text")
+_NAMED_PROCESS = ("guessed from the text", "named in the text")
 _DOUBTS = ("process_or", "part_of", "node_in_text", "about_node", "waited")
 """Tags that say: another process, another event, another node, or another time may be meant."""
 
@@ -27,7 +27,7 @@ def plan_of(action: RuleAction) -> ActionKind | None:
 
 def is_certain(tags: Mapping[str, str], relay_from_node: str) -> bool:
     """Whether an error says of one process of its sender, and of no other, that it failed, and says so in time."""
-    return tags.get("process") in _TOLD and not relay_from_node and not any(tag in tags for tag in _DOUBTS)
+    return tags.get("process") in _NAMED_PROCESS and not relay_from_node and not any(tag in tags for tag in _DOUBTS)
 
 
 def is_of_now(delay_s: float, delays_s: Iterable[float]) -> bool:

@@ -114,7 +114,7 @@ def _of_subject(values: Values) -> str:
 
 def method_of_subject(subject: str) -> str:
     """The method in ``ship2.REQCliCommand.EventACK`` or ``ship2.cliCommand``; nodes' names may hold dots."""
-    tokens = [one for one in subject.split(".") if one not in ("EventACK", "EventNACK", "reply")]
+    tokens = [token for token in subject.split(".") if token not in ("EventACK", "EventNACK", "reply")]
     return canonical(tokens[-1])[:PART_MAX_CHARS] if tokens else ""
 
 

@@ -32,13 +32,13 @@ from errorkernel.store.platform.retention import STEP_ROWS
 A_MINUTE_MAX = 10
 """Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
 DETAIL_MAX_CHARS = 2000
-TOLD_WITHIN = timedelta(hours=1)
+REPLY_EVENT_WITHIN = timedelta(hours=1)
 """After so long an event with the same words as a reply tells of another one."""
 REFUSED_KIND = "refused"
 _REFUSED = (
     "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
 )
-_TOLD = (RequestResult.STOPPED.value, RequestResult.STARTED.value, RequestResult.NOT_FOUND.value)
+_REPORTED = (RequestResult.STOPPED.value, RequestResult.STARTED.value, RequestResult.NOT_FOUND.value)
 _OPERATION = ": OpProcess"
 _INTERRUPTED = "The kernel ended while it waited for the reply."
 State = ProcessAction.State
@@ -207,7 +207,9 @@ def answered(
         if listed is not None:
             ProcessAction.objects.filter(pk=action.pk).update(listed_processes=msgspec.to_builtins(listed))
             line.numbers = [
-                one.number for one in listed if subscriber_of(one, without_suffix(action.node.name)) == action.method
+                process.number
+                for process in listed
+                if subscriber_of(process, without_suffix(action.node.name)) == action.method
             ]
         _close(action, line, result, detail, now)
     return True
@@ -217,13 +219,13 @@ def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: dateti
     """It has ended; nothing more is sent. False where another kernel has the action now."""
     with transaction.atomic():
         mine = ProcessAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
-        said = _with_refusal(action, ended)
-        if not mine.update(state=ended.end.value, summary=said, ended_at=now, leased_until=None):
+        summary = _with_refusal(action, ended)
+        if not mine.update(state=ended.outcome.value, summary=summary, ended_at=now, leased_until=None):
             return False
-        after = {"action": action.pk, "process": action.method, "state": ended.end.value}
+        after = {"action": action.pk, "process": action.method, "state": ended.outcome.value}
         audit.record(
             audit.entry(
-                Actor.system(now), f"end {action.plan}", _target(action.node), reason=said,
+                Actor.system(now), f"end {action.plan}", _target(action.node), reason=summary,
                 before={"state": State.RUNNING.value}, after=after,
             )
         )  # fmt: skip
@@ -232,24 +234,26 @@ def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: dateti
 
 def _with_refusal(action: ProcessAction, ended: Ended) -> str:
     """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
-    if ended.end is ActionOutcome.DONE or not action.requests.filter(result=RequestResult.SILENT.value).exists():
-        return ended.said
+    if ended.outcome is ActionOutcome.DONE or not action.requests.filter(result=RequestResult.SILENT.value).exists():
+        return ended.summary
     refused = refusals(action.node).filter(received_at__gte=action.created_at).first()
-    return f"{ended.said} {_REFUSED.format(refused.seq)}" if refused else ended.said
+    return f"{ended.summary} {_REFUSED.format(refused.seq)}" if refused else ended.summary
 
 
 def refusals(node: Node) -> QuerySet[ErrorEvent]:
     """What the node told about messages that it did not do because of their signature, or of whose they were."""
-    told = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
-    return told.order_by("seq")
+    refused_messages = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
+    return refused_messages.order_by("seq")
 
 
 def of_event(event: ErrorEvent) -> QuerySet[ProcessAction]:
     """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
     reports as well, in the same words."""
-    telling = Q(node=event.node_id, created_at__gt=event.received_at - TOLD_WITHIN, created_at__lte=event.received_at)
-    told = ProcessActionRequest.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_TOLD)
-    same_words = Q(pk__in=told.values("action")) & telling
+    reported_in_time = Q(
+        node=event.node_id, created_at__gt=event.received_at - REPLY_EVENT_WITHIN, created_at__lte=event.received_at
+    )
+    requests_with_text = ProcessActionRequest.objects.filter(detail=event.text[:DETAIL_MAX_CHARS], result__in=_REPORTED)
+    same_words = Q(pk__in=requests_with_text.values("action")) & reported_in_time
     return with_lines().filter(
         Q(event_seq=event.seq) | same_words if _OPERATION in event.text else Q(event_seq=event.seq)
     )

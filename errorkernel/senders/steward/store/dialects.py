@@ -30,19 +30,19 @@ class NotSeen(Exception):
 
 def is_due(node: Node, dialect: Any, now: datetime) -> bool:
     """Whether a message of ``dialect`` is to be written down: it is another kind than the last, or that is long ago."""
-    last = next((one for one in node.dialects if one["dialect"] == dialect), None)
+    last = next((seen for seen in node.dialects if seen["dialect"] == dialect), None)
     return dialect is not None and (dialect != node.dialect or last is None or _at(last) < now - REFRESHED)
 
 
 def with_seen(node: Node, dialect: Any, now: datetime) -> list[dict[str, Any]]:
     """``node.dialects`` after a message of ``dialect``. What was the last kind until now was seen until now: how long
     it was silent says nothing about whose message this one is."""
-    kinds = {_key(one["dialect"]): one for one in node.dialects}
+    kinds = {_key(dialect_seen["dialect"]): dialect_seen for dialect_seen in node.dialects}
     both = [node.dialect, dialect] if node.dialect and node.dialect != dialect else [dialect]
-    for one in both:
-        kinds.pop(_key(one), None)
-        kinds[_key(one)] = {"dialect": one, "seen_at": now.isoformat()}
-    recent = [one for one in kinds.values() if _at(one) > now - WINDOW]
+    for dialect_seen in both:
+        kinds.pop(_key(dialect_seen), None)
+        kinds[_key(dialect_seen)] = {"dialect": dialect_seen, "seen_at": now.isoformat()}
+    recent = [dialect_seen for dialect_seen in kinds.values() if _at(dialect_seen) > now - WINDOW]
     return recent[-KEPT:]
 
 
@@ -50,8 +50,8 @@ def kinds(node: Node, now: datetime) -> list[Any]:
     """The dialects of its messages within WINDOW; where none came, those that it is not settled between."""
     if not node.dialect:
         return []
-    recent = [one for one in node.dialects if _at(one) > now - WINDOW]
-    return [one["dialect"] for one in recent or node.dialects] or [node.dialect]
+    recent = [seen for seen in node.dialects if _at(seen) > now - WINDOW]
+    return [seen["dialect"] for seen in recent or node.dialects] or [node.dialect]
 
 
 def in_doubt(node: Node, now: datetime) -> bool:
@@ -70,21 +70,21 @@ def spoken(node: Node, now: datetime) -> Dialect | None:
 def _settled(node: Node, now: datetime) -> Any:
     found, word = kinds(node, now), node.dialect_override
     if word:
-        return word["dialect"] if word["dialect"] in found and all(one in word["known"] for one in found) else None
+        return word["dialect"] if word["dialect"] in found and all(kind in word["known"] for kind in found) else None
     return found[0] if len(found) == 1 else None
 
 
 def describe(dialect: Any) -> str:
     """For people, and told apart by it."""
     try:
-        one = msgspec.convert(dialect, Dialect)
+        known = msgspec.convert(dialect, Dialect)
     except msgspec.ValidationError:
         return "?"
-    if one.token:
-        return "Steward, gob" if one.req else "Steward, gob, without REQ"
-    packed = "" if one.compression is Compression.NONE else f", {one.compression.name.lower()}"
-    headers = ", with headers" if one.declared else ""
-    return f"ctrl, {one.layout}, {one.format}{packed}{headers}{'' if one.req else ', without REQ'}"
+    if known.token:
+        return "Steward, gob" if known.req else "Steward, gob, without REQ"
+    packed = "" if known.compression is Compression.NONE else f", {known.compression.name.lower()}"
+    headers = ", with headers" if known.declared else ""
+    return f"ctrl, {known.layout}, {known.format}{packed}{headers}{'' if known.req else ', without REQ'}"
 
 
 def choose(
@@ -97,12 +97,12 @@ def choose(
     with transaction.atomic():
         node = Node.objects.select_for_update().get(name=node_name)
         known = kinds(node, actor.at)
-        chosen = next((one for one in known if describe(one) == described), None)
+        chosen = next((kind for kind in known if describe(kind) == described), None)
         if chosen is None:
             raise NotSeen
         before = {"speaks": describe(node.dialect_override["dialect"])} if node.dialect_override else {}
         Node.objects.filter(pk=node.pk).update(dialect_override={"dialect": chosen, "known": known})
-        after = {"speaks": described, "seen": [describe(one) for one in known]}
+        after = {"speaks": described, "seen": [describe(kind) for kind in known]}
         entry = audit.entry(
             actor, "steward dialect", f"node:{node.name}", reason=reason, before=before, after=after
         )  # fmt: skip

@@ -71,14 +71,14 @@ def masked_names(memory: Memory) -> frozenset[str]:
     return memory.names
 
 
-def strangers(names: Iterable[str], memory: Memory, *, nodes_max: int) -> set[str]:
+def surplus_nodes(names: Iterable[str], memory: Memory, *, nodes_max: int) -> set[str]:
     """Of what nodes call themselves, the names that are new and for which there is no room: nobody vouches for them."""
-    new = sorted({one for one in names if sender_names.with_suffix(one) not in memory.shown})
+    new = sorted({name for name in names if sender_names.with_suffix(name) not in memory.shown})
     if not new:
         return set()
-    kept = Node.objects.filter(name__in=[sender_names.with_suffix(one) for one in new]).values_list("name", flat=True)
-    known = {sender_names.without_suffix(one) for one in kept}
-    new = [one for one in new if one not in known]
+    kept = Node.objects.filter(name__in=[sender_names.with_suffix(name) for name in new]).values_list("name", flat=True)
+    known = {sender_names.without_suffix(name) for name in kept}
+    new = [name for name in new if name not in known]
     room = nodes_max - Node.objects.exclude(family="").count() if new else 0
     return set(new[max(0, room) :])
 
@@ -119,45 +119,47 @@ def _record(
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
     batch = Batch(refusals=refusals)
-    for one in arrivals:
-        event = _waited(one, _folded(one, _event(one, memory, limits, now), memory), now)
-        batch.events.append((sender_names.with_suffix(one.report.node), event))
+    for arrival in arrivals:
+        event = _waited(arrival, _folded(arrival, _event(arrival, memory, limits, now), memory), now)
+        batch.events.append((sender_names.with_suffix(arrival.report.node), event))
     recorded = intake.record(batch, directory, now=now)
-    told = {sender_names.with_suffix(one.report.node): _shown(one.report.incoming, now) for one in arrivals}
-    for name, shown in told.items():
+    reported = {
+        sender_names.with_suffix(arrival.report.node): _shown(arrival.report.incoming, now) for arrival in arrivals
+    }
+    for name, shown in reported.items():
         if memory.shown.get(name) != shown:
             _show(name, shown, now)
-    if memory.names is not None and any(name not in memory.shown for name in told):
+    if memory.names is not None and any(name not in memory.shown for name in reported):
         memory.names = None
-    memory.shown |= told
+    memory.shown |= reported
     memory.folded_to = last + len(recorded.rows)
     return recorded
 
 
-def _event(one: Arrival, memory: Memory, limits: Limits, now: datetime) -> Event:
+def _event(arrival: Arrival, memory: Memory, limits: Limits, now: datetime) -> Event:
     """The event of a message; of messages with the same bytes, that of the failure which this one reports."""
-    incoming = one.report.incoming
+    incoming = arrival.report.incoming
     if incoming.sending.numbered:
-        return one.report.event
-    occurrence = _occurrence(one, now)
+        return arrival.report.event
+    occurrence = _occurrence(arrival, now)
     if not occurrence:
-        return one.report.event
+        return arrival.report.event
     return event_mapping.report(incoming, limits, occurrence=occurrence, nodes=masked_names(memory)).event
 
 
-def _occurrence(one: Arrival, now: datetime) -> int:
-    judged = UnnumberedMessage.objects.filter(source=one.source).values_list("occurrence", flat=True).first()
+def _occurrence(arrival: Arrival, now: datetime) -> int:
+    judged = UnnumberedMessage.objects.filter(source=arrival.source).values_list("occurrence", flat=True).first()
     if judged is not None:
         return judged
-    incoming = one.report.incoming
+    incoming = arrival.report.incoming
     same = UnnumberedMessage.objects.filter(digest=incoming.digest)
-    last = same.filter(at__lte=one.at).order_by("-at", "-occurrence").first()
+    last = same.filter(at__lte=arrival.at).order_by("-at", "-occurrence").first()
     seen = Seen(last.occurrence, last.at) if last else None
-    around = same.filter(at__gte=one.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
+    around = same.filter(at__gte=arrival.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
     near = around.aggregate(highest=Max("occurrence"))["highest"]
-    verdict = judge(seen, incoming.sending, now_s=one.at, highest=-1 if near is None else near)
+    verdict = judge(seen, incoming.sending, now_s=arrival.at, highest=-1 if near is None else near)
     UnnumberedMessage.objects.create(
-        source=one.source, digest=incoming.digest, occurrence=verdict.occurrence, at=one.at, recorded_at=now
+        source=arrival.source, digest=incoming.digest, occurrence=verdict.occurrence, at=arrival.at, recorded_at=now
     )
     return verdict.occurrence
 
@@ -178,18 +180,18 @@ def _catch_up(memory: Memory, last: int) -> None:
         memory.echoes.belongs_to(node, event, echoes, now_s=(occurred_at or received_at).timestamp())
 
 
-def _folded(one: Arrival, event: Event, memory: Memory) -> Event:
+def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
     """With a word on it where the same failure has made another text before, by the node's own clock."""
-    at_s = event.occurred_at.timestamp() if event.occurred_at else one.at
-    first = memory.echoes.belongs_to(one.report.node, event.id, one.report.understood.echoes, now_s=at_s)
+    at_s = event.occurred_at.timestamp() if event.occurred_at else arrival.at
+    first = memory.echoes.belongs_to(arrival.report.node, event.id, arrival.report.understood.echoes, now_s=at_s)
     if first is None:
         return event
     return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first)})
 
 
-def _waited(one: Arrival, event: Event, now: datetime) -> Event:
+def _waited(arrival: Arrival, event: Event, now: datetime) -> Event:
     """With a word on it where the broker had it for some time before a kernel came for it."""
-    waited_s = int(now.timestamp() - one.at)
+    waited_s = int(now.timestamp() - arrival.at)
     if waited_s <= WAITED_S:
         return event
     return msgspec.structs.replace(event, tags={**event.tags, "waited": f"{waited_s} s at the broker"})
@@ -204,19 +206,21 @@ def _shown(incoming: Incoming, now: datetime) -> tuple[str, str, Any, int]:
 def _show(name: str, shown: tuple[str, str, Any, int], now: datetime) -> None:
     family, form, dialect, _ = shown
     node = Node.objects.get(name=name)
-    formats = [*(one for one in node.formats if one != form), form][-FORMATS_KEPT:]
+    formats = [*(former for former in node.formats if former != form), form][-FORMATS_KEPT:]
     Node.objects.filter(pk=node.pk).update(family=family, formats=formats)
     if dialects.is_due(node, dialect, now):
         seen = dialects.with_seen(node, dialect, now)
         Node.objects.filter(pk=node.pk).update(dialect=dialect, dialects=seen)
 
 
-def record_hellos(hellos: Sequence[tuple[str, Incoming]], memory: Memory, *, nodes_max: int, now: datetime) -> set[str]:
+def record_heartbeats(
+    heartbeats: Sequence[tuple[str, Incoming]], memory: Memory, *, nodes_max: int, now: datetime
+) -> set[str]:
     """Take in signs of life; ``hellos``: what the node calls itself, and its message. Returns those left out because
     there are too many nodes already."""
-    left_out = strangers((name for name, _ in hellos), memory, nodes_max=nodes_max)
+    left_out = surplus_nodes((name for name, _ in heartbeats), memory, nodes_max=nodes_max)
     with transaction.atomic():
-        for name, incoming in hellos:
+        for name, incoming in heartbeats:
             if name in left_out:
                 continue
             node, made = Node.objects.get_or_create(

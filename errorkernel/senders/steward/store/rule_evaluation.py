@@ -37,11 +37,11 @@ def step(*, now: datetime, two_above: int = 0) -> bool:
     """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left.
     ``two_above``: as ``judging.look`` takes it."""
     revision, active = changes.load()
-    acting = [one for one in active if one.controlled_nodes]
+    acting = [rule for rule in active if rule.controlled_nodes]
     begin, last = counters.current(Counter.ACTED), counters.current(Counter.EVENTS)
     if not acting or begin >= last:
         return False
-    names = sorted(set[str]().union(*(one.controlled_nodes for one in acting)))
+    names = sorted(set[str]().union(*(rule.controlled_nodes for rule in acting)))
     found = _errors(names, begin, last, now)
     try:
         for event in found:

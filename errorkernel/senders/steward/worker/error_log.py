@@ -34,16 +34,16 @@ class ErrorLog:
     async def run(self) -> None:
         """Append what is new, for as long as the kernel lives; a disk that does not take it is tried again."""
         threads = DatabaseThreads("error log")
-        said = ""
+        logged = ""
         try:
             while True:
                 try:
                     while await threads.run(self.step):
                         pass
-                    said = ""
+                    logged = ""
                 except OSError as exc:
-                    if str(exc) != said:
-                        said = str(exc)
+                    if str(exc) != logged:
+                        logged = str(exc)
                         log.error("%s cannot be written, and is tried again: %s", self._path, exc)
                 await asyncio.sleep(INTERVAL_S)
         finally:

@@ -129,7 +129,7 @@ class StewardIntake:
             for heard in parts(heartbeats, HEARTBEATS_AT_ONCE):
                 left_out += len(
                     await self._paced.run(
-                        ingest.record_hellos, heard, self._memory, nodes_max=nodes_max, now=datetime.now(UTC)
+                        ingest.record_heartbeats, heard, self._memory, nodes_max=nodes_max, now=datetime.now(UTC)
                     )
                 )
             if left_out:
@@ -145,10 +145,10 @@ class StewardIntake:
                 arrivals.append((delivery, read(delivery, self._conf.limits, names)))
             except ProtocolError as exc:
                 _refuse(opened, delivery, exc.reason, str(exc))
-        strangers = self._strangers(arrival for _, arrival in arrivals)
+        surplus = self._surplus_nodes(arrival for _, arrival in arrivals)
         taken: list[Arrival] = []
         for delivery, arrival in arrivals:
-            if arrival.report.node in strangers:
+            if arrival.report.node in surplus:
                 _refuse(opened, delivery, "too_many_nodes", f"There are {self._conf.legacy_nodes} such nodes already.")
                 continue
             taken.append(arrival)
@@ -160,14 +160,14 @@ class StewardIntake:
             directory,
             self._memory,
             limits=self._conf.limits,
-            reached=max(one.sequence for one in deliveries),
+            reached=max(delivery.sequence for delivery in deliveries),
             now=now,
         )
         return opened, recorded
 
-    def _strangers(self, arrivals: Iterable[Arrival]) -> set[str]:
-        names = (one.report.node for one in arrivals)
-        return ingest.strangers(names, self._memory, nodes_max=self._conf.legacy_nodes)
+    def _surplus_nodes(self, arrivals: Iterable[Arrival]) -> set[str]:
+        names = (arrival.report.node for arrival in arrivals)
+        return ingest.surplus_nodes(names, self._memory, nodes_max=self._conf.legacy_nodes)
 
 
 def _refuse(opened: Opened, delivery: Delivery, reason: str, detail: str) -> None:

@@ -64,7 +64,7 @@ class StewardOperator:
         try:
             while True:
                 await asyncio.sleep(POLL_INTERVAL_S)
-                for task in [one for one in self._tasks if one.done()]:
+                for task in [task for task in self._tasks if task.done()]:
                     self._tasks.discard(task)
                     task.result()
                 # Without a connection nothing could be sent, so nothing is begun.
@@ -94,7 +94,7 @@ class StewardOperator:
 
     async def _end(self, action: ProcessAction, ended: Ended) -> None:
         if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
-            metrics.count_steward_action(action.plan, ended.end.value, action.actor.partition(":")[0])
+            metrics.count_steward_action(action.plan, ended.outcome.value, action.actor.partition(":")[0])
 
     async def _line(self, action: ProcessAction, ask: RequestKind) -> Line | None:
         """Write, send, listen, write. None where the action has ended, or is another kernel's."""
@@ -152,7 +152,7 @@ class StewardOperator:
                     timeout_s=self._conf.legacy_reply_timeout_s,
                 )
             )
-            knocking.add_done_callback(lambda done: _tell_absence(done, reply))
+            knocking.add_done_callback(lambda done: _report_absence(done, reply))
             try:
                 return await reply
             finally:
@@ -182,7 +182,7 @@ class _NobodyThere(Exception):
     """The broker says that no program listens where the message went."""
 
 
-def _tell_absence(knocking: asyncio.Task[bool], reply: asyncio.Future[StewardMessage]) -> None:
+def _report_absence(knocking: asyncio.Task[bool], reply: asyncio.Future[StewardMessage]) -> None:
     """Nobody listens: no reply will come. (A broker that is away is no word about the node, which may have it.)"""
     if not knocking.cancelled() and not knocking.exception() and not knocking.result() and not reply.done():
         reply.set_exception(_NobodyThere())
