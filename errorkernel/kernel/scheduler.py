@@ -18,7 +18,7 @@ from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
-from errorkernel.store import nodes, problem_maintenance, rollups
+from errorkernel.store import kernel_heartbeats, problem_maintenance, rollups
 from errorkernel.store.incidents import decisions
 from errorkernel.store.platform import broker_streams, retention
 
@@ -97,7 +97,7 @@ class Clock:
                     asked_at=asked_at,
                 )
             await self._threads.run(
-                nodes.beat,
+                kernel_heartbeats.record,
                 self._worker,
                 started_at=self._started_at,
                 lag=stands.waiting if stands else None,

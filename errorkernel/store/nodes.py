@@ -11,9 +11,8 @@ from errorkernel.broker.credentials import digest, make_nkey, make_token
 from errorkernel.domain import liveness
 from errorkernel.domain.liveness import STOPPED, Liveness
 from errorkernel.domain.messages import TranslatableText as _
-from errorkernel.models import AuditEntry, Counter, KernelHeartbeat, Node, Problem
+from errorkernel.models import AuditEntry, Counter, Node, Problem
 from errorkernel.protocol.subjects import is_node_name
-from errorkernel.store import rollups
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
 
@@ -174,27 +173,6 @@ def count_nodes(now: datetime) -> dict[str, int]:
     """Liveness → enabled nodes that are so."""
     enabled = Node.objects.filter(enabled=True)
     return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
-
-
-def beat(worker: str, *, started_at: datetime, lag: int | None, now: datetime, broker_error: str = "") -> None:
-    """A kernel worker lives. ``lag`` None: the broker does not say; what was seen last stays on record.
-    ``broker_error``: why the broker cannot store.
-
-    What has stood still since any worker last said that it lives is counted, once however many workers there are.
-    """
-    with transaction.atomic():
-        # Of two workers the second waits here for the first, and counts on from where that one stopped.
-        last = KernelHeartbeat.objects.select_for_update().order_by("-at").first()
-        if last:
-            rollups.count_blocked(since=last.at, now=now)
-        known = lag if lag is not None else last.lag if last else 0
-        before = KernelHeartbeat.objects.filter(worker=worker, broker_connected=True).first()
-        since = before.broker_connected_since if before else now
-        connected = {"broker_connected": lag is not None, "broker_connected_since": None if lag is None else since}
-        KernelHeartbeat.objects.update_or_create(
-            worker=worker,
-            defaults={"at": now, "started_at": started_at, "lag": known, "broker_error": broker_error, **connected},
-        )
 
 
 def demo_nodes() -> list[str]:

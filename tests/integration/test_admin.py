@@ -31,7 +31,7 @@ from errorkernel.models import (
     Requeue,
     Rule,
 )
-from errorkernel.store import nodes, problems
+from errorkernel.store import kernel_heartbeats, nodes, problems
 from errorkernel.store.accounts import access_denials as refused
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
@@ -81,7 +81,7 @@ def filled():
     )  # fmt: skip
     action.requests.create(number=1, ask="stop", result="stopped", detail=HOSTILE, sent_at=NOW)
     problems.comment(Problem.objects.get().pk, HOSTILE, actor=Actor("user:alice", NOW))
-    nodes.beat("host:1", started_at=NOW, lag=0, now=NOW)
+    kernel_heartbeats.record("host:1", started_at=NOW, lag=0, now=NOW)
     api_tokens.add(User.objects.create_user("owner"), actor=Actor("user:root", NOW))
     return asked
 

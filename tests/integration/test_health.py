@@ -20,7 +20,7 @@ from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level
 from errorkernel.models import KernelHeartbeat
 from errorkernel.platform import conf, metrics
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.store import nodes
+from errorkernel.store import kernel_heartbeats, nodes
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
@@ -76,7 +76,7 @@ def value(text, name, **labels):
 
 
 def beat(now, broker_error=""):
-    nodes.beat("host:1", started_at=now, lag=0, broker_error=broker_error, now=now)
+    kernel_heartbeats.record("host:1", started_at=now, lag=0, broker_error=broker_error, now=now)
 
 
 async def checks():

@@ -11,7 +11,7 @@ from errorkernel.domain import charts
 from errorkernel.domain.rollups import SUBJECT_MASK, Series, bucket_in_key, bucket_of, key, minute_of, moment_of
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
 from errorkernel.models import ErrorEvent, EventRollup, HourRollup, MinuteRollup, Node, Problem, Process
-from errorkernel.store import nodes, problems, rollups
+from errorkernel.store import kernel_heartbeats, problems, rollups
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history
 from errorkernel.store.status.decision_history import percentile
@@ -42,10 +42,10 @@ def test_a_key_holds_step_and_subject_and_grows_with_time(series):
 @pytest.mark.django_db
 def test_hours_are_their_minutes_added_up_and_answer_for_them():
     ask(now=NOW)
-    nodes.beat("a", started_at=NOW, lag=0, now=NOW)
+    kernel_heartbeats.record("a", started_at=NOW, lag=0, now=NOW)
     for minutes in (1, 40, 59, 61, 130, 400):
         store(event(str(minutes)), now=NOW + timedelta(minutes=minutes))
-    nodes.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(minutes=150))
+    kernel_heartbeats.record("b", started_at=NOW, lag=0, now=NOW + timedelta(minutes=150))
     first, last = minute_of(NOW) // 60 * 60, minute_of(NOW) // 60 * 60 + 12 * 60 - 1
     by_minute = rollups.by_time(first, last, 1)
     by_two_hours = rollups.by_time(first, last, 120)
@@ -115,15 +115,15 @@ def test_time_that_processes_stand_still_is_counted_once_however_many_kernels_th
     ask(now=NOW)
     ask(process="other", now=NOW)
     for seconds, worker in ((0, "a"), (1, "b"), (2, "a"), (3, "b")):
-        nodes.beat(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
+        kernel_heartbeats.record(worker, started_at=NOW, lag=0, now=NOW + timedelta(seconds=seconds))
     assert sum(MinuteRollup.objects.values_list("blocked_s", flat=True)) == pytest.approx(6)
 
 
 @pytest.mark.django_db
 def test_time_in_which_no_kernel_ran_is_spread_over_its_minutes():
     ask(now=NOW)
-    nodes.beat("a", started_at=NOW, lag=0, now=NOW)
-    nodes.beat("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
+    kernel_heartbeats.record("a", started_at=NOW, lag=0, now=NOW)
+    kernel_heartbeats.record("b", started_at=NOW, lag=0, now=NOW + timedelta(hours=2))
     blocked = list(MinuteRollup.objects.filter(blocked_s__gt=0).values_list("blocked_s", flat=True))
     assert len(blocked) == 121
     assert sum(blocked) == pytest.approx(7200)

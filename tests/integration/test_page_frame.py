@@ -12,7 +12,7 @@ from django.utils import translation
 from errorkernel.domain.values import OutcomeState
 from errorkernel.live import frames
 from errorkernel.models import AuditEntry, KernelHeartbeat, Node
-from errorkernel.store import nodes
+from errorkernel.store import kernel_heartbeats
 from errorkernel.web.console.script_texts import texts
 from errorkernel.web.console.search import RANGES
 from tests.integration.test_pages import answer, ask, event, every_page, person, store
@@ -234,9 +234,9 @@ def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) 
 
 def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) -> None:
     store(event("one"))
-    nodes.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
+    kernel_heartbeats.record("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
     assert "still to store" not in alice.get("/").content.decode().split("<body")[1]  # some always are, for a moment
-    nodes.beat("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=70)
+    kernel_heartbeats.record("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=70)
     page = alice.get("/").content.decode()
     assert "broker ok" in page.split("<body")[1]
     assert "70 reports still to store" in page

@@ -27,7 +27,7 @@ from errorkernel.domain.values import (
 from errorkernel.live import frames
 from errorkernel.models import AuditEntry, Decision, ErrorEvent, ErrorState, Incident, Node, Outbox, Problem, Process
 from errorkernel.senders.steward.protocol import text_record
-from errorkernel.store import nodes
+from errorkernel.store import kernel_heartbeats
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.event_rows import EventRow
@@ -379,12 +379,12 @@ def test_a_silent_kernel_and_a_lost_broker_are_said(viewer):
 
     now = datetime.now(UTC)
     assert shown("kernel")
-    nodes.beat("w", started_at=now, lag=0, now=now)
+    kernel_heartbeats.record("w", started_at=now, lag=0, now=now)
     assert not shown("kernel")
     assert not shown("broker")
-    nodes.beat("w", started_at=now, lag=None, now=now)
+    kernel_heartbeats.record("w", started_at=now, lag=None, now=now)
     assert shown("broker")
-    nodes.beat("w", started_at=now, lag=None, now=now - timedelta(seconds=40))
+    kernel_heartbeats.record("w", started_at=now, lag=None, now=now - timedelta(seconds=40))
     assert shown("kernel")
     assert not shown("broker")  # an old heartbeat says nothing of the broker
 
@@ -397,7 +397,7 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
         record_hellos([(name, Heartbeat(version="1", at=heard, processes=reports))], now=heard)
     Node.objects.filter(name="fresh").update(demo=True)
     for ago in (60, 0):
-        nodes.beat("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
+        kernel_heartbeats.record("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
     html = viewer.get("/nodes/").content.decode()
     assert "3 nodes, 1 late, 1 gone</a>" in html
     assert "2 of 3 have not been heard from" in html

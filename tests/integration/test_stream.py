@@ -13,7 +13,7 @@ from django.test import Client
 
 from errorkernel.models import AuditEntry, BrokerStream, KernelHeartbeat
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
-from errorkernel.store import nodes
+from errorkernel.store import kernel_heartbeats
 from errorkernel.store.platform import broker_streams
 from errorkernel.store.status import system_status
 from tests.support.product import Product
@@ -24,7 +24,7 @@ SECOND = timedelta(seconds=1)
 
 
 def beat(worker: str, lag: int | None, seconds: int = 0) -> None:
-    nodes.beat(worker, started_at=NOW, lag=lag, now=NOW + seconds * SECOND)
+    kernel_heartbeats.record(worker, started_at=NOW, lag=lag, now=NOW + seconds * SECOND)
 
 
 @pytest.mark.django_db

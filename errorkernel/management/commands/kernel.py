@@ -3,6 +3,7 @@ from typing import Any
 
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
+from errorkernel.ops.runner.prepare import StartError
 from errorkernel.ops.runner.roles import kernel
 from errorkernel.platform import conf
 
@@ -11,4 +12,7 @@ class Command(StewardCommand):
     help = catalogue.summary("kernel")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sys.exit(kernel(conf.get()))
+        try:
+            sys.exit(kernel(conf.get()))
+        except StartError as exc:
+            sys.exit(f"steward: {exc}")

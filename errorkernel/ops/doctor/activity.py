@@ -31,7 +31,7 @@ def _kernel(conf: Conf, running: bool) -> Check:
     heard = "no kernel has ever run" if age_s is None else f"the last heartbeat is {age_s:.0f} s old"
     if conf.embedded_broker and not running:
         return warning("kernel", f"not checked: `steward up` is not running ({heard})", "Start `steward up`.")
-    if age_s is None or system_status.kernel_is_late(age_s):
+    if age_s is None or now.kernel_is_late:
         return failed(
             "kernel", heard, "Start `steward up`, or `steward kernel` where the roles run in separate processes."
         )

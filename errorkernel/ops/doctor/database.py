@@ -12,6 +12,7 @@ from django.db.models import Max
 from errorkernel.domain.incident_state import State
 from errorkernel.models import Counter, ErrorEvent, Incident
 from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
+from errorkernel.store.platform import schema
 
 QUICK_CHECK_S = 10.0
 """A large database takes minutes; what is not done by then is said."""
@@ -69,6 +70,8 @@ def _reachable() -> Check:
 
 def _migrated() -> Check:
     try:
+        if why := schema.incompatibility():
+            return failed("migrations", "they are of another version", why)
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError as exc:

@@ -21,6 +21,7 @@ from errorkernel.broker.errors import BrokerStartError
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.senders.broker import shared_accounts
 from errorkernel.store.accounts import people
+from errorkernel.store.platform import schema
 from errorkernel.store.platform.actor import Actor
 
 
@@ -51,10 +52,24 @@ def prepare_database() -> str:
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM sqlite_master")
+        check_database()
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseError, sqlite3.DatabaseError) as exc:
         raise StartError(f"The database {name} cannot be used: {str(exc).splitlines()[0]}.") from exc
     return name
+
+
+def check_database() -> None:
+    """Raises StartError for a database of another version. One that cannot be reached now is not checked: the roles
+    outlast that."""
+    try:
+        why = schema.incompatibility()
+    except DatabaseError:
+        return
+    finally:
+        connection.close()
+    if why:
+        raise StartError(why)
 
 
 def first_administrator(password_file: str) -> str | None:

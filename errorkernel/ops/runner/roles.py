@@ -18,6 +18,7 @@ from typing import Any
 from errorkernel.broker.errors import BrokerStartError
 from errorkernel.ops.runner.prepare import (
     StartError,
+    check_database,
     first_administrator,
     hold_data_dir,
     hold_port,
@@ -88,6 +89,7 @@ def up(conf: Conf, options: Options) -> int:
 
 def web(conf: Conf, options: Options) -> int:
     """Only pages, API and websockets; returns the exit status. Raises StartError."""
+    check_database()
     held = hold_port(options.host, options.port)
     port = held.getsockname()[1]
 
@@ -100,7 +102,8 @@ def web(conf: Conf, options: Options) -> int:
 
 
 def kernel(conf: Conf) -> int:
-    """Only the kernel worker; returns the exit status."""
+    """Only the kernel worker; returns the exit status. Raises StartError."""
+    check_database()
     from channels.layers import get_channel_layer
 
     from errorkernel.kernel.worker import KernelWorker

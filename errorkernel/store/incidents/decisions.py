@@ -21,14 +21,13 @@ from errorkernel.domain.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
-from errorkernel.store import incarnations, nodes
+from errorkernel.store import incarnations, kernel_heartbeats, nodes
 from errorkernel.store.incidents import sql
 from errorkernel.store.incidents.sql import Standing
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.enqueue import owe
 from errorkernel.store.platform.prepared_insert import insert
-from errorkernel.store.status import system_status
 
 
 class AlreadyDecided(Exception):
@@ -259,7 +258,9 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
     changed: list[UUID] = []
     waiting = Incident.objects.filter(state=State.OPEN.value)
     missing = {Liveness.LATE, Liveness.GONE}
-    for liveness in Liveness if system_status.may_miss(now) else [one for one in Liveness if one not in missing]:
+    for liveness in (
+        Liveness if kernel_heartbeats.can_miss_nodes(now) else [one for one in Liveness if one not in missing]
+    ):
         word = liveness.value if liveness in missing else ""
         other = waiting.filter(nodes.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
         found = list(other.values_list("pk", flat=True)[:limit])

@@ -1,23 +1,16 @@
-"""How things are, in the numbers that stand on every page: what waits, whether a kernel and the broker work, who is
-missing. Read in two statements, as text: every page asks, and seven queries of Django's cost it 3 ms.
-"""
+"""System status: the numbers on every page. Raw SQL, two statements: seven ORM queries cost each page 3 ms."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
 from errorkernel.domain import liveness
 from errorkernel.domain.liveness import Liveness
-from errorkernel.store.platform.sql_values import moment, when
+from errorkernel.store import kernel_heartbeats
+from errorkernel.store.platform.sql_values import moment
 
-WORKERS_MAX = 20
-"""So many of the kernel's workers are asked whether they hear nodes: those that wrote last."""
-_BEATS = (
-    "SELECT CAST(at AS text), broker_connected, CAST(broker_connected_since AS text), lag, broker_error"
-    " FROM errorkernel_kernelheartbeat ORDER BY at DESC LIMIT %s"
-)
 _NUMBERS = (
     "SELECT (SELECT COUNT(*) FROM errorkernel_incident WHERE state = 'open'),"
     " (SELECT COUNT(*) FROM errorkernel_rule WHERE enabled AND removed_at IS NULL AND suspended_at IS NOT NULL),"
@@ -29,23 +22,7 @@ _NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A kernel worker as it last wrote that it lives, ``at`` that time. ``broker_connected_since``: since when it has
-    been connected without a break."""
-
-    at: datetime
-    broker_connected: bool
-    broker_connected_since: datetime | None
-    lag: int
-    broker_error: str
-
-    @property
-    def broker_works(self) -> bool:
-        return self.broker_connected and not self.broker_error
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
+class SystemStatus:
     """As it was at ``now``. ``kernel_age_s``: seconds since a kernel worker last wrote that it lives; None: never.
 
     ``lag``: messages that wait at the broker to be stored, as far as they were seen. ``fullest``: to how much of 1 the
@@ -66,7 +43,7 @@ class Condition:
 
     @property
     def kernel_is_late(self) -> bool:
-        return kernel_is_late(self.kernel_age_s)
+        return kernel_heartbeats.is_late(self.kernel_age_s)
 
     @property
     def missing(self) -> int:
@@ -74,14 +51,14 @@ class Condition:
         return self.late + self.gone
 
 
-def read(now: datetime) -> Condition:
-    """How things are at ``now``."""
-    beats = _beats()
+def read(now: datetime) -> SystemStatus:
+    """The status at ``now``."""
+    beats = kernel_heartbeats.newest()
     newest = beats[0] if beats else None
     age_s = max(0.0, (now - newest.at).total_seconds()) if newest else None
-    missed = not kernel_is_late(age_s) and liveness.is_silence_meaningful(_heard_since(beats), now)
+    missed = not kernel_heartbeats.is_late(age_s) and kernel_heartbeats.can_miss_nodes(now, beats)
     waiting, suspended, in_streams, fullest, nodes, late, gone = _numbers(now)
-    return Condition(
+    return SystemStatus(
         now=now,
         waiting=waiting,
         rules_suspended=suspended,
@@ -93,33 +70,6 @@ def read(now: datetime) -> Condition:
         late=late if missed else 0,
         gone=gone if missed else 0,
     )
-
-
-def kernel_is_late(age_s: float | None) -> bool:
-    """Whether a kernel that was heard ``age_s`` seconds ago, or never, counts as away."""
-    return age_s is None or age_s > liveness.KERNEL_LATE_S
-
-
-def may_miss(now: datetime) -> bool:
-    """Whether a node that is silent can be said to be missing, by what the kernel's workers wrote last."""
-    return liveness.is_silence_meaningful(_heard_since(_beats()), now)
-
-
-def _beats() -> list[Beat]:
-    """The kernel's workers that wrote last that they live, the newest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(_BEATS, [WORKERS_MAX])
-        return [
-            Beat(when(at), bool(connected), when(since) if since else None, lag, broker_error)
-            for at, connected, since, lag, broker_error in cursor.fetchall()
-        ]
-
-
-def _heard_since(beats: list[Beat]) -> datetime | None:
-    """Since when a kernel hears nodes without a break; None: none does."""
-    lately = timedelta(seconds=liveness.KERNEL_LATE_S)
-    hearing = [one for one in beats if one.broker_connected and beats[0].at - one.at <= lately]
-    return min((one.broker_connected_since for one in hearing if one.broker_connected_since), default=None)
 
 
 def _numbers(now: datetime) -> tuple[Any, ...]:

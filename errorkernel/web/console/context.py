@@ -12,8 +12,8 @@ from django.utils.translation import get_language
 from errorkernel.broker.streams import NEARLY_FULL
 from errorkernel.models import Counter
 from errorkernel.platform import conf
-from errorkernel.store.status import system_status as condition
-from errorkernel.store.status.system_status import Condition
+from errorkernel.store.status import system_status
+from errorkernel.store.status.system_status import SystemStatus
 from errorkernel.web.auth.permissions import ADD_NODES, ANSWER, CHANGE_RULES
 from errorkernel.web.console.script_texts import script
 
@@ -49,9 +49,9 @@ class Frame:
         return script(get_language())
 
     @cached_property
-    def condition(self) -> Condition:
+    def condition(self) -> SystemStatus:
         """How things are now."""
-        return condition.read(self.now)
+        return system_status.read(self.now)
 
     @cached_property
     def events(self) -> int:
