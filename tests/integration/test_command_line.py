@@ -20,7 +20,7 @@ from steward_site.cli import main
 from tests.support.paths import ROOT
 
 COMMANDS = ROOT / "errorkernel" / "management" / "commands"
-HIDDEN = {"createsuperuser"}
+HIDDEN = {"createsuperuser", "migrate"}
 """Commands of Django that ours only extend."""
 
 

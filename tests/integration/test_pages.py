@@ -582,7 +582,7 @@ def test_the_second_person_is_told_who_was_first_and_why(alice, bob):
     html = response.content.decode()
     assert response.status_code == 409
     assert re.search(r"bob answered kill \d\.\d s earlier: disk is being &lt;b&gt;replaced", html)
-    assert Decision.objects.get().by == "user:bob"
+    assert Decision.objects.get().actor == "user:bob"
 
 
 def test_a_script_gets_the_card_alone(alice, bob):

@@ -235,7 +235,7 @@ def test_a_rule_that_escalates_marks_the_question_and_its_deadline_is_met_all_th
     later = NOW + timedelta(seconds=61)
     [due] = decisions.past_deadline(now=later, limit=20)
     decisions.meet_deadline(due, now=later)
-    assert Decision.objects.get().by == "deadline"
+    assert Decision.objects.get().actor == "deadline"
 
 
 @db
@@ -327,7 +327,7 @@ def test_a_person_who_was_quicker_stands_and_costs_no_use():
     incident = ask()
     decisions.decide(incident.pk, Action.KILL, actor=Actor("user:bob", NOW))
     judge()
-    assert Decision.objects.get().by == "user:bob"
+    assert Decision.objects.get().actor == "user:bob"
     assert again(made).uses == 0
 
 
@@ -584,7 +584,7 @@ def test_a_batch_with_a_question_and_later_failures_keeps_the_question():
 @db
 def test_a_message_that_was_sent_again_and_fails_again_is_kept_again():
     store(event(), event(), event())
-    DeadLetter.objects.update(state=DeadLetter.State.SENT)
+    DeadLetter.objects.update(state=DeadLetter.State.RESENT)
     store(event())
     assert sorted(DeadLetter.objects.values_list("state", "failures")) == [("kept", 4)]
 

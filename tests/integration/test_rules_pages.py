@@ -119,7 +119,7 @@ def test_the_journey_from_remembering_to_an_answer(alice):
     again = ask(node="ship-1", process="copy files", message="other")
     judge()
     shown = f"rule {rule.pk} (revision 1): {rule.name}"
-    assert Decision.objects.get(incident=again).by == f"rule:{rule.pk}"
+    assert Decision.objects.get(incident=again).actor == f"rule:{rule.pk}"
     for page in (f"/incidents/{again.pk}/", "/incidents/", f"/rules/{rule.pk}/"):
         assert shown in alice.get(page).content.decode(), page
     assert f'href="/rules/{rule.pk}/"' in alice.get(f"/incidents/{again.pk}/").content.decode()

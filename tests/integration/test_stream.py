@@ -40,8 +40,8 @@ def test_a_stream_that_was_made_anew_is_on_record_once_with_what_is_known_to_be_
     [said] = AuditEntry.objects.all()
     assert (said.actor, said.action, said.target) == ("system", "lost", "stream:EK_EVENTS")
     assert (said.before, said.after) == (
-        {"made": "10:00", "last": 0},
-        {"made": "11:00", "last": 0, "waiting": 7},
+        {"created": "10:00", "last_seq": 0},
+        {"created": "11:00", "last_seq": 0, "unstored": 7},
     )
     assert "7 messages" in said.reason
 
@@ -89,7 +89,7 @@ def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_
 
     def losses() -> list[Any]:
         with closing(sqlite3.connect(product.directory / "steward.sqlite3")) as database:
-            found = database.execute("SELECT json_extract(after, '$.waiting') FROM errorkernel_auditentry"
+            found = database.execute("SELECT json_extract(after, '$.unstored') FROM errorkernel_auditentry"
                                      " WHERE action = 'lost'").fetchall()  # fmt: skip
             return [waiting for (waiting,) in found]
 
