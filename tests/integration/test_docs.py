@@ -121,7 +121,7 @@ def test_the_documented_payloads_are_read_by_the_wire() -> None:
     assert set(json.loads(event)) == set(wire._Event.__struct_fields__)
     assert set(json.loads(decision)) == set(wire._Decision.__struct_fields__)
     assert set(json.loads(outcome)) == set(wire._Outcome.__struct_fields__)
-    assert set(json.loads(hello)) == set(wire._Hello.__struct_fields__)
+    assert set(json.loads(hello)) == set(wire._Heartbeat.__struct_fields__)
 
 
 @pytest.mark.parametrize("words", [EventType, Level, Action, OnDeadline, OutcomeState])
@@ -331,7 +331,7 @@ def test_what_is_known_of_steward_nodes_is_documented() -> None:
 
 
 def test_every_reason_to_refuse_a_steward_message_is_documented() -> None:
-    refused = section("docs/steward.md", "What is refused")
+    refused = section("docs/steward.md", "Rejected messages")
     documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", refused, re.MULTILINE))))
     files = (ROOT / "errorkernel/senders/steward/protocol").glob("*.py")
     raised = {reason for path in files for reason in re.findall(r'ProtocolError\("(\w+)"', path.read_text())}
