@@ -1,16 +1,15 @@
-"""A search that stays open: what a socket with ``q=`` is sent of a frame."""
+"""The search of a socket with ``q=``: which rows of a frame it is sent."""
 
+from dataclasses import replace
 from datetime import datetime
 
-import msgspec
 from django.db.models import Q
 
 from errorkernel.domain.query.parse import parse
 from errorkernel.domain.query.predicate import compile_predicate
-from errorkernel.live import frames
+from errorkernel.live import rendering
 from errorkernel.live.frames import Frame
 from errorkernel.live.publisher import FRAME_ROWS
-from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.search import to_q
 
 
@@ -30,13 +29,8 @@ class LiveFilter:
 
     def apply(self, frame: Frame) -> Frame:
         """The frame with the rows that match, its cards and counts unchanged. May read the database."""
-        body = frame.body()
-        skipped = 0
         if frame.skipped:
-            # A storm was thinned out without regard to this filter: what matches in it is looked up.
-            found = frames.from_store(frame.first, frame.last, FRAME_ROWS, self.query())
-            events, skipped = found.events(), found.skipped
-        else:
-            events = [one for one in body["events"] if self._holds(msgspec.convert(one, EventRow))]
-        text = msgspec.json.encode({**body, "events": events, "skipped": skipped}).decode()
-        return Frame(frame.first, frame.last, text, skipped, frame.changes)
+            # A storm was thinned out without regard to this search: what matches in it is looked up.
+            found = rendering.from_store(frame.first, frame.last, FRAME_ROWS, self.query())
+            return replace(frame, rows=found.rows, skipped=found.skipped)
+        return replace(frame, rows=[row for row in frame.rows if self._holds(row.event)])

@@ -1,6 +1,6 @@
-"""One hub per web process: makes frames of the channel layer's news and fans them out to this process's sockets.
+"""One hub per web process: makes frames of the channel layer's updates and fans them out to this process's sockets.
 
-A frame is built and encoded once for all of them, and not at all while nobody watches.
+A frame is rendered once for all of them, and not at all while nobody watches.
 
 A socket has a bounded queue; one that cannot keep up is closed and comes back with the last number that it has seen,
 so a slow browser never holds up the others and never misses anything. Frames reach the sockets in order and without
@@ -10,29 +10,26 @@ gap: what the layer lost is read from the database, where everything with a smal
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
-from errorkernel.live import frames
-from errorkernel.live.frames import Frame
-from errorkernel.live.publisher import FRAME_ROWS, GROUP, News
-from errorkernel.live.publisher import read as read_news
+from errorkernel.live import rendering
+from errorkernel.live.frames import FRAME_CARDS, Frame
+from errorkernel.live.publisher import FRAME_ROWS, GROUP, Update, decode_update
 from errorkernel.models import Counter, Incident
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.incidents import decisions
 from errorkernel.store.platform import counters
-from errorkernel.store.status import system_status
 
 log = logging.getLogger("errorkernel.live")
 
 QUEUE_FRAMES = 100
 CHECK_INTERVAL_S = 1.0
 STATUS_INTERVAL_S = 5.0
-TRANSLATED_KEPT_S = 5.0
 REJOIN_INTERVAL_S = 3600.0
 """Group memberships expire after a day; ours is renewed long before."""
 
@@ -68,7 +65,7 @@ class Hub:
         self._change = 0
         self._moved = False
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
-        self._translated: dict[tuple[str, tuple[tuple[str, int], ...]], asyncio.Task[dict[str, Any]]] = {}
+        self._translations: WeakKeyDictionary[Frame, dict[str, asyncio.Task[Frame]]] = WeakKeyDictionary()
 
     async def join(self) -> Subscriber:
         """Take part from the present position on."""
@@ -98,16 +95,13 @@ class Hub:
                 del self._waiters[incident_id]
 
     async def in_language(self, frame: Frame, language: str) -> Frame:
-        """The frame with its cards in ``language``; they are rendered once for all who read it."""
-        if not frame.changes:
+        """The frame with its cards in ``language``; it is rendered, and encoded, once for all who read it."""
+        if not frame.cards:
             return frame
-        key = (language, frame.changes)
-        task = self._translated.get(key)
-        if task is None:
-            task = asyncio.create_task(self.threads.run(frames.cards_in, language, frame.changes))
-            self._translated[key] = task
-            asyncio.get_running_loop().call_later(TRANSLATED_KEPT_S, self._translated.pop, key, None)
-        return frames.with_cards(frame, await asyncio.shield(task))
+        of_frame = self._translations.setdefault(frame, {})
+        if language not in of_frame:
+            of_frame[language] = asyncio.create_task(self.threads.run(rendering.translate, frame, language))
+        return await asyncio.shield(of_frame[language])
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -119,20 +113,20 @@ class Hub:
     async def _start(self) -> None:
         async with self._starting:
             if not self._tasks:
-                self._position, self._change = await self.threads.run(_numbers)
+                self._position, self._change = await self.threads.run(_read_counters)
                 self._tasks = [
                     asyncio.create_task(self._forever(self._listen), name="live hub: listen"),
                     asyncio.create_task(self._forever(self._check), name="live hub: check"),
-                    asyncio.create_task(self._forever(self._tell_status), name="live hub: status"),
+                    asyncio.create_task(self._forever(self._send_status), name="live hub: status"),
                 ]
 
     async def _forever(self, what: Callable[[], Any]) -> None:
-        """A layer or a database that fails for a while must not end the live pages for good."""
+        """Repeat ``what``: a layer or a database that fails for a while must not end the live pages for good."""
         while True:
             try:
                 await what()
             except Exception:
-                log.exception("The live hub met an error and goes on")
+                log.exception("The live hub failed; it continues")
                 await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def _listen(self) -> None:
@@ -144,22 +138,22 @@ class Hub:
                 try:
                     async with asyncio.timeout(REJOIN_INTERVAL_S):
                         while True:
-                            await self._take(read_news(await layer.receive(channel)))
+                            await self._take(decode_update(await layer.receive(channel)))
                 except TimeoutError:
                     continue
         finally:
             await layer.group_discard(GROUP, channel)
 
-    async def _take(self, news: News) -> None:
-        self._wake(news.changed)
+    async def _take(self, update: Update) -> None:
+        self._wake(update.changed)
         async with self._ordering:
             if self._subscribers:
-                frame, more = await self.threads.run(_frame, news)
-                await self._deliver(frame)
-                await self._deliver_cards(more)
+                rendered = await self.threads.run(_render, update)
+                await self._deliver(rendered.frame)
+                await self._deliver_cards(rendered.left)
             else:
                 # What changed is not numbered here: the check reads how far that is.
-                self._moved_to(news.last)
+                self._moved_to(update.last)
 
     def _wake(self, changed: Iterable[UUID]) -> None:
         for incident in changed:
@@ -173,60 +167,41 @@ class Hub:
 
     async def _deliver(self, frame: Frame) -> None:
         """Put a frame in its place in the row of numbers, and hand it out."""
-        if frame.first > frame.last:
-            frame = self._renumber(frame, [])
-        elif frame.first > self._position + 1:
+        if frame.has_numbers and frame.first > self._position + 1:
             # Whatever has a smaller number is committed: the gap can be closed at once.
             await self._fill(frame.first - 1)
-        if frame.first <= self._position and frame.last > self._position:
-            frame = self._renumber(frame, [one for one in frame.events() if one["seq"] > self._position])
-        elif 0 < frame.last <= self._position and frame.first <= frame.last:
-            if not frame.changes:
-                return
-            frame = self._renumber(frame, [])
+        if frame.has_numbers and frame.last <= self._position and not frame.cards:
+            return
+        if not frame.has_numbers or frame.first <= self._position:
+            frame = frame.after(self._position)
         self._hand_out(frame)
 
-    async def _deliver_cards(self, cards: Sequence[Incident], waiting: int | None = None) -> None:
+    async def _deliver_cards(self, cards: Sequence[Incident], pending: int | None = None) -> None:
         """Hand these out, a frame after another; sockets take one while the next is made, so their queues hold."""
-        for start in range(0, len(cards), frames.FRAME_CARDS):
-            lot, position = cards[start : start + frames.FRAME_CARDS], self._position
-            await self._deliver(
-                await self.threads.run(frames.build, [], first=position + 1, last=position, cards=lot, waiting=waiting)
-            )
-
-    def _renumber(self, frame: Frame, events: list[dict[str, Any]]) -> Frame:
-        """The same frame from our position on."""
-        body = frame.body()
-        last = max(frame.last, self._position)
-        return frames.assemble(
-            events,
-            first=self._position + 1,
-            last=last,
-            skipped=max(0, last - self._position - len(events)),
-            cards=body["incidents"],
-            waiting=body["counts"].get("waiting"),
-        )
+        for start in range(0, len(cards), FRAME_CARDS):
+            lot = cards[start : start + FRAME_CARDS]
+            await self._deliver(await self.threads.run(rendering.cards_frame, lot, self._position, pending))
 
     async def _fill(self, last: int) -> None:
         first = self._position + 1
-        self._hand_out(await self.threads.run(frames.from_store, first, last, FRAME_ROWS))
+        self._hand_out(await self.threads.run(rendering.from_store, first, last, FRAME_ROWS))
 
     def _hand_out(self, frame: Frame) -> None:
         self._moved_to(frame.last)
-        for piece in frames.pieces(frame):
+        for piece in frame.pieces():
             for subscriber in self._subscribers:
                 subscriber.put(piece)
-        for _, change in frame.changes:
+        for card in frame.cards:
             # Out of order, the number stays where it is, and the next check reads what is missing.
-            if change == self._change + 1:
-                self._change = change
+            if card.change == self._change + 1:
+                self._change = card.change
 
     async def _check(self) -> None:
-        """The safety net below the layer: what is committed and did not come by frame is read and handed out."""
+        """Read what is committed and did not come through the layer, and hand it out."""
         while True:
             self._moved = False
             await asyncio.sleep(CHECK_INTERVAL_S)
-            events, changes = await self.threads.run(_numbers)
+            events, changes = await self.threads.run(_read_counters)
             async with self._ordering:
                 if not self._subscribers:
                     self._moved_to(events)
@@ -247,41 +222,41 @@ class Hub:
         if self._subscribers:
             await self._deliver_cards(changed, await self.threads.run(decisions.waiting_count))
 
-    async def _tell_status(self) -> None:
+    async def _send_status(self) -> None:
         while True:
             if self._subscribers:
-                status = await self.threads.run(read_status)
-                position = self._position
-                self._hand_out(frames.assemble([], first=position + 1, last=position, extra={"status": status}))
+                status = await self.threads.run(rendering.read_status)
+                self._hand_out(Frame(self._position + 1, self._position, status=status))
             await asyncio.sleep(STATUS_INTERVAL_S)
 
 
-def _frame(news: News) -> tuple[Frame, list[Incident]]:
-    """The news' frame, and the changed incidents for which it has no room."""
-    changed = frames.load_cards(news.changed) if news.changed else []
-    waiting = decisions.waiting_count() if news.changed else None
-    cards, more = changed[: frames.FRAME_CARDS], changed[frames.FRAME_CARDS :]
-    frame = frames.build(
-        news.rows, first=news.first, last=news.last, skipped=news.skipped, cards=cards, waiting=waiting
+class _Rendered(NamedTuple):
+    """``left``: changed incidents for which the frame has no room."""
+
+    frame: Frame
+    left: list[Incident]
+
+
+def _render(update: Update) -> _Rendered:
+    changed = rendering.load_cards(update.changed) if update.changed else []
+    frame = Frame(
+        update.first,
+        update.last,
+        rows=rendering.render_rows(update.rows),
+        skipped=update.skipped,
+        cards=rendering.render_cards(changed[:FRAME_CARDS]),
+        pending=decisions.waiting_count() if update.changed else None,
     )
-    return frame, more
+    return _Rendered(frame, changed[FRAME_CARDS:])
 
 
-def read_status() -> dict[str, Any]:
-    """How fresh the picture is: the youngest kernel heartbeat, the broker as the kernel sees it, late nodes."""
-    now = system_status.read(datetime.now(UTC))
-    return {
-        "kernel_age_s": None if now.kernel_age_s is None else round(now.kernel_age_s, 1),
-        "broker": now.broker,
-        "lag": now.lag,
-        "nodes": now.nodes,
-        "nodes_late": now.missing,
-        "nodes_gone": now.gone,
-    }
+class _Counters(NamedTuple):
+    events: int
+    changes: int
 
 
-def _numbers() -> tuple[int, int]:
-    return counters.current(Counter.EVENTS), counters.current(Counter.CHANGES)
+def _read_counters() -> _Counters:
+    return _Counters(counters.current(Counter.EVENTS), counters.current(Counter.CHANGES))
 
 
 _hub: Hub | None = None

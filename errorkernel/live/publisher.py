@@ -1,14 +1,14 @@
-"""The one place that pushes. It is called after the commit, with what the commit changed.
+"""Publishes what a commit changed, after the commit.
 
-The channel layer carries what is new to one hub per web process (``errorkernel.live.hub``), which makes frames of it
-where somebody watches. It can get lost on that way (a full channel drops silently, a membership expires): the numbers
-in it make every gap visible, and the hub closes it from the database.
+The channel layer carries each update to one hub per web process (``errorkernel.live.hub``), which makes frames of it
+where somebody watches. An update can get lost on that way (a full channel drops silently, a membership expires): its
+numbers make every gap visible, and the hub closes the gap from the database.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,15 +35,15 @@ _encode_rows = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(list[EventRow]).decode
 
 
-class News(msgspec.Struct):
+class Update(msgspec.Struct, frozen=True):
     """What was committed: the events ``first`` … ``last``, of which ``skipped`` are not among ``rows``, and incidents
-    that changed. Without events, ``first`` is ``last`` + 1."""
+    that changed. Without events no number is covered, and a hub puts in its own position."""
 
-    first: int
-    last: int
-    rows: list[EventRow]
-    skipped: int
-    changed: list[UUID]
+    first: int = 1
+    last: int = 0
+    rows: Sequence[EventRow] = ()
+    skipped: int = 0
+    changed: Collection[UUID] = ()
 
 
 class Announcer:
@@ -67,47 +67,46 @@ class Announcer:
             await self._wake.wait()
             started = time.monotonic()
             self._wake.clear()
-            rows, skipped = self._take()
-            changed, self._changed = self._changed, set()
+            update = self._take()
             if self._rows:
                 self._wake.set()
-            await _send(rows, skipped, changed)
+            await _send(update)
             await asyncio.sleep(max(0.0, FRAME_INTERVAL_S - (time.monotonic() - started)))
 
-    def _take(self) -> tuple[list[EventRow], int]:
-        """The rows of the next frame, and how many before them are left out. A frame covers one unbroken run."""
+    def _take(self) -> Update:
+        """The next update. It covers one unbroken run of numbers; in a storm, it shows the end of it."""
+        changed, self._changed = self._changed, set()
         run = 0
         while run < len(self._rows) and self._rows[run].seq == self._rows[0].seq + run:
             run += 1
-        if run > BACKLOG_ROWS:
-            # The first row stays for its number: the frame covers the whole run and shows the end of it.
-            taken, self._rows = self._rows[:run], self._rows[run:]
-            return [taken[0], *taken[-STORM_ROWS:]], run - STORM_ROWS
-        taken, self._rows = self._rows[: min(run, FRAME_ROWS)], self._rows[min(run, FRAME_ROWS) :]
-        return taken, 0
+        if not run:
+            return Update(changed=changed)
+        count = run if run > BACKLOG_ROWS else min(run, FRAME_ROWS)
+        taken, self._rows = self._rows[:count], self._rows[count:]
+        shown = taken[-STORM_ROWS:] if run > BACKLOG_ROWS else taken
+        return Update(taken[0].seq, taken[-1].seq, shown, count - len(shown), changed)
 
 
-def read(message: dict[str, Any]) -> News:
+def decode_update(message: dict[str, Any]) -> Update:
     """A message of the channel layer's ``GROUP``."""
-    changed = [UUID(one) for one in message["changed"]]
-    return News(message["first"], message["last"], _decode_rows(message["rows"]), message["skipped"], changed)
+    changed = [UUID(incident) for incident in message["changed"]]
+    return Update(message["first"], message["last"], _decode_rows(message["rows"]), message["skipped"], changed)
 
 
-async def _send(rows: Sequence[EventRow], skipped: int, changed: Iterable[UUID]) -> None:
-    """Hand news to the channel layer. A layer that fails costs a second, no data: hubs look into the database."""
+async def _send(update: Update) -> None:
+    """Hand an update to the channel layer. A layer that fails costs a second, no data: hubs read the database."""
     message: dict[str, Any] = {
-        "type": "live.news",
-        # Without rows no number is covered: a hub puts in its own position, which is the only one that fits.
-        "first": rows[0].seq if rows else 1,
-        "last": rows[-1].seq if rows else 0,
-        "rows": _encode_rows([row.shortened() for row in (rows[1:] if skipped else rows)]),
-        "skipped": skipped,
-        "changed": [str(one) for one in changed],
+        "type": "live.update",
+        "first": update.first,
+        "last": update.last,
+        "rows": _encode_rows([row.shortened() for row in update.rows]),
+        "skipped": update.skipped,
+        "changed": [str(incident) for incident in update.changed],
     }
     try:
         await get_channel_layer().group_send(GROUP, message)
     except Exception:
-        log.exception("The channel layer did not take news; browsers get it from the database")
+        log.exception("The channel layer did not accept an update; browsers get it from the database")
 
 
 def announce_incidents(incident_ids: Iterable[UUID]) -> None:
@@ -116,19 +115,19 @@ def announce_incidents(incident_ids: Iterable[UUID]) -> None:
 
 
 async def announce_incidents_async(incident_ids: Iterable[UUID]) -> None:
-    """Tell the hubs of changed incidents, and kernels elsewhere that something may be owed for them."""
+    """Announce changed incidents to the hubs, and wake kernels elsewhere: the outbox may hold something for them."""
     changed = set(incident_ids)
     if changed:
         if not is_published_here():
             await _wake_kernel()
-        await _send([], 0, changed)
+        await _send(Update(changed=changed))
 
 
 async def _wake_kernel() -> None:
-    """Tell a kernel worker that something is owed to the broker. If that gets lost, its next look finds it."""
+    """Wake a kernel worker for its outbox. If that gets lost, its next look finds what is enqueued."""
     try:
         await get_channel_layer().send(KERNEL_CHANNEL, {"type": "outbox.wake"})
     except ChannelFull:
         pass
     except Exception:
-        log.exception("The channel layer did not take a wake-up for the kernel")
+        log.exception("The channel layer did not accept a wake-up for the kernel")

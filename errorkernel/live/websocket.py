@@ -19,11 +19,11 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.urls import path, re_path
 
 from errorkernel.domain.query.parse import QueryError
-from errorkernel.live import frames
+from errorkernel.live import rendering
 from errorkernel.live.filter import LiveFilter
-from errorkernel.live.hub import Hub, Subscriber, hub, read_status
+from errorkernel.live.frames import Frame
+from errorkernel.live.hub import Hub, Subscriber, hub
 from errorkernel.platform import parameters
-from errorkernel.store.incidents import decisions
 
 log = logging.getLogger("errorkernel.live")
 
@@ -143,7 +143,7 @@ async def _recheck(live_hub: Hub, session_key: str | None) -> None:
 
 
 class _Socket:
-    """The sending side: first what was missed, then the state of the waiting room, then frames as they come."""
+    """The sending side: first what was missed, then the pending incidents, then frames as they come."""
 
     def __init__(self, live_hub: Hub, subscriber: Subscriber, asked: _Asked, send: Send) -> None:
         self._hub = live_hub
@@ -157,56 +157,40 @@ class _Socket:
         # A number from the future was given by another database (restored, replaced): begin at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
-        await self._frame(await self._hub.threads.run(_snapshot, present))
+        await self._transmit(await self._hub.threads.run(rendering.snapshot, present, self._asked.language))
         while True:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:
                 raise _Closed(TOO_SLOW, "This browser was too slow; it may come back and catch up.")
-            if not self._asked.rows and frame.first <= frame.last:
-                frame = frames.without_events(frame)
-            elif self._filter and frame.first <= frame.last:
+            if self._asked.language != settings.LANGUAGE_CODE:
+                frame = await self._hub.in_language(frame, self._asked.language)
+            if not self._asked.rows and frame.has_numbers:
+                frame = frame.without_rows
+            elif self._filter and frame.has_numbers:
                 frame = await self._hub.threads.run(self._filter.apply, frame)
-            await self._frame(frame)
+            await self._transmit(frame)
 
     async def _catch_up(self, after: int, present: int) -> None:
         """The newest rows of what was missed, in frames that follow each other; the first counts what is left out."""
         query = await self._hub.threads.run(self._filter.query) if self._filter else None
-        rows = await self._hub.threads.run(frames.stored_rows, after + 1, present, CATCH_UP_ROWS, query)
-        if not rows:
-            frame = frames.assemble(
-                [], first=after + 1, last=present, skipped=0 if query is not None else present - after
-            )
-            await self._pieces(frame)
+        events = await self._hub.threads.run(rendering.stored_rows, after + 1, present, CATCH_UP_ROWS, query)
+        # With a search, what does not match is not missed.
+        skipped = 0 if query is not None else present - after - len(events)
+        if not events:
+            await self._transmit(Frame(after + 1, present, skipped=skipped))
             return
-        left_out = 0 if query is not None else rows[0].seq - after - 1
         first = after + 1
-        for start in range(0, len(rows), CATCH_UP_FRAME_ROWS):
-            part = rows[start : start + CATCH_UP_FRAME_ROWS]
-            final = start + CATCH_UP_FRAME_ROWS >= len(rows)
+        for start in range(0, len(events), CATCH_UP_FRAME_ROWS):
+            part = events[start : start + CATCH_UP_FRAME_ROWS]
+            final = start + CATCH_UP_FRAME_ROWS >= len(events)
             last = present if final else part[-1].seq
-            built = await self._hub.threads.run(frames.build, part, first=first, last=last, skipped=left_out)
-            await self._pieces(built)
-            first, left_out = last + 1, 0
+            rows = await self._hub.threads.run(rendering.render_rows, part)
+            await self._transmit(Frame(first, last, rows, skipped))
+            first, skipped = last + 1, 0
 
-    async def _frame(self, frame: frames.Frame) -> None:
-        if self._asked.language != settings.LANGUAGE_CODE:
-            frame = await self._hub.in_language(frame, self._asked.language)
-        await self._pieces(frame)
-
-    async def _pieces(self, frame: frames.Frame) -> None:
-        for piece in frames.pieces(frame):
+    async def _transmit(self, frame: Frame) -> None:
+        for piece in frame.pieces():
             await self._send({"type": "websocket.send", "text": piece.text})
-
-
-def _snapshot(position: int) -> frames.Frame:
-    return frames.build(
-        [],
-        first=position + 1,
-        last=position,
-        cards=frames.waiting_room(datetime.now(UTC)),
-        waiting=decisions.waiting_count(),
-        extra={"snapshot": True, "status": read_status()},
-    )
 
 
 # Channels routes by Django's patterns; their type only knows views.

@@ -43,7 +43,7 @@ for name in ("errorkernel/console.css", "errorkernel/stream.js", "errorkernel/fa
     assert finders.find(name), name
 page = render_to_string("404.html", request=None)
 assert "Steward" in page, page
-from errorkernel.live.frames import event_part
+from errorkernel.live.rendering import render_rows
 print("looked")
 """
 

@@ -142,7 +142,8 @@ def test_every_field_of_a_frame_is_documented() -> None:
     from datetime import UTC, datetime
     from uuid import uuid4
 
-    from errorkernel.live import frames, hub, websocket
+    from errorkernel.live import rendering, websocket
+    from errorkernel.live.frames import Frame
     from errorkernel.store.ingest.event_rows import EventRow
 
     text = section("docs/protocol.md", "Live frames")
@@ -152,10 +153,10 @@ def test_every_field_of_a_frame_is_documented() -> None:
         text="no such file", message=None, occurred_at=now, received_at=now, problem=1, whole=1, incident=None,
         repeat=1,
     )  # fmt: skip
-    status = hub.read_status()
-    frame = frames.build([row], first=1, last=1, extra={"status": status, "snapshot": True}).body()
+    rows, status = rendering.render_rows([row]), rendering.read_status()
+    frame = json.loads(Frame(1, 1, rows, status=status, is_snapshot=True).text)
     table = set(re.findall(r"`(\w+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
-    assert set(frame) | set(frame["counts"]) | set(status) <= table
+    assert set(frame) | set(frame["counts"]) | set(frame["status"]) <= table
     row_fields = set(re.findall(r"`(\w+)`", text.split("A row has")[1].split("\n\n")[0]))
     assert set(frame["events"][0]) == row_fields
     codes = {websocket.SIGNED_OUT, websocket.FORBIDDEN, websocket.BAD_QUERY, websocket.TOO_SLOW}

@@ -19,7 +19,7 @@ from errorkernel.domain.access_denials import KEYS_MAX, Denial, DenialCounter
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
 from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level, Outcome, OutcomeState, ProcessReport
-from errorkernel.live import frames
+from errorkernel.live import rendering
 from errorkernel.models import AccessDenial, Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process
 from errorkernel.store import incarnations
 from errorkernel.store import nodes as fleet
@@ -164,12 +164,12 @@ def test_an_open_question_says_that_its_node_is_gone_and_takes_it_back() -> None
         assert decisions.note_missing_nodes(now=NOW + after) == [asked.id]
         assert decisions.note_missing_nodes(now=NOW + after) == [], "said once"
         assert Incident.objects.get().change > change, "a browser takes the card for a newer one"
-        [card] = frames.load_cards([asked.id])
-        assert f"is {word}" in frames.card_part(card)["html"]
+        [card] = rendering.load_cards([asked.id])
+        assert f"is {word}" in bytes(rendering.render_cards([card])[0].encoded).decode()
     record_hellos([("ship1", hello())], now=NOW + timedelta(hours=1))
     assert decisions.note_missing_nodes(now=NOW + timedelta(hours=1)) == [asked.id]
-    [card] = frames.load_cards([asked.id])
-    assert "node-missing" not in frames.card_part(card)["html"]
+    [card] = rendering.load_cards([asked.id])
+    assert "node-missing" not in bytes(rendering.render_cards([card])[0].encoded).decode()
 
 
 @pytest.mark.django_db

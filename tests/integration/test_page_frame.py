@@ -1,5 +1,6 @@
 """The frame of every page: language, texts of its scripts, search in the address, jump, the first node."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from errorkernel.domain.values import OutcomeState
-from errorkernel.live import frames
+from errorkernel.live import rendering
 from errorkernel.models import AuditEntry, KernelHeartbeat, Node
 from errorkernel.store import kernel_heartbeats
 from errorkernel.web.console.script_texts import texts
@@ -82,12 +83,11 @@ def test_every_page_answers_in_german(alice: Client) -> None:
 def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:
     incident = ask("may I?")
     with translation.override("de"):
-        card = frames.card_part(incident)
-    assert "waiting <time" in card["html"]
-    frame = frames.build([], first=2, last=1, cards=[incident])
-    german = frames.with_cards(frame, frames.cards_in("de", frame.changes))
-    assert "wartet <time" in german.body()["incidents"][0]["html"]
-    assert {**german.body(), "incidents": []} == {**frame.body(), "incidents": []}
+        frame = rendering.cards_frame([incident], 1, 1)
+    english, german = json.loads(frame.text), json.loads(rendering.translate(frame, "de").text)
+    assert "waiting <time" in english["incidents"][0]["html"]
+    assert "wartet <time" in german["incidents"][0]["html"]
+    assert {**german, "incidents": []} == {**english, "incidents": []}
 
 
 def test_the_search_stands_in_the_address_and_narrows_the_rows(alice: Client) -> None:

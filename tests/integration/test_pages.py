@@ -1,5 +1,6 @@
 """The console's pages: who may see and do what, what they say, and that they stay quick and safe with any data."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -24,7 +25,8 @@ from errorkernel.domain.values import (
     OutcomeState,
     ProcessReport,
 )
-from errorkernel.live import frames
+from errorkernel.live import rendering
+from errorkernel.live.frames import Frame, Status
 from errorkernel.models import AuditEntry, Decision, ErrorEvent, ErrorState, Incident, Node, Outbox, Problem, Process
 from errorkernel.senders.steward.protocol import text_record
 from errorkernel.store import kernel_heartbeats
@@ -752,12 +754,13 @@ def test_a_frame_that_no_websocket_would_take_comes_in_several_without_gap_or_lo
         answer(one, Action.KILL, reason=worst[:999], outcome=OutcomeState.FAILED, detail=worst)
     rows = [EventRow.of(one) for one in events_stored().order_by("seq")] * 3
     rows = [structs.replace(row, seq=seq) for seq, row in enumerate(rows, 11)]
-    shown = frames.load_cards([one.pk for one in cards])
-    snapshot = {"snapshot": True, "status": {}}
-    whole = frames.build(rows, first=5, last=90, skipped=6, cards=shown, waiting=3, extra=snapshot)
-    pieces = frames.pieces(whole)
+    shown = rendering.load_cards([one.pk for one in cards])
+    status = Status(kernel_age_s=None, broker=True, lag=0, nodes=0, nodes_late=0, nodes_gone=0)
+    parts = {"rows": rendering.render_rows(rows), "cards": rendering.render_cards(shown)}
+    whole = Frame(5, 90, **parts, skipped=6, pending=3, status=status, is_snapshot=True)
+    pieces = whole.pieces()
     assert max(len(one.text.encode()) for one in pieces) < 700_000 < len(whole.text.encode())
-    bodies = [one.body() for one in pieces]
+    bodies = [json.loads(one.text) for one in pieces]
     covering = [one for one in bodies if one["from"] <= one["to"]]
     assert [one["from"] for one in covering] == [5, *(one["to"] + 1 for one in covering[:-1])]
     assert covering[-1]["to"] == 90
@@ -768,4 +771,4 @@ def test_a_frame_that_no_websocket_would_take_comes_in_several_without_gap_or_lo
     assert filled == [card["id"] for card in bodies[-1]["incidents"]] == [str(one.pk) for one in shown]
     assert ["snapshot" in one for one in bodies] == [False] * (len(bodies) - 1) + [True]
     assert bodies[-1]["counts"]["waiting"] == 3
-    assert frames.pieces(frames.build(rows[:1], first=11, last=11))[0].first == 11
+    assert Frame(11, 11, parts["rows"][:1]).pieces()[0].first == 11

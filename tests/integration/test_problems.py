@@ -14,8 +14,9 @@ from errorkernel.domain.problem_state import ActiveMute, Mute, ProblemError, Pro
 from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.domain.values import Action, Event, EventType, Level
-from errorkernel.live import frames
+from errorkernel.live import rendering
 from errorkernel.live.filter import LiveFilter
+from errorkernel.live.frames import Frame
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.store import problem_maintenance, problems, rollups
 from errorkernel.store.incidents import decisions
@@ -538,8 +539,8 @@ def test_an_open_live_search_follows_a_merge() -> None:
 
     def passed(*rows: EventRow, skipped: int = 0) -> list[int]:
         numbers = [row.seq for row in rows]
-        frame = frames.build(rows, first=min(numbers), last=max(numbers), skipped=skipped)
-        return [event["problem"] for event in live.apply(frame).events()]
+        frame = Frame(min(numbers), max(numbers), rendering.render_rows(rows), skipped)
+        return [row.event.problem for row in live.apply(frame).rows]
 
     before = stored_rows()
     assert passed(*before) == passed(*before, skipped=1) == [whole.pk]
@@ -550,7 +551,7 @@ def test_an_open_live_search_follows_a_merge() -> None:
 
 
 def stored_rows() -> list[EventRow]:
-    return frames.stored_rows(1, 1000, 100)
+    return rendering.stored_rows(1, 1000, 100)
 
 
 @pytest.mark.parametrize(

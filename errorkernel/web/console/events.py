@@ -15,9 +15,9 @@ from errorkernel.domain import sender_names
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import EventType, Level
-from errorkernel.live.frames import waiting_room
+from errorkernel.live.rendering import shown_incidents
 from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.senders.steward.protocol import text_record
 from errorkernel.senders.steward.store import actions
 from errorkernel.store import problems
@@ -27,6 +27,7 @@ from errorkernel.store.ingest import event_rows as rows_of
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.platform import counters
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.refusal import refuse
 from errorkernel.web.console.search import Search
 
 ROWS_AT_FIRST = 40
@@ -70,7 +71,7 @@ def crowd(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
 
 def live_context(search: Search) -> dict[str, Any]:
     """What the live page shows of ``search``."""
-    shown = waiting_room(timezone.now())
+    shown = shown_incidents(timezone.now())
     waiting = [one for one in shown if one.state == State.OPEN]
     # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
     # socket, never both or neither.
