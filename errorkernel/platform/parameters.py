@@ -1,14 +1,12 @@
-"""Reading what stands in an address. What cannot be right is told to the reader in one sentence (400)."""
+"""Parses the parameters of a query string. A value that cannot be right raises one sentence for the reader (400)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 LARGEST = 2**63 - 1
-"""The databases' largest whole number: beyond it they fail instead of finding nothing."""
+"""The largest whole number of the databases: a larger one fails instead of finding nothing."""
 
 
 class BadParameter(ValueError):
@@ -46,13 +44,15 @@ def name_of(given: Mapping[str, str], name: str) -> str:
 
 
 def short(text: str, chars: int) -> str:
-    """What somebody wrote, at most so long, without blanks around it and without NUL, which no database can hold."""
+    """The first ``chars`` characters of a text, stripped, and without NUL, which no database can hold."""
     return text.replace("\0", "").strip()[:chars]
 
 
 def moment(given: Mapping[str, str], name: str) -> datetime | None:
-    """The time ``name``, as a browser's field sends it and in UTC unless it says otherwise, or None where it is not
-    given. Raises BadParameter."""
+    """The time ``name`` as a browser's field sends it, in UTC without an offset; None where it is not given.
+
+    Raises BadParameter.
+    """
     text = given.get(name, "").strip()
     if not text:
         return None
@@ -63,8 +63,3 @@ def moment(given: Mapping[str, str], name: str) -> datetime | None:
         raise BadParameter(
             _("“{name}” must be a time like 2026-11-25T10:00 (UTC), not “{text}”.").format(name=name, text=text[:40])
         ) from None
-
-
-def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:
-    """A page that says what was wrong with the request."""
-    return render(request, "errorkernel/refused.html", {"why": why}, status=status)

@@ -15,8 +15,9 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import AuditEntry
-from errorkernel.platform.parameters import BadParameter, moment, name_of, number, refuse, word
+from errorkernel.platform.parameters import BadParameter, moment, name_of, number, word
 from errorkernel.web.auth.permissions import AUDIT, needs
+from errorkernel.web.console.refusal import refuse
 
 ROWS_A_PAGE = 100
 COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")

@@ -18,7 +18,7 @@ from errorkernel.domain.values import Action
 from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk, Watched
 from errorkernel.store.platform.actor import Actor
@@ -28,6 +28,7 @@ from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.decide import NotAnAnswer
 from errorkernel.web.console.decide import read as read_answer
+from errorkernel.web.console.refusal import refuse
 
 SHOWN = 50
 ITEMS_A_PAGE = 100

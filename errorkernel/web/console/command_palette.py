@@ -5,8 +5,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import Node, Problem, Process
-from errorkernel.platform.parameters import BadParameter, name_of, refuse
+from errorkernel.platform.parameters import BadParameter, name_of
 from errorkernel.web.auth.permissions import VIEW, is_fetched, needs
+from errorkernel.web.console.refusal import refuse
 
 SHOWN = 8
 TEXT_MAX_CHARS = 200

@@ -4,11 +4,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import Node, Process
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number
 from errorkernel.store.status import error_map
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.nodes import node_named
 from errorkernel.web.console.pending import ROWS_A_PAGE
+from errorkernel.web.console.refusal import refuse
 
 STATES_SHOWN = 200
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from errorkernel.domain.incident_state import ENDED, IN_DELIVERY, State
 from errorkernel.domain.query.predicate import INCIDENT_FIELDS, QueryError, parse
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
-from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
+from errorkernel.platform.parameters import BadParameter, name_of, number
 from errorkernel.store import problems
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.store.incidents.quarantined_processes import process_of_message
@@ -23,6 +23,7 @@ from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.refusal import refuse
 
 CARDS_A_PAGE = 20
 MOVING_SHOWN = 10

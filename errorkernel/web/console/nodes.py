@@ -14,7 +14,7 @@ from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
 from errorkernel.domain.query.tree import And, Pattern, Text
 from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process
-from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse
+from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.store import incarnations
 from errorkernel.store.incidents import quarantined_processes
@@ -23,6 +23,7 @@ from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console import heat_map
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
+from errorkernel.web.console.refusal import refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5

@@ -20,10 +20,11 @@ from django.utils.translation import gettext as _
 from errorkernel.domain import charts
 from errorkernel.domain.rollups import MINUTE_S, Series, bucket_range, bucket_start, minute_of, moment_of
 from errorkernel.models import MinuteRollup, Node, Problem
-from errorkernel.platform.parameters import BadParameter, refuse, word
+from errorkernel.platform.parameters import BadParameter, word
 from errorkernel.store import rollups
 from errorkernel.store.status import decision_history
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.refusal import refuse
 
 TOP_SHOWN = 10
 TIMES_SHOWN = 5

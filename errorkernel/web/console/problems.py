@@ -19,7 +19,7 @@ from errorkernel.domain.problem_state import LISTED
 from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.senders.steward.store import actions
 from errorkernel.store import problems as store
 from errorkernel.store import rollups
@@ -31,6 +31,7 @@ from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.incidents import Record
 from errorkernel.web.console.pending import ROWS_A_PAGE, STATES_SHOWN, waiting_part
+from errorkernel.web.console.refusal import refuse
 
 SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
 PART_SHOWN = 10

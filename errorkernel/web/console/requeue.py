@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import DeadLetter, Incident, Requeue
-from errorkernel.platform.parameters import LARGEST, refuse, short
+from errorkernel.platform.parameters import LARGEST, short
 from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish, dispose, dispose_of_letter
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.sentences import said
@@ -27,6 +27,7 @@ from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
 from errorkernel.web.api.schemas.messages import Disposal
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, needs
+from errorkernel.web.console.refusal import refuse
 
 DONE = {
     Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),

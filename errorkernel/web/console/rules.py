@@ -23,7 +23,7 @@ from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.query.predicate import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, refuse, word
+from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.senders.steward.store.actions import with_lines
 from errorkernel.store.incidents.dead_letters import listed as listed_letters
 from errorkernel.store.incidents.decisions import with_relations as cards
@@ -36,6 +36,7 @@ from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.bulk_decisions import two_above
 from errorkernel.web.console.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
+from errorkernel.web.console.refusal import refuse
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50

@@ -7,12 +7,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from errorkernel.models import SavedSearch
-from errorkernel.platform.parameters import LARGEST, refuse
+from errorkernel.platform.parameters import LARGEST
 from errorkernel.store.accounts import saved_searches as store
 from errorkernel.store.accounts.saved_searches import PAGES, ViewError
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
+from errorkernel.web.console.refusal import refuse
 
 
 @require_POST

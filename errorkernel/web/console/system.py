@@ -9,8 +9,9 @@ from django.shortcuts import render
 
 from errorkernel.models import RejectedEvent
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import BadParameter, name_of, number, refuse
+from errorkernel.platform.parameters import BadParameter, name_of, number
 from errorkernel.web.auth.permissions import SEE_REFUSED, SEE_SETTINGS, needs
+from errorkernel.web.console.refusal import refuse
 
 ROWS_A_PAGE = 50
 HEAD_SHOWN_BYTES = 1024

@@ -18,7 +18,7 @@ from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.models import ErrorEvent, Node, ProcessAction
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, number, refuse, short
+from errorkernel.platform.parameters import LARGEST, BadParameter, number, short
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
@@ -32,6 +32,7 @@ from errorkernel.web.api.views import lists
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.nodes import node_named
+from errorkernel.web.console.refusal import refuse
 
 ACTIONS_SHOWN = 20
 _decoder = msgspec.json.Decoder(ActionWish)

@@ -1,0 +1,9 @@
+"""The page for a request that cannot be right."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+
+def refuse(request: HttpRequest, why: str, *, status: int = 400) -> HttpResponse:
+    """Render the page. ``why``: one sentence in the reader's language."""
+    return render(request, "errorkernel/refused.html", {"why": why}, status=status)
