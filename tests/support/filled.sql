@@ -133,7 +133,7 @@ SELECT CASE i % 3 WHEN 0 THEN 'live' WHEN 1 THEN 'events' ELSE 'problems' END, '
 FROM n;
 
 INSERT INTO errorkernel_auditentry (at, actor, action, target, reason, before, after, origin)
-SELECT decided_at, by, 'decide', 'incident:' || incident_id, reason, '{}', '{"action":"' || action || '"}', '10.0.0.1'
+SELECT decided_at, actor, 'decide', 'incident:' || incident_id, reason, '{}', '{"action":"' || action || '"}', '10.0.0.1'
 FROM errorkernel_decision ORDER BY decided_at;
 
 INSERT INTO errorkernel_incarnation (process_id, number, pid, first_seen, ended_at, ending, failures)
