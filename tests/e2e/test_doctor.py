@@ -183,7 +183,7 @@ def test_settings_and_a_data_directory_that_cannot_be_used_are_named(tmp_path: P
     done = product.command("doctor", *options)
     assert done.returncode == 1
     assert "data directory" in done.stdout
-    assert "usable" in done.stdout
+    assert "writable" in done.stdout
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("STEWARD_LOG_FORMAT", "xml")
         told = Product(tmp_path).command("doctor", *options)

@@ -104,10 +104,10 @@ def _message(
     if not node:
         raise ValueError("A message needs a node.")
     req = dialect.req
-    for method in arguments[:1]:
-        if method.startswith("REQ") != req:
-            known = spelled(canonical(method), req)
-            raise ValueError(f"{method!r} is how the other project spells it; this node knows {known!r}.")
+    for process in arguments[:1]:
+        if process.startswith("REQ") != req:
+            known = spelled(canonical(process), req)
+            raise ValueError(f"{process!r} is the other project's spelling; this node has {known!r}.")
     return StewardMessage(
         to_node=node,
         from_node=operator.name,
