@@ -21,7 +21,7 @@ import nats
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from tests.bench.throughput import body
-from tests.browser.test_live_page import log_in
+from tests.support.browser import log_in
 from tests.support.product import CHROMIUM, Product
 
 TASK_MS = 100

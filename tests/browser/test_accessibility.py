@@ -14,8 +14,8 @@ from django.urls import URLPattern
 from playwright.sync_api import Browser, Page
 
 from errorkernel.web.urls import urlpatterns
-from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
-from tests.e2e.test_main_path import event
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
 from tests.support.product import Product
 from tests.support.waiting import wait_for
 
@@ -34,8 +34,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
-    context = browser.new_context()
+def page(browser: Browser, running: Product) -> Iterator[Page]:
+    context = new_context(browser)
     yield log_in(context.new_page(), running)
     context.close()
 
@@ -58,7 +58,7 @@ def test_no_page_has_anything_that_axe_finds(running: Product, page: Page) -> No
     assert found == [], "\n".join(found)
 
 
-def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Product, browser: Browser, page: Page) -> None:  # noqa: F811
+def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Product, browser: Browser, page: Page) -> None:
     running.add_node("ship-to-jump-to")
     out = browser.new_page()
     out.goto(running.http_url + "/login/")

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.test_live_page import browser, log_in, post
-from tests.e2e.test_main_path import event
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
 from tests.support.product import Product
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
-__all__ = ["browser"]
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>",
@@ -77,7 +76,7 @@ def addresses(page: Page, running: Product, incident: str) -> list[str]:
 
 def test_hostile_texts_are_text_on_every_page_and_run_nothing(browser: Browser, running: Product) -> None:
     incident = storm(running)
-    context = browser.new_context(viewport={"width": 360, "height": 740})
+    context = new_context(browser, viewport={"width": 360, "height": 740})
     page = log_in(context.new_page(), running)
     ran: list[str] = []
     page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
-from tests.e2e.test_main_path import event
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
 from tests.support.paths import ROOT
 from tests.support.product import Product
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=15_000)
 
 MAKE_VIEWER = (
     "from django.contrib.auth.models import Group, User;"
@@ -35,16 +34,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
-    context = browser.new_context()
+def page(browser: Browser, running: Product) -> Iterator[Page]:
+    context = new_context(browser)
     yield log_in(context.new_page(), running)
     context.close()
 
 
 @pytest.fixture(scope="module")
-def first(browser: Browser, running: Product) -> dict[str, str]:  # noqa: F811 - the fixture
+def first(browser: Browser, running: Product) -> dict[str, str]:
     """The first journey: an empty installation, a node by the button, the first event. Gives the node's token."""
-    context = browser.new_context()
+    context = new_context(browser)
     page = log_in(context.new_page(), running)
     expect(page.get_by_text("Nothing has been reported yet")).to_be_visible()
     page.get_by_role("button", name="Make node and token").click()
@@ -198,8 +197,8 @@ def test_a_small_window_leaves_the_state_of_things_its_room(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_question_is_answered_on_a_phone(running: Product, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+def test_a_question_is_answered_on_a_phone(running: Product, browser: Browser, first: dict[str, str]) -> None:
+    context = new_context(browser, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)
     card = ask(running, first, "phone?")
     page.get_by_role("link", name=re.compile("^Waiting")).first.tap()
@@ -313,10 +312,10 @@ def test_what_became_of_a_message_is_told_without_a_reload(running: Product, pag
     expect(page.locator(".requeues")).to_contain_text("not needed")
 
 
-def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first: dict[str, str]) -> None:  # noqa: F811
+def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first: dict[str, str]) -> None:
     assert running.command("shell", "-c", MAKE_VIEWER).returncode == 0
     card = ask(running, first, "vera?")
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.goto(running.http_url + "/login/")
     page.fill("[name=username]", "vera")
@@ -388,8 +387,8 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
     expect(page.locator("table.rows").first).to_contain_text("answered continue by admin")
 
 
-def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Product) -> None:  # noqa: F811
-    context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
+def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Product) -> None:
+    context = new_context(browser, timezone_id="America/St_Johns", locale="en-GB")
     page = log_in(context.new_page(), running)
     page.goto(running.http_url + "/audit/")
     first = page.locator("time.stamp").first
@@ -400,11 +399,11 @@ def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: B
 
 
 def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     running: Product,
     first: dict[str, str],
 ) -> None:
-    context = browser.new_context(timezone_id="America/St_Johns", locale="en-GB")
+    context = new_context(browser, timezone_id="America/St_Johns", locale="en-GB")
     page = log_in(context.new_page(), running)
     asked = [ask(running, first, "watched?") for _ in range(2)]
     for card in asked:

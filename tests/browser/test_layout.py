@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_live_page import browser, log_in, post  # noqa: F401 - the fixture
-from tests.e2e.test_main_path import event
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
 from tests.support.product import Product
 from tests.support.waiting import wait_for
 
@@ -42,8 +42,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:  # noqa: F811 - the fixture
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+def page(browser: Browser, running: Product) -> Iterator[Page]:
+    context = new_context(browser, viewport={"width": 1280, "height": 800})
     yield log_in(context.new_page(), running)
     context.close()
 

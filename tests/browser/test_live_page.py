@@ -1,18 +1,16 @@
 """Journeys in a real browser against a whole running product."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.test_main_path import event
-from tests.support.product import CHROMIUM, Product
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
+from tests.support.product import Product
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module")
@@ -27,41 +25,11 @@ def node(running: Product) -> dict[str, str]:
     return running.add_node("ship1")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "chromium is needed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = browser.new_context()
+    context = new_context(browser)
     yield log_in(context.new_page(), running)
     context.close()
-
-
-def log_in(page: Page, running: Product) -> Page:
-    page.goto(running.http_url + "/login/")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", running.password)
-    page.press("[name=password]", "Enter")
-    expect(page.locator("[data-link=live]")).to_be_visible()
-    return page
-
-
-def post(running: Product, node: dict[str, str], *events: dict) -> None:
-    request = urllib.request.Request(
-        running.http_url + "/api/v1/events",
-        data=json.dumps(events).encode(),
-        headers={"Authorization": f"Bearer {node['token']}", "Content-Type": "application/json"},
-    )
-    assert urllib.request.urlopen(request).status == 202
 
 
 def shown(page: Page, prefix: str) -> list[str]:
@@ -102,13 +70,13 @@ def test_two_operators_answer_and_the_second_reads_who_won(
     browser: Browser, page: Page, running: Product, node: dict
 ) -> None:
     asked = event(type="action", process="copy-files", error={"text": "may I go on?"})
-    other = log_in(browser.new_context().new_page(), running)
+    other = log_in(new_context(browser).new_page(), running)
     post(running, node, asked)
     card = f"[id='incident-{asked['id']}']"
     expect(page.locator(card)).to_be_visible()
     expect(other.locator(card)).to_be_visible()
     # The second has the page of the incident open without script, so that nothing warns them.
-    slow = browser.new_context(java_script_enabled=False).new_page()
+    slow = new_context(browser, java_script_enabled=False).new_page()
     slow.goto(running.http_url + "/login/")
     slow.fill("[name=username]", "admin")
     slow.fill("[name=password]", running.password)

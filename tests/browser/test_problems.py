@@ -6,11 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_live_page import browser, log_in, post
-from tests.e2e.test_main_path import event
+from tests.support.browser import log_in, new_context
+from tests.support.events import event, post
 from tests.support.product import Product
 
-__all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
@@ -23,7 +22,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 @pytest.fixture
 def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(browser, viewport={"width": 1280, "height": 900})
     yield log_in(context.new_page(), running)
     context.close()
 

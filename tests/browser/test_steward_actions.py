@@ -9,12 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from errorkernel.domain.sender_names import with_suffix
-from tests.browser.test_live_page import browser, log_in
 from tests.e2e.steward.test_operator import OperatorProduct
+from tests.support.browser import log_in, new_context
 from tests.support.steward.peer import STEW, PlainServer, StewardPeer
 from tests.support.waiting import wait_for
 
-__all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
@@ -46,7 +45,7 @@ def peer(product: OperatorProduct) -> Iterator[StewardPeer]:
 
 @pytest.fixture
 def page(browser: Browser, product: OperatorProduct) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(browser, viewport={"width": 1280, "height": 900})
     yield log_in(context.new_page(), product)
     context.close()
 

@@ -17,6 +17,7 @@ import pytest
 
 from errorkernel.broker import embedded
 from errorkernel.node import Action, Kernel
+from tests.support.events import event, incident_of
 from tests.support.paths import ROOT
 from tests.support.product import Product
 from tests.support.waiting import PATIENCE_S, wait_for
@@ -32,15 +33,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 @pytest.fixture(scope="module")
 def token(running: Product) -> str:
     return running.token()
-
-
-def incident_of(running: Product, token: str, incident: str) -> dict:
-    _, found = running.call("/api/v1/incidents?limit=1000", token)
-    return next((one for one in found["items"] if one["id"] == incident), {})
-
-
-def event(**fields: object) -> dict:
-    return {"v": 1, "id": str(uuid.uuid4()), "type": "error", "process": "p", "error": {"text": "no"}, **fields}
 
 
 def answer(running: Product, token: str, incident: str, action: str) -> None:
@@ -252,18 +244,17 @@ def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path:
     thread.join(90)
     assert not thread.is_alive()
 
+    def newest() -> int:
+        status, page = product.call("/api/v1/events?limit=1", token)
+        return page["items"][0]["seq"] if status == 200 and page["items"] else 0
+
     seen: list[dict] = []
     try:
-        wait_for(lambda: product.call("/api/v1/events?after=0&limit=1000", token)[0] == 200)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            seen, after = [], 0
-            while page := product.call(f"/api/v1/events?after={after}&limit=1000", token)[1]["items"]:
-                seen += page
-                after = max(one["seq"] for one in page)
-            if len(seen) >= count:
-                break
-            time.sleep(0.5)
+        wait_for(lambda: newest() >= count)
+        after = 0
+        while page := product.call(f"/api/v1/events?after={after}&limit=1000", token)[1]["items"]:
+            seen += page
+            after = max(one["seq"] for one in page)
         assert sorted(one["id"] for one in seen) == sorted(sent)
         assert sorted(one["seq"] for one in seen) == list(range(1, count + 1))
     finally:

@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from errorkernel.node import Action, Kernel
-from tests.browser.test_live_page import log_in
-from tests.e2e.test_main_path import event, incident_of
+from tests.support.browser import chromium, log_in, new_context
+from tests.support.events import event, incident_of
 from tests.support.paths import ROOT
-from tests.support.product import CHROMIUM, Product
+from tests.support.product import Product
 from tests.support.waiting import PATIENCE_S, wait_for
 
 RACED = int(os.environ.get("RACE_QUESTIONS", "300"))
@@ -297,9 +297,8 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
     wait_for(lambda: incident_of(running, token, first))
     body = {"action": "continue", "reason": "it helps"}
     assert running.call(f"/api/v1/incidents/{first}/decision", token, body)[0] == 200
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
+    with chromium() as browser:
+        page = new_context(browser).new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)

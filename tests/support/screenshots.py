@@ -14,8 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.test_live_page import log_in
 from tests.support import busy_fleet as busy
+from tests.support.browser import log_in
 from tests.support.product import CHROMIUM, Product
 
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
