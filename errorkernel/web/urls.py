@@ -4,25 +4,22 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from errorkernel.senders.steward.web import actions
 from errorkernel.web.console import (
     audit,
     bulk_decisions,
     command_palette,
-    decide,
     error_map,
     events,
     incidents,
     nodes,
     onboarding,
     overview,
-    problem_operations,
     problems,
-    requeue,
     rules,
-    saved_searches,
     system,
 )
+from errorkernel.web.operations import registry
+from errorkernel.web.operations.form_view import page_address
 
 urlpatterns = [
     path("", events.live, name="live"),
@@ -30,29 +27,19 @@ urlpatterns = [
     path("events/", events.events, name="events"),
     path("events/<int:seq>/", events.event, name="event"),
     path("incidents/", incidents.incidents, name="incidents"),
-    path("incidents/answer/", bulk_decisions.answer_many, name="answer-many"),
-    path("incidents/answer/<int:bulk_id>/", bulk_decisions.answer_to_many, name="answer-to-many"),
-    path("incidents/answer/<int:bulk_id>/<str:act>/", bulk_decisions.act, name="act-on-many"),
     path("incidents/<uuid:incident_id>/", incidents.incident, name="incident"),
-    path("incidents/<uuid:incident_id>/decide/", decide.answer, name="decide"),
-    path("incidents/<uuid:incident_id>/message/", requeue.dispose_of_message, name="dispose-of-message"),
+    path("bulk-decisions/new/", bulk_decisions.new, name="new-bulk-decision"),
+    path("bulk-decisions/<int:bulk_id>/", bulk_decisions.bulk_decision, name="bulk-decision"),
     path("problems/", problems.problems, name="problems"),
     path("problems/<int:problem_id>/", problems.problem, name="problem"),
-    path("problems/<int:problem_id>/<str:act>/", problem_operations.act, name="act-on-problem"),
-    path("views/<str:page>/save/", saved_searches.save, name="save-view"),
-    path("views/<int:view_id>/delete/", saved_searches.delete, name="delete-view"),
     path("map/", error_map.show, name="map"),
     path("nodes/", nodes.nodes, name="nodes"),
     path("nodes/<str:name>/", nodes.node, name="node"),
-    path("nodes/<str:name>/actions/", actions.page, name="act"),
-    path("nodes/<str:name>/actions/<int:action_id>/", actions.action, name="steward-action"),
     path("nodes/<str:name>/<int:process_id>/", nodes.process, name="process"),
     path("rules/", rules.rules, name="rules"),
     path("rules/new/", rules.new, name="new-rule"),
     path("rules/<int:rule_id>/", rules.rule, name="rule"),
-    path("rules/<int:rule_id>/<str:act>/", rules.act, name="act-on-rule"),
     path("dead-letters/", rules.dead_letters, name="dead-letters"),
-    path("dead-letters/<int:letter_id>/message/", requeue.dispose_of_dead_letter, name="dispose-of-dead-letter"),
     path("quarantine/", system.quarantine, name="quarantine"),
     path("settings/", system.settings, name="settings"),
     path("overview/", overview.overview, name="overview"),
@@ -68,4 +55,6 @@ urlpatterns = [
     path("jump/", command_palette.jump, name="jump"),
     path("api/v1/", include("errorkernel.web.api.urls")),
     path("", include("errorkernel.web.health.urls")),
+    *registry.pages,
+    *(page_address(operation) for operation in registry.operations if operation.form),
 ]

@@ -71,7 +71,7 @@ def by_session(product: Product) -> Callable[[str], None]:
     clicker = Clicker(product.http_url, headers)
     kind = "application/x-www-form-urlencoded"
     return lambda incident: clicker.post(
-        f"/incidents/{incident}/decide/", urlencode({"action": "continue", "request_id": str(uuid.uuid4())}), kind
+        f"/incidents/{incident}/decision/", urlencode({"action": "continue", "request_id": str(uuid.uuid4())}), kind
     )
 
 

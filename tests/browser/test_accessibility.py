@@ -98,7 +98,7 @@ def fill(running: Product) -> None:
     status, _ = running.call(f"/api/v1/incidents/{asked[0]['id']}/decision", token, {"action": "continue"})
     assert status == 200
     many = {"condition": "process:*", "action": "continue", "reason": "all of them"}
-    status, told = running.call("/api/v1/answers", token, many)
+    status, told = running.call("/api/v1/bulk-decisions", token, many)
     assert status == 201, told
     rule = {"condition": "process:nobody", "action": "continue", "reason": "none", "name": "none"}
     status, told = running.call("/api/v1/rules", token, rule)

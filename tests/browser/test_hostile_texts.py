@@ -62,7 +62,7 @@ def addresses(page: Page, running: Product, incident: str) -> list[str]:
     known = ["/", "/events/", "/events/1/", "/events/4/", "/incidents/", f"/incidents/{incident}/", "/problems/"]
     known += ["/problems/1/", "/nodes/", "/nodes/ship1/", "/nodes/ship1/1/", "/overview/", "/quarantine/", "/settings/"]
     known += ["/rules/", f"/rules/new/?incident={incident}", "/dead-letters/", "/audit/", "/map/", "/map/?node=ship1"]
-    known += ["/map/?node=ship1&process=1", "/incidents/answer/?q=node:ship1", "/jump/?q=script"]
+    known += ["/map/?node=ship1&process=1", "/bulk-decisions/new/?q=node:ship1", "/jump/?q=script"]
     page.goto(running.http_url + "/admin/")
     lists = page.eval_on_selector_all("a[href^='/admin/errorkernel/']", "all => all.map(one => one.pathname)")
     lists = sorted({one for one in lists if not one.endswith("/add/")})

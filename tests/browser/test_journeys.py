@@ -262,13 +262,13 @@ def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
     for card, action in ((lost, "kill"), (arrived, "continue")):
         expect(page.locator(card)).to_be_visible()
         page.locator(f"{card} [name=reason]").fill("hers")
-        page.route("**/decide/", lambda route: route.abort())
+        page.route("**/decision/", lambda route: route.abort())
         if card == arrived:  # it is taken, and the connection is lost before that is told
-            page.route("**/decide/", lambda route: (route.fetch(), route.abort()))
+            page.route("**/decision/", lambda route: (route.fetch(), route.abort()))
             page.context.set_offline(True)
         page.locator(f"{card} button.{action}").click()
         expect(page.locator(f"{card} .notice")).to_contain_text("Answer again")
-    page.unroute("**/decide/")
+    page.unroute("**/decision/")
     told = {"action": "continue", "reason": "otto was here"}
     assert running.call(f"/api/v1/incidents/{lost[14:-2]}/decision", token, told)[0] == 200
     page.context.set_offline(False)
@@ -326,7 +326,7 @@ def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first:
     page.keyboard.press("j")
     page.keyboard.press("c")
     token = page.locator("[name=csrfmiddlewaretoken]").first.input_value()
-    address = f"{running.http_url}/incidents/{card[14:-2]}/decide/"
+    address = f"{running.http_url}/incidents/{card[14:-2]}/decision/"
     refused = page.request.post(address, form={"action": "continue", "csrfmiddlewaretoken": token})
     assert refused.status == 403
     expect(page.locator(card)).to_have_attribute("data-state", "open")
@@ -410,16 +410,16 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
         expect(page.locator(card)).to_have_count(1)
     token, first_one = running.token(), asked[0][14:-2]
     proposal = {"condition": 'text:"watched?"', "action": "continue", "reason": "try one", "first": first_one}
-    _, proposed = running.call("/api/v1/answers", token, proposal)
-    assert running.call(f"/api/v1/answers/{proposed['id']}/confirm", token, {})[0] == 200
-    page.goto(f"{running.http_url}/incidents/answer/{proposed['id']}/")
+    _, proposed = running.call("/api/v1/bulk-decisions", token, proposal)
+    assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200
+    page.goto(f"{running.http_url}/bulk-decisions/{proposed['id']}/")
     page.locator("[data-zone]").click()
     page.locator("[data-answering]").evaluate("part => part.dataset.before = 'yes'")
     fresh = page.locator("[data-answering]:not([data-before])")
     expect(fresh).to_have_count(1)
     told = fresh.locator("time.clock").first
     assert told.inner_text() != (told.get_attribute("datetime") or "")[11:23]
-    assert running.call(f"/api/v1/answers/{proposed['id']}/leave", token, {})[0] == 200
+    assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/reject", token, {})[0] == 200
     running.call(f"/api/v1/incidents/{asked[1][14:-2]}/decision", token, {"action": "continue"})
     context.close()
 

@@ -110,9 +110,9 @@ def test_the_button_that_kills_many_looks_like_one_that_kills(page: Page, runnin
     many = {"condition": "node:ship2", "action": "kill", "reason": "all of them"}
     token = running.token()
     wait_for(lambda: running.call("/api/v1/incidents?node=ship2", token)[1]["items"])
-    status, proposed = running.call("/api/v1/answers", token, many)
+    status, proposed = running.call("/api/v1/bulk-decisions", token, many)
     assert status == 201
-    page.goto(f"{running.http_url}/incidents/answer/{proposed['id']}/")
+    page.goto(f"{running.http_url}/bulk-decisions/{proposed['id']}/")
     colours = "one => [getComputedStyle(one).color, getComputedStyle(one).borderTopColor]"
     bad = page.evaluate("""() => {
       const shown = document.body.appendChild(Object.assign(document.createElement("p"), {className: "gone"}));

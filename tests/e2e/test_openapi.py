@@ -23,18 +23,20 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 
+import steward_site.urls  # noqa: F401 - with the operations of other packages
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import Limits
 from errorkernel.platform import conf
 from errorkernel.web.api import urls
 from errorkernel.web.api.openapi.document import document
 from errorkernel.web.api.openapi.page import product_version
-from errorkernel.web.api.openapi.parts import JSON, NDJSON, QUERY_FORMAT
+from errorkernel.web.api.openapi.parts import JSON, NDJSON
 from errorkernel.web.api.openapi.schemas import schemas
-from errorkernel.web.api.schemas import common, items, messages
-from errorkernel.web.api.schemas.operations import CONDITION_FORMAT
-from errorkernel.web.api.views.lists import NUMBER_MAX
 from errorkernel.web.health import urls as health_urls
+from errorkernel.web.operations.listing import NUMBER_MAX
+from errorkernel.web.operations.lists import QUERY_FORMAT
+from errorkernel.web.schemas import common, items, messages
+from errorkernel.web.schemas.operations import CONDITION_FORMAT
 from tests.support.product import Product
 from tests.support.waiting import wait_for
 
@@ -116,7 +118,7 @@ class PreparedProduct(Product):
         rule = {"name": "r", "condition": "process:nobody", "action": "ask", "reason": "to be found"}
         assert {self.call("/api/v1/rules", self.operator, rule)[0] for _ in range(8)} == {201}
         answer = {"action": "continue", "condition": "process:p1*", "reason": "x", "first": QUESTIONS[10]}
-        assert {self.call("/api/v1/answers", self.operator, answer)[0] for _ in range(8)} == {201}
+        assert {self.call("/api/v1/bulk-decisions", self.operator, answer)[0] for _ in range(8)} == {201}
         for one in QUESTIONS[:3]:
             answered = self.call(f"/api/v1/incidents/{one}/decision", self.operator, {"action": "kill"})
             assert answered[0] == 200
@@ -234,7 +236,7 @@ def test_limits_in_the_document_are_the_settings() -> None:
 def test_every_field_of_an_answer_is_described_by_the_struct_that_it_is_made_of() -> None:
     found = schemas(Limits())
     listed = items.IncidentItem, items.ProblemItem, items.ProcessItem, items.NodeItem
-    for shape in (*listed, items.RuleItem, messages.Disposed, common.Answered, common.Taken):
+    for shape in (*listed, items.RuleItem, messages.MessageOperation, common.RecordedDecision, common.EventsAccepted):
         assert set(found[shape.__name__]["properties"]) == set(shape.__struct_fields__)
     assert found["NodeItem"]["properties"]["clock_skew_s"]["description"]
     assert found["IncidentItem"]["properties"]["raised_at"]["format"] == "date-time"
@@ -310,10 +312,10 @@ def test_it_has_met_what_matters() -> None:
     if SEEN:
         # A revision is hardly guessed, and a message is sent again where one failed: these are tried elsewhere.
         met = {200, 201, 202}
-        changed = ("changeRule", "proposeAnswer", "confirmAnswer", "goOnWithAnswer")
+        changed = ("changeRule", "proposeBulkDecision", "approveBulkDecision", "approveCanary", "applyRest")
         changed += ("requeueMessage", "dropMessage", "deadLetterMessage", "requeueDeadLetter", "dropDeadLetter")
         acts = [f"{one}Problem" for one in ("unmute", "reopen", "split", "merge")]
-        often = dict.fromkeys((*changed, "leaveAnswer", "actOnNode", *acts), met | {409})
+        often = dict.fromkeys((*changed, "rejectBulkDecision", "actOnNode", *acts), met | {409})
         assert [name for name, statuses in SEEN.items() if not often.get(name, met) & statuses.keys()] == []
         assert {202, 400, 415} <= SEEN["postEvents"].keys()
         assert {200, 204, 404} <= SEEN["awaitDecision"].keys()

@@ -32,13 +32,13 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.api.views import lists
+from errorkernel.web.operations import listing, lists
 from tests.support.heartbeats import record_hellos
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, 123000, tzinfo=UTC)
-LISTS = ["events", "incidents", "problems", "processes", "nodes", "rules", "map", "answers"]
+LISTS = ["events", "incidents", "problems", "processes", "nodes", "rules", "map", "bulk-decisions"]
 
 
 class Caller:
@@ -131,7 +131,7 @@ def test_a_list_needs_the_permission_and_viewers_have_it(path, viewer):
     assert Caller(user=User.objects.get(username="vera")).get(path).status_code == 200
     told = viewer.post(path, {})
     # Events are posted by nodes, rules by those who may change them, answers by those who may answer.
-    assert told.status_code == {"events": 401, "rules": 403, "answers": 403}.get(path, 405)
+    assert told.status_code == {"events": 401, "rules": 403, "bulk-decisions": 403}.get(path, 405)
 
 
 def test_a_token_that_is_sent_never_falls_back_to_the_session():
@@ -218,7 +218,7 @@ def test_a_query_looks_at_a_bounded_part_and_goes_on(viewer, monkeypatch, order)
 
 
 def test_a_page_is_bounded_in_bytes(viewer, monkeypatch):
-    monkeypatch.setattr(lists, "PAGE_BYTES", 100_000)
+    monkeypatch.setattr(listing, "PAGE_BYTES", 100_000)
     store(*(report("x" * 40_000) for _ in range(10)))
     assert len(viewer.get("events").json()["items"]) == 3
     items, _ = viewer.pages("events")
@@ -231,7 +231,7 @@ def test_a_list_of_thousands_costs_a_page_alone(path, viewer, django_assert_max_
     Node.objects.bulk_create(Node(name=f"n{n}") for n in range(2000))
     with django_assert_max_num_queries(8):
         answer = viewer.get(path, limit=1000)
-    assert len(answer.json()["items"]) == (0 if path in ("rules", "answers") else 1000)
+    assert len(answer.json()["items"]) == (0 if path in ("rules", "bulk-decisions") else 1000)
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -367,7 +367,7 @@ def test_a_withdrawn_question_is_409_with_its_state(alice):
 
 @pytest.mark.parametrize("incident", [uuid4(), "nonsense", "0"])
 def test_an_unknown_incident_is_404(alice, incident, monkeypatch):
-    monkeypatch.setattr("errorkernel.web.api.views.machine.APPEAR_WAIT_S", 0.1)
+    monkeypatch.setattr("errorkernel.web.operations.incidents.APPEAR_WAIT_S", 0.1)
     assert alice.decide(incident, action="continue").status_code == 404
 
 
@@ -431,7 +431,7 @@ def test_what_is_ours_is_a_500_in_json(alice, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("errorkernel.web.api.views.machine.decide", broken)
+    monkeypatch.setattr("errorkernel.web.operations.incidents.decisions.decide", broken)
     answer = alice.decide(ask(), action="continue")
     assert answer.status_code == 500
     assert answer.json()["error"]

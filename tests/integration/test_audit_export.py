@@ -154,7 +154,7 @@ def test_what_changes_says_from_what_to_what():
     decisions.escalate(one.pk, Actor("deadline", NOW))
     who = Actor("user:alice", NOW)
     made = bulk_decisions.propose([one.pk], who, query="process:*", action=Action.CONTINUE, reason="because")
-    bulk_decisions.confirm(made.pk, who, watch_s=0)
+    bulk_decisions.approve(made.pk, who)
     bulk_decisions.step(now=NOW)
     changes = {(e.action, e.target.partition(":")[0]): (e.before, e.after) for e in AuditEntry.objects.order_by("pk")}
     assert changes["renew", "node"] == ({"public_key": key}, {"public_key": Node.objects.get(name="ship1").public_key})
@@ -164,7 +164,7 @@ def test_what_changes_says_from_what_to_what():
     assert changes["remove", "node"][0]["name"] == "demo1"
     assert changes["escalate", "incident"] == ({"escalated_at": None}, {"escalated_at": NOW.isoformat()})
     assert changes["propose", "answer"] == ({}, {"query": "process:*", "action": "continue", "questions": 1})
-    assert changes["confirm", "answer"][0] == {"state": "proposed"}
+    assert changes["approve", "answer"][0] == {"state": "proposed"}
     assert changes["done", "answer"][0] == {"state": "applying"}
     assert secrets.token not in str(changes)
 

@@ -45,6 +45,12 @@ def known(name):
     return Actor(f"user:{name}", NOW, User.objects.get(username=name))
 
 
+def approve(bulk_id, who, *, watch_s=60):
+    if bulk_decisions.has_canary(BulkDecision.objects.get(pk=bulk_id)):
+        return bulk_decisions.approve_canary(bulk_id, who, watch_s=watch_s)
+    return bulk_decisions.approve(bulk_id, who)
+
+
 def carry_out(now=NOW):
     while bulk_decisions.step(now=now).looked:
         pass
@@ -72,7 +78,7 @@ def viewer():
 def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own():
     made = proposed(many(45))
     assert not Decision.objects.exists()
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     carry_out()
     made.refresh_from_db()
     assert made.state == "done"
@@ -83,13 +89,13 @@ def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own(
     rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"answer:{made.pk}")
     assert rows.count() == Outbox.objects.count() == 45
     told = AuditEntry.objects.filter(target=f"answer:{made.pk}").order_by("id")
-    assert [one.action for one in told] == ["propose", "confirm", "done"]
+    assert [one.action for one in told] == ["propose", "approve", "done"]
 
 
 def test_what_opens_after_it_was_shown_is_not_answered():
     made = proposed(many(3))
     unseen = ask(process="later")
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     carry_out()
     unseen.refresh_from_db()
     assert unseen.state == "open"
@@ -100,7 +106,7 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
     made = proposed([first, second, third])
     answer(first, Action.KILL, by="bob")
     gone(second)
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     carry_out()
     assert bulk_decisions.results(made) == {"pending": 0, "decided": 1, "already_decided": 1, "withdrawn": 1}
     assert bulk_decisions.items(made).get(result="already_decided").incident.decision.actor == "user:bob"
@@ -109,7 +115,7 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
 
 def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypatch):
     made = proposed(many(30))
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     bulk_decisions.step(now=NOW)
     given = Decision.objects.count()
     real, calls = decisions.decide, []
@@ -132,7 +138,7 @@ def test_a_crash_in_the_middle_answers_nothing_twice_and_the_rest_later(monkeypa
 
 def test_no_step_answers_more_than_it_may_hold_the_database_for():
     made = proposed(many(bulk_decisions.AT_ONCE + 1))
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     assert len(bulk_decisions.step(now=NOW).changed) == bulk_decisions.AT_ONCE
     assert len(bulk_decisions.step(now=NOW).changed) == 1
 
@@ -151,14 +157,14 @@ def shows(made, after_s=0):
 def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
     questions = many(4)
     made = proposed(questions, known("alice"), canary=questions[2].pk)
-    made, changed = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    made, changed = approve(made.pk, ALICE, watch_s=60)
     assert changed == [questions[2].pk]
     carry_out()
     assert Decision.objects.count() == 1
     obeyed(questions[2])
     with pytest.raises(CannotBulk, match="still being watched, for 1 s more"):
-        bulk_decisions.go_on(made.pk, later(ALICE, 59))
-    bulk_decisions.go_on(made.pk, later(BOB, 60))
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 59))
+    bulk_decisions.apply_rest(made.pk, later(BOB, 60))
     carry_out()
     assert Decision.objects.count() == 4
     assert set(Decision.objects.values_list("actor", flat=True)) == {"user:alice"}
@@ -167,16 +173,16 @@ def test_a_canary_is_answered_alone_and_the_rest_only_once_it_was_watched():
 def test_a_canary_is_watched_from_when_its_process_has_carried_the_answer_out():
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     decisions.mark_delivered([one.pk], now=NOW)
     assert shows(made, 3600) == "pending"
     with pytest.raises(CannotBulk, match="not carried the answer out yet"):
-        bulk_decisions.go_on(made.pk, later(ALICE, 3600))
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 3600))
     obeyed(one, at=NOW + timedelta(hours=1))
     assert [shows(made, 3600 + after_s) for after_s in (0, 59, 60)] == ["watched", "watched", "good"]
     with pytest.raises(CannotBulk, match="still being watched"):
-        bulk_decisions.go_on(made.pk, later(ALICE, 3659))
-    assert bulk_decisions.go_on(made.pk, later(ALICE, 3660)).state == "applying"
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 3659))
+    assert bulk_decisions.apply_rest(made.pk, later(ALICE, 3660)).state == "applying"
 
 
 @pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
@@ -184,7 +190,7 @@ def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carri
     """A killed process may be there anew, and fail, before its node says that the answer has been carried out."""
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    made, _ = bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+    made, _ = approve(made.pk, ALICE, watch_s=60)
     assert shows(made) == "pending"
     store(event("disk is gone", process=other.process.name), now=NOW + timedelta(seconds=3))
     store(event("another thing", process=one.process.name), now=NOW + timedelta(seconds=3))
@@ -193,12 +199,12 @@ def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carri
     obeyed(one, at=NOW + timedelta(seconds=carried_out_after_s))
     assert shows(made, 100) == "returned"
     with pytest.raises(CannotBulk, match="the same problem again since"):
-        bulk_decisions.go_on(made.pk, later(ALICE, 100))
-    bulk_decisions.leave(made.pk, later(ALICE, 101), "it came back")
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 100))
+    bulk_decisions.reject(made.pk, later(ALICE, 101), "it came back")
     carry_out()
     assert Decision.objects.count() == 1
     with pytest.raises(CannotBulk):
-        bulk_decisions.go_on(made.pk, later(ALICE, 200))
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 200))
 
 
 def lost(one):
@@ -226,22 +232,22 @@ def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is
     made = proposed([one, other], canary=one.pk)
     if before:
         before(one)
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
+    approve(made.pk, ALICE, watch_s=0)
     if after:
         obeyed(one, after, detail="no such child")
-    told = alice.get(f"/api/v1/answers/{made.pk}").json()
+    told = alice.get(f"/api/v1/bulk-decisions/{made.pk}").json()
     one.refresh_from_db()
     assert (told["first_shows"], told["first_state"], told["watch_until"]) == (shown, one.state, None)
     assert told["first_detail"] == one.outcome_detail
-    refused = alice.post(f"/api/v1/answers/{made.pk}/go-on", {}, content_type="application/json")
+    refused = alice.post(f"/api/v1/bulk-decisions/{made.pk}/apply-rest", {}, content_type="application/json")
     assert (refused.status_code, why in refused.json()["error"]) == (409, True)
-    page = alice.get(reverse("answer-to-many", args=[made.pk])).text
+    page = alice.get(reverse("bulk-decision", args=[made.pk])).text
     assert why in page
     assert "not met the same problem again" not in page
     assert "So the others do not follow" in page
-    assert "/go-on/" not in page
-    assert reverse("answer-many") + "?q=process%3A%2A" in page
-    assert alice.post(reverse("act-on-many", args=[made.pk, "go-on"])).status_code == 409
+    assert "/apply-rest/" not in page
+    assert reverse("new-bulk-decision") + "?q=process%3A%2A" in page
+    assert alice.post(reverse("bulk-decisions-apply-rest", args=[made.pk])).status_code == 409
     carry_out()
     other.refresh_from_db()
     assert other.state == "open"
@@ -250,11 +256,11 @@ def test_where_the_canary_did_not_obey_the_others_do_not_follow_and_everybody_is
 def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered(alice):
     one, other = many(2)
     made = proposed([one, other], Actor("user:alice", timezone.now()), canary=one.pk)
-    bulk_decisions.confirm(made.pk, Actor("user:alice", timezone.now()), watch_s=60)
-    address = reverse("answer-to-many", args=[made.pk])
+    approve(made.pk, Actor("user:alice", timezone.now()), watch_s=60)
+    address = reverse("bulk-decision", args=[made.pk])
 
     def told():
-        found = alice.get(f"/api/v1/answers/{made.pk}").json()
+        found = alice.get(f"/api/v1/bulk-decisions/{made.pk}").json()
         return found["first_state"], found["first_shows"], found["watch_until"] is not None
 
     assert told() == ("decided", "pending", False)
@@ -264,14 +270,14 @@ def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered
     page = alice.get(address).text
     assert "still being watched, for 60 s more" in page
     assert "data-goes-on" in page
-    assert "/go-on/" not in page
+    assert "/apply-rest/" not in page
     Incident.objects.filter(pk=one.pk).update(ended_at=timezone.now() - timedelta(seconds=60))
     assert told() == ("applied", "good", True)
     page = alice.get(address).text
     assert "not met the same problem again" in page
-    assert "/go-on/" in page
+    assert "/apply-rest/" in page
     assert "So the others do not follow" not in page
-    assert alice.post(f"{address}go-on/").status_code == 302
+    assert alice.post(f"{address}apply-rest/").status_code == 302
     carry_out()
     other.refresh_from_db()
     assert other.state == "decided"
@@ -280,20 +286,20 @@ def test_the_page_and_the_api_follow_the_canary_until_the_others_may_be_answered
 def test_a_canary_that_is_no_longer_kept_lets_nobody_follow(alice):
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=0)
+    approve(made.pk, ALICE, watch_s=0)
     Decision.objects.filter(incident=one).delete()
     Incident.objects.filter(pk=one.pk).delete()
     with pytest.raises(CannotBulk, match="no longer kept"):
-        bulk_decisions.go_on(made.pk, later(ALICE, 60))
-    assert "So the others do not follow" in alice.get(reverse("answer-to-many", args=[made.pk])).text
+        bulk_decisions.apply_rest(made.pk, later(ALICE, 60))
+    assert "So the others do not follow" in alice.get(reverse("bulk-decision", args=[made.pk])).text
 
 
 @pytest.mark.parametrize("action", [Action.KILL, Action.STOP])
 def test_many_are_killed_only_when_a_second_person_confirms(action):
     made = proposed(many(3), known("alice"), action=action, two_above=2)
     with pytest.raises(CannotBulk, match="second person"):
-        bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
-    made, _ = bulk_decisions.confirm(made.pk, BOB, watch_s=60)
+        approve(made.pk, ALICE, watch_s=60)
+    made, _ = approve(made.pk, BOB, watch_s=60)
     carry_out()
     assert made.approved_by == "user:bob"
     assert Decision.objects.filter(actor="user:alice", action=action).count() == 3
@@ -302,21 +308,21 @@ def test_many_are_killed_only_when_a_second_person_confirms(action):
 @pytest.mark.parametrize(("action", "two_above"), [(Action.CONTINUE, 2), (Action.KILL, 3), (Action.KILL, 0)])
 def test_one_person_may_continue_many_and_kill_few(action, two_above):
     made = proposed(many(3), action=action, two_above=two_above)
-    assert bulk_decisions.confirm(made.pk, ALICE, watch_s=60)[0].state == "applying"
+    assert approve(made.pk, ALICE, watch_s=60)[0].state == "applying"
 
 
 def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice, monkeypatch):
     monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
     conf.get.cache_clear()
     many(3)
-    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
-    confirm = f"/api/v1/answers/{BulkDecision.objects.get().pk}/confirm"
+    page = alice.post(reverse("bulk-decisions"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    confirm = f"/api/v1/bulk-decisions/{BulkDecision.objects.get().pk}/approve"
     token = api_tokens.add(User.objects.get(), actor=Actor("user:alice", timezone.now()))
     for name in ("alice", "alicia"):
         User.objects.update(username=name)
         by_token = Client().post(confirm, {}, "application/json", headers={"Authorization": f"Bearer {token}"})
         assert (by_token.status_code, "second person" in by_token.json()["error"]) == (409, True)
-        assert alice.post(f"{page}confirm/").status_code == 409
+        assert alice.post(f"{page}approve/").status_code == 409
         assert "second person" in alice.get(page).text
     carry_out()
     assert not Decision.objects.exists()
@@ -335,25 +341,25 @@ def test_the_proposer_is_no_second_person_with_a_token_or_under_a_new_name(alice
 def test_nothing_is_answered_in_the_name_of_somebody_who_may_not_answer_any_more(meanwhile):
     questions, asker, other = many(4), known("alice"), known("bob")
     made, second = proposed(questions[:2], asker), proposed(questions[2:], asker, canary=questions[2].pk)
-    bulk_decisions.confirm(second.pk, asker, watch_s=0)
+    approve(second.pk, asker, watch_s=0)
     obeyed(questions[2])
     meanwhile(User.objects.get(username="alice"))
     with pytest.raises(CannotBulk, match="user:alice proposed it and may not answer any more"):
-        bulk_decisions.confirm(made.pk, other, watch_s=60)
+        approve(made.pk, other, watch_s=60)
     with pytest.raises(CannotBulk, match="may not answer any more"):
-        bulk_decisions.go_on(second.pk, other)
+        bulk_decisions.apply_rest(second.pk, other)
     carry_out()
     assert Decision.objects.count() == 1
-    assert bulk_decisions.leave(made.pk, other).state == "rejected"
+    assert bulk_decisions.reject(made.pk, other).state == "rejected"
 
 
 def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
     made = proposed(many(2))
     with pytest.raises(CannotBulk, match="too old"):
-        bulk_decisions.confirm(made.pk, Actor("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
-    bulk_decisions.confirm(made.pk, ALICE, watch_s=60)
+        approve(made.pk, Actor("user:bob", NOW + bulk_decisions.LASTS), watch_s=60)
+    approve(made.pk, ALICE, watch_s=60)
     with pytest.raises(CannotBulk, match="confirmed already"):
-        bulk_decisions.confirm(made.pk, BOB, watch_s=60)
+        approve(made.pk, BOB, watch_s=60)
 
 
 @pytest.mark.parametrize("given", [{"reason": ""}, {"canary": "unknown"}, {"questions": []}])
@@ -373,8 +379,8 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
     mine, theirs = proposed(questions), proposed(questions[::-1], BOB, action=Action.KILL)
     wording = RuleDefinition("n", "process:*", RuleAction.CONTINUE, "by rule", enabled=True, storm_limit=RACED + 1)
     changes.add(wording, actor=Actor("user:carol", NOW), also_waiting=True)
-    bulk_decisions.confirm(mine.pk, ALICE, watch_s=60)
-    bulk_decisions.confirm(theirs.pk, BOB, watch_s=60)
+    approve(mine.pk, ALICE, watch_s=60)
+    approve(theirs.pk, BOB, watch_s=60)
     errors = []
 
     def run(work):
@@ -418,12 +424,12 @@ def test_two_operators_and_a_rule_race_and_every_question_gets_one_answer_that_a
 def test_the_pages_propose_confirm_and_show_what_became_of_each(alice):
     one, other = many(2)
     ask("another thing", process="other")
-    found = alice.get(reverse("answer-many"), {"q": f"problem:{one.problem_id}"})
+    found = alice.get(reverse("new-bulk-decision"), {"q": f"problem:{one.problem_id}"})
     assert "<b>2</b> processes wait" in found.text
     form = {"q": f"problem:{one.problem_id}", "action": "continue", "reason": "because"}
-    page = alice.post(reverse("answer-many"), form).url
+    page = alice.post(reverse("bulk-decisions"), form).url
     assert "nothing is answered yet" in alice.get(page).text
-    assert alice.post(page + "confirm/").status_code == 302
+    assert alice.post(page + "approve/").status_code == 302
     answer(other, Action.KILL, by="bob")
     carry_out()
     told = alice.get(page).text
@@ -431,20 +437,20 @@ def test_the_pages_propose_confirm_and_show_what_became_of_each(alice):
     assert "lost:" in told
     assert "bob" in told
     assert Incident.objects.filter(state="open").count() == 1
-    assert alice.post(page + "confirm/").status_code == 409
+    assert alice.post(page + "approve/").status_code == 409
 
 
 def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, monkeypatch):
     monkeypatch.setenv("STEWARD_KILL_NEEDS_TWO_ABOVE", "2")
     conf.get.cache_clear()
     many(3)
-    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
+    page = alice.post(reverse("bulk-decisions"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
     shown = alice.get(page).text
     assert "second person" in shown
-    assert "/confirm/" not in shown
-    assert alice.post(page + "confirm/").status_code == 409
-    assert "/confirm/" in bob.get(page).text
-    assert bob.post(page + "confirm/").status_code == 302
+    assert "/approve/" not in shown
+    assert alice.post(page + "approve/").status_code == 409
+    assert "/approve/" in bob.get(page).text
+    assert bob.post(page + "approve/").status_code == 302
     carry_out()
     assert Decision.objects.filter(actor="user:alice", action="kill").count() == 3
     conf.get.cache_clear()
@@ -452,12 +458,12 @@ def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, 
 
 def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
     one = many(2)[0]
-    page = alice.post(reverse("answer-many"), {"q": "process:p*", "action": "continue", "reason": "because"}).url
+    page = alice.post(reverse("bulk-decisions"), {"q": "process:p*", "action": "continue", "reason": "because"}).url
     assert viewer.get(page).status_code == 200
     assert "<form" not in viewer.get(page).text.split("data-answering")[1].split("<h2>")[0]
-    for act in ("confirm", "go-on", "leave"):
+    for act in ("approve", "approve-canary", "apply-rest", "reject"):
         assert viewer.post(f"{page}{act}/").status_code == 403
-    assert viewer.get(reverse("answer-many")).status_code == 403
+    assert viewer.get(reverse("new-bulk-decision")).status_code == 403
     for name, args in (("incidents", []), ("incident", [one.pk]), ("problem", [one.problem_id])):
         assert "Answer all 2" in alice.get(reverse(name, args=args)).text
         assert "Answer all 2" not in viewer.get(reverse(name, args=args)).text
@@ -467,7 +473,7 @@ def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
 def test_a_filter_that_cannot_be_read_proposes_nothing(alice, query):
     many(1)
     form = {"q": query, "action": "continue", "reason": "x"}
-    assert alice.post(reverse("answer-many"), form).status_code in (200, 400)
+    assert alice.post(reverse("bulk-decisions"), form).status_code in (200, 400)
     assert not BulkDecision.objects.exists()
 
 
@@ -476,25 +482,26 @@ def test_the_api_does_the_same_and_says_why_it_cannot(alice, bob, viewer):
     proposal = {"action": "kill", "condition": "process:p*", "reason": "because", "first": str(first.pk)}
 
     def post(client, path, body=None):
-        return client.post(f"/api/v1/answers{path}", body or {}, content_type="application/json")
+        return client.post(f"/api/v1/bulk-decisions{path}", body or {}, content_type="application/json")
 
     assert post(viewer, "", proposal).status_code == 403
     made = post(alice, "", proposal)
     assert (made.status_code, made.json()["count"], made.json()["state"]) == (201, 2, "proposed")
     one = f"/{made.json()['id']}"
-    assert post(viewer, f"{one}/confirm").status_code == 403
-    assert post(alice, f"{one}/confirm").json()["decided"] == 1
-    early = post(alice, f"{one}/go-on")
+    assert post(viewer, f"{one}/approve").status_code == 403
+    assert post(alice, f"{one}/approve").status_code == 409
+    assert post(alice, f"{one}/approve-canary").json()["decided"] == 1
+    early = post(alice, f"{one}/apply-rest")
     assert (early.status_code, "not carried the answer out yet" in early.json()["error"]) == (409, True)
-    assert post(bob, f"{one}/leave").json()["state"] == "rejected"
-    told = viewer.get(f"/api/v1/answers{one}/questions").json()["items"]
+    assert post(bob, f"{one}/reject").json()["state"] == "rejected"
+    told = viewer.get(f"/api/v1/bulk-decisions{one}/incidents").json()["items"]
     assert [(row["incident"], row["result"]) for row in told] == [
         (str(first.pk), "decided"),
         (str(second.pk), "pending"),
     ]
     assert told[0]["answer"] == {"action": "kill", "by": "user:alice", "reason": "because"}
-    assert viewer.get("/api/v1/answers").json()["items"] == [viewer.get(f"/api/v1/answers{one}").json()]
-    assert post(alice, "/4711/confirm").status_code == 404
+    assert viewer.get("/api/v1/bulk-decisions").json()["items"] == [viewer.get(f"/api/v1/bulk-decisions{one}").json()]
+    assert post(alice, "/4711/approve").status_code == 404
     for wrong in ({"condition": "process:("}, {"condition": ""}, {"reason": " "}, {"action": "dance"}):
         assert post(alice, "", proposal | wrong).status_code == 400
     assert post(alice, "", proposal | {"condition": "process:nobody", "first": None}).status_code == 409
@@ -512,14 +519,14 @@ def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
         assert product.call("/api/v1/events", node, events)[0] == 202
         wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked), 60)
         wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
-        made = product.call("/api/v1/answers", token, wanted)[1]["id"]
-        assert product.call(f"/api/v1/answers/{made}/confirm", token, {})[1]["decided"] == 1
+        made = product.call("/api/v1/bulk-decisions", token, wanted)[1]["id"]
+        assert product.call(f"/api/v1/bulk-decisions/{made}/approve-canary", token, {})[1]["decided"] == 1
         decision = product.call(f"/api/v1/incidents/{asked[3]}/decision?wait=20", node)[1]["decision_id"]
         outcome = {"state": "applied", "decision_id": decision}
         assert product.call(f"/api/v1/incidents/{asked[3]}/outcome", node, outcome)[0] == 202
-        wait_for(lambda: product.call(f"/api/v1/answers/{made}", token)[1]["first_shows"] == "good", 60)
-        assert product.call(f"/api/v1/answers/{made}/go-on", token, {})[0] == 200
-        done = wait_for(lambda: _if_done(product.call(f"/api/v1/answers/{made}", token)[1]), 60)
+        wait_for(lambda: product.call(f"/api/v1/bulk-decisions/{made}", token)[1]["first_shows"] == "good", 60)
+        assert product.call(f"/api/v1/bulk-decisions/{made}/apply-rest", token, {})[0] == 200
+        done = wait_for(lambda: _if_done(product.call(f"/api/v1/bulk-decisions/{made}", token)[1]), 60)
         assert (done["decided"], done["pending"]) == (len(asked), 0)
         # What was answered has also been sent: the kernel's outbox was told.
         decision = f"/api/v1/incidents/{asked[-1]}/decision?wait=20"

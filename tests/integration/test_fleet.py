@@ -611,8 +611,8 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
         assert "Clear: start it again" not in seen
     assert "■ quarantined" not in operator.get(f"/nodes/ship1/{other.pk}/").content.decode()
     clear = {"action": "continue", "request_id": "1", "next": pages[1]}
-    assert viewer.post(f"/incidents/{asked.id}/decide/", clear).status_code == 403
-    cleared = operator.post(f"/incidents/{asked.id}/decide/", clear, follow=True)
+    assert viewer.post(f"/incidents/{asked.id}/decision/", clear).status_code == 403
+    cleared = operator.post(f"/incidents/{asked.id}/decision/", clear, follow=True)
     assert cleared.redirect_chain == [(pages[1], 302)]
     html = cleared.content.decode()
     assert "■ quarantined" in html

@@ -39,10 +39,10 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.api.views import machine
 from errorkernel.web.asgi.request_threads import Django, KeptThreads
-from errorkernel.web.node_api import bodies, broker_connection, gateway
+from errorkernel.web.node_api import bodies, broker_connection, gateway, views
 from errorkernel.web.node_api.front import NodesFirst
+from errorkernel.web.operations import incidents as operations
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,7 +103,7 @@ async def stream(broker, monkeypatch):
 
 
 async def end_web():
-    await machine.close()
+    await views.close()
     if hubs._hub is not None:
         await hubs._hub.close()
         hubs._hub = None
@@ -640,7 +640,7 @@ async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, m
     raised, headers = event(type="action"), {"Authorization": f"Bearer {await in_database(operator)}"}
     assert (await peer.post(raised)).status_code == 202
     with monkeypatch.context() as patched:  # the first request takes its time
-        patched.setattr(machine, "APPEAR_WAIT_S", 0.1)
+        patched.setattr(operations, "APPEAR_WAIT_S", 0.1)
         assert (await answered(raised["id"], headers)).status_code == 404
     answering = asyncio.ensure_future(answered(raised["id"], headers))
     await asyncio.sleep(0.5)

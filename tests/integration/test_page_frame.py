@@ -138,12 +138,12 @@ def test_the_waiting_room_finds_what_answer_many_finds_and_hands_the_filter_on(a
     page = alice.get("/incidents/", {"q": "node:ship2"}).content.decode()
     assert f"incident-{there.pk}" in page
     assert f"incident-{here.pk}" not in page
-    assert 'href="/incidents/answer/?q=node%3Aship2"' in page
+    assert 'href="/bulk-decisions/new/?q=node%3Aship2"' in page
     assert "Nobody waits whom this filter finds" in alice.get("/incidents/", {"q": "node:none"}).content.decode()
     wrong = alice.get("/incidents/", {"q": "nod:ship2"})
     assert wrong.status_code == 400
     assert "Did you mean &quot;node&quot;" in wrong.content.decode()
-    assert "/incidents/answer/" not in person("vera", "viewer").get("/incidents/").content.decode()
+    assert "/bulk-decisions/" not in person("vera", "viewer").get("/incidents/").content.decode()
 
 
 def test_the_live_page_counts_who_waits_on_the_one_problem_of_its_cards(alice: Client) -> None:

@@ -169,7 +169,7 @@ def test_a_login_without_a_group_sees_nothing_and_is_told_what_to_do():
 
 def test_who_may_not_is_told_which_group_it_takes_what_they_are_and_the_way_back(viewer, alice):
     for client, page, group, own in (
-        (viewer, "/settings/", "administrator", "viewer"), (viewer, "/incidents/answer/", "operator", "viewer"),
+        (viewer, "/settings/", "administrator", "viewer"), (viewer, "/bulk-decisions/new/", "operator", "viewer"),
         (alice, "/settings/", "administrator", "operator"), (alice, "/first-node/", "administrator", "operator"),
     ):  # fmt: skip
         refused = client.get(page, headers={"Referer": "http://testserver/nodes/"})
@@ -523,7 +523,7 @@ def test_a_pushed_card_is_for_everybody_so_it_bears_no_token_and_no_request_id(d
         html = render_to_string("errorkernel/_incident.html", {"incident": incident, "now": NOW})
     assert "csrfmiddlewaretoken" not in html
     assert 'name="request_id" value=""' in html
-    assert f'action="/incidents/{incident.pk}/decide/"' in html
+    assert f'action="/incidents/{incident.pk}/decision/"' in html
 
 
 def test_waiting_is_counted_by_our_clock_however_wrong_the_nodes_is():

@@ -92,7 +92,7 @@ def test_a_viewer_changes_nothing(viewer):
     rule = made()
     assert viewer.post(NEW, form()).status_code == 403
     assert viewer.post(f"/rules/{rule.pk}/", form(revision=1)).status_code == 403
-    for act in ("move", "suspend", "resume", "remove"):
+    for act in ("move", "suspend", "resume", "delete"):
         assert viewer.post(f"/rules/{rule.pk}/{act}/", {"reason": "x", "direction": "up"}).status_code == 403
     assert "Save and switch on" not in viewer.get(f"/rules/{rule.pk}/").content.decode()
     rule.refresh_from_db()
@@ -200,7 +200,7 @@ def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     assert "looks odd" in alice.get("/rules/").content.decode()
     alice.post(f"/rules/{first.pk}/resume/", {"reason": "it is fine"})
     assert "rule suspended" not in alice.get("/").content.decode()
-    alice.post(f"/rules/{first.pk}/remove/", {"reason": "done"})
+    alice.post(f"/rules/{first.pk}/delete/", {"reason": "done"})
     assert [one.name for one in changes.listed()] == ["second"]
     assert "removed" in alice.get(f"/rules/{first.pk}/").content.decode()
     assert alice.post(f"/rules/{first.pk}/", form(revision=4)).status_code == 409
@@ -276,7 +276,7 @@ def test_whose_revision_it_was_stands_wherever_an_automatic_answer_does(alice):
     judge()
     outcome = Outcome(first.pk, OutcomeState.APPLIED, decision_id=Decision.objects.get().pk, new_incarnation=2)
     decisions.record_outcome("ship1", outcome, now=timezone.now())
-    late = alice.post(f"/incidents/{first.pk}/decide/", {"action": "continue"})
+    late = alice.post(f"/incidents/{first.pk}/decision/", {"action": "continue"})
     changes.suspend(rule.pk, "enough", actor=Actor.system(timezone.now()))
     second = ask(now=timezone.now(), incarnation=2)
     said = f"rule {rule.pk} (revision 1)"
@@ -310,21 +310,20 @@ def test_a_dead_letter_that_nobody_asked_about_is_sent_again_or_dropped_on_its_p
     store(*(event(message="other") for _ in range(3)))
     other, first = DeadLetter.objects.order_by("-id")
     page = alice.get("/dead-letters/?state=kept").content.decode()
-    act = f"/dead-letters/{first.pk}/message/?state=kept"
-    assert page.count(f'action="{act}"') == 1
-    assert "/message/" not in viewer.get("/dead-letters/").content.decode()
-    assert viewer.post(act, {"wish": "requeue"}).status_code == 403
-    for nonsense in ("", "keep", "dead-letter"):
-        assert alice.post(act, {"wish": nonsense}).status_code == 400
-    assert alice.get(act).url == f"/dead-letters/?state=kept#letter-{first.pk}"
-    done = alice.post(act, {"wish": "requeue", "reason": "there is space"})
+    requeue = f"/dead-letters/{first.pk}/requeue/?state=kept"
+    assert page.count(f' action="{requeue}"') == 1
+    assert "/requeue/" not in viewer.get("/dead-letters/").content.decode()
+    assert viewer.post(requeue).status_code == 403
+    assert alice.post(f"/dead-letters/{first.pk}/dead-letter/").status_code == 404
+    assert alice.get(requeue).url == "/dead-letters/"
+    done = alice.post(requeue, {"reason": "there is space"})
     assert done.url == f"/dead-letters/?state=kept#letter-{first.pk}"
-    assert alice.post(act, {"wish": "drop"}).status_code == 409
-    assert alice.post(f"/dead-letters/{other.pk}/message/", {"wish": "drop", "reason": "old"}).status_code == 302
-    assert alice.post("/dead-letters/4711/message/", {"wish": "drop"}).status_code == 404
+    assert alice.post(f"/dead-letters/{first.pk}/drop/").status_code == 409
+    assert alice.post(f"/dead-letters/{other.pk}/drop/", {"reason": "old"}).status_code == 302
+    assert alice.post("/dead-letters/4711/drop/").status_code == 404
     page = alice.get("/dead-letters/").content.decode()
     assert all(one in page for one in ("sent again by", "there is space", "dropped by", "old", "alice"))
-    assert "/message/" not in page, "one is on its way, the other gone"
+    assert "/requeue/" not in page, "one is on its way, the other gone"
     entries = AuditEntry.objects.filter(target__startswith="dead-letter:").values_list("actor", "action", "reason")
     assert list(entries.order_by("pk")) == [
         ("user:alice", "requeue", "there is space"), ("user:alice", "drop", "old"),
@@ -355,7 +354,7 @@ def test_a_dead_letter_whose_process_failed_on_it_again_waits_for_somebody_as_be
     page = alice.get("/dead-letters/?state=kept").content.decode()
     assert page.count('id="letter-') == 1
     assert "failed again" in page
-    assert f"/dead-letters/{letter.pk}/message/" in page
+    assert f"/dead-letters/{letter.pk}/requeue/" in page
     assert sent_again(letter, OutcomeState.APPLIED).state == "resent"
     assert [one.state for one in letter.requeues.all()] == ["failed", "applied"]
 
@@ -370,11 +369,11 @@ def test_a_message_that_fails_again_has_no_second_dead_letter(alice, outcome):
     # It is what there is to do, but cannot be sent while it is on its way.
     page = alice.get("/dead-letters/?state=kept").content.decode()
     assert "sent again by" in page
-    assert ("/message/" in page) == (outcome is not None)
+    assert ("/requeue/" in page) == (outcome is not None)
     if outcome is None:
         requeues.record_outcome("ship1", Outcome(letter.requeues.get().pk, OutcomeState.FAILED), now=timezone.now())
         assert DeadLetter.objects.get().state == "kept"
-    assert alice.post(f"/dead-letters/{letter.pk}/message/", {"wish": "drop"}).status_code == 302
+    assert alice.post(f"/dead-letters/{letter.pk}/drop/").status_code == 302
     store(event())
     assert [one.state for one in DeadLetter.objects.order_by("id")] == ["dropped", "kept"]
 
@@ -384,18 +383,18 @@ def test_a_message_that_was_sent_again_and_is_kept_by_hand_is_the_same_dead_lett
     incident = ask()
     decisions.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
     letter = sent_again(DeadLetter.objects.get(), OutcomeState.APPLIED)
-    assert alice.post(f"/incidents/{incident.pk}/message/", {"wish": "dead-letter"}).status_code == 302
+    assert alice.post(f"/incidents/{incident.pk}/dead-letter/").status_code == 302
     [kept] = DeadLetter.objects.all()
     assert (kept.pk, kept.state) == (letter.pk, "kept")
 
 
 def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
     incident = ask()
-    act = f"/incidents/{incident.pk}/message/"
-    assert alice.post(act, {"wish": "dead-letter"}).status_code == 409, "its process still has it"
+    act = f"/incidents/{incident.pk}/dead-letter/"
+    assert alice.post(act).status_code == 409, "its process still has it"
     decisions.record_outcome("ship1", Outcome(incident.pk, OutcomeState.WITHDRAWN), now=timezone.now())
-    assert 'value="dead-letter"' in alice.get(f"/incidents/{incident.pk}/").content.decode()
-    assert alice.post(act, {"wish": "dead-letter", "reason": "ask Bob"}).url == f"/incidents/{incident.pk}/"
+    assert f'formaction="{act}"' in alice.get(f"/incidents/{incident.pk}/").content.decode()
+    assert alice.post(act, {"reason": "ask Bob"}).url == f"/incidents/{incident.pk}/"
     for page in (f"/incidents/{incident.pk}/", "/dead-letters/"):
         shown = alice.get(page).content.decode()
         assert all(one in shown for one in ("kept as a dead letter by", "alice", "ask Bob")), page
@@ -403,9 +402,9 @@ def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
     store(event(), event(), event())
     [letter] = DeadLetter.objects.all()
     assert (letter.incident_id, letter.failures) == (incident.pk, 4)
-    assert alice.post(f"/dead-letters/{letter.pk}/message/", {"wish": "drop"}).status_code == 302
+    assert alice.post(f"/dead-letters/{letter.pk}/drop/").status_code == 302
     assert DeadLetter.objects.get().state == "dropped"
-    assert alice.post(act, {"wish": "dead-letter"}).status_code == 409
+    assert alice.post(act).status_code == 409
 
 
 def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
@@ -434,7 +433,7 @@ def test_a_rule_that_would_end_too_many_of_those_that_wait_is_refused_and_leads_
 ):
     for number in range(3):
         ask(process=f"p{number}")
-    many = "/incidents/answer/?q=node%3Aship%2A"
+    many = "/bulk-decisions/new/?q=node%3Aship%2A"
     kill = form(action="kill", name="my name", also_waiting="on")
     refused = alice.post(NEW, kill)
     page = refused.content.decode()

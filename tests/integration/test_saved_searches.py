@@ -18,7 +18,9 @@ def client_of(name: str, group: str, *, staff: bool = False) -> Client:
 
 
 def keep(client: Client, name: str = "mine", address: str = "q=state%3Amuted&sort=count", **more: str) -> int:
-    return client.post("/views/problems/save/", {"name": name, "address": address, **more}).status_code
+    return client.post(
+        "/saved-searches/save/", {"page": "problems", "name": name, "address": address, **more}
+    ).status_code
 
 
 def menu(client: Client) -> str:
@@ -49,21 +51,24 @@ def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
     assert "for everybody" not in menu(vera)
     for other in (bob, vera):
         assert "Delete the view ours" not in menu(other)
-        assert other.post(f"/views/{shared.pk}/delete/").status_code == 404
-    assert root.post(f"/views/{shared.pk}/delete/").status_code == 302
+        assert other.post(f"/saved-searches/{shared.pk}/delete/").status_code == 404
+    assert root.post(f"/saved-searches/{shared.pk}/delete/").status_code == 302
     assert [(one.action, one.actor) for one in AuditEntry.objects.order_by("pk")] == [
         ("share", "user:alice"), ("unshare", "user:root"),
     ]  # fmt: skip
     own = SavedSearch.objects.get()
-    assert root.post(f"/views/{own.pk}/delete/").status_code == 404, "what somebody keeps for oneself is nobody else's"
-    assert vera.post(f"/views/{own.pk}/delete/").status_code == 302
+    assert root.post(f"/saved-searches/{own.pk}/delete/").status_code == 404, "it is private"
+    assert vera.post(f"/saved-searches/{own.pk}/delete/").status_code == 302
 
 
 @pytest.mark.parametrize(("page", "path"), [("live", "/"), ("events", "/events/")])
 def test_a_view_of_events_keeps_its_time_too(page: str, path: str) -> None:
     alice = client_of("alice", "operator")
     kept = "q=node%3Aship1&range=1h&since=2026-11-24T10%3A00&until=2026-11-24T11%3A00"
-    assert alice.post(f"/views/{page}/save/", {"name": "mine", "address": kept + "&before=7"}).status_code == 302
+    assert (
+        alice.post("/saved-searches/save/", {"page": page, "name": "mine", "address": kept + "&before=7"}).status_code
+        == 302
+    )
     assert f"{path}?{kept}".replace("&", "&amp;") in alice.get(path, {"q": "x"}).content.decode()
     assert "mine" not in menu(alice), "each page has its own"
 
@@ -78,6 +83,6 @@ def test_there_is_a_bound_and_no_page_but_ours_and_no_get() -> None:
     alice = client_of("alice", "operator")
     assert {keep(alice, f"view {n}") for n in range(50)} == {302}
     assert keep(alice, "one more") == 400
-    assert alice.post("/views/admin/save/", {"name": "x"}).status_code == 404
-    assert alice.get("/views/problems/save/").status_code == 405
-    assert Client().post("/views/problems/save/").status_code == 302
+    assert alice.post("/saved-searches/save/", {"page": "admin", "name": "x", "address": ""}).status_code == 404
+    assert alice.get("/saved-searches/save/").url == "/"
+    assert Client().post("/saved-searches/save/").status_code == 302

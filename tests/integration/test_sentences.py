@@ -53,13 +53,16 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
         (client.get("/dead-letters/"), 'class="fixed">aufbewahrt</td>'),
         (client.get("/dead-letters/", {"state": "kept"}), '<option value="kept" selected>aufbewahrt</option>'),
         (client.get("/settings/"), "Längster Fehlertext, in Byte; längere werden gekürzt."),
-        (client.get("/incidents/answer/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
+        (client.get("/bulk-decisions/new/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
         (client.post("/rules/new/", {"condition": "process:*", "action": "ask", "do": "on"}), "braucht einen Namen"),
         (client.post("/rules/new/", {"condition": "", "do": "try"}), "Eine Regel braucht eine Bedingung"),
         (client.post("/first-node/", {"name": "no name"}), "„no name“ kann kein Knoten heißen"),
         (client.post(f"/problems/{one}/merge/", {"into": "7000"}), "Ein Problem 7000 gibt es nicht."),
         (client.post(f"/problems/{one}/reopen/"), "Es ist nicht gelöst: es ist offen."),
-        (client.post("/views/live/save/", {"name": "", "address": "q=x"}), "Namen von höchstens 60 Zeichen"),
+        (
+            client.post("/saved-searches/save/", {"page": "live", "name": "", "address": "q=x"}),
+            "Namen von höchstens 60 Zeichen",
+        ),
     ]:
         assert words in response.content.decode(), words
 

@@ -14,16 +14,15 @@ from django.db import connection
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from errorkernel.models import ErrorEvent, Incident, Process
+from errorkernel.web.api.urls import address_name
+from errorkernel.web.operations import registry
 
 DAYS = 30
 NOT_READ = {
     # They change something, by POST.
-    "decide", "dispose-of-message", "act-on-many", "act-on-problem", "save-view", "delete-view", "act-on-rule",
-    "logout", "set_language", "api-decision", "api-outcome", "api-requeue", "api-drop", "api-dead-letter",
-    "api-requeue-letter", "api-drop-letter", "dispose-of-dead-letter", "api-answer-confirm",
-    "api-answer-go-on", "api-answer-leave", "api-problem-mute", "api-problem-unmute", "api-problem-resolve",
-    "api-problem-reopen", "api-problem-assign", "api-problem-comment", "api-problem-merge", "api-problem-split",
-    "api-rules-dry-run", "api-rule", "api-rule-move", "api-rule-suspend", "api-rule-resume", "api-rule-delete",
+    *(operation.page_name for operation in registry.operations if operation.form),
+    *(address_name(one.api_route) for one in registry.operations if one.method == "POST" and one.verb),
+    "logout", "set_language", "api-incidents-decision", "api-incidents-outcome",
     # They wait for something, or ask a broker.
     "api-commands", "health-ready",
     # All there is, sent as it is read.
@@ -63,8 +62,8 @@ def _pages() -> dict[str, list[str]]:
         "event": [reverse("event", args=[seq]) for seq in (last.seq - 7, waiting.seq, done.seq)],
         "incidents": _asked("incidents", {"page": 2}),
         "incident": [reverse("incident", args=[one.pk]) for one in (waiting, done)],
-        "answer-many": _asked("answer-many", {"q": "process:*"}, {"q": f"node:{node}"}),
-        "answer-to-many": [reverse("answer-to-many", args=[1])],
+        "new-bulk-decision": _asked("new-bulk-decision", {"q": "process:*"}, {"q": f"node:{node}"}),
+        "bulk-decision": [reverse("bulk-decision", args=[1])],
         "map": _asked("map", {"page": 2}, {"node": node}, {"node": node, "process": process.pk}),
         "act": [reverse("act", args=[STEWARD_NODE])],
         "steward-action": [reverse("steward-action", args=[STEWARD_NODE, 1])],
@@ -99,7 +98,7 @@ def _handled() -> dict[str, list[str]]:
 def _lists() -> dict[str, list[str]]:
     node = {"node": "node-007"}
     newest = {"order": "desc"}
-    plain = {name: _asked(name, newest) for name in ("api-answers", "api-problems", "api-rules", "api-map")}
+    plain = {name: _asked(name, newest) for name in ("api-bulk-decisions", "api-problems", "api-rules", "api-map")}
     return {
         **plain,
         "api-dead-letters": _asked("api-dead-letters", newest, {"state": "kept"}),
@@ -108,11 +107,10 @@ def _lists() -> dict[str, list[str]]:
         "api-map": _asked("api-map", newest, node, {"process": "worker-0"}, {"problem": "7"}),
         "api-nodes": _asked("api-nodes", newest, node, {"liveness": "gone"}),
         "api-processes": _asked("api-processes", newest, node, {"liveness": "alive"}),
-        "api-actions": [reverse("api-actions", args=[9])],
-        "api-incarnations": [reverse("api-incarnations", args=[7])],
-        "api-answer": [reverse("api-answer", args=[1])],
-        "api-answer-questions": [reverse("api-answer-questions", args=[1])],
-        "api-document": [reverse("api-document")],
+        "api-nodes-actions": [reverse("api-nodes-actions", args=[9])],
+        "api-processes-incarnations": [reverse("api-processes-incarnations", args=[7])],
+        "api-bulk-decisions-incidents": [reverse("api-bulk-decisions-incidents", args=[1])],
+        "api-openapi.json": [reverse("api-openapi.json")],
         "api-docs": [reverse("api-docs")],
         "health-live": [reverse("health-live")],
         "metrics": [reverse("metrics")],

@@ -110,14 +110,14 @@ def _problems(product: Product, token: str) -> dict[str, str]:
 def _answers(product: Product, token: str) -> dict[str, str]:
     first = _first_question(product, token)
     asked = {"action": "continue", "reason": "the disk is back", "condition": "node:busy"}
-    proposal = _do(product, token, "answers", asked)["id"]
-    watched = _do(product, token, "answers", asked | {"first": first})["id"]
-    _do(product, token, f"answers/{watched}/confirm", {})
-    given = _do(product, token, "answers", asked | {"condition": "node:busy process:copy-0*"})["id"]
-    _do(product, token, f"answers/{given}/confirm", {})
+    proposal = _do(product, token, "bulk-decisions", asked)["id"]
+    watched = _do(product, token, "bulk-decisions", asked | {"first": first})["id"]
+    _do(product, token, f"bulk-decisions/{watched}/approve-canary", {})
+    given = _do(product, token, "bulk-decisions", asked | {"condition": "node:busy process:copy-0*"})["id"]
+    _do(product, token, f"bulk-decisions/{given}/approve", {})
     return {
-        "answer-many": "/incidents/answer/?q=node:busy",
-        "answer-proposal": f"/incidents/answer/{proposal}/",
-        "answer-canary": f"/incidents/answer/{watched}/",
-        "answer-running": f"/incidents/answer/{given}/",
+        "answer-many": "/bulk-decisions/new/?q=node:busy",
+        "answer-proposal": f"/bulk-decisions/{proposal}/",
+        "answer-canary": f"/bulk-decisions/{watched}/",
+        "answer-running": f"/bulk-decisions/{given}/",
     }

@@ -20,8 +20,7 @@ from errorkernel.platform.conf import Conf, describe, usual
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes
 from errorkernel.store.platform import settings_record
-from errorkernel.web.api.views import machine
-from errorkernel.web.node_api import broker_connection
+from errorkernel.web.node_api import broker_connection, views
 
 log = logging.getLogger("errorkernel.runner")
 
@@ -93,7 +92,7 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await hub().close()
-        await machine.close()
+        await views.close()
 
     def _make_worker(self, application: Any) -> Any:
         from channels.layers import get_channel_layer

@@ -103,42 +103,68 @@ def propose(
     return bulk
 
 
-def confirm(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
-    """Answer them: all, or the canary first, watched for ``watch_s`` once its process has carried the answer out. Also
-    returns what is answered already.
+def approve(bulk_id: int, actor: Actor) -> tuple[BulkDecision, list[UUID]]:
+    """Decide all of them. Also returns the incidents that are decided already: none yet.
 
-    Raises CannotBulk or BulkDecision.DoesNotExist.
+    Raises CannotBulk, also where a canary was chosen, or BulkDecision.DoesNotExist.
     """
+    return _approve(bulk_id, actor, None)
+
+
+def approve_canary(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
+    """Decide the canary, and watch it for ``watch_s`` once its process has carried the decision out. Also returns the
+    incidents that are decided already.
+
+    Raises CannotBulk, also where no canary was chosen, or BulkDecision.DoesNotExist.
+    """
+    return _approve(bulk_id, actor, watch_s)
+
+
+def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecision, list[UUID]]:
+    """``watch_s`` None: all at once, without a canary."""
     changed: list[UUID] = []
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED)
-        if actor.at >= bulk.expires_at:
-            raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
-        alone = is_proposer(bulk, actor)
-        if bulk.needs_approval and alone:
-            raise CannotBulk(
-                _(
-                    "To {action} {count} processes needs a second person: somebody else confirms.",
-                    action=bulk.action,
-                    count=bulk.count,
-                )
-            )
-        _check_proposer(bulk, actor)
+        _check_approval(bulk, actor, watch_s is not None)
         before = {"state": bulk.state}
-        bulk.approved_by = "" if alone else actor.id
+        bulk.approved_by = "" if is_proposer(bulk, actor) else actor.id
         bulk.approved_at = actor.at
         bulk.state = State.APPLYING
-        if bulk.canary_id is not None and bulk.count > 1:
+        if watch_s is not None:
             bulk.state = State.CANARY
             bulk.watch_s = watch_s
-            changed = _answer(bulk, bulk.items.filter(incident_id=bulk.canary_id), actor.at)
+            changed = _answer(bulk, bulk.items.filter(incident=bulk.canary), actor.at)
         bulk.save()
         after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
-        _note(bulk, "confirm", actor, before, after)
+        _note(bulk, "approve" if watch_s is None else "approve-canary", actor, before, after)
     return bulk, changed
 
 
-def go_on(bulk_id: int, actor: Actor) -> BulkDecision:
+def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
+    """Raises CannotBulk."""
+    if actor.at >= bulk.expires_at:
+        raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
+    if bulk.needs_approval and is_proposer(bulk, actor):
+        raise CannotBulk(
+            _(
+                "To {action} {count} processes needs a second person: somebody else confirms.",
+                action=bulk.action,
+                count=bulk.count,
+            )
+        )
+    _check_proposer(bulk, actor)
+    if has_canary(bulk) and not canary:
+        raise CannotBulk(_("A canary was chosen: approve it, and the others once it has done well."))
+    if canary and not has_canary(bulk):
+        raise CannotBulk(_("No canary was chosen: approve all."))
+
+
+def has_canary(bulk: BulkDecision) -> bool:
+    """Whether one of them is decided first, and watched."""
+    return bulk.canary_id is not None and bulk.count > 1
+
+
+def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
     """The canary has done well: answer the others. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.CANARY)
@@ -152,18 +178,18 @@ def go_on(bulk_id: int, actor: Actor) -> BulkDecision:
             raise CannotBulk(canary.told)
         bulk.state = State.APPLYING
         bulk.save(update_fields=["state"])
-        _note(bulk, "go on", actor, {"state": State.CANARY}, {"state": bulk.state})
+        _note(bulk, "apply-rest", actor, {"state": State.CANARY}, {"state": bulk.state})
     return bulk
 
 
-def leave(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
+def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
     """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED, State.CANARY, State.APPLYING)
         before = {"state": bulk.state}
         bulk.state, bulk.ended_at = State.REJECTED, actor.at
         bulk.save(update_fields=["state", "ended_at"])
-        _note(bulk, "leave", actor, before, {"state": bulk.state, **results(bulk)}, reason)
+        _note(bulk, "reject", actor, before, {"state": bulk.state, **results(bulk)}, reason)
     return bulk
 
 

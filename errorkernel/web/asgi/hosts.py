@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 
-from errorkernel.web.api.views.machine import bad_request
+from errorkernel.web.auth.api_requests import bad_request
 from errorkernel.web.health.urls import urlpatterns
 
 log = logging.getLogger("errorkernel.web")

@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from errorkernel.platform import conf, metrics
-from errorkernel.web.api.schemas.common import Fault
 from errorkernel.web.node_api import bodies
+from errorkernel.web.schemas.common import ErrorBody
 
 LINGER_S = 5.0
 """Who was refused may go on sending for so long: to close on what is still coming would take the answer along."""
@@ -80,7 +80,7 @@ class _Request(WebRequest):
         if self.content is not None:
             self.content.close()
         metrics.count_rejected("body_too_big")
-        told = msgspec.json.encode(Fault(str(bodies.too_big_as_sent(conf.get().limits))))
+        told = msgspec.json.encode(ErrorBody(str(bodies.too_big_as_sent(conf.get().limits))))
         head = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
         # Written past Twisted, which answers only what it has taken in; and it would ask for the body (100 Continue).
         self.requestHeaders.removeHeader(b"Expect")

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AbstractUser, AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -15,6 +15,10 @@ def actor_of(request: HttpRequest, *, user: AbstractBaseUser | None = None, toke
     assert not isinstance(person, AnonymousUser), "only people who are logged in change something"  # noqa: S101
     way = f"token {_digest(token)}" if token else f"session {_digest(request.session.session_key or '')}"
     return Actor.person(person, f"{request.META.get('REMOTE_ADDR', '?')} {way}", timezone.now())
+
+
+def may(actor: Actor, permission: str) -> bool:
+    return isinstance(actor.user, AbstractUser) and actor.user.has_perm(permission)
 
 
 def _digest(secret: str) -> str:

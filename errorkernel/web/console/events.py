@@ -11,15 +11,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from errorkernel.domain import sender_names
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import EventType, Level
 from errorkernel.live.rendering import shown_incidents
 from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
-from errorkernel.senders.steward.protocol import text_record
-from errorkernel.senders.steward.store import actions
 from errorkernel.store import problems
 from errorkernel.store.incidents.decisions import waiting_count
 from errorkernel.store.incidents.decisions import with_relations as cards
@@ -27,6 +24,7 @@ from errorkernel.store.ingest import event_rows as rows_of
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.platform import counters
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.console.search import Search
 
@@ -202,12 +200,6 @@ def events(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/events.html", context, status=400 if search.error else 200)
 
 
-def _line(found: ErrorEvent) -> str:
-    """An event as a line of a Steward error log."""
-    node = sender_names.without_suffix(found.node.name)
-    return text_record.line(found.occurred_at or found.received_at, node, found.relay_from_node, found.text)
-
-
 def _first(found: ErrorEvent) -> ErrorEvent | None:
     """The event that the same failure made before this one, where that is known and still kept."""
     try:
@@ -227,11 +219,10 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "section": "live",
         "event": found,
         "tags": sorted(found.tags.items()),
-        "line": _line(found),
         "first": _first(found) if found.node.family else None,
         "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
-        "actions": actions.of_event(found),
+        **contributed("event", found, timezone.now()),
         "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],
     }
     return render(request, "errorkernel/event.html", context)

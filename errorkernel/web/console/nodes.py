@@ -15,19 +15,18 @@ from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liv
 from errorkernel.domain.query.tree import And, Pattern, Text
 from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
-from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.store import incarnations
 from errorkernel.store.incidents import quarantined_processes
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console import heat_map
+from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
 from errorkernel.web.console.refusal import refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
-ACTIONS_SHOWN = 3
 STRANGERS_SHOWN = 10
 RESTARTS_OF = timedelta(hours=24)
 
@@ -104,8 +103,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "quarantines": quarantines(found),
         **waiting_part(cards().filter(node=found), _named(found)),
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
-        "actions": actions.with_lines().filter(node=found)[:ACTIONS_SHOWN],
-        "in_doubt": dialects.in_doubt(found, now),
+        **contributed("node", found, now),
         "attempts": AccessDenial.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
     }
     return render(request, "errorkernel/node.html", context)

@@ -20,7 +20,6 @@ from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
-from errorkernel.senders.steward.store import actions
 from errorkernel.store import problems as store
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations as cards
@@ -28,6 +27,7 @@ from errorkernel.store.search import problem_q
 from errorkernel.store.status import large_queries
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.incidents import Record
 from errorkernel.web.console.pending import ROWS_A_PAGE, STATES_SHOWN, waiting_part
@@ -167,7 +167,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "states_total": states.count(),
         **waiting_part(asked, Compare("problem", "=", found.pk)),
         "record": record_of(members),
-        "actions": actions.with_lines().filter(problem__in=members)[:PART_SHOWN],
+        **contributed("problem", members, now),
         "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
         "events": rows(stored().filter(seq__in=large_queries.newest_events(members, PART_SHOWN))),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],

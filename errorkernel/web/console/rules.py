@@ -19,28 +19,26 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.query.predicate import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
+from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
-from errorkernel.senders.steward.store.actions import with_lines
 from errorkernel.store.incidents.dead_letters import listed as listed_letters
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.store.rules import changes as store
-from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
+from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.templatetags.sentences import said
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.console import rule_form
-from errorkernel.web.console.bulk_decisions import two_above
+from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
 from errorkernel.web.console.refusal import refuse
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
-STEPS = {"up": -1, "down": 1}
 
 
 @needs(SEE_RULES)
@@ -83,7 +81,7 @@ class Form:
             "error": self.error,
             "notice": self.notice,
             "tried": self.tried,
-            "two_above": two_above(),
+            "two_above": conf.get().kill_needs_two_above,
             "tried_part": round(100 * self.tried.done(now)) if self.tried else 0,
             "tried_counts": json.dumps(self.tried.ended) if self.tried else "",
             "actions": list(RuleAction),
@@ -98,7 +96,7 @@ class Form:
                 "history": AuditEntry.objects.filter(target=f"rule:{self.rule.pk}").order_by("-id")[:PART_ROWS],
                 "past": cards().filter(decision__rule=self.rule).order_by("-decision__decided_at")[:PART_ROWS],
                 "answers": Decision.objects.filter(rule=self.rule).count(),
-                "acted": with_lines().filter(rule=self.rule)[:PART_ROWS],
+                **contributed("rule", self.rule, now),
             }
         return render(request, "errorkernel/rule.html", context, status=status)
 
@@ -162,12 +160,16 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
             form.tried = _try(form.typed, found, now, WHOLE_BUDGET_S if do == "all" else BUDGET_S)
             return form.render(request)
         given = rule_form.read(request.POST, enabled=do == "on")
-        actor, waiting = actor_of(request), request.POST.get("also_waiting") == "on"
+        actor = actor_of(request)
+        limits: dict[str, Any] = {
+            "also_waiting": request.POST.get("also_waiting") == "on",
+            "two_above": conf.get().kill_needs_two_above,
+        }
         if found is None:
-            saved = store.add(given, actor, also_waiting=waiting, two_above=two_above())
+            saved = store.add(given, actor, **limits)
         else:
             revision = number(request.POST, "revision") or 0
-            saved = store.change(found.pk, revision, given, actor, also_waiting=waiting, two_above=two_above())
+            saved = store.change(found.pk, revision, given, actor, **limits)
     except RuleError as exc:
         form.error = exc
         return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
@@ -193,41 +195,6 @@ def _try(typed: dict[str, Any], found: Rule | None, now: datetime, budget_s: flo
     except RuleError:
         return None  # the form says it when it is sent
     return dry_run(condition, before(found, now), since=rule_form.since(typed, now), budget_s=budget_s)
-
-
-@require_http_methods(["GET", "POST"])
-@needs(CHANGE_RULES)
-def act(request: HttpRequest, rule_id: int, act: str) -> HttpResponse:
-    """``move`` (``direction``), ``suspend``, ``resume`` or ``remove`` (``reason``)."""
-    if request.method == "GET":  # somebody went to the address of a page that said no
-        return HttpResponseRedirect(reverse("rule", args=[rule_id]))
-    reason = request.POST.get("reason", "").replace("\0", "").strip()[:REASON_MAX_CHARS]
-    if act in ("suspend", "resume", "remove") and not reason:
-        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
-    actor = actor_of(request)
-    rule_id = min(rule_id, LARGEST)
-    try:
-        match act:
-            case "move" if request.POST.get("direction") in STEPS:
-                direction = request.POST["direction"]
-                store.move(rule_id, STEPS[direction], actor)
-                # To the button that was pressed, which has moved with its rule: it has the focus again.
-                return HttpResponseRedirect(f"{reverse('rules')}#rule-{rule_id}-{direction}")
-            case "suspend":
-                store.suspend(rule_id, reason, actor)
-            case "resume":
-                waiting = request.POST.get("also_waiting") == "on"
-                store.resume(rule_id, reason, actor, also_waiting=waiting, two_above=two_above())
-            case "remove":
-                store.remove(rule_id, reason, actor)
-                return HttpResponseRedirect(reverse("rules"))
-            case _:
-                raise Http404
-    except Rule.DoesNotExist:
-        raise Http404 from None
-    except (NotSuspended, TooManyAtOnce) as exc:
-        return refuse(request, said(exc), status=409)
-    return HttpResponseRedirect(reverse("rule", args=[rule_id]))
 
 
 @needs(SEE_DEAD_LETTERS)

@@ -24,8 +24,8 @@ from errorkernel.models import Incident, KernelHeartbeat, Node
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes
-from errorkernel.web.api.schemas.common import Readiness
 from errorkernel.web.node_api import broker_connection
+from errorkernel.web.schemas.common import Readiness
 
 log = logging.getLogger("errorkernel.health")
 

@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from errorkernel.web.api.views.machine import gateway
 from errorkernel.web.node_api.bodies import BodyError
 from errorkernel.web.node_api.gateway import CLIENT, Response
+from errorkernel.web.node_api.views import gateway
 
 log = logging.getLogger("errorkernel.gateway")
 

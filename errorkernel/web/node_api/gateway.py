@@ -36,10 +36,17 @@ from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import rejected_events
-from errorkernel.web.api.schemas.common import Fault, NoneTaken, NoQuestion, OutcomeTaken, Refusal, Taken
 from errorkernel.web.node_api import bodies
 from errorkernel.web.node_api.access_denials import RefusedTokens
 from errorkernel.web.node_api.tokens import NodeTokens
+from errorkernel.web.schemas.common import (
+    ErrorBody,
+    EventsAccepted,
+    NoEventsAccepted,
+    OutcomeAccepted,
+    Refusal,
+    UnknownIncident,
+)
 
 log = logging.getLogger("errorkernel.gateway")
 
@@ -75,7 +82,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(told)
-        self.response = _json(status, Fault(told) if isinstance(told, str) else told, headers)
+        self.response = _json(status, ErrorBody(told) if isinstance(told, str) else told, headers)
 
 
 class Gateway:
@@ -147,8 +154,8 @@ class Gateway:
         await self._quarantine(refusals)
         accepted = [event_id for index, event_id, _ in valid if index not in refused]
         if rejected and not accepted:
-            return _json(400, NoneTaken("None of the events can be taken.", accepted, rejected))
-        return _json(202, Taken(accepted, rejected))
+            return _json(400, NoEventsAccepted("None of the events can be taken.", accepted, rejected))
+        return _json(202, EventsAccepted(accepted, rejected))
 
     async def _validate(
         self, node: str, items: list[bytes]
@@ -211,7 +218,7 @@ class Gateway:
                 await asyncio.sleep(0)
                 state, decision = await self._threads.run(_look_up, node, incident)
                 if state is State.WITHDRAWN:
-                    raise Refused(404, NoQuestion("The question was withdrawn; no answer will come.", state))
+                    raise Refused(404, UnknownIncident("The question was withdrawn; no answer will come.", state))
                 if decision is not None or (state is not None and time.monotonic() >= until):
                     return decision
                 if state is None and time.monotonic() >= appear_until:
@@ -258,7 +265,7 @@ class Gateway:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
         await _store(await self._connection(), subjects.outcome(node, incident), incident, data)
-        return _json(202, OutcomeTaken([incident]))
+        return _json(202, OutcomeAccepted([incident]))
 
     async def _node(self, headers: Mapping[str, str]) -> str:
         """The name of the node whose token it is. Raises Refused (401)."""
@@ -315,17 +322,17 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
     except Refused as exc:
         return exc.response
     except bodies.BodyError as exc:
-        told = NoneTaken(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else Fault(str(exc))
+        told = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
         return _json(exc.status, told)
     except BrokerAway as exc:
         log.warning("A node's request is put off, the broker is away: %s", exc)
-        return _json(503, Fault("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+        return _json(503, ErrorBody("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
     except BrokerRefused as exc:
         log.error("The broker does not take what a node sent: %s", exc)
-        return _json(503, Fault("The broker does not take this now."), _retry_after(RETRY_AFTER_S))
+        return _json(503, ErrorBody("The broker does not take this now."), _retry_after(RETRY_AFTER_S))
     except DATABASE_AWAY:
         log.exception("A node's request is put off, the database is away")
-        return _json(503, Fault("The database is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+        return _json(503, ErrorBody("The database is away; send all of it again."), _retry_after(RETRY_AFTER_S))
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:

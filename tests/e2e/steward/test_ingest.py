@@ -101,7 +101,7 @@ async def test_every_version_arrives_is_acknowledged_grouped_and_shown(kept: Ste
     _, found = kept.call("/api/v1/events?limit=1", token)
     first = found["items"][0]
     assert first["node"].endswith("@steward")
-    assert (first["family"], first["process_guess"]) == ("steward", "guessed from the text")
+    assert (first["family"], first["process_guess"]) == ("steward", "guessed_from_text")
     _, found = kept.call(f"/api/v1/nodes?node={first['node']}", token)
     assert (found["items"][0]["family"], found["items"][0]["formats"]) == ("steward", ["A26, gob"])
 

@@ -27,7 +27,7 @@ from errorkernel.store.rules import changes
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STEWARD = Dialect(True, True, Format.GOB, Compression.NONE, "A23", declared=True)
 SHIP = "ship1@steward"
-GUESSED = {"process": "guessed from the text"}
+GUESSED = {"process": "guessed_from_text"}
 KILL = RuleDefinition("kill it", "process:REQ*", RuleAction.KILL, "it hangs", enabled=True, controlled_nodes=(SHIP,))
 WHO = Actor("user:alice", NOW)
 A = LeaseHolder("a", 30)
@@ -39,7 +39,7 @@ A = LeaseHolder("a", 30)
 @pytest.mark.parametrize(
     ("tags", "relay", "certain"),
     [
-        (GUESSED, "", True), ({"process": "named in the text"}, "", True), ({"process": "not named"}, "", False),
+        (GUESSED, "", True), ({"process": "named_in_text"}, "", True), ({"process": "not_named"}, "", False),
         ({}, "", False), (GUESSED, "hub", False), (GUESSED | {"process_or": "REQHttpGetScheduled"}, "", False),
         (GUESSED | {"part_of": "1"}, "", False), (GUESSED | {"node_in_text": "ship2"}, "", False),
         (GUESSED | {"about_node": "ship2"}, "", False), (GUESSED | {"waited": "61 s at the broker"}, "", False),
@@ -140,7 +140,7 @@ def test_any_other_rule_does_nothing(ship1: Node, given: Any) -> None:
     "given",
     [
         {"type": EventType.INFO},
-        {"tags": {"process": "not named"}, "process": "(not named)"},
+        {"tags": {"process": "not_named"}, "process": "(not named)"},
         {"tags": GUESSED | {"process_or": "REQHttpGetScheduled"}},
         {"tags": GUESSED | {"part_of": "0193b0de"}},
         {"tags": GUESSED | {"waited": "3600 s at the broker"}},

@@ -354,7 +354,7 @@ def test_an_error_becomes_an_event_whose_id_is_that_of_its_payload() -> None:
     assert first.event.text == "error: methodHttpGet: method timed out: [http://192.0.2.1/]"
     assert (first.event.type, first.event.process, first.event.kind) == (EventType.ERROR, "httpGet", "timed out")
     assert first.event.tags["source"] == "ctrl"
-    assert first.event.tags["process"] == "guessed from the text"
+    assert first.event.tags["process"] == "guessed_from_text"
     assert first.event.occurred_at
     assert first.event.occurred_at.isoformat() == "2025-01-02T03:04:05+00:00"
     assert "zone not known" in first.event.tags["clock"]

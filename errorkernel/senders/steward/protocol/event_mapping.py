@@ -168,11 +168,7 @@ def _tags(incoming: Incoming, record: Record, understood: Understood, limits: Li
     guess = understood.process
     tags = {
         "source": incoming.family,
-        "process": "named in the text"
-        if guess and guess.certain
-        else "guessed from the text"
-        if guess
-        else "not named",
+        "process": "named_in_text" if guess and guess.certain else "guessed_from_text" if guess else "not_named",
     }
     if guess and guess.alternatives:
         tags["process_or"] = ", ".join(guess.alternatives)

@@ -15,7 +15,7 @@ AGE_MAX_S = 300
 LOOP_WINDOW_S = 3600
 """So long a rule's actions on one process count as one after the other."""
 _PLANS = {RuleAction.KILL: ActionKind.KILL, RuleAction.STOP: ActionKind.STOP}
-_NAMED_PROCESS = ("guessed from the text", "named in the text")
+_NAMED_PROCESS = ("guessed_from_text", "named_in_text")
 _DOUBTS = ("process_or", "part_of", "node_in_text", "about_node", "waited")
 """Tags that say: another process, another event, another node, or another time may be meant."""
 

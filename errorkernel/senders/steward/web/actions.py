@@ -10,7 +10,6 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
@@ -23,19 +22,13 @@ from errorkernel.senders.steward.protocol.operator_messages import Listed, subsc
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.api import authentication
-from errorkernel.web.api.authentication import ApiError, as_json, not_allowed, read_body
-from errorkernel.web.api.schemas import items
-from errorkernel.web.api.schemas.common import REQUEST_ID_MAX_CHARS
-from errorkernel.web.api.schemas.operations import ActionWish
-from errorkernel.web.api.views import lists
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.nodes import node_named
 from errorkernel.web.console.refusal import refuse
+from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 ACTIONS_SHOWN = 20
-_decoder = msgspec.json.Decoder(ActionWish)
 
 
 @require_http_methods(["GET", "POST"])
@@ -73,7 +66,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
             number(given, "event"),
             short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
         )
-        action = _request(name, wish, actor_of(request))
+        action = request_action(name, wish, actor_of(request))
     except BadParameter as exc:
         return refuse(request, str(exc))
     except ActionRefused as exc:
@@ -95,7 +88,7 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponseRedirect(reverse("act", args=[name]))
 
 
-def _request(name: str, wish: ActionRequest, actor: Actor) -> ProcessAction:
+def request_action(name: str, wish: ActionRequest, actor: Actor) -> ProcessAction:
     """Raises ActionRefused."""
     if conf.get().legacy == "off":
         raise ActionRefused("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
@@ -149,31 +142,3 @@ def _listed(last: ProcessAction | None, node: Node) -> list[tuple[Listed, str]]:
     return sorted(
         ((one, subscriber_of(one, without_suffix(node.name))) for one in lines), key=lambda line: line[0].name
     )
-
-
-@csrf_exempt
-def api(request: HttpRequest, node_id: int) -> HttpResponse:
-    """``/api/v1/nodes/{number}/actions``: GET what was done; POST 202 with how far it is, 409 it cannot be done now."""
-    if request.method in ("GET", "HEAD"):
-        return lists.actions(request, node_id)
-    return _post(request, node_id) if request.method == "POST" else not_allowed("GET", "HEAD", "POST")
-
-
-@authentication.needs(ANSWER)
-def _post(request: HttpRequest, actor: Actor, node_id: int) -> HttpResponse:
-    given = read_body(request, _decoder, "an action, a process and a reason")
-    node = Node.objects.filter(pk=min(node_id, LARGEST)).first()
-    if node is None:
-        raise ApiError(404, "There is no such node.")
-    wish = ActionRequest(
-        given.action,
-        "" if given.action is ActionKind.LIST else short(given.process, 64),
-        short(given.reason, REASON_MAX_CHARS),
-        given.event,
-        short(given.request_id, REQUEST_ID_MAX_CHARS),
-    )
-    try:
-        made = _request(node.name, wish, actor)
-    except ActionRefused as exc:
-        raise ApiError(409, str(exc)) from None
-    return as_json(202, items.action(actions.with_lines().get(pk=made.pk)))

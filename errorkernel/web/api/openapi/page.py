@@ -18,9 +18,9 @@ from django.shortcuts import render
 from errorkernel.domain.ids import uuid7
 from errorkernel.platform import conf
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.api.authentication import as_json, needs
 from errorkernel.web.api.openapi.document import document
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
+from errorkernel.web.auth.api_requests import as_json, for_operators
 from errorkernel.web.console.context import Frame
 
 DISTRIBUTION = "steward-error-kernel"
@@ -28,7 +28,7 @@ DISTRIBUTION = "steward-error-kernel"
 _TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
 
 
-@needs("errorkernel.view_incident")
+@for_operators("errorkernel.view_incident")
 def openapi(request: HttpRequest, actor: Actor) -> HttpResponse:
     """The document, with this installation's address and limits."""
     return as_json(200, _document(request))
@@ -42,7 +42,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
-@needs("errorkernel.view_incident")
+@for_operators("errorkernel.view_incident")
 def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
     request.user = actor.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
     given = _document(request)

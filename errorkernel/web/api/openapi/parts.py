@@ -1,17 +1,16 @@
-"""The pieces that the OpenAPI document is put together from: who may ask, what comes back, lists, errors."""
+"""The pieces that the OpenAPI document is put together from: credentials, bodies, responses, errors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from errorkernel.web.api.openapi.schemas import page_of, ref
-from errorkernel.web.api.schemas import common
-from errorkernel.web.api.views import lists
+from errorkernel.web.api.openapi.schemas import ref
+from errorkernel.web.operations.listing import NUMBER_MAX
+from errorkernel.web.schemas import common
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-QUERY_FORMAT = "steward-query"
-"""Of texts in the query language, which JSON Schema has no word for."""
 ERRORS: dict[str, str] = {
     "400": "It cannot be read, or a parameter cannot be right.",
     "401": "Who asks is not known.",
@@ -30,46 +29,13 @@ READER: list[dict[str, list[str]]] = [{"operatorToken": []}, {"session": []}]
 WRITER: list[dict[str, list[str]]] = [{"operatorToken": []}, {"session": [], "csrf": []}]
 
 
-def listing(
-    name: str, summary: str, item: type[msgspec.Struct], *filters: dict[str, Any], of_one: bool = False
-) -> dict[str, Any]:
-    """The GET of a list. ``of_one``: of one thing, which may not be there (404)."""
-    number = {"type": "integer", "minimum": 0, "maximum": lists.NUMBER_MAX}
-    limit = {"type": "integer", "minimum": 1, "maximum": lists.LIMIT_MAX, "default": lists.LIMIT_DEFAULT}
-    order = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
-    seen = "The last number that you have seen; empty: from the start"
-    parameters = [
-        {"name": "after", "in": "query", "schema": number, "allowEmptyValue": True, "description": seen},
-        {"name": "limit", "in": "query", "schema": limit, "allowEmptyValue": True},
-        {"name": "order", "in": "query", "schema": order, "description": "Oldest first, or newest first"},
-        *filters,
-    ]
-    return {
-        "operationId": name,
-        "tags": ["operators"],
-        "summary": summary,
-        "description": "Give `next` as `after` for the following page, until it is null.",
-        "security": READER,
-        "parameters": parameters,
-        "responses": {
-            "200": ok("A page", page_of(item)),
-            "400": ok(ERRORS["400"], ref(common.BadRequest)),
-            **errors("401", "403", *(["404"] if of_one else []), "405", "503"),
-        },
-    }
-
-
-def text(name: str, told: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": {"type": "string"}, "description": told}
-
-
-def body(shape: type[msgspec.Struct] | str, example: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {JSON: {"schema": ref(shape), "example": example}}}
+def body(shape: type[msgspec.Struct] | str, example: Mapping[str, Any], *, is_required: bool = True) -> dict[str, Any]:
+    return {"required": is_required, "content": {JSON: {"schema": ref(shape), "example": example}}}
 
 
 def number(told: str) -> dict[str, Any]:
     """A number in the address."""
-    whole = {"type": "integer", "minimum": 0, "maximum": lists.NUMBER_MAX}
+    whole = {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}
     return {"name": "number", "in": "path", "required": True, "description": told, "schema": whole}
 
 
@@ -83,4 +49,4 @@ def errors(*statuses: str) -> dict[str, Any]:
 
 def error(status: str) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RESPONSE_HEADERS.get(status, ())}
-    return {**ok(ERRORS[status], ref(common.Fault)), **({"headers": headers} if headers else {})}
+    return {**ok(ERRORS[status], ref(common.ErrorBody)), **({"headers": headers} if headers else {})}

@@ -1,6 +1,7 @@
 """The schemas of the OpenAPI document, derived: from the structs that are decoded and encoded, from the tables' help
 texts, and from the limits of this installation."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -22,13 +23,12 @@ from errorkernel.models import (
     Node,
     Problem,
     Process,
-    ProcessAction,
-    ProcessActionRequest,
     Requeue,
     Rule,
 )
 from errorkernel.protocol import schema as wire
-from errorkernel.web.api.schemas import common, items, messages, operations
+from errorkernel.web.operations import registry
+from errorkernel.web.schemas import common, items, messages, operations
 
 REF = "#/components/schemas/"
 
@@ -43,39 +43,18 @@ _LISTED: dict[type[msgspec.Struct], type[Model]] = {
     items.NodeItem: Node,
     items.IncarnationItem: Incarnation,
     messages.DeadLetterItem: DeadLetter,
-    messages.Disposed: Requeue,
+    messages.MessageOperation: Requeue,
     items.RuleItem: Rule,
-    items.ActionItem: ProcessAction,
-    items.ActionRequest: ProcessActionRequest,
-    operations.ManyAnswerItem: BulkDecision,
-    operations.ManyAnswerQuestion: BulkDecisionItem,
+    operations.BulkDecisionStatus: BulkDecision,
+    operations.BulkDecisionIncident: BulkDecisionItem,
 }
 _OTHERS: tuple[type[msgspec.Struct], ...] = (
-    operations.ProblemAct,
-    operations.ProblemMute,
-    operations.ProblemAssignment,
-    operations.ProblemRemark,
-    operations.ProblemMerge,
-    messages.Disposal,
-    operations.ActionWish,
-    operations.ManyAnswer,
-    operations.RuleWording,
-    operations.RuleMove,
-    operations.RuleAct,
-    operations.DryRun,
-    operations.Tried,
-    operations.BadRule,
-    operations.RuleHasChanged,
-    common.Fault,
-    common.BadRequest,
-    common.Taken,
-    common.NoneTaken,
-    common.OutcomeTaken,
-    common.NoQuestion,
-    common.Answer,
-    common.Answered,
-    common.SomebodyWasFirst,
-    common.NobodyAsks,
+    common.ErrorBody,
+    common.SearchError,
+    common.EventsAccepted,
+    common.NoEventsAccepted,
+    common.OutcomeAccepted,
+    common.UnknownIncident,
     common.Readiness,
 )
 
@@ -88,14 +67,15 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
 @cache
 def schemas(limits: Limits) -> dict[str, Any]:
     """Name → schema of everything that is taken and answered; the same to all who ask, so to be read only."""
-    structs = (*wire.PAYLOADS, *_LISTED, *_OTHERS)
+    explained = {**_LISTED, **registry.explained_by}
+    structs = dict.fromkeys((*wire.PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
     if len(found) < len(raw):
         raise ValueError(f"Two shapes have one name: {sorted(raw)}")
     for struct in structs:
         _mark_times(struct, found[_name(struct)]["properties"])
-    for struct, table in _LISTED.items():
+    for struct, table in explained.items():
         _explain(found[_name(struct)]["properties"], table)
     for name, keywords in wire.CONSTRAINTS.items():
         for field, more in keywords.items():
@@ -105,10 +85,19 @@ def schemas(limits: Limits) -> dict[str, Any]:
         f"stack after {limits.stack_bytes}, message data after {limits.data_bytes}, and what was cut is marked."
     )
     # Asked for where it is read, so that what lacks it is told in words.
-    found["RuleAct"]["required"] = ["reason"]
+    found["RuleReason"]["required"] = ["reason"]
     # Over HTTP the address says which incident, and the version is the address's.
     found["Outcome"]["required"] = ["state"]
     return found
+
+
+def _declared() -> Iterator[type[msgspec.Struct]]:
+    """What operations and lists take and answer."""
+    for operation in registry.operations:
+        if operation.is_in_api:
+            yield from (operation.resource.item, *(refusal.shape for refusal in operation.all_refusals))
+            yield from (operation.request,) if operation.request else ()
+    yield from (listing.item for listing in registry.lists)
 
 
 def batch(limits: Limits) -> dict[str, Any]:

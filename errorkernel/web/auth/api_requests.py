@@ -18,14 +18,16 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.request import UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.api.schemas.common import Fault
 from errorkernel.web.auth.actor import actor_of
+from errorkernel.web.schemas.common import ErrorBody
 
 P = ParamSpec("P")
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 log = logging.getLogger("errorkernel.api")
 RETRY_AFTER_S = 2
 BODY_MAX_BYTES = 64 * 1024
@@ -38,14 +40,15 @@ class ApiError(Exception):
         super().__init__(told)
         self.status = status
         self.headers = headers or {}
-        self.body = Fault(told) if isinstance(told, str) else told
+        self.body = ErrorBody(told) if isinstance(told, str) else told
 
 
 View = Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]
 
 
-def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
-    """A view for operators with ``permission``; others get 401 or 403. Every error becomes JSON, also our own (500)."""
+def for_operators(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+    """A JSON view for operators with ``permission``; others get 401 or 403. Every error becomes JSON, also our own
+    (500)."""
 
     def decorate(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
         @wraps(view)
@@ -61,18 +64,18 @@ def needs(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpReque
                 return as_json(exc.status, exc.body, exc.headers)
             except (OperationalError, InterfaceError):
                 log.exception("The database is away")
-                return as_json(503, Fault("The database is away."), {"Retry-After": str(RETRY_AFTER_S)})
+                return as_json(503, ErrorBody("The database is away."), {"Retry-After": str(RETRY_AFTER_S)})
             except Exception:
                 log.exception("%s %s failed", request.method, request.path)
-                return as_json(500, Fault("This failed here; the log of the server says why."))
+                return as_json(500, ErrorBody("This failed here; the log of the server says why."))
 
         return guarded
 
     return decorate
 
 
-def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], holds: str, *, empty: T | None = None) -> T:
-    """An operator's body: an object with what ``holds`` says; ``empty``: what no body means. Raises ApiError."""
+def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], *, empty: T | None = None) -> T:
+    """An operator's body; ``empty``: what no body means. Raises ApiError."""
     try:
         body = request.body
     except RequestDataTooBig:
@@ -87,7 +90,8 @@ def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], holds: str
         given = decoder.decode(body)
         _check_times(given)
     except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
-        raise ApiError(400, f"The body is an object with {holds}: {exc}") from None
+        fields = ", ".join(decoder.type.__struct_fields__)
+        raise ApiError(400, f"The body is an object with {fields}: {exc}") from None
     return given
 
 
@@ -115,7 +119,7 @@ def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) ->
 def not_allowed(*methods: str) -> HttpResponse:
     """405, naming what is."""
     allowed = ", ".join(methods)
-    return as_json(405, Fault(f"Only {allowed} here."), {"Allow": allowed})
+    return as_json(405, ErrorBody(f"Only {allowed} here."), {"Allow": allowed})
 
 
 def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
@@ -150,3 +154,32 @@ def _check_csrf(request: HttpRequest) -> None:
     check = _Csrf(lambda _: HttpResponse())
     check.process_request(request)
     check.process_view(request, lambda _: HttpResponse(), (), {})
+
+
+@csrf_exempt
+def unknown(request: HttpRequest) -> HttpResponse:
+    """Below ``/api/v1`` even what is not there answers in JSON."""
+    return as_json(404, ErrorBody("There is nothing at this address."))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What Django itself refuses before a view is called (a host name that is not ours): in JSON below ``/api/v1``."""
+    if request.path.startswith("/api/v1/"):
+        return as_json(400, ErrorBody("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
+    return defaults.bad_request(request, exception)
+
+
+def by_method(views: Mapping[str, Callable[..., HttpResponse]]) -> Callable[..., HttpResponse]:
+    """The view of an address: by the method; HEAD is answered wherever GET is, all others with 405.
+
+    An address may serve nodes with one method and operators with another, so it is exempt from Django's CSRF
+    middleware; ``for_operators`` makes the check for a session.
+    """
+    allowed = [name for method in sorted(views) for name in ([method, "HEAD"] if method == "GET" else [method])]
+
+    @csrf_exempt
+    def view(request: HttpRequest, **key: Any) -> HttpResponse:
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        return views[method](request, **key) if method in views else not_allowed(*allowed)
+
+    return view

@@ -31,13 +31,13 @@ def of_row(shape: type[T], row: Any, **more: Any) -> T:
     return shape(**columns, **more)
 
 
-class Fault(msgspec.Struct):
+class ErrorBody(msgspec.Struct):
     """What went wrong, in one sentence for whoever wrote the client."""
 
     error: str
 
 
-class BadRequest(msgspec.Struct, omit_defaults=True):
+class SearchError(msgspec.Struct, omit_defaults=True):
     """``position``: where in ``q`` the mistake is, counted in characters from 0."""
 
     error: str
@@ -51,14 +51,14 @@ class Refusal(msgspec.Struct):
     error: str
 
 
-class Taken(msgspec.Struct):
+class EventsAccepted(msgspec.Struct):
     """The broker has those in ``accepted``; those in ``rejected`` will never be taken as they are."""
 
     accepted: list[UUID]
     rejected: list[Refusal]
 
 
-class NoneTaken(msgspec.Struct):
+class NoEventsAccepted(msgspec.Struct):
     """The body cannot be read, or none of its events can be taken."""
 
     error: str
@@ -66,13 +66,13 @@ class NoneTaken(msgspec.Struct):
     rejected: list[Refusal]
 
 
-class OutcomeTaken(msgspec.Struct):
+class OutcomeAccepted(msgspec.Struct):
     """The incident whose outcome the broker has."""
 
     accepted: list[UUID]
 
 
-class NoQuestion(msgspec.Struct, omit_defaults=True):
+class UnknownIncident(msgspec.Struct, omit_defaults=True):
     """``state``: ``withdrawn`` where the question stood once and no answer can come any more."""
 
     error: str
@@ -91,7 +91,7 @@ class Answer(msgspec.Struct):
     ) = None
 
 
-class Answered(msgspec.Struct):
+class RecordedDecision(msgspec.Struct):
     """The answer that stands; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     incident: UUID
@@ -102,7 +102,7 @@ class Answered(msgspec.Struct):
     decided_at: datetime
 
 
-class SomebodyWasFirst(msgspec.Struct):
+class DecidedByOther(msgspec.Struct):
     """Another answer stands: ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     error: str
@@ -112,7 +112,7 @@ class SomebodyWasFirst(msgspec.Struct):
     decided_at: datetime
 
 
-class NobodyAsks(msgspec.Struct):
+class NoLongerOpen(msgspec.Struct):
     """The question no longer stands."""
 
     error: str

@@ -11,7 +11,6 @@ from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness
 from errorkernel.domain.problem_state import ProblemState
-from errorkernel.domain.process_actions import ActionKind, RequestKind
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.values import Action, Level, OnDeadline
 from errorkernel.models import (
@@ -21,12 +20,10 @@ from errorkernel.models import (
     Node,
     Problem,
     Process,
-    ProcessAction,
-    ProcessActionRequest,
     Rule,
 )
 from errorkernel.store.ingest.event_rows import EventRow
-from errorkernel.web.api.schemas.common import of_row
+from errorkernel.web.schemas.common import of_row
 
 NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 
@@ -139,7 +136,7 @@ class ProcessItem(msgspec.Struct):
     clock_skew_s: float | None
 
 
-class GivenAnswer(msgspec.Struct):
+class DecisionSummary(msgspec.Struct):
     """An answer, in short."""
 
     action: Action
@@ -158,12 +155,12 @@ class IncarnationItem(msgspec.Struct):
     failures: int
     ending: Ending | None
     incident: UUID | None
-    answer: GivenAnswer | None
+    answer: DecisionSummary | None
 
 
 class EventItem(EventRow):
     """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
-    is ``named in the text``, ``guessed from the text`` or ``not named``, since such nodes send no more than a text.
+    is ``named_in_text``, ``guessed_from_text`` or ``not_named``, since such nodes send no more than a text.
     ``cut``: the fields that were over their limit, so only their beginning is kept."""
 
     family: NodeFamily = ""
@@ -196,40 +193,6 @@ class NodeItem(msgspec.Struct):
     refused: int | None
     last_event_at: datetime | None
     events: int
-
-
-class ActionRequest(msgspec.Struct):
-    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
-
-    number: int
-    ask: RequestKind
-    result: str
-    detail: str
-    sent_at: datetime
-    ended_at: datetime | None
-
-
-class ActionItem(msgspec.Struct):
-    """``state``: ``queued``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``actor`` is
-    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed_processes``: those in the node's
-    last list."""
-
-    id: int
-    node: str
-    action: ActionKind
-    process: str
-    state: str
-    summary: str
-    actor: str
-    rule: int | None
-    rule_revision: int | None
-    reason: str
-    event: int | None
-    problem: int | None
-    created_at: datetime
-    ended_at: datetime | None
-    listed_processes: list[dict[str, Any]]
-    requests: list[ActionRequest]
 
 
 class RuleItem(msgspec.Struct):
@@ -323,34 +286,15 @@ def incarnation(row: Incarnation) -> IncarnationItem:
     )
 
 
-def _answer_that_ended(asked: Incident) -> GivenAnswer | None:
+def _answer_that_ended(asked: Incident) -> DecisionSummary | None:
     if asked.by_itself:
-        return GivenAnswer(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
+        return DecisionSummary(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
     made = getattr(asked, "decision", None)
-    return made and of_row(GivenAnswer, made, by=made.actor)
+    return made and of_row(DecisionSummary, made, by=made.actor)
 
 
 def node(row: Node, now: datetime) -> NodeItem:
     return of_row(NodeItem, row, liveness=liveness.of_node(row.heartbeat_at, now), **_heard(row, now))
-
-
-def action(row: ProcessAction) -> ActionItem:
-    """Needs ``steward_actions.with_lines()``, or costs queries."""
-    return of_row(
-        ActionItem,
-        row,
-        node=row.node.name,
-        action=row.plan,
-        process=row.method,
-        event=row.event_seq,
-        problem=row.problem_id,
-        rule=row.rule_id,
-        requests=[_request(one) for one in row.requests.all()],
-    )
-
-
-def _request(row: ProcessActionRequest) -> ActionRequest:
-    return of_row(ActionRequest, row)
 
 
 def rule(row: Rule) -> RuleItem:

@@ -11,34 +11,21 @@ from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem
 from errorkernel.protocol import schema as wire
 from errorkernel.store.incidents import bulk_decisions
-from errorkernel.web.api.schemas.common import NO_NUL, REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row, told
-from errorkernel.web.api.schemas.items import GivenAnswer, IncidentItem
+from errorkernel.web.schemas.common import NO_NUL, WHOLE_MAX, of_row, told
+from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
 
 DAYS_MAX = 3650
 CONDITION_FORMAT = "steward-condition"
 """Of texts in the query language that a rule can have, which JSON Schema has no word for."""
 
 
-class ActionWish(msgspec.Struct):
-    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
-    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
-    repeats nothing."""
-
-    action: ActionKind
-    process: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
-    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
-    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
-
-
-BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected"]
+BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected", "expired"]
 BulkResult: TypeAlias = Literal["pending", "decided", "already_decided", "withdrawn"]
 _StewardNode: TypeAlias = Annotated[
     str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
@@ -49,7 +36,7 @@ _Count: TypeAlias = Annotated[int, told(minimum=1, maximum=policy.COUNT_MAX)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
 
 
-class RuleWording(msgspec.Struct):
+class RuleRequest(msgspec.Struct):
     """A rule as it is to be. ``controlled_nodes``: names of Steward's and ctrl's nodes on whose processes it may act,
     each as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that
     than one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
@@ -68,7 +55,7 @@ class RuleWording(msgspec.Struct):
     revision: _Place = 0
 
 
-class ProblemAct(msgspec.Struct):
+class ProblemReason(msgspec.Struct):
     """Why something is done with a problem."""
 
     reason: _Reason = ""
@@ -90,7 +77,7 @@ class ProblemAssignment(msgspec.Struct):
     to: Annotated[str, told(minLength=1)] | None
 
 
-class ProblemRemark(msgspec.Struct):
+class ProblemText(msgspec.Struct):
     """A comment; it is kept as it is."""
 
     text: Annotated[str, told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
@@ -103,13 +90,22 @@ class ProblemMerge(msgspec.Struct):
     reason: _Reason = ""
 
 
+class SearchToSave(msgspec.Struct):
+    """``page``: the one that it is of; ``address``: the parameters of that page. ``shared``: for everybody."""
+
+    page: str
+    name: str
+    address: str
+    shared: bool = False
+
+
 class RuleMove(msgspec.Struct):
     """``steps``: how many rules it passes; less than 0 is up, so that it is asked earlier."""
 
     steps: Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
 
 
-class RuleAct(msgspec.Struct):
+class RuleReason(msgspec.Struct):
     """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
 
     reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)] = ""
@@ -145,7 +141,7 @@ class Tried(msgspec.Struct):
     next: int | None
 
 
-class BadRule(msgspec.Struct, omit_defaults=True):
+class FieldError(msgspec.Struct, omit_defaults=True):
     """``field``: what is wrong with the rule; ``position``: where in its condition, in characters from 0."""
 
     error: str
@@ -153,7 +149,7 @@ class BadRule(msgspec.Struct, omit_defaults=True):
     position: int | None = None
 
 
-class RuleHasChanged(msgspec.Struct):
+class RuleConflict(msgspec.Struct):
     """Somebody else was first: the revision that stands, and who wrote it."""
 
     error: str
@@ -161,7 +157,7 @@ class RuleHasChanged(msgspec.Struct):
     author: str
 
 
-class ManyAnswer(msgspec.Struct):
+class BulkDecisionProposal(msgspec.Struct):
     """One answer to all questions that ``condition`` finds now. ``first``: the one that is answered first, and watched
     before the others follow; null: all in a row."""
 
@@ -171,7 +167,7 @@ class ManyAnswer(msgspec.Struct):
     first: UUID | None = None
 
 
-class ManyAnswerItem(msgspec.Struct):
+class BulkDecisionStatus(msgspec.Struct):
     """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this
     (``decided``), answered by others first (``already_decided``), or asked no more (``withdrawn``). ``first_shows``:
     what became of the ``first`` one once it was answered; the others follow where it is ``good``. ``watch_until``: null
@@ -201,7 +197,7 @@ class ManyAnswerItem(msgspec.Struct):
     ended_at: datetime | None
 
 
-class ManyAnswerQuestion(msgspec.Struct):
+class BulkDecisionIncident(msgspec.Struct):
     """One of the questions, what became of it, and the answer that stands."""
 
     id: int
@@ -210,14 +206,16 @@ class ManyAnswerQuestion(msgspec.Struct):
     process: str
     result: BulkResult
     state: State
-    answer: GivenAnswer | None
+    answer: DecisionSummary | None
 
 
-def answer_to_many(row: BulkDecision, now: datetime) -> ManyAnswerItem:
+def bulk_decision_status(row: BulkDecision, now: datetime) -> BulkDecisionStatus:
     canary = bulk_decisions.watched(row, now)
+    is_expired = row.state == BulkDecision.State.PROPOSED and now >= row.expires_at
     return of_row(
-        ManyAnswerItem,
+        BulkDecisionStatus,
         row,
+        state="expired" if is_expired else row.state,
         condition=row.query,
         first=row.canary_id,
         first_state=canary and canary.incident.state,
@@ -228,16 +226,16 @@ def answer_to_many(row: BulkDecision, now: datetime) -> ManyAnswerItem:
     )
 
 
-def question_of_many(row: BulkDecisionItem) -> ManyAnswerQuestion:
+def bulk_decision_incident(row: BulkDecisionItem) -> BulkDecisionIncident:
     """Needs ``bulk.items``, or costs queries."""
     asked = row.incident
     made = getattr(asked, "decision", None)
     return of_row(
-        ManyAnswerQuestion,
+        BulkDecisionIncident,
         row,
         incident=asked.pk,
         node=asked.node.name,
         process=asked.process.name,
         state=asked.state,
-        answer=made and of_row(GivenAnswer, made, by=made.actor),
+        answer=made and of_row(DecisionSummary, made, by=made.actor),
     )

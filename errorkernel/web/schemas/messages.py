@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 
 from errorkernel.models import DeadLetter, Requeue
-from errorkernel.web.api.schemas.common import of_row
+from errorkernel.web.schemas.common import of_row
 
 
-class Disposal(msgspec.Struct):
+class MessageRequest(msgspec.Struct):
     """Why something is done with a failed message. ``request_id``: any text of your own; repeating it repeats
     nothing."""
 
@@ -18,7 +18,7 @@ class Disposal(msgspec.Struct):
     request_id: str | int = ""
 
 
-class Disposed(msgspec.Struct):
+class MessageOperation(msgspec.Struct):
     """What somebody did with a failed message, and how far that is. ``command``: its id at the node. A dead letter that
     no question was asked about has no ``incident``."""
 
@@ -50,11 +50,11 @@ class DeadLetterItem(msgspec.Struct):
     state: str
     first_at: datetime
     last_at: datetime
-    done: list[Disposed]
+    done: list[MessageOperation]
 
 
-def disposed(row: Requeue) -> Disposed:
-    return of_row(Disposed, row, command=row.pk, incident=row.incident_id, dead_letter=row.dead_letter_id)
+def message_operation(row: Requeue) -> MessageOperation:
+    return of_row(MessageOperation, row, command=row.pk, incident=row.incident_id, dead_letter=row.dead_letter_id)
 
 
 def dead_letter(row: DeadLetter) -> DeadLetterItem:
@@ -67,5 +67,5 @@ def dead_letter(row: DeadLetter) -> DeadLetterItem:
         process=process.name,
         problem=row.problem_id,
         incident=row.incident_id,
-        done=[disposed(one) for one in row.requeues.all()],
+        done=[message_operation(one) for one in row.requeues.all()],
     )

@@ -1,0 +1,72 @@
+"""What the API takes and answers about the processes of Steward and ctrl nodes."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.process_actions import ActionKind, RequestKind
+from errorkernel.models import ProcessAction
+from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row
+
+
+class NodeActionRequest(msgspec.Struct):
+    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
+    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
+    repeats nothing."""
+
+    action: ActionKind
+    process: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
+    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
+    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
+
+
+class ActionRequestItem(msgspec.Struct):
+    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
+
+    number: int
+    ask: RequestKind
+    result: str
+    detail: str
+    sent_at: datetime
+    ended_at: datetime | None
+
+
+class ActionItem(msgspec.Struct):
+    """``state``: ``queued``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``actor`` is
+    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed_processes``: those
+    in the node's last list."""
+
+    id: int
+    node: str
+    action: ActionKind
+    process: str
+    state: str
+    summary: str
+    actor: str
+    rule: int | None
+    rule_revision: int | None
+    reason: str
+    event: int | None
+    problem: int | None
+    created_at: datetime
+    ended_at: datetime | None
+    listed_processes: list[dict[str, Any]]
+    requests: list[ActionRequestItem]
+
+
+def action(row: ProcessAction) -> ActionItem:
+    """Needs ``steward_actions.with_lines()``, or costs queries."""
+    return of_row(
+        ActionItem,
+        row,
+        node=row.node.name,
+        action=row.plan,
+        process=row.method,
+        event=row.event_seq,
+        problem=row.problem_id,
+        rule=row.rule_id,
+        requests=[of_row(ActionRequestItem, request) for request in row.requests.all()],
+    )

@@ -1,0 +1,155 @@
+"""What operators do with bulk decisions: propose one, approve it, follow its canary, reject it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from errorkernel.domain.query.predicate import QueryError
+from errorkernel.live.publisher import announce_incidents
+from errorkernel.models import BulkDecision
+from errorkernel.platform import conf
+from errorkernel.platform.parameters import BadParameter
+from errorkernel.store.incidents import bulk_decisions
+from errorkernel.store.incidents.bulk_decisions import CannotBulk
+from errorkernel.store.platform.actor import Actor
+from errorkernel.templatetags.sentences import said
+from errorkernel.web.auth.permissions import ANSWER, VIEW
+from errorkernel.web.console.bulk_decisions import found_by, preview
+from errorkernel.web.console.refusal import refuse
+from errorkernel.web.operations.incidents import read_decision
+from errorkernel.web.operations.operation import Form, Operation, Refusal, Refused, Resource
+from errorkernel.web.operations.rules import BAD_RULE, required_reason
+from errorkernel.web.schemas.operations import (
+    BulkDecisionProposal,
+    BulkDecisionStatus,
+    FieldError,
+    bulk_decision_status,
+)
+
+
+def _propose(key: None, given: BulkDecisionProposal, actor: Actor) -> BulkDecision:
+    """A proposal for the incidents that the condition finds now."""
+    ids = list(found_by(given.condition).values_list("pk", flat=True)[: bulk_decisions.MOST])
+    return bulk_decisions.propose(
+        ids,
+        actor,
+        query=given.condition,
+        action=given.action,
+        reason=required_reason(given),
+        canary=given.first,
+        two_above=conf.get().kill_needs_two_above,
+    )
+
+
+def _read_proposal(given: QueryDict, actor: Actor) -> BulkDecisionProposal:
+    decision = read_decision(given, actor)
+    canary = given.get("first", "")
+    try:
+        first = UUID(canary) if canary else None
+    except ValueError:
+        raise BadParameter(_("Choose one of the questions shown to be answered first, or none.")) from None
+    return BulkDecisionProposal(decision.action, given.get("q", ""), decision.reason or "", first)
+
+
+def _show_refusal(refused: Refused) -> HttpResponse:
+    """What cannot be proposed is shown with its form, at the address of the form."""
+    if refused.operation.has_key:
+        return refuse(refused.request, said(refused.error), status=refused.status)
+    notice = "" if isinstance(refused.error, QueryError) else said(refused.error)
+    return preview(refused.request, refused.request.POST.get("q", ""), notice=notice)
+
+
+def _approve(key: int, given: None, actor: Actor) -> BulkDecision:
+    bulk, decided = bulk_decisions.approve(key, actor)
+    announce_incidents(decided)
+    return bulk
+
+
+def _approve_canary(key: int, given: None, actor: Actor) -> BulkDecision:
+    bulk, decided = bulk_decisions.approve_canary(key, actor, watch_s=conf.get().canary_watch_s)
+    announce_incidents(decided)
+    return bulk
+
+
+def _bad_condition(error: QueryError) -> FieldError:
+    return FieldError(str(error), "condition", error.position)
+
+
+BULK_DECISION = Resource(
+    address="bulk-decisions",
+    noun="bulk decision",
+    page="bulk-decision",
+    item=BulkDecisionStatus,
+    encode=lambda row: bulk_decision_status(row, timezone.now()),
+    missing=BulkDecision.DoesNotExist,
+    show_refusal=_show_refusal,
+)
+
+
+def _operation(verb: str, name: str, summary: str, handler: Any) -> Operation[Any]:
+    return Operation(
+        name=name,
+        summary=summary,
+        resource=BULK_DECISION,
+        verb=verb,
+        permission=ANSWER,
+        handler=handler,
+        done="How far it is",
+        refusals=(Refusal(error=CannotBulk),),
+        form=Form(),
+    )
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        name="proposeBulkDecision",
+        summary="Propose one decision for many incidents",
+        resource=BULK_DECISION,
+        has_key=False,
+        audit_verb="propose",
+        permission=ANSWER,
+        request=BulkDecisionProposal,
+        example={"action": "continue", "condition": "process:copy-files", "reason": "The disk is back."},
+        handler=_propose,
+        status=201,
+        done="These incidents are kept; nothing is decided yet",
+        refusals=(
+            Refusal(error=QueryError, status=400, when="It cannot be so", shape=FieldError, body=_bad_condition),
+            BAD_RULE,
+            Refusal(error=CannotBulk),
+        ),
+        form=Form(
+            read=_read_proposal,
+            page="new-bulk-decision",
+            after=lambda done: HttpResponseRedirect(reverse("bulk-decision", args=[done.result.pk])),
+        ),
+    ),
+    Operation(
+        name="getBulkDecision",
+        summary="How far a bulk decision is",
+        resource=BULK_DECISION,
+        method="GET",
+        permission=VIEW,
+        handler=lambda key, given, actor: BulkDecision.objects.get(pk=key),
+        done="How far it is",
+        changes_something=False,
+    ),
+    _operation("approve", "approveBulkDecision", "Decide all incidents of a proposal", _approve),
+    _operation("approve-canary", "approveCanary", "Decide the canary of a proposal, and watch it", _approve_canary),
+    _operation(
+        "apply-rest",
+        "applyRest",
+        "Decide the other incidents once the canary has done well",
+        lambda key, given, actor: bulk_decisions.apply_rest(key, actor),
+    ),
+    _operation(
+        "reject",
+        "rejectBulkDecision",
+        "Decide no more of its incidents",
+        lambda key, given, actor: bulk_decisions.reject(key, actor),
+    ),
+)

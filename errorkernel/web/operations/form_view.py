@@ -1,0 +1,71 @@
+"""An operation as a form of a page: it works without script, and leads back to the page."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponseRedirect, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_http_methods
+
+from errorkernel.platform.parameters import LARGEST, BadParameter
+from errorkernel.web.auth.actor import actor_of
+from errorkernel.web.auth.permissions import needs
+from errorkernel.web.operations.operation import Done, Form, Operation, Refused
+
+
+def page_address(operation: Operation[Any]) -> URLPattern:
+    """Where the form is sent to."""
+    return path(operation.page_route, form_view(operation), name=operation.page_name)
+
+
+def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
+    """The view: 404 where there is no such thing, 400 or the refusal's status where it cannot be done."""
+    form, resource = operation.form or Form(), operation.resource
+
+    @require_http_methods(["GET", "POST"])
+    @needs(operation.permission)
+    def view(request: HttpRequest, key: Any = None) -> HttpResponseBase:
+        if isinstance(key, int):
+            key = min(key, LARGEST)
+        if request.method == "GET":  # somebody went to the address of a page that refused a form
+            return HttpResponseRedirect(operation.page_of(key))
+        actor = actor_of(request)
+        try:
+            given = form.read(request.POST, actor) if form.read else read_form(operation.request, request.POST)
+            result = operation.handler(key, given, actor)
+        except resource.missing:
+            raise Http404 from None
+        except Exception as exc:
+            refusal = operation.refusal_of(exc)
+            if refusal is None and not isinstance(exc, BadParameter):
+                raise
+            status = refusal.status if refusal else 400
+            return resource.show_refusal(
+                Refused(request=request, operation=operation, key=key, error=exc, status=status, at=actor.at)
+            )
+        done = Done(request=request, operation=operation, key=key, given=given, result=result)
+        if message := form.message(done) if callable(form.message) else form.message:
+            messages.success(request, message)
+        return form.after(done) if form.after else HttpResponseRedirect(operation.page_of(key))
+
+    return view
+
+
+def read_form(shape: type[msgspec.Struct] | None, given: QueryDict) -> Any:
+    """The fields of a form by the names of the request's; an empty one is left out. Raises BadParameter."""
+    if shape is None:
+        return None
+    sent: dict[str, Any] = {}
+    for field in msgspec.structs.fields(shape):
+        text = given.get(field.encode_name, "")
+        if field.type is bool:
+            sent[field.encode_name] = text == "on"
+        elif text or field.required:
+            sent[field.encode_name] = text
+    try:
+        return msgspec.convert(sent, shape, strict=False)
+    except msgspec.ValidationError as exc:
+        raise BadParameter(str(exc)) from None

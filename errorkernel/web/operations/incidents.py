@@ -1,0 +1,244 @@
+"""What operators do with incidents: the one decision, and what becomes of the failed message afterwards."""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.values import Action
+from errorkernel.live.publisher import announce_incidents
+from errorkernel.models import Decision, Incident, Requeue
+from errorkernel.platform.parameters import BadParameter, short
+from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
+from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish
+from errorkernel.store.platform.actor import Actor
+from errorkernel.templatetags.console import answerer, duration
+from errorkernel.web.auth.permissions import ANSWER, FETCHED, is_fetched
+from errorkernel.web.console.incidents import opened
+from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
+from errorkernel.web.schemas.common import (
+    REQUEST_ID_MAX_CHARS,
+    Answer,
+    DecidedByOther,
+    NoLongerOpen,
+    RecordedDecision,
+    of_row,
+)
+from errorkernel.web.schemas.messages import MessageOperation, MessageRequest, message_operation
+
+APPEAR_WAIT_S = 2.0
+"""A node is told 202 for an event before the kernel has stored it: for so long an incident is looked for."""
+APPEAR_CHECK_S = 0.05
+SAYING = {
+    Action.CONTINUE: gettext_lazy("It will continue"),
+    Action.KILL: gettext_lazy("It will be killed and started again"),
+    Action.STOP: gettext_lazy("It will be stopped and not started again"),
+}
+
+
+# The decision
+
+
+def _decide(key: UUID, given: Answer, actor: Actor) -> Decision:
+    """Raises AlreadyDecided also where the same ``request_id`` was used for another action: the first one counts."""
+    request_id = short(str(given.request_id or ""), REQUEST_ID_MAX_CHARS)
+    reason = short(given.reason or "", REASON_MAX_CHARS)
+    until = time.monotonic() + APPEAR_WAIT_S
+    while True:
+        try:
+            made = decisions.decide(key, given.action, actor, reason=reason, request_id=request_id)
+            break
+        except Incident.DoesNotExist:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(APPEAR_CHECK_S)
+    announce_incidents([key])
+    if made.action != given.action:
+        raise AlreadyDecided(made)
+    return made
+
+
+def read_decision(given: QueryDict, actor: Actor) -> Answer:
+    """The fields ``action`` and ``reason`` of a form. Raises BadParameter."""
+    chosen = given.get("action", "")
+    if chosen not in list(Action):
+        raise BadParameter(_("Choose one of the answers: continue, kill or stop."))
+    action = Action(chosen)
+    reason = given.get("reason", "").replace("\x00", "").strip()
+    if action is not Action.CONTINUE and not reason:
+        raise BadParameter(
+            _("To {action} a process needs a reason: it is kept, and others will read it.").format(action=action.value)
+        )
+    if len(reason) > REASON_MAX_CHARS:
+        raise BadParameter(
+            _("The reason has {count} characters; at most {most} are kept.").format(
+                count=len(reason), most=REASON_MAX_CHARS
+            )
+        )
+    return Answer(action, reason, given.get("request_id", ""))
+
+
+def _show_refusal(refused: Refused) -> HttpResponse:
+    error = refused.error
+    notice = str(error)
+    if isinstance(error, AlreadyDecided):
+        notice = _lost_to(error.decision, refused)
+    elif isinstance(error, NotOpen):
+        notice = _("Nothing was answered: the question no longer stands.")
+    return _card(refused.request, refused.key, notice=notice, status=refused.status)
+
+
+def _lost_to(decision: Decision, refused: Refused) -> str:
+    """“bob answered kill 0.4 s earlier: disk is being replaced”."""
+    winner = _("You") if decision.actor == f"user:{refused.request.user.get_username()}" else answerer(decision)
+    seconds = max(0.0, (refused.at - decision.decided_at).total_seconds())
+    earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+    reason = f": {decision.reason}" if decision.reason else ""
+    text = _("{winner} answered {action} {time} earlier")
+    return text.format(winner=winner, action=decision.action, time=earlier) + reason
+
+
+def _show_decided(done: Done) -> HttpResponse:
+    """The card for a script; for a reader the page that the form was on, if it is one of ours."""
+    request = done.request
+    if is_fetched(request):
+        return _card(request, done.key, status=200)
+    action = done.given.action
+    messages.success(
+        request,
+        _("You answered {action}. {saying}; its card shows how far that is.").format(
+            action=action.value, saying=SAYING[action]
+        ),
+    )
+    wanted = request.POST.get("next", "")
+    if wanted and url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
+        return HttpResponseRedirect(wanted)
+    return HttpResponseRedirect(reverse("incident", args=[done.key]))
+
+
+def _card(request: HttpRequest, incident_id: UUID, *, notice: str = "", status: int) -> HttpResponse:
+    """The card as it now is, alone for a script and on its page for a reader, with what was typed still in it."""
+    incident = decisions.with_relations().filter(pk=incident_id).first()
+    if incident is None:
+        raise Http404
+    context = {
+        "incident": incident,
+        "now": timezone.now(),
+        "notice": notice,
+        "typed": request.POST.get("reason", ""),
+        "next": request.POST.get("next", ""),
+    }
+    if is_fetched(request):
+        response = render(request, "errorkernel/_incident.html", context, status=status)
+        response.headers[FETCHED] = "1"
+        return response
+    return render(request, "errorkernel/incident.html", opened(incident) | context, status=status)
+
+
+def _first(error: AlreadyDecided) -> DecidedByOther:
+    decision = error.decision
+    text = f"{decision.actor} answered {decision.action} first."
+    return of_row(DecidedByOther, decision, error=text, winner=decision.actor)
+
+
+_INCIDENT = Resource(
+    address="incidents",
+    noun="incident",
+    key=UUID,
+    page="incident",
+    item=RecordedDecision,
+    encode=lambda made: of_row(RecordedDecision, made, by=made.actor, incident=made.incident_id, decision_id=made.pk),
+    missing=Incident.DoesNotExist,
+    show_refusal=_show_refusal,
+)
+_DECISION = (
+    Operation(
+        name="decide",
+        summary="Decide an incident",
+        resource=_INCIDENT,
+        verb="decision",
+        audit_verb="decide",
+        permission=ANSWER,
+        request=Answer,
+        example={"action": "kill", "reason": "The disk is being replaced."},
+        handler=_decide,
+        done="The decision is recorded and on its way",
+        refusals=(
+            Refusal(error=AlreadyDecided, shape=DecidedByOther, when="Somebody else decided first", body=_first),
+            Refusal(
+                error=NotOpen,
+                shape=NoLongerOpen,
+                when="The incident is not open any more",
+                body=lambda exc: NoLongerOpen("Nobody waits for this answer any more.", State(exc.state)),
+            ),
+        ),
+        form=Form(read=read_decision, after=_show_decided),
+    ),
+)
+
+
+# The failed message
+
+
+DISPOSED = {
+    Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
+    Wish.DROP: gettext_lazy("The message was dropped. It stays here to be read."),
+    Wish.DEAD_LETTER: gettext_lazy("The message is kept as a dead letter."),
+}
+
+
+def wanted(wish: Wish, given: MessageRequest) -> Wanted:
+    return Wanted(wish, short(given.reason, REASON_MAX_CHARS), short(str(given.request_id), REQUEST_ID_MAX_CHARS))
+
+
+def dispose_operation(wish: Wish, name: str, summary: str, resource: Resource, **particular: Any) -> Operation[Any]:
+    """An operation on a failed message; an incident's and a dead letter's are of one kind."""
+    return Operation(
+        name=name,
+        summary=summary,
+        resource=resource,
+        verb=wish.value,
+        permission=ANSWER,
+        request=MessageRequest,
+        example={"reason": "The disk was replaced."},
+        done="How far it is",
+        refusals=(Refusal(error=CannotRequeue),),
+        **particular,
+    )
+
+
+def _of_incident(wish: Wish, name: str, summary: str) -> Operation[Any]:
+    def handle(key: UUID, given: MessageRequest, actor: Actor) -> Requeue:
+        row = requeues.dispose(key, wanted(wish, given), actor)
+        announce_incidents([key])
+        return row
+
+    return dispose_operation(wish, name, summary, _MESSAGE, handler=handle, form=Form(message=DISPOSED[wish]))
+
+
+_MESSAGE = Resource(
+    address="incidents",
+    noun="incident",
+    key=UUID,
+    page="incident",
+    item=MessageOperation,
+    encode=message_operation,
+    missing=Incident.DoesNotExist,
+)
+OPERATIONS: tuple[Operation[Any], ...] = (
+    *_DECISION,
+    _of_incident(Wish.REQUEUE, "requeueMessage", "Send the failed message to its process again"),
+    _of_incident(Wish.DROP, "dropMessage", "Drop the failed message; it stays to be read"),
+    _of_incident(Wish.DEAD_LETTER, "deadLetterMessage", "Keep the failed message as a dead letter"),
+)

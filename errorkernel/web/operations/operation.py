@@ -1,0 +1,184 @@
+"""One declaration per operation: what operators can do, by a form of a page or by the JSON API.
+
+``Operation`` holds what is particular to one: its name, permission, request, handler and refusals. From it follow the
+form view (``form_view``), the JSON view (``json_view``), the address of both, and the path in the OpenAPI document.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.urls import reverse
+
+from errorkernel.platform.parameters import LARGEST
+from errorkernel.store.platform.actor import Actor
+from errorkernel.templatetags.sentences import said
+from errorkernel.web.console.refusal import refuse
+from errorkernel.web.schemas.common import ErrorBody
+
+R = TypeVar("R", bound=msgspec.Struct)
+NOT_NOW = "It cannot be done now: the sentence says why"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An error that a handler raises, and what it is over HTTP. The first that fits counts."""
+
+    error: type[Exception]
+    status: int = 409
+    when: str = NOT_NOW
+    """For the OpenAPI document."""
+    shape: type[msgspec.Struct] = ErrorBody
+    body: Callable[[Any], msgspec.Struct] = lambda exc: ErrorBody(str(exc))
+    applies: Callable[[Any], bool] = lambda exc: True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A form whose operation was refused: what its page is to show."""
+
+    request: HttpRequest
+    operation: "Operation[Any]"
+    key: Any
+    error: Exception
+    status: int
+    at: datetime
+
+
+def show_refusal(refused: Refused) -> HttpResponse:
+    """A page that says why, and nothing else."""
+    return refuse(refused.request, said(refused.error), status=refused.status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What operations act on. ``address``: of the pages and, below ``/api/v1/``, of the API."""
+
+    address: str
+    noun: str
+    """For people: "There is no such …"."""
+    item: type[msgspec.Struct]
+    encode: Callable[[Any], msgspec.Struct]
+    """What a handler returns, as the API answers it."""
+    missing: type[Exception]
+    """Raised by handlers where there is no such thing: 404."""
+    key: type[int] | type[UUID] = int
+    page: str = ""
+    """Name of the page that a form leads back to."""
+    has_page_of_one: bool = True
+    """Whether that page is of one of them; else it is their list."""
+    refusals: tuple[Refusal, ...] = ()
+    show_refusal: Callable[[Refused], HttpResponse] = show_refusal
+
+    @property
+    def parameter(self) -> str:
+        """The key's name in the document."""
+        return "id" if self.key is UUID else "number"
+
+    def read_key(self, text: str | int | UUID) -> Any:
+        """Raises ``missing`` for what is no key."""
+        if self.key is UUID:
+            try:
+                return text if isinstance(text, UUID) else UUID(str(text))
+            except ValueError:
+                raise self.missing from None
+        if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= 19):
+            raise self.missing
+        if int(text) > LARGEST:
+            raise self.missing
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A form whose operation succeeded."""
+
+    request: HttpRequest
+    operation: "Operation[Any]"
+    key: Any
+    given: Any
+    result: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The page's side of an operation.
+
+    ``message``: what the next page says, or what makes it. ``read``: the form as the request; without it the fields
+    have the names of the request's. Raises BadParameter. ``after``: the response; without it, the page of the resource.
+    """
+
+    message: Any = ""
+    read: Callable[[QueryDict, Actor], Any] | None = None
+    after: Callable[[Done], HttpResponse] | None = None
+    page: str = ""
+    """Name of the page with the form, where it is not the resource's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[R]):
+    """``handler``: gets the key (None without one), the request (None without a body) and the actor; what it returns is
+    encoded by the resource."""
+
+    name: str
+    """Of the operation in the OpenAPI document."""
+    summary: str
+    resource: Resource
+    permission: str
+    handler: Callable[[Any, R, Actor], Any]
+    verb: str = ""
+    """The last part of both addresses; without one the operation is on the resource itself."""
+    request: type[R] | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+    has_key: bool = True
+    method: str = "POST"
+    status: int = 200
+    done: str = "How it is now"
+    """What an answer with ``status`` says, for the OpenAPI document."""
+    audit_verb: str = ""
+    """The action in the audit trail, where it is another word than ``verb``."""
+    refusals: tuple[Refusal, ...] = ()
+    form: Form | None = None
+    """None: no page does this."""
+    is_in_api: bool = True
+    changes_something: bool = True
+
+    @property
+    def all_refusals(self) -> tuple[Refusal, ...]:
+        return self.refusals + self.resource.refusals
+
+    @property
+    def api_route(self) -> str:
+        """Below ``/api/v1/``, as Django writes routes. Keys are taken as text, so that a wrong one is a 404 in JSON."""
+        name = "incident_id" if self.resource.key is UUID else "number"
+        return "/".join(part for part in (self.resource.address, f"<str:{name}>" * self.has_key, self.verb) if part)
+
+    @property
+    def page_route(self) -> str:
+        kind = "uuid" if self.resource.key is UUID else "int"
+        parts = (self.resource.address, f"<{kind}:key>" * self.has_key, self.verb)
+        return "/".join(part for part in parts if part) + "/"
+
+    @property
+    def page_name(self) -> str:
+        """For ``{% url %}`` in templates: ``problems-mute``."""
+        return "-".join(part for part in (self.resource.address, self.verb) if part)
+
+    @property
+    def recorded_as(self) -> str:
+        """The action in the audit trail; empty where nothing is changed."""
+        return (self.audit_verb or self.verb) if self.changes_something else ""
+
+    def page_of(self, key: Any) -> str:
+        """The page that shows what this acts on."""
+        if self.form and self.form.page:
+            return reverse(self.form.page)
+        return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_page_of_one else [])
+
+    def refusal_of(self, error: Exception) -> Refusal | None:
+        fitting = (one for one in self.all_refusals if isinstance(error, one.error) and one.applies(error))
+        return next(fitting, None)

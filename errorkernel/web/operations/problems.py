@@ -1,0 +1,192 @@
+"""What operators do with problems."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from errorkernel.domain.problem_state import Mute, ProblemError, ProblemState
+from errorkernel.models import Problem
+from errorkernel.platform.parameters import BadParameter, number
+from errorkernel.store import problems
+from errorkernel.store.platform.actor import Actor
+from errorkernel.store.problems import IsPart
+from errorkernel.templatetags.sentences import said
+from errorkernel.web.auth.permissions import ANSWER
+from errorkernel.web.console.problems import opened
+from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
+from errorkernel.web.schemas import items
+from errorkernel.web.schemas.operations import (
+    ProblemAssignment,
+    ProblemMerge,
+    ProblemMute,
+    ProblemReason,
+    ProblemText,
+)
+
+SPANS = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+_NAMED = re.compile(r"(?:\S*/problems/(\d+)(?:[/?#]\S*)?|problem[ :](\d+))", re.ASCII)
+
+
+def _show_refusal(refused: Refused) -> HttpResponse:
+    """The page of the problem with what was typed still in its form; a part leads to its whole."""
+    request, error = refused.request, refused.error
+    if isinstance(error, IsPart):
+        messages.warning(request, said(error))
+        return HttpResponseRedirect(reverse("problem", args=[error.whole]))
+    problem = get_object_or_404(problems.wholes(), pk=refused.key)
+    verb, why, typed = refused.operation.verb, said(error), request.POST
+    comment, reason = typed.get("text", ""), typed.get("reason", "")
+    if reason and verb not in _forms_shown(problem):
+        # Somebody was quicker, and the form is gone: what was written may help the next one all the same.
+        comment = reason
+        why += " " + _("What you wrote stands below as a comment that is not sent yet.")
+    shown = {"refused": verb, "notice": why, "typed": typed, "comment": comment}
+    return render(request, "errorkernel/problem.html", opened(problem, refused.at) | shown, status=400)
+
+
+def _forms_shown(problem: Problem) -> tuple[str, ...]:
+    """The operations whose forms with a reason are on the page of the problem as it is."""
+    muted, resolved = problem.state == ProblemState.MUTED, problem.state == ProblemState.RESOLVED
+    return "unmute" if muted else "mute", "reopen" if resolved else "resolve", "merge"
+
+
+PROBLEM = Resource(
+    address="problems",
+    noun="problem",
+    page="problem",
+    item=items.ProblemItem,
+    encode=items.problem,
+    missing=Problem.DoesNotExist,
+    refusals=(
+        Refusal(error=ProblemError, status=400, applies=lambda exc: exc.field in ("reason", "text")),
+        Refusal(error=ProblemError),
+    ),
+    show_refusal=_show_refusal,
+)
+
+
+def _read_mute(given: QueryDict, actor: Actor) -> ProblemMute:
+    """``for``: ``1h``, ``100`` (more events), ``release``, or nothing: until somebody ends it."""
+    wanted, reason = given.get("for", ""), given.get("reason", "")
+    if wanted in SPANS:
+        return ProblemMute(until=actor.at + SPANS[wanted], reason=reason)
+    if wanted == "release":
+        return ProblemMute(another_release=True, reason=reason)
+    return ProblemMute(more=number({"for": wanted}, "for"), reason=reason)
+
+
+def _read_merge(given: QueryDict, actor: Actor) -> ProblemMerge:
+    into = read_problem(given.get("into", "").strip() or given.get("alike", ""))
+    if into is None:
+        raise BadParameter(_("Say the number of the problem that it is to be part of."))
+    return ProblemMerge(into=into, reason=given.get("reason", ""))
+
+
+def read_problem(named: str) -> int | None:
+    """``47``, ``problem 47``, ``problem:47``, or the address of its page; None: none is named. Raises BadParameter."""
+    known = _NAMED.fullmatch(named.strip())
+    return number({"into": (known[1] or known[2]) if known else named}, "into")
+
+
+def _mute(key: int, given: ProblemMute, actor: Actor) -> Problem:
+    return problems.mute(key, Mute(given.until, given.more, given.another_release), given.reason, actor)
+
+
+def _assigned(done: Done) -> str:
+    to = done.given.to
+    return _("It is assigned to %(name)s.") % {"name": to} if to else _("It is assigned to nobody.")
+
+
+def _merged(done: Done) -> str:
+    return _("Problem %(part)s is part of this one now; what comes of it is counted here.") % {"part": done.key}
+
+
+def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
+    return Operation(
+        name=f"{verb}Problem", summary=summary, resource=PROBLEM, permission=ANSWER, verb=verb, **particular
+    )
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    _operation(
+        "mute",
+        "Hide a problem from the list for a time",
+        request=ProblemMute,
+        example={"more": 100, "reason": "It is known."},
+        handler=_mute,
+        form=Form(
+            read=_read_mute,
+            message=gettext_lazy(
+                "It is muted: still counted, and its questions wait as before, but no longer in the list."
+            ),
+        ),
+    ),
+    _operation(
+        "unmute",
+        "End a mute",
+        request=ProblemReason,
+        example={"reason": "There are too many."},
+        handler=lambda key, given, actor: problems.unmute(key, given.reason, actor),
+        form=Form(message=gettext_lazy("It is no longer muted.")),
+    ),
+    _operation(
+        "resolve",
+        "Mark a problem as resolved",
+        request=ProblemReason,
+        example={"reason": "The disk was replaced."},
+        handler=lambda key, given, actor: problems.resolve(key, given.reason, actor),
+        form=Form(message=gettext_lazy("It is resolved. The next event of it opens it again.")),
+    ),
+    _operation(
+        "reopen",
+        "Open a resolved problem again",
+        request=ProblemReason,
+        example={"reason": "It was another disk."},
+        handler=lambda key, given, actor: problems.reopen(key, given.reason, actor),
+        form=Form(message=gettext_lazy("It is open again.")),
+    ),
+    _operation(
+        "assign",
+        "Assign a problem to somebody",
+        request=ProblemAssignment,
+        example={"to": None},
+        handler=lambda key, given, actor: problems.assign(key, given.to or "", actor),
+        form=Form(message=_assigned),
+    ),
+    _operation(
+        "comment",
+        "Comment on a problem",
+        request=ProblemText,
+        example={"text": "Look at the cable."},
+        handler=lambda key, given, actor: problems.comment(key, given.text, actor).problem,
+        form=Form(message=gettext_lazy("Your comment is kept.")),
+    ),
+    _operation(
+        "merge",
+        "Merge a problem into another",
+        request=ProblemMerge,
+        example={"into": 1, "reason": "One disk."},
+        handler=lambda key, given, actor: problems.merge(key, given.into, given.reason, actor),
+        done="The problem that it is part of now",
+        form=Form(
+            read=_read_merge,
+            message=_merged,
+            after=lambda done: HttpResponseRedirect(reverse("problem", args=[done.result.pk])),
+        ),
+    ),
+    _operation(
+        "split",
+        "Take a problem out of the other again",
+        request=ProblemReason,
+        example={"reason": "Two disks."},
+        handler=lambda key, given, actor: problems.split(key, given.reason, actor),
+        form=Form(message=gettext_lazy("It stands for itself again, with all its events.")),
+    ),
+)

@@ -1,0 +1,213 @@
+"""What operators do with rules. (A rule is written on its page by ``web.console.rules``, which tries it as well.)"""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
+from django.urls import reverse
+from django.utils import timezone
+
+from errorkernel.domain import rule_policy
+from errorkernel.domain.limits import REASON_MAX_CHARS
+from errorkernel.domain.messages import TranslatableText as _
+from errorkernel.domain.rule_policy import RuleDefinition, RuleError
+from errorkernel.models import ErrorEvent, Rule
+from errorkernel.platform import conf
+from errorkernel.platform.parameters import word
+from errorkernel.store.platform.actor import Actor
+from errorkernel.store.rules import changes
+from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
+from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_RULES
+from errorkernel.web.console.dry_run import Tried, before, dry_run
+from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Resource
+from errorkernel.web.schemas import items, operations
+from errorkernel.web.schemas.common import of_row
+from errorkernel.web.schemas.operations import (
+    DAYS_MAX,
+    BulkDecisionProposal,
+    DryRun,
+    FieldError,
+    RuleConflict,
+    RuleMove,
+    RuleReason,
+    RuleRequest,
+)
+
+STEPS = {"up": -1, "down": 1}
+_TOO_MANY = "`also_waiting`: it would kill or stop more of those than one person may at once"
+_EXAMPLE = {
+    "name": "Missing sources",
+    "condition": "process:copy-files kind:FileNotFoundError",
+    "action": "continue",
+    "reason": "They are sent again every hour.",
+    "enabled": True,
+}
+
+
+def _limits(given: RuleRequest | RuleReason) -> dict[str, Any]:
+    return {"also_waiting": given.also_waiting, "two_above": conf.get().kill_needs_two_above}
+
+
+def _wording(given: RuleRequest) -> RuleDefinition:
+    fields = msgspec.structs.asdict(given)
+    return RuleDefinition(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
+
+
+def required_reason(given: RuleReason | BulkDecisionProposal) -> str:
+    """Raises RuleError."""
+    reason = given.reason.replace("\0", "").strip()
+    if not reason or len(given.reason) > REASON_MAX_CHARS:
+        raise RuleError("reason", _("This needs a reason of at most {most} characters.", most=REASON_MAX_CHARS))
+    return reason
+
+
+def _add(key: None, given: RuleRequest, actor: Actor) -> Rule:
+    return changes.add(_wording(given), actor, **_limits(given))
+
+
+def _change(key: int, given: RuleRequest, actor: Actor) -> Rule:
+    return changes.change(key, given.revision, _wording(given), actor, **_limits(given))
+
+
+def _resume(key: int, given: RuleReason, actor: Actor) -> Rule:
+    return changes.resume(key, required_reason(given), actor, **_limits(given))
+
+
+def _read_move(given: QueryDict, actor: Actor) -> RuleMove:
+    return RuleMove(STEPS[word({"direction": given.get("direction") or "?"}, "direction", list(STEPS))])
+
+
+def _moved(done: Done) -> HttpResponse:
+    """To the button that was pressed, which has moved with its rule: it has the focus again."""
+    return HttpResponseRedirect(f"{reverse('rules')}#rule-{done.key}-{done.request.POST['direction']}")
+
+
+def _dry_run(key: None, given: DryRun, actor: Actor) -> Tried:
+    if not 0 < given.days <= DAYS_MAX:
+        raise RuleError("days", _("days is more than 0 and at most {most}.", most=DAYS_MAX))
+    condition = rule_policy.parse_condition(given.condition)
+    place = Rule.objects.filter(pk=given.rule).first() if given.rule is not None else None
+    since = actor.at - timedelta(days=given.days)
+    return dry_run(condition, before(place, actor.at), since=since, start=given.start)
+
+
+def _tried(found: Tried) -> operations.Tried:
+    events = ErrorEvent.objects.filter(seq__in=[incident.seq for incident in found.shown])
+    cut = dict(events.values_list("seq", "cut"))
+    shown = [items.incident(incident, cut.get(incident.seq)) for incident in found.shown]
+    return of_row(operations.Tried, found, items=shown, done=round(found.done(timezone.now()), 4))
+
+
+def _bad_rule(error: RuleError) -> FieldError:
+    return FieldError(str(error), error.field, error.position)
+
+
+BAD_RULE = Refusal(error=RuleError, status=400, when="It cannot be so", shape=FieldError, body=_bad_rule)
+_TOO_MANY_AT_ONCE = Refusal(error=TooManyAtOnce, when=_TOO_MANY, shape=FieldError, body=_bad_rule)
+_CHANGED = Refusal(
+    error=RuleChanged,
+    when="Somebody else has changed it meanwhile",
+    shape=RuleConflict,
+    body=lambda exc: RuleConflict(str(exc), exc.rule.revision, exc.rule.author),
+)
+_NOT_SUSPENDED = Refusal(
+    error=NotSuspended, when="It is not suspended", shape=FieldError, body=lambda exc: FieldError(str(exc))
+)
+RULE = Resource(
+    address="rules",
+    noun="rule",
+    page="rule",
+    item=items.RuleItem,
+    encode=items.rule,
+    missing=Rule.DoesNotExist,
+    refusals=(BAD_RULE,),
+)
+_DRY_RUN = Resource(
+    address="rules",
+    noun="rule",
+    item=operations.Tried,
+    encode=_tried,
+    missing=Rule.DoesNotExist,
+    refusals=(BAD_RULE,),
+)
+
+
+def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
+    particular.setdefault("request", RuleReason)
+    particular.setdefault("form", Form())
+    return Operation(
+        name=f"{verb}Rule", summary=summary, resource=RULE, permission=CHANGE_RULES, verb=verb, **particular
+    )
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        name="addRule",
+        summary="Create a rule",
+        resource=RULE,
+        has_key=False,
+        audit_verb="add",
+        permission=CHANGE_RULES,
+        request=RuleRequest,
+        example=_EXAMPLE,
+        handler=_add,
+        status=201,
+        done="It stands, at the end",
+        refusals=(_TOO_MANY_AT_ONCE,),
+    ),
+    Operation(
+        name="changeRule",
+        summary="Replace a rule",
+        resource=RULE,
+        method="PUT",
+        audit_verb="change",
+        permission=CHANGE_RULES,
+        request=RuleRequest,
+        example={**_EXAMPLE, "revision": 1},
+        handler=_change,
+        refusals=(_TOO_MANY_AT_ONCE, _CHANGED),
+    ),
+    Operation(
+        name="tryRule",
+        summary="See what a condition would have decided",
+        resource=_DRY_RUN,
+        has_key=False,
+        verb="dry-run",
+        permission=SEE_RULES,
+        request=DryRun,
+        example={"condition": _EXAMPLE["condition"], "days": 30},
+        handler=_dry_run,
+        done="What was found in the part that was looked at",
+        changes_something=False,
+    ),
+    _operation(
+        "move",
+        "Move a rule up or down",
+        request=RuleMove,
+        example={"steps": -1},
+        handler=lambda key, given, actor: changes.move(key, given.steps, actor),
+        form=Form(read=_read_move, after=_moved),
+    ),
+    _operation(
+        "suspend",
+        "Suspend a rule: what it matches waits for a person",
+        example={"reason": "It kills too much."},
+        handler=lambda key, given, actor: changes.suspend(key, required_reason(given), actor),
+    ),
+    _operation(
+        "resume",
+        "Let a suspended rule decide again",
+        example={"reason": "The cause is mended."},
+        handler=_resume,
+        refusals=(_NOT_SUSPENDED, _TOO_MANY_AT_ONCE),
+    ),
+    _operation(
+        "delete",
+        "Remove a rule; its decisions stay on record",
+        audit_verb="remove",
+        example={"reason": "The process is gone."},
+        handler=lambda key, given, actor: changes.remove(key, required_reason(given), actor),
+        form=Form(after=lambda done: HttpResponseRedirect(reverse("rules"))),
+    ),
+)
