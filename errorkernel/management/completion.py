@@ -62,10 +62,10 @@ def describe(parser: argparse.ArgumentParser, help: str = "") -> Entry:
 
 def commands_on_node() -> dict[str, Entry]:
     """The commands that the installation for nodes has."""
-    from errorkernel.node.run.options import parser  # the client with it, which the other commands do not need
+    from errorkernel.node.run.options import make_parser  # the client with it, which the other commands do not need
 
     return {
-        "run": describe(parser(), catalogue.summary("run")),
+        "run": describe(make_parser(), catalogue.summary("run")),
         "completion": Entry(catalogue.summary("completion"), choices=SHELLS),
         "help": Entry(catalogue.summary("help"), choices=tuple(catalogue.names())),
     }

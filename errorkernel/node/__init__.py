@@ -1,8 +1,7 @@
-"""For programs on nodes: report errors, ask and be answered, be supervised. Needs no Django.
+"""The client for programs on nodes: report events, ask for decisions, supervise workers. Needs no Django.
 
-The one package that exports names, because ``from errorkernel.node import Kernel`` is what people outside write. The
-names are imported when they are first used: a supervised child (``errorkernel.node.process.child``) must not load a
-broker client that it never uses.
+The one package that exports names, because programs write ``from errorkernel.node import Kernel``. Names are imported
+at their first use: a supervised child, which needs only ``worker``, must not load the broker client.
 """
 
 from importlib import import_module
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from errorkernel.node.errors import CredentialsError, JournalError, NodeError, ProcessTaken
     from errorkernel.node.integrations.hooks import install_hooks
     from errorkernel.node.integrations.log_handler import KernelHandler
+    from errorkernel.node.process.child import worker
     from errorkernel.node.supervision.restart_policy import Backoff, Restart
     from errorkernel.node.supervision.strategy import Strategy
     from errorkernel.node.supervisor import Supervisor
@@ -34,6 +34,7 @@ __all__ = [
     "Strategy",
     "Supervisor",
     "install_hooks",
+    "worker",
 ]
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "JournalError": "errorkernel.node.errors",
     "NodeError": "errorkernel.node.errors",
     "ProcessTaken": "errorkernel.node.errors",
+    "worker": "errorkernel.node.process.child",
     "Backoff": "errorkernel.node.supervision.restart_policy",
     "Restart": "errorkernel.node.supervision.restart_policy",
     "Strategy": "errorkernel.node.supervision.strategy",

@@ -1,8 +1,8 @@
-"""``BlockingKernel``: the client for plain code, the same names without ``await``.
+"""``BlockingKernel``: the client for synchronous code, with the same names without ``await``.
 
-An event loop in a thread of its own does the sending; reports are written to the journal in the caller's thread. A
-program that ends without ``close`` is not held up: the thread is a daemon, and an exit handler closes what it can
-within about three seconds. Not across a fork: a forked child makes one of its own (``fork`` copies no threads).
+An event loop in a thread of its own sends; events are written to the journal in the thread of the caller. A program
+that ends without ``close`` is not held up: the thread is a daemon, and an exit handler closes within about three
+seconds. A forked child must create a kernel of its own, since ``fork`` copies no threads.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from errorkernel.node.client import Kernel
 from errorkernel.node.errors import NodeError
 from errorkernel.node.reporting import once
 from errorkernel.node.reporting.context import Reporter
-from errorkernel.node.reporting.event_builder import AskDetails, Details, Report, describe
+from errorkernel.node.reporting.event_builder import AskDetails, Details, EventDraft, describe
 
 R = TypeVar("R")
 CLOSE_S = 3.0
 
 
 class BlockingKernel(Reporter):
-    """``with BlockingKernel.from_file(path) as kernel: kernel.error(exc, process="backup")``. Takes what ``Kernel``
-    takes, and may be used from several threads."""
+    """``with BlockingKernel.from_file(path) as kernel: kernel.error(exc, process="backup")``. Takes the
+    arguments of ``Kernel``, and may be used from several threads."""
 
-    waits_in_thread = True
+    blocks_thread = True
     _kernel: Kernel
     _loop: asyncio.AbstractEventLoop
     _thread: threading.Thread
@@ -39,21 +39,21 @@ class BlockingKernel(Reporter):
     _closed: bool
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._begin(lambda: Kernel(*arguments, **options))
+        self._start(lambda: Kernel(*arguments, **options))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
         """As ``Kernel.from_file``."""
-        made = cls.__new__(cls)
-        made._begin(lambda: Kernel.from_file(path, **options))
-        return made
+        kernel = cls.__new__(cls)
+        kernel._start(lambda: Kernel.from_file(path, **options))
+        return kernel
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """As ``Kernel.from_env``."""
-        made = cls.__new__(cls)
-        made._begin(lambda: Kernel.from_env(**options))
-        return made
+        kernel = cls.__new__(cls)
+        kernel._start(lambda: Kernel.from_env(**options))
+        return kernel
 
     def error(self, error: BaseException | str, *, process: str = "", **details: Unpack[Details]) -> UUID:
         """As ``Kernel.error``."""
@@ -65,26 +65,26 @@ class BlockingKernel(Reporter):
         """As ``Kernel.info``."""
         return self.report_now(EventType.INFO, process, describe(text, details))
 
-    def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
+    def report_now(self, kind: EventType, process: str, draft: EventDraft) -> UUID:
         """As ``Kernel.report_now``."""
-        self._check()
-        return self._kernel.report_now(kind, process, report)
+        self._check_open()
+        return self._kernel.report_now(kind, process, draft)
 
     def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Action:
-        """As ``Kernel.ask``; an interrupt (Ctrl-C) withdraws the question."""
+        """As ``Kernel.ask``; an interrupt (Ctrl-C) withdraws the incident."""
         return self._call(self._kernel.ask(error, process=process, **details))
 
-    def on_requeue(self, process: str, taker: Callable[[Message], object]) -> None:
-        """As ``Kernel.on_requeue``; ``taker`` is called in a thread of its own."""
-        self._check()
-        self._loop.call_soon_threadsafe(self._kernel.on_requeue, process, taker)
+    def on_requeue(self, process: str, handler: Callable[[Message], object]) -> None:
+        """As ``Kernel.on_requeue``; ``handler`` runs in a thread of its own."""
+        self._check_open()
+        self._loop.call_soon_threadsafe(self._kernel.on_requeue, process, handler)
 
     def flush(self, timeout_s: float) -> None:
         """As ``Kernel.flush``."""
         self._call(self._kernel.flush(timeout_s))
 
     def close(self) -> None:
-        """End in good order; what the broker does not have yet stays in the journal."""
+        """Close the client; what the broker does not have yet stays in the journal."""
         atexit.unregister(self.close)
         if self._closed or os.getpid() != self._pid:
             return
@@ -99,10 +99,10 @@ class BlockingKernel(Reporter):
         return self
 
     def __exit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
-        self.failing(exc)
+        self.notify_failure(exc)
         self.close()
 
-    def _begin(self, make: Callable[[], Kernel]) -> None:
+    def _start(self, create: Callable[[], Kernel]) -> None:
         super().__init__()
         self._pid = os.getpid()
         self._closed = False
@@ -111,7 +111,7 @@ class BlockingKernel(Reporter):
         self._thread.start()
 
         async def begin() -> Kernel:
-            return await make().__aenter__()
+            return await create().__aenter__()
 
         try:
             self._kernel = self._call(begin())
@@ -127,7 +127,7 @@ class BlockingKernel(Reporter):
 
     def _call(self, work: Coroutine[Any, Any, R]) -> R:
         try:
-            self._check()
+            self._check_open()
         except NodeError:
             work.close()
             raise
@@ -138,8 +138,8 @@ class BlockingKernel(Reporter):
             future.cancel()
             raise
 
-    def _check(self) -> None:
+    def _check_open(self) -> None:
         if os.getpid() != self._pid:
-            raise NodeError("This BlockingKernel belongs to the process that forked this one: make one here.")
+            raise NodeError("This BlockingKernel belongs to the process that forked this one. Create a new one here.")
         if self._closed:
             raise NodeError("This BlockingKernel is closed.")

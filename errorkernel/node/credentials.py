@@ -11,11 +11,12 @@ from errorkernel.protocol import subjects
 
 FILE_VARIABLE = "STEWARD_NODE_CREDENTIALS"
 JSON_VARIABLE = "STEWARD_NODE_CREDENTIALS_JSON"
+JOURNAL_VARIABLE = "STEWARD_NODE_JOURNAL"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the client needs of them."""
+    """The part that the client needs."""
 
     node: str
     nats_url: str
@@ -27,14 +28,14 @@ def read(path: str | os.PathLike[str]) -> Credentials:
     try:
         text = Path(path).read_text()
     except OSError as exc:
-        raise CredentialsError(f"The credentials {path} cannot be read: {exc.strerror}.") from exc
+        raise CredentialsError(f"The credentials file {path} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
-        raise CredentialsError(f"The file {path} holds no node's credentials.") from exc
+        raise CredentialsError(f"The file {path} does not hold credentials of a node.") from exc
     return _parse(text, f"The file {path}")
 
 
 def find(environ: Mapping[str, str]) -> Credentials:
-    """``STEWARD_NODE_CREDENTIALS`` names the file, or ``STEWARD_NODE_CREDENTIALS_JSON`` holds what would be in it.
+    """``STEWARD_NODE_CREDENTIALS`` names the file, or ``STEWARD_NODE_CREDENTIALS_JSON`` holds its contents.
 
     Raises CredentialsError.
     """
@@ -43,7 +44,7 @@ def find(environ: Mapping[str, str]) -> Credentials:
     if environ.get(JSON_VARIABLE):
         return _parse(environ[JSON_VARIABLE], f"The variable {JSON_VARIABLE}")
     raise CredentialsError(
-        f"{FILE_VARIABLE} does not name the file with the node's credentials, and {JSON_VARIABLE} does not hold them."
+        f"No credentials of a node: set {FILE_VARIABLE} to the path of their file, or {JSON_VARIABLE} to its contents."
     )
 
 
@@ -52,7 +53,7 @@ def _parse(text: str, where: str) -> Credentials:
         given = json.loads(text)
         found = Credentials(str(given["node"]), str(given["nats_url"]), given.get("nkey_seed"))
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise CredentialsError(f"{where} holds no node's credentials.") from exc
+        raise CredentialsError(f"{where} does not hold credentials of a node.") from exc
     if not subjects.is_node_name(found.node):
-        raise CredentialsError(f"{where} is of the node {found.node!r}, which is no name of one.")
+        raise CredentialsError(f"{where} names the node {found.node!r}, which is not a node name.")
     return found

@@ -1,8 +1,8 @@
-"""What can go wrong on a node's side, as few kinds as a program can act on."""
+"""The errors that the client raises: as few kinds as a program can act on."""
 
 
 class NodeError(Exception):
-    """Base of all of them; the message is one sentence for whoever runs the program."""
+    """Base of all of them; the message is one sentence for the operator of the program."""
 
 
 class CredentialsError(NodeError):
@@ -10,12 +10,12 @@ class CredentialsError(NodeError):
 
 
 class JournalError(NodeError):
-    """The journal cannot be read or written (disk full, damaged, made by a newer version): nothing was kept."""
+    """The journal cannot be read or written (disk full, damaged, of a newer version): nothing was kept."""
 
 
 class ProcessTaken(NodeError):
-    """A worker of this name runs already on this node."""
+    """A worker of this name already runs on this node."""
 
 
 class Disconnected(NodeError):
-    """A worker's line to its supervisor is gone, or it has none."""
+    """The socket between a worker and its supervisor is closed, or there is none."""

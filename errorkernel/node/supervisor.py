@@ -1,7 +1,6 @@
-"""``Supervisor``: workers that belong together, in OTP's words.
+"""``Supervisor``: workers that belong together, in the terms of OTP.
 
-It is a process of the node itself, so that there is somebody one level up in whose name it is asked what is to become
-of children that were restarted too often.
+It is a process of the node itself: incidents about children that were restarted too often are its incidents.
 """
 
 import asyncio
@@ -19,14 +18,14 @@ from errorkernel.node.supervision.interfaces import Child, Host
 from errorkernel.node.supervision.restart_policy import INTENSITY, PERIOD_S, Policy
 from errorkernel.node.supervision.strategy import Strategy
 from errorkernel.node.supervision.task_worker import Context, TaskWorker
-from errorkernel.node.supervision.worker import Supervised, take_name
+from errorkernel.node.supervision.worker import SupervisedWorker, reserve_name
 
-W = TypeVar("W", bound=Supervised)
+W = TypeVar("W", bound=SupervisedWorker)
 
 
 class Supervisor:
-    """``strategy``: whom a child's failure takes along. ``intensity``, ``period_s``: how many restarts a child may have
-    before it is quarantined, where the child itself says nothing else."""
+    """``strategy``: which siblings restart with a failed child. ``intensity``, ``period_s``: how many restarts a child
+    may have before it is quarantined, unless the child says otherwise."""
 
     def __init__(
         self,
@@ -51,14 +50,14 @@ class Supervisor:
         return tuple(self._group.children) if self._group else ()
 
     async def __aenter__(self) -> Self:
-        """Begin its own next incarnation. Raises ProcessTaken, JournalError."""
-        take_name(self._kernel, self.name)
+        """Start its own next incarnation. Raises ProcessTaken, JournalError."""
+        reserve_name(self._kernel, self.name)
         try:
-            await self._begin(None)
+            await self._start(None)
         except BaseException:
-            self._kernel.supervised.discard(self.name)
+            self._kernel.supervised_names.discard(self.name)
             raise
-        self._group = Group(self._kernel, self.name, strategy=self._strategy, renew=self._renew)
+        self._group = Group(self._kernel, self.name, strategy=self._strategy, start_above=self._start_next)
         self._group.run()
         return self
 
@@ -67,8 +66,8 @@ class Supervisor:
         if self._group:
             await self._group.close()
         with contextlib.suppress(JournalError):
-            await self._kernel.call(self._kernel.roster.set_state, self.name, "stopped")
-        self._kernel.supervised.discard(self.name)
+            await self._kernel.call(self._kernel.processes.set_state, self.name, "stopped")
+        self._kernel.supervised_names.discard(self.name)
         self._kernel.wake()
 
     def process(
@@ -80,46 +79,46 @@ class Supervisor:
         cwd: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> ProcessWorker:
-        """Start an operating-system process, as ``Kernel.process_worker``, after the children that there are already.
+        """Start an operating-system process, as ``Kernel.process_worker``, after the existing children.
 
-        It is started in the background; what keeps it from being started is treated like a failure. Raises
-        ProcessTaken where this program runs one of that name.
+        It starts in the background; an error at the start counts as a failure. Raises ProcessTaken if this program
+        already runs one of that name.
         """
         given = {**self._defaults, **options}
         worker = ProcessWorker(self._kernel, name, command, arguments, env=env, cwd=cwd, **given)
-        return self._added(worker)
+        return self._add(worker)
 
     def task(self, name: str, function: Callable[[Context], Awaitable[None]], **options: Any) -> TaskWorker:
-        """Start a task, as ``Kernel.worker``, after the children that there are already. Raises ProcessTaken."""
+        """Start a task, as ``Kernel.worker``, after the existing children. Raises ProcessTaken."""
         worker = TaskWorker(self._kernel, name, function, **{**self._defaults, **options})
-        return self._added(worker)
+        return self._add(worker)
 
     async def wait(self) -> None:
-        """Return when no child runs or is to be started again; one that is quarantined waits for its answer."""
-        while any(not child.over.is_set() for child in self.children):
-            await asyncio.gather(*(child.over.wait() for child in self.children))
+        """Return when no child runs or is to be started again; a quarantined one waits for its decision."""
+        while any(not child.finished.is_set() for child in self.children):
+            await asyncio.gather(*(child.finished.wait() for child in self.children))
 
-    def _added(self, child: W) -> W:
+    def _add(self, child: W) -> W:
         if self._group is None:
-            raise RuntimeError("A supervisor takes children inside of its `async with`.")
+            raise RuntimeError("Children can only be added inside of the `async with` of their supervisor.")
         child.join(self._group)
         self._group.add(child)
         return child
 
-    async def _begin(self, order: Decision | None) -> None:
-        begun = await self._kernel.call(
-            self._kernel.roster.begin,
+    async def _start(self, decision: Decision | None) -> None:
+        started = await self._kernel.call(
+            self._kernel.processes.start,
             self.name,
             worker=True,
             pid=os.getpid(),
-            keep=order.incident if order else None,
+            keep=decision.incident if decision else None,
         )
-        self.incarnation = begun.incarnation
-        self._kernel.began(self.name, begun.incarnation)
+        self.incarnation = started.incarnation
+        self._kernel.set_incarnation(self.name, started.incarnation)
 
-    async def _renew(self, order: Decision) -> int | None:
+    async def _start_next(self, decision: Decision) -> int | None:
         try:
-            await self._begin(order)
+            await self._start(decision)
         except JournalError:
-            return None  # It goes on under its number: its children are started anew all the same.
+            return None  # It keeps its number; its children are started again all the same.
         return self.incarnation

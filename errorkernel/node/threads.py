@@ -1,7 +1,7 @@
-"""One thread for the journal's blocking calls, so that a disk that takes its time does not hold the event loop up.
+"""Threads of the client: one that runs blocking calls in order, and a mark for threads that do the client's own work.
 
-Not ``concurrent.futures``: its threads are joined before a program's exit handlers run, and refuse work from then on,
-which is exactly when the last reports are written.
+``concurrent.futures`` does not fit: its threads are joined before the exit handlers of a program run, and refuse work
+from then on. The last events are written by exit handlers.
 """
 
 import asyncio
@@ -14,28 +14,27 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_here = threading.local()
+_current = threading.local()
 
 
 def mark_current() -> None:
-    """The current thread does the error kernel's own work."""
-    _here.ours = True
+    """The current thread does the client's own work: what it logs is not reported."""
+    _current.is_marked = True
 
 
 def is_current_marked() -> bool:
-    """Whether the current thread does. What goes wrong there must not be reported by what went wrong."""
-    return getattr(_here, "ours", False)
+    return getattr(_current, "is_marked", False)
 
 
-class OwnThread:
-    """Calls run one after the other, in the order in which they were given."""
+class SerialThread:
+    """Runs calls one after the other, in the order in which they were given."""
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What ``function`` returns or raises. Once given, it runs to its end, also when the caller is cancelled."""
+        """Returns or raises what ``function`` does. The call runs to its end, even if the caller is cancelled."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
 
@@ -43,15 +42,15 @@ class OwnThread:
             try:
                 result = function(*args, **kwargs)
             except BaseException as exc:
-                _tell(loop, _set, done, done.set_exception, exc)
+                _call_in_loop(loop, _set, done, done.set_exception, exc)
             else:
-                _tell(loop, _set, done, done.set_result, result)
+                _call_in_loop(loop, _set, done, done.set_result, result)
 
         self._calls.put(call)
         return await done
 
     def close(self) -> None:
-        """End after what was given so far."""
+        """End after the calls that were given so far."""
         self._calls.put(None)
 
     def _work(self) -> None:
@@ -65,6 +64,6 @@ def _set(done: "asyncio.Future[Any]", setter: Callable[[Any], None], value: Any)
         setter(value)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
         loop.call_soon_threadsafe(callback, *args)

@@ -616,7 +616,7 @@ def test_cut_off_it_does_what_it_was_told_to_and_says_so_afterwards(alone: Node,
     script = sh("[ -e $1 ] || { touch $1; exit 3; }", str(tmp_path / "mended"))
     done = alone.run("cut-off", *words, "--isolated-grace", "0.3", *script)
     assert done.returncode == 0
-    assert b"is answered kill by the node itself" in done.stderr
+    assert b"The node itself decides kill" in done.stderr
     alone.arrived("cut-off")
     told = alone.becomes("cut-off", "withdrawn")
     assert (told["by_itself"], told["new_incarnation"], told["decision"]) == ("kill", 2, None)
@@ -686,7 +686,7 @@ def test_a_journal_that_breaks_while_it_runs_keeps_nothing_from_being_restarted(
     process = alone.start("survivor", "--ask", "--restart", "permanent", "--", *command, stdin=subprocess.PIPE)
     lines_of(count, 1)
     with contextlib.closing(sqlite3.connect(alone.journal)) as db:
-        for table in ("process", "incident", "outgoing"):
+        for table in ("process", "incident", "backlog"):
             db.execute(f"DROP TABLE {table}")
     process.stdin.close()
     lines_of(count, 3)
@@ -694,7 +694,7 @@ def test_a_journal_that_breaks_while_it_runs_keeps_nothing_from_being_restarted(
     process.stdin = None
     said = process.communicate(timeout=WAIT_S)[1]
     assert process.returncode == 3
-    assert b"cannot be asked" in said
+    assert b"No incident can be opened" in said
     assert b"Traceback" not in said
 
 
@@ -735,12 +735,12 @@ def test_programs_share_a_journal_and_a_second_one_of_the_same_name_gets_a_numbe
         (["--node", "ship2", "--", "true"], "credentials of the node ship1"),
         (["--credentials", "/nowhere", "--", "true"], "cannot be read"),
         (["true"], "unrecognized"),
-        ([], "comes after --"),
+        ([], "write it after --"),
         (["--restart", "sometimes", "--", "true"], "invalid choice"),
         (["--tag", "no value", "--", "true"], "NAME=VALUE"),
         (["--deadline", "5", "--", "true"], "needs --ask"),
         (["--ask", "--on-deadline", "kill", "--", "true"], "needs --deadline"),
-        (["--grace", "-1", "--", "true"], "no number"),
+        (["--grace", "-1", "--", "true"], "not a number"),
         (["--ask", "--when-isolated", "kill", "--", "true"], "needs --deadline"),
         (["--ask", "--deadline", "1", "--when-isolated", "stop", "--", "true"], "invalid choice"),
         (["--ask", "--deadline", "1", "--isolated-grace", "5", "--", "true"], "needs --when-isolated"),
@@ -778,10 +778,10 @@ def test_what_plainly_is_a_secret_is_left_out_of_a_command() -> None:
         "--verbose",
         "postgres://u:e@h/f?g",
     ]
-    told = command_line.shown(argv)
+    told = command_line.show(argv)
     assert told == "psql --password=… --db-password … PGPASSWORD=… --token --verbose 'postgres://u:…@h/f?g'"
-    assert command_line.shown(["/bin/a program", "x"], arguments=False) == "'/bin/a program' …"
-    assert command_line.shown(["true"], arguments=False) == "true"
+    assert command_line.show(["/bin/a program", "x"], arguments=False) == "'/bin/a program' …"
+    assert command_line.show(["true"], arguments=False) == "true"
 
 
 # --- process 1 -------------------------------------------------------------------------------------------------------
@@ -849,7 +849,7 @@ def test_systemd_is_told_of_start_life_question_and_end(node: Node, systemd: tup
     env = node.env(NOTIFY_SOCKET=address, WATCHDOG_USEC="200000")
     script = 'test -z "$NOTIFY_SOCKET$WATCHDOG_USEC" && exit 3'
     process = node.start("service", "--ask", *sh(script), env=env)
-    heard(hears, "READY=1", "STATUS=service ended with exit status 3; waits for an answer", "WATCHDOG=1", "WATCHDOG=1")
+    heard(hears, "READY=1", "STATUS=service ended with exit status 3; waits for a decision", "WATCHDOG=1", "WATCHDOG=1")
     process.terminate()
     heard(hears, "STOPPING=1")
     assert no_longer(process) == 3

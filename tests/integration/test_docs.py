@@ -171,7 +171,7 @@ def test_every_command_of_ours_is_documented() -> None:
 
 def test_every_option_of_run_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `(--[\w-]+)[^`]*` \| `?([^|`]*)", section("docs/reference.md", "steward run"), re.MULTILINE)
-    options = [one for one in run_options.parser()._actions if one.dest != "help"]
+    options = [one for one in run_options.make_parser()._actions if one.dest != "help"]
     assert {name for name, _ in rows} == {one.option_strings[0] for one in options}
     shown = dict(rows)
     for one in options:

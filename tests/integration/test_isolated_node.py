@@ -33,7 +33,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic repair without its patience."""
     monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 0.3)
-    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
+    monkeypatch.setattr(decisions, "SYNC_RETRY_S", 0.1)
 
 
 @asynccontextmanager
@@ -84,12 +84,12 @@ async def test_told_to_it_answers_once_and_says_so_when_contact_returns(broker: 
         question = await peer.question()
         ended = await peer.ended(question.id)
         assert (ended.state, ended.decision_id, ended.by_itself) == ("withdrawn", None, Action.CONTINUE)
-        assert ended.detail.startswith("The node answered continue by itself. The kernel had not been heard from")
+        assert ended.detail.startswith("The node decided continue by itself. The kernel had not been heard from")
         # An answer that was given before the news came meets a question that has ended.
         late = await peer.decide(question.id, Action.KILL)
         stale = await eventually(lambda: next((one for one in peer.outcomes if one.state == "stale"), None))
         assert (stale.decision_id, stale.by_itself) == (late.decision_id, Action.CONTINUE)
-        assert "answered continue by itself before it came" in stale.detail
+        assert "already decided continue by itself" in stale.detail
         assert len(peer.outcomes) == 2
 
 
@@ -172,13 +172,13 @@ async def test_an_answer_that_was_taken_over_in_time_is_the_one_that_counts(brok
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated="kill", isolated_grace_s=0.2) as kernel,
     ):
-        asking = asyncio.create_task(kernel.question("may I go on?", process="p", deadline_s=1.0))
+        asking = asyncio.create_task(kernel.ask_for_decision("may I go on?", process="p", deadline_s=1.0))
         question = await peer.question()
         given = await peer.decide(question.id, Action.CONTINUE)
         assert (await asking).decision_id == given.decision_id
         await cut(broker, kernel)
         await asyncio.sleep(KEPT_QUIET_S)
-        assert kernel.questions.decision(question.id) == given
+        assert kernel.incidents.decision(question.id) == given
 
 
 def program(directory: Path, when: str) -> "subprocess.Popen[str]":

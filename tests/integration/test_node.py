@@ -60,8 +60,8 @@ async def kernel(credentials: Path, tmp_path: Path) -> AsyncIterator[Kernel]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The periodic repair without its patience."""
     monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 0.3)
-    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
-    monkeypatch.setattr(decisions, "PUBLISH_AGAIN_FIRST_S", 0.5)
+    monkeypatch.setattr(decisions, "SYNC_RETRY_S", 0.1)
+    monkeypatch.setattr(decisions, "RESEND_FIRST_S", 0.5)
 
 
 async def test_a_report_arrives_with_everything_that_was_said(kernel: Kernel, peer: PeerKernel) -> None:
@@ -117,8 +117,8 @@ async def test_a_link_that_breaks_in_mid_flow_costs_no_report_and_no_order(kerne
     async def cut() -> None:
         for _ in range(5):
             await asyncio.sleep(0.1)
-            if kernel._link._client:
-                await kernel._link._client.close()
+            if kernel._connection._client:
+                await kernel._connection._client.close()
 
     await asyncio.gather(report(), cut())
     await kernel.flush(PATIENCE_S)
@@ -319,7 +319,7 @@ async def test_an_outcome_that_was_lost_on_its_way_is_told_by_sync(
     await eventually(lambda: [one.state for one in peer.outcomes] == ["applied"])
     syncs = peer.syncs
     await eventually(lambda: peer.syncs >= syncs + 2)
-    assert kernel.questions.unconfirmed()[0] == []
+    assert kernel.incidents.unconfirmed()[0] == []
     peer.deaf = False
 
 
@@ -330,8 +330,8 @@ async def test_outcomes_that_the_kernel_will_not_take_hold_up_no_others(
     peer.deaf = True  # so the peer has heard of none of these questions
     asked = [uuid7() for _ in range(5)]
     for one in asked:
-        await kernel.call(kernel.questions.ask, one, "p", 1, b"{}")
-        await kernel.call(kernel.questions.settle, one, OutcomeState.WITHDRAWN)
+        await kernel.call(kernel.incidents.open, one, "p", 1, b"{}")
+        await kernel.call(kernel.incidents.end, one, OutcomeState.WITHDRAWN)
     peer.arrived.append(Event(id=asked[-1], type=EventType.ACTION, level=Level.ERROR, process="p", text="?"))
     await eventually(lambda: peer.outcome(asked[-1]))
     await eventually(lambda: asked[-1] not in unconfirmed(kernel))
@@ -343,16 +343,16 @@ def unconfirmed(kernel: Kernel) -> set[UUID]:
     found: set[UUID] = set()
     mark = incidents.START
     for _ in range(5):
-        outcomes, mark = kernel.questions.unconfirmed(mark)
+        outcomes, mark = kernel.incidents.unconfirmed(mark)
         found |= {one.incident for one in outcomes}
     return found
 
 
 async def test_an_outcome_that_says_too_much_arrives_cut(kernel: Kernel, peer: PeerKernel) -> None:
-    asking = asyncio.create_task(kernel.question("may I?", process="p"))
+    asking = asyncio.create_task(kernel.ask_for_decision("may I?", process="p"))
     question = await peer.question()
     await peer.decide(question.id, Action.KILL)
-    await kernel.settle(await asking, OutcomeState.FAILED, detail="x" * 300_000)
+    await kernel.report_outcome(await asking, OutcomeState.FAILED, detail="x" * 300_000)
     ended = await peer.ended(question.id)
     assert (ended.state, ended.detail) == ("failed", "x" * DETAIL_MAX_BYTES)
 
@@ -361,11 +361,11 @@ async def test_long_outcomes_go_in_several_requests(kernel: Kernel, monkeypatch:
     monkeypatch.setattr(incidents, "SYNC_OUTCOME_BYTES", 2 * 1200)
     asked = [uuid7() for _ in range(5)]
     for one in asked:
-        await kernel.call(kernel.questions.ask, one, "p", 1, b"{}")
-        await kernel.call(kernel.questions.settle, one, OutcomeState.FAILED, detail="x" * 900)
+        await kernel.call(kernel.incidents.open, one, "p", 1, b"{}")
+        await kernel.call(kernel.incidents.end, one, OutcomeState.FAILED, detail="x" * 900)
     pages, mark = [], incidents.START
     for _ in range(3):
-        outcomes, mark = kernel.questions.unconfirmed(mark)
+        outcomes, mark = kernel.incidents.unconfirmed(mark)
         pages.append([one.incident for one in outcomes])
     assert pages == [asked[:2], asked[2:4], asked[4:]]
 
@@ -374,14 +374,14 @@ async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
     kernel: Kernel, peer: PeerKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decisions, "SYNC_INTERVAL_S", 3600)
-    monkeypatch.setattr(decisions, "SYNC_SOON_S", 0.1)
+    monkeypatch.setattr(decisions, "SYNC_RETRY_S", 0.1)
     peer.reply_bytes = 400  # of one decision
     asking = [asyncio.create_task(kernel.ask("may I?", process=f"p{number}")) for number in range(3)]
     for number in range(3):
         question = await peer.question(f"p{number}")
         peer.silent = True
         await peer.decide(question.id, Action.CONTINUE, publish=False)
-    kernel._answers._doubt_until = 0.0  # as 30 s after it has connected
+    kernel._receiver._losses_until = 0.0  # as 30 s after it has connected
     peer.silent = False
     assert await asyncio.wait_for(asyncio.gather(*asking), PATIENCE_S) == [Action.CONTINUE] * 3
 
@@ -389,8 +389,8 @@ async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
 async def test_a_sync_that_the_kernel_refuses_confirms_nothing(quick: None, kernel: Kernel, peer: PeerKernel) -> None:
     peer.refuses = True
     asked = uuid7()
-    await kernel.call(kernel.questions.ask, asked, "p", 1, b"{}")
-    await kernel.call(kernel.questions.settle, asked, OutcomeState.WITHDRAWN)
+    await kernel.call(kernel.incidents.open, asked, "p", 1, b"{}")
+    await kernel.call(kernel.incidents.end, asked, OutcomeState.WITHDRAWN)
     syncs = peer.syncs
     await eventually(lambda: peer.syncs >= syncs + 3)
     assert unconfirmed(kernel) == {asked}
@@ -444,17 +444,17 @@ async def test_a_refused_report_holds_up_nothing(
     async with Kernel("ship2", broker.server.url, nkey_seed=broker.node_seed, journal=tmp_path / "j") as kernel:
         await kernel.error("one", process="p")
         await kernel.error("two", process="p")
-        await eventually(lambda: kernel.outgoing.totals()["refused"] == 2)
-        assert kernel.outgoing.mine() == 0
+        await eventually(lambda: kernel.backlog.totals()["refused"] == 2)
+        assert kernel.backlog.count_own() == 0
         await kernel.flush(1)
     assert "refuses a report of p" in caplog.text
 
 
 async def test_a_refused_report_is_refused_alone(kernel: Kernel, peer: PeerKernel) -> None:
-    kernel.outgoing.report("p", subjects.event(NODE), "too big", 1, b"x" * 2_000_000)
+    kernel.backlog.add("p", subjects.event(NODE), "too big", 1, b"x" * 2_000_000)
     await kernel.error("small", process="p")
     await eventually(lambda: peer.texts() == ["small"])
-    assert kernel.outgoing.totals()["refused"] == 1
+    assert kernel.backlog.totals()["refused"] == 1
 
 
 async def test_what_was_dropped_is_told(credentials: Path, peer: PeerKernel, broker: Broker, tmp_path: Path) -> None:
@@ -486,10 +486,10 @@ async def test_a_hello_that_is_too_large_for_the_broker_is_told(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
     await eventually(lambda: kernel.connected)
-    assert kernel._link._client is not None
-    kernel._link._client._max_payload = 10  # of what a broker says as it takes a connection
-    await kernel._greeter.say()
-    assert "A sign of life with 0 processes was not sent" in caplog.text
+    assert kernel._connection._client is not None
+    kernel._connection._client._max_payload = 10  # of what a broker says as it takes a connection
+    await kernel._heartbeat.send()
+    assert "The broker refuses a heartbeat with 0 processes" in caplog.text
 
 
 async def test_reports_that_have_to_wait_for_another_program_keep_their_order_and_hold_up_nothing_else(
@@ -532,7 +532,7 @@ async def test_a_program_that_reports_without_pause_lets_others_run(kernel: Kern
 
 async def test_an_unanswerable_journal_call_does_not_end_the_client(kernel: Kernel, peer: PeerKernel) -> None:
     """A background part that fails is logged and started again."""
-    real = kernel.outgoing.next
+    real = kernel.backlog.next_batch
     calls = []
 
     def failing(*arguments: int) -> list[Item]:
@@ -541,7 +541,7 @@ async def test_an_unanswerable_journal_call_does_not_end_the_client(kernel: Kern
             raise RuntimeError("a fault of ours")
         return real(*arguments)
 
-    kernel.outgoing.next = failing  # type: ignore[method-assign]
+    kernel.backlog.next_batch = failing  # type: ignore[method-assign]
     await kernel.error("still sent", process="p")
     await eventually(lambda: peer.texts() == ["still sent"])
 
@@ -613,7 +613,7 @@ def test_credentials_that_cannot_be_used_are_told_in_one_sentence(
         (tmp_path / f"{number}").write_text(text)
         with pytest.raises(CredentialsError):
             Kernel.from_file(tmp_path / f"{number}")
-    with pytest.raises(CredentialsError, match="no name of a node"):
+    with pytest.raises(CredentialsError, match="not a node name"):
         Kernel("a.b", "nats://127.0.0.1:9", journal=tmp_path / "j")
     monkeypatch.delenv("STEWARD_NODE_CREDENTIALS", raising=False)
     with pytest.raises(CredentialsError, match="STEWARD_NODE_CREDENTIALS"):
@@ -635,22 +635,22 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
     """One refusal within a window neither stops it nor reorders the rest."""
     await kernel.flush(PATIENCE_S)
     batches: list[int] = []
-    real = kernel._link.store
+    real = kernel._connection.store
 
     async def store(subject: str, data: bytes, *, msg_id: str, timeout_s: float) -> int:
         if b"refuse me" in data:
             raise BrokerRefused("not this one")
         return await real(subject, data, msg_id=msg_id, timeout_s=timeout_s)
 
-    next_items = kernel.outgoing.next
+    next_items = kernel.backlog.next_batch
 
     def counting(rows: int, size: int) -> list[Item]:
         items = next_items(rows, size)
         batches.append(len(items))
         return items
 
-    kernel._link.store = store  # type: ignore[method-assign]
-    kernel.outgoing.next = counting  # type: ignore[method-assign]
+    kernel._connection.store = store  # type: ignore[method-assign]
+    kernel.backlog.next_batch = counting  # type: ignore[method-assign]
     for number in range(400):
         kernel.report_now(EventType.ERROR, "p", _report("refuse me" if number == 100 else f"{number}"))
     await eventually(lambda: len(peer.events) == 399)
@@ -665,13 +665,13 @@ def _report(text: str):
 
 
 async def test_settle_counts_once(kernel: Kernel, peer: PeerKernel) -> None:
-    asking = asyncio.create_task(kernel.question("may I?", process="p"))
+    asking = asyncio.create_task(kernel.ask_for_decision("may I?", process="p"))
     question = await peer.question()
     await peer.decide(question.id, Action.STOP)
     decision = await asking
     assert (decision.action, decision.by, decision.reason) == (Action.STOP, "user:alice", "because")
-    await kernel.settle(decision, OutcomeState.FAILED, detail="cannot")
-    await kernel.settle(decision, OutcomeState.APPLIED)
+    await kernel.report_outcome(decision, OutcomeState.FAILED, detail="cannot")
+    await kernel.report_outcome(decision, OutcomeState.APPLIED)
     ended = await peer.ended(question.id)
     assert (ended.state, ended.detail) == ("failed", "cannot")
     await kernel.flush(PATIENCE_S)

@@ -114,7 +114,7 @@ async def test_siblings_end_in_reverse_and_start_in_order(kernel: Kernel, strate
         family.said.clear()
     if strategy != "one_for_one":
         assert family.said == ["-d", "-c", "-b", "-a"]
-    assert not kernel.supervised
+    assert not kernel.supervised_names
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
@@ -245,7 +245,7 @@ async def test_over_intensity_the_child_stands_still_and_one_question_is_asked_a
         question = await peer.question()
         assert (question.process, question.incarnation, question.kind) == ("copiers", 1, "Quarantined")
         assert question.text == (
-            "copy-files is quarantined: restarted 3 times in 300 s, and it ended again. Its last failure: life 4"
+            "copy-files is quarantined: 3 restarts in 300 s, and it ended again. Its last failure: life 4"
         )
         assert "ValueError" in question.stack
         await quarantined(peer, "copy-files")
@@ -279,7 +279,7 @@ async def test_those_that_would_be_restarted_with_it_are_quarantined_with_it(ker
         family.fail("c")
         first = await peer.question("copiers")
         assert "c is quarantined" in first.text
-        assert "stand still: d." in first.text
+        assert "Quarantined with it: d." in first.text
         await quarantined(peer, "c", "d")
         assert family.running() == {"a", "b"}
         # What fails before them is restarted without them, until it is too much itself: then one question is about all.
@@ -292,7 +292,7 @@ async def test_those_that_would_be_restarted_with_it_are_quarantined_with_it(ker
         assert (await peer.ended(first.id)).state == "withdrawn"
         assert "b is quarantined" in second.text
         assert second.tags == {"quarantined": "b", "quarantined 2": "a", "quarantined 3": "c", "quarantined 4": "d"}
-        assert "stand still: a, c, d." in second.text
+        assert "Quarantined with it: a, c, d." in second.text
         await quarantined(peer, *"abcd")
         await peer.decide(second.id, Action.CONTINUE)
         assert (await peer.ended(second.id)).state == "applied"
@@ -421,7 +421,7 @@ async def test_the_question_above_is_asked_once_though_the_link_is_away(tmp_path
             broker.stop()
             async with kernel.supervisor("copiers", intensity=1) as supervisor:
                 failing = supervisor.task("copy-files", fail, backoff=AT_ONCE)
-                await eventually(lambda: failing.standing.value == "quarantined")
+                await eventually(lambda: failing.state.value == "quarantined")
                 broker.start()
                 question = await peer.question("copiers")
                 await peer.decide(question.id, Action.STOP)
@@ -529,7 +529,7 @@ async def test_a_kill_that_a_dead_program_was_told_is_done_when_its_worker_runs_
         async with Kernel.from_file(credentials, journal=tmp_path / "j") as kernel:
             # Taken over, as by the other program, which comes to nothing more.
             decision = peer.make_decision(question.id, Action.KILL)
-            await kernel.call(kernel.questions.take, decision)
+            await kernel.call(kernel.incidents.accept, decision)
             running.kill()
             running.wait()
             async with kernel.process_worker("job", ["sleep", "300"]):
@@ -589,7 +589,7 @@ async def test_one_child_can_be_ended_for_good(kernel: Kernel, peer: PeerKernel)
         family.fail("a")
         question = await peer.question("family")
         assert question.text.startswith("a is quarantined")
-        assert "stand still: b." in question.text
+        assert "Quarantined with it: b." in question.text
         await family.children["a"].stop()
         await family.children["b"].stop()
         assert (await peer.ended(question.id)).state == "withdrawn"

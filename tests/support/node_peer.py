@@ -164,7 +164,7 @@ class PeerKernel:
         for outcome in asked.outcomes:
             if outcome.incident in known:
                 self._outcome(outcome)
-        reply = sync_wire.Reply(self.reply_bytes)
+        reply = sync_wire.SyncReply(self.reply_bytes)
         for one in asked.open:
             if one in self.decisions:
                 reply.add_decision(self.decisions[one])
@@ -212,5 +212,5 @@ def unreachable(directory: Path) -> Path:
 def written(journal: Path) -> list[Event]:
     """What waits in a journal, in its order."""
     with contextlib.closing(sqlite3.connect(journal)) as db:
-        rows = db.execute("SELECT payload FROM outgoing WHERE subject LIKE 'ek.evt.%' ORDER BY number").fetchall()
+        rows = db.execute("SELECT payload FROM backlog WHERE subject LIKE 'ek.evt.%' ORDER BY number").fetchall()
     return [wire.decode_event(payload, Limits()) for (payload,) in rows]

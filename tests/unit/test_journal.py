@@ -1,5 +1,6 @@
 """The node's journal on its own: what it keeps, drops, hands over, and refuses to do twice."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -29,14 +30,14 @@ from errorkernel.domain.values import (
 )
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.journal import database
-from errorkernel.node.journal import incidents as questions
+from errorkernel.node.journal import incidents as incidents_module
 from errorkernel.node.journal import requeues as module_of_requeues
-from errorkernel.node.journal.backlog import ERROR, INFO, KEPT, Outgoing
-from errorkernel.node.journal.database import Journal, WouldWait
-from errorkernel.node.journal.incidents import Questions, Taken
-from errorkernel.node.journal.processes import Roster
+from errorkernel.node.journal.backlog import ERROR, INFO, KEPT, Backlog
+from errorkernel.node.journal.database import Journal, JournalBusy
+from errorkernel.node.journal.incidents import Incidents, Receipt
+from errorkernel.node.journal.processes import Processes, Started
 from errorkernel.node.journal.requeues import Requeues
-from errorkernel.node.reporting.event_builder import cut, cut_middle, describe, event_of
+from errorkernel.node.reporting.event_builder import build_event, cut, cut_middle, describe
 from errorkernel.node.reporting.fit import fit
 from errorkernel.protocol import json_codec as wire
 from tests.support.node_peer import program_env
@@ -49,25 +50,25 @@ class Program:
 
     def __init__(self, path: Path, *, max_rows: int = 1000, max_bytes: int = 10**7) -> None:
         self.journal = Journal(path)
-        self.journal.enter()
-        self.outgoing = Outgoing(self.journal, max_rows=max_rows, max_bytes=max_bytes)
-        self.questions = Questions(self.journal, NODE)
-        self.roster = Roster(self.journal, NODE)
+        self.journal.register()
+        self.backlog = Backlog(self.journal, max_rows=max_rows, max_bytes=max_bytes)
+        self.incidents = Incidents(self.journal, NODE)
+        self.processes = Processes(self.journal, NODE)
 
     def report(self, text: str, weight: int = ERROR, process: str = "p") -> None:
-        if self.outgoing.report(process, f"ek.evt.{NODE}", text, weight, text.encode()):
-            self.outgoing.make_room()
+        if self.backlog.add(process, f"ek.evt.{NODE}", text, weight, text.encode()):
+            self.backlog.make_room()
 
     def ask(self, process: str = "p", incarnation: int = 1) -> UUID:
         incident = uuid7()
-        self.questions.ask(incident, process, incarnation, b"{}")
+        self.incidents.open(incident, process, incarnation, b"{}")
         return incident
 
     def waiting(self) -> list[str]:
-        return [item.msg_id for item in self.outgoing.next(1000, 10**9)]
+        return [item.msg_id for item in self.backlog.next_batch(1000, 10**9)]
 
     def outcomes(self) -> dict[UUID, Outcome]:
-        items = self.outgoing.next(1000, 10**9)
+        items = self.backlog.next_batch(1000, 10**9)
         found = [wire.decode_outcome(one.payload, Limits()) for one in items if one.subject.startswith("ek.out.")]
         return {one.incident: one for one in found}
 
@@ -90,8 +91,8 @@ def test_infos_make_way_first_then_errors_and_questions_never(path: Path) -> Non
     program.report("error 3")
     program.report("error 4")
     assert program.waiting() == ["error 1", "error 2", *asked, "error 3", "error 4"]
-    assert program.outgoing.totals() | {"bytes": 0, "settled": 0} == {
-        "rows": 6, "bytes": 0, "settled": 0, "refused": 0, "dropped_infos": 3, "dropped_errors": 1,
+    assert program.backlog.totals() | {"bytes": 0, "checkpoints": 0} == {
+        "rows": 6, "bytes": 0, "checkpoints": 0, "refused": 0, "dropped_infos": 3, "dropped_errors": 1,
     }  # fmt: skip
 
 
@@ -100,8 +101,8 @@ def test_the_journal_is_bounded_in_bytes_too(path: Path) -> None:
     for number in range(30):
         program.report(f"{number:03d}" + "x" * 97, INFO)
     assert [one[:3] for one in program.waiting()] == [f"{number:03d}" for number in range(20, 30)]
-    assert program.outgoing.totals()["dropped_infos"] == 20
-    assert program.outgoing.totals()["bytes"] == 1000
+    assert program.backlog.totals()["dropped_infos"] == 20
+    assert program.backlog.totals()["bytes"] == 1000
 
 
 def test_an_info_that_finds_only_errors_is_the_one_that_makes_way(path: Path) -> None:
@@ -110,17 +111,17 @@ def test_an_info_that_finds_only_errors_is_the_one_that_makes_way(path: Path) ->
         program.report(f"error {number}")
     program.report("info", INFO)
     assert program.waiting() == ["error 0", "error 1", "error 2"]
-    assert program.outgoing.totals()["dropped_infos"] == 1
+    assert program.backlog.totals()["dropped_infos"] == 1
 
 
 def test_what_is_just_being_sent_is_not_dropped_and_so_not_counted(path: Path) -> None:
     program = Program(path, max_rows=3)
     for number in range(3):
         program.report(f"info {number}", INFO)
-    sending = program.outgoing.next(1, 10**6)
+    sending = program.backlog.next_batch(1, 10**6)
     program.report("info 3", INFO)
     assert program.waiting() == ["info 0", "info 2", "info 3"]
-    program.outgoing.sent(sending)
+    program.backlog.remove(sending)
     assert program.waiting() == ["info 2", "info 3"]
 
 
@@ -129,13 +130,13 @@ def test_a_refused_report_is_set_aside_and_a_refused_question_is_put_off(path: P
     program.report("bad")
     incident = program.ask()
     program.report("good")
-    bad, question, _ = program.outgoing.next(10, 10**6)
-    program.outgoing.refused(bad, "permission")
-    program.outgoing.refused(question, "permission")
+    bad, question, _ = program.backlog.next_batch(10, 10**6)
+    program.backlog.set_aside(bad, "permission")
+    program.backlog.set_aside(question, "permission")
     assert program.waiting() == ["good"]
-    assert program.outgoing.totals()["refused"] == 1
-    assert program.outgoing.mine() == 2, "the question still waits"
-    assert program.questions.unanswered() == [incident]
+    assert program.backlog.totals()["refused"] == 1
+    assert program.backlog.count_own() == 2, "the question still waits"
+    assert program.incidents.pending() == [incident]
 
 
 def test_what_waits_survives_the_program(path: Path) -> None:
@@ -144,7 +145,7 @@ def test_what_waits_survives_the_program(path: Path) -> None:
     incident = program.ask()
     program.journal.close()
     again = Program(path)
-    assert again.roster.adopt()
+    assert again.processes.adopt()
     assert again.waiting()[:2] == ["a", str(incident)]
 
 
@@ -152,10 +153,10 @@ def test_a_decision_is_taken_over_once_and_again_changes_nothing(path: Path) -> 
     program = Program(path)
     incident = program.ask()
     answer = decision(incident)
-    assert [program.questions.take(answer) for _ in range(3)] == [Taken.NEW, Taken.AGAIN, Taken.AGAIN]
-    assert program.questions.settle(incident, OutcomeState.APPLIED)
-    assert not program.questions.settle(incident, OutcomeState.FAILED), "the first word counts"
-    assert program.questions.take(answer) is Taken.AGAIN
+    assert [program.incidents.accept(answer) for _ in range(3)] == [Receipt.NEW, Receipt.KNOWN, Receipt.KNOWN]
+    assert program.incidents.end(incident, OutcomeState.APPLIED)
+    assert not program.incidents.end(incident, OutcomeState.FAILED), "the first word counts"
+    assert program.incidents.accept(answer) is Receipt.KNOWN
     assert program.outcomes()[incident].state == "applied"
     assert program.outcomes()[incident].decision_id == answer.decision_id
 
@@ -164,28 +165,28 @@ def test_where_the_asker_goes_on_the_answer_ends_its_question_and_is_reported_wi
     program = Program(path)
     incident = program.ask()
     answer = decision(incident)
-    assert [program.questions.take(answer, ends=True) for _ in range(2)] == [Taken.NEW, Taken.AGAIN]
-    assert program.questions.answered() == [], "nobody else obeys it"
+    assert [program.incidents.accept(answer, ends=True) for _ in range(2)] == [Receipt.NEW, Receipt.KNOWN]
+    assert program.incidents.decided() == [], "nobody else obeys it"
     applied = program.outcomes()[incident]
     assert (applied.state, applied.decision_id, applied.incarnation) == ("applied", answer.decision_id, 1)
-    program.questions.give_up(incident, "It was cancelled as the answer came.")
+    program.incidents.withdraw(incident, "It was cancelled as the answer came.")
     assert program.outcomes()[incident] == applied, "the first word counts"
-    assert program.questions.take(decision(incident), ends=True) is Taken.STALE, "another answer changes nothing"
+    assert program.incidents.accept(decision(incident), ends=True) is Receipt.STALE, "another answer changes nothing"
 
 
 def test_an_answer_for_another_incarnation_ends_nothing(path: Path) -> None:
     program = Program(path)
     incident = program.ask(incarnation=7)
-    assert program.questions.take(decision(incident, incarnation=6), ends=True) is Taken.STALE
-    assert program.questions.unanswered() == [incident]
+    assert program.incidents.accept(decision(incident, incarnation=6), ends=True) is Receipt.STALE
+    assert program.incidents.pending() == [incident]
 
 
 def test_a_decision_for_another_incarnation_is_stale_and_changes_nothing(path: Path) -> None:
     program = Program(path)
     incident = program.ask(incarnation=7)
     wrong = decision(incident, incarnation=6)
-    assert [program.questions.take(wrong) for _ in range(2)] == [Taken.STALE, Taken.AGAIN]
-    assert program.questions.unanswered() == [incident]
+    assert [program.incidents.accept(wrong) for _ in range(2)] == [Receipt.STALE, Receipt.KNOWN]
+    assert program.incidents.pending() == [incident]
     stale = program.outcomes()[incident]
     assert (stale.state, stale.decision_id, stale.incarnation) == ("stale", wrong.decision_id, 7)
 
@@ -193,36 +194,36 @@ def test_a_decision_for_another_incarnation_is_stale_and_changes_nothing(path: P
 def test_a_decision_on_a_withdrawn_question_is_stale(path: Path) -> None:
     program = Program(path)
     incident = program.ask()
-    program.questions.give_up(incident, "tired of waiting")
+    program.incidents.withdraw(incident, "tired of waiting")
     assert program.outcomes()[incident].state == "withdrawn"
-    assert program.questions.take(decision(incident)) is Taken.STALE
-    states = [one.msg_id.partition(":")[2] for one in program.outgoing.next(10, 10**6)]
+    assert program.incidents.accept(decision(incident)) is Receipt.STALE
+    states = [one.msg_id.partition(":")[2] for one in program.backlog.next_batch(10, 10**6)]
     assert states == ["", "withdrawn", "stale"]
 
 
 def test_a_decision_on_a_question_of_another_journal_is_unknown(path: Path) -> None:
-    assert Program(path).questions.take(decision(uuid7())) is Taken.UNKNOWN
+    assert Program(path).incidents.accept(decision(uuid7())) is Receipt.UNKNOWN
 
 
 def test_each_start_is_the_next_incarnation_and_ends_what_the_former_asked(path: Path) -> None:
     program = Program(path)
-    assert program.roster.begin("p", worker=True).incarnation == 1
+    assert program.processes.start("p", worker=True).incarnation == 1
     open_one, going_on, killed = program.ask(), program.ask(), program.ask()
-    program.questions.take(decision(going_on))
-    program.questions.take(decision(killed, Action.KILL))
-    assert program.roster.begin("p", worker=True).incarnation == 2
+    program.incidents.accept(decision(going_on))
+    program.incidents.accept(decision(killed, Action.KILL))
+    assert program.processes.start("p", worker=True).incarnation == 2
     states = {incident: (one.state, one.new_incarnation) for incident, one in program.outcomes().items()}
     assert states == {open_one: ("withdrawn", None), going_on: ("stale", None), killed: ("applied", 2)}
 
 
 def test_a_kill_that_is_being_obeyed_is_left_to_who_obeys(path: Path) -> None:
     program = Program(path)
-    program.roster.begin("p", worker=True)
+    program.processes.start("p", worker=True)
     killed = program.ask()
-    program.questions.take(decision(killed, Action.KILL))
-    program.roster.begin("p", worker=True, keep=killed)
+    program.incidents.accept(decision(killed, Action.KILL))
+    program.processes.start("p", worker=True, keep=killed)
     assert program.outcomes() == {}
-    program.questions.settle(killed, OutcomeState.APPLIED, new_incarnation=2)
+    program.incidents.end(killed, OutcomeState.APPLIED, new_incarnation=2)
     assert program.outcomes()[killed].new_incarnation == 2
 
 
@@ -246,26 +247,26 @@ def test_what_a_killed_program_left_is_taken_over_and_a_living_ones_is_not(path:
     theirs = run_program(
         path,
         """
-        program.roster.begin("q", worker=True)
+        program.processes.start("q", worker=True)
         program.report("left behind", process="q")
         open_one, going_on, killed = (program.ask("q") for _ in range(3))
-        program.questions.take(decision(going_on))
-        program.questions.take(decision(killed, Action.KILL))
+        program.incidents.accept(decision(going_on))
+        program.incidents.accept(decision(killed, Action.KILL))
         """,
     )
     try:
-        assert not ours.roster.adopt(), "it is alive"
+        assert not ours.processes.adopt(), "it is alive"
         assert ours.waiting() == []
         with pytest.raises(ProcessTaken):
-            ours.roster.begin("q", worker=True)
+            ours.processes.start("q", worker=True)
         theirs.send_signal(signal.SIGKILL)
         theirs.wait()
-        assert ours.roster.adopt()
+        assert ours.processes.adopt()
         assert ours.waiting()[0] == "left behind"
         assert sorted(one.state for one in ours.outcomes().values()) == ["stale", "withdrawn"]
-        assert [one.state for one in ours.roster.reports()] == ["stopped"]
+        assert [one.state for one in ours.processes.reports()] == ["stopped"]
         # Killed it is, but nobody has started a new one yet.
-        assert ours.roster.begin("q", worker=True).incarnation == 2
+        assert ours.processes.start("q", worker=True).incarnation == 2
         assert sorted((one.state, one.new_incarnation) for one in ours.outcomes().values())[0] == ("applied", 2)
     finally:
         theirs.kill()
@@ -274,11 +275,11 @@ def test_what_a_killed_program_left_is_taken_over_and_a_living_ones_is_not(path:
 
 def test_two_living_programs_share_a_plain_process_and_its_incarnation(path: Path) -> None:
     ours = Program(path)
-    theirs = run_program(path, "program.roster.begin('web', worker=False)\nprogram.ask('web')")
+    theirs = run_program(path, "program.processes.start('web', worker=False)\nprogram.ask('web')")
     try:
-        assert ours.roster.begin("web", worker=False).incarnation == 1
+        assert ours.processes.start("web", worker=False).incarnation == 1
         assert ours.outcomes() == {}, "the other one still waits"
-        assert [one.state for one in ours.roster.reports()] == ["blocked"]
+        assert [one.state for one in ours.processes.reports()] == ["blocked"]
     finally:
         theirs.kill()
         theirs.wait()
@@ -299,7 +300,7 @@ def test_a_forked_child_does_not_touch_its_parents_journal(path: Path) -> None:
     # The child's end has not let go of the parent's place either.
     probe = subprocess.run(
         [sys.executable, "-c", f"from errorkernel.node.journal.presence import Presence; from pathlib import Path\n"
-         f"assert Presence(Path({str(path) + '.lock'!r})).alive({program.journal.client})"],
+         f"assert Presence(Path({str(path) + '.lock'!r})).is_alive({program.journal.client})"],
         env=program_env(),
     )  # fmt: skip
     assert probe.returncode == 0
@@ -310,7 +311,7 @@ def test_a_killed_program_loses_nothing_that_was_written(path: Path) -> None:
     theirs.send_signal(signal.SIGKILL)
     theirs.wait()
     ours = Program(path)
-    ours.roster.adopt()
+    ours.processes.adopt()
     assert ours.waiting() == [f"report {number}" for number in range(200)]
 
 
@@ -327,7 +328,7 @@ def test_a_full_disk_is_told_and_damages_nothing(path: Path) -> None:
     assert program.waiting()[0] == "before"
     assert program.waiting()[-1] == "after"
     assert program.journal._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert program.outgoing.totals()["rows"] == len(program.waiting())
+    assert program.backlog.totals()["rows"] == len(program.waiting())
 
 
 def log_bytes(path: Path) -> int:
@@ -335,13 +336,13 @@ def log_bytes(path: Path) -> int:
 
 
 def test_the_log_begins_anew_when_it_is_settled_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(database, "CHECKPOINT_BYTES", 200_000)
     program = Program(path)
     texts = [f"{number:03d} " + "x" * 3000 for number in range(300)]
     for number, text in enumerate(texts):
         program.report(text)
         if number % 10 == 0:
-            program.journal.settle()
+            program.journal.sync_to_disk()
     assert log_bytes(path) < 400_000
     assert [one[:3] for one in program.waiting()] == [text[:3] for text in texts]
     assert program.journal._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -349,7 +350,7 @@ def test_the_log_begins_anew_when_it_is_settled_and_loses_nothing(path: Path, mo
 
 def test_the_log_has_a_bound_where_nobody_settles(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LOG_MAX_BYTES", 400_000)
-    monkeypatch.setattr(database, "LOOK_EVERY", 5)
+    monkeypatch.setattr(database, "CHECK_LOG_EVERY", 5)
     program, other = Program(path), Program(path)
     for number in range(300):
         (program if number % 2 else other).report(f"{number}" + "x" * 3000)
@@ -361,12 +362,12 @@ def test_another_programs_reading_does_not_hold_a_writer_up_for_long(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "LOG_MAX_BYTES", 100_000)
-    monkeypatch.setattr(database, "LOOK_EVERY", 5)
+    monkeypatch.setattr(database, "CHECK_LOG_EVERY", 5)
     program = Program(path)
     program.report("first")
     reader = sqlite3.connect(path)
     reader.execute("BEGIN")
-    assert reader.execute("SELECT count(*) FROM outgoing").fetchone() == (1,)
+    assert reader.execute("SELECT count(*) FROM backlog").fetchone() == (1,)
     for number in range(200):  # far more than may wait for the reader
         program.report(f"{number}" + "x" * 3000)
     reader.close()
@@ -382,11 +383,11 @@ def test_who_does_not_want_to_wait_is_told_and_nothing_was_written(path: Path) -
     program = Program(path)
 
     def at_once() -> None:
-        program.outgoing.report("p", f"ek.evt.{NODE}", "x", ERROR, b"x", wait=False)
+        program.backlog.add("p", f"ek.evt.{NODE}", "x", ERROR, b"x", wait=False)
 
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(WouldWait):
+    with pytest.raises(JournalBusy):
         at_once()
     other.execute("ROLLBACK")
     other.close()
@@ -400,7 +401,7 @@ def test_who_does_not_want_to_wait_is_told_and_nothing_was_written(path: Path) -
     thread = threading.Thread(target=write)
     thread.start()
     assert entered.wait(20)
-    with pytest.raises(WouldWait):
+    with pytest.raises(JournalBusy):
         at_once()
     leave.set()
     thread.join()
@@ -416,7 +417,7 @@ def test_a_report_amid_a_transaction_of_its_own_thread_is_refused_and_harms_noth
         db.execute("UPDATE total SET value = 7 WHERE name = 'refused'")
         with pytest.raises(JournalError, match="interrupts"):
             program.report("from a handler")
-    assert program.outgoing.totals()["refused"] == 7
+    assert program.backlog.totals()["refused"] == 7
     program.report("later")
     assert program.waiting() == ["later"]
 
@@ -435,6 +436,60 @@ def test_a_file_that_is_no_journal_is_told_in_one_sentence(tmp_path: Path) -> No
         Journal(tmp_path / "newer")
 
 
+_LAYOUT_2 = """
+CREATE TABLE client (number INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, since REAL NOT NULL);
+CREATE TABLE outgoing (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, client INTEGER NOT NULL, process TEXT NOT NULL, subject TEXT NOT NULL,
+  msg_id TEXT NOT NULL, weight INTEGER NOT NULL, not_before REAL NOT NULL DEFAULT 0, payload BLOB NOT NULL);
+CREATE INDEX outgoing_client ON outgoing (client, number);
+CREATE INDEX outgoing_weight ON outgoing (weight, number);
+CREATE UNIQUE INDEX outgoing_kept ON outgoing (msg_id) WHERE weight = 2;
+CREATE TABLE incident (
+  id TEXT PRIMARY KEY, client INTEGER NOT NULL, process TEXT NOT NULL, incarnation INTEGER NOT NULL,
+  state TEXT NOT NULL, raised_at REAL NOT NULL, payload BLOB NOT NULL,
+  decision BLOB, late TEXT, outcome BLOB, ended_at REAL, confirmed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE process (
+  name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, client INTEGER NOT NULL, worker INTEGER NOT NULL,
+  state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, life TEXT);
+CREATE TABLE total (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO total VALUES ('dropped_infos', 3), ('dropped_errors', 0), ('refused', 0), ('settled', 9);
+CREATE TABLE waiting (one INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO waiting VALUES (1, 0, 0);
+CREATE TRIGGER outgoing_added AFTER INSERT ON outgoing BEGIN
+  UPDATE waiting SET rows = rows + 1, bytes = bytes + length(NEW.payload);
+END;
+CREATE TRIGGER outgoing_gone AFTER DELETE ON outgoing BEGIN
+  UPDATE waiting SET rows = rows - 1, bytes = bytes - length(OLD.payload);
+END;
+INSERT INTO client VALUES (1, 1, 0);
+INSERT INTO outgoing (client, process, subject, msg_id, weight, payload)
+  VALUES (1, 'p', 'ek.evt.ship1', 'old', 1, x'00');
+INSERT INTO process VALUES ('p', 7, 1, 1, 'running', 1, 0, 'its mark');
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_journal_of_an_older_layout_is_migrated_and_loses_nothing(path: Path) -> None:
+    incident = uuid7()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(_LAYOUT_2)
+        db.execute(
+            "INSERT INTO incident (id, client, process, incarnation, state, raised_at, payload)"
+            " VALUES (?, 1, 'q', 1, 'blocked', 0, x'00')",
+            (str(incident),),
+        )
+        db.commit()
+    program = Program(path)
+    assert program.processes.adopt()
+    program.report("new")
+    assert program.waiting() == ["old", f"{incident}:withdrawn", "new"]
+    totals = program.backlog.totals()
+    assert (totals["rows"], totals["dropped_infos"], totals["checkpoints"]) == (3, 3, 9)
+    assert program.processes.start("p", worker=True) == Started(8, "its mark")
+    again = Program(path)
+    assert again.backlog.totals()["rows"] == 3, "what is current is left alone"
+
+
 def test_the_journal_is_readable_for_its_owner_alone(path: Path) -> None:
     program = Program(path)
     program.report("secret")
@@ -445,41 +500,41 @@ def test_the_journal_is_readable_for_its_owner_alone(path: Path) -> None:
 def test_confirmed_outcomes_are_told_once_and_long_ended_ones_are_forgotten(path: Path) -> None:
     program = Program(path)
     incident = program.ask()
-    program.questions.give_up(incident, "")
-    assert [one.incident for one in program.questions.unconfirmed()[0]] == [incident]
-    program.questions.confirm([incident])
-    assert program.questions.unconfirmed()[0] == []
+    program.incidents.withdraw(incident, "")
+    assert [one.incident for one in program.incidents.unconfirmed()[0]] == [incident]
+    program.incidents.confirm([incident])
+    assert program.incidents.unconfirmed()[0] == []
     long_ago = time.time() - 40 * 86400
     with program.journal.transaction() as db:
         db.execute("UPDATE incident SET ended_at = ?", (long_ago,))
-    program.questions.confirm([])
-    assert program.questions.take(decision(incident)) is Taken.UNKNOWN
+    program.incidents.confirm([])
+    assert program.incidents.accept(decision(incident)) is Receipt.UNKNOWN
 
 
 def test_an_outcome_that_nobody_confirmed_outlives_any_jump_of_the_clock(path: Path) -> None:
     program = Program(path)
     incidents = [program.ask() for _ in range(2)]
     for incident in incidents:
-        program.questions.give_up(incident, "gone")
+        program.incidents.withdraw(incident, "gone")
     # A machine without a clock of its own: it ended in 1970, and then learns what year it is.
     with program.journal.transaction() as db:
         db.execute("UPDATE incident SET ended_at = 100")
-    program.questions.confirm([incidents[0]])
-    assert [one.incident for one in program.questions.unconfirmed()[0]] == [incidents[1]]
-    assert program.questions.take(decision(incidents[0])) is Taken.UNKNOWN
-    assert program.questions.take(decision(incidents[1])) is Taken.STALE
+    program.incidents.confirm([incidents[0]])
+    assert [one.incident for one in program.incidents.unconfirmed()[0]] == [incidents[1]]
+    assert program.incidents.accept(decision(incidents[0])) is Receipt.UNKNOWN
+    assert program.incidents.accept(decision(incidents[1])) is Receipt.STALE
 
 
 def test_outcomes_that_are_never_confirmed_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "REMEMBER_UNCONFIRMED", 3)
+    monkeypatch.setattr(incidents_module, "KEEP_UNCONFIRMED", 3)
     program = Program(path)
     incidents = [program.ask() for _ in range(5)]
     for incident in incidents:
-        program.questions.give_up(incident, "gone")
+        program.incidents.withdraw(incident, "gone")
     waits = program.ask()
-    program.questions.confirm([])
-    assert [one.incident for one in program.questions.unconfirmed()[0]] == incidents[2:]
-    assert program.questions.unanswered() == [waits]
+    program.incidents.confirm([])
+    assert [one.incident for one in program.incidents.unconfirmed()[0]] == incidents[2:]
+    assert program.incidents.pending() == [waits]
 
 
 def command() -> Requeue:
@@ -490,27 +545,27 @@ def test_a_message_that_was_given_back_is_handed_over_once_however_the_clock_jum
     program = Program(path)
     requeues = Requeues(program.journal, NODE)
     given = command()
-    assert requeues.take(given)
+    assert requeues.accept(given)
     assert requeues.begin(["p"]) == given
     requeues.end(given, OutcomeState.APPLIED, "")
     # A machine without a clock of its own: it happened in 1970, and then learns what year it is.
     with program.journal.transaction() as db:
         db.execute("UPDATE requeue SET at = 100")
-    assert requeues.take(command())
-    assert not requeues.take(given)
+    assert requeues.accept(command())
+    assert not requeues.accept(given)
     assert program.outcomes()[given.id].state is OutcomeState.APPLIED
 
 
 def test_commands_that_have_ended_are_bounded_in_number(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module_of_requeues, "REMEMBER_ENDED", 2)
+    monkeypatch.setattr(module_of_requeues, "KEEP_ENDED", 2)
     requeues = Requeues(Program(path).journal, NODE)
     given = [command() for _ in range(4)]
     for one in given:
-        requeues.take(one)
+        requeues.accept(one)
         requeues.end(one, OutcomeState.FAILED, "")
     waits = command()
-    assert requeues.take(waits)
-    assert [requeues.take(one) for one in given] == [True, True, False, False]
+    assert requeues.accept(waits)
+    assert [requeues.accept(one) for one in given] == [True, True, False, False]
     assert requeues.begin(["p"]) == waits
 
 
@@ -531,7 +586,7 @@ def test_an_event_of_any_size_and_content_fits(filler: str) -> None:
     described = describe(
         big, {"stack": big, "message": {"data": big, "method": big}, "tags": {big: big}, "fingerprint": [big] * 50}
     )
-    data = fit(event_of(described, uuid7(), EventType.ERROR, "p", 1))
+    data = fit(build_event(described, uuid7(), EventType.ERROR, "p", 1))
     assert len(data) <= Limits().event_bytes
     event = wire.decode_event(data, Limits())
     assert event.cut == (), "the kernel has nothing left to cut"
@@ -574,4 +629,4 @@ def test_what_the_caller_wrote_wrongly_is_told() -> None:
 def test_kept_weights_are_what_the_schema_says() -> None:
     """The partial index of the journal names the weight by number."""
     assert KEPT == 2
-    assert isinstance(event_of(describe("x", {}), uuid7(), EventType.INFO, "p", 1), Event)
+    assert isinstance(build_event(describe("x", {}), uuid7(), EventType.INFO, "p", 1), Event)

@@ -10,9 +10,9 @@ from errorkernel.node.supervision.restart_policy import (
     History,
     Policy,
     Restart,
-    after,
-    allowed,
-    restarted,
+    decide_restart,
+    is_within_intensity,
+    record_restart,
 )
 from errorkernel.node.supervision.strategy import Strategy, plan
 
@@ -36,8 +36,8 @@ stories = st.lists(st.tuples(st.sampled_from(Ending), st.floats(0, 2000), st.flo
 @given(policies, stories)
 def test_pauses_stay_within_bounds_whatever_happens(policy: Policy, story: list[tuple[Ending, float, float]]) -> None:
     history, backoff = History(), policy.backoff
-    for ending, lived_s, chance in story:
-        verdict = after(policy, ending, history, lived_s=lived_s, chance=chance)
+    for ending, uptime_s, chance in story:
+        verdict = decide_restart(policy, ending, history, uptime_s=uptime_s, chance=chance)
         if ending is Ending.KILLED:
             assert verdict.pause_s == 0
         elif (ending is Ending.STOPPED or policy.restart is Restart.TEMPORARY) or (
@@ -49,7 +49,7 @@ def test_pauses_stay_within_bounds_whatever_happens(policy: Policy, story: list[
             slack = 1 + 1e-9
             assert backoff.first_s * (1 - backoff.spread) <= verdict.pause_s * slack
             assert verdict.pause_s <= backoff.last_s * (1 + backoff.spread) * slack
-            if lived_s >= backoff.healthy_s:
+            if uptime_s >= backoff.healthy_s:
                 assert verdict.history.failures == 1
         history = verdict.history
 
@@ -57,11 +57,11 @@ def test_pauses_stay_within_bounds_whatever_happens(policy: Policy, story: list[
 def test_the_contracts_pauses() -> None:
     policy, history, pauses = Policy(Restart.PERMANENT), History(), []
     for _ in range(11):
-        verdict = after(policy, Ending.FAILED, history, lived_s=1, chance=0.5)
+        verdict = decide_restart(policy, Ending.FAILED, history, uptime_s=1, chance=0.5)
         history = verdict.history
         pauses.append(verdict.pause_s)
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert after(policy, Ending.FAILED, history, lived_s=600, chance=0).pause_s == pytest.approx(0.8)
+    assert decide_restart(policy, Ending.FAILED, history, uptime_s=600, chance=0).pause_s == pytest.approx(0.8)
     with pytest.raises(ValueError, match="backoff"):
         Backoff(first_s=10, last_s=1)
 
@@ -72,16 +72,16 @@ def test_no_period_sees_more_restarts_than_the_intensity(
 ) -> None:
     """Of a worker that is started anew whenever it may be, late by whatever a busy machine makes of it."""
     now, history, spawned = 0.0, History(), []
-    for ending, lived_s, chance, late_s in story:
-        now += lived_s
-        verdict = after(policy, ending, history, lived_s=lived_s, chance=chance)
+    for ending, uptime_s, chance, late_s in story:
+        now += uptime_s
+        verdict = decide_restart(policy, ending, history, uptime_s=uptime_s, chance=chance)
         history = verdict.history
-        if verdict.pause_s is None or not allowed(policy, history, now + verdict.pause_s):
+        if verdict.pause_s is None or not is_within_intensity(policy, history, now + verdict.pause_s):
             continue  # It is over, or quarantined: here, somebody looks again later.
         now += verdict.pause_s + late_s
         spawned.append(now)
         now += late_s / 2
-        history = restarted(policy, history, now)
+        history = record_restart(policy, history, now)
     for last in spawned:
         assert sum(last - policy.period_s < one <= last for one in spawned) <= policy.intensity
 
@@ -89,13 +89,13 @@ def test_no_period_sees_more_restarts_than_the_intensity(
 def test_the_contracts_intensity() -> None:
     policy, history = Policy(), History()
     for at in range(0, 50, 10):
-        assert allowed(policy, history, at)
-        history = restarted(policy, history, at)
-    assert not allowed(policy, history, 299.9)
-    assert allowed(policy, history, 300), "the first one is 300 s ago"
-    assert not allowed(Policy(intensity=0), History(), 0)
+        assert is_within_intensity(policy, history, at)
+        history = record_restart(policy, history, at)
+    assert not is_within_intensity(policy, history, 299.9)
+    assert is_within_intensity(policy, history, 300), "the first one is 300 s ago"
+    assert not is_within_intensity(Policy(intensity=0), History(), 0)
     for wrong in ({"intensity": -1}, {"period_s": 0}, {"period_s": float("nan")}):
-        with pytest.raises(ValueError, match="no intensity"):
+        with pytest.raises(ValueError, match="not a valid intensity"):
             Policy(**wrong)
 
 

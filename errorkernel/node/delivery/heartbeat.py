@@ -1,24 +1,23 @@
-"""A node's sign of life: every 30 s, at every connection, and when a process changes its state."""
+"""The heartbeat of a node: every 30 s, on every new connection, and when a process changes its state."""
 
 import asyncio
-import contextlib
 import logging
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.domain.values import Heartbeat
-from errorkernel.node.journal.backlog import Outgoing
-from errorkernel.node.journal.processes import Roster
-from errorkernel.node.threads import OwnThread
-from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol import subjects
+from errorkernel.domain import values
+from errorkernel.node.journal.backlog import Backlog
+from errorkernel.node.journal.processes import Processes
+from errorkernel.node.tasks import wait_at_most
+from errorkernel.node.threads import SerialThread
+from errorkernel.protocol import json_codec, subjects
 
 log = logging.getLogger("errorkernel.node")
 
 INTERVAL_S = 30.0
-AT_MOST_EVERY_S = 1.0
+INTERVAL_MIN_S = 1.0
 
 
 def _version() -> str:
@@ -28,40 +27,39 @@ def _version() -> str:
         return "steward-error-kernel"
 
 
-class Greeter:
-    """Says of all programs that share the journal what is in it, so that the last word is never the word of one."""
+class Heartbeat:
+    """Sends what the journal holds of all programs that share it, so that no program's heartbeat hides another's."""
 
     def __init__(
-        self, node: str, connection: Connection, roster: Roster, outgoing: Outgoing, thread: OwnThread
+        self, node: str, connection: Connection, processes: Processes, backlog: Backlog, thread: SerialThread
     ) -> None:
         self._subject = subjects.heartbeat(node)
         self._connection = connection
-        self._roster = roster
-        self._outgoing = outgoing
+        self._processes = processes
+        self._backlog = backlog
         self._thread = thread
         self._soon = asyncio.Event()
         self._started_at = datetime.now(UTC)
         self._version = _version()
 
-    def soon(self) -> None:
+    def send_soon(self) -> None:
         """Something has changed. From the event loop's thread."""
         self._soon.set()
 
     async def run(self) -> None:
+        """Send heartbeats until cancelled."""
         while True:
             await self._connection.wait_until_ready()
             self._soon.clear()
-            await self.say()
-            await asyncio.sleep(AT_MOST_EVERY_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S - AT_MOST_EVERY_S):
-                    await self._soon.wait()
+            await self.send()
+            await asyncio.sleep(INTERVAL_MIN_S)
+            await wait_at_most(self._soon, INTERVAL_S - INTERVAL_MIN_S)
 
-    async def say(self) -> None:
-        """Once, now, if the broker is there."""
-        processes = await self._thread.run(self._roster.reports)
-        totals = await self._thread.run(self._outgoing.totals)
-        hello = Heartbeat(
+    async def send(self) -> None:
+        """Send one heartbeat now, if the broker is there."""
+        processes = await self._thread.run(self._processes.reports)
+        totals = await self._thread.run(self._backlog.totals)
+        heartbeat = values.Heartbeat(
             version=self._version,
             started_at=self._started_at,
             at=datetime.now(UTC),
@@ -73,8 +71,8 @@ class Greeter:
             refused=totals["refused"],
         )
         try:
-            await self._connection.send(self._subject, wire.encode_heartbeat(hello))
+            await self._connection.send(self._subject, json_codec.encode_heartbeat(heartbeat))
         except BrokerAway:
             pass
         except BrokerRefused as exc:
-            log.error("A sign of life with %d processes was not sent: %s", len(processes), exc)
+            log.error("The broker refuses a heartbeat with %d processes: %s", len(processes), exc)

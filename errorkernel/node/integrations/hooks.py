@@ -1,8 +1,8 @@
-"""What nobody caught is reported, too: by the hooks that Python calls for it.
+"""Reports uncaught exceptions, over the hooks that Python calls for them.
 
-Each reports, and then calls the hook that was there before, so that what a program prints does not change. None of them
-raises. The report is written to the journal by the dying thread itself, before it goes on to die; what the program has
-no time to send is sent at its next start.
+Each hook reports, and then calls the former hook, so that the output of the program does not change. No hook raises.
+The ending thread itself writes the event to the journal; what the program cannot send any more is sent at its next
+start.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("errorkernel.node")
 
-_NO_ERRORS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+_IGNORED = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 def install_hooks(
     kernel: Reporter, *, process: str = "", loop: asyncio.AbstractEventLoop | None = None, unraisable: bool = True
 ) -> "Hooks":
-    """Report what ends the program (level critical), a thread, or a task, and what Python cannot raise.
+    """Report exceptions that end the program (level critical), a thread or a task, or cannot be raised.
 
-    ``loop``: the event loop whose handler is set, too; default: the running one, if there is one. An exception that
-    leaves the ``with`` of ``kernel`` is reported there, since the kernel is closed when Python calls its hook.
-    Returns what takes the hooks out again: ``uninstall()``, or the end of a ``with``.
+    ``loop``: the event loop whose handler is set as well; default: the running one, if there is one. An exception that
+    leaves the ``with`` of ``kernel`` is reported there, since the kernel is closed when Python calls its hook. The
+    result removes the hooks: with ``uninstall()``, or at the end of its ``with``.
     """
     if loop is None:
         with contextlib.suppress(RuntimeError):
@@ -43,7 +43,7 @@ def install_hooks(
 
 
 class Hooks:
-    """Made by ``install_hooks``. Where another hook was set later, ours stays below it, and does nothing any more."""
+    """Created by ``install_hooks``. If another hook was set later, ours stays below it, inactive."""
 
     def __init__(
         self, kernel: Reporter, process: str, loop: asyncio.AbstractEventLoop | None, unraisable: bool
@@ -52,30 +52,34 @@ class Hooks:
         self._process = process
         self._loop = loop
         self._active = True
-        self._inside = threading.local()
-        self._former_failure, self._on_failure = kernel.on_failure, self._leaving
-        self._former_main, self._main = sys.excepthook, self._program_ends
-        self._former_thread, self._thread = threading.excepthook, self._thread_ends
-        self._former_unraisable, self._unraised = sys.unraisablehook, self._unraisable
-        kernel.on_failure, sys.excepthook, threading.excepthook = self._on_failure, self._main, self._thread
+        self._local = threading.local()
+        self._former_on_failure, self._on_failure = kernel.on_failure, self._on_kernel_exit
+        self._former_program_hook, self._program_hook = sys.excepthook, self._on_program_end
+        self._former_thread_hook, self._thread_hook = threading.excepthook, self._on_thread_end
+        self._former_unraisable_hook, self._unraisable_hook = sys.unraisablehook, self._on_unraisable
+        kernel.on_failure, sys.excepthook, threading.excepthook = (
+            self._on_failure,
+            self._program_hook,
+            self._thread_hook,
+        )
         if unraisable:
-            sys.unraisablehook = self._unraised
-        self._former_task, self._task = loop.get_exception_handler() if loop else None, self._task_ends
+            sys.unraisablehook = self._unraisable_hook
+        self._former_task_hook, self._task_hook = loop.get_exception_handler() if loop else None, self._on_task_end
         if loop:
-            loop.set_exception_handler(self._task)
+            loop.set_exception_handler(self._task_hook)
 
     def uninstall(self) -> None:
         self._active = False
         if self._kernel.on_failure is self._on_failure:
-            self._kernel.on_failure = self._former_failure
-        if sys.excepthook is self._main:
-            sys.excepthook = self._former_main
-        if threading.excepthook is self._thread:
-            threading.excepthook = self._former_thread
-        if sys.unraisablehook is self._unraised:
-            sys.unraisablehook = self._former_unraisable
-        if self._loop and self._loop.get_exception_handler() is self._task:
-            self._loop.set_exception_handler(self._former_task)
+            self._kernel.on_failure = self._former_on_failure
+        if sys.excepthook is self._program_hook:
+            sys.excepthook = self._former_program_hook
+        if threading.excepthook is self._thread_hook:
+            threading.excepthook = self._former_thread_hook
+        if sys.unraisablehook is self._unraisable_hook:
+            sys.unraisablehook = self._former_unraisable_hook
+        if self._loop and self._loop.get_exception_handler() is self._task_hook:
+            self._loop.set_exception_handler(self._former_task_hook)
 
     def __enter__(self) -> Self:
         return self
@@ -83,53 +87,53 @@ class Hooks:
     def __exit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
         self.uninstall()
 
-    def _leaving(self, exc: BaseException) -> None:
+    def _on_kernel_exit(self, exc: BaseException) -> None:
         self._report(exc, "", Level.CRITICAL, {})
-        if self._former_failure:
-            self._former_failure(exc)
+        if self._former_on_failure:
+            self._former_on_failure(exc)
 
-    def _program_ends(self, kind: type[BaseException], exc: BaseException, frames: TracebackType | None) -> None:
+    def _on_program_end(self, kind: type[BaseException], exc: BaseException, frames: TracebackType | None) -> None:
         self._report(exc, "", Level.CRITICAL, {})
-        self._former_main(kind, exc, frames)
+        self._former_program_hook(kind, exc, frames)
 
-    def _thread_ends(self, args: threading.ExceptHookArgs) -> None:
+    def _on_thread_end(self, args: threading.ExceptHookArgs) -> None:
         self._report(args.exc_value, "", Level.ERROR, {"thread": args.thread.name if args.thread else ""})
-        self._former_thread(args)
+        self._former_thread_hook(args)
 
-    def _unraisable(self, unraisable: "UnraisableHookArgs") -> None:
+    def _on_unraisable(self, unraisable: "UnraisableHookArgs") -> None:
         text = unraisable.err_msg or "Exception ignored"
         self._report(unraisable.exc_value, text, Level.ERROR, {"in": _name(unraisable.object)})
-        self._former_unraisable(unraisable)
+        self._former_unraisable_hook(unraisable)
 
-    def _task_ends(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_task_end(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         text = str(context.get("message", ""))
         exc = context.get("exception")
         task = context.get("task") or context.get("future")
         tags = {"task": task.get_name()} if isinstance(task, asyncio.Task) else {}
         self._report(exc if exc is not None else text, text, Level.ERROR, tags)
-        if self._former_task:
-            self._former_task(loop, context)
+        if self._former_task_hook:
+            self._former_task_hook(loop, context)
         else:
             loop.default_exception_handler(context)
 
     def _report(self, error: BaseException | str | None, text: str, level: Level, tags: dict[str, str]) -> None:
-        """``text``: what Python says of it, told in front of the exception's own."""
-        # While one is being reported, nothing that goes wrong with that is.
-        if not self._active or error is None or isinstance(error, _NO_ERRORS) or getattr(self._inside, "yes", False):
+        """``text``: the message of Python about the exception."""
+        # Faults of the reporting itself are not reported.
+        if not self._active or error is None or isinstance(error, _IGNORED) or getattr(self._local, "yes", False):
             return
-        self._inside.yes = True
+        self._local.yes = True
         try:
             if isinstance(error, BaseException) and once.is_marked(error):
                 return
-            report = describe(error, {"level": level, "tags": tags | ({"python": text} if text else {})})
-            self._kernel.report_now(EventType.ERROR, self._process, report)
+            draft = describe(error, {"level": level, "tags": tags | ({"python": text} if text else {})})
+            self._kernel.report_now(EventType.ERROR, self._process, draft)
             once.mark(error)
-        except NodeError as failed:
-            log.error("What nobody caught could not be reported: %s", failed)
+        except NodeError as failure:
+            log.error("An uncaught exception could not be reported: %s", failure)
         except Exception:
-            log.exception("What nobody caught could not be reported")
+            log.exception("An uncaught exception could not be reported")
         finally:
-            self._inside.yes = False
+            self._local.yes = False
 
 
 def _name(found: object) -> str:

@@ -1,7 +1,7 @@
-"""A log record → a report. Nothing here raises for what a record holds: what cannot be shown is said to be so.
+"""Turns log records into events. Nothing here raises for the contents of a record: faults become part of the event.
 
-Below ERROR it becomes an info with the record's level: that is what ``logging`` means by a warning (it works as
-expected, still), and a journal that overflows drops infos first. ERROR and CRITICAL become errors.
+A record below ERROR becomes an info with the level of the record: a ``logging`` warning says that the program still
+works, and an overflowing backlog drops infos first. ERROR and CRITICAL become errors.
 """
 
 import logging
@@ -10,10 +10,10 @@ from typing import Any
 
 from errorkernel.domain.values import EventType, Level
 from errorkernel.node.reporting import tracebacks
-from errorkernel.node.reporting.event_builder import Report, describe, process_name
+from errorkernel.node.reporting.event_builder import EventDraft, describe, process_name
 
 PROCESS, MESSAGE, FINGERPRINT = "ek_process", "ek_message", "ek_fingerprint"
-"""What ``extra`` may say about the report itself; everything else in it becomes a tag."""
+"""Keys of ``extra`` for the event itself; all other keys become tags."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", PROCESS, MESSAGE, FINGERPRINT}
 _LEVELS = (
@@ -29,26 +29,26 @@ def type_of(record: logging.LogRecord) -> EventType:
 
 
 def exception_of(record: logging.LogRecord) -> BaseException | None:
-    """The one that it was logged with, if any."""
+    """The exception of the record, if any."""
     found = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     return found if isinstance(found, BaseException) else None
 
 
 def process_of(record: logging.LogRecord) -> str:
-    """The process that ``extra`` names, or nothing."""
+    """The process that ``extra`` names, or an empty string."""
     try:
-        return process_name(shown(getattr(record, PROCESS, "") or ""))
+        return process_name(safe_str(getattr(record, PROCESS, "") or ""))
     except ValueError:
         return ""
 
 
-def report_of(record: logging.LogRecord) -> Report:
-    """Taken at once, in the caller's thread: arguments may change, and frames must not be held."""
-    text, wrong = _text(record)
+def draft_of(record: logging.LogRecord) -> EventDraft:
+    """Draft the event, in the thread of the caller: arguments may change later, and frames must not be kept."""
+    text, fault = _text(record)
     exc = exception_of(record)
     details: dict[str, Any] = {
         "level": next((level for number, level in _LEVELS if record.levelno >= number), Level.DEBUG),
-        "kind": wrong or (type(exc).__name__ if exc else ""),
+        "kind": fault or (type(exc).__name__ if exc else ""),
         "stack": _stack(record, exc),
         "occurred_at": datetime.fromtimestamp(record.created, UTC),
         "tags": _tags(record),
@@ -57,26 +57,29 @@ def report_of(record: logging.LogRecord) -> Report:
     if given := getattr(record, MESSAGE, None):
         try:
             return describe(text, {**details, "message": given})
-        except Exception as failed:
-            details["tags"] = {MESSAGE: f"cannot be used: {shown(failed)}", **details["tags"]}
+        except Exception as failure:
+            details["tags"] = {MESSAGE: f"cannot be used: {safe_str(failure)}", **details["tags"]}
     return describe(text, details)
 
 
-def shown(value: Any) -> str:
-    """``str(value)``, whatever its own code does."""
+def safe_str(value: Any) -> str:
+    """``str(value)``; never raises."""
     try:
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    except Exception as failed:
-        return f"({type(value).__name__} cannot be shown: {type(failed).__name__})"
+    except Exception as failure:
+        return f"({type(value).__name__} cannot be shown: {type(failure).__name__})"
 
 
 def _text(record: logging.LogRecord) -> tuple[str, str]:
-    """(text, the kind of what went wrong when it was made)"""
+    """The text, and the kind of the fault, if the record cannot be formatted."""
     try:
         return str(record.getMessage()), ""
-    except Exception as failed:
+    except Exception as failure:
         where = f"{record.pathname}:{record.lineno}"
-        return f"A log record of {where} cannot be formatted ({shown(failed)}): {shown(record.msg)}", "BadLogRecord"
+        return (
+            f"A log record of {where} cannot be formatted ({safe_str(failure)}): {safe_str(record.msg)}",
+            "BadLogRecord",
+        )
 
 
 def _stack(record: logging.LogRecord, exc: BaseException | None) -> str:
@@ -84,22 +87,26 @@ def _stack(record: logging.LogRecord, exc: BaseException | None) -> str:
     if exc is not None:
         try:
             parts.append(tracebacks.render(exc))
-        except Exception as failed:
-            parts.append(f"(the traceback cannot be shown: {type(failed).__name__})")
+        except Exception as failure:
+            parts.append(f"(the traceback cannot be shown: {type(failure).__name__})")
     if record.stack_info:
-        parts.append(shown(record.stack_info))
+        parts.append(safe_str(record.stack_info))
     return "\n".join(parts)
 
 
 def _tags(record: logging.LogRecord) -> dict[str, str]:
-    extra = {shown(name): shown(value) for name, value in list(vars(record).items()) if name not in _OWN}
-    return {"logger": shown(record.name), **extra}
+    extra = {safe_str(name): safe_str(value) for name, value in list(vars(record).items()) if name not in _OWN}
+    return {"logger": safe_str(record.name), **extra}
 
 
 def _fingerprint(record: logging.LogRecord, exc: BaseException | None) -> list[str]:
     if given := getattr(record, FINGERPRINT, None):
-        return [shown(given)] if isinstance(given, str) or not hasattr(given, "__iter__") else [shown(p) for p in given]
-    # With arguments, the text without them is what makes two records the same.
+        return (
+            [safe_str(given)]
+            if isinstance(given, str) or not hasattr(given, "__iter__")
+            else [safe_str(p) for p in given]
+        )
+    # Records with the same text before formatting are the same.
     if record.args and isinstance(record.msg, str):
-        return [shown(record.name), record.msg, *([type(exc).__name__] if exc else [])]
+        return [safe_str(record.name), record.msg, *([type(exc).__name__] if exc else [])]
     return []

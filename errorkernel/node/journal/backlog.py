@@ -1,22 +1,27 @@
-"""What waits in the journal for the link: reports, questions and outcomes, in the order in which they were written.
+"""The backlog: events, incidents and outcomes that wait in the journal for the connection, in the order of writing.
 
-It is bounded. When the link is away for long, the oldest infos make way first, then the oldest errors; questions and
-outcomes never do. What was dropped is counted, and what is just being sent is not dropped, so the count is exact (where
-several programs share a journal, one may drop what another is just sending).
+The backlog is bounded. During a long outage the oldest infos are dropped first, then the oldest errors; incidents and
+outcomes never are. Drops are counted. What is just being sent is not dropped, so the count is exact (where several
+programs share a journal, one may drop what another is just sending).
 """
 
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from errorkernel.node.journal.database import Journal
+from errorkernel.protocol import subjects
 
 INFO, ERROR, KEPT = 0, 1, 2
-"""Weights: infos are dropped first, then errors, never what is kept."""
-REFUSED_KEPT = 1000
-REFUSED_AGAIN_S = 60.0
-_DROP_AT_ONCE = 500
+"""Weights: infos are dropped first, then errors; what is kept is never dropped."""
+REFUSED_MAX = 1000
+REFUSED_RETRY_S = 60.0
+_DROP_BATCH = 500
+_DROPPED = {INFO: "dropped_infos", ERROR: "dropped_errors"}
+_ADD = "INSERT OR IGNORE INTO backlog (client, process, subject, msg_id, weight, payload) VALUES (?, ?, ?, ?, ?, ?)"
+_SIZE = "SELECT rows, bytes FROM backlog_size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +36,29 @@ class Item:
     payload: bytes
 
 
-def add(
-    db: sqlite3.Connection, client: int, process: str, subject: str, msg_id: str, weight: int, payload: bytes
-) -> None:
-    """Within a transaction: let it be sent. A kept one that still waits under its ``msg_id`` is not added twice."""
-    db.execute(_ADD, (client, process, subject, msg_id, weight, payload))
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Adds what is never dropped to the backlog of program ``client``, within a transaction of ``db``.
+
+    A message whose id is still in the backlog is not added twice.
+    """
+
+    db: sqlite3.Connection
+    client: int
+    node: str
+
+    def add_event(self, process: str, event_id: UUID, payload: bytes) -> None:
+        """Add the event that opens an incident."""
+        row = (self.client, process, subjects.event(self.node), str(event_id), KEPT, payload)
+        self.db.execute(_ADD, row)
+
+    def add_outcome(self, process: str, incident: UUID, msg_id: str, payload: bytes) -> None:
+        row = (self.client, process, subjects.outcome(self.node, incident), msg_id, KEPT, payload)
+        self.db.execute(_ADD, row)
 
 
-_ADD = "INSERT OR IGNORE INTO outgoing (client, process, subject, msg_id, weight, payload) VALUES (?, ?, ?, ?, ?, ?)"
-_WAITING = "SELECT rows, bytes FROM waiting"
-
-
-class Outgoing:
-    """``max_rows`` and ``max_bytes`` bound what may wait."""
+class Backlog:
+    """The backlog of one journal; ``max_rows`` and ``max_bytes`` bound it."""
 
     def __init__(self, journal: Journal, *, max_rows: int, max_bytes: int) -> None:
         self._journal = journal
@@ -51,56 +66,63 @@ class Outgoing:
         self._max_bytes = max_bytes
         self._sending: frozenset[int] = frozenset()
 
-    def report(
-        self, process: str, subject: str, msg_id: str, weight: int, payload: bytes, *, wait: bool = True
-    ) -> bool:
-        """Write one report down; True where that is one too many: the caller has to ``make_room``. Raises JournalError.
+    def add(self, process: str, subject: str, msg_id: str, weight: int, payload: bytes, *, wait: bool = True) -> bool:
+        """Write an event; True if the backlog is now over its bound, and the caller has to ``make_room``.
 
-        ``wait=False``: raises WouldWait, and has written nothing, where others are in the way.
+        ``wait=False``: raises JournalBusy, with nothing written, instead of waiting. Raises JournalError.
         """
         row = (self._journal.client, process, subject, msg_id, weight, payload)
-        waiting = self._journal.write(_ADD, row, _WAITING, wait=wait)
-        return max(self._over(waiting)) > 0
+        size = self._journal.write(_ADD, row, _SIZE, wait=wait)
+        return max(self._excess(size)) > 0
 
     def make_room(self) -> None:
         """Drop what is over the bound, and count it. Raises JournalError."""
         with self._journal.transaction() as db:
-            self._make_room(db)
+            rows_over, bytes_over = self._excess(db.execute(_SIZE).fetchone())
+            for weight, counter in _DROPPED.items():
+                while rows_over > 0 or bytes_over > 0:
+                    sizes = self._choose_drops(db, weight, rows_over, bytes_over)
+                    if not sizes:
+                        break
+                    db.executemany("DELETE FROM backlog WHERE number = ?", [(number,) for number in sizes])
+                    db.execute("UPDATE total SET value = value + ? WHERE name = ?", (len(sizes), counter))
+                    rows_over -= len(sizes)
+                    bytes_over -= sum(sizes.values())
 
-    def next(self, max_rows: int, max_bytes: int) -> list[Item]:
-        """The oldest of ours that may be sent now: at least one if there is any, then as many as fit."""
+    def next_batch(self, max_rows: int, max_bytes: int) -> list[Item]:
+        """The oldest messages of this program that may be sent now: one if there is any, then as many as fit."""
         with self._journal.reading() as db:
             rows = db.execute(
-                "SELECT number, process, subject, msg_id, weight, payload FROM outgoing"
+                "SELECT number, process, subject, msg_id, weight, payload FROM backlog"
                 " WHERE client = ? AND not_before <= ? ORDER BY number LIMIT ?",
                 (self._journal.client, time.time(), max_rows),
             )
-            taken: list[Item] = []
+            batch: list[Item] = []
             size = 0
             for row in rows:
                 item = Item(*row)
                 size += len(item.payload)
-                if taken and size > max_bytes:
+                if batch and size > max_bytes:
                     break
-                taken.append(item)
+                batch.append(item)
             rows.close()
-            self._sending = frozenset(item.number for item in taken)
-            return taken
+            self._sending = frozenset(item.number for item in batch)
+            return batch
 
-    def sent(self, items: Sequence[Item]) -> None:
-        """The broker has acknowledged these."""
+    def remove(self, items: Sequence[Item]) -> None:
+        """Remove messages that the broker has acknowledged."""
         with self._journal.transaction() as db:
-            db.executemany("DELETE FROM outgoing WHERE number = ?", [(item.number,) for item in items])
+            db.executemany("DELETE FROM backlog WHERE number = ?", [(item.number,) for item in items])
             self._sending = frozenset()
 
-    def refused(self, item: Item, reason: str) -> None:
-        """The broker will not take this one. A report is set aside; what is never dropped is tried again later."""
+    def set_aside(self, item: Item, reason: str) -> None:
+        """The broker refuses this message. An event is moved aside; what is never dropped is sent again later."""
         with self._journal.transaction() as db:
             if item.weight == KEPT:
-                again = time.time() + REFUSED_AGAIN_S
-                db.execute("UPDATE outgoing SET not_before = ? WHERE number = ?", (again, item.number))
+                not_before = time.time() + REFUSED_RETRY_S
+                db.execute("UPDATE backlog SET not_before = ? WHERE number = ?", (not_before, item.number))
                 return
-            moved = db.execute("DELETE FROM outgoing WHERE number = ?", (item.number,)).rowcount
+            moved = db.execute("DELETE FROM backlog WHERE number = ?", (item.number,)).rowcount
             if not moved:
                 return
             db.execute(
@@ -111,47 +133,36 @@ class Outgoing:
             db.execute(
                 "DELETE FROM refused WHERE number <="
                 " (SELECT number FROM refused ORDER BY number DESC LIMIT 1 OFFSET ?)",
-                (REFUSED_KEPT,),
+                (REFUSED_MAX,),
             )
 
-    def mine(self) -> int:
-        """How much of ours waits."""
+    def count_own(self) -> int:
+        """The number of messages of this program in the backlog."""
         with self._journal.reading() as db:
-            statement = "SELECT count(*) FROM outgoing WHERE client = ?"
+            statement = "SELECT count(*) FROM backlog WHERE client = ?"
             return int(db.execute(statement, (self._journal.client,)).fetchone()[0])
 
     def totals(self) -> dict[str, int]:
-        """``rows`` and ``bytes`` that wait, of all programs; ``dropped_infos``, ``dropped_errors``, ``refused``."""
+        """``rows`` and ``bytes`` of the backlog of all programs; ``dropped_infos``, ``dropped_errors``, ``refused``."""
         with self._journal.reading() as db:
-            rows, size = db.execute(_WAITING).fetchone()
+            rows, size = db.execute(_SIZE).fetchone()
             return {"rows": rows, "bytes": size, **dict(db.execute("SELECT name, value FROM total").fetchall())}
 
-    def _over(self, waiting: tuple[int, ...]) -> tuple[int, int]:
-        """By how many rows and bytes what waits is more than may wait."""
-        rows, size = waiting
-        return rows - self._max_rows, size - self._max_bytes
+    def _excess(self, size: tuple[int, ...]) -> tuple[int, int]:
+        """By how many rows and bytes the backlog is over its bound."""
+        rows, size_bytes = size
+        return rows - self._max_rows, size_bytes - self._max_bytes
 
-    def _make_room(self, db: sqlite3.Connection) -> None:
-        rows_over, bytes_over = self._over(db.execute(_WAITING).fetchone())
-        for weight, counter in _DROPPED.items():
-            while rows_over > 0 or bytes_over > 0:
-                oldest = db.execute(
-                    "SELECT number, length(payload) FROM outgoing WHERE weight = ? ORDER BY number LIMIT ?",
-                    (weight, _DROP_AT_ONCE + len(self._sending)),
-                ).fetchall()
-                dropped = []
-                for number, size in oldest:
-                    if rows_over <= 0 and bytes_over <= 0:
-                        break
-                    if number in self._sending:
-                        continue
-                    dropped.append((number,))
-                    rows_over -= 1
-                    bytes_over -= size
-                if not dropped:
-                    break
-                db.executemany("DELETE FROM outgoing WHERE number = ?", dropped)
-                db.execute("UPDATE total SET value = value + ? WHERE name = ?", (len(dropped), counter))
-
-
-_DROPPED = {INFO: "dropped_infos", ERROR: "dropped_errors"}
+    def _choose_drops(self, db: sqlite3.Connection, weight: int, rows_over: int, bytes_over: int) -> dict[int, int]:
+        """The oldest rows of this weight that are not being sent, as many as are over the bound: number → bytes."""
+        oldest = db.execute(
+            "SELECT number, length(payload) FROM backlog WHERE weight = ? ORDER BY number LIMIT ?",
+            (weight, _DROP_BATCH + len(self._sending)),
+        ).fetchall()
+        sizes: dict[int, int] = {}
+        for number, size in oldest:
+            if rows_over <= len(sizes) and bytes_over <= sum(sizes.values()):
+                break
+            if number not in self._sending:
+                sizes[number] = size
+        return sizes

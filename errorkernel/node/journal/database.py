@@ -1,16 +1,18 @@
-"""A node's memory: a SQLite file that everything is written to before it is sent.
+"""The journal of a node: a SQLite file that every event, incident and outcome is written to before it is sent.
 
-It survives restarts of the program and outages of the link, and is the authority on effect: whether a decision was
-applied is settled here, in one local transaction, whatever kernel and broker believe. Several programs of one node may
-share it. Each sends what it wrote itself, which keeps the order of its processes without any coordination; what a
-program that died has left behind is taken over, whole, by whoever notices first (``node.journal.presence``).
+It survives restarts of the program and outages of the connection, and it is the authority on effect: whether a
+decision was applied is settled here, in one local transaction, whatever kernel and broker believe. Several programs of
+one node may share a journal. Each sends what it wrote itself, which keeps the order of each process without
+coordination. What a program that died has left behind is taken over as a whole by the first program that notices
+(``node.journal.presence``).
 
-``synchronous`` is NORMAL for reports (a crash of the program loses nothing; a power cut may lose what was written
-since ``settle`` last ran, at most about a second) and FULL for questions and decisions. An outcome waits for no disk:
+``synchronous`` is NORMAL for events: a crash of the program loses nothing; a power cut may lose what was written since
+the last ``sync_to_disk``, at most about a second. It is FULL for incidents and decisions. An outcome waits for no disk:
 the power cut that loses it has ended the process too.
 
-SQLite would now and then make a writer pay for a checkpoint (from the log to the file, with the disk's pace). Here
-``settle`` pays, in a thread where nobody waits; only when the log has outgrown ``LOG_MAX_BYTES`` do writers.
+By default SQLite makes a writer pay for a checkpoint (from the log to the file) at the pace of the disk. Here
+``sync_to_disk`` makes checkpoints, in a thread that nobody waits for. Writers make one only when the log has outgrown
+``LOG_MAX_BYTES``.
 
 Everything here blocks, and may be called from any thread; ``write(…, wait=False)`` raises instead of waiting.
 """
@@ -27,32 +29,33 @@ from typing import Any
 
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.presence import Presence
-from errorkernel.node.journal.write_ahead_log import JournalLog
+from errorkernel.node.journal.write_ahead_log import WriteAheadLog
 
-VERSION = 2
+VERSION = 3
+"""Of the file's layout. An older file is migrated when it is opened; a newer one is refused."""
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 1024
-"""A report of the usual size changes half a dozen pages, and each is written whole."""
-LOG_BYTES = 8 * 1024 * 1024
-"""From here on ``settle`` makes a checkpoint."""
+"""An event of the usual size changes half a dozen pages, and each is written whole."""
+CHECKPOINT_BYTES = 8 * 1024 * 1024
+"""Size of the log from which ``sync_to_disk`` makes a checkpoint."""
 LOG_MAX_BYTES = 64 * 1024 * 1024
-"""From here on writers do, before they write: the log has a bound however fast they are."""
-LOOK_EVERY = 50
-"""Writes, between two looks whether the log has got there."""
-CHECKPOINT_AGAIN_S = 1.0
-"""After one that another program's reading kept from its end."""
+"""Size of the log from which writers make one before they write: the log has a bound, however fast they are."""
+CHECK_LOG_EVERY = 50
+"""Writes between two checks of the size of the log."""
+CHECKPOINT_RETRY_S = 1.0
+"""After a checkpoint that a reader in another program has stopped."""
 CHECKPOINT_BUSY_S = 0.2
 
-# ``weight``: 0 info, 1 error, 2 what is never dropped (questions, outcomes). ``waiting`` is kept by triggers, so that
-# the bound costs no count(*) per report, and cannot drift from what is really there.
+# ``weight``: 0 info, 1 error, 2 what is never dropped (incidents, outcomes). Triggers maintain ``backlog_size``: the
+# bound costs no count(*) per event, and cannot drift from the rows. ``mark``: see ``process.spawn``.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS client (number INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, since REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS outgoing (
+CREATE TABLE IF NOT EXISTS backlog (
   number INTEGER PRIMARY KEY AUTOINCREMENT, client INTEGER NOT NULL, process TEXT NOT NULL, subject TEXT NOT NULL,
   msg_id TEXT NOT NULL, weight INTEGER NOT NULL, not_before REAL NOT NULL DEFAULT 0, payload BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS outgoing_client ON outgoing (client, number);
-CREATE INDEX IF NOT EXISTS outgoing_weight ON outgoing (weight, number);
-CREATE UNIQUE INDEX IF NOT EXISTS outgoing_kept ON outgoing (msg_id) WHERE weight = 2;
+CREATE INDEX IF NOT EXISTS backlog_client ON backlog (client, number);
+CREATE INDEX IF NOT EXISTS backlog_weight ON backlog (weight, number);
+CREATE UNIQUE INDEX IF NOT EXISTS backlog_kept ON backlog (msg_id) WHERE weight = 2;
 CREATE TABLE IF NOT EXISTS refused (
   number INTEGER PRIMARY KEY, process TEXT NOT NULL, subject TEXT NOT NULL, msg_id TEXT NOT NULL,
   payload BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
@@ -69,113 +72,127 @@ CREATE TABLE IF NOT EXISTS requeue (
 CREATE INDEX IF NOT EXISTS requeue_state ON requeue (state, process);
 CREATE TABLE IF NOT EXISTS process (
   name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, client INTEGER NOT NULL, worker INTEGER NOT NULL,
-  state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, life TEXT);
+  state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, mark TEXT);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT OR IGNORE INTO total VALUES ('dropped_infos', 0), ('dropped_errors', 0), ('refused', 0), ('settled', 0);
-CREATE TABLE IF NOT EXISTS waiting (one INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT OR IGNORE INTO waiting VALUES (1, 0, 0);
-CREATE TRIGGER IF NOT EXISTS outgoing_added AFTER INSERT ON outgoing BEGIN
-  UPDATE waiting SET rows = rows + 1, bytes = bytes + length(NEW.payload);
+INSERT OR IGNORE INTO total VALUES ('dropped_infos', 0), ('dropped_errors', 0), ('refused', 0), ('checkpoints', 0);
+CREATE TABLE IF NOT EXISTS backlog_size (one INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT OR IGNORE INTO backlog_size VALUES (1, 0, 0);
+CREATE TRIGGER IF NOT EXISTS backlog_added AFTER INSERT ON backlog BEGIN
+  UPDATE backlog_size SET rows = rows + 1, bytes = bytes + length(NEW.payload);
 END;
-CREATE TRIGGER IF NOT EXISTS outgoing_gone AFTER DELETE ON outgoing BEGIN
-  UPDATE waiting SET rows = rows - 1, bytes = bytes - length(OLD.payload);
+CREATE TRIGGER IF NOT EXISTS backlog_removed AFTER DELETE ON backlog BEGIN
+  UPDATE backlog_size SET rows = rows - 1, bytes = bytes - length(OLD.payload);
 END;
 """
 
+# From layouts 1 and 2, which had other names; what is missing is then created as in a new file.
+_MIGRATION = """
+DROP TRIGGER outgoing_added;
+DROP TRIGGER outgoing_gone;
+DROP INDEX outgoing_client;
+DROP INDEX outgoing_weight;
+DROP INDEX outgoing_kept;
+ALTER TABLE outgoing RENAME TO backlog;
+ALTER TABLE waiting RENAME TO backlog_size;
+ALTER TABLE process RENAME COLUMN life TO mark;
+UPDATE incident SET state = 'pending' WHERE state = 'blocked';
+UPDATE incident SET state = 'decided' WHERE state = 'answered';
+UPDATE total SET name = 'checkpoints' WHERE name = 'settled';
+"""
 
 _journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
-_FORK_WAITS_S = 1.0
+FORK_WAIT_S = 1.0
 
 
 def _before_fork() -> None:
-    # A thread that is inside SQLite when the program forks would leave SQLite's own locks taken in the child for ever,
-    # and the child could not open a journal of its own.
+    # A thread that is inside SQLite during a fork would leave SQLite's own locks taken in the child for ever, and the
+    # child could not open a journal of its own.
     for journal in _journals:
-        journal.hold(_FORK_WAITS_S)
+        journal.lock(FORK_WAIT_S)
 
 
 def _after_fork() -> None:
     for journal in _journals:
-        journal.let_go()
+        journal.unlock()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-class WouldWait(JournalError):
-    """The journal is being written by somebody else just now; nothing was kept."""
+class JournalBusy(JournalError):
+    """Another thread or program is writing the journal; nothing was written."""
 
 
 class Journal:
-    """The file, and this program's place in it (``client``, a number). Raises JournalError where it cannot be used."""
+    """The file, and the number of this program in it (``client``). Raises JournalError where it cannot be used."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.RLock()
-        self._unsettled = False
+        self._unsynced = False
         self._closed = False
-        self._held = False
+        self._is_locked_for_fork = False
         self._checkpointing = threading.RLock()
         self._checkpoint_after = 0.0
-        self._unlooked = 0
-        self._patience_s = BUSY_TIMEOUT_S
-        self._inside: set[int] = set()
-        """Threads that write just now."""
+        self._writes_since_check = 0
+        self._busy_timeout_s = BUSY_TIMEOUT_S
+        self._writing_threads: set[int] = set()
+        """Threads that are writing."""
         self._presence: Presence | None = None
         self._pid = os.getpid()
         _journals.add(self)
         self.client = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # It holds what programs worked on: for its owner alone, and so are the files that SQLite puts beside it.
+            # It holds messages in progress: only its owner may read it, and the files that SQLite creates beside it.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as exc:
             raise JournalError(f"The journal {self.path} cannot be used: {exc.strerror}.") from exc
         try:
             self._db = self._connect()
-            self._log = JournalLog(self.path, _one(self._db, "PRAGMA page_size"))
+            self._log = WriteAheadLog(self.path, _number(self._db, "PRAGMA page_size"))
         except (sqlite3.Error, OSError) as exc:
             raise JournalError(f"The journal {self.path} cannot be used: {exc}.") from exc
 
-    def enter(self) -> None:
-        """Take a place among the programs that share the file."""
+    def register(self) -> None:
+        """Join the programs that share the file."""
         presence = Presence(self.path.with_name(self.path.name + ".lock"))
         with self.transaction() as db:
             db.execute("INSERT INTO client (pid, since) VALUES (?, ?)", (os.getpid(), time.time()))
-            self.client = _one(db, "SELECT last_insert_rowid()")
-            # Before the commit: whoever sees the row must see the lock.
+            self.client = _number(db, "SELECT last_insert_rowid()")
+            # Before the commit: a program that sees the row must see the lock.
             presence.hold(self.client)
         self._presence = presence
 
     def close(self) -> None:
-        """Leave. What is unsent stays, for the next program or for one that shares the file."""
+        """Leave the file. The backlog stays for the next program, or for one that shares the file."""
         with self._lock:
             if self._presence:
                 with contextlib.suppress(JournalError):
-                    self.settle()
+                    self.sync_to_disk()
                 self._presence.release(self.client)
                 self._presence = None
             self._closed = True
             self._db.close()
             self._log.close()
 
-    def hold(self, at_most_s: float) -> None:
-        """Nobody writes or reads from now on until ``let_go``, if that can be had within the time."""
-        self._held = self._lock.acquire(timeout=at_most_s)
+    def lock(self, at_most_s: float) -> None:
+        """Keep other threads from writing and reading until ``unlock``, if the lock is free within the time."""
+        self._is_locked_for_fork = self._lock.acquire(timeout=at_most_s)
 
-    def let_go(self) -> None:
-        if self._held:
-            self._held = False
+    def unlock(self) -> None:
+        if self._is_locked_for_fork:
+            self._is_locked_for_fork = False
             self._lock.release()
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One transaction; ``durable``: survives a power cut once this returns. Raises JournalError."""
-        self._enter(wait=True)
+        self._begin_write(wait=True)
         try:
             if durable:
                 self._db.execute("PRAGMA synchronous = FULL")
-            self._be_patient(BUSY_TIMEOUT_S)
+            self._set_busy_timeout(BUSY_TIMEOUT_S)
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -187,122 +204,122 @@ class Journal:
             finally:
                 if durable:
                     self._db.execute("PRAGMA synchronous = NORMAL")
-            # A durable commit syncs the whole log: with it, all that was written before.
-            self._unsettled = not durable
+            # A durable commit syncs the whole log, and with it all earlier writes.
+            self._unsynced = not durable
         except sqlite3.Error as exc:
             raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
         finally:
-            self._leave()
+            self._end_write()
 
     def write(self, statement: str, arguments: tuple[object, ...], then: str, *, wait: bool = True) -> tuple[Any, ...]:
-        """One statement, a transaction by itself and not durable, and the row that ``then`` finds: the cheapest way.
+        """Execute one statement as a transaction that is not durable; returns the row that ``then`` finds.
 
-        ``wait=False``: raises WouldWait at once, nothing written, where it would have to wait for others or for the
-        disk. Raises JournalError.
+        ``wait=False``: raises JournalBusy, with nothing written, instead of waiting for another writer or for the disk.
+        Raises JournalError.
         """
-        self._enter(wait)
+        self._begin_write(wait)
         try:
-            self._be_patient(BUSY_TIMEOUT_S if wait else 0)
+            self._set_busy_timeout(BUSY_TIMEOUT_S if wait else 0)
             self._db.execute(statement, arguments)
-            self._unsettled = True
+            self._unsynced = True
             return tuple(self._db.execute(then).fetchone())
         except sqlite3.Error as exc:
             if not wait and exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                raise WouldWait("Another program writes.") from exc
+                raise JournalBusy("Another program is writing the journal.") from exc
             raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
         finally:
-            self._leave()
+            self._end_write()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Look without changing anything. Raises JournalError."""
-        self._check()
+        """Read without changing anything. Raises JournalError."""
+        self._check_usable()
         with self._lock:
             try:
-                self._be_patient(BUSY_TIMEOUT_S)
+                self._set_busy_timeout(BUSY_TIMEOUT_S)
                 yield self._db
             except sqlite3.Error as exc:
                 raise JournalError(f"The journal {self.path} cannot be read: {exc}.") from exc
 
-    def settle(self) -> None:
-        """Bring what was written without waiting for the disk onto the disk. Writers need not wait meanwhile."""
-        if self._unsettled:
-            # Before the sync: what is written from now on may not be part of it.
-            self._unsettled = False
+    def sync_to_disk(self) -> None:
+        """Sync writes that were not durable to the disk. Writers do not wait meanwhile. Raises JournalError."""
+        if self._unsynced:
+            # Before the sync: later writes may not be part of it.
+            self._unsynced = False
             try:
                 self._log.sync()
             except OSError as exc:
-                self._unsettled = True
+                self._unsynced = True
                 raise JournalError(f"The journal {self.path} cannot be written: {exc.strerror}.") from exc
-        self._checkpoint_from(LOG_BYTES)
+        self._checkpoint_if_log_reaches(CHECKPOINT_BYTES)
 
-    def dead(self, db: sqlite3.Connection) -> list[int]:
-        """Programs that had a place and run no longer."""
+    def find_dead_clients(self, db: sqlite3.Connection) -> list[int]:
+        """The numbers of programs that joined and no longer run."""
         assert self._presence  # noqa: S101 - narrows the type
         numbers = [number for (number,) in db.execute("SELECT number FROM client WHERE number != ?", (self.client,))]
-        return [number for number in numbers if not self._presence.alive(number)]
+        return [number for number in numbers if not self._presence.is_alive(number)]
 
-    def _check(self) -> None:
+    def _check_usable(self) -> None:
         if os.getpid() != self._pid:
-            raise JournalError("The journal belongs to the program that forked this one: open it anew.")
+            raise JournalError("The journal belongs to the program that forked this one. Open it again here.")
         if self._closed:
             raise JournalError(f"The journal {self.path} has been closed.")
 
-    def _enter(self, wait: bool) -> None:
-        self._check()
+    def _begin_write(self, wait: bool) -> None:
+        self._check_usable()
         me = threading.get_ident()
-        if me in self._inside:
-            # A signal handler, or what the garbage collector calls, amid a transaction of its own thread.
-            raise JournalError("The journal is being written by the very code that this interrupts.")
-        self._unlooked += 1
-        if self._unlooked > LOOK_EVERY and self._log.reaches(LOG_MAX_BYTES):
+        if me in self._writing_threads:
+            # A signal handler or a finalizer that interrupts a transaction of its own thread.
+            raise JournalError("The journal is being written by the code that this call interrupts.")
+        self._writes_since_check += 1
+        if self._writes_since_check > CHECK_LOG_EVERY and self._log.reaches(LOG_MAX_BYTES):
             if not wait:
-                raise WouldWait("The journal's log has to be begun anew first.")
-            self._checkpoint_from(LOG_MAX_BYTES)
-        if self._unlooked > LOOK_EVERY:
-            self._unlooked = 0
+                raise JournalBusy("The journal needs a checkpoint first.")
+            self._checkpoint_if_log_reaches(LOG_MAX_BYTES)
+        if self._writes_since_check > CHECK_LOG_EVERY:
+            self._writes_since_check = 0
         if not self._lock.acquire(blocking=wait):
-            raise WouldWait("Another thread writes.")
-        self._inside.add(me)
+            raise JournalBusy("Another thread is writing the journal.")
+        self._writing_threads.add(me)
 
-    def _leave(self) -> None:
-        self._inside.discard(threading.get_ident())
+    def _end_write(self) -> None:
+        self._writing_threads.discard(threading.get_ident())
         self._lock.release()
 
-    def _be_patient(self, at_most_s: float) -> None:
-        """From now on SQLite waits that long for other programs."""
-        if at_most_s != self._patience_s:
+    def _set_busy_timeout(self, at_most_s: float) -> None:
+        """Set how long SQLite waits for other programs."""
+        if at_most_s != self._busy_timeout_s:
             self._db.execute(f"PRAGMA busy_timeout = {at_most_s * 1000:.0f}")
-            self._patience_s = at_most_s
+            self._busy_timeout_s = at_most_s
 
-    def _checkpoint_from(self, log_bytes: int) -> None:
-        """If the log has that many bytes, bring it into the file and begin it anew. Raises JournalError."""
+    def _checkpoint_if_log_reaches(self, log_bytes: int) -> None:
+        """If the log has that many bytes, copy it into the file and restart it. Raises JournalError."""
         if not self._log.reaches(log_bytes) or time.monotonic() < self._checkpoint_after:
             return
         me = threading.get_ident()
         with self._checkpointing:
             if not self._log.reaches(log_bytes):
                 return
-            self._inside.add(me)
+            self._writing_threads.add(me)
             try:
-                # The bulk of it while others write; a connection of its own, so that no thread of ours waits.
+                # Most of it while others write, over another connection, so that no thread of this program waits.
                 with contextlib.closing(sqlite3.connect(self.path, isolation_level=None, timeout=0)) as aside:
                     aside.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 with self._lock:
-                    self._begin_log_anew()
+                    self._restart_log()
             except sqlite3.Error as exc:
                 raise JournalError(f"The journal {self.path} cannot be written: {exc}.") from exc
             finally:
-                self._inside.discard(me)
+                self._writing_threads.discard(me)
 
-    def _begin_log_anew(self) -> None:
-        self._be_patient(CHECKPOINT_BUSY_S)
-        if _one(self._db, "PRAGMA wal_checkpoint(RESTART)"):
-            self._checkpoint_after = time.monotonic() + CHECKPOINT_AGAIN_S
+    def _restart_log(self) -> None:
+        self._set_busy_timeout(CHECKPOINT_BUSY_S)
+        if _number(self._db, "PRAGMA wal_checkpoint(RESTART)"):
+            self._checkpoint_after = time.monotonic() + CHECKPOINT_RETRY_S
             return
-        # The first write after that begins the log anew, and waits for the disk: this one, so that no report does.
-        self._be_patient(BUSY_TIMEOUT_S)
-        self._db.execute("UPDATE total SET value = value + 1 WHERE name = 'settled'")
+        # The next write restarts the log and waits for the disk. This is that write, so that no event waits.
+        self._set_busy_timeout(BUSY_TIMEOUT_S)
+        self._db.execute("UPDATE total SET value = value + 1 WHERE name = 'checkpoints'")
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
@@ -311,19 +328,39 @@ class Journal:
             _use_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 0")
-            version = _one(db, "PRAGMA user_version")
-            if version > VERSION:
-                raise JournalError(f"The journal {self.path} was made by a newer version of this program.")
-            if version < VERSION:
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            if _number(db, "PRAGMA user_version") != VERSION:
+                self._migrate(db)
         except BaseException:
             db.close()
             raise
         return db
 
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Bring the file to the current layout. Raises JournalError where it has a newer one."""
+        db.execute("BEGIN IMMEDIATE")
+        version = _number(db, "PRAGMA user_version")  # again: another program may have done it meanwhile
+        if version > VERSION:
+            raise JournalError(
+                f"The journal {self.path} was written by a newer version of steward-error-kernel. Upgrade this program."
+            )
+        if 0 < version < VERSION:
+            _execute_all(db, _MIGRATION)
+        _execute_all(db, f"{_SCHEMA} PRAGMA user_version = {VERSION};")
+        db.execute("COMMIT")
+
+
+def _execute_all(db: sqlite3.Connection, script: str) -> None:
+    """As ``executescript``, which would commit first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+
 
 def _use_wal(db: sqlite3.Connection) -> None:
-    # Two programs that open a new file together: the switch to WAL does not wait for the other's lock by itself.
+    # Two programs that open a new file at once: the switch to WAL does not wait for the lock of the other.
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -335,5 +372,5 @@ def _use_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
-def _one(db: sqlite3.Connection, statement: str) -> int:
+def _number(db: sqlite3.Connection, statement: str) -> int:
     return int(db.execute(statement).fetchone()[0])

@@ -1,9 +1,9 @@
-"""Which programs that share a journal are alive: each holds a lock on one byte of a file beside it.
+"""Which programs that share a journal are alive: each holds a lock on one byte of a file beside the journal.
 
-The operating system lets go of a lock when its program ends, however it ends, so a program that was killed is known to
-be dead at once, and no clock or process number (both of which lie in containers) is asked. These are POSIX record
-locks: a forked child does not inherit them, and a program never sees its own as taken, hence the set of own numbers.
-They are lost when *any* descriptor of the file is closed in the program, hence one descriptor, which stays open.
+The operating system releases the lock when its program ends, however it ends. So a killed program is seen as dead at
+once, without clocks or process numbers, which are wrong in containers. These are POSIX record locks: a forked child
+does not inherit them, and a program never sees its own as taken, hence the set of own numbers. A program loses them
+when *any* descriptor of the file is closed, hence one descriptor that stays open.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Presence:
                     raise JournalError(f"The file {path} cannot be used: {exc.strerror}.") from exc
 
     def hold(self, number: int) -> None:
-        """From now on ``number`` is alive. Raises JournalError where the file system has no locks."""
+        """Mark ``number`` as alive. Raises JournalError where the file system has no locks."""
         with _guard:
             try:
                 fcntl.lockf(_files[self._key].descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
@@ -62,8 +62,8 @@ class Presence:
             _files[self._key].held.discard(number)
             fcntl.lockf(_files[self._key].descriptor, fcntl.LOCK_UN, 1, number)
 
-    def alive(self, number: int) -> bool:
-        """Whether the program with this number still runs."""
+    def is_alive(self, number: int) -> bool:
+        """Whether the program with this number runs."""
         with _guard:
             file = _files[self._key]
             if number in file.held:

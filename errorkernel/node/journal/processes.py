@@ -1,4 +1,4 @@
-"""The processes of a node, as the journal knows them: incarnation, state, and which program runs them."""
+"""The processes of a node, as the journal knows them: incarnation, state, and the program that runs them."""
 
 import sqlite3
 import time
@@ -9,96 +9,98 @@ from uuid import UUID
 from errorkernel.domain.values import ProcessReport
 from errorkernel.node.errors import ProcessTaken
 from errorkernel.node.journal import incidents, requeues
+from errorkernel.node.journal.backlog import Writer
 from errorkernel.node.journal.database import Journal
 
-HELLO_PROCESSES_MAX = 1000
-"""The most recent ones: a hello must fit into one message, and a program may name its processes without end."""
+HEARTBEAT_PROCESSES_MAX = 1000
+"""The most recent ones: a heartbeat must fit into one message, and a program may invent names without end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """``former_life``: the mark of the processes that the former incarnation may have left behind, if any."""
+class Started:
+    """A started incarnation. ``former_mark``: of the processes that the former one may have left behind, if any."""
 
     incarnation: int
-    former_life: str | None
+    former_mark: str | None
 
 
-class Roster:
+class Processes:
+    """The processes of ``node`` in its journal."""
+
     def __init__(self, journal: Journal, node: str) -> None:
         self._journal = journal
         self._node = node
 
-    def begin(
-        self, name: str, *, worker: bool, pid: int | None = None, life: str | None = None, keep: UUID | None = None
-    ) -> Begun:
-        """Start the next incarnation of ``name``, and end what its former ones asked (except ``keep``).
+    def start(
+        self, name: str, *, worker: bool, pid: int | None = None, mark: str | None = None, keep: UUID | None = None
+    ) -> Started:
+        """Start the next incarnation of ``name``, and end the incidents of its former ones (except ``keep``).
 
-        A plain process that another living program reports for as well is joined, not started anew. Raises ProcessTaken
-        for a worker that runs already.
+        A plain process that another running program reports for as well is joined, not started again. Raises
+        ProcessTaken for a worker that runs already.
         """
         with self._journal.transaction(durable=True) as db:
             self._adopt(db)
-            row = db.execute("SELECT incarnation, client, worker, life FROM process WHERE name = ?", (name,)).fetchone()
-            incarnation, client, was_worker, former_life = row or (0, 0, 0, None)
+            row = db.execute("SELECT incarnation, client, worker, mark FROM process WHERE name = ?", (name,)).fetchone()
+            incarnation, client, was_worker, former_mark = row or (0, 0, 0, None)
             if row and client not in (0, self._journal.client):
-                # Its program lives: whoever does not has just been taken out of the table.
+                # Its program runs: ``_adopt`` has just removed those that do not.
                 if worker or was_worker:
-                    raise ProcessTaken(f"The process {name} runs already in another program of this node.")
-                return Begun(incarnation, None)
+                    raise ProcessTaken(f"The process {name} already runs in another program of this node.")
+                return Started(incarnation, None)
             incarnation += 1
             db.execute(
                 "INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?, 'running', ?, ?, ?)",
-                (name, incarnation, self._journal.client, int(worker), pid, time.time(), life),
+                (name, incarnation, self._journal.client, int(worker), pid, time.time(), mark),
             )
             # One program sends all of it, so that its order is kept.
             db.execute(
-                "UPDATE outgoing SET client = ? WHERE process = ? AND client != ?",
+                "UPDATE backlog SET client = ? WHERE process = ? AND client != ?",
                 (self._journal.client, name, self._journal.client),
             )
-            incidents.end_former(db, self._journal.client, self._node, name, incarnation, keep)
-            return Begun(incarnation, former_life)
+            incidents.end_former(self._writer(db), name, incarnation, keep)
+            return Started(incarnation, former_mark)
 
     def set_state(self, name: str, state: str, *, pid: int | None = None) -> None:
-        """``running``, ``stopping``, ``restarting``, ``quarantined``, ``stopped``; *blocked* follows from the open
-        questions."""
+        """``running``, ``stopping``, ``restarting``, ``quarantined``, ``stopped``; *blocked* follows from incidents."""
         with self._journal.transaction() as db:
             db.execute(
                 "UPDATE process SET state = ?, pid = ?, since = ? WHERE name = ?", (state, pid, time.time(), name)
             )
 
-    def owes(self, name: str) -> bool:
-        """Whether a former incarnation of ``name`` was told to end, and nobody has reported that it has."""
+    def has_orphaned_kill(self, name: str) -> bool:
+        """Whether a *kill* of a former incarnation of ``name`` has no outcome yet."""
         with self._journal.reading() as db:
             found = db.execute("SELECT 1 FROM incident WHERE process = ? AND state = 'orphaned' LIMIT 1", (name,))
             return found.fetchone() is not None
 
-    def let_live(self, name: str) -> None:
-        """What the last incarnation of ``name`` has left behind may go on, also when the next one begins."""
+    def keep_leftovers(self, name: str) -> None:
+        """Let what the last incarnation of ``name`` has left behind run, also when the next one starts."""
         with self._journal.transaction() as db:
-            db.execute("UPDATE process SET life = NULL WHERE name = ?", (name,))
+            db.execute("UPDATE process SET mark = NULL WHERE name = ?", (name,))
 
     def leave(self) -> None:
-        """This program ends in good order; what is unsent stays."""
+        """This program ends normally; its backlog stays."""
         with self._journal.transaction(durable=True) as db:
-            incidents.end_all(db, self._journal.client, self._node)
+            incidents.end_all(self._writer(db))
             _stop(db, self._journal.client)
 
     def adopt(self) -> bool:
-        """Take over what programs that died have left behind; True where there were any."""
+        """Take over what programs that died have left behind; True if there were any."""
         with self._journal.reading() as db:
-            if not self._journal.dead(db):
+            if not self._journal.find_dead_clients(db):
                 return False
         with self._journal.transaction(durable=True) as db:
             return self._adopt(db)
 
     def reports(self) -> tuple[ProcessReport, ...]:
-        """For the hello: the most recent processes of all programs that share the journal."""
+        """For the heartbeat: the most recent processes of all programs that share the journal."""
         with self._journal.reading() as db:
             rows = db.execute(
                 "SELECT name, state, incarnation, pid, since,"
                 " (SELECT min(raised_at) FROM incident WHERE incident.process = process.name AND incident.state ="
-                " 'blocked') FROM process ORDER BY since DESC LIMIT ?",
-                (HELLO_PROCESSES_MAX,),
+                " 'pending') FROM process ORDER BY since DESC LIMIT ?",
+                (HEARTBEAT_PROCESSES_MAX,),
             ).fetchall()
         return tuple(
             ProcessReport(
@@ -112,14 +114,17 @@ class Roster:
         )
 
     def _adopt(self, db: sqlite3.Connection) -> bool:
-        dead = self._journal.dead(db)
-        for number in dead:
-            db.execute("UPDATE outgoing SET client = ? WHERE client = ?", (self._journal.client, number))
-            incidents.end_of_dead(db, self._journal.client, self._node, number)
-            requeues.end_of_dead(db, self._journal.client, self._node, number)
-            _stop(db, number)
-            db.execute("DELETE FROM client WHERE number = ?", (number,))
+        dead = self._journal.find_dead_clients(db)
+        for client in dead:
+            db.execute("UPDATE backlog SET client = ? WHERE client = ?", (self._journal.client, client))
+            incidents.end_of_dead(self._writer(db), client)
+            requeues.end_of_dead(self._writer(db), client)
+            _stop(db, client)
+            db.execute("DELETE FROM client WHERE number = ?", (client,))
         return bool(dead)
+
+    def _writer(self, db: sqlite3.Connection) -> Writer:
+        return Writer(db, self._journal.client, self._node)
 
 
 def _stop(db: sqlite3.Connection, client: int) -> None:

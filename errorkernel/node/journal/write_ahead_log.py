@@ -1,9 +1,9 @@
-"""The journal's write-ahead log: how far it reaches, and bringing it onto the disk without holding anybody up.
+"""The write-ahead log of a journal: how many of its bytes are current, and a sync that holds no writer up.
 
-The file's size says nothing: SQLite starts the log again from its beginning and leaves the rest as it is, which is
-cheaper than to give the space back. What is current bears the salts of the log's head; the format is documented
-(https://www.sqlite.org/fileformat2.html#walformat). Nobody holds locks on this file (they are on the ``-shm`` file), so
-it may be opened and closed as we like.
+The size of the file does not tell: SQLite restarts the log at its beginning and leaves the rest as it is, which is
+cheaper than truncating it. Current frames carry the salts of the log's header
+(https://www.sqlite.org/fileformat2.html#walformat). SQLite's locks are on the ``-shm`` file, so this file may be opened
+and closed at any time.
 """
 
 import os
@@ -16,7 +16,7 @@ _SALTS_OF_HEAD = 16
 _SALTS_OF_FRAME = 8
 
 
-class JournalLog:
+class WriteAheadLog:
     """The log beside ``journal``, whose pages have ``page_bytes``. Raises OSError where it cannot be opened."""
 
     def __init__(self, journal: Path, page_bytes: int) -> None:
@@ -24,13 +24,13 @@ class JournalLog:
         self._frame_bytes = _FRAME_HEAD_BYTES + page_bytes
 
     def reaches(self, log_bytes: int) -> bool:
-        """Whether that much of the log holds what was written since it began anew."""
+        """Whether that many bytes were written since the log was restarted."""
         frame = _HEAD_BYTES + log_bytes // self._frame_bytes * self._frame_bytes
         salts = os.pread(self._file, _SALTS_BYTES, frame + _SALTS_OF_FRAME)
         return len(salts) == _SALTS_BYTES and salts == os.pread(self._file, _SALTS_BYTES, _SALTS_OF_HEAD)
 
     def sync(self) -> None:
-        """Everything that has been written is on the disk when this returns. Raises OSError."""
+        """Return when all writes so far are on the disk. Raises OSError."""
         os.fsync(self._file)
 
     def close(self) -> None:

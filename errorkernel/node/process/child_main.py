@@ -1,7 +1,7 @@
 """The program of a supervised child that is a Python function: ``python -m errorkernel.node.process.child_main NAME``.
 
-The name is for whoever looks at the list of processes; what to do comes over the line. ``multiprocessing`` knows how
-to make the parent's modules, its main module included, importable in a fresh interpreter: that part of it is used.
+The name is only for the list of processes; the function arrives over the socket. ``multiprocessing`` can make the
+modules of the parent, including its main module, importable in a fresh interpreter; that part of it is used.
 """
 
 import multiprocessing.spawn
@@ -14,28 +14,28 @@ from errorkernel.node.process.child import worker
 
 
 def main() -> None:
-    """Run the function; tell of an exception that escapes from it, or ask about it, and end with status 1."""
+    """Run the function. An exception that escapes is reported or asked about, and ends the process with status 1."""
     me = worker()
-    work = me.work()
-    _set_python_path(work.python_path)
-    multiprocessing.spawn.prepare(pickle.loads(work.preparation))  # noqa: S301 - from our own parent
-    function, arguments = pickle.loads(work.call)  # noqa: S301 - from our own parent
+    call = me.receive_call()
+    _set_python_path(call.python_path)
+    multiprocessing.spawn.prepare(pickle.loads(call.preparation))  # noqa: S301 - from our own parent
+    function, arguments = pickle.loads(call.call)  # noqa: S301 - from our own parent
     try:
         function(*arguments)
     except Exception as exc:
         traceback.print_exc()
-        if work.on_exception == "ask":
+        if call.on_exception == "ask":
             me.ask(exc)
-        elif work.on_exception == "restart":
+        elif call.on_exception == "restart":
             me.info(str(exc), kind=type(exc).__name__, stack=traceback.format_exc())
         else:
             me.error(exc)
-        me.told()
+        me.mark_failure_reported()
         sys.exit(1)
 
 
 def _set_python_path(original: str | None) -> None:
-    """What made this package importable here is nothing for the programs that we start."""
+    """The path that made this package importable here must not reach the programs that this one starts."""
     if original is None:
         os.environ.pop("PYTHONPATH", None)
     else:

@@ -1,4 +1,4 @@
-"""Children that we did not start: as process 1 of a container we inherit them, and somebody must reap them."""
+"""Reaps orphans: as process 1 of a container we inherit children that we did not start."""
 
 import contextlib
 import os
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 
 def reap(ours: Callable[[int], bool]) -> bool:
-    """Reap all that have ended, except those of which ``ours(pid)`` is true: somebody waits for these.
+    """Reap all children that have ended, except those with ``ours(pid)``: their own threads wait for these.
 
-    False where one of ours stood first in the line, and others may be behind it: look again when it has been reaped.
+    False if one of ours came first, and others may follow: call again when it has been reaped.
     """
     with contextlib.suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG):

@@ -1,8 +1,7 @@
-"""Workers that are operating-system processes, so that kill is real: SIGTERM, a grace, SIGKILL, with all children.
+"""Workers that are operating-system processes, so that *kill* is certain: SIGTERM, grace, SIGKILL, with all children.
 
-The process reports and asks over a socket that it inherits (``errorkernel.node.process.child``); it needs no broker.
-When it ends badly by itself, that is reported with its status and the end of its standard error, which is also passed
-through.
+The process reports and asks over a socket that it inherits (``errorkernel.node.process.child``); it needs no broker. If
+it fails, its exit status and the end of its standard error are reported; standard error is also passed through.
 """
 
 import asyncio
@@ -23,29 +22,29 @@ from typing import Any
 
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node.errors import JournalError
-from errorkernel.node.process import pipe, spawn
-from errorkernel.node.process.stderr_tail import LastWords
-from errorkernel.node.reporting.event_builder import Report, describe
+from errorkernel.node.process import messages, spawn
+from errorkernel.node.process.stderr_tail import StderrTail
+from errorkernel.node.reporting.event_builder import EventDraft, describe
 from errorkernel.node.supervision.interfaces import Host
-from errorkernel.node.supervision.worker import Life, Supervised
+from errorkernel.node.supervision.worker import Incarnation, SupervisedWorker
 
 log = logging.getLogger("errorkernel.node")
 
 STDERR_LINES = 30
-FORCED_S = 3.0
+KILL_WAIT_S = 3.0
 """After SIGKILL only a process that hangs in the operating system is still there."""
-LAST_WORDS_S = 5.0
-"""So long a reader of our standard error may take for nothing at all before what a process said last is given up."""
-LINE_END_S = 10.0 if sys.platform == "linux" else 0.5
-"""For the reports that an ended process had sent. Elsewhere its children may hold the line open for ever."""
+STDERR_STALL_S = 5.0
+"""The rest of standard error is given up when its reader takes nothing for so long."""
+SOCKET_DRAIN_S = 10.0 if sys.platform == "linux" else 0.5
+"""For events that an ended process had sent. Elsewhere its children may hold the socket open for ever."""
 _ROOT = str(Path(__file__).resolve().parents[3])
 
 
-class ProcessWorker(Supervised):
-    """``command`` (an argument list), or a Python function that can be imported, in a process of its own, supervised.
+class ProcessWorker(SupervisedWorker):
+    """``command`` (an argument list), or a Python function that can be imported, as a supervised process.
 
-    ``env``: added to ours. ``ties``: what it has in common with us. ``stderr_lines``: how many of the last are told.
-    For other ``options`` see ``Supervised``.
+    ``env``: added to the environment. ``inheritance``: what it shares with this program. ``stderr_lines``: how many of
+    the last lines are reported. For other ``options`` see ``SupervisedWorker``.
     """
 
     def __init__(
@@ -57,250 +56,254 @@ class ProcessWorker(Supervised):
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
-        ties: spawn.Ties = spawn.ALONE,
+        inheritance: spawn.Inheritance = spawn.NOTHING,
         stderr_lines: int = STDERR_LINES,
         **options: object,
     ) -> None:
         super().__init__(kernel, name, **options)  # type: ignore[arg-type]
-        self.ties = ties
+        self.inheritance = inheritance
         self.stderr_lines = stderr_lines
-        self.end_with: int = signal.SIGTERM
+        self.stop_signal: int = signal.SIGTERM
         """The signal that asks it to end."""
         self.status: int | None = None
         """Of the last incarnation that has ended; negative: the signal that ended it."""
-        self._latest: _ProcessLife | None = None
+        self._latest: _ProcessIncarnation | None = None
         self._env = dict(env or {})
         self._cwd = cwd
-        self._work: pipe.Work | None = None
+        self._call: messages.FunctionCall | None = None
         if callable(command):
-            self._work = _work(command, arguments, self.on_exception)
+            self._call = _make_call(command, arguments, self.on_exception)
             self._argv = [sys.executable, "-m", "errorkernel.node.process.child_main", self.name]
             paths = [_ROOT, *filter(None, [self._env.get("PYTHONPATH", os.environ.get("PYTHONPATH"))])]
             self._env["PYTHONPATH"] = os.pathsep.join(paths)
         else:
-            self._argv = [os.fspath(one) for one in command]
+            self._argv = [os.fspath(part) for part in command]
 
-    def new_mark(self) -> str:
+    def make_mark(self) -> str:
         return uuid.uuid4().hex
 
-    def send(self, number: int) -> None:
-        """Pass a signal on to the process and its children, if it runs."""
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process and its children, if it runs."""
         if self._latest:
-            self._latest.send(number)
+            self._latest.send_signal(number)
 
-    def force(self) -> None:
-        """Do not wait for the end of the grace."""
+    def end_grace(self) -> None:
+        """Kill now what is being ended, without waiting for the grace."""
         if self._latest:
-            self._latest.force()
+            self._latest.end_grace()
 
     @property
-    def runs(self) -> bool:
-        """Whether there is a process of it that has not been reaped yet."""
-        return self._latest is not None and not self._latest.reaped
+    def is_running(self) -> bool:
+        """Whether it has a process that has not been reaped yet."""
+        return self._latest is not None and not self._latest.is_reaped
 
     def waits_for(self, pid: int) -> bool:
-        """Whether this is that process."""
-        return self.runs and self._latest is not None and self._latest.pid == pid
+        """Whether this is the process that it waits for."""
+        return self.is_running and self._latest is not None and self._latest.pid == pid
 
-    def spares(self, status: int) -> bool:
-        """Whether the children of a process that ended by itself may live on. Called in another thread."""
+    def keeps_leftovers(self, status: int) -> bool:
+        """Whether the children of a process that ended by itself may go on. Called in another thread."""
         return False
 
-    def was_told(self, status: int) -> bool:
-        """Whether somebody had told the process to end so, which is then no failure."""
+    def was_signalled_to_end(self, status: int) -> bool:
+        """Whether a signal from outside had told the process to end; then its end is not a failure."""
         return False
 
-    def describe_failure(self, status: int, last_words: list[str]) -> Report:
-        """What is reported of a process that ended badly."""
+    def describe_failure(self, status: int, last_lines: list[str]) -> EventDraft:
+        """The event that reports a failed process."""
         how = status_name(status)
-        last = next((line for line in reversed(last_words) if line.strip()), "")
+        last = next((line for line in reversed(last_lines) if line.strip()), "")
         text = f"{self.name} ended with {how}" + (f": {last.strip()}" if last else "")
-        return describe(text, {"kind": how, "stack": "\n".join(last_words)})
+        return describe(text, {"kind": how, "stack": "\n".join(last_lines)})
 
-    async def clear_away(self, former_life: str) -> None:
-        killed = await asyncio.to_thread(spawn.sweep, former_life)
+    async def kill_leftovers(self, former_mark: str) -> None:
+        killed = await asyncio.to_thread(spawn.kill_marked, former_mark)
         if killed:
             log.warning("Ended %d processes that a former incarnation of %s had left behind", killed, self.name)
 
-    async def bring_to_life(self, life_mark: str) -> Life:
+    async def start_incarnation(self, mark: str) -> Incarnation:
         ours, theirs = socket.socketpair()
         environ = {
             **os.environ,
             **self._env,
-            pipe.FD: str(theirs.fileno()),
-            pipe.NODE: self.kernel.node,
-            pipe.PROCESS: self.name,
-            pipe.INCARNATION: str(self.incarnation),
-            pipe.LIFE: life_mark,
+            messages.FD: str(theirs.fileno()),
+            messages.NODE: self.kernel.node,
+            messages.PROCESS: self.name,
+            messages.INCARNATION: str(self.incarnation),
+            messages.MARK: mark,
         }
         try:
             with theirs:
                 # Here, in the event loop's thread, because it dies with the thread that starts it.
-                process = spawn.start(self._argv, env=environ, cwd=self._cwd, line_fd=theirs.fileno(), ties=self.ties)
+                process = spawn.start(
+                    self._argv, env=environ, cwd=self._cwd, socket_fd=theirs.fileno(), inheritance=self.inheritance
+                )
         except BaseException:
             ours.close()
             raise
-        life = self._latest = _ProcessLife(self, process, life_mark)
+        current = self._latest = _ProcessIncarnation(self, process, mark)
         try:
-            await life.connect(ours, self._work)
+            await current.connect(ours, self._call)
         except BaseException:
-            life.send(signal.SIGKILL)
+            current.send_signal(signal.SIGKILL)
             raise
-        return life
+        return current
 
 
-class _ProcessLife:
+class _ProcessIncarnation:
     def __init__(self, worker: ProcessWorker, process: "subprocess.Popen[bytes]", mark: str) -> None:
         self.pid: int | None = process.pid
-        self.failure: Report | None = None
+        self.failure: EventDraft | None = None
         self._worker = worker
         self._process = process
-        self._told = False
-        self._said: Report | None = None
-        self._ordered = False
+        self._has_reported_failure = False
+        self._last_reported: EventDraft | None = None
+        self._is_ending = False
         self._asking: set[asyncio.Task[None]] = set()
-        self._going_on: dict[int, Decision] = {}
-        self._last_words: LastWords | None = None
+        self._continuing: dict[int, Decision] = {}
+        self._stderr: StderrTail | None = None
         if process.stderr is not None:
             with process.stderr as stream:
-                self._last_words = LastWords(os.dup(stream.fileno()), lines=worker.stderr_lines)
-        self._ours: socket.socket | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._forced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._exit = spawn.when_ended(process, mark, worker.ties, self._spared)
+                self._stderr = StderrTail(os.dup(stream.fileno()), lines=worker.stderr_lines)
+        self._socket: socket.socket | None = None
+        self._receiving: asyncio.Task[None] | None = None
+        self._grace_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exit = spawn.watch_exit(process, mark, worker.inheritance, self._keeps_leftovers)
         self.ended: asyncio.Future[bool] = asyncio.ensure_future(self._finish())
 
     @property
-    def reaped(self) -> bool:
+    def is_reaped(self) -> bool:
         return self._exit.done()
 
-    async def connect(self, ours: socket.socket, work: pipe.Work | None) -> None:
-        self._ours = ours
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=pipe.LINE_MAX_BYTES)
-        if work:
-            writer.write(pipe.encode(work))
-        self._reading = asyncio.create_task(self._listen(reader, writer), name=f"line of {self._worker.name}")
+    async def connect(self, ours: socket.socket, call: messages.FunctionCall | None) -> None:
+        self._socket = ours
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=messages.LINE_MAX_BYTES)
+        if call:
+            writer.write(messages.encode(call))
+        self._receiving = asyncio.create_task(self._receive(reader, writer), name=f"socket of {self._worker.name}")
 
-    def send(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         if not self._exit.done():
-            spawn.send(self._process, number, self._worker.ties)
+            spawn.send_signal(self._process, number, self._worker.inheritance)
 
-    def force(self) -> None:
-        if not self._forced.done():
-            self._forced.set_result(None)
+    def end_grace(self) -> None:
+        if not self._grace_over.done():
+            self._grace_over.set_result(None)
 
     async def end(self, grace_s: float) -> bool:
-        self._ordered = True
-        self.send(self._worker.end_with)
-        self.send(signal.SIGCONT)  # one that is stopped would take no other signal
-        happenings: set[asyncio.Future[Any]] = {self._exit, self._forced}
-        await asyncio.wait(happenings, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        self._is_ending = True
+        self.send_signal(self._worker.stop_signal)
+        self.send_signal(signal.SIGCONT)  # a stopped process takes no other signal
+        either: set[asyncio.Future[Any]] = {self._exit, self._grace_over}
+        await asyncio.wait(either, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
         if not self._exit.done():
-            self.send(signal.SIGKILL)
-            await asyncio.wait({self._exit}, timeout=FORCED_S)
+            self.send_signal(signal.SIGKILL)
+            await asyncio.wait({self._exit}, timeout=KILL_WAIT_S)
         if self._exit.done():
             await asyncio.wait({self.ended})
         return self._exit.done()
 
-    def _spared(self, status: int) -> bool:
-        return not self._ordered and self._worker.spares(status)
+    def _keeps_leftovers(self, status: int) -> bool:
+        return not self._is_ending and self._worker.keeps_leftovers(status)
 
     async def _finish(self) -> bool:
         status = await asyncio.shield(self._exit)
         self._worker.status = status
-        await self._hear_the_end()
-        for decision in self._going_on.values():
-            await self._worker.kernel.give_up(decision.incident, "The process ended before it went on.")
-        if self._worker.was_told(status):
+        await self._drain()
+        for decision in self._continuing.values():
+            await self._worker.kernel.withdraw(decision.incident, "The process ended before it went on.")
+        if self._worker.was_signalled_to_end(status):
             return False
-        if status and not self._told and not self._ordered:
-            last_words = self._last_words.told() if self._last_words else []
-            self.failure = self._worker.describe_failure(status, last_words)
+        if status and not self._has_reported_failure and not self._is_ending:
+            last_lines = self._stderr.last_lines() if self._stderr else []
+            self.failure = self._worker.describe_failure(status, last_lines)
         return status != 0
 
-    async def _hear_the_end(self) -> None:
-        """What it said before it ended is still in the socket and the pipe."""
-        if self._reading and self._ours and not self._reading.done():
+    async def _drain(self) -> None:
+        """Read what the ended process had sent: it is still in the socket and the pipe."""
+        if self._receiving and self._socket and not self._receiving.done():
             if sys.platform == "linux":
-                # Reads on to the end of what it has sent, even if its children hold the line open.
+                # Ends the reading after what it has sent, even if its children hold the socket open.
                 with contextlib.suppress(OSError):
-                    self._ours.shutdown(socket.SHUT_RD)
-            await asyncio.wait({self._reading}, timeout=LINE_END_S)
-            self._reading.cancel()
-        if self._last_words:
-            self._last_words.finish()
+                    self._socket.shutdown(socket.SHUT_RD)
+            await asyncio.wait({self._receiving}, timeout=SOCKET_DRAIN_S)
+            self._receiving.cancel()
+        if self._stderr:
+            self._stderr.finish()
             passed, since = -1, time.monotonic()
-            while not self._last_words.over and time.monotonic() - since < LAST_WORDS_S:
-                if self._last_words.passed != passed:
-                    passed, since = self._last_words.passed, time.monotonic()
+            while not self._stderr.is_finished and time.monotonic() - since < STDERR_STALL_S:
+                if self._stderr.passed_bytes != passed:
+                    passed, since = self._stderr.passed_bytes, time.monotonic()
                 await asyncio.sleep(0.005)
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Do what the child asks for, one line after the other, until it has nothing more to say."""
+    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle the messages of the child, one after the other, until it closes the socket."""
         try:
             while line := await reader.readline():
-                await self._heard(pipe.decode_from_child(line), writer)
-        except (pipe.Nonsense, ValueError) as exc:
-            log.error("What the worker %s says cannot be understood; its line is closed: %s", self._worker.name, exc)
+                await self._handle(messages.decode_from_child(line), writer)
+        except (messages.InvalidLine, ValueError) as exc:
+            log.error("The worker %s sent an invalid message; its socket is closed: %s", self._worker.name, exc)
         except OSError as exc:
-            log.debug("The line of the worker %s has broken: %s", self._worker.name, exc)
+            log.debug("The socket of the worker %s has failed: %s", self._worker.name, exc)
         finally:
             for asking in self._asking:
                 asking.cancel()
             writer.close()
 
-    async def _heard(self, message: pipe.FromChild, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, message: messages.FromChild, writer: asyncio.StreamWriter) -> None:
         kernel, name = self._worker.kernel, self._worker.name
-        if isinstance(message, pipe.Told):
-            self._told = True
-            self._worker.last_failure = self._said or self._worker.last_failure
-        elif isinstance(message, pipe.WentOn):
-            decision = self._going_on.pop(message.number, None)
+        if isinstance(message, messages.FailureReported):
+            self._has_reported_failure = True
+            self._worker.last_failure = self._last_reported or self._worker.last_failure
+        elif isinstance(message, messages.Continued):
+            decision = self._continuing.pop(message.number, None)
             if decision:
-                await kernel.settle(decision, OutcomeState.APPLIED)
+                await kernel.report_outcome(decision, OutcomeState.APPLIED)
         elif message.type is EventType.ACTION:
             task = asyncio.create_task(self._ask(message, writer))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
         else:
             try:
-                self._said = message.report
-                event_id = await kernel.report(message.type, name, message.report)
-                writer.write(pipe.encode(pipe.Noted(message.number, event_id)))
+                self._last_reported = message.draft
+                event_id = await kernel.report(message.type, name, message.draft)
+                writer.write(messages.encode(messages.EventAccepted(message.number, event_id)))
             except JournalError as exc:
-                writer.write(pipe.encode(pipe.Refused(message.number, str(exc))))
+                writer.write(messages.encode(messages.EventRejected(message.number, str(exc))))
             await writer.drain()
 
-    async def _ask(self, message: pipe.Say, writer: asyncio.StreamWriter) -> None:
-        self._worker.last_failure = message.report
+    async def _ask(self, message: messages.ReportEvent, writer: asyncio.StreamWriter) -> None:
+        self._worker.last_failure = message.draft
         try:
-            decision = await self._worker.kernel.put(self._worker.name, message.report)
+            decision = await self._worker.kernel.request_decision(self._worker.name, message.draft)
         except JournalError as exc:
-            writer.write(pipe.encode(pipe.Refused(message.number, str(exc))))
+            writer.write(messages.encode(messages.EventRejected(message.number, str(exc))))
             return
         except Exception as exc:
-            log.exception("A question of the worker %s cannot be asked", self._worker.name)
-            writer.write(pipe.encode(pipe.Refused(message.number, f"The supervisor failed: {exc!r}")))
+            log.exception("An incident of the worker %s cannot be opened", self._worker.name)
+            writer.write(messages.encode(messages.EventRejected(message.number, f"The supervisor failed: {exc!r}")))
             return
         if decision.action is not Action.CONTINUE:
             self._worker.obey(decision)
             return
-        self._going_on[message.number] = decision
-        writer.write(pipe.encode(pipe.Answer(message.number, decision.action)))
+        self._continuing[message.number] = decision
+        writer.write(messages.encode(messages.DecisionReply(message.number, decision.action)))
 
 
-def _work(function: Callable[..., object], arguments: Sequence[object], on_exception: str) -> pipe.Work:
-    """Raises pickle.PicklingError (or AttributeError, TypeError) for what a fresh interpreter could not import."""
+def _make_call(
+    function: Callable[..., object], arguments: Sequence[object], on_exception: str
+) -> messages.FunctionCall:
+    """Raises pickle.PicklingError (or AttributeError, TypeError) for what a fresh interpreter cannot import."""
     call = pickle.dumps((function, tuple(arguments)))
     preparation = multiprocessing.spawn.get_preparation_data("worker")
-    # Not for our child: a secret that it has no use for, and the directory, which is ours to choose.
+    # Not for our child: a secret that it has no use for, and the directory, which the caller chooses.
     preparation.pop("authkey", None)
     preparation.pop("dir", None)
     if b"__main__" not in call:
-        # Our main module is not needed there, and may be large: running it again would cost every start of a worker.
+        # The child does not need our main module, which may be large: importing it would slow every start down.
         preparation.pop("init_main_from_name", None)
         preparation.pop("init_main_from_path", None)
-    return pipe.Work(
+    return messages.FunctionCall(
         call=call,
         preparation=pickle.dumps(preparation),
         on_exception=on_exception,

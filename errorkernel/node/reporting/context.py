@@ -1,7 +1,7 @@
-"""``@kernel.reports()`` and ``with kernel.reporting():``: what fails in there is reported, and goes on its way.
+"""``@kernel.reports()`` and ``with kernel.reporting():`` report the exceptions that leave a function or a block.
 
-Whatever goes wrong with the report itself, the program meets its own exception and no other. What could not be reported
-is never swallowed. Interrupts, exits and cancellations are no errors.
+If reporting fails, the program still gets its own exception and no other. An exception that could not be reported is
+never swallowed. Interrupts, exits and cancellations are not errors.
 """
 
 import functools
@@ -16,7 +16,7 @@ from uuid import UUID
 from errorkernel.domain.values import Action, EventType
 from errorkernel.node.errors import NodeError
 from errorkernel.node.reporting import once
-from errorkernel.node.reporting.event_builder import AskDetails, Report, describe
+from errorkernel.node.reporting.event_builder import AskDetails, EventDraft, describe
 
 log = logging.getLogger("errorkernel.node")
 
@@ -25,31 +25,31 @@ R = TypeVar("R")
 
 
 class Reporter(ABC):
-    """What ``Kernel`` and ``BlockingKernel`` have in common."""
+    """The common base of ``Kernel`` and ``BlockingKernel``."""
 
-    waits_in_thread: bool
-    """Whether ``ask`` blocks its thread; else it is awaited."""
+    blocks_thread: bool
+    """Whether ``ask`` blocks its thread; otherwise it is awaited."""
 
     def __init__(self) -> None:
         self.on_failure: Callable[[BaseException], None] | None = None
-        """Called with what leaves the ``with`` of this kernel, while it can still be reported."""
+        """Called with the exception that leaves the ``with`` of this kernel, while it can still be reported."""
 
     @abstractmethod
-    def report_now(self, kind: EventType, process: str, report: Report) -> UUID:
-        """Write a report down that has been described already. From any thread, blocking. Raises NodeError."""
+    def report_now(self, kind: EventType, process: str, draft: EventDraft) -> UUID:
+        """Write an event that has been described; returns its id. From any thread, blocking. Raises NodeError."""
 
-    async def report(self, kind: EventType, process: str, report: Report) -> UUID:
+    async def report(self, kind: EventType, process: str, draft: EventDraft) -> UUID:
         """As ``report_now``, awaited."""
-        return self.report_now(kind, process, report)
+        return self.report_now(kind, process, draft)
 
     @abstractmethod
     def ask(self, error: BaseException | str, *, process: str = "", **details: Unpack[AskDetails]) -> Any:
-        """The answer, or an awaitable of it."""
+        """The action of the decision, or an awaitable of it."""
 
     def reports(
         self, process: str = "", *, reraise: bool = True, ask: bool = False, **details: Unpack[AskDetails]
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorates a function, plain, async or a generator: as ``reporting`` around what it does."""
+        """Decorate a function (plain, async, or a generator) with ``reporting``."""
         return self.reporting(process, reraise=reraise, ask=ask, **details).around
 
     def reporting(
@@ -57,23 +57,23 @@ class Reporter(ABC):
     ) -> "Reporting":
         """``with`` or ``async with``: an exception that leaves the block is reported, then raised.
 
-        ``reraise=False``: it ends there, and the block with it. ``ask=True``: it is asked about; *continue* ends it
-        there, *kill* and *stop* raise it. ``details``: as of ``error`` and ``ask``. Raises TypeError, ValueError for
-        details that are none.
+        ``reraise=False``: it is suppressed, and the block ends. ``ask=True``: it opens an incident; *continue*
+        suppresses it, *kill* and *stop* raise it. ``details``: those of ``error`` and ``ask``. Raises TypeError,
+        ValueError for wrong details.
         """
         return Reporting(self, process, reraise, ask, cast(dict[str, Any], details))
 
-    def failing(self, exc: BaseException | None) -> None:
-        """``exc`` leaves the ``with`` of this kernel."""
+    def notify_failure(self, exc: BaseException | None) -> None:
+        """Tell the hook that ``exc`` leaves the ``with`` of this kernel."""
         if exc is not None and self.on_failure:
             self.on_failure(exc)
 
 
 class Reporting:
-    """Made by ``Reporter.reporting``. May be entered any number of times, by several threads and tasks."""
+    """Created by ``Reporter.reporting``. May be entered repeatedly, by several threads and tasks."""
 
     def __init__(self, kernel: Reporter, process: str, reraise: bool, ask: bool, details: dict[str, Any]) -> None:
-        describe("", details)  # here, and not when something fails, it is told what is wrong with them
+        describe("", details)  # wrong details raise here, not when something fails
         self._kernel = kernel
         self._process = process
         self._reraise = reraise
@@ -92,8 +92,8 @@ class Reporting:
                 return bool(self._kernel.ask(exc, process=self._process, **self._details) is Action.CONTINUE)
             if not once.is_marked(exc):
                 self._kernel.report_now(EventType.ERROR, self._process, describe(exc, self._details))
-        except Exception as failed:
-            return _told(failed)
+        except Exception as failure:
+            return _log_failure(failure)
         once.mark(exc)
         return not self._reraise
 
@@ -109,13 +109,13 @@ class Reporting:
                 return await self._kernel.ask(exc, process=self._process, **self._details) is Action.CONTINUE
             if not once.is_marked(exc):
                 await self._kernel.report(EventType.ERROR, self._process, describe(exc, self._details))
-        except Exception as failed:
-            return _told(failed)
+        except Exception as failure:
+            return _log_failure(failure)
         once.mark(exc)
         return not self._reraise
 
     def around(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, in this block whenever it runs. Raises TypeError for what cannot be decorated."""
+        """The function, wrapped in this block. Raises TypeError for what cannot be decorated."""
         if inspect.iscoroutinefunction(function):
             self._check(awaits=True)
 
@@ -125,7 +125,9 @@ class Reporting:
 
             return cast(Callable[P, R], functools.wraps(function)(awaited))
         if inspect.isasyncgenfunction(function) or isinstance(function, type) or not callable(function):
-            raise TypeError("Functions can be decorated: plain ones, async ones, generators. Use reporting() inside.")
+            raise TypeError(
+                "Only plain functions, async functions and generators can be decorated. Use reporting() inside."
+            )
         self._check(awaits=False)
         if inspect.isgeneratorfunction(function):
 
@@ -142,11 +144,11 @@ class Reporting:
         return cast(Callable[P, R], functools.wraps(function)(called))
 
     def _check(self, *, awaits: bool) -> None:
-        if self._ask and awaits is self._kernel.waits_in_thread:
-            face = "Kernel" if awaits else "BlockingKernel"
-            raise TypeError(f"Only a {face} can ask here: the other one would hold up what has to bring the answer.")
+        if self._ask and awaits is self._kernel.blocks_thread:
+            kind = "Kernel" if awaits else "BlockingKernel"
+            raise TypeError(f"Only a {kind} can ask here: the other would block what has to receive the decision.")
 
 
-def _told(failed: Exception) -> bool:
-    log.error("An exception could not be reported: %s", failed, exc_info=not isinstance(failed, NodeError))
+def _log_failure(failure: Exception) -> bool:
+    log.error("An exception could not be reported: %s", failure, exc_info=not isinstance(failure, NodeError))
     return False

@@ -1,7 +1,7 @@
-"""From what a program has in its hands (an exception, a text) to an event that fits.
+"""Builds events from what a program has: an exception or a text, and details.
 
-Everything over its limit is cut here, before it is written down, and says so: a report is never lost for its size.
-Nothing here raises for what an exception contains, only for what the caller wrote wrongly (ValueError, TypeError).
+Everything over its limit is cut here, before it is written, and marked as cut: no event is lost for its size. Nothing
+here raises for the contents of an exception, only for wrong arguments (ValueError, TypeError).
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _MARK_BYTES = 40
 
 
 class Details(TypedDict, total=False):
-    """What may be said of any report. ``message``: the message in progress, or a mapping with its fields."""
+    """The details of any event. ``message``: the message in progress, or a mapping with its fields."""
 
     level: Level | str
     message: Message | Mapping[str, Any] | None
@@ -39,7 +39,7 @@ class Details(TypedDict, total=False):
 
 
 class AskDetails(Details, total=False):
-    """What may be said of a question. ``on_deadline``: what happens ``deadline_s`` seconds after it was received."""
+    """The details of an incident. ``on_deadline``: what happens ``deadline_s`` seconds after it was received."""
 
     deadline_s: float | None
     on_deadline: OnDeadline | str
@@ -49,8 +49,8 @@ _DETAILS = frozenset(AskDetails.__annotations__)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A report in plain values, as it also goes from a supervised child to its supervisor."""
+class EventDraft:
+    """An event without identity, in plain values; a supervised child sends it to its supervisor in this form."""
 
     text: str
     kind: str = ""
@@ -65,13 +65,13 @@ class Report:
     on_deadline: OnDeadline = OnDeadline.ESCALATE
 
 
-def describe(error: BaseException | str, details: Mapping[str, Any]) -> Report:
-    """Take kind, text and stack from an exception; cut and check everything.
+def describe(error: BaseException | str, details: Mapping[str, Any]) -> EventDraft:
+    """Draft an event: take kind, text and stack from an exception, check the details, cut what is too long.
 
-    ``details``: what ``AskDetails`` names. Raises ValueError, TypeError.
+    ``details``: those of ``AskDetails``. Raises ValueError, TypeError.
     """
     if unknown := details.keys() - _DETAILS:
-        raise TypeError(f"A report has no {', '.join(sorted(unknown))}.")
+        raise TypeError(f"An event has no {', '.join(sorted(unknown))}.")
     text, kind, stack = _of_exception(error) if isinstance(error, BaseException) else (str(error), "", "")
     kind = details.get("kind") or kind
     level = details.get("level")
@@ -79,7 +79,7 @@ def describe(error: BaseException | str, details: Mapping[str, Any]) -> Report:
     if deadline_s is not None and not 0 < deadline_s <= DEADLINE_MAX_S:
         raise ValueError(f"A deadline is more than 0 and at most {DEADLINE_MAX_S} seconds.")
     occurred_at = details.get("occurred_at") or datetime.now(UTC)
-    return Report(
+    return EventDraft(
         text=cut(text or kind or "(no text)", LIMITS.text_bytes),
         kind=_short(kind),
         stack=cut_middle(details.get("stack") or stack, LIMITS.stack_bytes),
@@ -87,7 +87,7 @@ def describe(error: BaseException | str, details: Mapping[str, Any]) -> Report:
         message=_message(details.get("message")),
         tags=_tags(details.get("tags") or {}),
         fingerprint=tuple(_short(part) for part in list(details.get("fingerprint") or ())[:FINGERPRINT_PARTS_MAX]),
-        # Without a zone it is this machine's local time, as everywhere in Python.
+        # A time without zone is local time, as everywhere in Python.
         occurred_at=occurred_at.astimezone(UTC),
         relay_from_node=_short(details.get("relay_from_node") or ""),
         deadline_s=deadline_s,
@@ -95,30 +95,30 @@ def describe(error: BaseException | str, details: Mapping[str, Any]) -> Report:
     )
 
 
-def event_of(report: Report, event_id: UUID, kind: EventType, process: str, incarnation: int) -> Event:
-    """The report as an event of ``process``."""
+def build_event(draft: EventDraft, event_id: UUID, kind: EventType, process: str, incarnation: int) -> Event:
+    """The draft as an event of ``process``."""
     default = Level.INFO if kind is EventType.INFO else Level.ERROR
     return Event(
         id=event_id,
         type=kind,
-        level=report.level or default,
+        level=draft.level or default,
         process=process,
-        text=report.text,
-        kind=report.kind,
-        stack=report.stack,
+        text=draft.text,
+        kind=draft.kind,
+        stack=draft.stack,
         incarnation=incarnation,
-        message=report.message,
-        relay_from_node=report.relay_from_node,
-        occurred_at=report.occurred_at,
-        fingerprint=report.fingerprint,
-        tags=report.tags,
-        deadline_s=report.deadline_s,
-        on_deadline=report.on_deadline,
+        message=draft.message,
+        relay_from_node=draft.relay_from_node,
+        occurred_at=draft.occurred_at,
+        fingerprint=draft.fingerprint,
+        tags=draft.tags,
+        deadline_s=draft.deadline_s,
+        on_deadline=draft.on_deadline,
     )
 
 
 def process_name(name: str) -> str:
-    """A name as the contract has it. Raises ValueError for one that says nothing."""
+    """A process name within the contract's limits. Raises ValueError for a blank one."""
     name = _clean(name)[:PROCESS_NAME_MAX_CHARS]
     if not name.strip():
         raise ValueError(f"A process has a name of 1 to {PROCESS_NAME_MAX_CHARS} characters.")
@@ -126,7 +126,7 @@ def process_name(name: str) -> str:
 
 
 def cut(text: str, limit_bytes: int) -> str:
-    """At most ``limit_bytes`` of UTF-8; what is missing is told at the end."""
+    """At most ``limit_bytes`` of UTF-8; a mark at the end says how much was cut."""
     data = _encode(text)
     if len(data) <= limit_bytes:
         return data.decode()
@@ -135,7 +135,7 @@ def cut(text: str, limit_bytes: int) -> str:
 
 
 def cut_middle(text: str, limit_bytes: int) -> str:
-    """As ``cut``, keeping both ends: a traceback begins with where we are and ends with what went wrong."""
+    """As ``cut``, keeping both ends: a traceback starts with the place and ends with the error."""
     data = _encode(text)
     if len(data) <= limit_bytes:
         return data.decode()
@@ -147,7 +147,7 @@ def cut_middle(text: str, limit_bytes: int) -> str:
 
 def _of_exception(error: BaseException) -> tuple[str, str, str]:
     text, stack = "", ""
-    # An exception's own __str__ may fail, and so may what its frames hold.
+    # The exception's own __str__ may fail, and so may objects in its frames.
     with contextlib.suppress(Exception):
         text = str(error)
     if error.__traceback__ or error.__cause__ or error.__context__:
@@ -164,9 +164,9 @@ def _message(given: Message | Mapping[str, Any] | None) -> Message | None:
     unknown = raw.keys() - set(names)
     if unknown:
         raise TypeError(f"A message has no {', '.join(sorted(map(str, unknown)))}.")
-    said = {key: _text(value) for key, value in raw.items() if value is not None}
-    data = cut(said.pop("data", ""), LIMITS.data_bytes)
-    return Message(**{key: _short(value) for key, value in said.items()}, data=data)
+    texts = {key: _text(value) for key, value in raw.items() if value is not None}
+    data = cut(texts.pop("data", ""), LIMITS.data_bytes)
+    return Message(**{key: _short(value) for key, value in texts.items()}, data=data)
 
 
 def _tags(given: Mapping[str, Any]) -> dict[str, str]:
@@ -187,5 +187,5 @@ def _clean(text: str) -> str:
 
 
 def _encode(text: str) -> bytes:
-    # Lone surrogates (file names that are no UTF-8) cannot be sent; they are shown as what they are.
+    # Lone surrogates (of file names that are not UTF-8) cannot be encoded; they are escaped.
     return text.encode("utf-8", "backslashreplace")

@@ -1,27 +1,27 @@
-"""Event → bytes that the kernel takes, however large the event was."""
+"""Encodes an event within the size limit of the contract, however large it is."""
 
 from typing import Any, TypeVar
 
 from errorkernel.domain.values import Event, Message
 from errorkernel.node.reporting.event_builder import LIMITS, cut, cut_middle
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import json_codec
 
 T = TypeVar("T", Event, Message)
 _STEPS = 12
 
 
 def fit(event: Event) -> bytes:
-    """Encode; shorten the longest part until the whole is within the contract's limit.
+    """Encode an event; shorten its longest part until the whole is within the limit.
 
-    Each part is within its own limit already, but together, and with what JSON escapes, they may not be.
+    Each part is within its own limit, but together, and with JSON escapes, they may exceed the limit of the event.
     """
     for _ in range(_STEPS):
-        data = wire.encode_event(event)
+        data = json_codec.encode_event(event)
         if len(data) <= LIMITS.event_bytes:
             return data
         event = _shorter(event)
-    # Unreachable for texts: halving the longest of three often enough leaves nothing to cut.
-    return wire.encode_event(_with(event, text=cut(event.text, 1000), stack="", message=None, tags={}))
+    # Not reached by texts: halving the longest of three often enough leaves nothing to cut.
+    return json_codec.encode_event(_with(event, text=cut(event.text, 1000), stack="", message=None, tags={}))
 
 
 def _shorter(event: Event) -> Event:

@@ -1,7 +1,7 @@
-"""One failure, one report: of ``reports``, log records and hooks, the first that an exception meets tells it.
+"""One failure, one event: the first of ``reports``, log records and hooks that sees an exception reports it.
 
-The mark is on the exception itself, so it goes when the exception goes. An object that a program keeps and raises again
-and again is thereby told once; who wants it told each time says ``kernel.error``, which asks nobody.
+The mark is an attribute of the exception, so it lives as long as the exception. An exception object that a program
+keeps and raises repeatedly is reported once; ``kernel.error`` ignores the mark and reports it each time.
 """
 
 import contextlib
@@ -10,9 +10,9 @@ _MARK = "__errorkernel_reported__"
 
 
 def mark(error: object) -> None:
-    """This one has been reported."""
+    """Mark this exception as reported."""
     if isinstance(error, BaseException):
-        with contextlib.suppress(Exception):  # one that takes no attributes may be told twice
+        with contextlib.suppress(Exception):  # one that takes no attributes may be reported twice
             setattr(error, _MARK, True)
 
 

@@ -1,9 +1,8 @@
-"""Tracebacks as Python prints them, at a price that a program in trouble can pay.
+"""Renders tracebacks as Python prints them, at a low cost.
 
-Most of what ``traceback`` costs is per frame: it looks at the file again, reads the line, and parses it for the marks
-below it (0.3 ms for ten frames). A program that fails, fails in the same places again and again, so what a place looks
-like is made by ``traceback`` once and remembered. It is then the line that was run, too, and not the one that a newer
-release has since put into the file.
+Most of the cost of ``traceback`` is per frame: it checks the file, reads the line, and parses it for the marks below
+it (0.3 ms for ten frames). Programs fail repeatedly in the same places, so ``traceback`` renders each place once, and
+the result is cached. The cached line is the one that ran, even if a newer release has replaced the file since.
 """
 
 import contextlib
@@ -14,11 +13,11 @@ from typing import Any
 
 _PLACES_MAX = 2000
 _SHOWN_MAX_CHARS = 2000
-"""Together a bound for what is remembered; what is longer (one line of a minified file) is made each time."""
+"""Together they bound the cache; a longer place (a line of a minified file) is rendered each time."""
 
 
 class _Place(traceback.FrameSummary):
-    """A line of some code, and how it is shown."""
+    """A line of some code, and its rendering."""
 
     def __init__(self, code: CodeType, line: int, shown: str) -> None:
         super().__init__(code.co_filename, line, code.co_name, lookup_line=False, line="")
@@ -31,22 +30,22 @@ class _Stack(traceback.StackSummary):
         return str(frame_summary.shown)
 
 
-# By the code's id, which stays its own because the place holds the code: code objects compare by what they contain,
-# which is slow, and equal for the same function in two files.
+# The key is the id of the code, which is unique while the place holds the code. Code objects themselves compare by
+# content, which is slow, and equal for the same function in two files.
 _places: dict[tuple[int, int], _Place] = {}
 
 
 _SPECIAL = (BaseExceptionGroup, SyntaxError, NameError, AttributeError, ImportError)
-"""``traceback`` has more to say of these."""
+"""``traceback`` adds details to these."""
 
 
 def render(error: BaseException) -> str:
-    """What ``traceback.format_exception`` gives, joined. May raise whatever the exception's own code raises."""
+    """The joined result of ``traceback.format_exception``. May raise what the code of the exception raises."""
     return _render_plain(error) or _render_any(error)
 
 
 def _render_plain(error: BaseException) -> str:
-    """Of the usual kind, which is an exception without a past; empty for the others."""
+    """Render an exception without cause, context, notes or recursion; empty for all others."""
     context = error.__context__ and not error.__suppress_context__
     if context or error.__cause__ or isinstance(error, _SPECIAL) or hasattr(error, "__notes__"):
         return ""
@@ -63,7 +62,7 @@ def _render_plain(error: BaseException) -> str:
 
 
 def _render_any(error: BaseException) -> str:
-    # Without frames (limit=0) it does everything but the part that is remembered: causes, groups, notes, suggestions.
+    # Without frames (limit=0) it does everything except the cached part: causes, groups, notes, suggestions.
     outline = traceback.TracebackException(type(error), error, error.__traceback__, limit=0, compact=True)
     for part, its_error in _parts(outline, error):
         if its_error.__traceback__:
@@ -74,7 +73,7 @@ def _render_any(error: BaseException) -> str:
 def _parts(
     outline: traceback.TracebackException, error: BaseException
 ) -> Iterator[tuple[traceback.TracebackException, BaseException]]:
-    # The outline decides what is shown, and leaves out what it has met already: so this ends.
+    # The outline leaves out exceptions that it contains already, so this ends.
     waiting: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(outline, error)]
     while waiting:
         part, its_error = waiting.pop()
@@ -90,14 +89,14 @@ def _walk(frames: TracebackType | None) -> Iterator[_Place]:
     while frames:
         code = frames.tb_frame.f_code
         place = _places.get((id(code), frames.tb_lasti))
-        yield place or _look_at(frames, code)
+        yield place or _render_place(frames, code)
         frames = frames.tb_next
 
 
-def _look_at(frames: TracebackType, code: CodeType) -> _Place:
+def _render_place(frames: TracebackType, code: CodeType) -> _Place:
     line = frames.tb_lineno or code.co_firstlineno
     shown = f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
-    with contextlib.suppress(Exception):  # a loader that cannot give the source of its code
+    with contextlib.suppress(Exception):  # a loader without source
         shown = traceback.format_tb(frames, limit=1)[0]
     place = _Place(code, line, shown)
     if len(shown) <= _SHOWN_MAX_CHARS:

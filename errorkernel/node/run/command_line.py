@@ -1,8 +1,8 @@
-"""A command line as others may see it.
+"""Shows a command line without secrets.
 
-Everybody on the node can read it, in the list of processes; a report of it goes further. What plainly is a secret is
-left out: the value of an option or variable with a telling name, and the password in an address. A secret that does not
-look like one (``-pSECRET``) is not recognised: there, leave all arguments out.
+Everybody on the node can read it in the list of processes; an event carries it further. Plain secrets are left out: the
+value of an option or variable whose name says so, and the password in an address. Other secrets (``-pSECRET``) are not
+recognised: for those, leave all arguments out.
 """
 
 import re
@@ -16,8 +16,8 @@ _BEFORE_VALUE = re.compile(rf"--?{_NAME}", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+(?=@)", re.IGNORECASE)
 
 
-def shown(argv: Sequence[str], *, arguments: bool = True) -> str:
-    """As one would type it into a shell. ``arguments`` False: the program's name alone."""
+def show(argv: Sequence[str], *, arguments: bool = True) -> str:
+    """As it is typed into a shell. ``arguments`` False: only the name of the program."""
     if not arguments:
         return shlex.quote(argv[0]) + (f" {HIDDEN}" if len(argv) > 1 else "")
     words: list[str] = []
@@ -35,5 +35,5 @@ def shown(argv: Sequence[str], *, arguments: bool = True) -> str:
 def _without_secret(argument: str) -> str:
     if found := _WITH_VALUE.fullmatch(argument):
         return shlex.quote(found[1]).strip("'") + HIDDEN
-    # Quoted first: what hides a password needs no quotes.
+    # Quoted first: the sign that replaces a password needs no quotes.
     return _IN_ADDRESS.sub(rf"\1{HIDDEN}", shlex.quote(argument))

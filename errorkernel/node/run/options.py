@@ -1,4 +1,4 @@
-"""What ``steward run`` is told on its command line and by the environment."""
+"""The options of ``steward run``, from its command line and the environment."""
 
 import argparse
 import os
@@ -16,9 +16,8 @@ from errorkernel.node.errors import CredentialsError
 from errorkernel.node.supervision.restart_policy import Restart
 from errorkernel.node.supervision.worker import GRACE_S
 
-JOURNAL_VARIABLE = "STEWARD_NODE_JOURNAL"
 OUR_FAULT = 125
-"""The status for a command line that cannot be followed, as of env(1), chroot(1), docker(1): no program has run."""
+"""Exit status for wrong options, as in env(1), chroot(1), docker(1): no program was run."""
 STDERR_LINES_MAX = 1000
 
 _ABOUT = """\
@@ -29,14 +28,14 @@ program's own. It runs whether or not the error kernel can be reached.
   steward run --node ship1 --process backup -- /usr/local/bin/backup --all
 """
 _STATUS = """\
-exit status: the program's own; after a signal, the same signal (128 + its number for process 1). 127: there is no such
-command; 126: it cannot be run; 125: these options cannot be followed, and nothing was run.
+exit status: that of the program; after a signal, the same signal (128 + its number for process 1). 127: the command
+does not exist. 126: the command cannot be run. 125: the options are wrong, and nothing was run.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``command`` and how to look after it."""
+    """``command``, and how to supervise it."""
 
     command: list[str]
     process: str
@@ -62,31 +61,35 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """Raises SystemExit, with what to say and status 125, or 0 for ``--help``."""
-    words = parser()
+    """Raises SystemExit with a message and status 125, or 0 for ``--help``."""
+    parser = make_parser()
     own, command = _split(argv)
-    given = words.parse_args(own)
+    given = parser.parse_args(own)
     if not command:
-        words.error("the command to run is missing; it comes after --")
+        parser.error("the command is missing; write it after --")
     if given.deadline is None and given.on_deadline is not None:
-        words.error("--on-deadline needs --deadline")
+        parser.error("--on-deadline needs --deadline")
     if given.deadline is None and given.when_isolated is not None:
-        words.error("--when-isolated needs --deadline")
+        parser.error("--when-isolated needs --deadline")
     if given.when_isolated is None and given.isolated_grace is not None:
-        words.error("--isolated-grace needs --when-isolated")
+        parser.error("--isolated-grace needs --when-isolated")
     if given.deadline is not None and not given.ask:
-        words.error("--deadline needs --ask")
+        parser.error("--deadline needs --ask")
     try:
-        found = credentials.read(given.credentials) if given.credentials else credentials.find(environ)
+        node_credentials = credentials.read(given.credentials) if given.credentials else credentials.find(environ)
     except CredentialsError as exc:
-        words.error(str(exc))
-    if given.node and given.node != found.node:
-        words.error(f"these are credentials of the node {found.node}, not of {given.node}")
+        parser.error(str(exc))
+    if given.node and given.node != node_credentials.node:
+        parser.error(f"these are credentials of the node {node_credentials.node}, not of {given.node}")
     return Options(
         command=command,
         process=given.process or os.path.basename(command[0]) or command[0],
-        credentials=found,
-        journal=Path(given.journal or environ.get(JOURNAL_VARIABLE) or _default_journal(found.node, environ)),
+        credentials=node_credentials,
+        journal=Path(
+            given.journal
+            or environ.get(credentials.JOURNAL_VARIABLE)
+            or _default_journal(node_credentials.node, environ)
+        ),
         restart=Restart(given.restart),
         ask=given.ask,
         grace_s=given.grace,
@@ -101,9 +104,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """The options, without the command."""
-    words = _Parser(
+    parser = _Parser(
         prog="steward run",
         usage="steward run [options] -- COMMAND [ARGUMENT …]",
         description=_ABOUT,
@@ -111,81 +114,83 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _who_reports(words.add_argument_group("who reports"))
-    _what_follows(words.add_argument_group("what follows"))
-    _what_is_reported(words.add_argument_group("what is reported"))
-    words.add_argument(
+    _add_identity(parser.add_argument_group("identity"))
+    _add_supervision(parser.add_argument_group("supervision"))
+    _add_event_options(parser.add_argument_group("events"))
+    parser.add_argument(
         "--pass-notify", action="store_true",
-        help="leave NOTIFY_SOCKET of systemd to the program, instead of telling systemd ourselves",
+        help="leave NOTIFY_SOCKET of systemd to the program, instead of notifying systemd",
     )  # fmt: skip
-    return words
+    return parser
 
 
-def _who_reports(who: argparse._ArgumentGroup) -> None:
-    who.add_argument("--node", metavar="N", help="the node; default: the one that the credentials are for")
-    who.add_argument("--process", metavar="P", help="the name that reports bear; default: the command's name")
-    who.add_argument(
+def _add_identity(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--node", metavar="N", help="the node; default: the node of the credentials")
+    group.add_argument(
+        "--process", metavar="P", help="the process name of its events; default: the name of the command"
+    )
+    group.add_argument(
         "--credentials", metavar="FILE",
         help="the node's credentials; default: STEWARD_NODE_CREDENTIALS names the file, or"
-        " STEWARD_NODE_CREDENTIALS_JSON holds what would be in it",
+        " STEWARD_NODE_CREDENTIALS_JSON holds its contents",
     )  # fmt: skip
-    who.add_argument(
+    group.add_argument(
         "--journal", metavar="FILE",
-        help="where reports are kept until they are sent; all programs of a node may share it; default:"
+        help="the file that holds events until they are sent; programs of a node may share it; default:"
         " STEWARD_NODE_JOURNAL, else ~/.local/state/steward/<node>.journal",
     )  # fmt: skip
 
 
-def _what_follows(what: argparse._ArgumentGroup) -> None:
-    what.add_argument(
-        "--restart", choices=[one.value for one in Restart], default=Restart.TEMPORARY.value,
+def _add_supervision(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--restart", choices=[each.value for each in Restart], default=Restart.TEMPORARY.value,
         help="permanent: always start again; transient: after a failure; temporary: never (the default)",
     )  # fmt: skip
-    what.add_argument(
+    group.add_argument(
         "--ask", action="store_true",
-        help="block after a failure until somebody answers: continue (as --restart says), kill (start anew) or stop",
+        help="after a failure, wait for a decision: continue (as --restart says), kill (start again) or stop",
     )  # fmt: skip
-    what.add_argument(
-        "--deadline", metavar="S", type=_deadline, help="seconds after which --on-deadline applies to a question"
+    group.add_argument(
+        "--deadline", metavar="S", type=_deadline, help="seconds after which --on-deadline applies to an incident"
     )
-    what.add_argument(
-        "--on-deadline", choices=[one.value for one in OnDeadline],
-        help="escalate: mark it and go on waiting (the default); or the answer",
+    group.add_argument(
+        "--on-deadline", choices=[each.value for each in OnDeadline],
+        help="escalate: mark the incident and go on waiting (the default); or the decision",
     )  # fmt: skip
-    what.add_argument(
-        "--when-isolated", choices=[one.value for one in isolation.POSSIBLE],
-        help="the answer where the error kernel has not been heard from since before the deadline; default: none",
+    group.add_argument(
+        "--when-isolated", choices=[each.value for each in isolation.ACTIONS],
+        help="the decision if the error kernel was not heard from since before the deadline; default: none",
     )  # fmt: skip
-    what.add_argument(
+    group.add_argument(
         "--isolated-grace", metavar="S", type=_grace,
         help=f"seconds from the deadline until --when-isolated applies; default {isolation.GRACE_S:g}",
     )  # fmt: skip
-    what.add_argument(
+    group.add_argument(
         "--grace", metavar="S", type=_grace, default=GRACE_S,
-        help=f"seconds between telling the program to end and forcing it; default {GRACE_S:g}",
+        help=f"seconds between asking the program to end and killing it; default {GRACE_S:g}",
     )  # fmt: skip
 
 
-def _what_is_reported(said: argparse._ArgumentGroup) -> None:
-    said.add_argument("--tag", metavar="NAME=VALUE", type=_tag, action="append", default=[], help="may be repeated")
-    said.add_argument(
+def _add_event_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--tag", metavar="NAME=VALUE", type=_tag, action="append", default=[], help="may be repeated")
+    group.add_argument(
         "--stderr-lines", metavar="N", type=_lines, default=30,
-        help="so many of the last lines of standard error; 0: the program gets our standard error itself. Default 30",
+        help="how many of the last lines of standard error; 0: the program gets our standard error itself. Default 30",
     )  # fmt: skip
-    said.add_argument("--hide-arguments", action="store_true", help="report the command without its arguments")
+    group.add_argument("--hide-arguments", action="store_true", help="report the command without its arguments")
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    words = list(argv)
-    if "--" not in words:
-        return words, []
-    at = words.index("--")
-    return words[:at], words[at + 1 :]
+    parser = list(argv)
+    if "--" not in parser:
+        return parser, []
+    at = parser.index("--")
+    return parser[:at], parser[at + 1 :]
 
 
 def _default_journal(node: str, environ: Mapping[str, str]) -> Path:
     state = environ.get("XDG_STATE_HOME")
-    # A user without a home (containers) has none below the working directory either.
+    # A user without a home (in containers): not below the working directory.
     home = "/" if os.path.expanduser("~") == "~" else os.path.expanduser("~")
     return (Path(state) if state else Path(home, ".local", "state")) / "steward" / f"{node}.journal"
 
@@ -193,7 +198,7 @@ def _default_journal(node: str, environ: Mapping[str, str]) -> Path:
 def _grace(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return number
 
 

@@ -1,5 +1,4 @@
-"""The program that ``steward run`` supervises: a worker that is bound to us as a shell binds it, and starts whatever
-happens to the journal."""
+"""The program of ``steward run``: a worker that shares what a shell shares, and starts even without journal."""
 
 import contextlib
 import errno
@@ -14,22 +13,22 @@ from collections.abc import Callable, Collection
 from errorkernel.domain.values import Decision
 from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
-from errorkernel.node.journal.processes import Begun
+from errorkernel.node.journal.processes import Started
 from errorkernel.node.process import spawn
 from errorkernel.node.process.worker import ProcessWorker, status_name
-from errorkernel.node.reporting.event_builder import Report, describe
+from errorkernel.node.reporting.event_builder import EventDraft, describe
 from errorkernel.node.run import command_line
 from errorkernel.node.run.options import Options
 from errorkernel.node.run.systemd import Notifier
 from errorkernel.node.supervision.interfaces import Ended
 from errorkernel.node.supervision.restart_policy import Restart
-from errorkernel.node.supervision.worker import Life
+from errorkernel.node.supervision.worker import Incarnation
 
 log = logging.getLogger("errorkernel.node")
 
 
 class Program(ProcessWorker):
-    """``on_told_end``: it has ended as a signal from outside had told it to; nobody wants it again."""
+    """``on_end_by_signal``: called when it has ended by a signal from outside, and is not to be started again."""
 
     def __init__(
         self,
@@ -40,13 +39,15 @@ class Program(ProcessWorker):
         terminal: bool,
         mask: Collection[int],
         notifier: Notifier,
-        on_told_end: Callable[[], None],
+        on_end_by_signal: Callable[[], None],
     ) -> None:
         super().__init__(
             kernel,
             name,
             options.command,
-            ties=spawn.Ties(stdin=True, stderr=not options.stderr_lines, session=terminal, descriptors=True, mask=mask),
+            inheritance=spawn.Inheritance(
+                stdin=True, stderr=not options.stderr_lines, session=terminal, descriptors=True, mask=mask
+            ),
             stderr_lines=options.stderr_lines,
             restart=options.restart,
             grace_s=options.grace_s,
@@ -54,78 +55,78 @@ class Program(ProcessWorker):
         )
         self._options = options
         self._notifier = notifier
-        self._on_told_end = on_told_end
-        self._told: tuple[int, float] | None = None
-        self._began = time.monotonic()
+        self._on_end_by_signal = on_end_by_signal
+        self._end_signal: tuple[int, float] | None = None
+        self._launched_at = time.monotonic()
 
     @property
-    def has_lived(self) -> bool:
+    def has_started(self) -> bool:
         return self._latest is not None
 
-    def told(self, number: int) -> None:
-        """A signal that may be meant to end it has reached it."""
-        self._told = (number, time.monotonic())
+    def signal_sent(self, number: int) -> None:
+        """A signal that may end it was sent to it."""
+        self._end_signal = (number, time.monotonic())
 
-    async def begin(self, life_mark: str | None, order: Decision | None) -> Begun:
+    async def write_start(self, mark: str | None, decision: Decision | None) -> Started:
         try:
-            return await super().begin(life_mark, order)
+            return await super().write_start(mark, decision)
         except JournalError as exc:
-            log.error("%s The program is started all the same.", exc)
-            return Begun(self.incarnation + 1, None)
+            log.error("%s The program starts all the same.", exc)
+            return Started(self.incarnation + 1, None)
 
-    async def bring_to_life(self, life_mark: str) -> Life:
-        self._told = None
-        self._began = time.monotonic()
+    async def start_incarnation(self, mark: str) -> Incarnation:
+        self._end_signal = None
+        self._launched_at = time.monotonic()
         try:
-            life = await super().bring_to_life(life_mark)
+            current = await super().start_incarnation(mark)
         except OSError as exc:
             if exc.errno != errno.ENOEXEC:
                 raise
-            # A script without a first line that says what reads it: for execvp(3), and so for shells, sh does.
+            # A script without interpreter line: execvp(3), and so every shell, runs it with sh.
             first, *rest = self._argv
             self._argv = ["/bin/sh", shutil.which(first) or first, *rest]
-            life = await super().bring_to_life(life_mark)
-        self._notifier.say(READY="1", STATUS=f"Runs as process {life.pid}, incarnation {self.incarnation}")
-        return life
+            current = await super().start_incarnation(mark)
+        self._notifier.notify(READY="1", STATUS=f"Runs as process {current.pid}, incarnation {self.incarnation}")
+        return current
 
-    def spares(self, status: int) -> bool:
-        # A shell leaves what runs in the background, and so do we, unless another incarnation is to follow.
+    def keeps_leftovers(self, status: int) -> bool:
+        # As in a shell, what runs in the background goes on, unless another incarnation follows.
         restart = self._options.restart
         return restart is Restart.TEMPORARY or (restart is Restart.TRANSIENT and not status)
 
-    def was_told(self, status: int) -> bool:
-        told = self._told_so(status)
-        if told:
-            self._on_told_end()
-        return told
+    def was_signalled_to_end(self, status: int) -> bool:
+        signal_sent = self._is_end_by_signal(status)
+        if signal_sent:
+            self._on_end_by_signal()
+        return signal_sent
 
-    def _told_so(self, status: int) -> bool:
-        if self.ties.session and -status in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            return True  # by the keys of the terminal, or its end; we may hear of it a moment later
-        number, at = self._told or (0, 0.0)
+    def _is_end_by_signal(self, status: int) -> bool:
+        if self.inheritance.session and -status in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            return True  # by a key of the terminal, or by its end; the signal may reach us a moment later
+        number, at = self._end_signal or (0, 0.0)
         if not number or time.monotonic() - at > self.grace_s:
             return False
-        # An interrupt from the keyboard is often handled, and answered with any status. Others that a program handles
-        # are requests (reload, rotate): a failure that follows is one.
+        # Programs often handle an interrupt from the keyboard and exit with any status. Other signals that they handle
+        # are requests (reload, rotate): a failure after one of those is a failure.
         return number == signal.SIGINT or status in (-number, 128 + number)
 
-    def describe_failure(self, status: int, last_words: list[str]) -> Report:
-        found = super().describe_failure(status, last_words)
-        return self._report_of(found.text, kind=status_name(status), stack=found.stack)
+    def describe_failure(self, status: int, last_lines: list[str]) -> EventDraft:
+        found = super().describe_failure(status, last_lines)
+        return self._draft(found.text, kind=status_name(status), stack=found.stack)
 
-    def describe_no_start(self, exc: OSError | ValueError) -> Report:
-        """The command cannot be run at all."""
-        return self._report_of(f"{self.name} cannot be started: {exc}", kind=type(exc).__name__, stack="")
+    def describe_start_failure(self, exc: OSError | ValueError) -> EventDraft:
+        """The event for a command that cannot be started."""
+        return self._draft(f"{self.name} cannot be started: {exc}", kind=type(exc).__name__, stack="")
 
-    async def _ask_about(self, failure: Report) -> Ended | None:
-        self._notifier.say(STATUS=f"{failure.text.splitlines()[0]}; waits for an answer")
+    async def _ask_about(self, failure: EventDraft) -> Ended | None:
+        self._notifier.notify(STATUS=f"{failure.text.splitlines()[0]}; waits for a decision")
         return await super()._ask_about(failure)
 
-    def _report_of(self, text: str, *, kind: str, stack: str) -> Report:
+    def _draft(self, text: str, *, kind: str, stack: str) -> EventDraft:
         options = self._options
         tags = {
-            "command": command_line.shown(options.command, arguments=not options.hide_arguments),
-            "duration": f"{time.monotonic() - self._began:.1f} s",
+            "command": command_line.show(options.command, arguments=not options.hide_arguments),
+            "duration": f"{time.monotonic() - self._launched_at:.1f} s",
             "directory": _directory(),
             "host": socket.gethostname(),
             **options.tags,
@@ -134,8 +135,8 @@ class Program(ProcessWorker):
         return describe(text, {**details, "deadline_s": options.deadline_s, "on_deadline": options.on_deadline})
 
 
-def status_of_no_start(exc: OSError | ValueError) -> int:
-    """As env(1) and shells have it: 127 for a command that is not there, 126 for one that cannot be run."""
+def status_of_start_failure(exc: OSError | ValueError) -> int:
+    """As in env(1) and shells: 127 for a command that does not exist, 126 for one that cannot be run."""
     return 127 if isinstance(exc, FileNotFoundError) else 126
 
 

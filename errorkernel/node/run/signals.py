@@ -1,8 +1,8 @@
-"""The signals that come to ``steward run``, heard in order and with their origin, and the end by a signal.
+"""The signals that ``steward run`` receives, in order and with their origin, and its own end by a signal.
 
-They are blocked and waited for, not handled: as process 1 of a container a program gets no signal that it neither
-handles nor blocks; none is lost between the start and the loop that hears them; and only so is it known whether one
-came from the terminal, whose keys reach the whole process group by themselves.
+They are blocked and waited for, instead of handled, for three reasons. Process 1 of a container gets no signal that it
+neither handles nor blocks. None is lost between the start and the event loop. And only so is it known whether a signal
+came from the terminal, whose keys reach the whole process group.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ _PASSED_ON = (
 
 
 class Signals:
-    """Blocks them in the calling thread, and so in those that it starts; a program that is started gets ``mask``.
+    """Blocks the signals in the calling thread and in those that it starts; a started program gets ``mask``.
 
-    What was ignored before (``nohup``) is left alone: the program ignores it as well. With ``job_control`` a shell
+    A signal that was ignored before (``nohup``) stays ignored, by the program as well. With ``job_control`` a shell
     stops and continues us and the program together, and SIGTSTP is left to the system.
     """
 
@@ -33,19 +33,19 @@ class Signals:
             wanted |= set(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
         if not job_control:
             wanted.add(signal.SIGTSTP)
-        wanted = {one for one in wanted if signal.getsignal(one) is not signal.SIG_IGN}
-        self._heard_of = wanted | {int(signal.SIGCHLD)}
-        self.mask = {int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, self._heard_of)}
+        wanted = {number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+        self._handled = wanted | {int(signal.SIGCHLD)}
+        self.mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, self._handled)}
 
-    def start(self, hear: Callable[[int, bool], None]) -> None:
-        """From now on call ``hear(number, from_the_terminal)`` in this event loop."""
+    def start(self, handle: Callable[[int, bool], None]) -> None:
+        """Call ``handle(number, from_terminal)`` in this event loop from now on."""
         loop = asyncio.get_running_loop()
 
         def listen() -> None:
             while True:
-                number, by_system = _wait(self._heard_of)
-                with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
-                    loop.call_soon_threadsafe(hear, number, by_system)
+                number, by_system = _wait(self._handled)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(handle, number, by_system)
 
         threading.Thread(target=listen, name="signals", daemon=True).start()
 
@@ -55,28 +55,28 @@ def _wait(numbers: set[int]) -> tuple[int, bool]:
         number = int(signal.sigwait(numbers))
         return number, number in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH)
     info = signal.sigwaitinfo(numbers)
-    # SI_KERNEL; what a process sends has a code of 0 or less.
+    # SI_KERNEL; a signal of a process has a code of 0 or less.
     return info.si_signo, info.si_code > 0
 
 
-def stop_ourselves() -> None:
-    """Until somebody sends SIGCONT."""
+def stop_this_process() -> None:
+    """Stop until SIGCONT."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def end_as(status: int) -> NoReturn:
-    """End this program at once as another one has ended: with its status, or by the signal that ended it.
+    """End this program at once as another one has ended: with its exit status, or by its signal.
 
-    Process 1 cannot be ended by a signal: there, and where the signal does not end anything, it is 128 + its number.
+    Process 1 cannot be ended by a signal. There, and if the signal ends nothing, the status is 128 + its number.
     """
     if status < 0:
-        # Its core file is there already, if there is one.
+        # The program has written its core file, if any.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(OSError, ValueError):
             if -status not in (signal.SIGKILL, signal.SIGSTOP):
                 signal.signal(-status, signal.SIG_DFL)
-            # To this thread: the one that listens would take what is for the whole process.
+            # To this thread: the listening one would take a signal for the whole process.
             signal.pthread_kill(threading.get_ident(), -status)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {-status})
         status = 128 - status

@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service of ``Type=notify``: that it has started, what it does, that it still lives.
+"""Notifies systemd about a service of ``Type=notify``: started, status, watchdog.
 
 Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -16,7 +16,7 @@ VARIABLES = (ADDRESS, WATCHDOG_US, WATCHDOG_PID)
 
 
 class Notifier:
-    """Says it to whoever is at ``address`` (a path, or ``@name`` for an abstract one); without one, to nobody."""
+    """Notifies the socket ``address`` (a path, or ``@name`` for an abstract one); without one, nothing."""
 
     def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
@@ -29,17 +29,17 @@ class Notifier:
         given = environ.get(WATCHDOG_US, "")
         return cls(address, int(given) / 1e6 if meant and given.isdecimal() and int(given) else None)
 
-    def say(self, **words: str) -> None:
-        """``say(READY="1", STATUS="…")``. Never raises and never waits: nobody depends on it."""
+    def notify(self, **fields: str) -> None:
+        """``notify(READY="1", STATUS="…")``. Never raises and never waits."""
         if not self._address:
             return
-        text = "\n".join(f"{name}={' '.join(value.splitlines())}" for name, value in words.items())
+        text = "\n".join(f"{name}={' '.join(value.splitlines())}" for name, value in fields.items())
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto(text.encode(errors="replace"), self._address)
 
     async def keep_alive(self) -> None:
-        """Tell the watchdog, twice in its interval, for ever; at once done where there is none."""
+        """Notify the watchdog twice per interval, until cancelled; returns at once if there is none."""
         while self._watchdog_s and self._address:
-            self.say(WATCHDOG="1")
+            self.notify(WATCHDOG="1")
             await asyncio.sleep(self._watchdog_s / 2)

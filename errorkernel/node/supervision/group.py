@@ -1,10 +1,10 @@
-"""What one supervisor's children do to each other: who follows an ending, who is taken along, what is quarantined.
+"""The children of one supervisor: what follows when one ends, which siblings restart, which are quarantined.
 
-Everything that happens to them is handled one after the other in one task, so no two happenings see half of each other.
-What takes long happens elsewhere: a worker's own end in its ``watch``, pauses as times at which a child is due. Only
-the end of siblings that a failure takes along is waited for here: nothing else may begin before.
+One task handles everything that happens to them, one step after the other, so no two steps see half of each other. What
+takes long runs elsewhere: a child's end in its ``watch``, pauses as times at which a child is due. Only the end of
+siblings that restart with a failed child is waited for here: nothing else may start before.
 
-What follows is decided in ``restart_policy`` and ``strategy``.
+``restart_policy`` and ``strategy`` decide; this module carries out.
 """
 
 import asyncio
@@ -17,18 +17,25 @@ from collections.abc import Awaitable, Callable, Iterable
 from errorkernel.domain.values import Action, Decision, OutcomeState
 from errorkernel.node.errors import JournalError
 from errorkernel.node.reporting.event_builder import describe
-from errorkernel.node.supervision.interfaces import Child, Ended, Host, Standing
-from errorkernel.node.supervision.pending_outcomes import JOURNAL_PAUSE_S, Owed
+from errorkernel.node.supervision.interfaces import Child, ChildState, Ended, Host
+from errorkernel.node.supervision.pending_outcomes import JOURNAL_RETRY_S, PendingOutcomes
 from errorkernel.node.supervision.quarantine import Quarantine, Quarantines
-from errorkernel.node.supervision.restart_policy import Ending, History, Restart, after, allowed, restarted
+from errorkernel.node.supervision.restart_policy import (
+    Ending,
+    History,
+    Restart,
+    decide_restart,
+    is_within_intensity,
+    record_restart,
+)
 from errorkernel.node.supervision.strategy import Strategy, plan
 
 log = logging.getLogger("errorkernel.node")
 
 
 class Group:
-    """``above``: in whose name a quarantine is asked about. ``renew``: begins that process's next incarnation, keeping
-    a question; None for a worker on its own, with which its group ends."""
+    """``above``: the process that quarantines are incidents of. ``start_above``: starts the next incarnation of that
+    process, and keeps the incident of the decision; None for a worker without supervisor, which ends its group."""
 
     def __init__(
         self,
@@ -36,83 +43,83 @@ class Group:
         above: str,
         *,
         strategy: Strategy = Strategy.ONE_FOR_ONE,
-        renew: Callable[[Decision], Awaitable[int | None]] | None = None,
+        start_above: Callable[[Decision], Awaitable[int | None]] | None = None,
     ) -> None:
         self.children: list[Child] = []
         """In the order in which they are started."""
         self._kernel = kernel
         self._above = above
         self._strategy = strategy
-        self._renew = renew
-        self._owed = Owed(kernel)
-        self._quarantines = Quarantines(kernel, above, self._answered)
-        self._happenings: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._start_above = start_above
+        self._outcomes = PendingOutcomes(kernel)
+        self._quarantines = Quarantines(kernel, above, self._on_decision)
+        self._steps: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._is_closed = False
 
     async def run_alone(self, child: Child) -> None:
-        """A worker outside of any supervisor. Raises what keeps it from being started."""
+        """Run a worker without supervisor. Raises what keeps it from being started."""
         self.children.append(child)
         try:
-            self._prepare(child)
-            await child.renew(None)
+            self._reset(child)
+            await child.start_next(None)
         except BaseException:
             await child.shut_down()
             raise
-        self._runs(child)
+        self._on_started(child)
         self.run()
         try:
-            if await self._kernel.call(self._kernel.roster.owes, self._above):
-                # The program's own next incarnation is what a former one was told to make way for.
-                await self._kernel.call(self._kernel.incarnation, self._above)
+            if await self._kernel.call(self._kernel.processes.has_orphaned_kill, self._above):
+                # The next incarnation of the program itself is what a former one was killed for.
+                await self._kernel.call(self._kernel.incarnation_of, self._above)
         except JournalError as exc:
-            # The child runs: whoever was told that it does not would start it a second time.
-            log.error("Whether %s owes an answer cannot be read; its next report tells: %s", self._above, exc)
+            # The child runs: an exception would make the caller start it a second time.
+            log.error("Outcomes of %s cannot be read; its next event reports them: %s", self._above, exc)
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether what happens to the children has consequences."""
         return self._task is not None
 
     def run(self) -> None:
-        """From now on, it has."""
+        """Handle from now on what happens to the children."""
         self._task = asyncio.create_task(self._run(), name=f"children of {self._above}")
 
     def add(self, child: Child) -> None:
-        """Start it, after those that were added before. Raises ProcessTaken."""
+        """Start a child, after those that were added before."""
         self.children.append(child)
-        self._prepare(child)
-        self._happenings.put_nowait(_nothing)
+        self._reset(child)
+        self._steps.put_nowait(_nothing)
 
     async def dismiss(self, child: Child) -> None:
         """End one child for good, by force after the grace."""
-        if self._renew is None:
+        if self._start_above is None:
             await self.close()
         elif self._task and not self._task.done():
             done = asyncio.get_running_loop().create_future()
-            self._happenings.put_nowait(functools.partial(self._dismiss, child, done))
+            self._steps.put_nowait(functools.partial(self._dismiss, child, done))
             await asyncio.wait({done, self._task}, return_when=asyncio.FIRST_COMPLETED)
 
     async def wait(self, child: Child) -> None:
-        """Until it has ended and is not to be started again."""
-        if self._renew is None and self._task:
+        """Return when the child has ended and is not to be started again."""
+        if self._start_above is None and self._task:
             await asyncio.wait({self._task})
         else:
-            await child.over.wait()
+            await child.finished.wait()
 
     async def close(self) -> None:
-        """End all of them for good; again changes nothing."""
+        """End all children for good; a second call changes nothing."""
         if self._task:
             self._task.cancel()
             await asyncio.wait({self._task})
-        # A task that is cancelled before its first step never comes to its own end.
+        # A task that is cancelled before its first step never reaches its own ``finally``.
         await self._shut_down()
 
     async def _run(self) -> None:
         try:
-            while self._renew is not None or not all(one.over.is_set() for one in self.children):
-                handle = await self._next()
-                await handle()
+            while self._start_above is not None or not all(child.finished.is_set() for child in self.children):
+                step = await self._next_step()
+                await step()
                 while (child := self._next_due()) is not None:
                     await self._start(child)
         except Exception:
@@ -120,214 +127,214 @@ class Group:
         finally:
             await self._shut_down()
 
-    async def _next(self) -> Callable[[], Awaitable[None]]:
-        """What has happened, or nothing as soon as a child is due."""
-        due = [one.due for one in self.children if one.standing is Standing.RESTING and not one.watch]
+    async def _next_step(self) -> Callable[[], Awaitable[None]]:
+        """The next step, or none as soon as a child is due."""
+        due = [child.due for child in self.children if child.state is ChildState.SCHEDULED and not child.watch]
         try:
             async with asyncio.timeout(max(0.0, min(due) - time.monotonic()) if due else None):
-                return await self._happenings.get()
+                return await self._steps.get()
         except TimeoutError:
             return _nothing
 
     def _next_due(self) -> Child | None:
         now = time.monotonic()
-        bound = self._strategy is not Strategy.ONE_FOR_ONE
-        if bound and any(one.watch and one.standing is not Standing.RUNNING for one in self.children):
-            return None  # One that should have ended still runs: nothing is started beside it.
+        is_ordered = self._strategy is not Strategy.ONE_FOR_ONE
+        if is_ordered and any(child.watch and child.state is not ChildState.RUNNING for child in self.children):
+            return None  # A child that should have ended still runs: nothing is started beside it.
         for child in self.children:
-            if child.standing is Standing.RESTING and not child.watch:
+            if child.state is ChildState.SCHEDULED and not child.watch:
                 if child.due <= now:
                     return child
-                if bound:
+                if is_ordered:
                     return None
         return None
 
     async def _start(self, child: Child) -> None:
-        first = child.incarnation == 0
+        is_first = child.incarnation == 0
         try:
-            await child.renew(self._owed.order(child))
+            await child.start_next(self._outcomes.decision_for(child))
         except JournalError as exc:
             log.error("The worker %s cannot be started yet: %s", child.name, exc)
-            child.due = time.monotonic() + JOURNAL_PAUSE_S
+            child.due = time.monotonic() + JOURNAL_RETRY_S
             return
         except Exception as exc:
-            self._count(child, first)
-            await child.tell_failure(describe(exc, {}))
-            await self._owed.failed(child, f"{child.name} has ended, but a new one cannot be started: {exc}")
-            await self._follow(child, Ended(Ending.FAILED), lived_s=0.0)
+            self._record_start(child, is_first)
+            await child.try_to_report(describe(exc, {}))
+            await self._outcomes.failed(child, f"{child.name} has ended, but a new one cannot be started: {exc}")
+            await self._handle_ending(child, Ended(Ending.FAILED), uptime_s=0.0)
             return
-        self._count(child, first)
-        self._runs(child)
-        await self._owed.runs(child)
+        self._record_start(child, is_first)
+        self._on_started(child)
+        await self._outcomes.started(child)
 
-    def _count(self, child: Child, first: bool) -> None:
-        if not first:
-            child.history = restarted(child.policy, child.history, time.monotonic())
+    def _record_start(self, child: Child, is_first: bool) -> None:
+        if not is_first:
+            child.history = record_restart(child.policy, child.history, time.monotonic())
 
-    def _runs(self, child: Child) -> None:
+    def _on_started(self, child: Child) -> None:
         assert child.watch  # noqa: S101 - narrows the type
-        child.standing = Standing.RUNNING
+        child.state = ChildState.RUNNING
         child.watch.add_done_callback(
-            lambda watch: self._happenings.put_nowait(functools.partial(self._ended, child, watch))
+            lambda watch: self._steps.put_nowait(functools.partial(self._on_ended, child, watch))
         )
 
-    async def _ended(self, child: Child, watch: "asyncio.Task[Ended | None]") -> None:
+    async def _on_ended(self, child: Child, watch: "asyncio.Task[Ended | None]") -> None:
         if child.watch is not watch:
-            return  # A sibling's failure came first, and took it along.
+            return  # The failure of a sibling came first, and has ended this child.
         child.watch = None
         ended = watch.result()
-        if child.standing is Standing.RUNNING:
+        if child.state is ChildState.RUNNING:
             assert ended  # noqa: S101 - it was not recalled
-            await self._follow(child, ended, lived_s=child.lived_s)
+            await self._handle_ending(child, ended, uptime_s=child.uptime_s)
         else:
-            await self._came_along(child, ended)
+            await self._on_recalled(child, ended)
 
-    async def _follow(self, child: Child, ended: Ended, *, lived_s: float) -> None:
-        """A child has ended for reasons of its own: decide, and do it."""
+    async def _handle_ending(self, child: Child, ended: Ended, *, uptime_s: float) -> None:
+        """A child has ended for reasons of its own: decide what follows, and do it."""
         chance = random.random()  # noqa: S311 - spreads restarts
-        verdict = after(child.policy, ended.ending, child.history, lived_s=lived_s, chance=chance)
+        verdict = decide_restart(child.policy, ended.ending, child.history, uptime_s=uptime_s, chance=chance)
         child.history = verdict.history
-        if ended.order:
-            self._owed.add(child.name, ended.order, [child])
+        if ended.decision:
+            self._outcomes.add(child.name, ended.decision, [child])
         if verdict.pause_s is None:
-            stopped = ended.ending is Ending.STOPPED
-            await self._leave(child, Standing.STOPPED if stopped else Standing.ENDED)
+            is_stopped = ended.ending is Ending.STOPPED
+            await self._finish(child, ChildState.STOPPED if is_stopped else ChildState.ENDED)
             return
         # A kill is meant for one worker: its siblings have not failed.
         strategy = Strategy.ONE_FOR_ONE if ended.ending is Ending.KILLED else self._strategy
-        leaving = [one for one in self.children if _stays_away(one)]
+        leaving = [sibling for sibling in self.children if _must_stay_ended(sibling)]
         todo = plan(strategy, self.children, child, leaving)
-        child.standing = Standing.RESTING
+        child.state = ChildState.SCHEDULED
         for sibling in todo.stop:
-            await self._take_along(sibling)
-        # Without those who were told to stop meanwhile.
-        start = [one for one in todo.start if one.standing is not Standing.STOPPED]
+            await self._recall(sibling)
+        # Without those that a decision stopped meanwhile.
+        start = [each for each in todo.start if each.state is not ChildState.STOPPED]
         at = time.monotonic() + verdict.pause_s
-        new = [one for one in start if one.standing is not Standing.QUARANTINED]
-        culprit = next((one for one in new if not allowed(one.policy, one.history, at)), None)
-        if culprit:
-            await self._quarantine(start, culprit)
+        new = [each for each in start if each.state is not ChildState.QUARANTINED]
+        failed = next((each for each in new if not is_within_intensity(each.policy, each.history, at)), None)
+        if failed:
+            await self._quarantine(start, failed)
             return
-        for one in new:
-            await self._rest(one, at)
+        for each in new:
+            await self._schedule(each, at)
 
-    async def _take_along(self, child: Child) -> None:
-        """End a child with a sibling."""
-        if child.watch is None or child.standing is not Standing.RUNNING:
+    async def _recall(self, child: Child) -> None:
+        """End a child because of a sibling."""
+        if child.watch is None or child.state is not ChildState.RUNNING:
             return
         watch = child.watch
-        child.standing = Standing.ENDED if _stays_away(child) else Standing.RESTING
+        child.state = ChildState.ENDED if _must_stay_ended(child) else ChildState.SCHEDULED
         child.due = 0.0
         if await child.recall():
             child.watch = None
-            await self._came_along(child, watch.result())
+            await self._on_recalled(child, watch.result())
 
-    async def _came_along(self, child: Child, ended: Ended | None) -> None:
-        """A child that was to end with a sibling has; ``ended``: if it had reasons of its own."""
-        if ended and ended.order:
-            self._owed.add(child.name, ended.order, [child])
+    async def _on_recalled(self, child: Child, ended: Ended | None) -> None:
+        """A child that was to end because of a sibling has ended; ``ended``: if it had reasons of its own."""
+        if ended and ended.decision:
+            self._outcomes.add(child.name, ended.decision, [child])
         if ended and ended.ending is Ending.STOPPED:
-            child.standing = Standing.STOPPED
-        if child.standing in (Standing.ENDED, Standing.STOPPED):
-            await self._leave(child, child.standing)
-        elif child.standing is Standing.QUARANTINED:
-            await self._owed.failed(child, f"{child.name} has ended, and is quarantined.")
-            await child.set_state("quarantined")
+            child.state = ChildState.STOPPED
+        if child.state in (ChildState.ENDED, ChildState.STOPPED):
+            await self._finish(child, child.state)
+        elif child.state is ChildState.QUARANTINED:
+            await self._outcomes.failed(child, f"{child.name} has ended, and is quarantined.")
+            await child.publish_state("quarantined")
         else:
-            await child.set_state("restarting")
+            await child.publish_state("restarting")
 
-    async def _rest(self, child: Child, at: float) -> None:
-        child.due = max(child.due, at) if child.standing is Standing.RESTING else at
-        child.standing = Standing.RESTING
-        child.over.clear()
+    async def _schedule(self, child: Child, at: float) -> None:
+        child.due = max(child.due, at) if child.state is ChildState.SCHEDULED else at
+        child.state = ChildState.SCHEDULED
+        child.finished.clear()
         if not child.watch and at > time.monotonic():
-            await child.set_state("restarting")
+            await child.publish_state("restarting")
 
-    def _prepare(self, child: Child) -> None:
+    def _reset(self, child: Child) -> None:
         child.history = History()
-        child.standing = Standing.RESTING
+        child.state = ChildState.SCHEDULED
         child.due = 0.0
-        child.over.clear()
+        child.finished.clear()
 
-    async def _leave(self, child: Child, standing: Standing) -> None:
-        child.standing = standing
-        await child.set_state("stopped")
-        await self._owed.ended(child)
-        child.over.set()
+    async def _finish(self, child: Child, state: ChildState) -> None:
+        child.state = state
+        await child.publish_state("stopped")
+        await self._outcomes.ended(child)
+        child.finished.set()
 
     async def _dismiss(self, child: Child, done: "asyncio.Future[None]") -> None:
-        await self._take_along(child)
+        await self._recall(child)
         if not child.watch:
-            await self._leave(child, Standing.STOPPED)
-        child.standing = Standing.STOPPED
-        await self._quarantines.give_up(lambda one: one.standing is Standing.STOPPED)
+            await self._finish(child, ChildState.STOPPED)
+        child.state = ChildState.STOPPED
+        await self._quarantines.withdraw(lambda each: each.state is ChildState.STOPPED)
         done.set_result(None)
 
-    async def _quarantine(self, children: Iterable[Child], culprit: Child) -> None:
-        for child in await self._quarantines.begin(children, culprit, self.children):
-            child.standing = Standing.QUARANTINED
-            child.over.clear()
-            await self._owed.failed(child, f"{child.name} has ended; no new one is started, since it is quarantined.")
+    async def _quarantine(self, children: Iterable[Child], failed: Child) -> None:
+        for child in await self._quarantines.begin(children, failed, self.children):
+            child.state = ChildState.QUARANTINED
+            child.finished.clear()
+            await self._outcomes.failed(child, f"{child.name} has ended; no new one starts, since it is quarantined.")
             if not child.watch:
-                await child.set_state("quarantined")
+                await child.publish_state("quarantined")
 
-    def _answered(self, quarantine: Quarantine, decision: Decision) -> None:
-        self._happenings.put_nowait(functools.partial(self._obey, quarantine, decision))
+    def _on_decision(self, quarantine: Quarantine, decision: Decision) -> None:
+        self._steps.put_nowait(functools.partial(self._end_quarantine, quarantine, decision))
 
-    async def _obey(self, quarantine: Quarantine, decision: Decision) -> None:
+    async def _end_quarantine(self, quarantine: Quarantine, decision: Decision) -> None:
         if not self._quarantines.end(quarantine):
             return
         incarnation = None
-        children = [one for one in quarantine.children if one.standing is Standing.QUARANTINED]
+        children = [child for child in quarantine.children if child.state is ChildState.QUARANTINED]
         if decision.action is Action.STOP:
             for child in children:
-                child.standing = Standing.STOPPED
+                child.state = ChildState.STOPPED
                 if not child.watch:
-                    await self._leave(child, Standing.STOPPED)
+                    await self._finish(child, ChildState.STOPPED)
             children = []
-        if decision.action is Action.KILL and self._renew:
-            children = await self._end_all()
-            incarnation = await self._renew(decision)
+        if decision.action is Action.KILL and self._start_above:
+            children = await self._recall_all()
+            incarnation = await self._start_above(decision)
         for child in children:
             child.history = History()
             child.due = 0.0
-            await self._rest(child, time.monotonic())
-        stubborn = [one.name for one in children if one.watch]
-        if stubborn:
-            detail = f"It did not end and still runs: {', '.join(stubborn)}."
-            await self._owed.settle(quarantine.above, decision, OutcomeState.FAILED, detail=detail)
+            await self._schedule(child, time.monotonic())
+        still_running = [child.name for child in children if child.watch]
+        if still_running:
+            detail = f"These did not end and still run: {', '.join(still_running)}."
+            await self._outcomes.report(quarantine.above, decision, OutcomeState.FAILED, detail=detail)
         elif children:
-            self._owed.add(quarantine.above, decision, children, incarnation)
+            self._outcomes.add(quarantine.above, decision, children, incarnation)
         else:
-            await self._owed.settle(quarantine.above, decision, OutcomeState.APPLIED, new_incarnation=incarnation)
+            await self._outcomes.report(quarantine.above, decision, OutcomeState.APPLIED, new_incarnation=incarnation)
 
-    async def _end_all(self) -> list[Child]:
-        """Before all of them are started anew, but for those that were told to stop."""
-        await self._quarantines.give_up(_everybody)
+    async def _recall_all(self) -> list[Child]:
+        """End all children; returns those to start again: all but the stopped ones."""
+        await self._quarantines.withdraw(_all_children)
         for child in reversed(self.children):
-            await self._take_along(child)
-        return [one for one in self.children if one.standing is not Standing.STOPPED]
+            await self._recall(child)
+        return [child for child in self.children if child.state is not ChildState.STOPPED]
 
     async def _shut_down(self) -> None:
-        if self._closed:
+        if self._is_closed:
             return
-        await self._quarantines.give_up(_everybody)
+        await self._quarantines.withdraw(_all_children)
         if self._strategy is Strategy.ONE_FOR_ONE:
-            await asyncio.gather(*(one.shut_down() for one in self.children))
+            await asyncio.gather(*(child.shut_down() for child in self.children))
         else:
             for child in reversed(self.children):
                 await child.shut_down()
-        await self._owed.leave()
-        self._closed = True
+        await self._outcomes.close()
+        self._is_closed = True
 
 
 async def _nothing() -> None:
-    """Look who is due."""
+    """A step that only checks which child is due."""
 
 
-def _everybody(_: Child) -> bool:
+def _all_children(_: Child) -> bool:
     return True
 
 
-def _stays_away(child: Child) -> bool:
-    return child.standing is Standing.STOPPED or child.policy.restart is Restart.TEMPORARY
+def _must_stay_ended(child: Child) -> bool:
+    return child.state is ChildState.STOPPED or child.policy.restart is Restart.TEMPORARY

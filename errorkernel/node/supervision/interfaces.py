@@ -1,4 +1,4 @@
-"""What supervision needs of its two neighbours: of the client that it reports through, and of a group's children."""
+"""What supervision needs of its neighbours: of the client that it reports through, and of the children of a group."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from errorkernel.domain.values import Decision, EventType, OutcomeState
-from errorkernel.node.journal.processes import Roster
-from errorkernel.node.reporting.event_builder import Report
+from errorkernel.node.journal.processes import Processes
+from errorkernel.node.reporting.event_builder import EventDraft
 from errorkernel.node.supervision.restart_policy import Ending, History, Policy
 
 P = ParamSpec("P")
@@ -17,64 +17,64 @@ R = TypeVar("R")
 
 
 class Host(Protocol):
-    """The program's client; ``errorkernel.node.client.Kernel`` is one, and says what each of these does."""
+    """The client of the program. ``errorkernel.node.client.Kernel`` is one, and documents these methods."""
 
     node: str
     process: str
-    supervised: set[str]
-    roster: Roster
+    supervised_names: set[str]
+    processes: Processes
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
-    async def report(self, kind: EventType, process: str, report: Report) -> UUID: ...
-    async def put(self, process: str, report: Report) -> Decision: ...
-    async def settle(
+    async def report(self, kind: EventType, process: str, draft: EventDraft) -> UUID: ...
+    async def request_decision(self, process: str, draft: EventDraft) -> Decision: ...
+    async def report_outcome(
         self, decision: Decision, state: OutcomeState, *, new_incarnation: int | None = None, detail: str = ""
     ) -> None: ...
-    async def give_up(self, incident: UUID, detail: str) -> None: ...
-    def incarnation(self, name: str) -> int: ...
-    def began(self, name: str, incarnation: int) -> None: ...
+    async def withdraw(self, incident: UUID, detail: str) -> None: ...
+    def incarnation_of(self, name: str) -> int: ...
+    def set_incarnation(self, name: str, incarnation: int) -> None: ...
     def wake(self) -> None: ...
 
 
-class Standing(Enum):
-    """What is to become of a child."""
+class ChildState(Enum):
+    """What a group plans for a child."""
 
     RUNNING = "running"
-    RESTING = "resting"
-    """It is started when it is due."""
+    SCHEDULED = "scheduled"
+    """It starts at ``due``."""
     QUARANTINED = "quarantined"
-    """It is started when somebody has said so."""
+    """It starts after a decision."""
     ENDED = "ended"
-    """It is not started again, unless a sibling's failure takes it along."""
+    """It does not start again, unless the failure of a sibling restarts it."""
     STOPPED = "stopped"
-    """It is not started again."""
+    """It does not start again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A life's ending; ``order``: the answer whose outcome is still to be reported."""
+    """How an incarnation ended; ``decision``: the one that ended it, whose outcome is still to be reported."""
 
     ending: Ending
-    order: Decision | None = None
+    decision: Decision | None = None
 
 
 class Child(Protocol):
-    """A worker as its group sees it; ``errorkernel.node.supervision.worker.Supervised`` is one."""
+    """A worker as its group sees it. ``errorkernel.node.supervision.worker.SupervisedWorker`` is one."""
 
     name: str
     incarnation: int
     policy: Policy
     history: History
-    standing: Standing
+    state: ChildState
     due: float
     watch: "asyncio.Task[Ended | None] | None"
-    over: asyncio.Event
-    last_failure: Report | None
+    finished: asyncio.Event
+    last_failure: EventDraft | None
 
     @property
-    def lived_s(self) -> float: ...
-    async def renew(self, order: Decision | None) -> None: ...
+    def uptime_s(self) -> float: ...
+    async def start_next(self, decision: Decision | None) -> None: ...
     async def recall(self) -> bool: ...
     async def shut_down(self) -> None: ...
-    async def set_state(self, state: str, pid: int | None = None) -> None: ...
-    async def tell_failure(self, report: Report) -> None: ...
+    async def publish_state(self, state: str, pid: int | None = None) -> None: ...
+    async def try_to_report(self, failure: EventDraft) -> None: ...

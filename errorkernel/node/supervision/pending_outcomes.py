@@ -1,4 +1,4 @@
-"""Answers that have been obeyed half: they are reported as applied when those that they start anew run."""
+"""Decisions that are obeyed in part: they are reported as applied once all restarted workers run."""
 
 import asyncio
 import logging
@@ -12,95 +12,100 @@ from errorkernel.node.supervision.interfaces import Child, Host
 
 log = logging.getLogger("errorkernel.node")
 
-JOURNAL_PAUSE_S = 2.0
+JOURNAL_RETRY_S = 2.0
 
 
-async def settle(kernel: Host, process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
-    """As ``Kernel.settle``, again and again until the journal takes it. ``process``: who had asked."""
-    while not await try_to_settle(kernel, process, decision, state, **said):
-        await asyncio.sleep(JOURNAL_PAUSE_S)
+async def report_outcome(kernel: Host, process: str, decision: Decision, state: OutcomeState, **details: Any) -> None:
+    """As ``Kernel.report_outcome``, repeated until the journal takes it. ``process``: the one that asked."""
+    while not await try_to_report_outcome(kernel, process, decision, state, **details):
+        await asyncio.sleep(JOURNAL_RETRY_S)
 
 
-async def try_to_settle(kernel: Host, process: str, decision: Decision, state: OutcomeState, **said: Any) -> bool:
-    """As ``Kernel.settle``, once. A journal that fails is logged."""
+async def try_to_report_outcome(
+    kernel: Host, process: str, decision: Decision, state: OutcomeState, **details: Any
+) -> bool:
+    """As ``Kernel.report_outcome``, once. An error of the journal is logged."""
     try:
-        await kernel.settle(decision, state, **said)
+        await kernel.report_outcome(decision, state, **details)
     except JournalError as exc:
-        log.error("What became of an answer to %s cannot be written down: %s", process, exc)
+        log.error("The outcome of a decision on %s cannot be written: %s", process, exc)
         return False
     return True
 
 
 @dataclass(eq=False, slots=True)
-class _Debt:
+class _Pending:
     process: str
     decision: Decision
-    waiting: set[Child]
+    waits_for: set[Child]
     incarnation: int | None
     running: list[str] = field(default_factory=list)
 
 
-class Owed:
-    """Of the children of one group."""
+class PendingOutcomes:
+    """The pending outcomes of one group."""
 
     def __init__(self, kernel: Host) -> None:
         self._kernel = kernel
-        self._debts: list[_Debt] = []
-        self._late: set[asyncio.Task[None]] = set()
+        self._all: list[_Pending] = []
+        self._retries: set[asyncio.Task[None]] = set()
 
     def add(self, process: str, decision: Decision, children: Iterable[Child], incarnation: int | None = None) -> None:
-        """``process`` had asked, and is now ``incarnation`` if it is a new one; applied when ``children`` run."""
-        self._debts.append(_Debt(process, decision, set(children), incarnation))
+        """``process`` asked, and is now ``incarnation`` if it is a new one. Applied when ``children`` run."""
+        self._all.append(_Pending(process, decision, set(children), incarnation))
 
-    def order(self, child: Child) -> Decision | None:
-        """The answer that starts this child."""
-        return next((debt.decision for debt in self._debts if child in debt.waiting), None)
+    def decision_for(self, child: Child) -> Decision | None:
+        """The decision that starts this child."""
+        return next((pending.decision for pending in self._all if child in pending.waits_for), None)
 
-    async def runs(self, child: Child) -> None:
-        """It has been started."""
-        for debt in self._of(child):
-            debt.waiting.remove(child)
-            if debt.process == child.name:
-                debt.incarnation = child.incarnation
+    async def started(self, child: Child) -> None:
+        """This child runs."""
+        for pending in self._of(child):
+            pending.waits_for.remove(child)
+            if pending.process == child.name:
+                pending.incarnation = child.incarnation
             else:
-                debt.running.append(f"{child.name} runs again as incarnation {child.incarnation}.")
-            if not debt.waiting:
-                await self._settle(debt, OutcomeState.APPLIED, " ".join(debt.running))
+                pending.running.append(f"{child.name} runs again as incarnation {child.incarnation}.")
+            if not pending.waits_for:
+                await self._finish(pending, OutcomeState.APPLIED, " ".join(pending.running))
 
     async def ended(self, child: Child) -> None:
-        """It is not started again, and was not to be: that was all there was to do."""
-        for debt in self._of(child):
-            await self._settle(debt, OutcomeState.APPLIED, "")
+        """This child has ended and is not to be started again: the decision is applied."""
+        for pending in self._of(child):
+            await self._finish(pending, OutcomeState.APPLIED, "")
 
-    async def failed(self, child: Child, why: str) -> None:
-        """It was to be started, and is not."""
-        for debt in self._of(child):
-            await self._settle(debt, OutcomeState.FAILED, why)
+    async def failed(self, child: Child, reason: str) -> None:
+        """This child should have been started, and is not."""
+        for pending in self._of(child):
+            await self._finish(pending, OutcomeState.FAILED, reason)
 
-    async def leave(self) -> None:
-        """The program ends with its children; nobody is started any more."""
-        for task in self._late:
-            task.cancel()  # If the journal can be written by then, the program's end settles what is open.
-        for debt in self._debts.copy():
-            self._debts.remove(debt)
-            if debt.decision.action is Action.CONTINUE:
-                await self._kernel.give_up(debt.decision.incident, "Its program ended before it was started again.")
+    async def close(self) -> None:
+        """The program ends with its children; none is started any more."""
+        for task in self._retries:
+            task.cancel()  # If the journal can be written by then, the end of the program reports what is left.
+        for pending in self._all.copy():
+            self._all.remove(pending)
+            decision = pending.decision
+            if decision.action is Action.CONTINUE:
+                await self._kernel.withdraw(decision.incident, "Its program ended before it was started again.")
             else:
-                detail = "It was ended, and its program too."
-                await try_to_settle(self._kernel, debt.process, debt.decision, OutcomeState.APPLIED, detail=detail)
+                detail = "It has ended with its program."
+                await try_to_report_outcome(
+                    self._kernel, pending.process, decision, OutcomeState.APPLIED, detail=detail
+                )
 
-    async def settle(self, process: str, decision: Decision, state: OutcomeState, **said: Any) -> None:
-        """Report what became of an answer; where the journal fails, as soon as it does not, without waiting for it."""
-        if not await try_to_settle(self._kernel, process, decision, state, **said):
-            task = asyncio.create_task(settle(self._kernel, process, decision, state, **said))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+    async def report(self, process: str, decision: Decision, state: OutcomeState, **details: Any) -> None:
+        """Report an outcome. If the journal fails, it is retried in the background."""
+        if not await try_to_report_outcome(self._kernel, process, decision, state, **details):
+            task = asyncio.create_task(report_outcome(self._kernel, process, decision, state, **details))
+            self._retries.add(task)
+            task.add_done_callback(self._retries.discard)
 
-    def _of(self, child: Child) -> list[_Debt]:
-        return [one for one in self._debts if child in one.waiting]
+    def _of(self, child: Child) -> list[_Pending]:
+        return [pending for pending in self._all if child in pending.waits_for]
 
-    async def _settle(self, debt: _Debt, state: OutcomeState, detail: str) -> None:
-        number = debt.incarnation if state is OutcomeState.APPLIED else None
-        await self.settle(debt.process, debt.decision, state, new_incarnation=number, detail=detail)
-        # Only now: if this program ends meanwhile, ``leave`` still knows of it.
-        self._debts.remove(debt)
+    async def _finish(self, pending: _Pending, state: OutcomeState, detail: str) -> None:
+        incarnation = pending.incarnation if state is OutcomeState.APPLIED else None
+        await self.report(pending.process, pending.decision, state, new_incarnation=incarnation, detail=detail)
+        # Only now: if this program ends meanwhile, ``close`` still finds it.
+        self._all.remove(pending)

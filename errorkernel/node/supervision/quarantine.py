@@ -1,4 +1,4 @@
-"""Children that were restarted too often stand still, until somebody has answered one level up."""
+"""Children that were restarted too often are quarantined: not started until a decision one level up."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from errorkernel.domain.values import Decision, Level
 from errorkernel.node.errors import NodeError, ProcessTaken
-from errorkernel.node.reporting.event_builder import Report, describe
+from errorkernel.node.reporting.event_builder import EventDraft, describe
 from errorkernel.node.supervision.interfaces import Child, Host
 
 log = logging.getLogger("errorkernel.node")
@@ -15,9 +15,9 @@ ASK_AGAIN_S = 5.0
 
 
 class Quarantine:
-    """One open question about ``children``, in the name of ``above``; ``answered`` is called once, with its answer.
+    """One open incident about ``children``, of the process ``above``. ``on_decision`` is called once.
 
-    Where ``above`` is another program's worker, it is asked in the name of the ``culprit`` itself.
+    If ``above`` is a worker of another program, the incident is that of ``failed_child`` itself.
     """
 
     def __init__(
@@ -25,104 +25,102 @@ class Quarantine:
         kernel: Host,
         above: str,
         children: Sequence[Child],
-        culprit: Child,
-        answered: Callable[["Quarantine", Decision], None],
+        failed_child: Child,
+        on_decision: Callable[["Quarantine", Decision], None],
     ) -> None:
         self.children = tuple(children)
         self._kernel = kernel
         self.above = above
-        self._answered = answered
+        self._on_decision = on_decision
         self._decision: Decision | None = None
         self._task = asyncio.create_task(
-            self._ask(_report(children, culprit), culprit.name), name=f"quarantine of {culprit.name}"
+            self._ask(_describe(children, failed_child), failed_child.name), name=f"quarantine of {failed_child.name}"
         )
 
-    async def give_up(self) -> None:
-        """The question no longer stands: it is withdrawn, or its answer, if there is one, stale."""
+    async def withdraw(self) -> None:
+        """The incident is void: it is withdrawn, or its decision, if there is one, stale."""
         self._task.cancel()
         await asyncio.wait({self._task})
         if self._decision:
-            await self._kernel.give_up(self._decision.incident, "It is asked about otherwise, or no longer.")
+            await self._kernel.withdraw(self._decision.incident, "Another incident replaces it, or it is void.")
 
-    async def _ask(self, report: Report, culprit: str) -> None:
+    async def _ask(self, draft: EventDraft, failed_name: str) -> None:
         while True:
             try:
-                self._decision = await self._kernel.put(self.above, report)
+                self._decision = await self._kernel.request_decision(self.above, draft)
                 break
             except ProcessTaken as exc:
-                if self.above == culprit:
-                    log.error("It cannot be asked yet about a quarantine (%s): %s", report.text, exc)
+                if self.above == failed_name:
+                    log.error("No incident can be opened yet about a quarantine (%s): %s", draft.text, exc)
                     await asyncio.sleep(ASK_AGAIN_S)
-                self.above = culprit
+                self.above = failed_name
             except Exception as exc:
-                # Whatever it was: a quarantine that nobody is asked about would last for ever.
-                log.error("It cannot be asked yet about a quarantine (%s): %s", report.text, exc, exc_info=_ours(exc))
+                # Whatever it is: a quarantine without an incident would last for ever.
+                is_bug = not isinstance(exc, NodeError)
+                log.error("No incident can be opened yet about a quarantine (%s): %s", draft.text, exc, exc_info=is_bug)
                 await asyncio.sleep(ASK_AGAIN_S)
-        self._answered(self, self._decision)
+        self._on_decision(self, self._decision)
 
 
 class Quarantines:
-    """The open ones of one supervisor. ``answered`` is called once for each that gets its answer."""
+    """The open quarantines of one group. ``on_decision`` is called once for each."""
 
-    def __init__(self, kernel: Host, above: str, answered: Callable[[Quarantine, Decision], None]) -> None:
+    def __init__(self, kernel: Host, above: str, on_decision: Callable[[Quarantine, Decision], None]) -> None:
         self._kernel = kernel
         self._above = above
-        self._answered = answered
+        self._on_decision = on_decision
         self._open: list[Quarantine] = []
 
-    async def begin(self, children: Iterable[Child], culprit: Child, order: Sequence[Child]) -> list[Child]:
-        """Ask about ``children``, and, in place of open questions about some of them, about theirs: about whom.
+    async def begin(self, children: Iterable[Child], failed_child: Child, order: Sequence[Child]) -> list[Child]:
+        """Quarantine ``children``; returns all that the new incident is about.
 
-        ``order``: in which they are named.
+        It replaces open incidents about some of them, and then is about theirs as well. They are named in ``order``.
         """
         concerned = set(children)
-        for former in [one for one in self._open if not concerned.isdisjoint(one.children)]:
+        for former in [each for each in self._open if not concerned.isdisjoint(each.children)]:
             concerned.update(former.children)
             self._open.remove(former)
-            await former.give_up()
-        still = [one for one in order if one in concerned]
-        log.error("%s was restarted too often; nothing starts any more of: %s", culprit.name, _names(still))
-        self._open.append(Quarantine(self._kernel, self._above, still, culprit, self._answered))
-        return still
+            await former.withdraw()
+        quarantined = [child for child in order if child in concerned]
+        log.error("%s was restarted too often. Quarantined: %s", failed_child.name, _names(quarantined))
+        self._open.append(Quarantine(self._kernel, self._above, quarantined, failed_child, self._on_decision))
+        return quarantined
 
     def end(self, quarantine: Quarantine) -> bool:
-        """It is being answered; False where another one has taken its place."""
+        """Its decision is there; False if another quarantine has replaced it."""
         if quarantine not in self._open:
             return False
         self._open.remove(quarantine)
         return True
 
-    async def give_up(self, are_done: Callable[[Child], bool]) -> None:
-        """Withdraw the questions about children all of whom are done with."""
-        for former in [one for one in self._open if all(are_done(child) for child in one.children)]:
+    async def withdraw(self, is_void: Callable[[Child], bool]) -> None:
+        """Withdraw the incidents that are void for all of their children."""
+        for former in [each for each in self._open if all(is_void(child) for child in each.children)]:
             self._open.remove(former)
-            await former.give_up()
+            await former.withdraw()
 
 
 def _names(children: Iterable[Child]) -> str:
-    return ", ".join(one.name for one in children)
+    return ", ".join(child.name for child in children)
 
 
-def _ours(exc: Exception) -> bool:
-    return not isinstance(exc, NodeError)
-
-
-def _report(children: Sequence[Child], culprit: Child) -> Report:
-    failure, policy = culprit.last_failure, culprit.policy
-    restarts = len(culprit.history.restarts)
-    text = f"{culprit.name} is quarantined: restarted {restarts} times in {policy.period_s:g} s, and it ended again."
-    others = [one for one in children if one is not culprit]
+def _describe(children: Sequence[Child], failed_child: Child) -> EventDraft:
+    failure, policy = failed_child.last_failure, failed_child.policy
+    restarts = len(failed_child.history.restarts)
+    text = f"{failed_child.name} is quarantined: {restarts} restarts in {policy.period_s:g} s, and it ended again."
+    others = [child for child in children if child is not failed_child]
     if others:
-        text += f" With it stand still: {_names(others)}."
+        text += f" Quarantined with it: {_names(others)}."
     if failure:
         text += f" Its last failure: {failure.text}"
-    said = {
+    details = {
         "kind": "Quarantined",
         "level": Level.CRITICAL,
-        "fingerprint": ("quarantined", culprit.name),
+        "fingerprint": ("quarantined", failed_child.name),
         "stack": failure.stack if failure else "",
         "message": failure.message if failure else None,
-        # One tag a name: a tag's length is limited, and names may hold any separator. More than fit are left out.
-        "tags": {"quarantined": culprit.name} | {f"quarantined {n}": one.name for n, one in enumerate(others, 2)},
+        # One tag per name: a tag has a maximal length, and a name may hold any separator. Surplus tags are cut off.
+        "tags": {"quarantined": failed_child.name}
+        | {f"quarantined {number}": child.name for number, child in enumerate(others, 2)},
     }
-    return describe(text, said)
+    return describe(text, details)

@@ -1,9 +1,8 @@
-"""What follows when a worker has ended: again or not, after which pause, or too often. Decisions, without any clock.
+"""The restart policy of workers, as pure decisions: whether to start again, after which pause, how often at most.
 
-Words and defaults are OTP's where it has them (``supervisor(3erl)``), and the pause grows as the contract says: 1 s to
-300 s, doubling, ±20 %, from the start again after 600 s in health. At most ``intensity`` restarts of a process lie in
-any ``period_s``, whoever asked for them: what would be one more is not carried out, the process is quarantined. Times
-are seconds of any clock that does not jump.
+Terms and defaults are those of OTP (``supervisor(3erl)``). The pause grows as the contract says: 1 s to 300 s,
+doubling, ±20 %, reset after 600 s of uptime. Any ``period_s`` sees at most ``intensity`` restarts of a process,
+whatever caused them: instead of one more the process is quarantined. Times are seconds of any monotonic clock.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ PERIOD_S = 300.0
 
 
 class Restart(StrEnum):
-    """Always, only after a failure, never."""
+    """When a worker starts again: always, only after a failure, never."""
 
     PERMANENT = "permanent"
     TRANSIENT = "transient"
@@ -25,12 +24,12 @@ class Ending(Enum):
     """How an incarnation ended."""
 
     DONE = "done"
-    """By itself and in good order."""
+    """By itself, without failure."""
     FAILED = "failed"
     KILLED = "killed"
-    """Somebody answered *kill*: log, stop the worker, spawn a new one."""
+    """The decision was *kill*: a new incarnation follows."""
     STOPPED = "stopped"
-    """Somebody answered *stop*: no new one."""
+    """The decision was *stop*: no new incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,10 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if not (0 < self.first_s <= self.last_s and self.factor >= 1 and 0 <= self.spread < 1 and self.healthy_s > 0):
-            raise ValueError(f"{self} is no backoff.")
+            raise ValueError(f"{self} is not a valid backoff.")
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Before the start that follows ``failures`` endings in a row; ``chance`` in 0 … 1 is the caller's die."""
+        """The pause after ``failures`` endings in a row; ``chance`` is a random number in 0 … 1."""
         # The exponent is bounded: 2.0 ** 1100 does not exist.
         plain = min(self.first_s * self.factor ** min(max(failures - 1, 0), 64), self.last_s)
         return plain * (1 + self.spread * (2 * chance - 1))
@@ -56,7 +55,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``intensity`` restarts within ``period_s`` are borne; 0: none at all."""
+    """At most ``intensity`` restarts within ``period_s``; 0: none at all."""
 
     restart: Restart = Restart.TRANSIENT
     backoff: Backoff = Backoff()
@@ -65,15 +64,15 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.intensity < 0 or not self.period_s > 0:
-            raise ValueError(f"{self.intensity} restarts in {self.period_s} s are no intensity.")
+            raise ValueError(f"{self.intensity} restarts in {self.period_s} s is not a valid intensity.")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is remembered of former incarnations.
+    """The relevant past of a worker.
 
-    ``failures``: endings in a row that were followed by a pause. ``restarts``: when it was started anew, oldest first,
-    as far back as matters.
+    ``failures``: endings in a row that were followed by a pause. ``restarts``: the times of its restarts, oldest first,
+    within the period.
     """
 
     failures: int = 0
@@ -82,36 +81,36 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``pause_s`` None: not again."""
+    """``pause_s`` None: no restart."""
 
     pause_s: float | None
     history: History
 
 
-def after(policy: Policy, ending: Ending, history: History, *, lived_s: float, chance: float) -> Verdict:
-    """Decide. ``lived_s``: how long the incarnation that ended had lived."""
+def decide_restart(policy: Policy, ending: Ending, history: History, *, uptime_s: float, chance: float) -> Verdict:
+    """Decide what follows. ``uptime_s``: of the incarnation that ended."""
     if ending is Ending.KILLED:
-        # A person is in the loop: what they order happens at once, and does not excuse former failures.
+        # An operator is in the loop: no pause, and former failures still count.
         return Verdict(0.0, history)
-    if ending is Ending.STOPPED or not _again(policy.restart, ending):
+    if ending is Ending.STOPPED or not _restarts_after(policy.restart, ending):
         return Verdict(None, history)
-    failures = 1 if lived_s >= policy.backoff.healthy_s else history.failures + 1
+    failures = 1 if uptime_s >= policy.backoff.healthy_s else history.failures + 1
     return Verdict(policy.backoff.pause_s(failures, chance), replace(history, failures=failures))
 
 
-def allowed(policy: Policy, history: History, at: float) -> bool:
+def is_within_intensity(policy: Policy, history: History, at: float) -> bool:
     """Whether one more restart, at ``at`` or later, keeps within the intensity."""
     return len(_recent(policy, history, at)) < policy.intensity
 
 
-def restarted(policy: Policy, history: History, at: float) -> History:
-    """The history after a restart that was complete at ``at``."""
+def record_restart(policy: Policy, history: History, at: float) -> History:
+    """The history after a restart at ``at``."""
     return replace(history, restarts=(*_recent(policy, history, at), at))
 
 
 def _recent(policy: Policy, history: History, at: float) -> tuple[float, ...]:
-    return tuple(one for one in history.restarts if one > at - policy.period_s)
+    return tuple(restart for restart in history.restarts if restart > at - policy.period_s)
 
 
-def _again(restart: Restart, ending: Ending) -> bool:
+def _restarts_after(restart: Restart, ending: Ending) -> bool:
     return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and ending is Ending.FAILED)

@@ -1,4 +1,4 @@
-"""Which siblings a restart takes along: OTP's three strategies, as a decision without process or clock."""
+"""Which siblings restart with a failed child: the three strategies of OTP, as a pure decision."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Strategy(StrEnum):
-    """Who is started anew when one child fails: it alone; all; it and those that were started after it."""
+    """Which children restart when one fails: it alone; all; it and those that were started after it."""
 
     ONE_FOR_ONE = "one_for_one"
     ONE_FOR_ALL = "one_for_all"
@@ -18,7 +18,7 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T]):
-    """``stop``: the siblings to end, last started first. ``start``: whom to start after that, in this order."""
+    """``stop``: the siblings to end, last started first. ``start``: the children to start after that, in this order."""
 
     stop: tuple[T, ...]
     start: tuple[T, ...]
@@ -34,6 +34,6 @@ def plan(strategy: Strategy, children: Sequence[T], failed: T, leaving: Collecti
     first = 0 if strategy is Strategy.ONE_FOR_ALL else children.index(failed)
     affected = children[first:]
     return Plan(
-        stop=tuple(one for one in reversed(affected) if one != failed),
-        start=tuple(one for one in affected if one == failed or one not in leaving),
+        stop=tuple(child for child in reversed(affected) if child != failed),
+        start=tuple(child for child in affected if child == failed or child not in leaving),
     )

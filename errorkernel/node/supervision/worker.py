@@ -1,9 +1,8 @@
-"""One worker: its lives, its incarnations, and obeying.
+"""One supervised worker: its incarnations, and how it obeys decisions.
 
-A worker runs as one *life* after the other, each with the next incarnation. When its question is answered *kill*, its
-life is ended, a new one begins, and only then is the answer reported as applied, with the new incarnation; a life that
-will not end is reported as *failed*, and replaced when it ends after all. What follows an ending, for the worker and
-for its siblings, is carried out by its ``Group``; a worker outside of any supervisor is a group of its own.
+After a *kill* the current incarnation is ended and a new one starts. Only then is the decision reported as applied,
+with the number of the new incarnation. An incarnation that does not end is reported as *failed*, and replaced when it
+ends after all. The ``Group`` carries out what follows an ending; a worker without supervisor is a group of its own.
 """
 
 import asyncio
@@ -14,11 +13,11 @@ from uuid import UUID
 
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node.errors import JournalError, NodeError, ProcessTaken
-from errorkernel.node.journal.processes import Begun
-from errorkernel.node.reporting.event_builder import Report, describe, process_name
+from errorkernel.node.journal.processes import Started
+from errorkernel.node.reporting.event_builder import EventDraft, describe, process_name
 from errorkernel.node.supervision.group import Group
-from errorkernel.node.supervision.interfaces import Ended, Host, Standing
-from errorkernel.node.supervision.pending_outcomes import settle, try_to_settle
+from errorkernel.node.supervision.interfaces import ChildState, Ended, Host
+from errorkernel.node.supervision.pending_outcomes import report_outcome, try_to_report_outcome
 from errorkernel.node.supervision.restart_policy import (
     INTENSITY,
     PERIOD_S,
@@ -35,30 +34,30 @@ GRACE_S = 5.0
 ON_EXCEPTION = ("report", "ask", "restart")
 
 
-class Life(Protocol):
-    """One incarnation, running. ``ended``: whether it failed. ``failure``: what to report of it, if it has not."""
+class Incarnation(Protocol):
+    """A running incarnation. ``ended``: whether it failed. ``failure``: what to report of it, if it has not."""
 
     ended: "asyncio.Future[bool]"
     pid: int | None
-    failure: Report | None
+    failure: EventDraft | None
 
     async def end(self, grace_s: float) -> bool:
-        """Make it end; False where it would not."""
+        """End it; False if it did not end."""
         ...
 
 
-def take_name(kernel: Host, name: str) -> None:
-    """A name is one worker's or supervisor's in this program. Raises ProcessTaken."""
-    if name in kernel.supervised:
-        raise ProcessTaken(f"The process {name} runs already in this program.")
-    kernel.supervised.add(name)
+def reserve_name(kernel: Host, name: str) -> None:
+    """Reserve a name for one worker or supervisor of this program. Raises ProcessTaken."""
+    if name in kernel.supervised_names:
+        raise ProcessTaken(f"The process {name} already runs in this program.")
+    kernel.supervised_names.add(name)
 
 
-class Supervised:
-    """``restart``: permanent, transient (again after a failure; the default) or temporary. ``grace_s``: between being
-    asked to end and being forced to. ``on_exception``: what a failure does before the restart is decided: ``report``,
-    ``ask``, or ``restart`` (it is told as an info, not as an error). More than ``intensity`` restarts within
-    ``period_s``: quarantined."""
+class SupervisedWorker:
+    """``restart``: permanent, transient (again after a failure; the default) or temporary. ``grace_s``: time between
+    the request to end and the kill. ``on_exception``: what a failure does before the restart is decided: ``report``,
+    ``ask``, or ``restart`` (reported as an info, not as an error). More than ``intensity`` restarts within ``period_s``
+    quarantine the worker."""
 
     def __init__(
         self,
@@ -79,43 +78,43 @@ class Supervised:
         self.incarnation = 0
         self.on_exception = on_exception
         self.grace_s = grace_s
-        self.last_failure: Report | None = None
-        """What it, or its end, last told of a failure."""
+        self.last_failure: EventDraft | None = None
+        """The last failure that it, or its end, reported."""
         # For the group.
         self.policy = Policy(Restart(restart), backoff or Backoff(), intensity, period_s)
         self.history = History()
-        self.standing = Standing.ENDED
+        self.state = ChildState.ENDED
         self.due = 0.0
         self.watch: asyncio.Task[Ended | None] | None = None
-        self.over = asyncio.Event()
-        self.over.set()
+        self.finished = asyncio.Event()
+        self.finished.set()
         self._group: Group | None = None
-        self._life: Life | None = None
-        self._born = 0.0
-        self._order: asyncio.Future[Decision] | None = None
-        # Made anew for each life.
-        self._recall: asyncio.Future[None]
-        self._lingers: asyncio.Future[None]
+        self._current: Incarnation | None = None
+        self._started_at = 0.0
+        self._decision: asyncio.Future[Decision] | None = None
+        # New for each incarnation.
+        self._recalled: asyncio.Future[None]
+        self._survived: asyncio.Future[None]
 
     @property
     def asks(self) -> bool:
-        """Whether a failure asks before it is decided what follows."""
+        """Whether a failure opens an incident before it is decided what follows."""
         return self.on_exception == "ask"
 
     @property
     def pid(self) -> int | None:
-        """The operating-system process that it runs in just now."""
-        return self._life.pid if self._life and not self._life.ended.done() else None
+        """The operating-system process that it runs in now."""
+        return self._current.pid if self._current and not self._current.ended.done() else None
 
     @property
-    def started(self) -> bool:
-        """Whether its first life has begun, and it is looked after."""
-        return self._group is not None and self._group.runs
+    def is_started(self) -> bool:
+        """Whether its first incarnation has started, and it is supervised."""
+        return self._group is not None and self._group.is_running
 
     @property
-    def lived_s(self) -> float:
-        """Since its latest life began."""
-        return time.monotonic() - self._born
+    def uptime_s(self) -> float:
+        """Since its latest incarnation started."""
+        return time.monotonic() - self._started_at
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -125,7 +124,7 @@ class Supervised:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin the first life. Raises ProcessTaken, JournalError, and what keeps a program from being started."""
+        """Start the first incarnation. Raises ProcessTaken, JournalError, and what keeps it from being started."""
         group = Group(self.kernel, self.kernel.process)
         self.join(group)
         await group.run_alone(self)
@@ -141,169 +140,173 @@ class Supervised:
             await self._group.wait(self)
 
     def obey(self, decision: Decision) -> None:
-        """The answer to this worker's question was *kill* or *stop*."""
-        if self._order and not self._order.done():
-            self._order.set_result(decision)
+        """The decision on an incident of this worker is *kill* or *stop*."""
+        if self._decision and not self._decision.done():
+            self._decision.set_result(decision)
 
-    async def begin(self, life_mark: str | None, order: Decision | None) -> Begun:
-        """Write the next incarnation down, which ``order`` asked for. Raises ProcessTaken, JournalError."""
-        keep = order.incident if order else None
-        return await self.kernel.call(self.kernel.roster.begin, self.name, worker=True, life=life_mark, keep=keep)
+    async def write_start(self, mark: str | None, decision: Decision | None) -> Started:
+        """Write the start of the next incarnation, which ``decision`` asked for. Raises ProcessTaken, JournalError."""
+        keep = decision.incident if decision else None
+        return await self.kernel.call(self.kernel.processes.start, self.name, worker=True, mark=mark, keep=keep)
 
-    async def bring_to_life(self, life_mark: str) -> Life:
-        """Start the life of ``self.incarnation``. Raises OSError, ValueError for what cannot be started."""
+    async def start_incarnation(self, mark: str) -> Incarnation:
+        """Start the incarnation ``self.incarnation``. Raises OSError, ValueError for what cannot be started."""
         raise NotImplementedError
 
-    async def clear_away(self, former_life: str) -> None:
+    async def kill_leftovers(self, former_mark: str) -> None:
         """End what an incarnation that died with its program may have left behind."""
 
-    def new_mark(self) -> str | None:
-        """A mark by which this life's leftovers are found, if it can have any."""
+    def make_mark(self) -> str | None:
+        """A mark by which the leftovers of an incarnation are found, if it can have any."""
         return None
 
-    async def report_failure(self, report: Report) -> UUID:
-        """Tell of a failure as ``on_exception`` has it. Raises JournalError."""
-        self.last_failure = report
+    async def report_failure(self, failure: EventDraft) -> UUID:
+        """Report a failure as ``on_exception`` says. Raises JournalError."""
+        self.last_failure = failure
         kind = EventType.INFO if self.on_exception == "restart" else EventType.ERROR
-        return await self.kernel.report(kind, self.name, report)
+        return await self.kernel.report(kind, self.name, failure)
 
     def join(self, group: Group) -> None:
-        """From now on ``group`` decides what follows. Raises ProcessTaken."""
-        take_name(self.kernel, self.name)
+        """Let ``group`` decide what follows from now on. Raises ProcessTaken."""
+        reserve_name(self.kernel, self.name)
         self._group = group
 
-    async def renew(self, order: Decision | None) -> None:
-        """Start the next life, which ``order`` asked for, and with it ``watch``.
+    async def start_next(self, decision: Decision | None) -> None:
+        """Start the next incarnation, which ``decision`` asked for, and its ``watch``.
 
         Raises ProcessTaken, JournalError, and what keeps it from being started.
         """
-        mark = self.new_mark()
-        begun = await self.begin(mark, order)
-        if begun.former_life:
-            await self.clear_away(begun.former_life)
+        mark = self.make_mark()
+        started = await self.write_start(mark, decision)
+        if started.former_mark:
+            await self.kill_leftovers(started.former_mark)
         loop = asyncio.get_running_loop()
-        self.incarnation = begun.incarnation
-        self._order, self._recall, self._lingers = loop.create_future(), loop.create_future(), loop.create_future()
-        self._life = None
-        self.kernel.began(self.name, begun.incarnation)
-        self._life = await self.bring_to_life(mark or "")
-        self._born = time.monotonic()
-        if self._life.pid is not None:
-            # Whatever happens here: it runs, and must not be started a second time.
-            await self.set_state("running", self._life.pid)
+        self.incarnation = started.incarnation
+        self._decision, self._recalled, self._survived = (
+            loop.create_future(),
+            loop.create_future(),
+            loop.create_future(),
+        )
+        self._current = None
+        self.kernel.set_incarnation(self.name, started.incarnation)
+        self._current = await self.start_incarnation(mark or "")
+        self._started_at = time.monotonic()
+        if self._current.pid is not None:
+            # A fault here must not raise: it runs, and must not be started a second time.
+            await self.publish_state("running", self._current.pid)
         self.kernel.wake()
-        self.watch = asyncio.create_task(self._watch(self._life, self._order), name=f"worker {self.name}")
+        self.watch = asyncio.create_task(self._watch(self._current, self._decision), name=f"worker {self.name}")
 
     async def recall(self) -> bool:
-        """End this life because a sibling's failure takes it along, withdrawing what it asks.
+        """End this incarnation because of a sibling, and withdraw its incidents.
 
-        ``watch`` is done then; False where it would not end: ``watch`` is done when it ends after all.
+        ``watch`` is done then; False if it did not end: ``watch`` is done when it ends after all.
         """
         assert self.watch is not None  # noqa: S101 - narrows the type
-        if not self._recall.done():
-            self._recall.set_result(None)
-        happenings: set[asyncio.Future[Any]] = {self.watch, self._lingers}
-        await asyncio.wait(happenings, return_when=asyncio.FIRST_COMPLETED)
+        if not self._recalled.done():
+            self._recalled.set_result(None)
+        either: set[asyncio.Future[Any]] = {self.watch, self._survived}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return self.watch.done()
 
     async def shut_down(self) -> None:
-        """Leave nothing of it running; again changes nothing."""
+        """Leave nothing of it running; a second call changes nothing."""
         if self.watch:
             self.watch.cancel()
             await asyncio.wait({self.watch})
             self.watch = None
-        life, self._life = self._life, None
-        if life and not life.ended.done() and not await life.end(self.grace_s):
-            log.error("The worker %s did not end within %g s and is left to itself", self.name, self.grace_s)
-        if self.standing not in (Standing.ENDED, Standing.STOPPED):
-            self.standing = Standing.ENDED
-            await self.set_state("stopped")
-        if life and self._order and self._order.done():
-            detail = "It was ended, and its program too."
-            await try_to_settle(self.kernel, self.name, self._order.result(), OutcomeState.APPLIED, detail=detail)
-        self.kernel.supervised.discard(self.name)
-        self.over.set()
+        current, self._current = self._current, None
+        if current and not current.ended.done() and not await current.end(self.grace_s):
+            log.error("The worker %s did not end within %g s; it is left running", self.name, self.grace_s)
+        if self.state not in (ChildState.ENDED, ChildState.STOPPED):
+            self.state = ChildState.ENDED
+            await self.publish_state("stopped")
+        if current and self._decision and self._decision.done():
+            decision, detail = self._decision.result(), "It has ended with its program."
+            await try_to_report_outcome(self.kernel, self.name, decision, OutcomeState.APPLIED, detail=detail)
+        self.kernel.supervised_names.discard(self.name)
+        self.finished.set()
 
-    async def set_state(self, state: str, pid: int | None = None) -> None:
-        """For the hello. A journal that fails is logged."""
+    async def publish_state(self, state: str, pid: int | None = None) -> None:
+        """Write the state for the heartbeat. An error of the journal is logged."""
         try:
-            await self.kernel.call(self.kernel.roster.set_state, self.name, state, pid=pid)
+            await self.kernel.call(self.kernel.processes.set_state, self.name, state, pid=pid)
         except JournalError as exc:
-            log.error("The state of %s cannot be written down: %s", self.name, exc)
+            log.error("The state of %s cannot be written: %s", self.name, exc)
         self.kernel.wake()
 
-    async def tell_failure(self, report: Report) -> None:
-        """As ``report_failure``. A journal that fails is logged."""
+    async def try_to_report(self, failure: EventDraft) -> None:
+        """As ``report_failure``. An error of the journal is logged."""
         try:
-            await self.report_failure(report)
-        except NodeError as exc:  # also ProcessTaken: the name is another program's
-            log.error("A failure of %s (%s) cannot be written down: %s", self.name, report.text, exc)
+            await self.report_failure(failure)
+        except NodeError as exc:  # also ProcessTaken: the name is that of another program
+            log.error("A failure of %s (%s) cannot be written: %s", self.name, failure.text, exc)
 
-    async def _watch(self, life: Life, order: "asyncio.Future[Decision]") -> Ended | None:
-        """Until this life has ended: how; None where it was recalled."""
-        happenings: set[asyncio.Future[Any]] = {life.ended, order, self._recall}
-        await asyncio.wait(happenings, return_when=asyncio.FIRST_COMPLETED)
+    async def _watch(self, current: Incarnation, decision: "asyncio.Future[Decision]") -> Ended | None:
+        """Wait for the end of this incarnation; returns how it ended, None if it was recalled."""
+        either: set[asyncio.Future[Any]] = {current.ended, decision, self._recalled}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         ended = None
-        if not order.done():
-            if life.ended.done():
-                ended = await self._ended(life)
+        if not decision.done():
+            if current.ended.done():
+                ended = await self._handle_end(current)
             else:
-                await self._obey_recall(life)
-        # Also an answer that came just when it had ended by itself.
-        return await self._obey_order(life, order.result()) if order.done() else ended
+                await self._obey_recall(current)
+        # Also a decision that came just when it had ended by itself.
+        return await self._obey_decision(current, decision.result()) if decision.done() else ended
 
-    async def _ended(self, life: Life) -> Ended | None:
+    async def _handle_end(self, current: Incarnation) -> Ended | None:
         # A task that was cancelled while it asked about its own failure has failed.
-        if not life.ended.cancelled() and not life.ended.result():
+        if not current.ended.cancelled() and not current.ended.result():
             return Ended(Ending.DONE)
-        if life.failure is None:
+        if current.failure is None:
             return Ended(Ending.FAILED)
         if self.asks:
-            return await self._ask_about(life.failure)
-        await self.tell_failure(life.failure)
+            return await self._ask_about(current.failure)
+        await self.try_to_report(current.failure)
         return Ended(Ending.FAILED)
 
-    async def _obey_recall(self, life: Life) -> None:
-        await self.set_state("stopping", life.pid)
-        if not await life.end(self.grace_s):
-            text = f"{self.name} is to end with a sibling, did not within {self.grace_s:g} s, and still runs."
+    async def _obey_recall(self, current: Incarnation) -> None:
+        await self.publish_state("stopping", current.pid)
+        if not await current.end(self.grace_s):
+            text = f"{self.name} was to end with a sibling, did not within {self.grace_s:g} s, and still runs."
             log.error("%s Nothing is started beside it.", text)
-            self._lingers.set_result(None)
-            await self.tell_failure(describe(text, {"kind": "StillRuns"}))
-            await asyncio.wait({life.ended})
+            self._survived.set_result(None)
+            await self.try_to_report(describe(text, {"kind": "StillRuns"}))
+            await asyncio.wait({current.ended})
 
-    async def _obey_order(self, life: Life, decision: Decision) -> Ended:
+    async def _obey_decision(self, current: Incarnation, decision: Decision) -> Ended:
         ending = _ending_of(decision)
-        if life.ended.done():
+        if current.ended.done():
             return Ended(ending, decision)
-        await self.set_state("stopping", life.pid)
-        if await life.end(self.grace_s):
+        await self.publish_state("stopping", current.pid)
+        if await current.end(self.grace_s):
             return Ended(ending, decision)
         detail = f"It did not end within {self.grace_s:g} s, and still runs."
         log.error("The worker %s cannot be ended: %s", self.name, detail)
-        self._lingers.set_result(None)
-        await settle(self.kernel, self.name, decision, OutcomeState.FAILED, detail=detail)
-        await asyncio.wait({life.ended})
+        self._survived.set_result(None)
+        await report_outcome(self.kernel, self.name, decision, OutcomeState.FAILED, detail=detail)
+        await asyncio.wait({current.ended})
         return Ended(ending)
 
-    async def _ask_about(self, failure: Report) -> Ended | None:
+    async def _ask_about(self, failure: EventDraft) -> Ended | None:
         self.last_failure = failure
-        asking = asyncio.create_task(self.kernel.put(self.name, failure))
+        asking = asyncio.create_task(self.kernel.request_decision(self.name, failure))
         try:
-            happenings: set[asyncio.Future[Any]] = {asking, self._recall}
-            await asyncio.wait(happenings, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {asking, self._recalled}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            asking.cancel()  # unless it is done: then this does nothing
+            asking.cancel()  # no effect if it is done
             await asyncio.wait({asking})
         if asking.cancelled():
             return None
         try:
             decision = asking.result()
         except JournalError as exc:
-            log.error("It cannot be asked about a failure of %s (%s): %s", self.name, failure.text, exc)
+            log.error("No incident can be opened about a failure of %s (%s): %s", self.name, failure.text, exc)
             return Ended(Ending.FAILED)
         return Ended(Ending.FAILED if decision.action is Action.CONTINUE else _ending_of(decision), decision)
 
 
-def _ending_of(order: Decision) -> Ending:
-    return Ending.STOPPED if order.action is Action.STOP else Ending.KILLED
+def _ending_of(decision: Decision) -> Ending:
+    return Ending.STOPPED if decision.action is Action.STOP else Ending.KILLED

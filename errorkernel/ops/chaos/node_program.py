@@ -17,7 +17,7 @@ from uuid import UUID
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Decision, Requeue
 from errorkernel.node.client import Kernel
-from errorkernel.node.journal.incidents import Questions, Taken
+from errorkernel.node.journal.incidents import Incidents, Receipt
 from errorkernel.node.journal.requeues import Requeues
 from errorkernel.node.supervision.restart_policy import Backoff, Restart
 from errorkernel.ops.chaos import clock, periods, sabotage, work
@@ -35,9 +35,9 @@ GRACE_S = 1.0
 
 def look_on(ledger: Ledger) -> None:
     """From now on what this program asks, is answered, starts and is given back is in the ledger, in its order."""
-    ask, take, began, begin = Questions.ask, Questions.take, Kernel.began, Requeues.begin
+    ask, take, began, begin = Incidents.open, Incidents.accept, Kernel.set_incarnation, Requeues.begin
 
-    def asked(self: Questions, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
+    def asked(self: Incidents, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
         ask(self, incident, process, incarnation, payload)
         event = wire.decode_event(payload, Limits())
         asks = {
@@ -48,7 +48,7 @@ def look_on(ledger: Ledger) -> None:
         }
         ledger.write("asked", incident=str(incident), process=process, incarnation=incarnation, text=event.text, **asks)
 
-    def taken(self: Questions, decision: Decision, *, ends: bool = False) -> Taken:
+    def taken(self: Incidents, decision: Decision, *, ends: bool = False) -> Receipt:
         result = take(self, decision, ends=ends)
         ledger.write(
             "took",
@@ -70,9 +70,9 @@ def look_on(ledger: Ledger) -> None:
         return command
 
     Requeues.begin = begun  # type: ignore[method-assign]
-    Kernel.began = begins  # type: ignore[method-assign]
-    Questions.ask = asked  # type: ignore[method-assign]
-    Questions.take = taken  # type: ignore[method-assign]
+    Kernel.set_incarnation = begins  # type: ignore[method-assign]
+    Incidents.open = asked  # type: ignore[method-assign]
+    Incidents.accept = taken  # type: ignore[method-assign]
 
 
 async def run(place: Place) -> None:

@@ -12,9 +12,9 @@ from errorkernel.broker import streams
 FACTOR = 5
 SYNC_S = 15.0 / FACTOR
 _DIVIDED = {
-    "errorkernel.node.delivery.decisions": ("SYNC_INTERVAL_S", "SYNC_SOON_S", "PUBLISH_AGAIN_FIRST_S", "UNKNOWN_NAK_S"),
+    "errorkernel.node.delivery.decisions": ("SYNC_INTERVAL_S", "SYNC_RETRY_S", "RESEND_FIRST_S", "UNKNOWN_NAK_S"),
     "errorkernel.node.delivery.heartbeat": ("INTERVAL_S",),
-    "errorkernel.node.delivery.sender": ("ANSWER_S", "RETRY_LAST_S", "LOOK_AGAIN_S"),
+    "errorkernel.node.delivery.sender": ("ACK_TIMEOUT_S", "RETRY_LAST_S", "POLL_INTERVAL_S"),
     "errorkernel.broker.pull_consumer": ("EXPIRES_S", "HEARTBEAT_S"),
     "errorkernel.broker.connection": ("PING_INTERVAL_S",),
     "errorkernel.broker.streams": ("ACK_WAIT_S",),

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from errorkernel.domain.values import Decision, OutcomeState, Requeue
 from errorkernel.node.client import Kernel
-from errorkernel.node.delivery.decisions import Answers
-from errorkernel.node.journal.incidents import Questions, Taken
+from errorkernel.node.delivery.decisions import DecisionReceiver
+from errorkernel.node.journal.incidents import Incidents, Receipt
 from errorkernel.node.journal.requeues import Requeues
 from errorkernel.protocol import json_codec as wire
 
@@ -46,10 +46,10 @@ def _run(breaks: dict[str, Callable[[], None]]) -> None:
 
 
 def _no_sync() -> None:
-    async def keep_in_sync(self: Answers) -> None:
+    async def keep_reconciled(self: DecisionReceiver) -> None:
         await asyncio.get_running_loop().create_future()
 
-    Answers.keep_in_sync = keep_in_sync  # type: ignore[method-assign]
+    DecisionReceiver.keep_reconciled = keep_reconciled  # type: ignore[method-assign]
 
 
 def _no_fencing() -> None:
@@ -62,7 +62,7 @@ def _no_fencing() -> None:
             return
         with self.journal.reading() as db:
             rows = db.execute(
-                "SELECT id FROM incident WHERE state = 'blocked' AND process ="
+                "SELECT id FROM incident WHERE state = 'pending' AND process ="
                 " (SELECT process FROM incident WHERE id = ?)",
                 (str(decision.incident),),
             ).fetchall()
@@ -79,9 +79,9 @@ def _no_compare() -> None:
 
 
 def _take_without(*, compare: bool) -> None:
-    take = Questions.take
+    take = Incidents.accept
 
-    def careless(self: Questions, decision: Decision, *, ends: bool = False) -> Taken:
+    def careless(self: Incidents, decision: Decision, *, ends: bool = False) -> Receipt:
         has = self.decision(decision.incident)
         known = has is not None and has.decision_id == decision.decision_id
         if known is compare:
@@ -89,25 +89,25 @@ def _take_without(*, compare: bool) -> None:
             return take(self, decision, ends=ends)
         with self._journal.transaction(durable=True) as db:
             found = db.execute(
-                "UPDATE incident SET state = 'answered', decision = ? WHERE id = ?",
+                "UPDATE incident SET state = 'decided', decision = ? WHERE id = ?",
                 (wire.encode_decision(decision), str(decision.incident)),
             ).rowcount
         if found and ends:
-            self.settle(decision.incident, OutcomeState.APPLIED)
-        return Taken.NEW if found else Taken.UNKNOWN
+            self.end(decision.incident, OutcomeState.APPLIED)
+        return Receipt.NEW if found else Receipt.UNKNOWN
 
-    Questions.take = careless  # type: ignore[method-assign]
+    Incidents.accept = careless  # type: ignore[method-assign]
 
 
 def _no_once() -> None:
-    take = Requeues.take
+    take = Requeues.accept
 
     def again(self: Requeues, command: Requeue) -> bool:
         with self._journal.transaction(durable=True) as db:
             db.execute("DELETE FROM requeue WHERE state = 'ended' AND id = ?", (str(command.id),))
         return take(self, command)
 
-    Requeues.take = again  # type: ignore[method-assign]
+    Requeues.accept = again  # type: ignore[method-assign]
 
 
 def _no_uses() -> None:

@@ -99,7 +99,7 @@ def waiting(places: Mapping[str, Place]) -> int:
     total = 0
     for place in places.values():
         with reading(place.journal) as db:
-            total += db.execute("SELECT count(*) FROM outgoing").fetchone()[0]
+            total += db.execute("SELECT count(*) FROM backlog").fetchone()[0]
     return total
 
 
@@ -124,7 +124,7 @@ def processes_of_nodes(places: Mapping[str, Place]) -> dict[tuple[str, str], Pro
         with reading(place.journal) as db:
             rows = db.execute(
                 "SELECT name, incarnation, state, (SELECT count(*) FROM incident"
-                " WHERE incident.process = process.name AND incident.state = 'blocked') FROM process"
+                " WHERE incident.process = process.name AND incident.state = 'pending') FROM process"
             ).fetchall()
         for name, incarnation, state, blocked in rows:
             shown = "blocked" if blocked and state == "running" else state

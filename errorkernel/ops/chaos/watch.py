@@ -85,7 +85,7 @@ def disagreement(question: Question, incident: Incident | None) -> str:
     """How node and kernel see a question differently; empty where they agree."""
     if incident is None:
         return f"{question.id} of {question.node} is not known to the kernel"
-    if question.state == "blocked":
+    if question.state == "pending":
         if incident.answer:
             return f"{question.id} of {question.node} is blocked, and has been answered {incident.answer.action}"
         agreed = incident.state is State.OPEN

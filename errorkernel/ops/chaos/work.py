@@ -145,7 +145,7 @@ async def take(place: Place, process: str, message: Message) -> None:
 async def helm(place: Place, kernel: Kernel, name: str) -> str:
     """Code that asks without being a worker; returns the answer that ends its program."""
     with contextlib.suppress(NodeError):
-        incarnation = await kernel.call(kernel.incarnation, name)
+        incarnation = await kernel.call(kernel.incarnation_of, name)
         life = _Life(place, kernel.node, name, incarnation)
         while not place.quiet.exists():
             await asyncio.sleep(life.dice.uniform(*PAUSE_S) * 3)

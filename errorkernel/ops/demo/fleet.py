@@ -1,4 +1,4 @@
-"""The demo fleet: four nodes, each a real process with workers of its own, started and ended with who shows them."""
+"""The demo fleet: four nodes, each a real process with workers of its own, started and ended with the server."""
 
 import contextlib
 import json
@@ -18,8 +18,10 @@ STOP_S = 2.0
 
 
 class DemoFleet:
-    """``credentials``: for each node what ``steward node add NAME --json`` prints. All that it writes is below
-    ``work_dir``. Start it from a thread that lives as long as the fleet shall: on Linux the nodes die with it."""
+    """``credentials``: per node the output of ``steward node add NAME --json``. All files are below ``work_dir``.
+
+    Start it from a thread that runs as long as the fleet: on Linux the nodes die with that thread.
+    """
 
     def __init__(self, work_dir: Path, credentials: Sequence[dict[str, str]]) -> None:
         self._work_dir = work_dir
@@ -34,8 +36,8 @@ class DemoFleet:
     def start(self) -> None:
         """Start one process per node. Raises OSError; then none is left running."""
         try:
-            for one in self._credentials:
-                self._nodes.append(self._start(one))
+            for credentials in self._credentials:
+                self._nodes.append(self._start(credentials))
         except OSError:
             self.stop()
             raise
@@ -60,7 +62,7 @@ class DemoFleet:
         work = self._work_dir / name
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = work / "credentials.json"
-        # Made anew rather than overwritten: nobody else may have it open, or may read it.
+        # A new file instead of an overwritten one: nobody else may have it open, or read it.
         file.unlink(missing_ok=True)
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(credentials, out)
@@ -71,7 +73,7 @@ class DemoFleet:
             ],
             env={**os.environ, "PYTHONPATH": _python_path()},
             stdin=subprocess.DEVNULL,
-            # A Ctrl-C in the terminal is for who started us, who then stops the fleet.
+            # Ctrl-C in the terminal is for the server, which then stops the fleet.
             start_new_session=True,
             preexec_fn=die_with_parent,
         )

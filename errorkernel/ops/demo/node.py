@@ -1,6 +1,6 @@
 """One demo node: ``python -m errorkernel.ops.demo.node --credentials FILE --work DIR --role copy|fetch|command|tail``.
 
-It supervises its role's workers until it is told to end; what they do is in ``errorkernel.ops.demo.roles``.
+It supervises the workers of its role until a signal ends it. ``errorkernel.ops.demo.roles`` says what they do.
 """
 
 import argparse
@@ -14,26 +14,26 @@ from pathlib import Path
 from errorkernel.node import Kernel, Restart
 from errorkernel.node.process.worker import ProcessWorker
 from errorkernel.ops.demo.roles import ROLES, Role
-from errorkernel.ops.demo.work_items import DICE, Asking
+from errorkernel.ops.demo.work_items import DICE, AskSchedule
 
 GRACE_S = 1.0
 
 
 async def run(credentials: Path, work: Path, role: str) -> None:
     """Supervise until SIGTERM or SIGINT."""
-    told_to_end = asyncio.Event()
+    must_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+        asyncio.get_running_loop().add_signal_handler(number, must_end.set)
     main, second = work / "main", work / "second"
     for directory in (main, second):
         directory.mkdir(exist_ok=True)
-    Asking(main).not_before(time.time() + ROLES[role].first_question_s * DICE.uniform(1.0, 1.2))
+    AskSchedule(main).not_before(time.time() + ROLES[role].first_incident_s * DICE.uniform(1.0, 1.2))
     async with Kernel.from_file(credentials, journal=work / "journal") as kernel:
         workers = _workers(kernel, ROLES[role], work)
         starting = asyncio.create_task(_start(workers))
-        starting.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else told_to_end.set())
+        starting.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else must_end.set())
         try:
-            await told_to_end.wait()
+            await must_end.wait()
             if starting.done():
                 starting.result()
         finally:
@@ -48,7 +48,7 @@ def _workers(kernel: Kernel, role: Role, work: Path) -> list[ProcessWorker]:
 
     return [
         make(role.name, role.job, str(work / "main"), True),
-        *(make(name, job) for name, job in role.colleagues.items()),
+        *(make(name, job) for name, job in role.companions.items()),
         make(f"{role.name}-2", role.job, str(work / "second"), False),
     ]
 
@@ -56,7 +56,7 @@ def _workers(kernel: Kernel, role: Role, work: Path) -> list[ProcessWorker]:
 async def _start(workers: Sequence[ProcessWorker]) -> None:
     for worker in workers:
         await worker.start()
-        # Not all at once: the machine is busy with starting what shows them.
+        # Not all at once: the machine is still busy with the start of the server.
         await asyncio.sleep(0.3)
 
 

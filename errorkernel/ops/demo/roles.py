@@ -1,4 +1,4 @@
-"""What the demo's workers do: small honest work, which fails as such work does. Each runs as a process of its own."""
+"""The tasks of the demo workers: small and real, so they fail as such tasks do. Each runs as a process of its own."""
 
 import contextlib
 import http.server
@@ -12,31 +12,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from errorkernel.node.process.child import worker
-from errorkernel.ops.demo.work_items import DICE, TAGS, Counter, work_off
+from errorkernel.node import worker
+from errorkernel.ops.demo.work_items import DICE, TAGS, Counter, process_items
 
 Job = Callable[[str, str, bool], None]
-"""A worker's function: the node's directory, the worker's own, and whether it may ask."""
+"""The function of a worker: the directory of the node, that of the worker, and whether it may open incidents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """``name`` and ``job``: of its main worker, which asks, and of a second one that only reports, so that there is
-    something to see while all questions wait. ``colleagues``: name → what goes on around them. ``first_question_s``:
-    how long after its start the node may ask."""
+    """``name`` and ``job``: of its main worker, which opens incidents, and of a second one that only reports, so that
+    events arrive while all incidents are pending. ``companions``: name → function of other workers.
+    ``first_incident_s``: how long after its start the node may open one."""
 
     name: str
     job: Job
-    colleagues: Mapping[str, Callable[[str], None]]
-    first_question_s: float
+    companions: Mapping[str, Callable[[str], None]]
+    first_incident_s: float
 
 
-# --- copy: charts arrive, are copied, and are cleaned up by a colleague who does not look whether they were -----------
+# --- copy: charts arrive and are copied; another worker cleans up, also charts that are not copied yet ----------------
 
 
-def copy_files(directory: str, own: str, asks: bool) -> None:
+def copy_files(directory: str, own_directory: str, asks: bool) -> None:
     """Copy what has arrived, file by file."""
-    work = Path(own)
+    work = Path(own_directory)
     inbox, outbox = work / "inbox", work / "outbox"
     inbox.mkdir(exist_ok=True)
     outbox.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def copy_files(directory: str, own: str, asks: bool) -> None:
 
     arrived = Counter(work / "arrived")
 
-    def piece(number: int) -> str:
+    def work_item(number: int) -> str:
         while arrived.last() < number + 5:
             chart(arrived.take()).write_bytes(b"II*\0" + DICE.randbytes(DICE.randint(1000, 60_000)))
         target = outbox / chart(number).name
@@ -56,11 +56,11 @@ def copy_files(directory: str, own: str, asks: bool) -> None:
         target.unlink()
         return f"copied {target.name} ({size:,} bytes)"
 
-    work_off(work, "REQCopySrc", piece, lambda number: f"{chart(number)} to {outbox}", asks=asks)
+    process_items(work, "REQCopySrc", work_item, lambda number: f"{chart(number)} to {outbox}", asks=asks)
 
 
 def clean_up(directory: str) -> None:
-    """Remove some file from an inbox now and then, the next one in line first."""
+    """Remove a file from an inbox now and then; at first the next one to be copied."""
     me = worker()
     first = True
     while True:
@@ -81,13 +81,13 @@ class LogTruncated(Exception):
     """The log is shorter than what has been read of it."""
 
 
-def tail_log(directory: str, own: str, asks: bool) -> None:
-    """Read what the engine has logged since the last time."""
+def tail_log(directory: str, own_directory: str, asks: bool) -> None:
+    """Read the lines that the engine has logged since the last time."""
     log = Path(directory) / "engine.log"
     log.touch()
     position = 0
 
-    def piece(number: int) -> str:
+    def work_item(number: int) -> str:
         nonlocal position
         with log.open() as file:
             size = file.seek(0, 2)
@@ -99,11 +99,11 @@ def tail_log(directory: str, own: str, asks: bool) -> None:
             position = file.tell()
         return f"read {len(lines)} lines of {log.name}" + (f", the last: {lines[-1].strip()}" if lines else "")
 
-    work_off(Path(own), "REQTailFile", piece, lambda number: str(log), asks=asks)
+    process_items(Path(own_directory), "REQTailFile", work_item, lambda number: str(log), asks=asks)
 
 
 def write_log(directory: str) -> None:
-    """Be the engine: log its temperature, and rotate the log, which for a moment is not there then."""
+    """Simulate the engine: log its temperature, and rotate the log, which is then missing for a moment."""
     log, me = Path(directory) / "engine.log", worker()
     for count in itertools.count(1):
         with log.open("a") as file:
@@ -115,11 +115,11 @@ def write_log(directory: str) -> None:
             time.sleep(DICE.choice([0.1, 3.0]))
 
 
-# --- fetch: reports are fetched from a server that has its moods -----------------------------------------------------
+# --- fetch: weather reports are fetched from an unreliable server ----------------------------------------------------
 
 
-def fetch_weather(directory: str, own: str, asks: bool) -> None:
-    """Fetch one report after the other."""
+def fetch_weather(directory: str, own_directory: str, asks: bool) -> None:
+    """Fetch one weather report after the other."""
     address = Path(directory) / "weather-url"
     while not address.exists():
         time.sleep(0.1)
@@ -127,21 +127,21 @@ def fetch_weather(directory: str, own: str, asks: bool) -> None:
     def url(number: int) -> str:
         return f"{address.read_text()}/weather/{number}"
 
-    def piece(number: int) -> str:
-        with urllib.request.urlopen(url(number), timeout=1.0) as answer:  # noqa: S310 - a server on loopback
-            return f"weather report {number}: {answer.read().decode()}"
+    def work_item(number: int) -> str:
+        with urllib.request.urlopen(url(number), timeout=1.0) as response:  # noqa: S310 - a server on loopback
+            return f"weather report {number}: {response.read().decode()}"
 
-    work_off(Path(own), "REQHttpGet", piece, url, asks=asks)
+    process_items(Path(own_directory), "REQHttpGet", work_item, url, asks=asks)
 
 
 class _Weather(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        mood = DICE.random()
-        if mood < 0.15:
+        chance = DICE.random()
+        if chance < 0.15:
             self.send_error(503, "Station is being calibrated")
-        elif mood < 0.22:
-            time.sleep(1.5)  # longer than the client waits
-        elif mood < 0.29:
+        elif chance < 0.22:
+            time.sleep(1.5)  # longer than the timeout of the client
+        elif chance < 0.29:
             self.connection.shutdown(socket.SHUT_RDWR)
         else:
             self.send_response(200)
@@ -149,11 +149,11 @@ class _Weather(http.server.BaseHTTPRequestHandler):
             self.wfile.write(f"wind {DICE.randint(2, 28)} kn, sea {DICE.randint(0, 6)} m".encode())
 
     def log_message(self, *args: object) -> None:
-        """Quiet: this runs in somebody's terminal."""
+        """No output: this runs in the terminal of the user."""
 
 
 def serve_weather(directory: str) -> None:
-    """The server, on any free port of this machine alone."""
+    """Run the server, on any free port of the loopback interface."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Weather)
     server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     address = Path(directory) / "weather-url"
@@ -164,12 +164,12 @@ def serve_weather(directory: str) -> None:
     server.serve_forever()
 
 
-# --- command: programs are run, and some of them complain ------------------------------------------------------------
+# --- command: programs are run, and some of them fail ----------------------------------------------------------------
 
 
-def run_commands(directory: str, own: str, asks: bool) -> None:
+def run_commands(directory: str, own_directory: str, asks: bool) -> None:
     """Run one program after the other, as a shell script would."""
-    work = Path(own)
+    work = Path(own_directory)
     (work / "backup.tar").write_bytes(b"this was an archive once\n" * 40)
     programs = [
         ["df", "-k", "."],
@@ -184,20 +184,20 @@ def run_commands(directory: str, own: str, asks: bool) -> None:
     def argv(number: int) -> list[str]:
         return programs[number % len(programs)]
 
-    def piece(number: int) -> str:
+    def work_item(number: int) -> str:
         done = subprocess.run(argv(number), cwd=work, capture_output=True, text=True, timeout=1.0, check=False)
         if done.returncode:
-            complaint = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            raise RuntimeError(f"{' '.join(argv(number))} ended with status {done.returncode}: {complaint}")
+            error_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"{' '.join(argv(number))} ended with status {done.returncode}: {error_line}")
         lines = done.stdout.strip().splitlines()
         return f"{' '.join(argv(number))}: {lines[-1] if lines else 'no output'}"
 
-    work_off(work, "REQCliCommand", piece, lambda number: " ".join(argv(number)), asks=asks)
+    process_items(work, "REQCliCommand", work_item, lambda number: " ".join(argv(number)), asks=asks)
 
 
 ROLES = {
-    "copy": Role("copy-files", copy_files, {"clean-up": clean_up}, first_question_s=0.0),
-    "tail": Role("tail-log", tail_log, {"engine-log": write_log}, first_question_s=45.0),
-    "fetch": Role("fetch-weather", fetch_weather, {"weather-server": serve_weather}, first_question_s=25.0),
-    "command": Role("run-commands", run_commands, {}, first_question_s=12.0),
+    "copy": Role("copy-files", copy_files, {"clean-up": clean_up}, first_incident_s=0.0),
+    "tail": Role("tail-log", tail_log, {"engine-log": write_log}, first_incident_s=45.0),
+    "fetch": Role("fetch-weather", fetch_weather, {"weather-server": serve_weather}, first_incident_s=25.0),
+    "command": Role("run-commands", run_commands, {}, first_incident_s=12.0),
 }

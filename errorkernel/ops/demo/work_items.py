@@ -1,4 +1,4 @@
-"""How a demo worker works: one small piece after the other; what fails is reported, and now and then asked about."""
+"""The loop of a demo worker: one work item after the other; failures are reported, and some open an incident."""
 
 import random
 import time
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from errorkernel.domain.values import Message
-from errorkernel.node.process.child import worker
+from errorkernel.node import worker
 
 TAGS = {"demo": "true"}
 DICE = random.Random()  # noqa: S311 - no secret
 ASK_EVERY_S = (30.0, 90.0)
-"""Between two questions of one node: often enough to try things out, seldom enough to read."""
+"""Between two incidents of one node: often enough to try decisions out, seldom enough to read along."""
 PAUSE_S = (1.5, 5.0)
 
 
-class Asking:
-    """When the node may ask next. Kept in a file, since a worker that is killed must not ask again at once."""
+class AskSchedule:
+    """When the node may open the next incident. Kept in a file: a worker that was killed must not ask again at once."""
 
     def __init__(self, work: Path) -> None:
         self._file = work / "ask-not-before"
@@ -26,7 +26,7 @@ class Asking:
     def not_before(self, moment: float) -> None:
         self._file.write_text(str(moment))
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         try:
             return time.time() >= float(self._file.read_text())
         except (OSError, ValueError):
@@ -34,7 +34,7 @@ class Asking:
 
 
 class Counter:
-    """Numbers of pieces of work. Taken before the work begins: whoever follows us goes on with the next piece."""
+    """The numbers of work items. A number is taken before the work begins: after a kill the next item follows."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -53,26 +53,26 @@ class Counter:
         return 0
 
 
-def work_off(
-    work: Path, method: str, piece: Callable[[int], str], data_of: Callable[[int], str], *, asks: bool
+def process_items(
+    work: Path, method: str, work_item: Callable[[int], str], data_of: Callable[[int], str], *, asks: bool
 ) -> NoReturn:
-    """Do piece after piece. ``piece`` returns what to report; ``data_of`` is the message that asks for the piece."""
+    """Process items for ever. ``work_item`` returns the text to report; ``data_of`` the data of its message."""
     me = worker()
-    asking, counter = Asking(work), Counter(work / f"{method}.next")
+    schedule, counter = AskSchedule(work), Counter(work / f"{method}.next")
     while True:
         number = counter.take()
         message = Message(
             id=f"{method}-{number}", method=method, from_node="central", to_node=me.node, data=data_of(number)
         )
         try:
-            said = piece(number)
+            result = work_item(number)
         except Exception as exc:
-            if asks and asking.due():
+            if asks and schedule.is_due():
                 me.ask(exc, message=message, tags=TAGS)
-                asking.not_before(time.time() + DICE.uniform(*ASK_EVERY_S))
+                schedule.not_before(time.time() + DICE.uniform(*ASK_EVERY_S))
                 me.info(f"going on after {message.id}", message=message, tags=TAGS)
             else:
                 me.error(exc, message=message, tags=TAGS)
         else:
-            me.info(said, message=message, tags=TAGS)
+            me.info(result, message=message, tags=TAGS)
         time.sleep(DICE.uniform(*PAUSE_S))
