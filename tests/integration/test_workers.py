@@ -329,7 +329,7 @@ async def test_an_answer_that_the_process_did_not_live_to_read_is_stale(
     body = """
         import json, socket
         line = socket.socket(fileno=int(os.environ["STEWARD_WORKER_FD"]))
-        asked = {"do": "say", "number": 1, "type": "action", "report": {"text": "?"}}
+        asked = {"message": "ReportEvent", "number": 1, "type": "action", "draft": {"text": "?"}}
         line.sendall(json.dumps(asked).encode() + b"\\n")
         time.sleep(60)
     """

@@ -6,19 +6,15 @@ send at once. ``FunctionCall`` comes first, to a child that is a Python function
 like any other event: it need not have been written by this package.
 """
 
-import base64
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from errorkernel.domain.values import Action, EventType, Message
+import msgspec
+
+from errorkernel.domain.values import Action, EventType
 from errorkernel.node.errors import NodeError
 from errorkernel.node.reporting.event_builder import EventDraft, describe
-
-T = TypeVar("T")
 
 FD = "STEWARD_WORKER_FD"
 NODE = "STEWARD_WORKER_NODE"
@@ -33,53 +29,51 @@ class InvalidLine(NodeError):
     """A line that is not one of these messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportEvent:
+class _Line(msgspec.Struct, frozen=True, tag_field="message", tag=True):
+    """One message; the field ``message`` holds the name of its class."""
+
+
+class ReportEvent(_Line, frozen=True):
     """An event. Type ``action`` opens an incident, and the child waits for its ``DecisionReply``."""
 
     number: int
     type: EventType
-    draft: EventDraft
+    draft: Any
+    """An ``EventDraft``; on the line an object with its fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continued:
+class Continued(_Line, frozen=True):
     """The child has received *continue* and goes on: only now is the decision applied."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReported:
+class FailureReported(_Line, frozen=True):
     """The child is about to end, and has reported the reason itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventAccepted:
+class EventAccepted(_Line, frozen=True):
     """The event is in the journal."""
 
     number: int
     id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class EventRejected:
+class EventRejected(_Line, frozen=True):
     """The event could not be written."""
 
     number: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionReply:
+class DecisionReply(_Line, frozen=True):
     """The decision on an incident of the child."""
 
     number: int
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(_Line, frozen=True):
     """``call``: pickled (function, args). ``preparation``: pickled, for ``multiprocessing`` to prepare a child with."""
 
     call: bytes
@@ -91,41 +85,43 @@ class FunctionCall:
 FromChild = ReportEvent | Continued | FailureReported
 ToChild = EventAccepted | EventRejected | DecisionReply | FunctionCall
 
-_NAMES = {
-    ReportEvent: "report", Continued: "continued", FailureReported: "failure_reported", EventAccepted: "accepted",
-    EventRejected: "rejected", DecisionReply: "decision", FunctionCall: "call",
-}  # fmt: skip
+_FROM_CHILD: "msgspec.json.Decoder[FromChild]" = msgspec.json.Decoder(FromChild)
+_TO_CHILD: "msgspec.json.Decoder[ToChild]" = msgspec.json.Decoder(ToChild)
+_INVALID = (
+    msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 def encode(message: FromChild | ToChild) -> bytes:
     """One line, with its end."""
-    return json.dumps({"message": _NAMES[type(message)], **asdict(message)}, default=_plain).encode() + b"\n"
+    return msgspec.json.encode(message) + b"\n"
 
 
 def decode_from_child(line: bytes) -> FromChild:
     """Raises InvalidLine."""
-    return _decode(line, _FROM_CHILD)
+    try:
+        message = _FROM_CHILD.decode(line)
+        if isinstance(message, ReportEvent):
+            return msgspec.structs.replace(message, draft=_draft(message.draft))
+        return message
+    except (
+        msgspec.MsgspecError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as exc:
+        raise InvalidLine(f"{line[:80]!r}: {type(exc).__name__}: {exc}") from exc
 
 
 def decode_to_child(line: bytes) -> ToChild:
     """Raises InvalidLine."""
-    return _decode(line, _TO_CHILD)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Message):
-        return {name: getattr(value, name) for name in Message.__struct_fields__}
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _decode(line: bytes, decoders: Mapping[str, Callable[[dict[str, Any]], T]]) -> T:
     try:
-        raw = json.loads(line)
-        return decoders[raw["message"]](raw)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
-        raise InvalidLine(f"{line[:80]!r}: {type(exc).__name__}: {exc}") from exc
+        return _TO_CHILD.decode(line)
+    except msgspec.MsgspecError as exc:
+        raise InvalidLine(f"{line[:80]!r}: {exc}") from exc
 
 
 def _draft(raw: dict[str, Any]) -> EventDraft:
@@ -134,21 +130,3 @@ def _draft(raw: dict[str, Any]) -> EventDraft:
     if "occurred_at" in details:
         details["occurred_at"] = datetime.fromisoformat(details["occurred_at"])
     return describe(text, details)
-
-
-_FROM_CHILD: dict[str, Callable[[dict[str, Any]], FromChild]] = {
-    "report": lambda raw: ReportEvent(int(raw["number"]), EventType(raw["type"]), _draft(raw["draft"])),
-    "continued": lambda raw: Continued(int(raw["number"])),
-    "failure_reported": lambda raw: FailureReported(),
-}
-_TO_CHILD: dict[str, Callable[[dict[str, Any]], ToChild]] = {
-    "accepted": lambda raw: EventAccepted(int(raw["number"]), UUID(raw["id"])),
-    "rejected": lambda raw: EventRejected(int(raw["number"]), str(raw["reason"])),
-    "decision": lambda raw: DecisionReply(int(raw["number"]), Action(raw["action"])),
-    "call": lambda raw: FunctionCall(
-        base64.b64decode(raw["call"]),
-        base64.b64decode(raw["preparation"]),
-        str(raw["on_exception"]),
-        raw["python_path"],
-    ),
-}
