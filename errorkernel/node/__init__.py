@@ -37,26 +37,22 @@ __all__ = [
     "worker",
 ]
 
-_HOMES = {
-    "Action": "errorkernel.domain.values",
-    "Message": "errorkernel.domain.values",
-    "BlockingKernel": "errorkernel.node.blocking",
-    "Kernel": "errorkernel.node.client",
-    "KernelHandler": "errorkernel.node.integrations.log_handler",
-    "install_hooks": "errorkernel.node.integrations.hooks",
-    "CredentialsError": "errorkernel.node.errors",
-    "JournalError": "errorkernel.node.errors",
-    "NodeError": "errorkernel.node.errors",
-    "ProcessTaken": "errorkernel.node.errors",
-    "worker": "errorkernel.node.process.child",
-    "Backoff": "errorkernel.node.supervision.restart_policy",
-    "Restart": "errorkernel.node.supervision.restart_policy",
-    "Strategy": "errorkernel.node.supervision.strategy",
-    "Supervisor": "errorkernel.node.supervisor",
+_MODULES = {
+    "errorkernel.domain.values": ("Action", "Message"),
+    "errorkernel.node.blocking": ("BlockingKernel",),
+    "errorkernel.node.client": ("Kernel",),
+    "errorkernel.node.errors": ("CredentialsError", "JournalError", "NodeError", "ProcessTaken"),
+    "errorkernel.node.integrations.hooks": ("install_hooks",),
+    "errorkernel.node.integrations.log_handler": ("KernelHandler",),
+    "errorkernel.node.process.child": ("worker",),
+    "errorkernel.node.supervision.restart_policy": ("Backoff", "Restart"),
+    "errorkernel.node.supervision.strategy": ("Strategy",),
+    "errorkernel.node.supervisor": ("Supervisor",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

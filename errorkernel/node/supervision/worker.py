@@ -182,11 +182,8 @@ class SupervisedWorker:
             await self.kill_leftovers(started.former_mark)
         loop = asyncio.get_running_loop()
         self.incarnation = started.incarnation
-        self._decision, self._recalled, self._survived = (
-            loop.create_future(),
-            loop.create_future(),
-            loop.create_future(),
-        )
+        self._decision, self._recalled = loop.create_future(), loop.create_future()
+        self._survived = loop.create_future()
         self._current = None
         self.kernel.set_incarnation(self.name, started.incarnation)
         self._current = await self.start_incarnation(mark or "")
