@@ -327,8 +327,8 @@ class Kernel(Reporter):
         """
         name = process_name(process) if process else self.process
         incident = uuid7()
-        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._waiting[incident] = answer
+        waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting[incident] = waiter
         self._receiver.waiting += 1
         if applies_continue:
             self._receiver.continuing.add(incident)
@@ -336,7 +336,7 @@ class Kernel(Reporter):
             await self.call(self._open_incident, incident, name, draft)
             self._isolation.add(incident, draft.deadline_s)
             self.wake()
-            decision = await answer
+            decision = await waiter
             if decision.action is Action.CONTINUE and incident in self._receiver.continuing:
                 # Another program has accepted it, or the node has decided itself: it is not reported yet.
                 await self.report_outcome(decision, OutcomeState.APPLIED)
@@ -377,9 +377,9 @@ class Kernel(Reporter):
         self.incidents.open(incident, name, incarnation, fit(event))
 
     def _obey(self, decision: Decision) -> None:
-        answer = self._waiting.get(decision.incident)
-        if answer and not answer.done():
-            answer.set_result(decision)
+        waiter = self._waiting.get(decision.incident)
+        if waiter and not waiter.done():
+            waiter.set_result(decision)
 
     def _call_in_loop(self, function: Callable[[], None]) -> None:
         """From any thread."""

@@ -1,8 +1,8 @@
 """How decisions reach a node: over its durable consumer at once, and by periodic reconciliation what got lost.
 
 A decision is written to the journal first, then acknowledged, and only then obeyed. Any program of the node may receive
-it, as long as all of them share the journal. A program with a journal of its own gets it when the others have said that
-they do not know the incident, or by its own reconciliation.
+it, as long as all of them share the journal. A program with a journal of its own gets it when the others have
+rejected it, or by its own reconciliation.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ UNKNOWN_NAK_S = 2.0
 UNKNOWN_DELIVERIES = 5
 RESEND_FIRST_S = 30.0
 RESEND_LAST_S = 3600.0
-"""An incident that the kernel does not know may be on its way; one that it rejects must not cause a storm."""
+"""An incident that the kernel has not stored may be on its way; one that it rejects must not cause a storm."""
 
 
 class DecisionReceiver:

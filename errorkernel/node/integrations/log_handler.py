@@ -4,8 +4,8 @@ The caller drafts the event, which takes some ten microseconds, and puts it into
 journal. Neither the disk nor the broker can block the caller, and nothing raises in it.
 
 The queue is bounded. **Infos are dropped when half of it is full, errors when all of it is**: a flood of infos leaves
-half of it to errors, and of a storm of errors the first are kept, which say most. Dropped events (also those that the
-journal could not take) are counted, and the count is reported when there is room again.
+half of it to errors. Of a storm of errors the first, which are the most useful, are kept. Dropped events (also those
+that the journal could not take) are counted, and the count is reported when there is room again.
 """
 
 import atexit

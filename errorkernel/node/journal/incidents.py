@@ -181,7 +181,7 @@ class Incidents:
         return outcomes, after
 
     def confirm(self, incidents: Iterable[UUID]) -> None:
-        """The kernel knows these outcomes. Old ones that it knows are deleted."""
+        """The kernel has confirmed these outcomes. Old confirmed ones are deleted."""
         now = time.time()
         with self._journal.transaction() as db:
             db.executemany("UPDATE incident SET confirmed = 1 WHERE id = ?", [(str(each),) for each in incidents])
@@ -196,7 +196,7 @@ class Incidents:
             )
 
     def send_again(self, incidents: Iterable[UUID]) -> None:
-        """The kernel does not know these: their events are sent once more, and after each its outcome."""
+        """The kernel has not stored these incidents: send their events once more, and after each its outcome."""
         with self._journal.transaction() as db:
             writer = Writer(db, self._journal.client, self._node)
             for incident in incidents:
@@ -297,7 +297,7 @@ def _end(writer: Writer, row: _Row, state: OutcomeState, new_incarnation: int | 
     decision = json_codec.decode_decision(known) if known else None
     by_itself = None
     if decision and decision.by.startswith(NODE_ACTOR):
-        # The kernel does not know this decision: for it the incident is withdrawn, and the detail says why.
+        # The kernel has no record of this decision: it gets the incident as withdrawn, with the reason in the detail.
         if state in (OutcomeState.APPLIED, OutcomeState.FAILED):
             by_itself = decision.action
             detail = f"The node decided {by_itself.value} by itself. {decision.reason} {detail}".rstrip()

@@ -1,4 +1,4 @@
-"""The processes of a node, as the journal knows them: incarnation, state, and the program that runs them."""
+"""The processes of a node in its journal: incarnation, state, and the program that runs them."""
 
 import sqlite3
 import time

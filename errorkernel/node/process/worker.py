@@ -106,7 +106,7 @@ class ProcessWorker(SupervisedWorker):
         return False
 
     def was_signalled_to_end(self, status: int) -> bool:
-        """Whether a signal from outside had told the process to end; then its end is not a failure."""
+        """Whether a signal from outside has ended the process; then its end is not a failure."""
         return False
 
     def describe_failure(self, status: int, last_lines: list[str]) -> EventDraft:

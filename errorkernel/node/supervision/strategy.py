@@ -27,7 +27,7 @@ class Plan(Generic[T]):
 def plan(strategy: Strategy, children: Sequence[T], failed: T, leaving: Collection[T] = ()) -> Plan[T]:
     """``failed`` has ended and is to be started again. ``children``: in the order in which they are started.
 
-    ``leaving``: siblings that, once ended, are not started again (temporary ones, and those told to stop).
+    ``leaving``: siblings that, once ended, are not started again (temporary and stopped ones).
     """
     if strategy is Strategy.ONE_FOR_ONE:
         return Plan((), (failed,))

@@ -161,7 +161,7 @@ class SupervisedWorker:
         return None
 
     async def report_failure(self, failure: EventDraft) -> UUID:
-        """Report a failure as ``on_exception`` says. Raises JournalError."""
+        """Report a failure according to ``on_exception``. Raises JournalError."""
         self.last_failure = failure
         kind = EventType.INFO if self.on_exception == "restart" else EventType.ERROR
         return await self.kernel.report(kind, self.name, failure)
