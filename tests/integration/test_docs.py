@@ -287,7 +287,7 @@ def test_the_names_that_readme_imports_exist() -> None:
 
 def test_the_examples_for_code_that_is_there_already_do_what_they_say(tmp_path: Path) -> None:
     made = unreachable(tmp_path).rename(tmp_path / "ship1.json")
-    text = section("docs/nodes.md", "From Python code you have already")
+    text = section("docs/nodes.md", "Integrate existing Python code")
     logged, raised, hooked = [code for language, code in BLOCK.findall(text) if language == "python"]
     for code in (logged, raised, hooked + "\nraise RuntimeError('nobody')\n"):
         done = subprocess.run(

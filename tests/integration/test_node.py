@@ -192,7 +192,7 @@ async def test_the_same_decision_again_is_harmless(kernel: Kernel, peer: PeerKer
 async def eventually_delivered(peer: PeerKernel) -> dict:
     """The state of the node's durable once everything in it has been answered."""
     for _ in range(200):
-        info = await peer.link.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(NODE)}", {})
+        info = await peer.connection.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(NODE)}", {})
         if not info["num_pending"] and not info["num_ack_pending"]:
             return info
         await asyncio.sleep(0.05)
@@ -447,7 +447,7 @@ async def test_a_refused_report_holds_up_nothing(
         await eventually(lambda: kernel.backlog.totals()["refused"] == 2)
         assert kernel.backlog.count_own() == 0
         await kernel.flush(1)
-    assert "refuses a report of p" in caplog.text
+    assert "refuses a message of p" in caplog.text
 
 
 async def test_a_refused_report_is_refused_alone(kernel: Kernel, peer: PeerKernel) -> None:
