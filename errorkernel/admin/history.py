@@ -223,7 +223,7 @@ class ProcessActionAdmin(History):
     ]
     list_filter = ["state", "plan"]
     list_select_related = ["node"]
-    search_fields = ["=node__name", "=method", "=by"]
+    search_fields = ["=node__name", "=method", "=actor"]
     exclude = ("token",)  # whoever knows it can answer in the node's place
     inlines = (ProcessActionRequests,)
     short_reason = excerpt("reason")

@@ -30,7 +30,7 @@ def _tables() -> Path:
     """A database as the product makes it, once for each process of the tests: it takes seconds of a processor."""
     made = tempfile.TemporaryDirectory(prefix="steward-tables-")
     atexit.register(made.cleanup)
-    done = fork_server.run(["migrate", "-v0"], {**os.environ, "STEWARD_DATA_DIR": made.name}, PATIENCE_S)
+    done = fork_server.run(["migrate", "-v0"], Product(Path(made.name)).env, PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return Path(made.name) / "steward.sqlite3"
 
@@ -57,7 +57,9 @@ class Product:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "STEWARD_DATA_DIR": str(self.directory), "PYTHONUNBUFFERED": "1", **self.settings}
+        """What its programs find there. Their database is SQLite, also where the tests' own is PostgreSQL."""
+        own = {"STEWARD_DATA_DIR": str(self.directory), "STEWARD_DATABASE_URL": "", "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **own, **self.settings}
 
     @property
     def pid(self) -> int:

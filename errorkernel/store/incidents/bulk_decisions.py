@@ -201,7 +201,7 @@ def step(*, now: datetime) -> Step:
         return done
     done.looked = True
     with transaction.atomic():
-        bulk = BulkDecision.objects.select_for_update().select_related("user").get(pk=waiting)
+        bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=waiting)
         if bulk.state != State.APPLYING:
             return done  # another kernel has ended it, or somebody leaves the rest
         done.changed = _answer(bulk, bulk.items.filter(result=Result.PENDING), now)
@@ -259,7 +259,7 @@ def _has_returned(incident: Incident, answered_at: datetime) -> bool:
 
 def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
     """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
-    bulk = BulkDecision.objects.select_for_update().select_related("user").get(pk=bulk_id)
+    bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
         raise CannotBulk(_NOT_NOW[State(bulk.state)])
     return bulk
