@@ -252,6 +252,11 @@ def test_every_named_module_exists() -> None:
     assert {name for name in found if not {name, name.rpartition(".")[0]} & (files | packages)} == set()
 
 
+def test_no_file_has_marks_of_a_conflict() -> None:
+    done = subprocess.run(["git", "grep", "-lE", "^(<{7}|>{7}) "], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (\w+)", read("README.md"), re.MULTILINE))
