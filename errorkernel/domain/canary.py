@@ -34,17 +34,15 @@ class CanaryState(StrEnum):
 
 
 _DESCRIPTIONS = {
-    CanaryState.PENDING: _(
-        "The process of the first one has not carried the answer out yet, so it shows nothing so far."
+    CanaryState.PENDING: _("The process of the canary has not applied the decision yet."),
+    CanaryState.GOOD: _("The process of the canary applied the decision, and the problem did not come back."),
+    CanaryState.RETURNED: _("The problem has come back in the process of the canary."),
+    CanaryState.FAILED: _("The process of the canary could not apply the decision."),
+    CanaryState.STALE: _(
+        "The decision for the canary arrived too late: its process had ended. So it says nothing about this decision."
     ),
-    CanaryState.GOOD: _("The process of the first one has carried the answer out and not met the same problem again."),
-    CanaryState.RETURNED: _("The process of the first one has met the same problem again since."),
-    CanaryState.FAILED: _("The process of the first one could not carry the answer out."),
-    CanaryState.STALE: _("The answer to the first one came too late: its worker was gone, so it shows nothing."),
-    CanaryState.ALREADY_DECIDED: _(
-        "Somebody else answered the first one first, so it shows nothing about this answer."
-    ),
-    CanaryState.WITHDRAWN: _("The first one asked no more, so it shows nothing about this answer."),
+    CanaryState.ALREADY_DECIDED: _("Somebody else decided the canary first, so it says nothing about this decision."),
+    CanaryState.WITHDRAWN: _("The canary was withdrawn, so it says nothing about this decision."),
 }
 
 
@@ -65,5 +63,7 @@ def canary_state(state: State, *, returned: bool, until: datetime | None, now: d
 def describe(what: CanaryState, left_s: int) -> TranslatableText:
     """It in words; ``left_s``: how long it is watched yet."""
     if what is CanaryState.WATCHED:
-        return _("The first one has been carried out and is still being watched, for {seconds} s more.", seconds=left_s)
+        return _(
+            "The decision for the canary is applied. The canary is observed for {seconds} more seconds.", seconds=left_s
+        )
     return _DESCRIPTIONS[what]

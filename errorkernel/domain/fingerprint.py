@@ -52,10 +52,10 @@ _SHOWN = {"drive": "path", "float": "n", "host": "addr"}
 RECOGNISED = "steward"
 """First part of a fingerprint that was not given by a node: we read it out of the text of a Steward or ctrl node."""
 
-SAME_MASKED = _("Same kind and same text once ids, times, addresses, paths and numbers are masked.")
-GIVEN = _("The node gave this fingerprint:")
-KNOWN = _("A text of Steward's that is known:")
-SAME_OF_STEWARD = _("Same text of a Steward node once masked.")
+SAME_MASKED = _("Same error type and same text after ids, times, addresses, paths and numbers are masked.")
+GIVEN = _("Fingerprint set by the node:")
+KNOWN = _("Known text of Steward:")
+SAME_OF_STEWARD = _("Same text of a Steward node after masking.")
 REASONS = (SAME_MASKED, GIVEN, KNOWN, SAME_OF_STEWARD)
 """How every ``why`` begins. It is kept in English, and said in the reader's language where it is shown."""
 

@@ -1,7 +1,7 @@
 """What pure code says to people: English, and ready to be said in another language by whoever knows the reader.
 
 Here and in the store nobody knows a reader. A sentence is the English text itself, for the API, logs and commands, and
-remembers its pattern and what was filled in; the pages say it in their reader's language (``templatetags/sentences``).
+remembers its pattern and what was filled in; the pages say it in their reader's language (``templatetags/messages``).
 Modules import it as ``_``, so that its patterns are collected with all other texts.
 """
 

@@ -55,11 +55,11 @@ class Mute:
     def check(self, now: datetime) -> None:
         """Raises ProblemError."""
         if self.until is not None and self.until.tzinfo is None:
-            raise ProblemError(_("The time at which the mute ends needs its time zone."), "until")
+            raise ProblemError(_("The end of the mute needs a time zone."), "until")
         if self.until is not None and self.until <= now:
-            raise ProblemError(_("The time at which the mute ends has passed already."), "until")
+            raise ProblemError(_("The end of the mute is in the past."), "until")
         if self.more is not None and not 1 <= self.more <= MORE_MAX:
-            raise ProblemError(_("A mute ends after 1 to {most} more events.", most=MORE_MAX), "more")
+            raise ProblemError(_("Choose from 1 to {most} events for a mute.", most=MORE_MAX), "more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,6 @@ def validated_text(text: str, field: str, most: int) -> str:
         raise ProblemError(_("The text must not contain a NUL character."), field)
     if len(text) > most:
         raise ProblemError(
-            _("The text has {count} characters; at most {most} are kept.", count=len(text), most=most), field
+            _("The text has {count} characters; the maximum is {most}.", count=len(text), most=most), field
         )
     return text.strip()

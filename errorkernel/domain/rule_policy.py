@@ -92,34 +92,34 @@ class RuleDefinition:
         """Raises RuleError for the first thing that cannot be."""
         parse_condition(self.condition)
         if not self.name.strip():
-            raise RuleError("name", _("A rule needs a name: others will read it beside every answer."))
+            raise RuleError("name", _("A rule needs a name. It is shown with every decision of the rule."))
         if not self.reason.strip():
-            raise RuleError("reason", _("A rule needs a reason: others will read it beside every answer."))
+            raise RuleError("reason", _("A rule needs a reason. It is shown with every decision of the rule."))
         for field, text, most in (("name", self.name, NAME_MAX_CHARS), ("reason", self.reason, REASON_MAX_CHARS)):
             if len(text) > most:
-                message = _("This has {count} characters; at most {most} are kept.", count=len(text), most=most)
+                message = _("The text has {count} characters; the maximum is {most}.", count=len(text), most=most)
                 raise RuleError(field, message)
             if "\0" in text:
-                raise RuleError(field, _("This must not contain a NUL character."))
+                raise RuleError(field, _("The text must not contain a NUL character."))
         limits = {"max_uses": self.max_uses, "storm_limit": self.storm_limit, "loop_limit": self.loop_limit}
         for field, number in limits.items():
             if number is not None and not 1 <= number <= COUNT_MAX:
-                raise RuleError(field, _("{field} is from 1 to {most}.", field=field, most=COUNT_MAX))
+                raise RuleError(field, _("{field} must be between 1 and {most}.", field=field, most=COUNT_MAX))
         if self.expires_at is not None and self.expires_at.tzinfo is None:
-            raise RuleError("expires_at", _("A time of expiry needs its time zone."))
+            raise RuleError("expires_at", _("The expiry time needs a time zone."))
         _check_nodes(self.controlled_nodes)
 
 
 def _check_nodes(names: tuple[str, ...]) -> None:
     """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
     if len(names) > CONTROLLED_NODES_MAX:
-        raise RuleError("controlled_nodes", _("A rule names at most {most} nodes.", most=CONTROLLED_NODES_MAX))
+        raise RuleError("controlled_nodes", _("A rule can name at most {most} nodes.", most=CONTROLLED_NODES_MAX))
     for name in names:
         if name == SUFFIX or not name.endswith(SUFFIX) or "\0" in name or len(name) > NODE_NAME_MAX_CHARS:
-            message = _("Name nodes of Steward and ctrl as they are shown here: NAME{suffix}.", suffix=SUFFIX)
+            message = _("Write the names of Steward/ctrl nodes as shown here: NAME{suffix}.", suffix=SUFFIX)
             raise RuleError("controlled_nodes", message)
         if "*" in name:
-            raise RuleError("controlled_nodes", _("Each node is named as it is; * stands for nothing here."))
+            raise RuleError("controlled_nodes", _("Write each node's name in full; * is not a wildcard here."))
 
 
 def parse_condition(text: str) -> Tree:
@@ -129,7 +129,7 @@ def parse_condition(text: str) -> Tree:
     except QueryError as exc:
         raise RuleError("condition", exc.message, exc.position) from None
     if tree == EVERYTHING:
-        raise RuleError("condition", _("A rule needs a condition; process:* matches every process."), 0)
+        raise RuleError("condition", _("A rule needs a condition. process:* matches every process."), 0)
     return tree
 
 

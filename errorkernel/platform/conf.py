@@ -34,99 +34,124 @@ _LIMITS = Limits()
 class Conf:
     """One attribute per setting; its environment variable is ``STEWARD_`` and the name in capitals."""
 
-    data_dir: Path = _setting(Path(), _("Where everything is kept that must survive (default ~/.local/share/steward)."))
+    data_dir: Path = _setting(Path(), _("Directory for all data that must be kept (default ~/.local/share/steward)."))
     database_url: str = _setting(
         "", _("sqlite:///path or postgresql://user:password@host/name; empty: SQLite in the data dir."), secret=True
     )
-    nats_url: str = _setting("", _("A broker that we do not start; empty: an embedded nats-server."))
-    nats_host: str = _setting("127.0.0.1", _("Address on which the embedded broker listens."))
-    nats_port: int = _setting(0, _("Port of the embedded broker; 0: the one it had last time, else any free one."))
-    nats_seed_file: str = _setting("", _("File with our own nkey seed, for a broker that we do not start."))
-    nats_log_file: str = _setting(
-        "", _("Log of a broker that we do not start, where refused attempts are read; empty: they are not seen.")
+    nats_url: str = _setting(
+        "", _("Address of an external NATS broker; empty: Steward starts an embedded nats-server.")
     )
-    nats_server: str = _setting("", _("Path of another nats-server binary; empty: the one that was installed with us."))
+    nats_host: str = _setting("127.0.0.1", _("Address on which the embedded broker listens."))
+    nats_port: int = _setting(0, _("Port of the embedded broker; 0: its last port, otherwise any free one."))
+    nats_seed_file: str = _setting("", _("File with Steward's nkey seed for an external broker."))
+    nats_log_file: str = _setting(
+        "", _("Log file of an external broker, from which access denials are read; empty: none are shown.")
+    )
+    nats_server: str = _setting("", _("Path of another nats-server binary; empty: the installed one."))
     legacy: str = _setting(
         "off",
         _(
-            "Nodes of Steward and ctrl: off, jetstream (a stream of the broker keeps their errors), or plain (we"
-            " subscribe and acknowledge ourselves, for brokers without JetStream)."
+            "Steward/ctrl nodes: off, jetstream (a stream of the broker stores their errors) or plain "
+            "(direct subscription with acknowledgements, for brokers without JetStream)."
         ),
     )
-    legacy_nats_url: str = _setting("", _("The broker of those nodes; empty: the embedded one, which they move to."))
-    legacy_seed_file: str = _setting("", _("File with our own nkey seed for that broker; empty: it asks for none."))
+    legacy_nats_url: str = _setting(
+        "", _("Address of the broker of those nodes; empty: the embedded one, to which the nodes move.")
+    )
+    legacy_seed_file: str = _setting(
+        "", _("File with Steward's nkey seed for that broker; empty: the broker needs none.")
+    )
     legacy_keys_file: str = _setting(
-        "", _("Those nodes at the embedded broker: a file with a name and a public nkey a line.")
+        "", _("File with these nodes at the embedded broker: a name and a public nkey per line.")
     )
-    legacy_central: str = _setting("*", _("The central node that they say hello to; *: any whose name has no dot."))
+    legacy_central: str = _setting(
+        "*", _("Name of the central node that receives their hello messages; *: any name without a dot.")
+    )
     legacy_replaces_central: bool = _setting(
-        False, _("We are that central node, so hellos are acknowledged; never while another one is.")
+        False,
+        _(
+            "This server is that central node and acknowledges hello messages. Enable it only when no "
+            "other central node runs."
+        ),
     )
-    legacy_stream_bytes: int = _setting(1024**3, _("Room of the stream of their errors, in bytes."))
-    legacy_nodes: int = _setting(
-        10_000, _("At most this many such nodes become known, since nobody vouches for their names.")
-    )
+    legacy_stream_bytes: int = _setting(1024**3, _("Maximum size of the stream for their errors, in bytes."))
+    legacy_nodes: int = _setting(10_000, _("Maximum number of such nodes, because their names are not authenticated."))
     legacy_error_log: str = _setting(
-        "", _("File that gets their errors as lines, as errorCentral wrote them; empty: none.")
+        "", _("File to which their errors are written as lines in the format of errorCentral; empty: none.")
     )
     legacy_reply_timeout_s: int = _setting(
-        10, _("Seconds that a reply of a Steward or ctrl node is waited for, at each step of an action on it.")
+        10, _("Seconds to wait for a reply of a Steward/ctrl node, for each step of an action.")
     )
     channel_layer: str = _setting("memory", _("memory (one process), nats, or redis://host:port/db."))
     secret_key: str = _setting(
-        "", _("Django's secret key; empty: made at the first start and kept in the data dir."), secret=True
+        "", _("Django's secret key; empty: generated at the first start and stored in the data directory."), secret=True
     )
     admin_password_file: str = _setting(
         "",
         _("File with the password of the account admin, read at the first start; empty: one is made and printed."),
     )
     allowed_hosts: tuple[str, ...] = _setting(
-        ("localhost", "127.0.0.1", "[::1]"), _("Host names that browsers may use, separated by commas; * for any.")
+        ("localhost", "127.0.0.1", "[::1]"), _("Host names that browsers may use, separated by commas; *: any.")
     )
     base_url: str = _setting(
         "",
-        _("Address that nodes and browsers reach us under, e.g. https://errors.example.org; empty: where web listens."),
+        _(
+            "Address under which nodes and browsers reach this server, e.g. https://errors.example.org; "
+            "empty: where the web process listens."
+        ),
     )
     log_format: str = _setting("text", _("text or json."))
     log_level: str = _setting("INFO", _("DEBUG, INFO, WARNING or ERROR."))
-    retention_days: int = _setting(
-        90, _("Events and actions on Steward's nodes older than this many days are removed; 0: never.")
+    retention_days: int = _setting(90, _("Days after which events and actions of Steward nodes are deleted; 0: never."))
+    retention_events: int = _setting(
+        5_000_000, _("Maximum number of stored events; the oldest are deleted first. 0: no limit.")
     )
-    retention_events: int = _setting(5_000_000, _("At most this many events are kept, the newest; 0: no bound."))
-    quarantine_keep: int = _setting(50_000, _("At most this many refused inputs are kept, the newest."))
-    batch_events: int = _setting(1000, _("At most this many events share one transaction."))
+    quarantine_keep: int = _setting(
+        50_000, _("Maximum number of stored rejected events; the oldest are deleted first.")
+    )
+    batch_events: int = _setting(1000, _("Maximum number of events in one transaction."))
     stream_max_bytes: int = _setting(
         8 * 1024**3,
-        _("Room of the event stream on the broker, in bytes; when it is full, new reports wait on the nodes."),
+        _("Maximum size of the event stream on the broker, in bytes. When it is full, nodes keep new events."),
     )
-    metrics_port: int = _setting(0, _("Port on which `steward kernel` serves /metrics on its own; 0: not at all."))
+    metrics_port: int = _setting(0, _("Port on which `steward kernel` serves /metrics; 0: none."))
     kill_needs_two_above: int = _setting(
         20,
         _(
-            "An answer that kills or stops more processes than this at once needs a second person, and rules together "
-            "end no more within 60 s; 0: never."
+            "Approval by a second person: a decision (kill or stop) for more processes than this needs "
+            "it. It is also the most processes that all rules together may end within 60 s. 0: no limit."
         ),
     )
     canary_watch_s: int = _setting(
         60,
         _(
-            "How long the first of many is watched once it was carried out, in seconds, before the same answer to the "
-            "rest is offered."
+            "Observation time of a canary after its decision was applied, in seconds. Then the decision "
+            "can be applied to the rest."
         ),
     )
-    event_bytes: int = _setting(_LIMITS.event_bytes, _("Largest event, in bytes; larger ones are refused."))
-    text_bytes: int = _setting(_LIMITS.text_bytes, _("Longest error text, in bytes; longer ones are cut."))
-    stack_bytes: int = _setting(_LIMITS.stack_bytes, _("Longest stack, in bytes; longer ones are cut."))
-    data_bytes: int = _setting(_LIMITS.data_bytes, _("Longest message data, in bytes; longer ones are cut."))
-    tags: int = _setting(_LIMITS.tags, _("Tags an event may have; further ones are cut."))
-    tag_chars: int = _setting(_LIMITS.tag_chars, _("Characters of a tag's name and value; longer ones are cut."))
-    body_compressed_bytes: int = _setting(_LIMITS.body_compressed_bytes, _("Largest HTTP body as sent, in bytes."))
-    body_bytes: int = _setting(_LIMITS.body_bytes, _("Largest HTTP body after decompression, in bytes."))
-    events_per_request: int = _setting(_LIMITS.events_per_request, _("Events in one HTTP request."))
-    node_rate_per_s: int = _setting(
-        _LIMITS.node_rate_per_s, _("Events a second that a node may post over HTTP, sustained.")
+    event_bytes: int = _setting(_LIMITS.event_bytes, _("Maximum size of an event, in bytes; larger ones are rejected."))
+    text_bytes: int = _setting(
+        _LIMITS.text_bytes, _("Maximum length of an error text, in bytes; longer ones are truncated.")
     )
-    node_burst: int = _setting(_LIMITS.node_burst, _("Events that a node may post over HTTP at once."))
+    stack_bytes: int = _setting(
+        _LIMITS.stack_bytes, _("Maximum length of a stack trace, in bytes; longer ones are truncated.")
+    )
+    data_bytes: int = _setting(
+        _LIMITS.data_bytes, _("Maximum length of message data, in bytes; longer data is truncated.")
+    )
+    tags: int = _setting(_LIMITS.tags, _("Maximum number of tags of an event; further ones are dropped."))
+    tag_chars: int = _setting(
+        _LIMITS.tag_chars, _("Maximum length of a tag's name and value, in characters; longer ones are truncated.")
+    )
+    body_compressed_bytes: int = _setting(
+        _LIMITS.body_compressed_bytes, _("Maximum size of an HTTP body as sent, in bytes.")
+    )
+    body_bytes: int = _setting(_LIMITS.body_bytes, _("Maximum size of an HTTP body after decompression, in bytes."))
+    events_per_request: int = _setting(_LIMITS.events_per_request, _("Maximum number of events in one HTTP request."))
+    node_rate_per_s: int = _setting(
+        _LIMITS.node_rate_per_s, _("Events per second that a node may send over HTTP on average.")
+    )
+    node_burst: int = _setting(_LIMITS.node_burst, _("Events that a node may send over HTTP in one burst."))
     debug: bool = _setting(False, _("Django's debug pages; never in production."))
 
     @property

@@ -40,14 +40,14 @@ def add_node(
 ) -> NodeSecrets:
     """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
     if not is_node_name(name):
-        raise FleetError(_("“{name}” cannot be a node's name: 1 to 64 letters, digits, _ or -.", name=name))
+        raise FleetError(_("“{name}” is not a valid node name: use 1 to 64 letters, digits, _ or -.", name=name))
     seed, public_key = make_nkey()
     token = make_token(NODE_TOKEN_PREFIX)
     kept = {"public_key": public_key, "token_digest": digest(token)}
     with transaction.atomic():
         known = Node.objects.filter(name=name).first()
         if known and known.public_key:
-            raise FleetError(_("There is a node named {name} already.", name=name))
+            raise FleetError(_("A node named {name} already exists.", name=name))
         if known:
             Node.objects.filter(pk=known.pk).update(**kept)
         else:
@@ -55,7 +55,7 @@ def add_node(
                 with transaction.atomic():
                     Node.objects.create(name=name, demo=demo, **kept)
             except IntegrityError:
-                raise FleetError(_("There is a node named {name} already.", name=name)) from None
+                raise FleetError(_("A node named {name} already exists.", name=name)) from None
         audit.record(
             audit.entry(
                 actor, "add", f"node:{name}",

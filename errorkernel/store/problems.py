@@ -42,7 +42,7 @@ class IsPart(ProblemError):
     """It is merged into ``whole``, to which this is done instead."""
 
     def __init__(self, whole: int) -> None:
-        super().__init__(_("It is part of problem {number}; do this there.", number=str(whole)))
+        super().__init__(_("The problem is merged into problem {number}. Use that problem.", number=str(whole)))
         self.whole = whole
 
 
@@ -87,7 +87,9 @@ def unmute(problem_id: int, reason: str, actor: Actor) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.MUTED:
-            raise ProblemError(_("It is not muted: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
+            raise ProblemError(
+                _("The problem is not muted; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)])
+            )
         return put(problem, ProblemState.OPEN, reason, action="unmute", actor=actor)
 
     return _change(problem_id, reason, write)
@@ -98,7 +100,7 @@ def resolve(problem_id: int, reason: str, actor: Actor) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state == ProblemState.RESOLVED:
-            raise ProblemError(_("It is resolved already."))
+            raise ProblemError(_("The problem is already resolved."))
         return put(problem, ProblemState.RESOLVED, reason, action="resolve", actor=actor)
 
     return _change(problem_id, reason, write)
@@ -109,7 +111,9 @@ def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.RESOLVED:
-            raise ProblemError(_("It is not resolved: it is {state}.", state=STATE_WORDS[ProblemState(problem.state)]))
+            raise ProblemError(
+                _("The problem is not resolved; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)])
+            )
         return put(problem, ProblemState.REOPENED, reason, action="reopen", actor=actor)
 
     return _change(problem_id, reason, write)
@@ -120,7 +124,7 @@ def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     Problem.DoesNotExist."""
     assignee = answerers().filter(username=to).first() if to and "\0" not in to else None
     if to and assignee is None:
-        raise ProblemError(_("There is nobody called “{name}” who may answer.", name=to[:150]), "to")
+        raise ProblemError(_("There is no user “{name}” with the permission to decide.", name=to[:150]), "to")
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         before = {"assignee": problem.assignee.get_username() if problem.assignee else None}
@@ -161,7 +165,7 @@ def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
         if whole.merged_into_id is not None:
             raise ProblemError(
                 _(
-                    "Problem {number} is itself part of problem {whole}.",
+                    "Problem {number} is itself merged into problem {whole}.",
                     number=str(into),
                     whole=str(whole.merged_into_id),
                 ),
@@ -191,7 +195,7 @@ def split(problem_id: int, reason: str, actor: Actor) -> Problem:
         counters.lock(Counter.EVENTS)
         part = Problem.objects.select_for_update().get(pk=problem_id)
         if part.merged_into_id is None:
-            raise ProblemError(_("It is not merged into another problem."))
+            raise ProblemError(_("The problem is not merged into another problem."))
         whole = Problem.objects.select_for_update().get(pk=part.merged_into_id)
         before = {"merged_into": whole.pk, "count": whole.count}
         _add(whole, -part.count)

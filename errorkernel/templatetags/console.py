@@ -40,12 +40,12 @@ _BREAKS = re.compile(r"\s*[\r\n]+\s*")
 _MOMENT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00:00|Z)")
 _SHAPES = {"critical": "■", "error": "■", "warning": "▲"}
 _STATES = {
-    "open": ("◆", gettext_lazy("waiting")),
-    "decided": ("◇", gettext_lazy("on its way")),
-    "delivered": ("◇", gettext_lazy("on its way")),
-    "applied": ("✓", gettext_lazy("done")),
+    "open": ("◆", gettext_lazy("pending")),
+    "decided": ("◇", gettext_lazy("decided")),
+    "delivered": ("◇", gettext_lazy("delivered")),
+    "applied": ("✓", gettext_lazy("applied")),
     "failed": ("✕", gettext_lazy("failed")),
-    "stale": ("✕", gettext_lazy("too late")),
+    "stale": ("✕", gettext_lazy("stale")),
     "withdrawn": ("⊘", gettext_lazy("withdrawn")),
 }
 
@@ -105,11 +105,11 @@ def at_zero(on_deadline: str) -> str:
     """What happens to the process when its deadline passes."""
     match on_deadline:
         case "kill":
-            return _("it is killed and restarted")
+            return _("the process is killed and restarted")
         case "continue":
-            return _("it continues")
+            return _("the process continues")
         case _other:
-            return _("it goes on waiting, escalated")
+            return _("the incident stays pending, escalated")
 
 
 @register.filter

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from errorkernel.domain.fingerprint import REASONS
 from errorkernel.domain.rollups import Series, bucket_of, bucket_start
 from errorkernel.templatetags.console import visible
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 
 register = template.Library()
 
@@ -38,7 +38,8 @@ def spark(counts: Sequence[int], now: datetime) -> SafeString:
         # Of hours with as many the latest.
         last = bucket_of(Series.PROBLEM_HOURS, now)
         top = bucket_start(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
-        told = _("%(count)s in the last %(hours)s hours; most, %(most)s, in the hour from %(at)s UTC") % {
+        told = _("%(count)s events in the last %(hours)s hours; the maximum, %(most)s, in the hour from "
+"%(at)s UTC") % {
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
     path = format_html('<path class="bars" d="{}"/>', bars) if bars else ""

@@ -8,8 +8,8 @@ from errorkernel.models import DeadLetter
 register = template.Library()
 
 _STATES = {
-    "on": gettext_lazy("switched on"),
-    "off": gettext_lazy("switched off"),
+    "on": gettext_lazy("enabled"),
+    "off": gettext_lazy("disabled"),
     "suspended": gettext_lazy("suspended"),
     "expired": gettext_lazy("expired"),
     "used up": gettext_lazy("used up"),
@@ -18,7 +18,7 @@ _STATES = {
 
 _LETTERS = {
     DeadLetter.State.KEPT: gettext_lazy("kept"),
-    DeadLetter.State.RESENT: gettext_lazy("sent again"),
+    DeadLetter.State.RESENT: gettext_lazy("requeued"),
     DeadLetter.State.DROPPED: gettext_lazy("dropped"),
 }
 

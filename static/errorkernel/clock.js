@@ -1,7 +1,7 @@
 // Times on the page: ages that go on counting, clock times in UTC or in the reader's own zone.
 //
-// Ages are counted by the server's clock: a browser whose clock is wrong must not say that a process waits longer than
-// it does. The page tells the server's time when it is made; the difference is kept.
+// Ages are counted by the server's clock: a browser whose clock is wrong must not show a longer pending time. The page
+// contains the server's time when it is rendered; the difference is kept.
 
 import { remember, remembered } from "./storage.js";
 import { text } from "./texts.js";
@@ -23,11 +23,11 @@ export function duration(seconds) {
 const roughly = (seconds) => duration(seconds).split(" ").slice(0, 2).join(" ");
 const two = (number) => String(number).padStart(2, "0");
 
-function say(element, said) {
-  if (element.textContent !== said) element.textContent = said;
+function setText(element, value) {
+  if (element.textContent !== value) element.textContent = value;
 }
 
-// What stands behind a date and time: UTC, or how far the reader's zone is from it at that time.
+// What follows a date and time: UTC, or how far the reader's zone is from it at that time.
 function zoneOf(iso) {
   if (!local) return "UTC";
   const east = -new Date(iso).getTimezoneOffset();
@@ -42,40 +42,41 @@ function parts(iso) {
   return [day, `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${milliseconds}`];
 }
 
-// What comes in is in UTC, which most readers want: then there is nothing to do.
-export function newInZone(root) {
-  if (local) inZone(root);
+// The server renders UTC, which most readers want: then there is nothing to do.
+export function showInZone(root) {
+  if (local) rewriteTimes(root);
 }
 
 // Rewrite the clock times under `root`.
-function inZone(root) {
+function rewriteTimes(root) {
   for (const element of root.querySelectorAll("time.clock, time.stamp")) {
     const [day, clock] = parts(element.dateTime);
-    if (element.classList.contains("stamp")) say(element, `${day} ${clock} ${zoneOf(element.dateTime)}`);
-    else say(element, clock);
+    if (element.classList.contains("stamp")) setText(element, `${day} ${clock} ${zoneOf(element.dateTime)}`);
+    else setText(element, clock);
     if (element.dataset.day) element.dataset.day = day;
   }
 }
 
 const age = (element, present) => roughly((present - Date.parse(element.dateTime)) / 1000);
 
-// An exact time says how long ago it was to whoever points at it; made then, since thousands of rows come and go.
+// An exact time shows its age on hover; computed then, since thousands of rows come and go.
 function onPoint(event) {
   const element = event.target.closest?.("time.clock, time.stamp");
-  if (element) element.title = `${text("ago", { age: age(element, now()) })} · ${element.dateTime.replace("T", " ").replace("Z", " UTC")}`;
+  if (element)
+    element.title = `${text("ago", { age: age(element, now()) })} · ${element.dateTime.replace("T", " ").replace("Z", " UTC")}`;
 }
 
 function tick() {
   const present = now();
   for (const element of document.querySelectorAll("time.ago")) {
-    say(element, text("ago", { age: age(element, present) }));
+    setText(element, text("ago", { age: age(element, present) }));
   }
   for (const element of document.querySelectorAll("time.since")) {
-    say(element, duration((present - Date.parse(element.dateTime)) / 1000));
+    setText(element, duration((present - Date.parse(element.dateTime)) / 1000));
   }
   for (const element of document.querySelectorAll("time.until")) {
     const left = (Date.parse(element.dateTime) - present) / 1000;
-    say(element, text(left > 0 ? "in" : "passed", { age: duration(Math.abs(left)) }));
+    setText(element, text(left > 0 ? "in" : "passed", { age: duration(Math.abs(left)) }));
     element.classList.toggle("is-soon", left < 60);
   }
 }
@@ -85,8 +86,8 @@ export function startClock() {
   if (button) {
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
     const show = () => {
-      say(button, local ? zone.split("/").pop().replaceAll("_", " ") : "UTC");
-      inZone(document);
+      setText(button, local ? zone.split("/").pop().replaceAll("_", " ") : "UTC");
+      rewriteTimes(document);
     };
     button.hidden = false;
     button.addEventListener("click", () => {

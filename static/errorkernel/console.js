@@ -1,17 +1,17 @@
-// Every page of the console: one link to the server, and those parts that the page has.
+// Every page of the console: one connection to the server, and those parts that the page has.
 
-import { startAnswers } from "./answer.js";
 import { Cards } from "./cards.js";
 import { startClock } from "./clock.js";
-import { Condition } from "./condition.js";
-import { startFirst } from "./first.js";
+import { startCommandPalette } from "./command_palette.js";
+import { Connection } from "./connection.js";
+import { startDecisions } from "./decide.js";
+import { EventStream } from "./event_stream.js";
 import { startKeys } from "./keys.js";
-import { Link } from "./link.js";
+import { LiveParts } from "./live_parts.js";
+import { Notifications } from "./notifications.js";
+import { startOnboarding } from "./onboarding.js";
 import { remember, remembered } from "./storage.js";
-import { startJump } from "./jump.js";
-import { Parts } from "./parts.js";
-import { Signals } from "./signals.js";
-import { Stream } from "./stream.js";
+import { SystemStatus } from "./system_status.js";
 import { text } from "./texts.js";
 
 function startTheme() {
@@ -35,32 +35,32 @@ function startTheme() {
 
 startTheme();
 startClock();
-startAnswers();
-startFirst();
+startDecisions();
+startOnboarding();
 
 const list = document.querySelector("[data-stream]");
-const stream = list && new Stream(list);
+const stream = list && new EventStream(list);
 const cards = new Cards();
-const condition = new Condition();
-const parts = new Parts(cards.waiting);
-const signals = new Signals(cards.waiting);
-const jump = startJump();
+const status = new SystemStatus();
+const parts = new LiveParts(cards.pending);
+const notifications = new Notifications(cards.pending);
+const openPalette = startCommandPalette();
 
-startKeys({ onPause: () => stream?.pause(!stream.paused), onJump: jump });
+startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette });
 
-const link = new Link({
+const connection = new Connection({
   position: list ? Number(list.dataset.seq) : null,
   query: list?.dataset.query ?? "",
-  onSlow: () => condition.slow(),
-  onState: (state) => condition.link(state),
+  onSlow: () => status.showSlow(),
+  onState: (state) => status.setConnection(state),
   onFrame: (frame) => {
-    condition.take(frame);
+    status.take(frame);
     cards.take(frame);
     parts.take(frame);
-    if (frame.counts?.waiting !== undefined) signals.take(frame.counts.waiting);
+    if (frame.counts?.waiting !== undefined) notifications.take(frame.counts.waiting);
     stream?.take(frame);
   },
 });
-document.querySelector("[data-retry]").addEventListener("click", () => link.hurry());
-condition.link("opening");
-link.open();
+document.querySelector("[data-retry]").addEventListener("click", () => connection.hurry());
+status.setConnection("opening");
+connection.open();

@@ -1,6 +1,6 @@
 // Keys: j k move, c continues, x asks for the reason to kill, p pauses, / searches, Ctrl-K jumps, ? explains.
 
-import { arm } from "./answer.js";
+import { arm } from "./decision_form.js";
 
 const stops = () =>
   [...document.querySelectorAll(".incident, .event .text, .rows tbody tr")]
@@ -20,17 +20,17 @@ function move(step) {
   next?.scrollIntoView({ block: "nearest" });
 }
 
-const mayAnswer = () => document.body.dataset.mayAnswer === "yes";
+const mayDecide = () => document.body.dataset.mayDecide === "yes";
 
-function proceed() {
+function decideContinue() {
   const button = document.activeElement?.closest(".incident")?.querySelector("button.continue");
-  if (button && mayAnswer()) button.form.requestSubmit(button);
+  if (button && mayDecide()) button.form.requestSubmit(button);
 }
 
-function askToKill() {
+function askForKillReason() {
   const card = document.activeElement?.closest(".incident");
   const field = card?.querySelector("[name=reason]");
-  if (!field || !mayAnswer()) return;
+  if (!field || !mayDecide()) return;
   arm(card);
   field.focus();
 }
@@ -41,25 +41,42 @@ const searchField = () =>
 
 const search = () => searchField()?.select();
 
-export function startKeys({ onPause, onJump }) {
+const isPaletteKey = (event) =>
+  (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k";
+
+// A key of the browser, of a dialog or of a field, or one that is held down where once is meant.
+function isForAnother(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return true;
+  if (event.repeat && !"jk".includes(event.key)) return true;
+  if (document.querySelector("dialog[open]")) return true;
+  return Boolean(event.target.closest?.("input, select, textarea, [contenteditable]"));
+}
+
+export function startKeys({ onPause, onPalette }) {
   const help = document.getElementById("help");
   const button = document.querySelector("[data-help]");
   const explain = () => {
     help.querySelector('[data-key="/"]').hidden = !searchField();
     help.showModal();
   };
-  const actions = { j: () => move(1), k: () => move(-1), c: proceed, x: askToKill, p: onPause, "/": search, "?": explain };
+  const actions = {
+    j: () => move(1),
+    k: () => move(-1),
+    c: decideContinue,
+    x: askForKillReason,
+    p: onPause,
+    "/": search,
+    "?": explain,
+  };
   button.hidden = false;
   button.addEventListener("click", explain);
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
+    if (isPaletteKey(event)) {
       event.preventDefault();
-      onJump();
+      onPalette();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.repeat && !"jk".includes(event.key)) return;
-    if (document.querySelector("dialog[open]") || event.target.closest?.("input, select, textarea, [contenteditable]")) return;
+    if (isForAnother(event)) return;
     if (event.key === "Enter" && event.target.matches?.(".incident")) event.target.querySelector("h3 a").click();
     const action = actions[event.key];
     if (!action) return;

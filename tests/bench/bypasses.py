@@ -399,7 +399,7 @@ def django_newest() -> AbstractContextManager[object]:
 
 
 def django_translate() -> AbstractContextManager[object]:
-    from errorkernel.templatetags.wording import WrittenText
+    from errorkernel.templatetags.translation import WrittenText
 
     def render(self: Any, context: Any) -> Any:
         return self._node.render(context)

@@ -45,21 +45,21 @@ def first(browser: Browser, running: Product) -> dict[str, str]:
     """The first journey: an empty installation, a node by the button, the first event. Gives the node's token."""
     context = new_context(browser)
     page = log_in(context.new_page(), running)
-    expect(page.get_by_text("Nothing has been reported yet")).to_be_visible()
-    page.get_by_role("button", name="Make node and token").click()
+    expect(page.get_by_text("No events yet")).to_be_visible()
+    page.get_by_role("button", name="Create node and token").click()
     expect(page.locator("[data-token]")).to_contain_text("nkey_seed")
     credentials = json.loads(page.locator("[data-token]").inner_text())
     shown = page.locator("pre", has_text="curl").inner_text()
     assert running.http_url in shown
     expect(page).to_have_url(running.http_url + "/")
-    expect(page.get_by_text("Waiting for your first event")).to_be_visible()
+    expect(page.get_by_text("Waiting for the first event")).to_be_visible()
     expect(page.locator("main [name=q]")).to_be_hidden()
     wait_for(lambda: '"accepted"' in bash(shown))
     expect(page.locator(".event").first).to_contain_text("the first one")
-    expect(page.get_by_text("Waiting for your first event")).to_be_hidden()
+    expect(page.get_by_text("Waiting for the first event")).to_be_hidden()
     expect(page.locator("main [name=q]")).to_be_visible()
     assert json.loads(page.locator("[data-token]").inner_text()) == credentials
-    page.get_by_role("button", name="I have kept the credentials").click()
+    page.get_by_role("button", name="I have saved the credentials").click()
     expect(page.locator("[data-token]")).to_have_count(0)
     page.goto(running.http_url + "/first-node/")
     assert credentials["token"] not in page.content()
@@ -92,7 +92,7 @@ def test_a_storm_is_followed_through_a_search(running: Product, page: Page, firs
     page.locator("main [name=q]").fill('level>=error text:"needle"')
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"\?q=level%3E%3Derror"))
-    expect(page.locator("[data-link=live]")).to_be_visible()
+    expect(page.locator("[data-connection=live]")).to_be_visible()
     for wave in range(5):
         hay = [event(level="info", type="info", error={"text": f"hay {wave} {number}"}) for number in range(300)]
         post(running, first, *hay, event(error={"text": f"needle {wave}"}))
@@ -103,7 +103,7 @@ def test_a_storm_is_followed_through_a_search(running: Product, page: Page, firs
     assert page.locator("[data-stream]").evaluate("list => list.childNodes.length - list.children.length") == 0
     page.locator("main [name=q]").fill("nod:x")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert").filter(has_text="There is no field")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Unknown field")).to_be_visible()
 
 
 def test_a_pause_holds_the_rows_and_says_how_many_are_new(running: Product, page: Page, first: dict[str, str]) -> None:
@@ -131,16 +131,16 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     asked = [ask(running, first, "the same for many?") for _ in range(2)]
-    expect(page.locator(".crowds")).to_contain_text("2 wait on")
+    expect(page.locator(".problem-groups")).to_contain_text("2 pending incidents:")
     page.goto(running.http_url + '/incidents/?q=text:"the same for many"')
     expect(page.locator(".incident")).to_have_count(2)
     asked += [ask(running, first, text) for text in ("the same for many?", "another?")]
     expect(page.locator(asked[2])).to_be_visible()
     expect(page.locator(".incident")).to_have_count(3)
-    page.get_by_role("link", name="Answer many").click()
-    expect(page.locator("main [role=status]").first).to_contain_text("3 processes wait")
+    page.get_by_role("link", name="Decide many").click()
+    expect(page.locator("main [role=status]").first).to_contain_text("3 pending incidents")
     page.goto(f"{running.http_url}/incidents/{asked[0][14:-2]}/")
-    expect(page.get_by_role("link", name="Answer all 3 of this problem")).to_be_visible()
+    expect(page.get_by_role("link", name="Decide all 3 incidents")).to_be_visible()
     token = running.token()
     for card in asked[1:]:
         running.call(f"/api/v1/incidents/{card[14:-2]}/decision", token, {"action": "continue"})
@@ -173,9 +173,9 @@ def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     page.goto(running.http_url + "/audit/")
-    expect(page.locator("[data-link=live]")).to_be_visible()  # its script has run
+    expect(page.locator("[data-connection=live]")).to_be_visible()  # its script has run
     page.keyboard.press("?")
-    expect(page.locator("#help")).to_contain_text("Who did what, when and why")
+    expect(page.locator("#help")).to_contain_text("Every decision, rule, credential and outcome")
     expect(page.get_by_role("button", name="Close")).to_be_focused()
     expect(page.locator("#help").get_by_text("search this list")).to_be_visible()
     page.keyboard.press("Escape")
@@ -192,7 +192,7 @@ def test_a_small_window_leaves_the_state_of_things_its_room(
     page.set_viewport_size({"width": 720, "height": 800})
     for name in ("Jump", "help", "Log out"):
         expect(page.locator(".tools").get_by_text(name)).to_have_count(1)  # said, whether seen or not
-    room = page.locator(".condition").evaluate("strip => [strip.scrollWidth, strip.clientWidth]")
+    room = page.locator(".system-status").evaluate("strip => [strip.scrollWidth, strip.clientWidth]")
     assert room[0] <= room[1]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -227,7 +227,7 @@ def test_the_loser_of_a_race_reads_who_won(running: Product, page: Page, first: 
 def test_a_lost_connection_is_said_and_made_good(running: Product, page: Page, first: dict[str, str]) -> None:
     running.kill()
     expect(page.locator("[data-banner=link]")).to_be_visible()
-    expect(page.locator("[data-link-word]")).to_have_text("not connected")
+    expect(page.locator("[data-connection-word]")).to_have_text("not connected")
     running.start()
     wait_for(lambda: accepted(running, first, event(error={"text": "after the break"})))
     expect(page.locator(".event", has_text="after the break")).to_have_count(1)
@@ -241,13 +241,13 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     page.locator(f"{card} h3 a").click()
     page.locator("button.continue").click()
     expect(page.locator(card)).to_contain_text("answered continue by admin")
-    page.get_by_role("link", name="Remember this").click()
-    page.get_by_role("button", name="Save and switch on").click()
-    expect(page.get_by_label("Reason, kept with every answer")).to_be_focused()
-    page.get_by_role("button", name="Try it").click()
-    expect(page.get_by_text("It would have decided")).to_be_visible()
-    page.get_by_label("Reason, kept with every answer").fill("it is always so")
-    page.get_by_role("button", name="Save and switch on").click()
+    page.get_by_role("link", name="Create rule from this…").click()
+    page.get_by_role("button", name="Save and enable").click()
+    expect(page.get_by_label("Reason (required; stored with every decision)")).to_be_focused()
+    page.get_by_role("button", name="Run dry run").click()
+    expect(page.get_by_text("Would have matched")).to_be_visible()
+    page.get_by_label("Reason (required; stored with every decision)").fill("it is always so")
+    page.get_by_role("button", name="Save and enable").click()
     expect(page.get_by_text("Rule 1", exact=False).first).to_be_visible()
     page.goto(running.http_url + "/")
     again = ask(running, first, "always the same")
@@ -267,7 +267,7 @@ def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
             page.route("**/decision/", lambda route: (route.fetch(), route.abort()))
             page.context.set_offline(True)
         page.locator(f"{card} button.{action}").click()
-        expect(page.locator(f"{card} .notice")).to_contain_text("Answer again")
+        expect(page.locator(f"{card} .notice")).to_contain_text("Decide again")
     page.unroute("**/decision/")
     told = {"action": "continue", "reason": "otto was here"}
     assert running.call(f"/api/v1/incidents/{lost[14:-2]}/decision", token, told)[0] == 200
@@ -290,12 +290,12 @@ def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
     expect(other.locator("[name=password]")).to_be_visible()
     page.locator(f"{card} button.kill").click()
     expect(page.locator(f"{card} .notice")).to_contain_text("Log in in another tab")
-    expect(page.locator("[data-link=out]")).to_be_visible()
+    expect(page.locator("[data-connection=out]")).to_be_visible()
     log_in(other, running)
     page.locator(f"{card} button.kill").click()
     expect(page.locator(card)).to_contain_text("answered kill by admin")
     expect(page.locator(card)).to_contain_text("typed before")
-    expect(page.locator("[data-link=live]")).to_be_visible()
+    expect(page.locator("[data-connection=live]")).to_be_visible()
 
 
 def test_what_became_of_a_message_is_told_without_a_reload(running: Product, page: Page, first: dict[str, str]) -> None:
@@ -306,10 +306,10 @@ def test_what_became_of_a_message_is_told_without_a_reload(running: Product, pag
     page.locator("button.continue").click()
     outcome = {"v": 1, "incident": incident, "decision_id": None, "state": "withdrawn", "at": "2026-11-24T10:00:00Z"}
     assert running.call(f"/api/v1/incidents/{incident}/outcome", first["token"], outcome)[0] == 202
-    expect(page.get_by_role("button", name="Drop it")).to_be_visible()
+    expect(page.get_by_role("button", name="Drop message")).to_be_visible()
     assert running.call(f"/api/v1/incidents/{incident}/drop", running.token(), {"reason": "not needed"})[0] == 200
-    expect(page.locator(".requeues")).to_contain_text("dropped by admin")
-    expect(page.locator(".requeues")).to_contain_text("not needed")
+    expect(page.locator(".handling")).to_contain_text("dropped by admin")
+    expect(page.locator(".handling")).to_contain_text("not needed")
 
 
 def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first: dict[str, str]) -> None:
@@ -367,22 +367,22 @@ def failing(running: Product, tmp_path: Path) -> Iterator[Path]:
 def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing: Path) -> None:
     def standing() -> bool:
         page.goto(running.http_url + "/nodes/ship9/")
-        return page.locator(".stands-still").count() > 0
+        return page.locator(".quarantined").count() > 0
 
     wait_for(standing, 60)
     (failing / "mended").touch()
-    page.locator(".stands-still a", has_text="copy-files").click()
+    page.locator(".quarantined a", has_text="copy-files").click()
     expect(page.locator(".facts")).to_contain_text("quarantined")
-    page.locator(".stands-still [name=reason]").fill("the disk was replaced")
-    page.get_by_role("button", name="Clear: start it again").click()
-    expect(page.locator(".said")).to_contain_text("You answered continue")
+    page.locator(".quarantined [name=reason]").fill("the disk was replaced")
+    page.get_by_role("button", name="Start again").click()
+    expect(page.locator(".feedback")).to_contain_text("You decided continue")
 
     def runs() -> bool:
         page.reload()
         return "running" in page.locator(".facts").inner_text()
 
     wait_for(runs, 60)
-    expect(page.locator(".stands-still")).to_have_count(0)
+    expect(page.locator(".quarantined")).to_have_count(0)
     expect(page.locator("table.rows").first).to_contain_text("crashed")
     expect(page.locator("table.rows").first).to_contain_text("answered continue by admin")
 
@@ -414,8 +414,8 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
     assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200
     page.goto(f"{running.http_url}/bulk-decisions/{proposed['id']}/")
     page.locator("[data-zone]").click()
-    page.locator("[data-answering]").evaluate("part => part.dataset.before = 'yes'")
-    fresh = page.locator("[data-answering]:not([data-before])")
+    page.locator("#bulk-progress").evaluate("part => part.dataset.before = 'yes'")
+    fresh = page.locator("#bulk-progress:not([data-before])")
     expect(fresh).to_have_count(1)
     told = fresh.locator("time.clock").first
     assert told.inner_text() != (told.get_attribute("datetime") or "")[11:23]

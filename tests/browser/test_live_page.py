@@ -102,11 +102,11 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     page.on("websocket", lambda socket: connections.append(socket))
     room = page.context.new_page()
     room.goto(running.http_url + "/incidents/")
-    expect(room.locator("[data-link=live]")).to_be_visible()
+    expect(room.locator("[data-connection=live]")).to_be_visible()
     # As large as a card can be: more than a websocket's message would hold.
     asked = [event(type="action", process=f"copy-{number}", error={"text": '<"' * 200}) for number in range(150)]
     post(running, node, *asked)
-    expect(page.locator("[data-count=waiting]")).to_have_text("150")
+    expect(page.locator("[data-count=pending]")).to_have_text("150")
     expect(page.locator("[data-more-count]")).to_have_text("145")
     expect(page.locator("[data-cards] .is-open:visible")).to_have_count(5)
     assert page.locator("[data-cards] > *").count() <= 30
@@ -115,7 +115,7 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     done = {"action": "continue", "reason": "\u202e" * 1000}
     token, watched = running.token(), asked[-1]["id"]
     page.goto(f"{running.http_url}/incidents/{watched}/")
-    expect(page.locator("[data-link=live]")).to_be_visible()
+    expect(page.locator("[data-connection=live]")).to_be_visible()
     made = {"condition": "process:copy-*", **done}
     _, proposed = running.call("/api/v1/bulk-decisions", token, made)
     assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200

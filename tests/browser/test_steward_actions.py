@@ -58,16 +58,16 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"], 30)
     page.goto(f"{product.http_url}/events/{event['seq']}/")
     page.get_by_role("link", name="Stop or replace the process").click()
-    page.get_by_role("button", name="List its processes").click()
-    page.get_by_role("link", name="To the processes of the node").click(timeout=60_000)
+    page.get_by_role("button", name="List processes").click()
+    page.get_by_role("link", name="Processes of the node").click(timeout=60_000)
 
     expect(page.get_by_text("Our guess from the words of the error is REQTailFile")).to_be_visible()
     expect(page.get_by_role("radio", name="REQTailFile")).to_be_checked()
     expect(page.locator("input[name=process]:checked")).to_have_count(1)
-    page.locator("form.acts").get_by_placeholder("Reason").fill("it hangs")
+    page.locator("form.action-form").get_by_placeholder("Reason").fill("it hangs")
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.get_by_role("button", name="Kill and start again").click()
+    page.get_by_role("button", name="Kill and restart").click()
     expect(page.get_by_text("✓ done")).to_be_visible(timeout=60_000)
     expect(page.locator(".action-lines li")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

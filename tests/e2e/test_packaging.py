@@ -39,7 +39,7 @@ from django.test import RequestFactory
 home = pathlib.Path(sys.argv[1])
 assert home in pathlib.Path(errorkernel.__file__).parents, errorkernel.__file__
 assert home in settings.ASSETS.parents, settings.ASSETS
-for name in ("errorkernel/console.css", "errorkernel/stream.js", "errorkernel/favicon.svg", "admin/css/base.css"):
+for name in ("errorkernel/base.css", "errorkernel/event_stream.js", "errorkernel/favicon.svg", "admin/css/base.css"):
     assert finders.find(name), name
 page = render_to_string("404.html", request=None)
 assert "Steward" in page, page

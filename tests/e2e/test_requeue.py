@@ -219,14 +219,14 @@ async def test_what_cannot_be_sent_again_says_why(running: Product, token: str, 
         asking = asyncio.create_task(kernel.ask("no", process="copy-files", message={**WORK, "data": "x" * 70_000}))
         found = await asyncio.to_thread(wait_for, lambda: incident(running, token, "refusing", "open"))
         status, body = await asyncio.to_thread(requeue, running, token, found["id"])
-        assert (status, body["error"]) == (409, "Its process still has the message: answer the question first.")
+        assert (status, body["error"]) == (409, "The process still has the message. Decide the incident first.")
         asking.cancel()
         await asyncio.to_thread(wait_for, lambda: incident(running, token, "refusing", "withdrawn"))
         status, body = await asyncio.to_thread(requeue, running, token, found["id"])
         assert (status, "only a part" in body["error"].lower()) == (409, True)
         without = await ended(running, token, kernel, message=None)
         status, body = await asyncio.to_thread(requeue, running, token, without)
-        assert (status, "did not say" in body["error"]) == (409, True)
+        assert (status, "did not report" in body["error"]) == (409, True)
     assert requeue(running, token, str(uuid4()))[0] == 404
     assert requeue(running, token, "nonsense")[0] == 404
     assert running.call(f"/api/v1/incidents/{found['id']}/requeue", "eku_wrong", {})[0] == 401

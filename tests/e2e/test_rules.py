@@ -304,9 +304,9 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
         page.on("console", lambda line: failures.append(line.text) if line.type == "error" else None)
         log_in(page, running)
         page.goto(f"{running.http_url}/incidents/{first}/")
-        page.get_by_role("link", name="Remember this").click()
+        page.get_by_role("link", name="Create rule from this…").click()
         expect(page.locator("[name=condition]")).to_have_value(re.compile("node:remembered process:p0 problem:[0-9]+"))
-        page.get_by_role("button", name="Try it").click()
+        page.get_by_role("button", name="Run dry run").click()
         expect(page.locator("[data-matched]")).to_have_text("1")
         # As the page is after a first second that was not enough; what follows is the real script and the real API.
         page.evaluate(
@@ -321,14 +321,14 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
               part.append(further);
               const script = document.createElement("script");
               script.type = "module";
-              script.src = "/static/errorkernel/rules.js";
+              script.src = "/static/errorkernel/dry_run.js";
               document.head.append(script);
             }"""
         )
         expect(page.locator("[data-matched]")).to_have_text("1")
         expect(page.locator("[data-ended]")).to_have_text("1× answered continue")
         expect(page.locator(".further")).to_be_hidden()
-        page.get_by_role("button", name="Save and switch on").click()
+        page.get_by_role("button", name="Save and enable").click()
         expect(page.locator(".said")).to_contain_text("is saved as revision 1 and switched on")
         number = int(page.url.rstrip("/").rsplit("/", 1)[1])
         [second] = ask(running, node, 1)

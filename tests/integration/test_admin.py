@@ -176,7 +176,7 @@ def test_who_may_not_enter_is_told_so_and_who_is_a_stranger_comes_to_the_console
     User.objects.update(is_staff=False)
     refused = viewer.get(page, follow=True)
     assert refused.status_code == 403
-    assert "bear the mark <b>staff</b>" in refused.content.decode()
+    assert "an account with <b>staff</b> status" in refused.content.decode()
     assert 'href="/"' in refused.content.decode()
     asked = client.get(page, follow=True)
     assert asked.redirect_chain[-1][0].startswith("/login/?next=/admin/")
@@ -189,7 +189,7 @@ def test_the_admin_has_the_consoles_icon_and_colours(root, filled):
     assert "/static/errorkernel/admin.css" in page
     assert "theme.js" in page
     styles = ROOT / "static" / "errorkernel"
-    ours, consoles = ((styles / name).read_text() for name in ("admin.css", "console.css"))
+    ours, consoles = ((styles / name).read_text() for name in ("admin.css", "base.css"))
     colours = set(re.findall(r"light-dark\([^)]*\)", ours))
     assert len(colours) > 8
     assert colours <= set(re.findall(r"light-dark\([^)]*\)", consoles))

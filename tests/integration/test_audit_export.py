@@ -115,7 +115,7 @@ def test_the_trail_is_narrowed_by_who_what_to_what_and_when_on_the_page_and_in_t
     assert found(target="incident:1", since=hours[2].isoformat()) == [3]
     assert found(since="2026-11-24T08:00", until="2026-11-24T09:00") == [1]
     assert found(actor="alice", action="deliver") == []
-    assert "Nothing that is recorded fits" in viewer.get("/audit/?actor=nobody").content.decode()
+    assert "No audit entry matches" in viewer.get("/audit/?actor=nobody").content.decode()
     assert viewer.get("/audit/?since=soon").status_code == 400
     assert viewer.get("/audit/export?since=soon").status_code == 400
 

@@ -30,7 +30,7 @@ from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import system_status
-from errorkernel.templatetags.fleet import dropped_words, skew_words
+from errorkernel.templatetags.nodes import dropped_words, skew_words
 from tests.support.heartbeats import record_hellos
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -302,7 +302,7 @@ def test_a_life_that_its_node_ended_by_itself_is_not_laid_to_whoever_answered_to
     assert (incident.state, incident.by_itself) == ("stale", "kill")
     assert lives() == [(1, "killed", 1), (2, "", 0)]
     page = viewer.get(reverse("process", args=["ship1", incident.process_id])).content.decode()
-    assert "answered <b>kill</b> by the node itself" in page
+    assert "decided <b>kill</b> by the node" in page
     assert "alice" not in page
     found = viewer.get(f"/api/v1/processes/{incident.process_id}/incarnations").json()["items"]
     first = next(one for one in found if one["number"] == 1)
@@ -385,7 +385,7 @@ def test_the_same_report_again_counts_no_second_failure() -> None:
 @pytest.mark.parametrize(
     ("skew_s", "words"),
     [
-        (None, "not told"), (1.9, "right, as far as a hello can tell"), (-2.5, "2 s behind"),
+        (None, "not reported"), (1.9, "no skew measured"), (-2.5, "2 s behind"),
         (250.0, "4 min ahead"),
         (-7300.0, "2 h behind"), (90000.0, "1 d ahead"),
     ],
@@ -395,11 +395,11 @@ def test_a_wrong_clock_is_said_in_words(skew_s: float | None, words: str) -> Non
 
 
 def test_what_was_dropped_is_said_by_kind_where_it_is_known() -> None:
-    assert dropped_words(Node()) == "not told"
+    assert dropped_words(Node()) == "not reported"
     assert dropped_words(Node(dropped=0)) == "none"
-    assert dropped_words(Node(dropped=1)) == "1 report that its journal had no room for"
+    assert dropped_words(Node(dropped=1)) == "1 event dropped from the full journal"
     told = Node(dropped=1204, dropped_infos=1203, dropped_errors=1)
-    assert dropped_words(told) == "1,203 infos and 1 error that its journal had no room for"
+    assert dropped_words(told) == "1,203 infos and 1 error dropped from the full journal"
 
 
 @pytest.mark.django_db
@@ -412,12 +412,12 @@ def test_pages_of_nodes_and_processes_say_it_all(viewer: Client) -> None:
     access_denials.record({Denial("publish", "ek.evt.other<b>", "ship1", "", "10.1.1.1"): 12}, now=now)
     access_denials.record({Denial("connect", "", "", "key:UX", "10.1.1.2"): 2}, now=now)
     page = viewer.get(reverse("node", args=["ship1"])).content.decode()
-    for words in ("tried to publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "its clock"):
+    for words in ("publish on ek.evt.other&lt;b&gt;", "12×, last", "2 infos and 1 error", "Clock"):
         assert words in page
     process = Process.objects.get()
     assert reverse("process", args=["ship1", process.pk]) in page
     page = viewer.get(reverse("process", args=["ship1", process.pk])).content.decode()
-    for words in ("crashed", "lives", str(asked.id)):
+    for words in ("crashed", "running", str(asked.id)):
         assert words in page
     assert "with key UX" in viewer.get(reverse("nodes")).content.decode()
     for wrong in (["ship2", process.pk], ["ship1", process.pk + 1], ["ship1", 2**70]):
@@ -433,7 +433,7 @@ def test_where_more_wait_than_are_shown_their_number_leads_to_all_of_them(viewer
     for page, waiting in (("/nodes/ship1/", 18), (f"/nodes/ship1/{process.pk}/", 12), (f"/problems/{problem.pk}/", 18)):
         shown = viewer.get(page).content.decode()
         assert shown.count('<article class="incident ') == 10, page
-        link = re.search(rf'<a class="waiting-link" href="([^"]+)">.*? {waiting} wait in all</a>', shown)
+        link = re.search(rf'<a class="pending-link" href="([^"]+)">.*? {waiting} pending incidents</a>', shown)
         assert link, page
         room = viewer.get(link[1].replace("&amp;", "&")).content.decode()
         assert room.count('<article class="incident ') == waiting, link[1]
@@ -607,8 +607,8 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
         for html in (seen, shown):
             assert "■ quarantined" in html
             assert f"/incidents/{asked.id}/" in html
-        assert "Clear: start it again" in shown
-        assert "Clear: start it again" not in seen
+        assert "Start again" in shown
+        assert "Start again" not in seen
     assert "■ quarantined" not in operator.get(f"/nodes/ship1/{other.pk}/").content.decode()
     clear = {"action": "continue", "request_id": "1", "next": pages[1]}
     assert viewer.post(f"/incidents/{asked.id}/decision/", clear).status_code == 403
@@ -616,13 +616,13 @@ def test_who_is_quarantined_is_told_with_its_question_and_cleared_by_who_may_ans
     assert cleared.redirect_chain == [(pages[1], 302)]
     html = cleared.content.decode()
     assert "■ quarantined" in html
-    assert "Clear: start it again" not in html
+    assert "Start again" not in html
     assert Decision.objects.get().action == "continue"
     record_hellos([("ship1", hello(incarnation=5))], now=datetime.now(UTC))
     html = operator.get(pages[1]).content.decode()
     assert "■ quarantined" not in html
-    told = html.split("Its lives")[1].split("</tr>")
-    began_by = f'/incidents/{asked.id}/">answered <b>continue</b> by</a> <bdi>olga'
+    told = html.split("Restarts")[1].split("</tr>")
+    began_by = f'/incidents/{asked.id}/">decided <b>continue</b> by</a> <bdi>olga'
     assert [began_by in row for row in told[1:3]] == [True, False], "of the life that began by it"
 
 

@@ -15,7 +15,7 @@ from errorkernel.store import kernel_heartbeats, problems, rollups
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history
 from errorkernel.store.status.decision_history import percentile
-from errorkernel.templatetags.pictures import percent
+from errorkernel.templatetags.charts import percent
 from errorkernel.web.console import events
 from tests.integration.test_pages import HOSTILE, answer, ask, event, person, store
 
@@ -203,7 +203,7 @@ def test_heat_grows_by_magnitudes(value, heat):
 def test_the_overview_shows_every_range_on_an_empty_database(viewer, name):
     html = viewer.get(reverse("overview"), {"range": name}).content.decode()
     assert f'href="?range={name}" aria-current="page"' in html
-    assert "Nothing was answered in this time." in html
+    assert "No decision in this time range." in html
 
 
 def test_a_range_that_there_is_not_is_refused(viewer):
@@ -221,9 +221,9 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
     assert "■ error 1,202 (&gt; 99 %)" in text
     assert "ship1 1,202 1,202 (100 %)" in text
     assert "ship2 1 0 (0 %)" in text
-    assert "half were answered within (p50)" in text
+    assert "half decided within (p50)" in text
     assert "kill 1 1 (100 %) 0 (0 %) 0" in text
-    assert "◆ 1 process waits for an answer" in text
+    assert "◆ 1 process is blocked" in text
     assert html.count('role="img"') == 2
     assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
 
@@ -252,9 +252,9 @@ def test_one_of_many_is_not_said_to_be_none_nor_nearly_all_to_be_all():
 
 
 def test_violet_is_for_those_who_wait_and_for_nothing_else(viewer):
-    assert "waiting-link" not in viewer.get(reverse("overview")).content.decode().split("<main")[1]
+    assert "pending-link" not in viewer.get(reverse("overview")).content.decode().split("<main")[1]
     ask("x", now=datetime.now(UTC))
-    assert "waiting-link" in viewer.get(reverse("overview")).content.decode().split("<main")[1]
+    assert "pending-link" in viewer.get(reverse("overview")).content.decode().split("<main")[1]
 
 
 def test_hostile_names_are_text_on_the_overview(viewer):

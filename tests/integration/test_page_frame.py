@@ -67,7 +67,7 @@ def test_a_text_of_a_template_is_looked_up_once_in_each_language_and_a_variable_
     for language, word, said in expected:
         with translation.override(language):
             assert template.render({"word": word}) == said
-            django = engines["django"].from_string(written.replace("wording", "i18n")).render({"word": word})
+            django = engines["django"].from_string(written.replace("translation", "i18n")).render({"word": word})
             assert said.startswith(django)
 
 
@@ -77,7 +77,7 @@ def test_every_page_answers_in_german(alice: Client) -> None:
     for page in every_page(incident):
         shown = alice.get(page, headers={"accept-language": "de"})
         assert shown.status_code == 200, page
-        assert ">Wartende " in shown.content.decode(), page
+        assert ">Vorfälle " in shown.content.decode(), page
 
 
 def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:
@@ -85,7 +85,7 @@ def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice:
     with translation.override("de"):
         frame = rendering.cards_frame([incident], 1, 1)
     english, german = json.loads(frame.text), json.loads(rendering.translate(frame, "de").text)
-    assert "waiting <time" in english["incidents"][0]["html"]
+    assert "pending for <time" in english["incidents"][0]["html"]
     assert "wartet <time" in german["incidents"][0]["html"]
     assert {**german, "incidents": []} == {**english, "incidents": []}
 
@@ -130,7 +130,7 @@ def test_what_many_wait_on_comes_before_what_one_waits_longer_on(alice: Client) 
         page = alice.get(address).content.decode()
         assert all(page.index(f"incident-{one.pk}") < page.index(f"incident-{alone.pk}") for one in many), address
     crowd = alice.get("/incidents/").content.decode()
-    assert re.search(r"<b>4</b> wait on</span> <bdi>FileNotFoundError: many", crowd)
+    assert re.search(r"<b>4</b> pending incidents:</span> <bdi>FileNotFoundError: many", crowd)
 
 
 def test_the_waiting_room_finds_what_answer_many_finds_and_hands_the_filter_on(alice: Client) -> None:
@@ -139,7 +139,7 @@ def test_the_waiting_room_finds_what_answer_many_finds_and_hands_the_filter_on(a
     assert f"incident-{there.pk}" in page
     assert f"incident-{here.pk}" not in page
     assert 'href="/bulk-decisions/new/?q=node%3Aship2"' in page
-    assert "Nobody waits whom this filter finds" in alice.get("/incidents/", {"q": "node:none"}).content.decode()
+    assert "No pending incident matches this search" in alice.get("/incidents/", {"q": "node:none"}).content.decode()
     wrong = alice.get("/incidents/", {"q": "nod:ship2"})
     assert wrong.status_code == 400
     assert "Did you mean &quot;node&quot;" in wrong.content.decode()
@@ -149,9 +149,9 @@ def test_the_waiting_room_finds_what_answer_many_finds_and_hands_the_filter_on(a
 def test_the_live_page_counts_who_waits_on_the_one_problem_of_its_cards(alice: Client) -> None:
     for number in range(7):
         ask("disk full", process=f"copy-{number}")
-    assert "Answer all 7 of this problem" in alice.get("/").content.decode()
+    assert "Decide all 7 incidents" in alice.get("/").content.decode()
     ask("another", process="alone", now=datetime.now(UTC) - timedelta(days=999))  # urgent enough for a card
-    assert "Answer all 7" not in alice.get("/").content.decode()
+    assert "Decide all 7" not in alice.get("/").content.decode()
 
 
 def test_jump_finds_nodes_processes_and_problems(alice: Client) -> None:
@@ -163,7 +163,7 @@ def test_jump_finds_nodes_processes_and_problems(alice: Client) -> None:
     alone = alice.get("/jump/", {"q": "hip9"}, headers={"X-Steward-Card": "1"}).content.decode()
     assert reverse("node", args=["ship9"]) in alone
     assert "<html" not in alone
-    assert "Nothing is called that" in alice.get("/jump/", {"q": "xyzzy"}).content.decode()
+    assert "No match." in alice.get("/jump/", {"q": "xyzzy"}).content.decode()
 
 
 def test_jump_is_for_those_who_may_look(client: Client) -> None:
@@ -186,7 +186,7 @@ def test_the_first_node_is_made_by_a_button_and_shown_once(chief: Client) -> Non
 
 
 def test_a_name_that_cannot_be_or_is_taken_is_said_and_kept_in_the_form(chief: Client) -> None:
-    for name, why in (("no spaces", "cannot be a node"), ("ship1", "already")):
+    for name, why in (("no spaces", "is not a valid node"), ("ship1", "already")):
         chief.post("/first-node/", {"name": "ship1"})
         page = chief.post("/first-node/", {"name": name})
         assert page.status_code == 400
@@ -204,7 +204,7 @@ def test_the_page_after_the_first_event_teaches_no_more(chief: Client) -> None:
     store(event("here it is"))
     page = chief.get("/").content.decode()
     assert "here it is" in page
-    assert "Waiting for your first event" not in page
+    assert "Waiting for the first event" not in page
 
 
 def test_exact_times_take_the_place_of_a_range_on_the_page_and_on_its_socket(alice: Client) -> None:
@@ -235,12 +235,12 @@ def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) 
 def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) -> None:
     store(event("one"))
     kernel_heartbeats.record("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=7)
-    assert "still to store" not in alice.get("/").content.decode().split("<body")[1]  # some always are, for a moment
+    assert "not stored yet" not in alice.get("/").content.decode().split("<body")[1]  # some always are, for a moment
     kernel_heartbeats.record("host:1", now=datetime.now(UTC), started_at=datetime.now(UTC), lag=70)
     page = alice.get("/").content.decode()
     assert "broker ok" in page.split("<body")[1]
-    assert "70 reports still to store" in page
+    assert "70 events not stored yet" in page
     KernelHeartbeat.objects.update(at=datetime.now(UTC) - timedelta(minutes=1))
     strip = alice.get("/").content.decode().split('<div class="banners">')[0]
-    assert "broker not known" in strip.split("<body")[1]
-    assert "still to store" not in strip.split("<body")[1]
+    assert "broker unknown" in strip.split("<body")[1]
+    assert "not stored yet" not in strip.split("<body")[1]

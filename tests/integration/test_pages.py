@@ -37,7 +37,7 @@ from errorkernel.store.ingest.event_rows import stored as events_stored
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
-from errorkernel.templatetags.truth import blocked_since, truth
+from errorkernel.templatetags.timeline import blocked_since, truth
 from errorkernel.web.console.incidents import record_of
 from tests.support.heartbeats import record_hellos
 
@@ -186,10 +186,10 @@ def test_who_may_not_is_told_which_group_it_takes_what_they_are_and_the_way_back
 def test_an_open_question_says_to_a_viewer_why_there_are_no_buttons(viewer, alice):
     incident = ask()
     page = reverse("incident", args=[incident.pk])
-    assert "that needs the group <b>operator</b>" in viewer.get(page).content.decode()
-    assert "that needs the group" not in alice.get(page).content.decode()
+    assert "That needs the group <b>operator</b>" in viewer.get(page).content.decode()
+    assert "That needs the group" not in alice.get(page).content.decode()
     answer(incident)
-    assert "that needs the group" not in viewer.get(page).content.decode()
+    assert "That needs the group" not in viewer.get(page).content.decode()
 
 
 def test_the_page_that_one_is_on_is_marked_also_behind_more(viewer):
@@ -344,7 +344,7 @@ def test_the_live_page_counts_what_waits_and_says_how_many_more_there_are(alice)
         ask(f"question {n}", process=f"p{n}", now=NOW + timedelta(seconds=n))
     html = alice.get("/").content.decode()
     assert "<title>(7) Live · Steward</title>" in html
-    assert "<b data-more-count>2</b> more waiting" in html
+    assert "<b data-more-count>2</b> more pending incidents" in html
     assert html.index("question 0") < html.index("question 6")
 
 
@@ -355,7 +355,7 @@ def test_a_list_that_is_cut_says_of_how_many_it_shows_the_latest(alice):
         answer(ask(f"question {n}", process="asks"))
     process = Process.objects.get(name="p0")
     problem = ErrorState.objects.filter(process__name="p27").get().problem_id
-    shown = "{} of {}, the latest first."
+    shown = "{} of {}, latest first."
     for address, cut in {
         "/nodes/ship1/": shown.format(15, 27 + 28 + ErrorState.objects.filter(process__name="asks").count()),
         f"/problems/{problem}/": shown.format(15, 28),
@@ -363,7 +363,7 @@ def test_a_list_that_is_cut_says_of_how_many_it_shows_the_latest(alice):
         reverse("process", args=["ship1", process.pk]): None,
     }.items():
         html = alice.get(address).content.decode()
-        assert cut in html if cut else "the latest first" not in html, address
+        assert cut in html if cut else "latest first" not in html, address
 
 
 def test_an_empty_live_page_teaches_how_to_report_here(viewer):
@@ -401,9 +401,9 @@ def test_a_node_is_late_before_it_is_gone_and_its_processes_are_listed(viewer):
     for ago in (60, 0):
         kernel_heartbeats.record("w", started_at=now, lag=0, now=now - timedelta(seconds=ago))
     html = viewer.get("/nodes/").content.decode()
-    assert "3 nodes, 1 late, 1 gone</a>" in html
-    assert "2 of 3 have not been heard from" in html
-    for word in ("heard ", "late, last heard", "gone, last heard", "demo"):
+    assert "3 nodes, 1 late, 1 gone" in re.sub(r"<[^>]*>", "", html)
+    assert "2 of 3 nodes are late or gone" in html
+    for word in ("last heartbeat ", "late, last heartbeat", "gone, last heartbeat", "demo"):
         assert word in html
     page = viewer.get("/nodes/fresh/").content.decode()
     for word in ("copy-files", "blocked", "3391"):
@@ -443,8 +443,8 @@ def test_an_opened_incident_tells_what_was_answered_before_and_what_came_of_it(a
     records = {one.action: (one.times, one.came_back) for one in record_of(past, third)}
     assert records == {"continue": (1, 1), "kill": (1, 0)}
     html = alice.get(reverse("incident", args=[third.pk])).content.decode()
-    assert "came back within an hour 1×" in html
-    assert "done: incarnation 8" in html
+    assert "1× the problem came back within an hour" in html
+    assert "applied: incarnation 8" in html
     assert "ship2" in html
 
 
@@ -456,19 +456,19 @@ def words(incident, now=NOW):
 def test_the_truth_line_grows_step_by_step_and_claims_nothing_early():
     incident = ask()
     begin = [("raised", "done"), ("stored", "done")]
-    assert words(incident) == [*begin, ("waiting", "now")]
+    assert words(incident) == [*begin, ("pending", "now")]
     decision = decisions.decide(incident.pk, Action.KILL, actor=Actor("user:alice", NOW), reason="stuck")
-    answered = [*begin, ("answered kill by alice", "done")]
-    assert words(incident) == [*answered, ("to be sent", "now"), ("received by ship1", "open"), ("done", "open")]
+    answered = [*begin, ("decided kill by alice", "done")]
+    assert words(incident) == [*answered, ("to be sent", "now"), ("delivered to ship1", "open"), ("applied", "open")]
     Decision.objects.filter(pk=decision.pk).update(sent_at=NOW)
     sent = [*answered, ("sent", "done")]
-    assert words(incident) == [*sent, ("not yet received by ship1", "now"), ("done", "open")]
+    assert words(incident) == [*sent, ("not delivered to ship1 yet", "now"), ("applied", "open")]
     decisions.mark_delivered([incident.pk], now=NOW)
-    received = [*sent, ("received by ship1", "done")]
-    assert words(incident) == [*received, ("not yet done", "now")]
+    received = [*sent, ("delivered to ship1", "done")]
+    assert words(incident) == [*received, ("not applied yet", "now")]
     done = Outcome(incident=incident.pk, state=OutcomeState.APPLIED, decision_id=decision.pk, new_incarnation=8)
     decisions.record_outcome("ship1", done, now=NOW)
-    assert words(incident) == [*received, ("done: incarnation 8", "good")]
+    assert words(incident) == [*received, ("applied: incarnation 8", "good")]
 
 
 def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
@@ -478,10 +478,10 @@ def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
     for one in (first, second):
         decisions.record_outcome("ship1", Outcome(incident=one.pk, **alone), now=NOW)
         one.refresh_from_db()
-    said = "the node answered kill by itself while it was isolated"
+    said = "decided kill by the node while it was isolated"
     assert words(first)[-1] == (said, "bad")
     assert (first.state, second.state) == ("withdrawn", "stale")
-    assert words(second)[-1] == ("too late: the node had answered kill by itself while it was isolated", "bad")
+    assert words(second)[-1] == ("stale: the node had decided kill while it was isolated", "bad")
     page = alice.get(reverse("incident", args=[first.pk])).content.decode()
     assert said in page
     assert "Nobody could be reached." in page
@@ -489,15 +489,15 @@ def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
     assert (entry.actor, entry.reason, entry.after["by_itself"]) == ("node:ship1", "Nobody could be reached.", "kill")
     late = alice.post(reverse("decide", args=[first.pk]), {"action": "continue", "reason": "x", "request_id": "1"})
     assert late.status_code == 409
-    assert "Nothing was answered: the question no longer stands." in late.content.decode()
+    assert "Your decision was not stored: the incident is no longer pending." in late.content.decode()
 
 
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        (OutcomeState.STALE, "too late: the process had restarted"),
+        (OutcomeState.STALE, "stale: the process had restarted"),
         (OutcomeState.FAILED, "failed"),
-        (OutcomeState.APPLIED, "done"),
+        (OutcomeState.APPLIED, "applied"),
     ],
 )
 def test_a_card_says_how_it_ended_and_offers_no_answer_any_more(outcome, says):
@@ -514,7 +514,7 @@ def test_a_withdrawn_question_says_that_nobody_had_answered():
     incident = ask()
     gone = Outcome(incident=incident.pk, state=OutcomeState.WITHDRAWN)
     decisions.record_outcome("ship1", gone, now=NOW)
-    assert words(incident)[-1] == ("withdrawn: nobody had answered", "bad")
+    assert words(incident)[-1] == ("withdrawn before a decision", "bad")
 
 
 def test_a_pushed_card_is_for_everybody_so_it_bears_no_token_and_no_request_id(django_assert_num_queries):
@@ -558,7 +558,7 @@ def test_an_answer_works_without_script_and_leads_back_to_the_page(alice):
     assert Outbox.objects.count() == 1
     entry = AuditEntry.objects.get(action="decide")
     assert entry.origin.startswith("127.0.0.1 session ")
-    assert "You answered kill" in alice.get("/").content.decode()
+    assert "You decided kill" in alice.get("/").content.decode()
 
 
 def test_the_page_after_an_answer_is_one_of_ours(alice):
@@ -574,7 +574,7 @@ def test_sending_the_same_form_twice_counts_once(alice):
     assert Decision.objects.count() == 1
     response = send(alice, incident, "kill", "now kill", request_id="same")
     assert response.status_code == 409
-    assert "You answered continue" in response.content.decode()
+    assert "You decided continue" in response.content.decode()
 
 
 def test_the_second_person_is_told_who_was_first_and_why(alice, bob):
@@ -583,7 +583,7 @@ def test_the_second_person_is_told_who_was_first_and_why(alice, bob):
     response = send(alice, incident, "continue")
     html = response.content.decode()
     assert response.status_code == 409
-    assert re.search(r"bob answered kill \d\.\d s earlier: disk is being &lt;b&gt;replaced", html)
+    assert re.search(r"bob decided kill \d\.\d s earlier: disk is being &lt;b&gt;replaced", html)
     assert Decision.objects.get().actor == "user:bob"
 
 
@@ -596,8 +596,8 @@ def test_a_script_gets_the_card_alone(alice, bob):
         assert response.status_code == status
         assert response["X-Steward-Card"] == "1"
         assert html.lstrip().startswith("<article")
-        assert "answered <b>continue</b> by <bdi>bob</bdi>" in html
-    assert "bob answered continue" in lost.content.decode()
+        assert "decided <b>continue</b> by <bdi>bob</bdi>" in html
+    assert "bob decided continue" in lost.content.decode()
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -629,7 +629,7 @@ def test_a_question_that_no_longer_stands_cannot_be_answered(alice):
     decisions.record_outcome("ship1", Outcome(incident=incident.pk, state=OutcomeState.WITHDRAWN), now=NOW)
     response = send(alice, incident, "continue")
     assert response.status_code == 409
-    assert "no longer stands" in response.content.decode()
+    assert "no longer pending" in response.content.decode()
 
 
 def test_viewers_and_strangers_cannot_answer(viewer, client):
@@ -638,7 +638,7 @@ def test_viewers_and_strangers_cannot_answer(viewer, client):
     assert send(client, incident, "continue").status_code == 302
     assert send(client, incident, "continue", script=True).status_code == 401
     assert Incident.objects.get().state == "open"
-    assert 'data-may-answer="no"' in viewer.get("/").content.decode()
+    assert 'data-may-decide="no"' in viewer.get("/").content.decode()
 
 
 def test_an_answer_without_its_token_is_refused():
@@ -648,7 +648,7 @@ def test_an_answer_without_its_token_is_refused():
     incident = ask()
     response = send(strict, incident, "continue")
     assert response.status_code == 403
-    assert "not taken" in response.content.decode()
+    assert "Request rejected" in response.content.decode()
     assert Incident.objects.get().state == "open"
 
 
@@ -715,11 +715,11 @@ def test_the_audit_trail_is_paged_and_narrowed_to_one_thing(viewer):
     answer(incident, Action.KILL, reason="it <hangs>", outcome=OutcomeState.APPLIED, new_incarnation=8)
     AuditEntry.objects.bulk_create([AuditEntry(at=NOW, actor="system", action="x", target="t") for _ in range(150)])
     html = viewer.get("/audit/").content.decode()
-    assert html.count('data-label="who"') == 100
+    assert html.count('data-label="Actor"') == 100
     older = re.search(r'href="([^"]+)" rel="next"', html)[1]
-    assert viewer.get(f"/audit/{older}").content.decode().count('data-label="who"') == 53
+    assert viewer.get(f"/audit/{older}").content.decode().count('data-label="Actor"') == 53
     about = viewer.get(f"/audit/?target=incident:{incident.pk}").content.decode()
-    assert about.count('data-label="who"') == 3
+    assert about.count('data-label="Actor"') == 3
     assert "it &lt;hangs&gt;" in about
     assert reverse("incident", args=[incident.pk]) in about
 

@@ -335,7 +335,7 @@ def test_a_problems_hours_are_counted_once_an_event() -> None:
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
     shown = spark([0, 1, 1000, 0], NOW)
-    assert "<title>1001 in the last 4 hours; most, 1000, in the hour from 09:00 UTC</title>" in shown
+    assert "<title>1001 events in the last 4 hours; the maximum, 1000, in the hour from 09:00 UTC</title>" in shown
     assert '<path class="bars" d="M4 20v-1h3V20M8 20v-20h3V20"/>' in shown
     assert [count for _, count in by_hour([0, 1, 1000, 0], NOW)] == [0, 1000, 1, 0]
     assert 'aria-label="none in the last 24 hours"' in spark([0] * 24, NOW)
@@ -434,9 +434,9 @@ def test_each_act_leads_back_to_the_page_that_shows_it(alice: Client) -> None:
         assert response.redirect_chain == [(f"/problems/{problem.pk}/", 302)]
         return response.content.decode()
 
-    assert "until it was met 11 times" in act("mute", **{"for": "10"}, reason="<known>")
+    assert "until 11 occurrences" in act("mute", **{"for": "10"}, reason="<known>")
     assert "until another release" in act("mute", **{"for": "release"})
-    assert "until somebody ends it" in act("mute", **{"for": ""})
+    assert "until somebody unmutes it" in act("mute", **{"for": ""})
     assert "&lt;known&gt;" in act("unmute")
     assert "resolved" in act("resolve")
     assert "reopened" in act("reopen")
@@ -459,7 +459,7 @@ def test_the_list_shows_what_is_open_and_says_what_waits_on_the_rest(alice: Clie
     assert "wait" not in page.split("<main")[1].split("<table")[0].replace("Waiting", "")
     take_in(report(type=EventType.ACTION))
     page = alice.get("/problems/").content.decode()
-    assert "1 process waits for an answer on a muted or resolved problem" in page
+    assert "1 pending incident of a muted or resolved problem" in page
     assert f'id="problem-{problem.pk}"' in alice.get("/problems/?q=state:muted").content.decode()
     for sort in ("recent", "count", "nodes"):
         assert alice.get(f"/problems/?sort={sort}&q=state:*").content.decode().count('id="problem-') == 2
@@ -481,7 +481,7 @@ def test_a_merged_problem_is_read_through_its_whole(alice: Client) -> None:
     assert alice.get(f"/events/?problem={whole.pk}").content.decode().count("data-seq=") == 2
     assert 'id="problem-' in alice.get("/problems/").content.decode()
     late = alice.post(f"/problems/{part.pk}/mute/", {"for": "1h"}, follow=True)
-    assert f"part of problem {whole.pk}" in late.content.decode()
+    assert f"merged into problem {whole.pk}" in late.content.decode()
     assert state(whole) == "open"
     split = alice.post(f"/problems/{part.pk}/split/", follow=True)
     assert split.redirect_chain == [(f"/problems/{part.pk}/", 302)]
@@ -516,7 +516,7 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     assert Waiting(NOW).crowds(5) == [(whole.pk, 3)]
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
-        assert "2 others wait on it" in page
+        assert "2 other pending incidents" in page
         assert f"?q=problem:{whole.pk}" in page
         assert "<b>3×</b>" in page
     assert found_by(f"problem:{whole.pk}").count() == 3
@@ -559,7 +559,7 @@ def stored_rows() -> list[EventRow]:
     [
         ("merge", {"into": "x"}, "whole number"), ("merge", {"into": ""}, "number of the problem"),
         ("merge", {"into": "4711"}, "no problem 4711"), ("mute", {"for": "soon"}, "whole number"),
-        ("mute", {"for": "0"}, "1 to"), ("assign", {"to": "nobody there"}, "nobody called"),
+        ("mute", {"for": "0"}, "1 to"), ("assign", {"to": "nobody there"}, "no user"),
         ("comment", {"text": " "}, "needs a text"), ("unmute", {}, "not muted"),
         ("resolve", {"reason": "x" * 1001}, "at most"),
     ],
@@ -579,7 +579,7 @@ def test_what_was_typed_is_still_there_when_it_could_not_be(alice: Client) -> No
     page = alice.post(f"/problems/{problem.pk}/merge/", {"into": "999999", "reason": "one disk"}).content.decode()
     assert 'name="into" value="999999"' in page
     assert page.count('value="one disk"') == 1
-    assert "<details open><summary>Is the same" in page
+    assert "<details open><summary>Merge into" in page
     page = alice.post(f"/problems/{problem.pk}/mute/", {"for": "release", "reason": "x" * 1001}).content.decode()
     assert '<option value="release" selected>' in page
     assert f'value="{"x" * 1001}"' in page
@@ -606,8 +606,8 @@ def test_the_page_tells_how_often_an_answer_helped(alice: Client) -> None:
         take_in(asked, now=now)
         decisions.decide(asked.id, action, actor=Actor("user:alice", now), reason="")
     page = alice.get(f"/problems/{Problem.objects.get().pk}/").content.decode()
-    assert '<b>continue</b> 2× <span class="dim">(came back within an hour 2×)' in page
-    assert '<b>kill</b> 2× <span class="dim">(came back within an hour 0×)' in page
+    assert '<b>continue</b> 2× <span class="dim">(2× the problem came back within an hour)' in page
+    assert '<b>kill</b> 2× <span class="dim">(0× the problem came back within an hour)' in page
     assert ErrorState.objects.get().count == 4
     assert Problem.objects.get().state == ProblemState.OPEN
 

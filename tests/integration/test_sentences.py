@@ -10,7 +10,7 @@ from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
 from errorkernel.platform import conf
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 from tests.integration.test_problems import met
 
 
@@ -30,7 +30,7 @@ def test_what_is_filled_in_is_never_read_as_a_pattern() -> None:
         assert said(found.value)
     told = TranslatableText("There is no node named {name}.", name="{name.__class__} {most}")
     with translation.override("de"):
-        assert said(told) == "Einen Knoten namens {name.__class__} {most} gibt es nicht."
+        assert said(told) == "Es gibt keinen Knoten namens {name.__class__} {most}."
 
 
 @pytest.mark.django_db
@@ -43,21 +43,21 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
     seq = ErrorEvent.objects.get(problem=one).seq
     met("on one message", 3, message=Message(id="8841"))
     for response, words in [
-        (client.get("/", {"q": "nod:x"}), "Ein Feld „nod“ gibt es nicht. Meinten Sie „node“?"),
-        (client.get("/problems/", {"q": "state:x"}), "ist kein Wert für state"),
-        (client.get("/problems/"), "Wie oft es auftrat."),
-        (client.get(f"/problems/{one}/"), "Gleiche Art und gleicher Text"),
-        (client.get(f"/problems/{given}/"), "Der Knoten gab diesen Fingerabdruck: disk · &lt;b&gt;"),
-        (client.get(f"/events/{seq}/"), "Gleiche Art und gleicher Text"),
-        (client.get("/dead-letters/"), '<option value="resent">noch einmal gesendet</option>'),
+        (client.get("/", {"q": "nod:x"}), "Unbekanntes Feld „nod“. Meinten Sie „node“?"),
+        (client.get("/problems/", {"q": "state:x"}), "ist kein gültiger Wert für state"),
+        (client.get("/problems/"), "Anzahl der Vorkommen."),
+        (client.get(f"/problems/{one}/"), "Gleiche Fehlerart und gleicher Text"),
+        (client.get(f"/problems/{given}/"), "Vom Knoten gesetzter Fingerabdruck: disk · &lt;b&gt;"),
+        (client.get(f"/events/{seq}/"), "Gleiche Fehlerart und gleicher Text"),
+        (client.get("/dead-letters/"), '<option value="resent">erneut zugestellt</option>'),
         (client.get("/dead-letters/"), 'class="fixed">aufbewahrt</td>'),
         (client.get("/dead-letters/", {"state": "kept"}), '<option value="kept" selected>aufbewahrt</option>'),
-        (client.get("/settings/"), "Längster Fehlertext, in Byte; längere werden gekürzt."),
+        (client.get("/settings/"), "Höchstlänge eines Fehlertextes, in Byte; längere werden gekürzt."),
         (client.get("/bulk-decisions/new/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
         (client.post("/rules/new/", {"condition": "process:*", "action": "ask", "do": "on"}), "braucht einen Namen"),
         (client.post("/rules/new/", {"condition": "", "do": "try"}), "Eine Regel braucht eine Bedingung"),
         (client.post("/first-node/", {"name": "no name"}), "„no name“ kann kein Knoten heißen"),
-        (client.post(f"/problems/{one}/merge/", {"into": "7000"}), "Ein Problem 7000 gibt es nicht."),
+        (client.post(f"/problems/{one}/merge/", {"into": "7000"}), "Es gibt kein Problem 7000."),
         (client.post(f"/problems/{one}/reopen/"), "Es ist nicht gelöst: es ist offen."),
         (
             client.post("/saved-searches/save/", {"page": "live", "name": "", "address": "q=x"}),

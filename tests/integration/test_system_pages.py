@@ -9,7 +9,7 @@ from django.urls import reverse
 from errorkernel.domain.values import Level
 from errorkernel.platform import conf
 from errorkernel.store.ingest import rejected_events
-from errorkernel.templatetags.refusals import refusal
+from errorkernel.templatetags.rejections import refusal
 from errorkernel.web.console import heat_map
 from tests.integration.test_pages import HOSTILE, event, person, store
 from tests.support.paths import ROOT
@@ -41,7 +41,9 @@ def test_refused_input_is_shown_as_text_and_bytes_with_a_count_by_reason():
 
 def test_every_reason_to_refuse_has_words():
     code = "".join(
-        path.read_text() for room in ("wire", "kernel", "web") for path in (ROOT / "errorkernel" / room).glob("*.py")
+        path.read_text()
+        for package in ("protocol", "kernel", "web", "senders")
+        for path in (ROOT / "errorkernel" / package).rglob("*.py")
     )
     reasons = set(
         re.findall(r'(?:ProtocolError\(|BodyError\(\s*\d+,|refus(?:al|e)\(\w+, (?:\w+, )?)\s*"([a-z_]+)"', code)
@@ -52,7 +54,7 @@ def test_every_reason_to_refuse_has_words():
     assert {one for one in reasons if refusal(one) == one} == set()
     refuse(1, "not_json")
     html = person("vera", "viewer").get(reverse("quarantine")).content.decode()
-    assert 'is no JSON</a> <code class="dim"><bdi>not_json' in html
+    assert 'invalid JSON</a> <code class="dim"><bdi>not_json' in html
 
 
 def test_refused_input_comes_a_page_at_a_time():

@@ -96,8 +96,8 @@ def of_trouble(browser: Browser, target: Path) -> None:
                 page.set_viewport_size(size)
                 page.emulate_media(color_scheme=scheme)
                 page.goto(product.http_url + address)
-                if page.locator(".views").count() and name == "views-open":
-                    page.locator(".views > summary").click()
+                if page.locator(".saved-searches").count() and name == "views-open":
+                    page.locator(".saved-searches > summary").click()
                 take(page, target / "screens" / f"{name}-{kind}.png", whole=True)
         page.set_viewport_size(WIDE)
         page.emulate_media(color_scheme="light", media="print")

@@ -96,7 +96,7 @@ class _Parser:
             return EVERYTHING
         tree = self._either(0)
         if self._next():
-            raise QueryError(_("This parenthesis closes nothing."), self.at)
+            raise QueryError(_("This closing parenthesis has no opening one."), self.at)
         return tree
 
     def _next(self, skip: str = BLANKS) -> str:
@@ -127,7 +127,9 @@ class _Parser:
     def _single(self, depth: int) -> Tree:
         char, start, word = self._next(), self.at, self._keyword()
         if depth > DEPTH_MAX:
-            raise QueryError(_("Parentheses and negations go at most {most} deep.", most=DEPTH_MAX), start)
+            raise QueryError(
+                _("Parentheses and negations can be nested at most {most} levels deep.", most=DEPTH_MAX), start
+            )
         if word == "NOT" or (char == "-" and self.text[start + 1 : start + 2] not in (*BLANKS, ")", "")):
             self.at += len(word or char)
             part = self._single(depth + 1)
@@ -141,9 +143,9 @@ class _Parser:
 
     def _closed(self, tree: Tree, opened_at: int) -> Tree:
         if self._next() != ")":
-            raise QueryError(_("This parenthesis is never closed."), opened_at)
+            raise QueryError(_("This parenthesis is not closed."), opened_at)
         self.at += 1
-        self._end_of_word(_("A space is needed after a closing parenthesis."))
+        self._end_of_word(_("Put a space after a closing parenthesis."))
         return tree
 
     def _term(self) -> Term:
@@ -156,14 +158,14 @@ class _Parser:
         if self.text[start] in ":=<>":
             raise QueryError(
                 _(
-                    "A field name is missing before this sign. Write it without spaces, like level>=error, "
-                    "or put quotes around it to search for it as text."
+                    "A field name is missing before this operator. Write the term without spaces, as in "
+                    "level>=error, or quote it to search for it as text."
                 ),
                 start,
             )
         pattern = self._value()
         if pattern.empty:
-            raise QueryError(_("Empty quotes would find everything; leave them out."), start)
+            raise QueryError(_("Empty quotes match everything. Remove them."), start)
         return Text(None, pattern)
 
     def _field_term(self, given: str, op: str, value_at: int) -> Term:
@@ -203,7 +205,7 @@ class _Parser:
         self.at += 1
         while (char := self.text[self.at : self.at + 1]) != '"':
             if char == "":
-                raise QueryError(_('This quote is never closed. Write \\" for a quote inside quotes.'), start)
+                raise QueryError(_('This quote is not closed. Write \\" for a quote inside quotes.'), start)
             if char == "\\" and self.text[self.at + 1 : self.at + 2] in ('"', "\\"):
                 self.at += 1
                 char = self.text[self.at]
@@ -211,7 +213,7 @@ class _Parser:
             self.at += 1
         self.at += 1
         if self.text[self.at : self.at + 1] != "*":
-            self._end_of_word(_("A space is needed after a closing quote."))
+            self._end_of_word(_("Put a space after a closing quote."))
         return "".join(out)
 
     def _bare(self) -> str:
@@ -229,9 +231,7 @@ class _Parser:
         """What the backslash at ``at`` stands for: itself, unless what follows has a meaning that it takes away."""
         following = self.text[self.at + 1 : self.at + 2]
         if following == "" or following in BLANKS:
-            raise QueryError(
-                _("Write \\\\ for a backslash at the end, and quotes around a value with spaces."), self.at
-            )
+            raise QueryError(_("Write \\\\ for a backslash at the end, and quote a value with spaces."), self.at)
         if following == "\\" or following in BARE_SPECIAL:
             self.at += 1
             return following
@@ -244,19 +244,19 @@ class _Parser:
 
 def _missing_before(word: str) -> TranslatableText:
     if word:
-        return _("Something to search for is missing before {word}.", word=word)
-    return _("Something to search for is missing before the end.")
+        return _("A search term is missing before {word}.", word=word)
+    return _("A search term is missing at the end.")
 
 
 def _no_field(given: str, near: str | None, fields: Iterable[str]) -> TranslatableText:
     if near:
         return _(
-            'There is no field "{given}". Did you mean "{near}"? To search for it as text, put quotes around it.',
+            'Unknown field "{given}". Did you mean "{near}"? To search for it as text, quote it.',
             given=given,
             near=near,
         )
     return _(
-        'There is no field "{given}". Fields are {known}. To search for it as text, put quotes around it.',
+        'Unknown field "{given}". Fields are {known}. To search for it as text, quote it.',
         given=given,
         known=", ".join(fields),
     )
@@ -264,9 +264,9 @@ def _no_field(given: str, near: str | None, fields: Iterable[str]) -> Translatab
 
 def _no_operator(name: str, op: str, field: Field) -> TranslatableText:
     if op == "!=":
-        return _('"{name}" does not take !=. For "is not", put - before it: -{name}:…', name=name)
+        return _('"{name}" does not support !=. To exclude a value, put - before the term: -{name}:…', name=name)
     return _(
-        '"{name}" does not take {op}. It takes {known}, as in {example}.',
+        '"{name}" does not support {op}. Use {known}, as in {example}.',
         name=name,
         op=op,
         known=" ".join(field.operators),
@@ -288,7 +288,12 @@ def _example(name: str) -> str:
 def _literal(name: str, pattern: Pattern, at: int) -> str:
     if not pattern.literal:
         raise QueryError(
-            _('"{name}" takes no *; write the whole value, as in {example}.', name=name, example=_example(name)), at
+            _(
+                '"{name}" does not support *. Write the complete value, as in {example}.',
+                name=name,
+                example=_example(name),
+            ),
+            at,
         )
     return pattern.parts[0]
 
@@ -304,10 +309,10 @@ def _word_of(name: str, words: list[str], pattern: Pattern, at: int) -> str:
     near = next(iter(difflib.get_close_matches(given.lower(), words, n=1)), None)
     if near:
         raise QueryError(
-            _('"{given}" is no {name}. Did you mean "{near}"?', given=given, name=name, near=near), at, near
+            _('"{given}" is not a valid {name}. Did you mean "{near}"?', given=given, name=name, near=near), at, near
         )
     known = ", ".join(words)
-    raise QueryError(_('"{given}" is no {name}. It is one of {known}.', given=given, name=name, known=known), at)
+    raise QueryError(_('"{given}" is not a valid {name}. Use one of {known}.', given=given, name=name, known=known), at)
 
 
 def _level_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
@@ -325,7 +330,7 @@ def _type_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 def _number_term(name: str, op: str, pattern: Pattern, at: int) -> Term:
     given = _literal(name, pattern, at)
     if not re.fullmatch("[0-9]+", given) or int(given) > NUMBER_MAX:
-        raise QueryError(_('"{name}" takes a whole number, as in {example}.', name=name, example=_example(name)), at)
+        raise QueryError(_('"{name}" needs a whole number, as in {example}.', name=name, example=_example(name)), at)
     return Compare(name, "=" if op == ":" else op, int(given))
 
 
@@ -338,7 +343,7 @@ def _identity_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
         return Identity(name, None)
     given = _literal(name, pattern, at)
     if not _UUID.fullmatch(given):
-        raise QueryError(_('"{name}" takes a whole id, as in {example}.', name=name, example=_ID.format(name)), at)
+        raise QueryError(_('"{name}" needs a complete id, as in {example}.', name=name, example=_ID.format(name)), at)
     return Identity(name, UUID(given))
 
 
@@ -354,15 +359,15 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
         seconds = int(found.group(1)) * AGO_UNITS[found.group(2)]
         if seconds <= AGO_MAX_S:
             return Time(name, seconds)
-        raise QueryError(_("That is too long ago; a hundred years are the most."), at)
+        raise QueryError(_("That is too long ago; the maximum is 100 years."), at)
     if _ISO.fullmatch(given):
         try:
             moment = datetime.fromisoformat(given)
             return Time(name, moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
         except (ValueError, OverflowError):
-            raise QueryError(_('"{given}" is no time that exists.', given=given), at) from None
+            raise QueryError(_('"{given}" is not a valid time.', given=given), at) from None
     raise QueryError(
-        _('"{name}" takes a time like 30s, 5m, 2h, 7d, 2026-11-24 or 2026-11-24T10:00 (UTC).', name=name), at
+        _('"{name}" needs a time such as 30s, 5m, 2h, 7d, 2026-11-24 or 2026-11-24T10:00 (UTC).', name=name), at
     )
 
 

@@ -198,49 +198,45 @@ class Field:
 _IS = (":", "=")
 _ORDER = (":", "=", ">=", "<=", ">", "<")
 FIELDS: dict[str, Field] = {
-    "node": Field(_IS, _("Name of the node, whole; * stands for any characters."), "node:ship*"),
-    "process": Field(_IS, _("Name of the process, whole; * stands for any characters."), "process:copy-files"),
-    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
+    "node": Field(_IS, _("Name of the node, complete; * matches any characters."), "node:ship*"),
+    "process": Field(_IS, _("Name of the process, complete; * matches any characters."), "process:copy-files"),
+    "kind": Field(_IS, _("Type of the error, complete; * matches any characters."), "kind:*NotFound*"),
     "method": Field(
-        _IS, _("Method of the message in progress, whole; * stands for any characters."), "method:REQCopySrc"
+        _IS, _("Method of the message in progress, complete; * matches any characters."), "method:REQCopySrc"
     ),
-    "text": Field((":",), _("Anywhere in the error text."), 'text:"no such file"'),
+    "text": Field((":",), _("Any part of the error text."), 'text:"no such file"'),
     "type": Field(_IS, _("error, info or action."), "type:action"),
     "level": Field(_ORDER, _("debug, info, warning, error or critical."), "level>=error"),
-    "repeat": Field(_ORDER, _("How often this process had met this problem by then."), "repeat>10"),
-    "problem": Field(_IS, _("Number of the problem, also of one that it is merged into."), "problem:42"),
-    "incident": Field(_IS, _("Id of the question; * for every event that asked one."), "incident:*"),
+    "repeat": Field(_ORDER, _("Occurrences of this problem in this process up to this incident."), "repeat>10"),
+    "problem": Field(_IS, _("Number of the problem, or of a problem that is merged into it."), "problem:42"),
+    "incident": Field(_IS, _("Id of the incident; *: every event that opened one."), "incident:*"),
     "id": Field(_IS, _("Id of the event."), "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
-    "since": Field((":",), _("Received this long ago or later, or at this time (UTC) or later."), "since:2h"),
-    "until": Field((":",), _("Received before this long ago, or before this time (UTC)."), "until:2026-11-24T10:00"),
+    "since": Field((":",), _("Received within this duration, or at or after this time (UTC)."), "since:2h"),
+    "until": Field((":",), _("Received before this duration, or before this time (UTC)."), "until:2026-11-24T10:00"),
 }
 """Every field of the language, in the order in which help shows them."""
 
 INCIDENT_FIELDS: dict[str, Field] = {
     **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
-    "consecutive": Field(
-        _ORDER, _("How often in a row this process had failed on this very message."), "consecutive>=3"
-    ),
+    "consecutive": Field(_ORDER, _("Consecutive failures of this process on this message."), "consecutive>=3"),
     "fingerprint": Field(
-        _IS, _("Fingerprint of the problem, whole; * stands for any characters."), "fingerprint:9f2c*"
+        _IS, _("Fingerprint of the problem, complete; * matches any characters."), "fingerprint:9f2c*"
     ),
 }
 """What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
 
 PROBLEM_FIELDS: dict[str, Field] = {
-    "state": Field(_IS, _("open (reopened ones too), muted, resolved, reopened; * is all."), "state:muted"),
-    "assigned": Field(_IS, _("Who looks after it: a name, me, or nobody."), "assigned:me"),
-    "level": Field(_ORDER, _("The highest level of its events."), "level>=error"),
-    "kind": Field(_IS, _("Kind of the error, whole; * stands for any characters."), "kind:*NotFound*"),
-    "text": Field((":",), _("Anywhere in its text."), 'text:"no such file"'),
-    "node": Field(_IS, _("Name of a node that it was seen on, whole; * stands for any characters."), "node:ship*"),
-    "process": Field(
-        _IS, _("Name of a process that met it, whole; * stands for any characters."), "process:copy-files"
-    ),
-    "times": Field(_ORDER, _("How often it was met."), "times>100"),
-    "nodes": Field(_ORDER, _("On how many nodes it was seen."), "nodes>=3"),
-    "since": Field((":",), _("Met this long ago or later, or at this time (UTC) or later."), "since:2h"),
-    "until": Field((":",), _("Not met since this long ago, or since this time (UTC)."), "until:7d"),
+    "state": Field(_IS, _("open (includes reopened), muted, resolved, reopened; *: all."), "state:muted"),
+    "assigned": Field(_IS, _("Assigned user: a name, me or nobody."), "assigned:me"),
+    "level": Field(_ORDER, _("Highest level of its events."), "level>=error"),
+    "kind": Field(_IS, _("Type of the error, complete; * matches any characters."), "kind:*NotFound*"),
+    "text": Field((":",), _("Any part of the text."), 'text:"no such file"'),
+    "node": Field(_IS, _("Name of an affected node, complete; * matches any characters."), "node:ship*"),
+    "process": Field(_IS, _("Name of an affected process, complete; * matches any characters."), "process:copy-files"),
+    "times": Field(_ORDER, _("Number of occurrences."), "times>100"),
+    "nodes": Field(_ORDER, _("Number of affected nodes."), "nodes>=3"),
+    "since": Field((":",), _("Last occurrence within this duration, or at or after this time (UTC)."), "since:2h"),
+    "until": Field((":",), _("No occurrence within this duration, or since this time (UTC)."), "until:7d"),
 }
 """What may be asked of a problem."""
 

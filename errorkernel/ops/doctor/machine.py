@@ -21,7 +21,7 @@ from errorkernel.senders.files import secret_files
 DISTRIBUTION = "steward-error-kernel"
 PYTHON_MIN = (3, 11)
 DISK_LEAST_BYTES = 256 * 1024 * 1024
-STATIC_FILES = ("errorkernel/console.css", "errorkernel/console.js", "admin/css/base.css")
+STATIC_FILES = ("errorkernel/base.css", "errorkernel/console.js", "admin/css/base.css")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(;.*)?")
 
 

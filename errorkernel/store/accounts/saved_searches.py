@@ -34,21 +34,21 @@ def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> S
     owner = _owner(actor)
     name = " ".join(name.split())
     if not name or len(name) > NAME_MAX_CHARS or "\0" in name + address:
-        raise ViewError(_("A view needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
+        raise ViewError(_("A saved search needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
     kept = urlencode([(key, value) for key, value in parse_qsl(address.lstrip("?")) if key in PAGES[page] and value])
     if len(kept) > 2000:
-        raise ViewError(_("This search is too long to be kept."))
+        raise ViewError(_("This search is too long to be saved."))
     with transaction.atomic():
         same = SavedSearch.objects.select_for_update().filter(page=page, name=name, shared=shared)
         found = (same if shared else same.filter(owner=owner)).first()
         if found and found.owner_id != owner:
-            raise ViewError(_("There is a shared view called “{name}” already; somebody else made it.", name=name))
+            raise ViewError(_("Somebody else already shares a saved search named “{name}”.", name=name))
         whose = (
             SavedSearch.objects.filter(shared=True) if shared else SavedSearch.objects.filter(owner=owner, shared=False)
         )
         most = SHARED_MAX if shared else OWN_MAX
         if found is None and whose.count() >= most:
-            raise ViewError(_("There are {most} views already; delete one first.", most=most))
+            raise ViewError(_("There are already {most} saved searches, the maximum. Delete one first.", most=most))
         view = found or SavedSearch(page=page, name=name, owner_id=owner, shared=shared, created_at=actor.at)
         before = {"query_string": view.query_string} if found else {}
         view.query_string = kept
@@ -71,7 +71,7 @@ def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedSearch:
 
 def _owner(actor: Actor) -> int:
     if actor.user_id is None:
-        raise ViewError(_("A view is somebody's."))
+        raise ViewError(_("A saved search needs an owner."))
     return actor.user_id
 
 

@@ -37,14 +37,14 @@ MOST = 20_000
 State = BulkDecision.State
 Result = BulkDecisionItem.Result
 _NOT_NOW = {
-    State.PROPOSED: _("This answer is not confirmed yet."),
-    State.CANARY: _("This answer is confirmed already, and its first one is being watched."),
-    State.APPLYING: _("This answer is confirmed already, and being given."),
-    State.DONE: _("This answer has been given already."),
-    State.REJECTED: _("Somebody has left this answer: no more of them are answered by it."),
+    State.PROPOSED: _("This bulk decision is not approved yet."),
+    State.CANARY: _("This bulk decision is already approved, and its canary is being observed."),
+    State.APPLYING: _("This bulk decision is already approved and in progress."),
+    State.DONE: _("This bulk decision is already done."),
+    State.REJECTED: _("This bulk decision was discarded. No further incident is decided."),
 }
 """Why something cannot be done with an answer in this state."""
-SO_NOT_THE_OTHERS = _("So the others do not follow: leave this answer, and propose anew what is to be answered.")
+SO_NOT_THE_OTHERS = _("The decision is not applied to the others. Discard this bulk decision and propose a new one.")
 """There is no way around it here: a new proposal shows who waits now, takes a reason and, to kill many, two people."""
 
 
@@ -85,11 +85,11 @@ def propose(
     needs somebody else to confirm it (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
-        raise CannotBulk(_("Nobody waits whom this filter finds."))
+        raise CannotBulk(_("No pending incident matches this search."))
     if not reason:
-        raise CannotBulk(_("An answer to many needs a reason: it is kept with each, and others will read it."))
+        raise CannotBulk(_("A bulk decision needs a reason. It is stored with every incident."))
     if canary is not None and canary not in wanted:
-        raise CannotBulk(_("The one to be answered first is not among them."))
+        raise CannotBulk(_("The canary is not among the incidents."))
     with transaction.atomic():
         bulk = BulkDecision.objects.create(
             query=query, action=action.value, reason=reason, actor=actor.id, user_id=actor.user_id, origin=actor.origin,
@@ -143,11 +143,11 @@ def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecis
 def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
     """Raises CannotBulk."""
     if actor.at >= bulk.expires_at:
-        raise CannotBulk(_("The proposal is too old: others may wait by now. Propose it anew."))
+        raise CannotBulk(_("The proposal has expired, because other incidents may be pending now. Propose it again."))
     if bulk.needs_approval and is_proposer(bulk, actor):
         raise CannotBulk(
             _(
-                "To {action} {count} processes needs a second person: somebody else confirms.",
+                "{action} for {count} processes needs approval by a second person.",
                 action=bulk.action,
                 count=bulk.count,
             )
@@ -171,7 +171,7 @@ def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
         _check_proposer(bulk, actor)
         canary = watched(bulk, actor.at)
         if canary is None:
-            raise CannotBulk(_("The first one is no longer kept, so it shows nothing. {so}", so=SO_NOT_THE_OTHERS))
+            raise CannotBulk(_("The canary is no longer stored. {so}", so=SO_NOT_THE_OTHERS))
         if canary.shows.stands:
             raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
         if canary.shows is not CanaryState.GOOD:
@@ -271,7 +271,9 @@ def _check_proposer(bulk: BulkDecision, actor: Actor) -> None:
     if is_proposer(bulk, actor):
         return
     if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
-        raise CannotBulk(_("{name} proposed it and may not answer any more: propose it anew.", name=bulk.actor))
+        raise CannotBulk(
+            _("{name} proposed it and no longer has the permission to decide. Propose it again.", name=bulk.actor)
+        )
 
 
 def _answer(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: datetime) -> list[UUID]:

@@ -34,7 +34,7 @@ from errorkernel.store.platform.enqueue import owe
 REPEAT_AFTER = timedelta(seconds=10)
 """A command that a node has not acknowledged for so long is offered to it by sync as well."""
 _CUT = re.compile(r" … \[\d+ bytes cut\]\Z")
-_UNDER_WAY = _("The message is on its way to the process already.")
+_UNDER_WAY = _("The message has already been requeued.")
 State = Requeue.State
 
 
@@ -131,7 +131,7 @@ def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     request_id = wanted.request_id
     if request_id and (known := failed.past.filter(request_id=request_id, actor=actor.id).first()):
         if _wish_of(known) is not wanted.wish:
-            raise CannotRequeue(_("This request_id has done something else with the message."))
+            raise CannotRequeue(_("This request_id was already used for another action on the message."))
         return known
     last = failed.past.first()
     _check(failed, last, wanted.wish)
@@ -182,20 +182,20 @@ def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
 def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
     """Raises CannotRequeue."""
     if not failed.message:
-        raise CannotRequeue(_("The process did not say what it was working on."))
+        raise CannotRequeue(_("The process did not report its message in progress."))
     if failed.incident and failed.incident.state not in ENDED:
-        raise CannotRequeue(_("Its process still has the message: answer the question first."))
+        raise CannotRequeue(_("The process still has the message. Decide the incident first."))
     if last and last.state == State.DROPPED:
         raise CannotRequeue(_("The message was dropped."))
     if last and last.state in Requeue.UNDER_WAY:
         raise CannotRequeue(_UNDER_WAY)
     kept = last and last.state == State.KEPT and last.dead_letter
     if wish is Wish.DEAD_LETTER and kept and kept.state == DeadLetter.State.KEPT:
-        raise CannotRequeue(_("The message is kept as a dead letter already."))
+        raise CannotRequeue(_("The message is already kept as a dead letter."))
     if wish is Wish.REQUEUE and not subjects.is_node_name(failed.process.node.name):
-        raise CannotRequeue(_("This node takes no commands of ours."))
+        raise CannotRequeue(_("This node does not accept commands."))
     if wish is Wish.REQUEUE and _CUT.search(failed.message.get("data", "")):
-        raise CannotRequeue(_("Only a part of the message is known here: it was cut when it was reported."))
+        raise CannotRequeue(_("The message was truncated when it was reported; only a part of it is stored."))
 
 
 def as_value(row: Requeue) -> values.Requeue:

@@ -31,8 +31,8 @@ class TooManyAtOnce(RuleError):
 
     def __init__(self, action: RuleAction, count: int, two_above: int) -> None:
         told = _(
-            "Its condition finds {count} that wait now: to {action} more than {most} at once takes a second person. "
-            "Propose one answer to many for them, and leave them out here.",
+            "{count} pending incidents match the condition. {action} for more than {most} at once needs "
+            "approval by a second person: create a bulk decision for them and do not include them here.",
             count=count,
             action=action.value,
             most=two_above,
@@ -45,7 +45,7 @@ class RuleChanged(Exception):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(
-            _("{who} has changed it to revision {number} meanwhile.", who=rule.author, number=str(rule.revision))
+            _("{who} has changed the rule; it is now revision {number}.", who=rule.author, number=str(rule.revision))
         )
         self.rule = rule
 
@@ -121,7 +121,9 @@ def add(
     with transaction.atomic():
         counters.take(Counter.RULES)
         if listed().count() >= policy.RULES_MAX:
-            raise RuleError("name", _("There are {count} rules; remove one first.", count=policy.RULES_MAX))
+            raise RuleError(
+                "name", _("There are already {count} rules, the maximum. Remove one first.", count=policy.RULES_MAX)
+            )
         last = listed().aggregate(last=Max("position"))["last"] or 0
         rule = Rule(position=last + 1, created_at=actor.at)
         _write(rule, given, actor, also_waiting, two_above)

@@ -28,7 +28,7 @@ def found_by(query: str) -> QuerySet[Incident]:
     """The open incidents that ``query`` finds, the longest waiting first. Raises QueryError."""
     tree = parse(query, INCIDENT_FIELDS)
     if tree == EVERYTHING:
-        raise QueryError(_("Say which questions; process:* finds them all."), 0)
+        raise QueryError(_("Enter a search. process:* matches every incident."), 0)
     return Incident.objects.filter(question_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
@@ -52,7 +52,7 @@ def preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpRespon
             context["shown"] = list(found.select_related("node", "process")[:SHOWN])
         except QueryError as exc:
             context["mistake"], status = exc, 400
-    return render(request, "errorkernel/answer_many.html", context, status=status)
+    return render(request, "errorkernel/bulk_decision_new.html", context, status=status)
 
 
 @needs(VIEW)
@@ -65,7 +65,7 @@ def bulk_decision(request: HttpRequest, bulk_id: int) -> HttpResponse:
         page = number(request.GET, "page") or 1
     except BadParameter as exc:
         return refuse(request, str(exc))
-    return render(request, "errorkernel/answer_to_many.html", _context(request, found, page))
+    return render(request, "errorkernel/bulk_decision.html", _context(request, found, page))
 
 
 def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, object]:
@@ -88,6 +88,7 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
         "may_go_on": watched is not None and watched.shows is CanaryState.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
         "needs_other": found.needs_approval and bulk_decisions.is_proposer(found, actor),
+        "two_above": conf.get().kill_needs_two_above,
         "waiting_for_more": found.state in BulkDecision.UNDER_WAY,
     }
 

@@ -21,7 +21,11 @@ def jump(request: HttpRequest) -> HttpResponse:
     except BadParameter as exc:
         return refuse(request, str(exc))
     context = {"query": text, **(found(text) if text else {})}
-    return render(request, "errorkernel/_found.html" if is_fetched(request) else "errorkernel/jump.html", context)
+    return render(
+        request,
+        "errorkernel/_search_results.html" if is_fetched(request) else "errorkernel/command_palette.html",
+        context,
+    )
 
 
 def found(text: str) -> dict[str, list[Node] | list[Process] | list[Problem]]:

@@ -36,7 +36,7 @@ def show(request: HttpRequest) -> HttpResponse:
         "opened": opened,
         **(_branch(opened, process_id) if opened else {}),
     }
-    return render(request, "errorkernel/map.html", context)
+    return render(request, "errorkernel/error_map.html", context)
 
 
 def _branch(node: Node, process_id: int | None) -> dict[str, object]:

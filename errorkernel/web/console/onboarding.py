@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel.broker.access import own_access
 from errorkernel.platform import conf
 from errorkernel.store import nodes
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ADD_NODES, needs
 from errorkernel.web.console.context import Frame

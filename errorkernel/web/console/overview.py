@@ -127,7 +127,7 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
         "levels": rows[::-1],
         "columns": list(zip(begins, [[int(count) for count in one[:-1]][::-1] for one in steps], blocked, strict=True)),
         "blocked": charts.columns(
-            [[one] for one in blocked], ["waiting"], _said_blocked(blocked, begins, chosen), times
+            [[one] for one in blocked], ["pending"], _said_blocked(blocked, begins, chosen), times
         ),
         "blocked_s": sum(step[-1] for step in steps),
         "blocked_mean": sum(step[-1] for step in steps) / (counted_min * MINUTE_S),
@@ -163,7 +163,7 @@ def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], cho
 
 
 def _said_blocked(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
-    pattern = _("from %(time)s: %(count)s waiting on average")
+    pattern = _("from %(time)s: %(count)s blocked on average")
     return [
         pattern % {"time": _clock(begin, chosen), "count": charts.short(one)}
         for one, begin in zip(blocked, begins, strict=True)
@@ -220,7 +220,7 @@ def _deciders(found: Sequence[decision_history.Answered]) -> list[str]:
 
 
 def _decider(by: str, waits: list[float]) -> tuple[str, int, float | None, float | None]:
-    words = {"user": _("people"), "rule": _("rules"), "deadline": _("deadlines")}
+    words = {"user": _("Users"), "rule": _("Matching rule"), "deadline": _("deadlines")}
     waits.sort()
     return words[by], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
 

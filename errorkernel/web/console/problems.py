@@ -108,18 +108,18 @@ def problems(request: HttpRequest) -> HttpResponse:
 
 def _tabs() -> list[tuple[str, str]]:
     return [
-        ("", _("open")),
-        ("assigned:me", _("mine")),
-        ("assigned:nobody", _("nobody's")),
-        ("state:reopened", _("reopened")),
-        ("state:muted", _("muted")),
-        ("state:resolved", _("resolved")),
-        ("state:*", _("all")),
+        ("", _("Open")),
+        ("assigned:me", _("Assigned to me")),
+        ("assigned:nobody", _("Unassigned")),
+        ("state:reopened", _("Reopened")),
+        ("state:muted", _("Muted")),
+        ("state:resolved", _("Resolved")),
+        ("state:*", _("All")),
     ]
 
 
 def _sorts() -> list[tuple[str, str]]:
-    return [("recent", _("last seen")), ("count", _("how often")), ("nodes", _("on how many nodes"))]
+    return [("recent", _("Last seen")), ("count", _("occurrences")), ("nodes", _("affected nodes"))]
 
 
 def _muted_waiting() -> int:
@@ -186,7 +186,7 @@ def _mutes() -> list[tuple[str, str]]:
         ("100", _("100 more events")),
         ("1000", _("1,000 more events")),
         ("release", _("another release")),
-        ("", _("somebody ends it")),
+        ("", _("somebody unmutes it")),
     ]
 
 

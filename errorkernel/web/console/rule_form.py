@@ -30,7 +30,7 @@ def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
     """What a form says. Raises RuleError naming the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
-        raise RuleError("action", _("Choose what it says."))
+        raise RuleError("action", _("Choose an action for the rule."))
     numbers = {name: _number(given, name) for name in _NUMBERS}
     wording = RuleDefinition(
         name=given.get("name", "").strip(),
@@ -53,7 +53,7 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= policy.COUNT_MAX):
-        raise RuleError(name, _("This takes a whole number from 1 to {most}.").format(most=intcomma(policy.COUNT_MAX)))
+        raise RuleError(name, _("Enter a whole number from 1 to {most}.").format(most=intcomma(policy.COUNT_MAX)))
     return int(text)
 
 
@@ -65,7 +65,7 @@ def _time(text: str) -> datetime | None:
         found = datetime.fromisoformat(text.strip())
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise RuleError("expires_at", _("This takes a time like 2026-11-25T10:00 (UTC).")) from None
+        raise RuleError("expires_at", _("Enter a time such as 2026-11-25T10:00 (UTC).")) from None
 
 
 def since(given: Mapping[str, str], now: datetime) -> datetime:

@@ -28,8 +28,8 @@ from errorkernel.store.incidents.dead_letters import listed as listed_letters
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.store.rules import changes as store
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
+from errorkernel.templatetags.messages import said
 from errorkernel.templatetags.rules import rule_word
-from errorkernel.templatetags.sentences import said
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.console import rule_form
@@ -117,7 +117,7 @@ def new(request: HttpRequest) -> HttpResponse:
         if incident is None:
             raise Http404
         form.typed = rule_form.remembered(incident, now)
-        form.notice = _("A draft: nothing is kept until you save it, and nothing is answered until you switch it on.")
+        form.notice = _("Draft. Nothing is stored until you save it, and no incident is decided until you enable it.")
         form.tried = _try(form.typed, None, now, BUDGET_S)
     return form.render(request)
 
@@ -138,7 +138,7 @@ def _shown(request: HttpRequest, rule_id: int) -> HttpResponse:
 def _changed(request: HttpRequest, rule_id: int) -> HttpResponse:
     found = _found(rule_id)
     if found.removed_at:
-        return Form(rule_form.filled(found), found, notice=_("It has been removed.")).render(request, status=409)
+        return Form(rule_form.filled(found), found, notice=_("The rule has been removed.")).render(request, status=409)
     return _write(request, found)
 
 
@@ -177,13 +177,13 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
         return refuse(request, str(exc))
     except RuleChanged as exc:
         form.notice = _(
-            "{changed} Nothing was saved. What you typed is still here; saving again replaces that revision."
+            "{changed} Nothing was saved. Your input is still here; save again to replace that revision."
         ).format(changed=said(exc))
         form.rule = exc.rule
         return form.render(request, status=409)
     except Rule.DoesNotExist:
         raise Http404 from None
-    told = _("Rule {number} is saved as revision {revision} and {state}.")
+    told = _("Rule {number} is saved as revision {revision} and is {state}.")
     state = rule_word(state_of(saved, now))
     messages.success(request, told.format(number=saved.pk, revision=saved.revision, state=state))
     return HttpResponseRedirect(reverse("rule", args=[saved.pk]))

@@ -1,6 +1,6 @@
-"""What the console's scripts say. They have no catalogue of their own: each page brings these in its reader's language.
+"""The texts of the console's scripts. Scripts have no catalogue: each page has these texts in its reader's language.
 
-``{name}`` is filled in by the script. A pair is one thing and several, chosen by ``count``.
+``{name}`` is filled in by the script. A pair is singular and plural, chosen by ``count``.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ def script(language: str | None) -> SafeString:
 
 def texts() -> dict[str, str | list[str]]:
     """Every text of ``static/errorkernel/*.js``, in the active language."""
-    return _frame() | _answers() | _lists()
+    return _frame() | _decisions() | _lists()
 
 
 def _frame() -> dict[str, str | list[str]]:
@@ -31,25 +31,22 @@ def _frame() -> dict[str, str | list[str]]:
         "opening": _("connecting"),
         "live": _("live"),
         "lost": _("not connected"),
-        "out": _("signed out"),
+        "out": _("logged out"),
         "refused": _("not allowed"),
         "kernel": _("kernel {age}"),
         "kernel-unseen": _("kernel never seen"),
         "kernel-late": _("Kernel last seen {age} ago."),
-        "kernel-never": _("No kernel has been seen yet."),
+        "kernel-never": _("No kernel seen yet."),
         "broker": _("broker ok"),
         "broker-away": _("broker away"),
-        "broker-unknown": _("broker not known"),
+        "broker-unknown": _("broker unknown"),
         "nodes": [ngettext("{count} node", "{count} nodes", n) for n in ONE_AND_SEVERAL],
         "nodes-late": [ngettext("{nodes}, {count} late", "{nodes}, {count} late", n) for n in ONE_AND_SEVERAL],
         "nodes-gone": [ngettext("{nodes}, {count} gone", "{nodes}, {count} gone", n) for n in ONE_AND_SEVERAL],
         "nodes-missing": [
-            ngettext("{count} node has not been heard from", "{count} nodes have not been heard from", n)
-            for n in ONE_AND_SEVERAL
+            ngettext("{count} node is late or gone", "{count} nodes are late or gone", n) for n in ONE_AND_SEVERAL
         ],
-        "lag": [
-            ngettext("{count} report still to store", "{count} reports still to store", n) for n in ONE_AND_SEVERAL
-        ],
+        "lag": [ngettext("{count} event not stored yet", "{count} events not stored yet", n) for n in ONE_AND_SEVERAL],
         "auto": _("auto"),
         "light": _("light"),
         "dark": _("dark"),
@@ -59,22 +56,25 @@ def _frame() -> dict[str, str | list[str]]:
     }
 
 
-def _answers() -> dict[str, str | list[str]]:
+def _decisions() -> dict[str, str | list[str]]:
     return {
-        "reason": _("Reason (needed to kill)"),
+        "reason": _("Reason (required for kill and stop)"),
         "reason-then-enter": _("Reason, then Enter to kill and restart"),
-        "answer-401": _("Signed out: nothing was answered. Log in in another tab, then answer again here."),
-        "answer-403": _("Nothing was answered: you may not, or your login has changed. Reload the page and try again."),
-        "answer-404": _("Nothing was answered: this question is not known here any more."),
-        "answer-failed": _("The server failed ({status}). Answer again: it counts once."),
-        "answer-unsent": _("No connection: it is not known whether your answer arrived. Answer again: it counts once."),
-        "answer-lost": _("Your {action} did not arrive and does not count: what stands here came first."),
-        "waiting-now": [ngettext("{count} process waits", "{count} processes wait", n) for n in ONE_AND_SEVERAL],
+        "decide-401": _("Logged out: your decision was not stored. Log in in another tab, then decide again here."),
+        "decide-403": _(
+            "Your decision was not stored: you do not have the permission, or your login has changed. "
+            "Reload the page and try again."
+        ),
+        "decide-404": _("Your decision was not stored: this incident no longer exists."),
+        "decide-failed": _("The server failed ({status}). Decide again; it counts once."),
+        "decide-unsent": _("No connection: your decision may not have arrived. Decide again; it counts once."),
+        "decide-lost": _("Your decision {action} arrived too late: another decision came first."),
+        "pending-now": [ngettext("{count} pending incident", "{count} pending incidents", n) for n in ONE_AND_SEVERAL],
         "sound-on": _("Sound on"),
         "sound-off": _("Sound off"),
-        "notices-on": _("Notices on"),
-        "notices-off": _("Notices off"),
-        "notices-refused": _("Notices are refused by this browser"),
+        "notices-on": _("Notifications on"),
+        "notices-off": _("Notifications off"),
+        "notices-blocked": _("This browser blocks notifications"),
     }
 
 
@@ -86,12 +86,12 @@ def _lists() -> dict[str, str | list[str]]:
         ],
         "show": _("show"),
         "pause": _("Pause"),
-        "go-on": _("Go on"),
+        "resume": _("Resume"),
         "copied": _("Copied"),
-        "marked": _("Marked"),
-        "jump-failed": _("The server did not answer."),
-        "tried": _("{count}× answered {how}"),
-        "tried-nobody": _("{count}× answered by nobody"),
-        "tried-back": _("looked back to {time}"),
-        "tried-stopped": _("The dry run stopped ({status})."),
+        "selected": _("Selected"),
+        "palette-failed": _("The server did not respond."),
+        "dry-run-ending": _("{count}× decided {how}"),
+        "dry-run-pending": _("{count} still pending"),
+        "dry-run-back": _("searched back to {time}"),
+        "dry-run-stopped": _("The dry run stopped with an error ({status})."),
     }

@@ -58,7 +58,7 @@ class Search:
     def context(self) -> dict[str, Any]:
         """What the query bar's template shows."""
         names = {
-            "": _("all that is stored"),
+            "": _("all time"),
             "15m": _("last 15 minutes"),
             "1h": _("last hour"),
             "24h": _("last 24 hours"),

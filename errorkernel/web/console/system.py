@@ -54,7 +54,7 @@ def quarantine(request: HttpRequest) -> HttpResponse:
         "before": before,
         "older": page[ROWS_A_PAGE - 1].pk if len(page) > ROWS_A_PAGE else None,
     }
-    return render(request, "errorkernel/quarantine.html", context)
+    return render(request, "errorkernel/rejected_events.html", context)
 
 
 @needs(SEE_SETTINGS)

@@ -16,7 +16,7 @@ from errorkernel.platform.parameters import BadParameter
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 from errorkernel.web.auth.permissions import ANSWER, VIEW
 from errorkernel.web.console.bulk_decisions import found_by, preview
 from errorkernel.web.console.refusal import refuse
@@ -51,7 +51,7 @@ def _read_proposal(given: QueryDict, actor: Actor) -> BulkDecisionProposal:
     try:
         first = UUID(canary) if canary else None
     except ValueError:
-        raise BadParameter(_("Choose one of the questions shown to be answered first, or none.")) from None
+        raise BadParameter(_("Choose one of the listed incidents as the canary, or none.")) from None
     return BulkDecisionProposal(decision.action, given.get("q", ""), decision.reason or "", first)
 
 

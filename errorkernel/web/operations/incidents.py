@@ -41,9 +41,9 @@ APPEAR_WAIT_S = 2.0
 """A node is told 202 for an event before the kernel has stored it: for so long an incident is looked for."""
 APPEAR_CHECK_S = 0.05
 SAYING = {
-    Action.CONTINUE: gettext_lazy("It will continue"),
-    Action.KILL: gettext_lazy("It will be killed and started again"),
-    Action.STOP: gettext_lazy("It will be stopped and not started again"),
+    Action.CONTINUE: gettext_lazy("The process will continue"),
+    Action.KILL: gettext_lazy("The process will be killed and restarted"),
+    Action.STOP: gettext_lazy("The process will be stopped and not restarted"),
 }
 
 
@@ -73,16 +73,14 @@ def read_decision(given: QueryDict, actor: Actor) -> Answer:
     """The fields ``action`` and ``reason`` of a form. Raises BadParameter."""
     chosen = given.get("action", "")
     if chosen not in list(Action):
-        raise BadParameter(_("Choose one of the answers: continue, kill or stop."))
+        raise BadParameter(_("Choose an action: continue, kill or stop."))
     action = Action(chosen)
     reason = given.get("reason", "").replace("\x00", "").strip()
     if action is not Action.CONTINUE and not reason:
-        raise BadParameter(
-            _("To {action} a process needs a reason: it is kept, and others will read it.").format(action=action.value)
-        )
+        raise BadParameter(_("{action} needs a reason. It is stored and shown to others.").format(action=action.value))
     if len(reason) > REASON_MAX_CHARS:
         raise BadParameter(
-            _("The reason has {count} characters; at most {most} are kept.").format(
+            _("The reason has {count} characters; the maximum is {most}.").format(
                 count=len(reason), most=REASON_MAX_CHARS
             )
         )
@@ -95,7 +93,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
     if isinstance(error, AlreadyDecided):
         notice = _lost_to(error.decision, refused)
     elif isinstance(error, NotOpen):
-        notice = _("Nothing was answered: the question no longer stands.")
+        notice = _("Your decision was not stored: the incident is no longer pending.")
     return _card(refused.request, refused.key, notice=notice, status=refused.status)
 
 
@@ -105,7 +103,7 @@ def _lost_to(decision: Decision, refused: Refused) -> str:
     seconds = max(0.0, (refused.at - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""
-    text = _("{winner} answered {action} {time} earlier")
+    text = _("{winner} decided {action} {time} earlier")
     return text.format(winner=winner, action=decision.action, time=earlier) + reason
 
 
@@ -117,7 +115,7 @@ def _show_decided(done: Done) -> HttpResponse:
     action = done.given.action
     messages.success(
         request,
-        _("You answered {action}. {saying}; its card shows how far that is.").format(
+        _("You decided {action}. {saying}. The card shows the progress.").format(
             action=action.value, saying=SAYING[action]
         ),
     )
@@ -192,8 +190,8 @@ _DECISION = (
 
 
 DISPOSED = {
-    Wish.REQUEUE: gettext_lazy("The message is on its way to its process. This page shows how far it is."),
-    Wish.DROP: gettext_lazy("The message was dropped. It stays here to be read."),
+    Wish.REQUEUE: gettext_lazy("The message has been requeued. This page shows its progress."),
+    Wish.DROP: gettext_lazy("The message was dropped. You can still read it here."),
     Wish.DEAD_LETTER: gettext_lazy("The message is kept as a dead letter."),
 }
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from errorkernel.platform.parameters import LARGEST
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.schemas.common import ErrorBody
 

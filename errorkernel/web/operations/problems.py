@@ -17,7 +17,7 @@ from errorkernel.platform.parameters import BadParameter, number
 from errorkernel.store import problems
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
-from errorkernel.templatetags.sentences import said
+from errorkernel.templatetags.messages import said
 from errorkernel.web.auth.permissions import ANSWER
 from errorkernel.web.console.problems import opened
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
@@ -46,7 +46,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
     if reason and verb not in _forms_shown(problem):
         # Somebody was quicker, and the form is gone: what was written may help the next one all the same.
         comment = reason
-        why += " " + _("What you wrote stands below as a comment that is not sent yet.")
+        why += " " + _("Your text is below, as a comment that is not sent yet.")
     shown = {"refused": verb, "notice": why, "typed": typed, "comment": comment}
     return render(request, "errorkernel/problem.html", opened(problem, refused.at) | shown, status=400)
 
@@ -85,7 +85,7 @@ def _read_mute(given: QueryDict, actor: Actor) -> ProblemMute:
 def _read_merge(given: QueryDict, actor: Actor) -> ProblemMerge:
     into = read_problem(given.get("into", "").strip() or given.get("alike", ""))
     if into is None:
-        raise BadParameter(_("Say the number of the problem that it is to be part of."))
+        raise BadParameter(_("Enter the number of the problem to merge into."))
     return ProblemMerge(into=into, reason=given.get("reason", ""))
 
 
@@ -101,11 +101,11 @@ def _mute(key: int, given: ProblemMute, actor: Actor) -> Problem:
 
 def _assigned(done: Done) -> str:
     to = done.given.to
-    return _("It is assigned to %(name)s.") % {"name": to} if to else _("It is assigned to nobody.")
+    return _("Assigned to %(name)s.") % {"name": to} if to else _("No longer assigned.")
 
 
 def _merged(done: Done) -> str:
-    return _("Problem %(part)s is part of this one now; what comes of it is counted here.") % {"part": done.key}
+    return _("Problem %(part)s is merged into this one. Its new events are counted here.") % {"part": done.key}
 
 
 def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
@@ -124,7 +124,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         form=Form(
             read=_read_mute,
             message=gettext_lazy(
-                "It is muted: still counted, and its questions wait as before, but no longer in the list."
+                "The problem is muted. Its events are still counted and its incidents stay visible; it is "
+                "left out of the lists."
             ),
         ),
     ),
@@ -134,7 +135,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=ProblemReason,
         example={"reason": "There are too many."},
         handler=lambda key, given, actor: problems.unmute(key, given.reason, actor),
-        form=Form(message=gettext_lazy("It is no longer muted.")),
+        form=Form(message=gettext_lazy("The problem is no longer muted.")),
     ),
     _operation(
         "resolve",
@@ -142,7 +143,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=ProblemReason,
         example={"reason": "The disk was replaced."},
         handler=lambda key, given, actor: problems.resolve(key, given.reason, actor),
-        form=Form(message=gettext_lazy("It is resolved. The next event of it opens it again.")),
+        form=Form(message=gettext_lazy("The problem is resolved. Its next event reopens it.")),
     ),
     _operation(
         "reopen",
@@ -150,7 +151,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=ProblemReason,
         example={"reason": "It was another disk."},
         handler=lambda key, given, actor: problems.reopen(key, given.reason, actor),
-        form=Form(message=gettext_lazy("It is open again.")),
+        form=Form(message=gettext_lazy("The problem is open again.")),
     ),
     _operation(
         "assign",
@@ -166,7 +167,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=ProblemText,
         example={"text": "Look at the cable."},
         handler=lambda key, given, actor: problems.comment(key, given.text, actor).problem,
-        form=Form(message=gettext_lazy("Your comment is kept.")),
+        form=Form(message=gettext_lazy("Your comment is saved.")),
     ),
     _operation(
         "merge",
@@ -187,6 +188,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=ProblemReason,
         example={"reason": "Two disks."},
         handler=lambda key, given, actor: problems.split(key, given.reason, actor),
-        form=Form(message=gettext_lazy("It stands for itself again, with all its events.")),
+        form=Form(message=gettext_lazy("The problem is separate again, with all its events.")),
     ),
 )

@@ -25,7 +25,7 @@ def _save(key: None, given: SearchToSave, actor: Actor) -> SavedSearch:
     if given.page not in PAGES:
         raise SavedSearch.DoesNotExist
     if given.shared and not may(actor, ANSWER):
-        raise CannotShare(_("Sharing a view needs the permission to answer."))
+        raise CannotShare(_("To share a saved search you need the permission to decide."))
     return saved_searches.keep(given.page, given.name, given.address, actor, shared=given.shared)
 
 
@@ -39,11 +39,11 @@ def _show_page(done: Done) -> HttpResponse:
 
 
 def _kept(done: Done) -> str:
-    return _("The view “%(name)s” is kept.") % {"name": done.result.name}
+    return _("The search is saved as “%(name)s”.") % {"name": done.result.name}
 
 
 def _gone(done: Done) -> str:
-    return _("The view “%(name)s” is gone.") % {"name": done.result.name}
+    return _("The saved search “%(name)s” is deleted.") % {"name": done.result.name}
 
 
 _SEARCH = Resource(

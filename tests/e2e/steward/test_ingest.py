@@ -241,8 +241,8 @@ async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: Ste
     page, event = await asyncio.to_thread(pages, kept, "page.ship@steward")
     assert "a node of ctrl: it has no credentials here" in page
     assert "B27, cbor, zstd" in page
-    assert "a guess from the text" in event
-    assert "whose time zone is not known" in event
+    assert "guessed from the text" in event
+    assert "with unknown time zone" in event
     assert "Wed Nov  4 10:00:00 2026, node: page.ship, error: methodHttpGet" in event
 
 

@@ -87,7 +87,7 @@ def product(server: PlainServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 async def know(product: OperatorProduct, peer: StewardPeer) -> None:
-    """The node reports, so it is known how it is spoken to."""
+    """The node reports, so it is known its command format."""
     await peer.error("error: methodREQHttpGet: method timed out: [http://192.0.2.1/]")
     address = f"/api/v1/nodes?node={with_suffix(peer.node)}"
     found = await until(lambda: product.call(address, product.operator)[1]["items"])
@@ -165,7 +165,7 @@ async def test_to_a_node_that_was_not_understood_nothing_is_sent(product: Operat
             database.execute("UPDATE errorkernel_node SET dialect = NULL WHERE name = ?", (with_suffix("foreign"),))
             database.commit()
         status, told = await asyncio.to_thread(product.act, "foreign", "list")
-        assert (status, "how it is spoken to" in told["error"]) == (409, True)
+        assert (status, "its command format" in told["error"]) == (409, True)
         assert not peer.crashed
 
 

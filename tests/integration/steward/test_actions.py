@@ -52,7 +52,7 @@ def at(seconds: float) -> datetime:
 def test_nothing_is_sent_to_a_node_that_was_not_understood(ship1: Node) -> None:
     for dialect in (None, {}, {"token": True}, ["gob"]):
         Node.objects.filter(pk=ship1.pk).update(dialect=dialect)
-        with pytest.raises(ActionRefused, match="how it is spoken to"):
+        with pytest.raises(ActionRefused, match="its command format"):
             ask(ActionKind.LIST, "")
     Node.objects.filter(pk=ship1.pk).update(dialect=msgspec.to_builtins(STEWARD), enabled=False)
     with pytest.raises(ActionRefused, match="disabled"):
@@ -179,7 +179,7 @@ def listed() -> None:
 def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) -> None:
     client = signed_in("operator")
     before = client.get("/nodes/ship1/actions/").content.decode()
-    assert "List its processes" in before
+    assert "List processes" in before
     assert 'value="kill"' not in before
     listed()
     page = client.get("/nodes/ship1/actions/").content.decode()
@@ -191,7 +191,7 @@ def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) ->
     assert sent.status_code == 302
     action = ProcessAction.objects.get(plan="kill")
     assert sent["Location"] == f"/nodes/ship1/actions/{action.pk}/"
-    assert "waits for the kernel" in client.get(sent["Location"]).content.decode()
+    assert "in the queue of the kernel" in client.get(sent["Location"]).content.decode()
     assert AuditEntry.objects.get(action="steward kill").origin
 
 
@@ -209,10 +209,10 @@ def test_the_page_says_why_nothing_can_be_done(ship1: Node) -> None:
     client = signed_in("operator")
     Node.objects.update(dialect=None)
     page = client.get("/nodes/ship1/actions/").content.decode()
-    assert "have not shown how it is spoken to" in page
+    assert "have not shown its command format" in page
     assert 'name="action"' not in page
     refused = client.post("/nodes/ship1/actions/", {"action": "list"})
-    assert (refused.status_code, "how it is spoken to" in refused.content.decode()) == (409, True)
+    assert (refused.status_code, "its command format" in refused.content.decode()) == (409, True)
     assert client.post("/nodes/ship1/actions/", {"action": "crash"}).status_code == 400
     assert client.get("/nodes/nobody/actions/").status_code == 404
     assert client.get("/nodes/ship1/actions/99/").status_code == 404

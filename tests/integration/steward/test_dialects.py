@@ -1,4 +1,4 @@
-"""Messages of different kinds under one name: who is spoken to in which way, and when nobody is."""
+"""Messages of different formats under one name: who is spoken to in which way, and when nobody is."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,7 +72,7 @@ def test_a_message_of_another_kind_ends_that_until_one_has_come_alone_for_a_day(
     memory = Memory()
     report(CTRL, memory, 0)
     say(forged, memory, 1)
-    with pytest.raises(ActionRefused, match="different kinds"):
+    with pytest.raises(ActionRefused, match="different formats"):
         ask(1)
     # Nobody says anything for days: still nobody knows.
     assert spoken(99) == "nothing is sent"
@@ -131,7 +131,7 @@ def test_the_page_says_so_and_takes_the_word(monkeypatch: pytest.MonkeyPatch) ->
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
     operator, address = signed_in("operator"), f"/nodes/{NAME}/actions/"
-    assert "until somebody says which is its own" in operator.get(f"/nodes/{NAME}/").content.decode()
+    assert "until you choose its format" in operator.get(f"/nodes/{NAME}/").content.decode()
     page = operator.get(address).content.decode()
     assert 'name="kind" value="Steward, gob"' in page
     assert 'value="list"' not in page
@@ -140,6 +140,6 @@ def test_the_page_says_so_and_takes_the_word(monkeypatch: pytest.MonkeyPatch) ->
     assert operator.post(address, {"action": "speak", "kind": "no", "reason": "r"}).status_code == 409
     sent = operator.post(address, {"action": "speak", "kind": "Steward, gob", "reason": "it is one"})
     assert sent.status_code == 302
-    assert "different kinds" not in operator.get(address).content.decode()
+    assert "different formats" not in operator.get(address).content.decode()
     assert spoken(1.1) == "Steward, gob"
     assert AuditEntry.objects.get(action="steward dialect").reason == "it is one"

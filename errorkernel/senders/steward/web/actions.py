@@ -45,7 +45,7 @@ def page(request: HttpRequest, name: str) -> HttpResponseBase:
         event = _event(found, number(request.GET, "event"))
     except BadParameter as exc:
         return refuse(request, str(exc))
-    return render(request, "errorkernel/act.html", _context(found, event))
+    return render(request, "errorkernel/process_actions.html", _context(found, event))
 
 
 @needs(ANSWER)
@@ -55,7 +55,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
     if plan == "speak":
         return _settle(request, name)
     if plan not in list(ActionKind):
-        return refuse(request, _("Choose what is to be done: list, stop, start or kill."))
+        return refuse(request, _("Choose an action: list, stop, start or kill."))
     # A start is of another list than a stop and a kill: of what may run and is not listed.
     method = given.get("absent" if plan == ActionKind.START else "process", "") if plan != ActionKind.LIST else ""
     try:
@@ -71,7 +71,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
         return refuse(request, str(exc))
     except ActionRefused as exc:
         return refuse(request, str(exc), status=409)
-    messages.success(request, _("It is going to be done. This page shows how far it is."))
+    messages.success(request, _("The action has been queued. This page shows its progress."))
     return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
 
 
@@ -79,12 +79,12 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
     """Somebody says which kind of messages is the node's own."""
     reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
     if not reason:
-        return refuse(request, _("This needs a reason: it is kept, and others will read it."))
+        return refuse(request, _("A reason is required. It is stored and shown to others."))
     try:
         dialects.choose(name, request.POST.get("kind", ""), reason, actor_of(request))
     except dialects.NotSeen:
-        return refuse(request, _("No such message came lately: look again."), status=409)
-    messages.success(request, _("From now on it is spoken to like this."))
+        return refuse(request, _("No such message arrived recently. Refresh the page."), status=409)
+    messages.success(request, _("Commands to this node now use this format."))
     return HttpResponseRedirect(reverse("act", args=[name]))
 
 
@@ -101,7 +101,7 @@ def action(request: HttpRequest, name: str, action_id: int) -> HttpResponse:
     found = actions.with_lines().filter(node=node_named(name), pk=min(action_id, LARGEST)).first()
     if found is None:
         raise Http404
-    return render(request, "errorkernel/action.html", {"section": "nodes", "node": found.node, "action": found})
+    return render(request, "errorkernel/process_action.html", {"section": "nodes", "node": found.node, "action": found})
 
 
 def _event(node: Node, seq: int | None) -> ErrorEvent | None:

@@ -1,0 +1,113 @@
+"""The truth line of an incident: what has happened to the question, step by step, each with its time.
+
+Only what the database knows is shown as done. The first step that is not known yet says what it waits for; where
+things stopped, the last step says why.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django import template
+from django.utils.translation import gettext as _
+
+from errorkernel.domain import incident_state as life
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.liveness import Liveness, of_node
+from errorkernel.models import Decision, Incident, Node
+from errorkernel.templatetags.console import answerer, roughly, visible
+
+register = template.Library()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``mark``: ``done``, ``now`` (what is being waited for), ``open`` (not yet), ``bad`` or ``good`` (the end)."""
+
+    word: str
+    at: datetime | None
+    mark: str
+    note: str = ""
+
+
+@register.filter
+def truth(incident: Incident, now: datetime) -> list[Step]:
+    """The steps of ``incident`` in order. Needs ``select_related("node", "decision")``."""
+    steps = [
+        Step(_("raised"), incident.raised_at, "done", _("by the clock of {node}").format(node=incident.node.name)),
+        Step(_("stored"), incident.opened_at, "done", _("by this server's clock")),
+    ]
+    if incident.escalated_at:
+        met = incident.deadline_at is not None and incident.deadline_at <= incident.escalated_at
+        steps.append(Step(_("deadline passed") if met else _("escalated by a rule"), incident.escalated_at, "done"))
+    decision = getattr(incident, "decision", None)
+    if decision is None:
+        waits = incident.state == State.OPEN
+        return [*steps, Step(_("pending"), None, "now") if waits else _end(incident)]
+    answered = _("decided {action} by {who}").format(action=decision.action, who=answerer(decision))
+    steps.append(Step(answered, decision.decided_at, "done"))
+    return steps + _way(incident, decision, now)
+
+
+def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
+    """From the answer to its end. A step that a later one has overtaken without leaving its time is left out."""
+    name = incident.node.name
+    received = _("delivered to {node}").format(node=name)
+    ended = incident.state not in (State.DECIDED, State.DELIVERED)
+    steps = []
+    if decision.sent_at:
+        steps.append(Step(_("sent"), decision.sent_at, "done"))
+    elif not ended and not incident.delivered_at:
+        return [
+            Step(_("to be sent"), None, "now", _("in the outbox until the broker has it")),
+            Step(received, None, "open"),
+            Step(_("applied"), None, "open"),
+        ]
+    if incident.delivered_at:
+        steps.append(Step(received, incident.delivered_at, "done"))
+    elif not ended:
+        return [
+            *steps,
+            Step(_("not delivered to {node} yet").format(node=name), None, "now", _silence(incident.node, now)),
+            Step(_("applied"), None, "open"),
+        ]
+    return [*steps, _end(incident) if ended else Step(_("not applied yet"), None, "now", _silence(incident.node, now))]
+
+
+def _silence(node: Node, now: datetime) -> str:
+    if node.heartbeat_at is None or of_node(node.heartbeat_at, now) is Liveness.ALIVE:
+        return ""
+    return _("no heartbeat from {node} for {age}").format(node=node.name, age=roughly(now - node.heartbeat_at))
+
+
+def _end(incident: Incident) -> Step:
+    detail = visible(incident.outcome_detail)
+    if incident.state == State.APPLIED:
+        return Step(ending(incident), incident.ended_at, "good", detail)
+    return Step(ending(incident), incident.ended_at, "bad", detail)
+
+
+@register.filter
+def blocked_since(incident: Incident) -> datetime:
+    """Since when its process waits, by our clock."""
+    return life.blocked_since(incident.raised_at, incident.opened_at, incident.node.clock_skew_s)
+
+
+@register.filter
+def ending(incident: Incident) -> str:
+    """What came of an incident that has ended, in a few words."""
+    if incident.by_itself and incident.state == State.STALE:
+        return _("stale: the node had decided {action} while it was isolated").format(action=incident.by_itself)
+    if incident.by_itself:
+        return _("decided {action} by the node while it was isolated").format(action=incident.by_itself)
+    if incident.state == State.STALE:
+        return _("stale: the process had restarted")
+    if incident.state == State.FAILED:
+        return _("failed")
+    if incident.state == State.WITHDRAWN:
+        return _("withdrawn before a decision")
+    words = []
+    if incident.new_incarnation is not None:
+        words.append(_("incarnation {number}").format(number=incident.new_incarnation))
+        if incident.process.pid is not None and incident.process.incarnation == incident.new_incarnation:
+            words.append(f"pid {incident.process.pid}")
+    return _("applied: {what}").format(what=", ".join(words)) if words else _("applied")
