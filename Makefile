@@ -51,6 +51,16 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@if command -v npm >/dev/null && $(MAKE) -s $(NODE); then npx --no-install biome ci --error-on-warnings static; \
+	elif [ "$$CI" = true ]; then echo "static/ was not linted: npm is missing, or cannot install Biome." >&2; exit 1; \
+	else echo "static/ was not linted: npm is missing, or cannot install Biome."; fi
+
+# The linter of scripts and stylesheets, pinned in package-lock.json; installed on demand, into node_modules.
+NODE := node_modules/.package-lock.json
+
+$(NODE): package.json package-lock.json
+	@npm ci --no-audit --no-fund --silent
+	@touch $@
 
 # Texts that are new or gone: into the languages' files, and these compiled. What is to be translated is listed.
 messages: $(VENV)/dev.stamp
