@@ -96,4 +96,4 @@ requirements: | $(BIN)/python
 	@$(COMPILE) --extra server --extra build --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .venv-second build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-second node_modules build dist .pytest_cache .mypy_cache .ruff_cache

@@ -460,14 +460,14 @@ def test_the_events_of_one_node_are_found_by_index(places):
 
 # --- The page that explains it ----------------------------------------------------------------------------------------
 
-DOCS = ROOT / "docs" / "query.md"
+DOCS = ROOT / "docs" / "search-syntax.md"
 
 
 def test_every_field_is_documented_and_its_example_is_understood():
     page = DOCS.read_text()
     for name, field in FIELDS.items():
         operators = " ".join(f"`{operator}`" for operator in field.operators)
-        assert f"| `{name}` | {operators} |" in page, f"docs/query.md does not say this of {name}"
+        assert f"| `{name}` | {operators} |" in page, f"docs/search-syntax.md does not say this of {name}"
         assert f"`{field.example}` |" in page
         assert str(parse(field.example)).startswith(name)
 
