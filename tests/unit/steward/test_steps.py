@@ -193,7 +193,7 @@ def test_what_is_called_done_is_done(plan: ActionKind, node: Node, fates: list[s
 @given(plans, nodes, fates)
 def test_where_it_failed_without_a_change_nothing_was_changed(plan: ActionKind, node: Node, fates: list[str]) -> None:
     lines, end = carried_out(plan, node, fates)
-    if end.said.endswith("Nothing was changed."):
+    if end.summary.endswith("Nothing was changed."):
         assert not {STOP, START} & set(node.applied)
     if end.outcome is ActionOutcome.UNCLEAR:
         assert any(line.ask is not LIST and line.result is not RequestResult.ABSENT for line in lines)
