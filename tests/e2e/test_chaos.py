@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from errorkernel.domain.incident_state import State
 from errorkernel.ops.chaos import invariants, ledger, plan, sabotage, watch
-from errorkernel.ops.chaos.evidence import Answer, Audit, Command, Evidence, Incident, Question, Rule, Stored
+from errorkernel.ops.chaos.evidence import Answer, Audit, Command, Evidence, Incident, JournaledIncident, Rule, Stored
 from errorkernel.ops.chaos.frames import Splitter
 from errorkernel.ops.chaos.instance import Part
 from errorkernel.ops.chaos.ledger import Entry
-from errorkernel.ops.chaos.operators import Told
+from errorkernel.ops.chaos.operators import DecisionReply
 from errorkernel.ops.chaos.plan import Kind
 from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
-from errorkernel.ops.chaos.requeue_operators import Given
-from errorkernel.ops.chaos.requeues import disagreement, handed_over_once
+from errorkernel.ops.chaos.requeue_checks import disagreement, handed_over_once
+from errorkernel.ops.chaos.requeue_operators import RequeueReply
 from errorkernel.ops.chaos.rule_checks import rules_keep_within_bounds
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S, wait_for
@@ -272,18 +272,22 @@ def took(at: float, incident: Incident, result: str = "new") -> Entry:
     return entry("took", at, incident=incident.id, action=incident.answer.action, result=result)
 
 
-def question(incident: Incident, outcome: str = "applied") -> Question:
+def journaled(incident: Incident, outcome: str = "applied") -> JournaledIncident:
     assert incident.answer
     answer = incident.answer
-    return Question(incident.id, incident.node, incident.process, 1, "ended", answer.id, answer.action, outcome)
+    return JournaledIncident(
+        incident.id, incident.node, incident.process, 1, "ended", answer.id, answer.action, outcome
+    )
 
 
 def life(what: str, at: float, incarnation: int, **said: Any) -> Entry:
     return entry(what, at, process="copy", incarnation=incarnation, **said)
 
 
-def told(**changed: Any) -> Told:
-    return replace(Told("user:anna", ONE.id, "continue", "anna-1", "user:anna", "continue", ANSWER.id), **changed)
+def decision_reply(**changed: Any) -> DecisionReply:
+    return replace(
+        DecisionReply("user:anna", ONE.id, "continue", "anna-1", "user:anna", "continue", ANSWER.id), **changed
+    )
 
 
 def well() -> Evidence:
@@ -294,7 +298,7 @@ def well() -> Evidence:
     """
     return Evidence(
         incidents={one.id: one for one in (ONE, TWO, THREE)},
-        questions={one.id: question(one) for one in (ONE, TWO, THREE)},
+        journaled_incidents={one.id: journaled(one) for one in (ONE, TWO, THREE)},
         commands={BACK.id: BACK},
         commands_of_nodes={BACK.id: "applied"},
         rules={1: RULE},
@@ -335,10 +339,10 @@ def well() -> Evidence:
                 entry("handled", 7.2, process="", text="q1"),
             ]
         },
-        told=[told(), told(operator="user:bert", sent="kill", decision=None)],
-        given=[
-            Given("user:dora", ONE.id, "requeue", BACK.id),
-            Given("user:emil", ONE.id, "requeue", None),
+        decision_replies=[decision_reply(), decision_reply(operator="user:bert", sent="kill", decision=None)],
+        requeue_replies=[
+            RequeueReply("user:dora", ONE.id, "requeue", BACK.id),
+            RequeueReply("user:emil", ONE.id, "requeue", None),
         ],
         sent={("user:anna", ONE.id): "continue", ("user:bert", ONE.id): "kill"},
         history={
@@ -362,7 +366,7 @@ def change(incident: Incident, **changed: Any) -> Callable[[Evidence], None]:
     return lambda evidence: evidence.incidents.update({incident.id: replace(incident, **changed)})
 
 
-def ruled(**changed: Any) -> Callable[[Evidence], None]:
+def by_rule(**changed: Any) -> Callable[[Evidence], None]:
     return lambda evidence: evidence.rules.update({1: replace(RULE, **changed)})
 
 
@@ -385,13 +389,16 @@ def lose(evidence: Evidence) -> None:
 
 
 WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] = [
-    (invariants.one_winner, lambda e: e.history[ONE.id].append((State.APPLIED, uuid4()))),
-    (invariants.one_winner, lambda e: e.told.append(told(operator="user:bert", action="kill", decision=None))),
-    (invariants.one_winner, lambda e: e.told.append(told(by="user:cleo", decision=None))),
-    (invariants.one_winner, lambda e: e.told.append(told(by="", action="", decision=None))),
-    (invariants.one_winner, lambda e: e.told.append(told(decision=uuid4()))),
-    (invariants.one_winner, lambda e: e.told.append(told(operator="user:bert"))),
-    (invariants.one_winner, lambda e: e.strange.append("404")),
+    (invariants.single_winner, lambda e: e.history[ONE.id].append((State.APPLIED, uuid4()))),
+    (
+        invariants.single_winner,
+        lambda e: e.decision_replies.append(decision_reply(operator="user:bert", action="kill", decision=None)),
+    ),
+    (invariants.single_winner, lambda e: e.decision_replies.append(decision_reply(by="user:cleo", decision=None))),
+    (invariants.single_winner, lambda e: e.decision_replies.append(decision_reply(by="", action="", decision=None))),
+    (invariants.single_winner, lambda e: e.decision_replies.append(decision_reply(decision=uuid4()))),
+    (invariants.single_winner, lambda e: e.decision_replies.append(decision_reply(operator="user:bert"))),
+    (invariants.single_winner, lambda e: e.unexpected.append("404")),
     (invariants.applied_once, write(took(7.0, ONE))),
     (invariants.applied_once, write(life("went_on", 7.0, 1, text="q1"))),
     (invariants.applied_once, write(life("went_on", 7.0, 1, text="q2"))),
@@ -399,11 +406,11 @@ WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] =
     (invariants.applied_once, change(TWO, answer=replace(DUE, action="continue"))),
     (invariants.applied_once, change(TWO, answer=replace(DUE, id=uuid4()))),
     (invariants.nothing_asked_is_lost, lambda e: e.incidents.pop(ONE.id)),
-    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.questions.pop(TWO.id))),
+    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.journaled_incidents.pop(TWO.id))),
     (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.ledgers.clear())),
     (invariants.healed_in_time, lambda e: e.overdue.append("something")),
     (invariants.applied_is_true, lambda e: e.shown_early.append(ONE.id)),
-    (invariants.applied_is_true, lambda e: e.questions.update({ONE.id: question(ONE, "stale")})),
+    (invariants.applied_is_true, lambda e: e.journaled_incidents.update({ONE.id: journaled(ONE, "stale")})),
     (invariants.right_incarnation, write(asked(7.0, ONE, "q1"), took(8.0, ONE))),
     (invariants.right_incarnation, write(life("reported", 7.0, 1, text="r2"))),
     (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.STALE, ANSWER.id))),
@@ -419,17 +426,23 @@ WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] =
     (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="deadline"))),
     (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:1"))),
     (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:2"))),
-    (invariants.nobody_by_itself, ruled(action="kill")),
-    (invariants.nobody_by_itself, ruled(method="end")),
+    (invariants.nobody_by_itself, by_rule(action="kill")),
+    (invariants.nobody_by_itself, by_rule(method="end")),
     (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, action="continue"))),
     (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, decided_at=NOW + timedelta(seconds=1)))),
     (invariants.every_event_once, lambda e: e.stored.append(Stored(5, uuid4(), "ship1", "r1"))),
     (invariants.every_event_once, lambda e: e.stored.pop(2)),
     (invariants.every_event_once, lambda e: e.stored.append(Stored(6, uuid4(), "ship1", "other"))),
     (invariants.every_event_once, lose),
-    (invariants.every_event_once, lambda e: (lose(e), setattr(e, "losses_told", 1), setattr(e, "wiped_at", [20.0]))),
-    (invariants.every_event_once, lambda e: (lose(e), setattr(e, "losses_told", 1), setattr(e, "wiped_at", [200.0]))),
-    (invariants.every_event_once, lambda e: setattr(e, "losses_told", 1)),
+    (
+        invariants.every_event_once,
+        lambda e: (lose(e), setattr(e, "losses_reported", 1), setattr(e, "wiped_at", [20.0])),
+    ),
+    (
+        invariants.every_event_once,
+        lambda e: (lose(e), setattr(e, "losses_reported", 1), setattr(e, "wiped_at", [200.0])),
+    ),
+    (invariants.every_event_once, lambda e: setattr(e, "losses_reported", 1)),
     (invariants.every_change_is_audited, lambda e: e.audit_of_messages.pop()),
     (invariants.every_change_is_audited, lambda e: e.audit_of_messages.pop(1)),
     (invariants.every_change_is_audited, lambda e: e.audit_of_messages.clear()),
@@ -441,10 +454,10 @@ WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] =
     (handed_over_once, back(state="received")),
     (handed_over_once, back(state="dropped")),
     (handed_over_once, back(incident=TWO.id)),
-    (handed_over_once, lambda e: e.given.append(e.given[0])),
-    (handed_over_once, lambda e: e.given.append(Given("user:dora", ONE.id, "requeue", uuid4()))),
-    (rules_keep_within_bounds, ruled(uses=0)),
-    (rules_keep_within_bounds, ruled(max_uses=0)),
+    (handed_over_once, lambda e: e.requeue_replies.append(e.requeue_replies[0])),
+    (handed_over_once, lambda e: e.requeue_replies.append(RequeueReply("user:dora", ONE.id, "requeue", uuid4()))),
+    (rules_keep_within_bounds, by_rule(uses=0)),
+    (rules_keep_within_bounds, by_rule(max_uses=0)),
     (rules_keep_within_bounds, storm),
 ]
 
@@ -470,7 +483,7 @@ def test_every_check_is_tested() -> None:
 def test_what_went_with_a_wipe_and_was_told_is_no_violation() -> None:
     evidence = well()
     lose(evidence)
-    evidence.losses_told = 1
+    evidence.losses_reported = 1
     assert invariants.every_event_once(evidence) == []
     assert invariants.lost_with_wipes(evidence) == 1
 
@@ -538,7 +551,7 @@ def test_node_and_kernel_agree_on_a_message_or_not(state: str, on_node: str | No
     ],
 )
 def test_node_and_kernel_agree_or_not(state: str, outcome: str, shown: State, agreed: bool) -> None:
-    theirs = Question(ONE.id, "ship1", "copy", 1, state, None, "", outcome)
+    theirs = JournaledIncident(ONE.id, "ship1", "copy", 1, state, None, "", outcome)
     answer = None if shown in (State.OPEN, State.WITHDRAWN) else ANSWER
     assert (watch.disagreement(theirs, replace(ONE, state=shown, answer=answer)) == "") is agreed
     assert watch.disagreement(theirs, None)

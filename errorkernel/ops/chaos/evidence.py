@@ -7,8 +7,8 @@ from uuid import UUID
 
 from errorkernel.domain.incident_state import State
 from errorkernel.ops.chaos.ledger import Entry
-from errorkernel.ops.chaos.operators import Told
-from errorkernel.ops.chaos.requeue_operators import Given
+from errorkernel.ops.chaos.operators import DecisionReply
+from errorkernel.ops.chaos.requeue_operators import RequeueReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JournaledIncident:
     """A question as its node's journal has it. ``outcome``: empty while it has none."""
 
     id: UUID
@@ -100,7 +100,7 @@ class Evidence:
     """Everything that the invariants are judged by."""
 
     incidents: dict[UUID, Incident] = field(default_factory=dict)
-    questions: dict[UUID, Question] = field(default_factory=dict)
+    journaled_incidents: dict[UUID, JournaledIncident] = field(default_factory=dict)
     commands: dict[UUID, Command] = field(default_factory=dict)
     commands_of_nodes: dict[UUID, str] = field(default_factory=dict)
     """Command → what its node's journal says: waiting, begun, or what became of it."""
@@ -110,8 +110,8 @@ class Evidence:
     audit_of_messages: list[Audit] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     ledgers: dict[str, list[Entry]] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
-    given: list[Given] = field(default_factory=list)
+    decision_replies: list[DecisionReply] = field(default_factory=list)
+    requeue_replies: list[RequeueReply] = field(default_factory=list)
     sent: dict[tuple[str, UUID], str] = field(default_factory=dict)
     """(operator, incident) → the action that the operator sent, whether or not there was a reply."""
     history: dict[UUID, list[tuple[State, UUID | None]]] = field(default_factory=dict)
@@ -120,9 +120,9 @@ class Evidence:
     """Incidents that were shown as applied while their node's journal did not say so."""
     overdue: list[str] = field(default_factory=list)
     """What was blocked with an answer, or not agreed upon, for too long after contact had returned."""
-    strange: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
     outbox: int = 0
-    losses_told: int = 0
+    losses_reported: int = 0
     """How often the product has said that the broker had lost its stream of reports."""
     wiped_at: list[float] = field(default_factory=list)
     """When the broker's data was wiped, by the ledgers' clock."""
@@ -135,6 +135,6 @@ class Evidence:
 def texts(stored: Sequence[Stored]) -> dict[str, list[UUID]]:
     """Text → the events that bear it."""
     found: dict[str, list[UUID]] = {}
-    for one in stored:
-        found.setdefault(one.text, []).append(one.id)
+    for event in stored:
+        found.setdefault(event.text, []).append(event.id)
     return found

@@ -103,13 +103,13 @@ def _broker(instance: Instance, end: Callable[[], None]) -> Undo:
 
 def _wipe(instance: Instance) -> Undo:
     """All nodes are cut off first: what is answered meanwhile is in JetStream alone when its data goes."""
-    mends = [_link(instance, name, Mode.CUT) for name in instance.nodes]
+    undos = [_link(instance, name, Mode.CUT) for name in instance.nodes]
 
     def wipe() -> None:
         instance.broker.wipe()
         instance.broker.tend()
-        for mend in mends:
-            mend()
+        for undo in undos:
+            undo()
 
     return wipe
 

@@ -186,7 +186,7 @@ class Instance:
         self._seed_file.write_text(seed)
         given = self._prepare()
         self.tokens = given["tokens"]
-        users = [NodeUser(name, public_nkey(one["nkey_seed"])) for name, one in given["nodes"].items()]
+        users = [NodeUser(name, public_nkey(credentials["nkey_seed"])) for name, credentials in given["nodes"].items()]
         self.broker = Broker(self.directory / "broker", public_nkey(seed), users)
         self.broker.tend()
         for name in ("kernel", TWIN, "web", *self.nodes):

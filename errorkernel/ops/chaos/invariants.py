@@ -12,7 +12,7 @@ from uuid import UUID
 from errorkernel.domain.incident_state import TRANSITIONS, State
 from errorkernel.ops.chaos.evidence import Audit, Evidence, texts
 from errorkernel.ops.chaos.ledger import Entry
-from errorkernel.ops.chaos.requeues import UNDER_WAY, handed_over_once
+from errorkernel.ops.chaos.requeue_checks import UNDER_WAY, handed_over_once
 from errorkernel.ops.chaos.rule_checks import not_its_own, rules_keep_within_bounds
 from errorkernel.ops.chaos.work import INTENSITY, PERIOD_S
 
@@ -23,24 +23,24 @@ BEFORE_A_WIPE_S = 45.0
 _OWN_WORDS = ("reported", "fails", "went_on")
 
 
-def one_winner(evidence: Evidence) -> list[str]:
+def single_winner(evidence: Evidence) -> list[str]:
     """1. At most one decision per incident; every answerer is told the same winner."""
-    broken = list(evidence.strange)
+    broken = list(evidence.unexpected)
     for incident, history in evidence.history.items():
         answers = {decision for _, decision in history if decision}
         if len(answers) > 1:
             broken.append(f"{incident} had {len(answers)} decisions, one after the other")
-    for told in evidence.told:
-        known = evidence.incidents.get(told.incident)
+    for reply in evidence.decision_replies:
+        known = evidence.incidents.get(reply.incident)
         answer = known.answer if known else None
         stands = (answer.by, answer.action) if answer else ("", "")
-        if (told.by, told.action) != stands or (told.decision and answer and told.decision != answer.id):
+        if (reply.by, reply.action) != stands or (reply.decision and answer and reply.decision != answer.id):
             broken.append(
-                f"{told.operator} was told that {told.by or 'nobody'} answered {told.action or 'nothing'} to"
-                f" {told.incident}; it was {stands[0] or 'nobody'}, {stands[1] or 'nothing'}"
+                f"{reply.operator} was told that {reply.by or 'nobody'} answered {reply.action or 'nothing'} to"
+                f" {reply.incident}; it was {stands[0] or 'nobody'}, {stands[1] or 'nothing'}"
             )
-        if told.decision and (told.by, told.action) != (told.operator, told.sent):
-            broken.append(f"{told.operator} sent {told.sent} to {told.incident} and was told 200 for {told.action}")
+        if reply.decision and (reply.by, reply.action) != (reply.operator, reply.sent):
+            broken.append(f"{reply.operator} sent {reply.sent} to {reply.incident} and was told 200 for {reply.action}")
     return broken
 
 
@@ -56,21 +56,21 @@ def applied_once(evidence: Evidence) -> list[str]:
         for text in went_on:
             known = evidence.incidents.get(asked[text]) if text in asked else None
             if known and (known.answer is None or known.answer.action != "continue"):
-                said = known.answer.action if known.answer else "nothing"
-                broken.append(f"{node} went on after {known.id}, which was answered {said}")
-    for question in evidence.questions.values():
-        known = evidence.incidents.get(question.id)
-        if known is None or question.outcome != "applied":
+                decided = known.answer.action if known.answer else "nothing"
+                broken.append(f"{node} went on after {known.id}, which was answered {decided}")
+    for journaled in evidence.journaled_incidents.values():
+        known = evidence.incidents.get(journaled.id)
+        if known is None or journaled.outcome != "applied":
             continue
         recorded = (known.answer.id, known.answer.action) if known.answer else (None, "")
-        if (question.decision, question.action) != recorded:
-            broken.append(f"{question.node} applied {question.action} to {question.id}; recorded is {recorded[1]}")
+        if (journaled.decision, journaled.action) != recorded:
+            broken.append(f"{journaled.node} applied {journaled.action} to {journaled.id}; recorded is {recorded[1]}")
     return broken
 
 
 def nothing_asked_is_lost(evidence: Evidence) -> list[str]:
     """3. Every journalled incident is in the database after healing."""
-    journalled = {one.id: one.node for one in evidence.questions.values()}
+    journalled = {journaled.id: journaled.node for journaled in evidence.journaled_incidents.values()}
     journalled |= {UUID(entry["incident"]): node for node, entry in evidence.asked()}
     return [
         f"{incident} of {node} is not in the database"
@@ -81,16 +81,16 @@ def nothing_asked_is_lost(evidence: Evidence) -> list[str]:
 
 def healed_in_time(evidence: Evidence) -> list[str]:
     """4 and 5. Two sync periods after contact: nothing is blocked with an answer; node and kernel agree."""
-    return [f"{said}, for too long" for said in evidence.overdue]
+    return [f"{complaint}, for too long" for complaint in evidence.overdue]
 
 
 def applied_is_true(evidence: Evidence) -> list[str]:
     """6. *Applied* is shown only after the node reported it."""
     broken = [f"{incident} was shown as applied before it was" for incident in evidence.shown_early]
-    for question in evidence.questions.values():
-        known = evidence.incidents.get(question.id)
-        if known and known.state is State.APPLIED and question.outcome != "applied":
-            broken.append(f"{question.id} is shown as applied; on {question.node} it is {question.state}")
+    for journaled in evidence.journaled_incidents.values():
+        known = evidence.incidents.get(journaled.id)
+        if known and known.state is State.APPLIED and journaled.outcome != "applied":
+            broken.append(f"{journaled.id} is shown as applied; on {journaled.node} it is {journaled.state}")
     return broken
 
 
@@ -105,12 +105,12 @@ def right_incarnation(evidence: Evidence) -> list[str]:
             if entry.what == "asked":
                 asked[entry["incident"]] = entry
             elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in asked:
-                question = asked[entry["incident"]]
-                now = living.get(question["process"], question["incarnation"])
-                if now != question["incarnation"]:
+                journaled = asked[entry["incident"]]
+                now = living.get(journaled["process"], journaled["incarnation"])
+                if now != journaled["incarnation"]:
                     broken.append(
-                        f"{node} took {entry['incident']} over for {question['process']} {now};"
-                        f" incarnation {question['incarnation']} had asked"
+                        f"{node} took {entry['incident']} over for {journaled['process']} {now};"
+                        f" incarnation {journaled['incarnation']} had asked"
                     )
             elif process and entry["incarnation"] < living.get(process, 0):
                 broken.append(f"{process} {entry['incarnation']} on {node} {entry.what} after its successor was born")
@@ -127,9 +127,9 @@ def outcomes_stand(evidence: Evidence) -> list[str]:
             if after not in _reachable(before):
                 broken.append(f"{incident} went from {before.value} to {after.value}")
     broken += [
-        f"the answer to {one.id} was never handed to the broker"
-        for one in evidence.incidents.values()
-        if one.answer and not one.answer.sent
+        f"the answer to {incident.id} was never handed to the broker"
+        for incident in evidence.incidents.values()
+        if incident.answer and not incident.answer.sent
     ]
     if evidence.outbox:
         broken.append(f"{evidence.outbox} rows are left in the outbox")
@@ -150,8 +150,8 @@ def every_change_is_audited(evidence: Evidence) -> list[str]:
     """10. Every state change has exactly one audit row."""
     broken = []
     rows: dict[UUID, list[Audit]] = {}
-    for one in evidence.audit:
-        rows.setdefault(one.incident, []).append(one)
+    for row in evidence.audit:
+        rows.setdefault(row.incident, []).append(row)
     for incident in evidence.incidents.values():
         state = State.OPEN.value
         for row in rows.get(incident.id, []):
@@ -174,13 +174,13 @@ def _unaudited_messages(evidence: Evidence) -> list[str]:
             broken.append(f"the message of {row.incident} was {before}; its next row says {row.before} → {row.after}")
         begun[row.incident] += row.before not in UNDER_WAY
         state[row.incident] = row.after
-    commands = Counter(one.incident for one in evidence.commands.values())
+    commands = Counter(command.incident for command in evidence.commands.values())
     if commands != begun:
         broken.append(f"{commands.total()} messages were given back or dropped; the audit trail has {begun.total()}")
     broken += [
-        f"{one.id} is {one.state}; its audit rows end with {state.get(one.incident)}"
-        for one in evidence.commands.values()
-        if commands[one.incident] == 1 and state.get(one.incident) != one.state
+        f"{command.id} is {command.state}; its audit rows end with {state.get(command.incident)}"
+        for command in evidence.commands.values()
+        if commands[command.incident] == 1 and state.get(command.incident) != command.state
     ]
     return broken
 
@@ -194,12 +194,12 @@ def nobody_by_itself(evidence: Evidence) -> list[str]:
         if answer is None:
             continue
         if answer.by == "deadline":
-            question = asked.get(incident.id)
+            journaled = asked.get(incident.id)
             # A program that was killed before it could write has journalled the question all the same.
-            if question is None:
+            if journaled is None:
                 continue
-            due = incident.opened_at + timedelta(seconds=question["deadline_s"] or 0)
-            if not question["deadline_s"] or question["on_deadline"] != answer.action:
+            due = incident.opened_at + timedelta(seconds=journaled["deadline_s"] or 0)
+            if not journaled["deadline_s"] or journaled["on_deadline"] != answer.action:
                 broken.append(f"{incident.id} was answered {answer.action} by a deadline that it does not have")
             elif answer.decided_at < due - CLOCK_TOLERANCE:
                 broken.append(f"{incident.id} was answered {due - answer.decided_at} before its deadline")
@@ -224,11 +224,11 @@ def every_event_once(evidence: Evidence) -> list[str]:
             for entry in entries
             if entry.what == "reported" and entry["text"] not in found and not _may_be_gone(evidence, entry)
         ]
-    if lost_with_wipes(evidence) and not evidence.losses_told:
+    if lost_with_wipes(evidence) and not evidence.losses_reported:
         broken.append(f"{lost_with_wipes(evidence)} reports went with JetStream's data, and nobody said so")
-    if evidence.losses_told > len(evidence.wiped_at):
-        broken.append(f"{evidence.losses_told} losses were told, {len(evidence.wiped_at)} happened")
-    numbers = [one.seq for one in evidence.stored]
+    if evidence.losses_reported > len(evidence.wiped_at):
+        broken.append(f"{evidence.losses_reported} losses were told, {len(evidence.wiped_at)} happened")
+    numbers = [event.seq for event in evidence.stored]
     if numbers != list(range(1, len(numbers) + 1)):
         broken.append(f"the numbers of {len(numbers)} events have a gap")
     return broken
@@ -239,7 +239,7 @@ def _may_be_gone(evidence: Evidence, entry: Entry) -> bool:
 
 
 CHECKS: tuple[Check, ...] = (
-    one_winner,
+    single_winner,
     applied_once,
     nothing_asked_is_lost,
     healed_in_time,

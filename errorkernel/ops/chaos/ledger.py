@@ -19,8 +19,8 @@ class Ledger:
     def __init__(self, path: Path | str) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def write(self, what: str, **said: Any) -> None:
-        line = json.dumps({"what": what, "at": time.clock_gettime(time.CLOCK_MONOTONIC), **said})
+    def write(self, what: str, **fields: Any) -> None:
+        line = json.dumps({"what": what, "at": time.clock_gettime(time.CLOCK_MONOTONIC), **fields})
         os.write(self._descriptor, line.encode() + b"\n")
         os.fsync(self._descriptor)
 
@@ -32,10 +32,10 @@ class Entry:
 
     what: str
     at: float
-    said: dict[str, Any]
+    fields: dict[str, Any]
 
     def __getitem__(self, key: str) -> Any:
-        return self.said.get(key)
+        return self.fields.get(key)
 
 
 def read(path: Path) -> list[Entry]:
@@ -49,7 +49,7 @@ def read(path: Path) -> list[Entry]:
 def _entries(data: bytes) -> Iterator[Entry]:
     for line in data.split(b"\n"):
         try:
-            said = json.loads(line)
-            yield Entry(said.pop("what"), said.pop("at"), said)
+            fields = json.loads(line)
+            yield Entry(fields.pop("what"), fields.pop("at"), fields)
         except (ValueError, LookupError):
             continue

@@ -77,8 +77,8 @@ def look_on(ledger: Ledger) -> None:
 
 async def run(place: Place) -> None:
     """Until SIGTERM, or until what asks without being a worker is told to end."""
-    told_to_end = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_end.set)
+    stop_requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop_requested.set)
     options: dict[str, Any] = {
         "restart": Restart.PERMANENT,
         "grace_s": GRACE_S,
@@ -96,7 +96,7 @@ async def run(place: Place) -> None:
         for name in PROCESSES:
             kernel.on_requeue(name, partial(work.take, place, name))
         helm = asyncio.create_task(work.helm(place, kernel, HELM))
-        ended = asyncio.create_task(told_to_end.wait())
+        ended = asyncio.create_task(stop_requested.wait())
         try:
             await asyncio.wait({helm, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:

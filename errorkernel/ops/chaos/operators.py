@@ -6,15 +6,15 @@ Some answers are sent at once and some at the next look, when somebody else, a r
 from dataclasses import dataclass
 from uuid import UUID
 
-from errorkernel.ops.chaos.person import Person
+from errorkernel.ops.chaos.api_user import ApiUser
 
-TAKES_UP = 0.7
-AT_ONCE = 0.5
+ACCEPT_SHARE = 0.7
+IMMEDIATE_SHARE = 0.5
 ACTIONS = ("continue",) * 13 + ("kill",) * 6 + ("stop",)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DecisionReply:
     """What one operator sent, and what it was told: who has answered, and what; ``by`` empty: nobody asks any more."""
 
     operator: str
@@ -27,10 +27,10 @@ class Told:
     """Only told to who has won."""
 
 
-class Operator(Person):
+class Operator(ApiUser):
     def __init__(self, name: str, token: str, http_url: str, seed: int) -> None:
         super().__init__(name, token, http_url, seed)
-        self.told: list[Told] = []
+        self.decision_replies: list[DecisionReply] = []
         self.sent: dict[UUID, str] = {}
         """Incident → the action that was sent, whether or not there was a reply."""
         self._waiting: dict[UUID, tuple[str, str]] = {}
@@ -44,14 +44,14 @@ class Operator(Person):
     def step(self, quiet: bool) -> None:
         for incident, (action, request_id) in list(self._waiting.items()):
             self._answer(incident, action, request_id)
-        for one in self.items("/api/v1/incidents?state=open&limit=200"):
-            incident = UUID(one["id"])
-            if incident in self._done or self.dice.random() >= TAKES_UP:
+        for item in self.items("/api/v1/incidents?state=open&limit=200"):
+            incident = UUID(item["id"])
+            if incident in self._done or self.dice.random() >= ACCEPT_SHARE:
                 continue
             self._done.add(incident)
             action, request_id = self.dice.choice(ACTIONS), f"{self.name}-{len(self._done)}"
             self._waiting[incident] = action, request_id
-            if self.dice.random() < AT_ONCE:
+            if self.dice.random() < IMMEDIATE_SHARE:
                 self._answer(incident, action, request_id)
 
     def _answer(self, incident: UUID, action: str, request_id: str) -> None:
@@ -60,19 +60,19 @@ class Operator(Person):
         got = self.call(f"/api/v1/incidents/{incident}/decision", body)
         if got is None:
             return
-        status, said = got
+        status, reply = got
         del self._waiting[incident]
         if status not in (200, 409):
-            self.strange.append(f"{self.name} was told {status} {said} about {incident}")
+            self.unexpected.append(f"{self.name} was told {status} {reply} about {incident}")
             return
-        self.told.append(
-            Told(
+        self.decision_replies.append(
+            DecisionReply(
                 operator=self.actor,
                 incident=incident,
                 sent=action,
                 request_id=request_id,
-                by=said.get("by" if status == 200 else "winner") or "",
-                action=said.get("action") or "",
-                decision=UUID(said["decision_id"]) if status == 200 else None,
+                by=reply.get("by" if status == 200 else "winner") or "",
+                action=reply.get("action") or "",
+                decision=UUID(reply["decision_id"]) if status == 200 else None,
             )
         )

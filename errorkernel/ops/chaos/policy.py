@@ -4,7 +4,7 @@ Each question names, as the method of its message, the rule that is meant to ans
 """
 
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
-from errorkernel.ops.chaos.person import Person
+from errorkernel.ops.chaos.api_user import ApiUser
 
 _MANY = 100_000
 _RULES: dict[str, tuple[RuleAction, int | None, int]] = {
@@ -18,7 +18,7 @@ _RULES: dict[str, tuple[RuleAction, int | None, int]] = {
 METHODS = ("none",) * 6 + tuple(_RULES)
 
 
-def wordings() -> list[RuleDefinition]:
+def rule_definitions() -> list[RuleDefinition]:
     """The rules, in their order."""
     return [
         RuleDefinition(
@@ -35,10 +35,10 @@ def wordings() -> list[RuleDefinition]:
     ]
 
 
-class Keeper(Person):
+class RuleEditor(ApiUser):
     """Suspends rules, clears them again and writes them anew, each time for the questions that wait already as well."""
 
-    looks_s = (0.3, 1.5)
+    pause_range_s = (0.3, 1.5)
 
     @property
     def unanswered(self) -> int:
@@ -51,14 +51,14 @@ class Keeper(Person):
         if not rules:
             return
         rule = self.dice.choice(rules)
-        what = "resume" if rule["suspended_at"] else self.dice.choice(("suspend", "change", "move"))
-        if what == "change":
+        change = "resume" if rule["suspended_at"] else self.dice.choice(("suspend", "change", "move"))
+        if change == "change":
             written = {name: rule[name] for name in ("name", "condition", "action", "reason", "enabled", "revision")}
             limits = {name: rule[name] for name in ("max_uses", "storm_limit", "loop_limit")}
             got = self.call(f"/api/v1/rules/{rule['id']}", {**written, **limits, "also_waiting": True}, "PUT")
         else:
             reason = {"reason": f"{self.name} tries it"}
-            said = {"suspend": reason, "resume": {**reason, "also_waiting": True}, "move": {"steps": 1}}
-            got = self.call(f"/api/v1/rules/{rule['id']}/{what}", said[what])
+            bodies = {"suspend": reason, "resume": {**reason, "also_waiting": True}, "move": {"steps": 1}}
+            got = self.call(f"/api/v1/rules/{rule['id']}/{change}", bodies[change])
         if got and got[0] not in (200, 409):
-            self.strange.append(f"{self.name} was told {got[0]} {got[1]} about rule {rule['id']}")
+            self.unexpected.append(f"{self.name} was told {got[0]} {got[1]} about rule {rule['id']}")

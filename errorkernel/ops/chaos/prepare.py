@@ -35,7 +35,7 @@ def main() -> None:
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
         token_of[name] = api_tokens.add(owner, actor=Actor.system(now))
-    for wording in policy.wordings():
+    for wording in policy.rule_definitions():
         changes.add(wording, actor=Actor.system(now))
     print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
 

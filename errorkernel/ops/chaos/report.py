@@ -22,13 +22,13 @@ def lines(result: Result) -> Iterator[str]:
         yield from (f"{at:8.2f} s  {text}" for at, text in result.timeline)
         for name, broken in result.broken.items():
             yield f"{name} ({len(broken)} times not)"
-            yield from (f"    {one}" for one in broken[:SHOWN])
+            yield from (f"    {violation}" for violation in broken[:SHOWN])
             if len(broken) > SHOWN:
                 yield f"    … and {len(broken) - SHOWN} more"
     gone = f", {result.lost_with_wipes} plain reports gone with wipes" if result.lost_with_wipes else ""
     yield (
         f"seed {options.seed}: {options.faults} faults, {result.events} events, {result.incidents} questions,"
-        f" {result.answers} answers ({result.by_rules} by rules), {result.given_back} messages given back{gone};"
+        f" {result.answers} answers ({result.by_rules} by rules), {result.requeued} messages given back{gone};"
         f" contact after {result.contact_s:.1f} s, settled {result.settled_s:.1f} s later,"
         f" {result.took_s:.0f} s in all: {total} violations"
     )

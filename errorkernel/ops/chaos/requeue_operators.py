@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from errorkernel.ops.chaos.person import Person
+from errorkernel.ops.chaos.api_user import ApiUser
 
 ENDED = "applied,failed,stale,withdrawn"
-TAKES_UP = 0.5
-DROPS = 0.1
+ACCEPT_SHARE = 0.5
+DROP_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RequeueReply:
     """What was sent, and the command that it became; ``command`` None: it could not be."""
 
     by: str
@@ -20,12 +20,12 @@ class Given:
     command: UUID | None
 
 
-class Giver(Person):
-    looks_s = (0.3, 1.2)
+class RequeueOperator(ApiUser):
+    pause_range_s = (0.3, 1.2)
 
     def __init__(self, name: str, token: str, http_url: str, seed: int) -> None:
         super().__init__(name, token, http_url, seed)
-        self.given: list[Given] = []
+        self.requeue_replies: list[RequeueReply] = []
         self._waiting: dict[UUID, tuple[str, str]] = {}
         """Incident → (wish, request id) that were sent and brought no reply yet."""
         self._count = 0
@@ -39,22 +39,24 @@ class Giver(Person):
             self._give(incident, wish, request_id)
         if quiet or self._waiting:
             return
-        ended = [one for one in self.items(f"/api/v1/incidents?state={ENDED}&limit=20&order=desc") if one["message"]]
+        ended = [item for item in self.items(f"/api/v1/incidents?state={ENDED}&limit=20&order=desc") if item["message"]]
         # The newest: that is what the other one picks as well.
-        for one in ended[:2]:
-            if self.dice.random() < TAKES_UP:
+        for item in ended[:2]:
+            if self.dice.random() < ACCEPT_SHARE:
                 self._count += 1
-                wish = "drop" if self.dice.random() < DROPS else "requeue"
-                self._give(UUID(one["id"]), wish, f"{self.name}-{self._count}")
+                wish = "drop" if self.dice.random() < DROP_SHARE else "requeue"
+                self._give(UUID(item["id"]), wish, f"{self.name}-{self._count}")
 
     def _give(self, incident: UUID, wish: str, request_id: str) -> None:
         self._waiting[incident] = wish, request_id
         got = self.call(f"/api/v1/incidents/{incident}/{wish}", {"request_id": request_id, "reason": "once more"})
         if got is None:
             return
-        status, said = got
+        status, reply = got
         del self._waiting[incident]
         if status not in (200, 409):
-            self.strange.append(f"{self.name} was told {status} {said} about the message of {incident}")
+            self.unexpected.append(f"{self.name} was told {status} {reply} about the message of {incident}")
             return
-        self.given.append(Given(self.actor, incident, wish, UUID(said["command"]) if status == 200 else None))
+        self.requeue_replies.append(
+            RequeueReply(self.actor, incident, wish, UUID(reply["command"]) if status == 200 else None)
+        )

@@ -11,15 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from errorkernel.domain.incident_state import State
-from errorkernel.ops.chaos import faults, invariants, plan, snapshot
-from errorkernel.ops.chaos import requeues as given_back
+from errorkernel.ops.chaos import faults, invariants, plan, requeue_checks, snapshot
+from errorkernel.ops.chaos.api_user import ApiUser
 from errorkernel.ops.chaos.evidence import Evidence
 from errorkernel.ops.chaos.instance import ChaosError, Instance, monotonic
 from errorkernel.ops.chaos.operators import Operator
-from errorkernel.ops.chaos.person import Person
 from errorkernel.ops.chaos.plan import Fault, Kind
-from errorkernel.ops.chaos.policy import Keeper
-from errorkernel.ops.chaos.requeue_operators import Giver
+from errorkernel.ops.chaos.policy import RuleEditor
+from errorkernel.ops.chaos.requeue_operators import RequeueOperator
 from errorkernel.ops.chaos.watch import ALLOWANCE_S, LIMIT_S, Watch
 
 OPERATORS = ("anna", "bert", "cleo")
@@ -61,7 +60,7 @@ class Result:
     incidents: int = 0
     answers: int = 0
     by_rules: int = 0
-    given_back: int = 0
+    requeued: int = 0
     events: int = 0
     lost_with_wipes: int = 0
     contact_s: float = 0.0
@@ -77,8 +76,8 @@ class Run:
         self._evidence = Evidence()
         self._watch = Watch(self._instance, self._evidence, monotonic)
         self._operators: list[Operator] = []
-        self._givers: list[Giver] = []
-        self._people: list[Person] = []
+        self._givers: list[RequeueOperator] = []
+        self._users: list[ApiUser] = []
         """Everybody."""
         self._began = monotonic()
         self.result = Result(options, directory)
@@ -91,8 +90,8 @@ class Run:
             self._heal()
             self._settle()
         finally:
-            for person in self._people:
-                person.stop()
+            for user in self._users:
+                user.stop()
             self._instance.close()
         self._judge()
         return self.result
@@ -108,15 +107,15 @@ class Run:
     def _invite(self) -> None:
         tokens, url, seed = self._instance.tokens, self._instance.http_url, self._options.seed
         self._operators = [Operator(name, tokens[name], url, seed) for name in OPERATORS]
-        self._givers = [Giver(name, tokens[name], url, seed) for name in GIVERS]
-        self._people = [*self._operators, *self._givers, Keeper(KEEPER, tokens[KEEPER], url, seed)]
-        for person in self._people:
-            person.start()
+        self._givers = [RequeueOperator(name, tokens[name], url, seed) for name in GIVERS]
+        self._users = [*self._operators, *self._givers, RuleEditor(KEEPER, tokens[KEEPER], url, seed)]
+        for user in self._users:
+            user.start()
 
     def _faults(self) -> None:
         """The plan, each fault from its beginning to its end, however they overlap."""
         order = itertools.count()
-        due: list[tuple[float, int, Fault | faults.Undo]] = [(one.at_s, next(order), one) for one in self._plan]
+        due: list[tuple[float, int, Fault | faults.Undo]] = [(fault.at_s, next(order), fault) for fault in self._plan]
         heapq.heapify(due)
         for _ in self._rounds():
             while due and due[0][0] <= self._now():
@@ -143,8 +142,8 @@ class Run:
         """Nothing new begins; return once kernel and nodes have heard each other."""
         for place in self._instance.places.values():
             place.quiet.touch()
-        for person in self._people:
-            person.calm()
+        for user in self._users:
+            user.wind_down()
         healed = datetime.now(UTC)
         self._note("all is mended")
         since = monotonic()
@@ -181,24 +180,25 @@ class Run:
     def _unfinished(self) -> list[str]:
         left = {
             "questions are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
-            "requests wait for a reply": sum(one.unanswered for one in self._people),
+            "requests wait for a reply": sum(user.unanswered for user in self._users),
             "messages are on their way": sum(
-                one.state in given_back.UNDER_WAY for one in snapshot.commands(self._instance.database).values()
+                command.state in requeue_checks.UNDER_WAY
+                for command in snapshot.commands(self._instance.database).values()
             ),
             "messages are in journals": snapshot.waiting(self._instance.places),
-            "answers are in the outbox": snapshot.owed(self._instance.database),
+            "answers are in the outbox": snapshot.unpublished(self._instance.database),
         }
         return [f"{count} {what}" for what, count in left.items() if count]
 
     def _judge(self) -> None:
         evidence = self._evidence
         for operator in self._operators:
-            evidence.told += operator.told
+            evidence.decision_replies += operator.decision_replies
             evidence.sent |= {(operator.actor, incident): sent for incident, sent in operator.sent.items()}
-        for giver in self._givers:
-            evidence.given += giver.given
-        for person in self._people:
-            evidence.strange += person.strange
+        for requeue_operator in self._givers:
+            evidence.requeue_replies += requeue_operator.requeue_replies
+        for user in self._users:
+            evidence.unexpected += user.unexpected
         snapshot.collect(evidence, self._instance.database, self._instance.places)
         for check in invariants.CHECKS:
             if broken := check(evidence):
@@ -206,10 +206,10 @@ class Run:
         result = self.result
         result.took_s = monotonic() - self._began
         result.incidents = len(evidence.incidents)
-        answers = [one.answer for one in evidence.incidents.values() if one.answer]
+        answers = [incident.answer for incident in evidence.incidents.values() if incident.answer]
         result.answers = len(answers)
-        result.by_rules = sum(one.by.startswith("rule:") for one in answers)
-        result.given_back = len(evidence.commands)
+        result.by_rules = sum(decision.by.startswith("rule:") for decision in answers)
+        result.requeued = len(evidence.commands)
         result.events = len(evidence.stored)
         result.lost_with_wipes = invariants.lost_with_wipes(evidence)
 

@@ -19,8 +19,8 @@ from errorkernel.ops.chaos.evidence import (
     Command,
     Evidence,
     Incident,
+    JournaledIncident,
     ProcessState,
-    Question,
     Rule,
     Stored,
 )
@@ -49,7 +49,7 @@ def incidents(database: Path) -> dict[UUID, Incident]:
     return found
 
 
-def questions(places: Mapping[str, Place]) -> dict[UUID, Question]:
+def journaled_incidents(places: Mapping[str, Place]) -> dict[UUID, JournaledIncident]:
     """The questions of all nodes, as their journals have them now."""
     found = {}
     for node, place in places.items():
@@ -59,7 +59,7 @@ def questions(places: Mapping[str, Place]) -> dict[UUID, Question]:
             rows = db.execute("SELECT id, process, incarnation, state, decision, outcome FROM incident").fetchall()
         for pk, process, incarnation, state, decision, outcome in rows:
             answer = wire.decode_decision(decision) if decision else None
-            found[UUID(pk)] = Question(
+            found[UUID(pk)] = JournaledIncident(
                 id=UUID(pk),
                 node=node,
                 process=process,
@@ -80,7 +80,7 @@ def commands(database: Path) -> dict[UUID, Command]:
             " JOIN errorkernel_incident i ON i.id = r.incident_id JOIN errorkernel_node n ON n.id = i.node_id"
         ).fetchall()
     found = [Command(UUID(pk), UUID(incident), *rest) for pk, incident, *rest in rows]
-    return {one.id: one for one in found}
+    return {incident.id: incident for incident in found}
 
 
 def commands_of_nodes(places: Mapping[str, Place]) -> dict[UUID, str]:
@@ -103,7 +103,7 @@ def waiting(places: Mapping[str, Place]) -> int:
     return total
 
 
-def owed(database: Path) -> int:
+def unpublished(database: Path) -> int:
     """How many answers the broker does not have yet."""
     with reading(database) as db:
         return int(db.execute("SELECT count(*) FROM errorkernel_outbox").fetchone()[0])
@@ -152,7 +152,7 @@ def heard_at(database: Path) -> dict[str, datetime]:
 def collect(evidence: Evidence, database: Path, places: Mapping[str, Place]) -> None:
     """Add what stands there at the end."""
     evidence.incidents = incidents(database)
-    evidence.questions = questions(places)
+    evidence.journaled_incidents = journaled_incidents(places)
     evidence.ledgers = {node: ledger.read(place.ledger) for node, place in places.items()}
     evidence.commands = commands(database)
     evidence.commands_of_nodes = commands_of_nodes(places)
@@ -170,7 +170,7 @@ def collect(evidence: Evidence, database: Path, places: Mapping[str, Place]) -> 
                 " JOIN errorkernel_node n ON n.id = e.node_id ORDER BY e.seq"
             )
         ]
-        evidence.losses_told = db.execute(
+        evidence.losses_reported = db.execute(
             "SELECT count(*) FROM errorkernel_auditentry WHERE action = 'lost' AND target = 'stream:EK_EVENTS'"
         ).fetchone()[0]
         evidence.outbox = db.execute("SELECT count(*) FROM errorkernel_outbox").fetchone()[0]

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from errorkernel.broker.connection import REQUEST_TIMEOUT_S
 from errorkernel.domain.incident_state import ENDED, State
-from errorkernel.ops.chaos import periods, requeues
+from errorkernel.ops.chaos import periods, requeue_checks
 from errorkernel.ops.chaos import snapshot as look
-from errorkernel.ops.chaos.evidence import Evidence, Incident, Question
+from errorkernel.ops.chaos.evidence import Evidence, Incident, JournaledIncident
 from errorkernel.ops.chaos.instance import Instance
 
 LIMIT_S = 2 * periods.SYNC_S
@@ -32,44 +32,47 @@ class Watch:
         """Note what the database shows now."""
         shown = look.incidents(self._instance.database)
         applied = []
-        for one in shown.values():
-            state = one.state, one.answer.id if one.answer else None
-            history = self._evidence.history.setdefault(one.id, [])
+        for incident in shown.values():
+            state = incident.state, incident.answer.id if incident.answer else None
+            history = self._evidence.history.setdefault(incident.id, [])
             if not history or history[-1] != state:
                 history.append(state)
-                if one.state is State.APPLIED:
-                    applied.append(one)
+                if incident.state is State.APPLIED:
+                    applied.append(incident)
         if applied:
-            known = look.questions(self._instance.places)
+            known = look.journaled_incidents(self._instance.places)
             # What the kernel has confirmed, a node may forget: sooner than usual where its clock has jumped.
             self._evidence.shown_early += [
-                one.id for one in applied if one.id in known and known[one.id].outcome != "applied"
+                incident.id for incident in applied if incident.id in known and known[incident.id].outcome != "applied"
             ]
         return shown
 
     def judge(self) -> list[str]:
         """Once contact has returned: what is not as it must be. What stays so for too long is kept as overdue."""
         shown = self.look()
-        known = look.questions(self._instance.places)
-        wrong = [said for one in known.values() if (said := disagreement(one, shown.get(one.id)))]
+        known = look.journaled_incidents(self._instance.places)
+        wrong = [
+            complaint for journaled in known.values() if (complaint := disagreement(journaled, shown.get(journaled.id)))
+        ]
         wrong += [
-            f"{one.id} is shown as {one.state.value}; {one.node} knows nothing of it"
-            for one in shown.values()
-            if one.id not in known and one.state not in ENDED
+            f"{incident.id} is shown as {incident.state.value}; {incident.node} knows nothing of it"
+            for incident in shown.values()
+            if incident.id not in known and incident.state not in ENDED
         ]
         wrong += self._processes() + self._commands()
         now = self._now()
-        self._since = {said: self._since.get(said, now) for said in wrong}
-        for said, since in self._since.items():
-            if now - since > LIMIT_S + ALLOWANCE_S and said not in self._told:
-                self._told.add(said)
-                self._evidence.overdue.append(said)
+        self._since = {complaint: self._since.get(complaint, now) for complaint in wrong}
+        for complaint, since in self._since.items():
+            if now - since > LIMIT_S + ALLOWANCE_S and complaint not in self._told:
+                self._told.add(complaint)
+                self._evidence.overdue.append(complaint)
         return wrong
 
     def _commands(self) -> list[str]:
         theirs = look.commands_of_nodes(self._instance.places)
         ours = look.commands(self._instance.database).values()
-        return [said for one in ours if (said := requeues.disagreement(one, theirs.get(one.id)))]
+        found = [requeue_checks.disagreement(command, theirs.get(command.id)) for command in ours]
+        return [complaint for complaint in found if complaint]
 
     def _processes(self) -> list[str]:
         theirs = look.processes_of_nodes(self._instance.places)
@@ -81,21 +84,21 @@ class Watch:
         ]
 
 
-def disagreement(question: Question, incident: Incident | None) -> str:
+def disagreement(journaled: JournaledIncident, incident: Incident | None) -> str:
     """How node and kernel see a question differently; empty where they agree."""
     if incident is None:
-        return f"{question.id} of {question.node} is not known to the kernel"
-    if question.state == "pending":
+        return f"{journaled.id} of {journaled.node} is not known to the kernel"
+    if journaled.state == "pending":
         if incident.answer:
-            return f"{question.id} of {question.node} is blocked, and has been answered {incident.answer.action}"
+            return f"{journaled.id} of {journaled.node} is blocked, and has been answered {incident.answer.action}"
         agreed = incident.state is State.OPEN
-    elif question.state == "ended":
+    elif journaled.state == "ended":
         # A withdrawal that crossed an answer.
-        crossed = question.outcome == "withdrawn" and incident.state is State.STALE
-        agreed = crossed or incident.state.value == question.outcome
+        crossed = journaled.outcome == "withdrawn" and incident.state is State.STALE
+        agreed = crossed or incident.state.value == journaled.outcome
     else:
         agreed = incident.state not in ENDED and incident.state is not State.OPEN
     if agreed:
         return ""
-    is_ = question.outcome or question.state
-    return f"{question.id} of {question.node} is {is_} and is shown as {incident.state.value}"
+    is_ = journaled.outcome or journaled.state
+    return f"{journaled.id} of {journaled.node} is {is_} and is shown as {incident.state.value}"

@@ -79,7 +79,7 @@ class _Life:
     def text(self) -> str:
         return f"{self._name} {next(self._numbers)}"
 
-    def question(self, text: str) -> dict[str, Any]:
+    def journaled(self, text: str) -> dict[str, Any]:
         """What is said with a question: a message in progress, and perhaps a deadline."""
         message = {"id": text, "method": self.dice.choice(METHODS), "data": text}
         return {"message": message, **self.dice.choice(DEADLINES)}
@@ -102,7 +102,7 @@ async def task(place: Place, node: str, context: Context) -> None:
         await asyncio.sleep(life.dice.uniform(*PAUSE_S))
         text, chance = life.text(), life.dice.random()
         if chance < ASKS:
-            await context.ask(text, **life.question(text))
+            await context.ask(text, **life.journaled(text))
             life.went_on(text)
         elif chance < ASKS + FAILS:
             raise life.fails(text)
@@ -120,7 +120,7 @@ def child(directory: str) -> None:
         time.sleep(life.dice.uniform(*PAUSE_S))
         text, chance = life.text(), life.dice.random()
         if chance < ASKS:
-            me.ask(text, **life.question(text))
+            me.ask(text, **life.journaled(text))
             life.went_on(text)
         elif chance < ASKS + FAILS:
             raise life.fails(text)
@@ -151,7 +151,7 @@ async def helm(place: Place, kernel: Kernel, name: str) -> str:
             await asyncio.sleep(life.dice.uniform(*PAUSE_S) * 3)
             text = life.text()
             if life.dice.random() < ASKS:
-                action = await kernel.ask(text, process=name, **life.question(text))
+                action = await kernel.ask(text, process=name, **life.journaled(text))
                 if action != "continue":
                     return str(action)
                 life.went_on(text)

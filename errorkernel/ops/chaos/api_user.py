@@ -10,19 +10,19 @@ from typing import Any
 TIMEOUT_S = 4.0
 
 
-class Person:
+class ApiUser:
     """``step`` is done again and again, with a pause of ``looks_s`` between, until ``stop``.
 
     What a person sends is repeated under the same request id until there is a reply: only then do they know what came
     of it.
     """
 
-    looks_s = (0.1, 0.8)
+    pause_range_s = (0.1, 0.8)
 
     def __init__(self, name: str, token: str, http_url: str, seed: int) -> None:
         self.name = name
         self.actor = f"user:{name}"
-        self.strange: list[str] = []
+        self.unexpected: list[str] = []
         """Replies that nobody should ever get."""
         self.dice = random.Random(f"{seed} {name}")  # noqa: S311 - repeatable on purpose
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -43,7 +43,7 @@ class Person:
     def start(self) -> None:
         self._thread.start()
 
-    def calm(self) -> None:
+    def wind_down(self) -> None:
         """The run is to come to an end."""
         self._quiet.set()
 
@@ -53,11 +53,11 @@ class Person:
 
     def _work(self) -> None:
         try:
-            while not self._end.wait(self.dice.uniform(*self.looks_s)):
+            while not self._end.wait(self.dice.uniform(*self.pause_range_s)):
                 self.step(self._quiet.is_set())
         except Exception as exc:
             # A reply that nobody can read, most likely: without this the run would go on with one person less.
-            self.strange.append(f"{self.name} could not go on: {exc!r}")
+            self.unexpected.append(f"{self.name} could not go on: {exc!r}")
 
     def items(self, path: str) -> list[dict[str, Any]]:
         """The first page of a list; nothing where nothing came back."""

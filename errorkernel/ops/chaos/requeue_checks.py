@@ -22,32 +22,38 @@ def handed_over_once(evidence: Evidence) -> list[str]:
         for text, count in handed.items()
         if count > started[text]
     ]
-    sent = Counter(one.message for one in evidence.commands.values() if one.state != "dropped")
+    sent = Counter(command.message for command in evidence.commands.values() if command.state != "dropped")
     broken += [
         f"message {text!r} was begun {count} times, and given back {sent[text]} times"
         for text, count in started.items()
         if count > sent[text]
     ]
-    applied = Counter(one.message for one in evidence.commands.values() if one.state == "applied")
+    applied = Counter(command.message for command in evidence.commands.values() if command.state == "applied")
     broken += [
         f"message {text!r} is shown as taken {count} times, and its process was done with it {handled[text]} times"
         for text, count in applied.items()
         if count > handled[text]
     ]
-    broken += [f"command {one.id} never came to an end" for one in evidence.commands.values() if one.state in UNDER_WAY]
+    broken += [
+        f"command {command.id} never came to an end"
+        for command in evidence.commands.values()
+        if command.state in UNDER_WAY
+    ]
     return broken + _words_that_do_not_stand(evidence)
 
 
 def _words_that_do_not_stand(evidence: Evidence) -> list[str]:
     broken = []
-    for given in evidence.given:
-        known = evidence.commands.get(given.command) if given.command else None
-        if given.command and (known is None or known.incident != given.incident):
-            broken.append(f"{given.by} was told command {given.command}, which is not in the database")
-        elif known and (known.state == "dropped") != (given.wish == "drop"):
-            broken.append(f"{given.by} wanted {given.wish} of {given.command}; it is {known.state}")
-    told = Counter(given.command for given in evidence.given if given.command)
-    return broken + [f"command {command} was told to {count} people" for command, count in told.items() if count > 1]
+    for reply in evidence.requeue_replies:
+        known = evidence.commands.get(reply.command) if reply.command else None
+        if reply.command and (known is None or known.incident != reply.incident):
+            broken.append(f"{reply.by} was told command {reply.command}, which is not in the database")
+        elif known and (known.state == "dropped") != (reply.wish == "drop"):
+            broken.append(f"{reply.by} wanted {reply.wish} of {reply.command}; it is {known.state}")
+    commands = Counter(reply.command for reply in evidence.requeue_replies if reply.command)
+    return broken + [
+        f"command {command} was told to {count} people" for command, count in commands.items() if count > 1
+    ]
 
 
 def disagreement(command: Command, on_node: str | None) -> str:
