@@ -534,9 +534,9 @@ def test_node_and_kernel_agree_on_a_message_or_not(state: str, on_node: str | No
 @pytest.mark.parametrize(
     ("state", "outcome", "shown", "agreed"),
     [
-        ("blocked", "", State.OPEN, True),
-        ("blocked", "", State.DECIDED, False),
-        ("blocked", "", State.WITHDRAWN, False),
+        ("pending", "", State.OPEN, True),
+        ("pending", "", State.DECIDED, False),
+        ("pending", "", State.WITHDRAWN, False),
         ("answered", "", State.DECIDED, True),
         ("answered", "", State.DELIVERED, True),
         ("answered", "", State.OPEN, False),

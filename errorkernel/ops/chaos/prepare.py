@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 
 import django
 
-from errorkernel.store.platform.actor import Actor
-
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "steward_site.settings")
@@ -22,6 +20,7 @@ def main() -> None:
     from errorkernel.ops.chaos import policy
     from errorkernel.store import nodes as fleet
     from errorkernel.store.accounts import api_tokens
+    from errorkernel.store.platform.actor import Actor
     from errorkernel.store.rules import changes
 
     names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
@@ -35,8 +34,8 @@ def main() -> None:
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
         token_of[name] = api_tokens.add(owner, actor=Actor.system(now))
-    for wording in policy.rule_definitions():
-        changes.add(wording, actor=Actor.system(now))
+    for definition in policy.rule_definitions():
+        changes.add(definition, actor=Actor.system(now))
     print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
 
 
