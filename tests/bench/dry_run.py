@@ -26,7 +26,7 @@ from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.models import Incident
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
-from errorkernel.web.console.dry_run import WHOLE_BUDGET_S, dry_run
+from errorkernel.web.console.dry_run import FULL_BUDGET_S, dry_run
 
 NOW = datetime.now(UTC)
 DAYS = 7
@@ -66,7 +66,7 @@ def main() -> None:
     took = time.perf_counter() - began
     print(f"{events:,} events, {Incident.objects.count():,} of them questions (stored in {took:.0f} s)")
     for text in CONDITIONS:
-        for name, budget_s in (("first result", 1.0), ("whole", WHOLE_BUDGET_S)):
+        for name, budget_s in (("first result", 1.0), ("whole", FULL_BUDGET_S)):
             began = time.perf_counter()
             tried = dry_run(parse_condition(text), [], since=NOW - timedelta(days=DAYS + 1), budget_s=budget_s)
             took = time.perf_counter() - began

@@ -629,7 +629,7 @@ def test_a_dry_run_in_steps_finds_the_same_as_one_in_one_go(monkeypatch):
         ask(process=f"p{number % 5}", now=NOW - timedelta(minutes=25 - number))
     since = NOW - timedelta(minutes=20)
     whole = tried("process:p1 OR process:p2", since=since)
-    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_QUESTIONS", 3)
+    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_INCIDENTS", 3)
     start, looked_at, matched, shown = None, 0, 0, []
     while True:
         part = tried("process:p1 OR process:p2", since=since, start=start, budget_s=0)

@@ -410,7 +410,7 @@ def test_an_operator_keeps_a_message_on_the_page_of_its_question(alice):
 def test_a_long_dry_run_goes_on_by_script_or_by_a_button(alice, monkeypatch):
     for number in range(5):
         ask(process=f"p{number}", now=timezone.now())
-    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_QUESTIONS", 2)
+    monkeypatch.setattr("errorkernel.web.console.dry_run.STEP_INCIDENTS", 2)
     monkeypatch.setattr("errorkernel.web.console.rules.BUDGET_S", 0)
     page = alice.post(NEW, form(do="try")).content.decode()
     assert "<progress" in page

@@ -16,11 +16,11 @@ from errorkernel.web.health.urls import urlpatterns
 
 log = logging.getLogger("errorkernel.web")
 
-PROBES = frozenset(f"/{one.pattern}" for one in urlpatterns)
-NAMES_TOLD_MAX = 100
+PROBES = frozenset(f"/{route.pattern}" for route in urlpatterns)
+NAMES_LOGGED_MAX = 100
 """Strangers make names up; this many are told of in the log."""
 
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 class KnownHosts(CommonMiddleware):
@@ -32,11 +32,11 @@ class KnownHosts(CommonMiddleware):
         try:
             return super().process_request(request)
         except DisallowedHost as exc:
-            _tell(request.META.get("HTTP_HOST", ""))
+            _log_once(request.META.get("HTTP_HOST", ""))
             return bad_request(request, exc)
 
 
-def _tell(name: str) -> None:
-    if name not in _told and len(_told) < NAMES_TOLD_MAX:
-        _told.add(name)
+def _log_once(name: str) -> None:
+    if name not in _logged and len(_logged) < NAMES_LOGGED_MAX:
+        _logged.add(name)
         log.warning("A request to %.100r was refused: it is none of STEWARD_ALLOWED_HOSTS; this is said once.", name)

@@ -80,11 +80,11 @@ class _Request(WebRequest):
         if self.content is not None:
             self.content.close()
         metrics.count_rejected("body_too_big")
-        told = msgspec.json.encode(ErrorBody(str(bodies.too_big_as_sent(conf.get().limits))))
+        body = msgspec.json.encode(ErrorBody(str(bodies.too_big_as_sent(conf.get().limits))))
         head = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
         # Written past Twisted, which answers only what it has taken in; and it would ask for the body (100 Continue).
         self.requestHeaders.removeHeader(b"Expect")
-        self.transport.write(head + b"Content-Length: %d\r\n\r\n" % len(told) + told)
+        self.transport.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         self.transport.loseWriteConnection()
         asyncio.get_running_loop().call_later(LINGER_S, self.transport.abortConnection)
 

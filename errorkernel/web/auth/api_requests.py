@@ -34,13 +34,13 @@ BODY_MAX_BYTES = 64 * 1024
 
 
 class ApiError(Exception):
-    """The request ends with this status; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
+    """The request ends with this status; ``error``: one sentence, or a shape with one."""
 
-    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(told)
+    def __init__(self, status: int, error: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(error)
         self.status = status
         self.headers = headers or {}
-        self.body = ErrorBody(told) if isinstance(told, str) else told
+        self.body = ErrorBody(error) if isinstance(error, str) else error
 
 
 View = Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]

@@ -78,7 +78,7 @@ def _narrowest_group(permission: str) -> str | None:
     """Of the groups that hold it, the one that gives least besides."""
     app, _separator, codename = permission.partition(".")
     holding = Group.objects.filter(permissions__content_type__app_label=app, permissions__codename=codename)
-    return min(((one.permissions.count(), one.name) for one in holding), default=(0, None))[1]
+    return min(((group.permissions.count(), group.name) for group in holding), default=(0, None))[1]
 
 
 def _page_before(request: HttpRequest) -> str | None:

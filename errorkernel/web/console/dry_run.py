@@ -22,10 +22,10 @@ from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
 from errorkernel.store.search import question_q
 
-STEP_QUESTIONS = 20_000
+STEP_INCIDENTS = 20_000
 SHOWN = 50
 BUDGET_S = 1.0
-WHOLE_BUDGET_S = 30.0
+FULL_BUDGET_S = 30.0
 NOBODY = "nobody"
 
 
@@ -61,7 +61,7 @@ def before(rule: Rule | None, now: datetime) -> list[Tree]:
     rows = changes.listed().filter(enabled=True)
     rows = rows.filter(position__lt=rule.position) if rule and rule.removed_at is None else rows
     values = [changes.as_value(row) for row in rows]
-    return [one.condition for one in values if one is not None and not one.is_over(now)]
+    return [value.condition for value in values if value is not None and not value.is_over(now)]
 
 
 def dry_run(
@@ -87,7 +87,7 @@ def _step(tried: Tried, wanted: Q, others: Q | None) -> bool:
     left = Incident.objects.order_by("-seq")
     if tried.next is not None:
         left = left.filter(seq__lt=tried.next)
-    edge = left.values_list("seq", "opened_at")[STEP_QUESTIONS - 1 : STEP_QUESTIONS].first()
+    edge = left.values_list("seq", "opened_at")[STEP_INCIDENTS - 1 : STEP_INCIDENTS].first()
     step = left.filter(seq__gte=edge[0]) if edge else left
     recent = step.order_by().filter(opened_at__gte=tried.since)
     tried.looked_at += recent.count()

@@ -27,12 +27,12 @@ def show(request: HttpRequest) -> HttpResponse:
     opened = node_named(name) if name else None
     if opened and opened not in nodes:
         nodes = [opened]  # alone: whoever has followed a link sees it at once
-    met = error_map.by_node([one.pk for one in nodes])
+    met = error_map.by_node([node.pk for node in nodes])
     context = {
         "section": "map",
         "page": page,
         "has_more": len(nodes) > ROWS_A_PAGE,
-        "nodes": [(one, met.get(one.pk)) for one in nodes[:ROWS_A_PAGE]],
+        "nodes": [(node, met.get(node.pk)) for node in nodes[:ROWS_A_PAGE]],
         "opened": opened,
         **(_branch(opened, process_id) if opened else {}),
     }
@@ -43,7 +43,7 @@ def _branch(node: Node, process_id: int | None) -> dict[str, object]:
     """What is open under ``node``."""
     met = error_map.by_process(node.pk)
     processes = Process.objects.filter(pk__in=list(met)[: error_map.PROCESSES_MAX]).order_by("name")
-    shown: dict[str, object] = {"processes": [(one, met[one.pk]) for one in processes]}
+    shown: dict[str, object] = {"processes": [(process, met[process.pk]) for process in processes]}
     if process_id is None:
         return shown
     found = Process.objects.filter(node=node, pk=min(process_id, LARGEST)).first()

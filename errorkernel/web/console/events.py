@@ -39,7 +39,7 @@ CARDS_SHOWN = 5
 
 def rows(found: Iterable[Any]) -> list[EventRow]:
     """Of what ``stored`` finds."""
-    return [EventRow.of(one) for one in found]
+    return [EventRow.of(row) for row in found]
 
 
 def stored() -> QuerySet[ErrorEvent, Any]:
@@ -57,9 +57,9 @@ def live(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
 
 
-def crowd(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
+def shared_problem(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
     """The problem and how many wait on it, where several questions are shown and all are of that one."""
-    wholes = {one.problem.merged_into_id or one.problem_id for one in shown}
+    wholes = {row.problem.merged_into_id or row.problem_id for row in shown}
     if len(shown) < 2 or len(wholes) > 1:
         return []
     same = problems.members(wholes.pop())
@@ -70,7 +70,7 @@ def crowd(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
 def live_context(search: Search) -> dict[str, Any]:
     """What the live page shows of ``search``."""
     shown = shown_incidents(timezone.now())
-    waiting = [one for one in shown if one.state == State.OPEN]
+    waiting = [row for row in shown if row.state == State.OPEN]
     # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
     # socket, never both or neither.
     position = counters.current(Counter.EVENTS)
@@ -81,7 +81,7 @@ def live_context(search: Search) -> dict[str, Any]:
         "section": "live",
         "cards": shown,
         "more": waiting_count() - CARDS_SHOWN if len(waiting) > CARDS_SHOWN else 0,
-        "crowds": crowd(waiting[:CARDS_SHOWN]),
+        "crowds": shared_problem(waiting[:CARDS_SHOWN]),
         "events": newest,
         "seq": position,
         "never": position == 0,
@@ -111,8 +111,8 @@ class EventFilter:
             node=name_of(given, "node"),
             process=name_of(given, "process"),
             problem=number(given, "problem"),
-            type=word(given, "type", [one.value for one in EventType]),
-            level=word(given, "level", [one.value for one in Level]),
+            type=word(given, "type", [event_type.value for event_type in EventType]),
+            level=word(given, "level", [level.value for level in Level]),
             since_seq=number(given, "from"),
             until_seq=number(given, "to"),
         )

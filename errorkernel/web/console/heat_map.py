@@ -51,7 +51,7 @@ def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
     told = [(step, f"{hour:%H:%M} UTC") for step, hour in zip(steps, hours, strict=True)]
     rows = [
         Row(known[subject], totals[subject], [_cell(counted[subject].get(step, 0), hottest, at) for step, at in told])
-        for subject in sorted(known, key=lambda one: (-totals[one], one))[:ROWS_SHOWN]
+        for subject in sorted(known, key=lambda subject: (-totals[subject], subject))[:ROWS_SHOWN]
     ]
     return Heat(hours, rows)
 

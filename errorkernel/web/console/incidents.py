@@ -28,7 +28,7 @@ from errorkernel.web.console.refusal import refuse
 CARDS_A_PAGE = 20
 MOVING_SHOWN = 10
 ENDED_SHOWN = 10
-CROWDS_SHOWN = 5
+SHARED_PROBLEMS_SHOWN = 5
 PAST_READ = 200
 PAST_SHOWN = 10
 
@@ -63,26 +63,29 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "fields": INCIDENT_FIELDS.items(),
         "page": page,
         "has_more": len(waiting) > first + CARDS_A_PAGE,
-        "crowds": _crowds(waiting) if only is None else [],
+        "crowds": _shared_problems(waiting) if only is None else [],
         **(_room(here) if only is None and page == 1 else {"waiting": in_order(here)}),
     }
     return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)
 
 
-def _crowds(waiting: Waiting) -> list[tuple[Problem, int]]:
+def _shared_problems(waiting: Waiting) -> list[tuple[Problem, int]]:
     """Problems on which several wait, and how many, the most first."""
-    crowds = dict(waiting.crowds(CROWDS_SHOWN))
-    return [(one, crowds[one.pk]) for one in sorted(Problem.objects.filter(pk__in=crowds), key=lambda p: -crowds[p.pk])]
+    counts = dict(waiting.crowds(SHARED_PROBLEMS_SHOWN))
+    return [
+        (problem, counts[problem.pk])
+        for problem in sorted(Problem.objects.filter(pk__in=counts), key=lambda p: -counts[p.pk])
+    ]
 
 
 def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
     """The cards of these who wait, of the answers that are on their way, and of what ended last."""
     shown = in_order([*waiting, *on_its_way(MOVING_SHOWN), *ended(ENDED_SHOWN)])
     return {
-        "waiting": [one for one in shown if one.state == State.OPEN],
-        "moving": [one for one in shown if one.state in IN_DELIVERY],
+        "waiting": [row for row in shown if row.state == State.OPEN],
+        "moving": [row for row in shown if row.state in IN_DELIVERY],
         "moving_total": Incident.objects.filter(state__in=IN_DELIVERY).count(),
-        "ended": [one for one in shown if one.state in ENDED],
+        "ended": [row for row in shown if row.state in ENDED],
     }
 
 
@@ -99,12 +102,12 @@ def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
     """What was answered to one process on one problem before ``present``; ``past`` is in the order of asking."""
     times: Counter[str] = Counter()
     came_back: Counter[str] = Counter()
-    for one, followed in zip(past, [*past, present][1:], strict=True):
-        decision = getattr(one, "decision", None)
-        if decision is None or one.state not in (State.APPLIED, State.DECIDED, State.DELIVERED):
+    for row, followed in zip(past, [*past, present][1:], strict=True):
+        decision = getattr(row, "decision", None)
+        if decision is None or row.state not in (State.APPLIED, State.DECIDED, State.DELIVERED):
             continue  # an answer that was not carried out proves nothing
         times[decision.action] += 1
-        if followed.opened_at - (one.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
+        if followed.opened_at - (row.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
             came_back[decision.action] += 1
     return [Record(action, count, came_back[action]) for action, count in times.most_common()]
 

@@ -27,7 +27,7 @@ from errorkernel.web.console.refusal import refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
-STRANGERS_SHOWN = 10
+UNKNOWN_SENDERS_SHOWN = 10
 RESTARTS_OF = timedelta(hours=24)
 
 
@@ -50,10 +50,10 @@ def _urgent_first(now: datetime) -> QuerySet[Node]:
 
 def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, int]], bool]:
     found = list(_urgent_first(now)[first : first + ROWS_A_PAGE + 1])
-    keys = [one.pk for one in found]
+    keys = [row.pk for row in found]
     processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
     asking = waiting_by("node", keys)
-    page = [(one, hearing(one, now), processes.get(one.pk, 0), asking.get(one.pk, 0)) for one in found]
+    page = [(row, hearing(row, now), processes.get(row.pk, 0), asking.get(row.pk, 0)) for row in found]
     return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
 
 
@@ -71,7 +71,7 @@ def nodes(request: HttpRequest) -> HttpResponse:
         "page": page,
         "has_more": has_more,
         "heat": heat_map.of_fleet(timezone.now()) if page == 1 else None,
-        "strangers": AccessDenial.objects.filter(node="")[:STRANGERS_SHOWN],
+        "strangers": AccessDenial.objects.filter(node="")[:UNKNOWN_SENDERS_SHOWN],
     }
     return render(request, "errorkernel/nodes.html", context)
 
@@ -123,28 +123,28 @@ class Quarantined:
 
 def quarantines(node: Node) -> list[Quarantined]:
     """What stands still on ``node``, as far as the node says that it does."""
-    standing = {one.name: one for one in node.processes.filter(state=QUARANTINED)}
+    standing = {row.name: row for row in node.processes.filter(state=QUARANTINED)}
     found = quarantined_processes.quarantines(node.pk) if standing else []
     shown = [Quarantined(asked, [standing[name] for name in names if name in standing]) for asked, names in found]
-    return [one for one in shown if one.processes]
+    return [row for row in shown if row.processes]
 
 
 def _processes(node: Node, shown: Iterable[Process], now: datetime) -> list[tuple[Process, Liveness, int]]:
     """Each with whether it is heard from, and how often it was restarted in the last day."""
     found = list(shown)
-    restarts = incarnations.restarts([one.pk for one in found], now - RESTARTS_OF)
-    return [(one, _liveness(one, node, now), restarts.get(one.pk, 0)) for one in found]
+    restarts = incarnations.restarts([row.pk for row in found], now - RESTARTS_OF)
+    return [(row, _liveness(row, node, now), restarts.get(row.pk, 0)) for row in found]
 
 
-def _lives(process: Process) -> list[tuple[Incarnation, Incident | None]]:
-    """The lives that are kept, the newest first, each with the answer to a quarantine by which it began."""
-    lives = list(incarnations.of_process(process.pk))
+def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]:
+    """The kept that are kept, the newest first, each with the answer to a quarantine by which it began."""
+    kept = list(incarnations.of_process(process.pk))
     began_by: dict[int, Incident] = {}
-    if any(one.ending == Ending.CRASHED for one in lives):
-        for asked in quarantined_processes.answered(process, lives[-1].first_seen):
-            later = [one for one in lives if one.first_seen >= asked.decision.decided_at]
+    if any(incarnation.ending == Ending.CRASHED for incarnation in kept):
+        for asked in quarantined_processes.answered(process, kept[-1].first_seen):
+            later = [incarnation for incarnation in kept if incarnation.first_seen >= asked.decision.decided_at]
             began_by |= {later[-1].pk: asked} if later else {}
-    return [(one, began_by.get(one.pk)) for one in lives]
+    return [(incarnation, began_by.get(incarnation.pk)) for incarnation in kept]
 
 
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
@@ -153,26 +153,26 @@ def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
 
 @needs(VIEW)
 def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
-    """One process: its lives, what it met, what it waits for."""
+    """One process: its incarnations, its error states, its pending incidents."""
     found = node_named(name)
-    one = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
-    if one is None:
+    row = Process.objects.filter(node=found, pk=min(process_id, LARGEST)).first()
+    if row is None:
         raise Http404
     now = timezone.now()
-    met = ErrorState.objects.filter(process=one).select_related("process", "problem").order_by("-last_seen")
+    met = ErrorState.objects.filter(process=row).select_related("process", "problem").order_by("-last_seen")
     context = {
         "section": "nodes",
         "node": found,
         "hearing": hearing(found, now),
-        "process": one,
-        "liveness": _liveness(one, found, now),
-        "lives": _lives(one),
-        "restarts": incarnations.restarts([one.pk], now - RESTARTS_OF).get(one.pk, 0),
+        "process": row,
+        "liveness": _liveness(row, found, now),
+        "lives": _incarnations(row),
+        "restarts": incarnations.restarts([row.pk], now - RESTARTS_OF).get(row.pk, 0),
         "lives_kept": incarnations.KEPT,
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
-        "quarantines": [shown for shown in quarantines(found) if one in shown.processes],
-        **waiting_part(cards().filter(process=one), And((_named(found), Text("process", Pattern((one.name,)))))),
-        "events": rows(stored().filter(process=one)[:PART_ROWS]),
+        "quarantines": [shown for shown in quarantines(found) if row in shown.processes],
+        **waiting_part(cards().filter(process=row), And((_named(found), Text("process", Pattern((row.name,)))))),
+        "events": rows(stored().filter(process=row)[:PART_ROWS]),
     }
     return render(request, "errorkernel/process.html", context)

@@ -60,8 +60,8 @@ RANGES = [
 
 def range_of(request: HttpRequest, default: str = "24h") -> Range:
     """The range in the address. Raises BadParameter."""
-    name = word(request.GET, "range", [one.name for one in RANGES]) or default
-    return next(one for one in RANGES if one.name == name)
+    name = word(request.GET, "range", [choice.name for choice in RANGES]) or default
+    return next(choice for choice in RANGES if choice.name == name)
 
 
 @needs(VIEW)
@@ -118,16 +118,18 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
     whole = sum(sums)
     counted_min = last - counted_from + 1
     rows = [
-        LevelRow(level, sums[rank], whole, sums[rank] / counted_min, max(one[rank] for one in per_minute))
+        LevelRow(level, sums[rank], whole, sums[rank] / counted_min, max(row[rank] for row in per_minute))
         for rank, level in enumerate(rollups.LEVELS)
     ]
     return {
         "events": charts.columns(per_minute, rollups.LEVELS, _said(per_minute, begins, chosen), times),
         "events_total": whole,
         "levels": rows[::-1],
-        "columns": list(zip(begins, [[int(count) for count in one[:-1]][::-1] for one in steps], blocked, strict=True)),
+        "columns": list(
+            zip(begins, [[int(count) for count in step[:-1]][::-1] for step in steps], blocked, strict=True)
+        ),
         "blocked": charts.columns(
-            [[one] for one in blocked], ["pending"], _said_blocked(blocked, begins, chosen), times
+            [[value] for value in blocked], ["pending"], _said_blocked(blocked, begins, chosen), times
         ),
         "blocked_s": sum(step[-1] for step in steps),
         "blocked_mean": sum(step[-1] for step in steps) / (counted_min * MINUTE_S),
@@ -165,8 +167,8 @@ def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], cho
 def _said_blocked(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
     pattern = _("from %(time)s: %(count)s blocked on average")
     return [
-        pattern % {"time": _clock(begin, chosen), "count": charts.short(one)}
-        for one, begin in zip(blocked, begins, strict=True)
+        pattern % {"time": _clock(begin, chosen), "count": charts.short(count)}
+        for count, begin in zip(blocked, begins, strict=True)
     ]
 
 
@@ -198,24 +200,24 @@ def _bounds(bounds: Sequence[int]) -> list[str]:
 
 def _answers(chosen: Range, now: datetime) -> dict[str, Any]:
     found, total = decision_history.newest(now - chosen.length)
-    waits = sorted(one.waited_s for one in found)
+    waits = sorted(row.waited_s for row in found)
     upto = [bisect_right(waits, bound) for bound in WAITS_S]
     counts = [last - first for first, last in pairwise([0, *upto, len(waits)])]
     outcomes = decision_history.outcomes(found)
-    largest = max((one.given for one in outcomes), default=0)
+    largest = max((outcome.given for outcome in outcomes), default=0)
     return {
         "answered": total,
         "looked_at": len(found),
         "waits": _shares(list(zip(_bounds(WAITS_S), counts, strict=True))),
-        "deciders": [_decider(by, [one.waited_s for one in found if one.by == by]) for by in _deciders(found)],
+        "deciders": [_decider(by, [row.waited_s for row in found if row.by == by]) for by in _deciders(found)],
         "p50": decision_history.percentile(waits, 0.5),
         "p95": decision_history.percentile(waits, 0.95),
-        "outcomes": [(one, _outcome_bars(one, largest)) for one in outcomes],
+        "outcomes": [(outcome, _outcome_bars(outcome, largest)) for outcome in outcomes],
     }
 
 
 def _deciders(found: Sequence[decision_history.Answered]) -> list[str]:
-    present = {one.by for one in found}
+    present = {row.by for row in found}
     return [by for by in ("user", "rule", "deadline") if by in present]
 
 
@@ -225,9 +227,9 @@ def _decider(by: str, waits: list[float]) -> tuple[str, int, float | None, float
     return words[by], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
 
 
-def _outcome_bars(one: decision_history.Outcome, largest: int) -> list[charts.Bar]:
+def _outcome_bars(outcome: decision_history.Outcome, largest: int) -> list[charts.Bar]:
     """Done and stayed away, done and came back, not done: from left to right."""
-    parts = (("stayed", one.stayed_away), ("back", one.came_back), ("undone", one.given - one.done))
+    parts = (("stayed", outcome.stayed_away), ("back", outcome.came_back), ("undone", outcome.given - outcome.done))
     return charts.row(parts, largest)
 
 

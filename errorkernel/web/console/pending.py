@@ -18,15 +18,15 @@ CARDS_SHOWN = 10
 STATES_SHOWN = 15
 
 
-def waiting_part(questions: QuerySet[Incident], query: Tree) -> dict[str, Any]:
-    """Context of the part that shows those of ``questions`` which wait, the longest first; ``query`` finds them all."""
-    found = questions.filter(state=State.OPEN).order_by("opened_at")
+def waiting_part(incidents: QuerySet[Incident], query: Tree) -> dict[str, Any]:
+    """Context of the part that shows those of ``incidents`` which wait, the longest first; ``query`` finds them all."""
+    found = incidents.filter(state=State.OPEN).order_by("opened_at")
     shown = list(found[: CARDS_SHOWN + 1])
     total = len(shown) if len(shown) <= CARDS_SHOWN else found.count()
     return {"waiting": shown[:CARDS_SHOWN], "waiting_total": total, "waiting_query": str(query)}
 
 
 def waiting_by(field: str, keys: Iterable[int]) -> dict[int, int]:
-    """How many open questions each of ``keys`` has; one query."""
-    open_ones = Incident.objects.filter(**{"state": State.OPEN, f"{field}__in": list(keys)})
-    return dict(open_ones.order_by().values_list(field).annotate(Count("pk")))
+    """How many open incidents each of ``keys`` has; one query."""
+    open_incidents = Incident.objects.filter(**{"state": State.OPEN, f"{field}__in": list(keys)})
+    return dict(open_incidents.order_by().values_list(field).annotate(Count("pk")))

@@ -58,7 +58,7 @@ class ProblemSearch:
             tree = parse(text, PROBLEM_FIELDS)
         except QueryError as exc:
             return cls(text, Q(pk__in=[]), exc)
-        default = Q() if _asks_for_state(tree) else Q(state__in=[one.value for one in LISTED])
+        default = Q() if _asks_for_state(tree) else Q(state__in=[state.value for state in LISTED])
         return cls(text, default & problem_q(tree, now, me))
 
 
@@ -86,12 +86,12 @@ def problems(request: HttpRequest) -> HttpResponse:
     ordered = store.wholes().filter(search.condition).select_related("assignee").order_by(SORTS[order], "-pk")
     found = list(ordered[first : first + ROWS_A_PAGE + 1])
     shown = found[:ROWS_A_PAGE]
-    waiting = waiting_on([one.pk for one in shown])
-    met = rollups.problems_by_hour([one.pk for one in shown], now)
+    waiting = waiting_on([row.pk for row in shown])
+    met = rollups.problems_by_hour([row.pk for row in shown], now)
     asked = {"q": search.text} if search.text else {}
     context = {
         "section": "problems",
-        "problems": [(one, waiting[one.pk], met[one.pk]) for one in shown],
+        "problems": [(row, waiting[row.pk], met[row.pk]) for row in shown],
         "query": search.text,
         "error": search.error,
         "chosen": {"sort": order} if order != "recent" else {},
@@ -124,17 +124,17 @@ def _sorts() -> list[tuple[str, str]]:
 
 def _muted_waiting() -> int:
     """Questions that wait on problems which the list leaves out: it says so, since none may be overlooked."""
-    whole = Q(problem__merged_into__isnull=True) & ~Q(problem__state__in=[one.value for one in LISTED])
-    part = Q(problem__merged_into__isnull=False) & ~Q(problem__merged_into__state__in=[one.value for one in LISTED])
+    whole = Q(problem__merged_into__isnull=True) & ~Q(problem__state__in=[state.value for state in LISTED])
+    part = Q(problem__merged_into__isnull=False) & ~Q(problem__merged_into__state__in=[state.value for state in LISTED])
     return Incident.objects.filter(whole | part, state=State.OPEN).count()
 
 
 def waiting_on(problem_ids: Sequence[int]) -> Counter[int]:
     """How many open questions each problem has, with those of its parts."""
     wanted = Q(problem__in=problem_ids) | Q(problem__merged_into__in=problem_ids)
-    open_ones = Incident.objects.filter(wanted, state=State.OPEN).order_by()
+    open_incidents = Incident.objects.filter(wanted, state=State.OPEN).order_by()
     counted: Counter[int] = Counter()
-    for own, whole in open_ones.values_list("problem", "problem__merged_into"):
+    for own, whole in open_incidents.values_list("problem", "problem__merged_into"):
         counted[whole or own] += 1
     return counted
 
@@ -153,10 +153,10 @@ def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
 def opened(found: Problem, now: datetime) -> dict[str, Any]:
     """Context of a problem's own page."""
     parts = list(Problem.objects.filter(merged_into=found).order_by("pk"))
-    members = [found.pk, *(one.pk for one in parts)]
+    members = [found.pk, *(part.pk for part in parts)]
     states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
     asked = cards().filter(problem__in=members)
-    targets = [f"problem:{one}" for one in members]
+    targets = [f"problem:{member}" for member in members]
     return {
         "section": "problems",
         "problem": found,

@@ -34,7 +34,7 @@ from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.contributions import contributed
-from errorkernel.web.console.dry_run import BUDGET_S, WHOLE_BUDGET_S, Tried, before, dry_run
+from errorkernel.web.console.dry_run import BUDGET_S, FULL_BUDGET_S, Tried, before, dry_run
 from errorkernel.web.console.refusal import refuse
 
 PART_ROWS = 20
@@ -45,7 +45,7 @@ LETTERS_A_PAGE = 50
 def rules(request: HttpRequest) -> HttpResponse:
     """All of them, in their order."""
     found = list(store.listed())
-    context = {"section": "rules", "rules": [(one, state_of(one, timezone.now())) for one in found]}
+    context = {"section": "rules", "rules": [(row, state_of(row, timezone.now())) for row in found]}
     return render(request, "errorkernel/rules.html", context)
 
 
@@ -157,7 +157,7 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
     try:
         if do not in ("on", "off"):
             parse_condition(form.typed["condition"])
-            form.tried = _try(form.typed, found, now, WHOLE_BUDGET_S if do == "all" else BUDGET_S)
+            form.tried = _try(form.typed, found, now, FULL_BUDGET_S if do == "all" else BUDGET_S)
             return form.render(request)
         given = rule_form.read(request.POST, enabled=do == "on")
         actor = actor_of(request)
@@ -183,9 +183,9 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
         return form.render(request, status=409)
     except Rule.DoesNotExist:
         raise Http404 from None
-    told = _("Rule {number} is saved as revision {revision} and is {state}.")
+    text = _("Rule {number} is saved as revision {revision} and is {state}.")
     state = rule_word(state_of(saved, now))
-    messages.success(request, told.format(number=saved.pk, revision=saved.revision, state=state))
+    messages.success(request, text.format(number=saved.pk, revision=saved.revision, state=state))
     return HttpResponseRedirect(reverse("rule", args=[saved.pk]))
 
 
@@ -203,7 +203,7 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
     try:
         before_id = number(request.GET, "before")
         chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
-        chosen["state"] = word(request.GET, "state", [one.value for one in DeadLetter.State])
+        chosen["state"] = word(request.GET, "state", [state.value for state in DeadLetter.State])
     except BadParameter as exc:
         return refuse(request, str(exc))
     found = listed_letters(**chosen)
@@ -215,7 +215,7 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
         "letters": page[:LETTERS_A_PAGE],
         "chosen": chosen,
         "parts": urlencode({name: value for name, value in chosen.items() if value}),
-        "states": [one.value for one in DeadLetter.State],
+        "states": [state.value for state in DeadLetter.State],
         "before": before_id,
         "older": page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None,
     }

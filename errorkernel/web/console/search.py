@@ -40,7 +40,7 @@ class Search:
         span = "" if since or until else word(given, "range", list(RANGES))
         try:
             parse(text)  # alone, so that a mistake is where the reader sees it, and parentheses close in it
-            found = to_q(parse(_whole(text, span, since, until)), now)
+            found = to_q(parse(_combined(text, span, since, until)), now)
         except QueryError as exc:
             return cls(text, Q(pk__in=[]), span, since, until, exc)
         return cls(text, found, span, since, until)
@@ -48,7 +48,7 @@ class Search:
     @property
     def whole(self) -> str:
         """Text and time as one query; empty where everything is wanted."""
-        return _whole(self.text, self.range, self.since, self.until)
+        return _combined(self.text, self.range, self.since, self.until)
 
     def parts(self) -> dict[str, str]:
         """As it stands in an address."""
@@ -78,7 +78,7 @@ def _typed(at: datetime | None) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S").removesuffix(":00") if at else ""
 
 
-def _whole(text: str, span: str, since: str, until: str) -> str:
+def _combined(text: str, span: str, since: str, until: str) -> str:
     times = [f"since:{since or span}"] if since or span else []
     times += [f"until:{until}"] if until else []
     return " ".join([f"({text})", *times] if text and times else [text, *times]).strip()

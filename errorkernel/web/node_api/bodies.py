@@ -157,7 +157,7 @@ def _check_commas(body: bytes, limits: Limits) -> None:
 
 
 def _unpacker(encoding: str, limits: Limits) -> "_Identity | _Inflate":
-    packed = [known for one in encoding.split(",") if (known := one.strip().lower()) not in ("", "identity")]
+    packed = [known for name in encoding.split(",") if (known := name.strip().lower()) not in ("", "identity")]
     if len(packed) > 1 or not ENCODINGS.keys() >= set(packed):
         raise BodyError(415, "encoding", f"Content-Encoding {encoding[:40]!r} is not known here; gzip and deflate are.")
     wbits = ENCODINGS[packed[0]] if packed else None

@@ -78,11 +78,11 @@ class Response:
 
 
 class Refused(Exception):
-    """The request ends here; ``told`` is one sentence for whoever wrote the client, or a shape with one."""
+    """The request ends here; ``body``: one sentence, or a shape with one."""
 
-    def __init__(self, status: int, told: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(told)
-        self.response = _json(status, ErrorBody(told) if isinstance(told, str) else told, headers)
+    def __init__(self, status: int, body: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body)
+        self.response = _json(status, ErrorBody(body) if isinstance(body, str) else body, headers)
 
 
 class Gateway:
@@ -119,7 +119,7 @@ class Gateway:
 
         ``wait``: its values in the address; one or none is right.
         404 also where the question was withdrawn, with ``"state": "withdrawn"``: no answer can come any more, and a
-        client that was told 204 would ask for ever. An unknown incident is waited for first, whatever ``wait`` says: it
+        client that was body 204 would ask for ever. An unknown incident is waited for first, whatever ``wait`` says: it
         may be one of a report that was accepted a moment ago, and that has no answer yet (204).
         """
         return await _answer_errors(self._get_decision(headers, incident_id, wait))
@@ -131,9 +131,9 @@ class Gateway:
         return await _answer_errors(self._post_outcome(headers, incident_id, chunks))
 
     async def get_commands(self, headers: Mapping[str, str]) -> Response:
-        """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not told yet, oldest first.
+        """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not body yet, oldest first.
 
-        They count as received. A node does each once, by its id, since it is told of one until its outcome is here.
+        They count as received. A node does each once, by its id, since it is listed until its outcome is here.
         """
         return await _answer_errors(self._get_commands(headers))
 
@@ -150,7 +150,7 @@ class Gateway:
         valid, rejected, refusals = await self._validate(node, items)
         refused = await self._publish(node, valid)
         rejected += [Refusal(index, str(exc)) for index, exc in refused.items()]
-        rejected.sort(key=lambda one: one.index)
+        rejected.sort(key=lambda refusal: refusal.index)
         await self._quarantine(refusals)
         accepted = [event_id for index, event_id, _ in valid if index not in refused]
         if rejected and not accepted:
@@ -203,7 +203,7 @@ class Gateway:
         decision = await self._decision(node, incident, until)
         if decision is None:
             return Response(204)
-        await self._tell_delivered(incident)
+        await self._report_delivered(incident)
         return Response(200, wire.encode_decision(decision), _JSON)
 
     async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
@@ -231,11 +231,11 @@ class Gateway:
         node = await self._node(headers)
         self._charge(node, 1)
         given = await self._threads.run(requeues.under_way, node)
-        if changed := await self._threads.run(_mark_received, [one.id for one in given]):
+        if changed := await self._threads.run(_mark_received, [command.id for command in given]):
             await self._announce(changed)
-        return _json(200, {"commands": [commands.body(one) for one in given]})
+        return _json(200, {"commands": [commands.body(command) for command in given]})
 
-    async def _tell_delivered(self, incident: UUID) -> None:
+    async def _report_delivered(self, incident: UUID) -> None:
         """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
         try:
             changed = await self._threads.run(decisions.mark_delivered, [incident], now=datetime.now(UTC))
@@ -303,8 +303,8 @@ class Gateway:
         """Count refused inputs and keep them where an administrator sees them; the answer does not depend on it."""
         if not refusals:
             return
-        for one in refusals:
-            metrics.count_rejected(one.reason)
+        for refusal in refusals:
+            metrics.count_rejected(refusal.reason)
         try:
             await self._threads.run(rejected_events.refuse_all, refusals, now=datetime.now(UTC))
         except DATABASE_AWAY:
@@ -322,8 +322,8 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
     except Refused as exc:
         return exc.response
     except bodies.BodyError as exc:
-        told = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
-        return _json(exc.status, told)
+        body = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
+        return _json(exc.status, body)
     except BrokerAway as exc:
         log.warning("A node's request is put off, the broker is away: %s", exc)
         return _json(503, ErrorBody("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
@@ -385,7 +385,7 @@ def _asked(node: str, number: UUID) -> bool:
 
 def _mark_received(command_ids: list[UUID]) -> list[UUID]:
     now = datetime.now(UTC)
-    return [changed for one in command_ids for changed in requeues.mark_received(one, now=now)]
+    return [changed for command_id in command_ids for changed in requeues.mark_received(command_id, now=now)]
 
 
 def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:

@@ -21,7 +21,7 @@ _LETTER = Resource(
     encode=message_operation,
     missing=DeadLetter.DoesNotExist,
     page="dead-letters",
-    has_page_of_one=False,
+    has_item_page=False,
 )
 
 

@@ -39,13 +39,13 @@ class Page:
     @classmethod
     def of(cls, given: QueryDict) -> "Page":
         """Raises ApiError (400)."""
-        limit = whole_number(given, "limit")
+        limit = read_number(given, "limit")
         if limit is not None and not 1 <= limit <= LIMIT_MAX:
             raise ApiError(400, f"limit is from 1 to {LIMIT_MAX}.")
         order = parameter(given, "order", "asc")
         if order not in ("asc", "desc"):
             raise ApiError(400, "order is asc or desc.")
-        return cls(whole_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
+        return cls(read_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ def listing_view(listing: Listing) -> Callable[..., HttpResponse]:
         query = parameter(given, "q").strip()
         if query and listing.search is None:
             # A filter that is silently ignored would look like an answer.
-            names = " and ".join(one.name for one in listing.filters) or "nothing"
+            names = " and ".join(narrow.name for narrow in listing.filters) or "nothing"
             raise ApiError(400, f"q is for events; this list is filtered by {names}.")
-        values = {one.name: value for one in listing.filters if (value := parameter(given, one.name))}
+        values = {narrow.name: value for narrow in listing.filters if (value := parameter(given, narrow.name))}
         if listing.filter_together:
             rows = listing.filter_together(values)
         else:
@@ -160,7 +160,7 @@ def parameter(given: QueryDict, name: str, otherwise: str = "") -> str:
     return values[0] if values else otherwise
 
 
-def whole_number(given: QueryDict, name: str) -> int | None:
+def read_number(given: QueryDict, name: str) -> int | None:
     """Raises ApiError (400)."""
     text = parameter(given, name).strip()
     return parse_number(text, name) if text else None

@@ -69,7 +69,7 @@ class Resource:
     key: type[int] | type[UUID] = int
     page: str = ""
     """Name of the page that a form leads back to."""
-    has_page_of_one: bool = True
+    has_item_page: bool = True
     """Whether that page is of one of them; else it is their list."""
     refusals: tuple[Refusal, ...] = ()
     show_refusal: Callable[[Refused], HttpResponse] = show_refusal
@@ -177,8 +177,10 @@ class Operation(Generic[R]):
         """The page that shows what this acts on."""
         if self.form and self.form.page:
             return reverse(self.form.page)
-        return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_page_of_one else [])
+        return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_item_page else [])
 
     def refusal_of(self, error: Exception) -> Refusal | None:
-        fitting = (one for one in self.all_refusals if isinstance(error, one.error) and one.applies(error))
+        fitting = (
+            refusal for refusal in self.all_refusals if isinstance(error, refusal.error) and refusal.applies(error)
+        )
         return next(fitting, None)

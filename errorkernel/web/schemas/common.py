@@ -15,12 +15,12 @@ from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.values import Action
 
 REQUEST_ID_MAX_CHARS = 64
-WHOLE_MAX = 2**63 - 1
+INTEGER_MAX = 2**63 - 1
 NO_NUL = r"^[^\u0000]*$"
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def told(**keywords: Any) -> msgspec.Meta:
+def schema_hint(**keywords: Any) -> msgspec.Meta:
     """What the description says of a field and ``core.rules`` checks, which names the field that is wrong."""
     return msgspec.Meta(extra_json_schema=keywords)
 
@@ -86,7 +86,7 @@ class Answer(msgspec.Struct):
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
     request_id: (
         Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)]
-        | Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
+        | Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
         | None
     ) = None
 

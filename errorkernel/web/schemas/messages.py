@@ -67,5 +67,5 @@ def dead_letter(row: DeadLetter) -> DeadLetterItem:
         process=process.name,
         problem=row.problem_id,
         incident=row.incident_id,
-        done=[message_operation(one) for one in row.requeues.all()],
+        done=[message_operation(requeue) for requeue in row.requeues.all()],
     )

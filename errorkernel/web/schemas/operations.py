@@ -17,7 +17,7 @@ from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem
 from errorkernel.protocol import schema as wire
 from errorkernel.store.incidents import bulk_decisions
-from errorkernel.web.schemas.common import NO_NUL, WHOLE_MAX, of_row, told
+from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, of_row, schema_hint
 from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
 
 DAYS_MAX = 3650
@@ -28,12 +28,12 @@ CONDITION_FORMAT = "steward-condition"
 BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected", "expired"]
 BulkResult: TypeAlias = Literal["pending", "decided", "already_decided", "withdrawn"]
 _StewardNode: TypeAlias = Annotated[
-    str, told(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
+    str, schema_hint(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
 ]
-_Reason: TypeAlias = Annotated[str, told(pattern=NO_NUL, maxLength=REASON_MAX_CHARS)]
+_Reason: TypeAlias = Annotated[str, schema_hint(pattern=NO_NUL, maxLength=REASON_MAX_CHARS)]
 _Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
-_Count: TypeAlias = Annotated[int, told(minimum=1, maximum=policy.COUNT_MAX)]
-_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)]
+_Count: TypeAlias = Annotated[int, schema_hint(minimum=1, maximum=policy.COUNT_MAX)]
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 
 
 class RuleRequest(msgspec.Struct):
@@ -41,16 +41,16 @@ class RuleRequest(msgspec.Struct):
     each as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that
     than one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
 
-    name: Annotated[str, told(**_Text, maxLength=policy.NAME_MAX_CHARS)]
-    condition: Annotated[str, told(format=CONDITION_FORMAT)]
+    name: Annotated[str, schema_hint(**_Text, maxLength=policy.NAME_MAX_CHARS)]
+    condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
     action: RuleAction
-    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
+    reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)]
     enabled: bool = False
     expires_at: datetime | None = None
     max_uses: _Count | None = None
     storm_limit: _Count = policy.STORM_LIMIT
     loop_limit: _Count = policy.LOOP_LIMIT
-    controlled_nodes: Annotated[tuple[_StewardNode, ...], told(maxItems=policy.CONTROLLED_NODES_MAX)] = ()
+    controlled_nodes: Annotated[tuple[_StewardNode, ...], schema_hint(maxItems=policy.CONTROLLED_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
 
@@ -74,13 +74,13 @@ class ProblemMute(msgspec.Struct):
 class ProblemAssignment(msgspec.Struct):
     """``to``: the name of somebody who may answer; null: nobody."""
 
-    to: Annotated[str, told(minLength=1)] | None
+    to: Annotated[str, schema_hint(minLength=1)] | None
 
 
 class ProblemText(msgspec.Struct):
     """A comment; it is kept as it is."""
 
-    text: Annotated[str, told(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
+    text: Annotated[str, schema_hint(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
 
 
 class ProblemMerge(msgspec.Struct):
@@ -102,13 +102,13 @@ class SearchToSave(msgspec.Struct):
 class RuleMove(msgspec.Struct):
     """``steps``: how many rules it passes; less than 0 is up, so that it is asked earlier."""
 
-    steps: Annotated[int, msgspec.Meta(ge=-WHOLE_MAX, le=WHOLE_MAX)]
+    steps: Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
 
 
 class RuleReason(msgspec.Struct):
     """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
 
-    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)] = ""
+    reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)] = ""
     also_waiting: bool = False
 
 
@@ -117,8 +117,8 @@ class DryRun(msgspec.Struct):
     is not tried. ``rule``: rules before this one come first; without, all that
     speak. ``start``: ``next`` of the answer before, to look further back."""
 
-    condition: Annotated[str, told(format=CONDITION_FORMAT)]
-    days: Annotated[float, told(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
+    condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
+    days: Annotated[float, schema_hint(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
     rule: _Place | None = None
     start: _Place | None = None
 
@@ -162,8 +162,8 @@ class BulkDecisionProposal(msgspec.Struct):
     before the others follow; null: all in a row."""
 
     action: Action
-    condition: Annotated[str, told(format=CONDITION_FORMAT)]
-    reason: Annotated[str, told(**_Text, maxLength=REASON_MAX_CHARS)]
+    condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
+    reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)]
     first: UUID | None = None
 
 

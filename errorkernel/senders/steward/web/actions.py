@@ -126,10 +126,10 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
         "guess": guess,
         "guess_or": event.tags.get("process_or", "") if event else "",
         "understood": dialect is not None,
-        "kinds": [dialects.describe(one) for one in dialects.kinds(node, now)] if doubt else [],
+        "kinds": [dialects.describe(kind) for kind in dialects.kinds(node, now)] if doubt else [],
         "spoken_to": conf.get().legacy != "off",
         "last": last,
-        "processes": [(one, method, method in may) for one, method in listed],
+        "processes": [(process, method, method in may) for process, method in listed],
         "guess_listed": guess in running,
         "absent": [method for method in may if method not in running],
         "actions": actions.with_lines().filter(node=node)[:ACTIONS_SHOWN],
@@ -140,5 +140,5 @@ def _listed(last: ProcessAction | None, node: Node) -> list[tuple[Listed, str]]:
     """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
     lines = msgspec.convert(last.listed_processes, list[Listed]) if last else []
     return sorted(
-        ((one, subscriber_of(one, without_suffix(node.name))) for one in lines), key=lambda line: line[0].name
+        ((line, subscriber_of(line, without_suffix(node.name))) for line in lines), key=lambda line: line[0].name
     )

@@ -8,7 +8,7 @@ import msgspec
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.process_actions import ActionKind, RequestKind
 from errorkernel.models import ProcessAction
-from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS, WHOLE_MAX, of_row
+from errorkernel.web.schemas.common import INTEGER_MAX, REQUEST_ID_MAX_CHARS, of_row
 
 
 class NodeActionRequest(msgspec.Struct):
@@ -19,7 +19,7 @@ class NodeActionRequest(msgspec.Struct):
     action: ActionKind
     process: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
-    event: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_MAX)] | None = None
+    event: Annotated[int, msgspec.Meta(ge=1, le=INTEGER_MAX)] | None = None
     request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
 
 

@@ -66,7 +66,7 @@ def _take_commands() -> dict[str, Any]:
         "operationId": "takeCommands",
         "tags": ["nodes"],
         "summary": "See what the node is to do",
-        "description": "A failed message that is to be taken up again. Each is told until its outcome is "
+        "description": "A failed message that is to be taken up again. Each is text until its outcome is "
         "posted, to its own `id`: do each once.",
         "security": NODE,
         "responses": {
@@ -94,13 +94,13 @@ def _post_outcome(limits: Limits) -> dict[str, Any]:
 
 
 def _wait() -> dict[str, Any]:
-    told = f"Seconds to wait for an answer; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
+    text = f"Seconds to wait for an answer; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
     seconds = {"type": "number", "default": 0}
-    return {"name": "wait", "in": "query", "schema": seconds, "allowEmptyValue": True, "description": told}
+    return {"name": "wait", "in": "query", "schema": seconds, "allowEmptyValue": True, "description": text}
 
 
 def incident_id() -> dict[str, Any]:
-    told = (
+    text = (
         "The id of the event that asked. A node that asks about one that was posted just now is held for up to "
         f"{APPEAR_WAIT_S:g} s until it is stored, however short its wait."
     )
@@ -108,7 +108,7 @@ def incident_id() -> dict[str, Any]:
         "name": "id",
         "in": "path",
         "required": True,
-        "description": told,
+        "description": text,
         "schema": {"type": "string", "format": "uuid"},
     }
 
@@ -119,14 +119,14 @@ def _content_encoding() -> dict[str, Any]:
 
 
 def _events_body(limits: Limits, example: str) -> dict[str, Any]:
-    told = (
+    text = (
         f"Up to {limits.events_per_request} events; at most {limits.body_compressed_bytes} bytes as sent, "
         f"{limits.body_bytes} when unpacked. As NDJSON, the lines are the items of the array."
     )
     event = {"v": 1, "id": example, "type": "error", "process": "copy-files", "error": {"text": "no such file"}}
     return {
         "required": True,
-        "description": told,
+        "description": text,
         "content": {
             JSON: {"schema": {"anyOf": [ref("Event"), batch(limits)]}, "example": event},
             NDJSON: {"schema": {**batch(limits), "minItems": 1}, "example": [event]},

@@ -73,13 +73,13 @@ def _refusals(refusals: Sequence[Refusal], *, is_read: bool) -> dict[str, Any]:
     for status in sorted({refusal.status for refusal in refusals}):
         alike = [refusal for refusal in refusals if refusal.status == status]
         shapes = list(dict.fromkeys(refusal.shape for refusal in alike))
-        told = list(dict.fromkeys(refusal.when for refusal in alike))
+        text = list(dict.fromkeys(refusal.when for refusal in alike))
         if status == 400 and is_read:
-            told.insert(0, "The body cannot be read")
+            text.insert(0, "The body cannot be read")
             if ErrorBody not in shapes and not all("field" in shape.__struct_fields__ for shape in shapes):
                 shapes.append(ErrorBody)
         schema = ref(shapes[0]) if len(shapes) == 1 else {"anyOf": [ref(shape) for shape in shapes]}
-        found[str(status)] = ok("; or: ".join(told), schema)
+        found[str(status)] = ok("; or: ".join(text), schema)
     return found
 
 
@@ -90,7 +90,7 @@ def _listing(listing: Listing) -> dict[str, Any]:
         "summary": listing.summary,
         "description": "Give `next` as `after` for the following page, until it is null.",
         "security": READER,
-        "parameters": [*_paging(), *(_filter(one) for one in listing.filters), *_search(listing)],
+        "parameters": [*_paging(), *(_filter(narrow) for narrow in listing.filters), *_search(listing)],
         "responses": {
             "200": ok("A page", page_of(listing.item)),
             "400": ok(ERRORS["400"], ref(SearchError)),
@@ -111,14 +111,14 @@ def _paging() -> list[dict[str, Any]]:
     ]
 
 
-def _filter(one: Filter) -> dict[str, Any]:
-    described = {"name": one.name, "in": "query", "schema": one.schema, "description": one.description}
-    empty = {"allowEmptyValue": True} if one.may_be_empty else {}
-    return described | empty | ({"style": "form", "explode": False} if one.is_list else {})
+def _filter(narrow: Filter) -> dict[str, Any]:
+    described = {"name": narrow.name, "in": "query", "schema": narrow.schema, "description": narrow.description}
+    empty = {"allowEmptyValue": True} if narrow.may_be_empty else {}
+    return described | empty | ({"style": "form", "explode": False} if narrow.is_list else {})
 
 
 def _search(listing: Listing) -> list[dict[str, Any]]:
     if listing.search is None:
         return []
-    told = "A search, e.g. `node:ship* level>=error since:2h`; a mistake in it is a 400 with its `position`"
-    return [{"name": "q", "in": "query", "schema": listing.search_schema, "description": told}]
+    text = "A search, e.g. `node:ship* level>=error since:2h`; a mistake in it is a 400 with its `position`"
+    return [{"name": "q", "in": "query", "schema": listing.search_schema, "description": text}]

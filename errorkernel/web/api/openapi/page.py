@@ -56,7 +56,7 @@ def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
         "section": "nodes",
         "document": given,
         "address": given["servers"][0]["url"],
-        "parts": [(tag, [one for one in calls if one.tag == tag["name"]]) for tag in given["tags"]],
+        "parts": [(tag, [call for call in calls if call.tag == tag["name"]]) for tag in given["tags"]],
         "shapes": [(name, _fields(schema), schema) for name, schema in sorted(given["components"]["schemas"].items())],
         "security": given["components"]["securitySchemes"],
     }
@@ -78,10 +78,10 @@ class _Field:
 
     name: str
     kind: str
-    told: str
+    description: str
     required: bool
     shape: str = ""
-    """The shape that it consists of, if it is one."""
+    """The shape that it consists of, if it is parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +91,18 @@ class _Call:
     method: str
     path: str
     summary: str
-    told: str
+    description: str
     who: list[str]
     parameters: list[_Field]
     body: list[_Field]
-    body_told: str
+    body_description: str
     answers: list[_Field]
     examples: list[str]
 
 
 def _call(given: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> _Call:
     common = given["paths"][path].get("parameters", [])
-    parameters = [_resolved(given, one) for one in (*common, *operation.get("parameters", []))]
+    parameters = [_resolved(given, parameter) for parameter in (*common, *operation.get("parameters", []))]
     body = operation.get("requestBody", {})
     return _Call(
         name=operation["operationId"],
@@ -110,17 +110,20 @@ def _call(given: dict[str, Any], path: str, method: str, operation: dict[str, An
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        told=operation.get("description", ""),
-        who=[" and ".join(one) for one in operation["security"]],
+        description=operation.get("description", ""),
+        who=[" and ".join(scheme) for scheme in operation["security"]],
         parameters=[
             _field(
-                f"{one['name']} ({one['in']})", one["schema"], one.get("description", ""), one.get("required", False)
+                f"{parameter['name']} ({parameter['in']})",
+                parameter["schema"],
+                parameter.get("description", ""),
+                parameter.get("required", False),
             )
-            for one in parameters
+            for parameter in parameters
         ],
-        body=[_field(media, one["schema"]) for media, one in body.get("content", {}).items()],
-        body_told=body.get("description", ""),
-        answers=[_answer(status, _resolved(given, one)) for status, one in operation["responses"].items()],
+        body=[_field(media, parameter["schema"]) for media, parameter in body.get("content", {}).items()],
+        body_description=body.get("description", ""),
+        answers=[_answer(status, _resolved(given, parameter)) for status, parameter in operation["responses"].items()],
         examples=_examples(given["servers"][0]["url"], path, method, operation),
     )
 
@@ -134,20 +137,26 @@ def _resolved(given: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 def _answer(status: str, answer: dict[str, Any]) -> _Field:
     content = next(iter(answer.get("content", {}).items()), None)
     headers = f" Header: {', '.join(answer['headers'])}." if "headers" in answer else ""
-    told = answer["description"].rstrip(".") + "." + headers
+    description = answer["description"].rstrip(".") + "." + headers
     if content is None:
-        return _Field(status, "", told, True)
+        return _Field(status, "", description, True)
     media, inner = content
-    return _field(status, inner["schema"], told, True) if media == JSON else _Field(status, media, told, True)
+    return (
+        _field(status, inner["schema"], description, True)
+        if media == JSON
+        else _Field(status, media, description, True)
+    )
 
 
 def _fields(schema: dict[str, Any]) -> list[_Field]:
     required = schema.get("required", ())
-    return [_field(name, one, required=name in required) for name, one in schema.get("properties", {}).items()]
+    return [
+        _field(name, parameter, required=name in required) for name, parameter in schema.get("properties", {}).items()
+    ]
 
 
-def _field(name: str, schema: dict[str, Any], told: str = "", required: bool = False) -> _Field:
-    return _Field(name, kind_of(schema), told or schema.get("description", ""), required, _shape_of(schema))
+def _field(name: str, schema: dict[str, Any], description: str = "", required: bool = False) -> _Field:
+    return _Field(name, kind_of(schema), description or schema.get("description", ""), required, _shape_of(schema))
 
 
 def kind_of(schema: dict[str, Any]) -> str:
@@ -155,17 +164,17 @@ def kind_of(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[1])
     if "anyOf" in schema:
-        return " or ".join(kind_of(one) for one in schema["anyOf"])
+        return " or ".join(kind_of(option) for option in schema["anyOf"])
     if "const" in schema:
         return str(schema["const"])
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     kinds = schema.get("type", "anything")
-    words = " or ".join(_WORDS.get(one, one) for one in ([kinds] if isinstance(kinds, str) else kinds))
+    words = " or ".join(_WORDS.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
     if kinds == "array":
         words = f"list of {kind_of(schema.get('items', {}))}"
     elif schema.get("properties"):
-        words = ", ".join(f"{name}: {kind_of(one)}" for name, one in schema["properties"].items())
+        words = ", ".join(f"{name}: {kind_of(parameter)}" for name, parameter in schema["properties"].items())
     return words + "".join(f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema) + (
         f", {schema['format']}" if "format" in schema else ""
     )  # fmt: skip
@@ -188,23 +197,25 @@ def _shape_of(schema: dict[str, Any]) -> str:
 
 
 def _examples(address: str, path: str, method: str, operation: dict[str, Any]) -> list[str]:
-    """Commands that can be pasted into a shell, a complete one for each way to send the body."""
-    who = next((_TOKENS[name] for one in operation["security"] for name in one if name in _TOKENS), "")
+    """Commands that can be pasted into a shell, a complete parameter for each way to send the body."""
+    who = next((_TOKENS[name] for scheme in operation["security"] for name in scheme if name in _TOKENS), "")
     url = address + path.replace("{id}", "$INCIDENT").replace("{number}", "$NUMBER")
     if path == "/api/v1/events" and method == "get":
         url += "?q=level%3E%3Derror&limit=10"
-    elif method == "get" and "wait" in [one.get("name") for one in operation.get("parameters", ())]:
+    elif method == "get" and "wait" in [parameter.get("name") for parameter in operation.get("parameters", ())]:
         url += "?wait=30"
     words = ["curl -sS", f'-H "Authorization: Bearer {who}"' if who else ""]
     content = operation.get("requestBody", {}).get("content", {})
     if not content:
         return [" ".join(word for word in (*words, f'"{url}"') if word)]
     return [
-        " ".join([*words, f"-H 'Content-Type: {media}'", "--data-binary", _quoted(media, one["example"]), f'"{url}"'])
-        for media, one in content.items()
+        " ".join(
+            [*words, f"-H 'Content-Type: {media}'", "--data-binary", _quoted(media, parameter["example"]), f'"{url}"']
+        )
+        for media, parameter in content.items()
     ]
 
 
 def _quoted(media: str, example: Any) -> str:
-    lines = [json.dumps(one) for one in (example if media == NDJSON else [example])]
+    lines = [json.dumps(item) for item in (example if media == NDJSON else [example])]
     return "'" + "\n".join(lines).replace("'", "'\\''") + "'"

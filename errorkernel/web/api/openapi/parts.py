@@ -33,14 +33,14 @@ def body(shape: type[msgspec.Struct] | str, example: Mapping[str, Any], *, is_re
     return {"required": is_required, "content": {JSON: {"schema": ref(shape), "example": example}}}
 
 
-def number(told: str) -> dict[str, Any]:
+def number(description: str) -> dict[str, Any]:
     """A number in the address."""
     whole = {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}
-    return {"name": "number", "in": "path", "required": True, "description": told, "schema": whole}
+    return {"name": "number", "in": "path", "required": True, "description": description, "schema": whole}
 
 
-def ok(told: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": told, "content": {JSON: {"schema": schema}}}
+def ok(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
 
 
 def errors(*statuses: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def schemas(limits: Limits) -> dict[str, Any]:
     explained = {**_LISTED, **registry.explained_by}
     structs = dict.fromkeys((*wire.PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
-    found: dict[str, Any] = {name.removeprefix("_"): _tidy(one) for name, one in raw.items()}
+    found: dict[str, Any] = {name.removeprefix("_"): _tidy(schema) for name, schema in raw.items()}
     if len(found) < len(raw):
         raise ValueError(f"Two shapes have one name: {sorted(raw)}")
     for struct in structs:
@@ -84,7 +84,7 @@ def schemas(limits: Limits) -> dict[str, Any]:
         f"One occurrence. At most {limits.event_bytes} bytes as JSON; a text is cut after {limits.text_bytes} bytes, a "
         f"stack after {limits.stack_bytes}, message data after {limits.data_bytes}, and what was cut is marked."
     )
-    # Asked for where it is read, so that what lacks it is told in words.
+    # Asked for where it is read, so that what lacks it is text in words.
     found["RuleReason"]["required"] = ["reason"]
     # Over HTTP the address says which incident, and the version is the address's.
     found["Outcome"]["required"] = ["state"]
@@ -127,7 +127,7 @@ def _tidy(schema: Any) -> Any:
             for key, value in schema.items()
             if not (key == "title" and isinstance(value, str))
         }
-    return [_tidy(one) for one in schema] if isinstance(schema, list) else schema
+    return [_tidy(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +143,10 @@ def _mark_times(struct: type[msgspec.Struct], properties: dict[str, Any]) -> Non
 
 
 def _explain(properties: dict[str, Any], table: type[Model]) -> None:
-    columns = {one.name: str(getattr(one, "help_text", "")) for one in table._meta.get_fields()}
+    columns = {field.name: str(getattr(field, "help_text", "")) for field in table._meta.get_fields()}
     for field, schema in properties.items():
-        if told := columns.get(field):
-            schema.setdefault("description", told.rstrip("."))
+        if text := columns.get(field):
+            schema.setdefault("description", text.rstrip("."))
 
 
 def _refine(properties: dict[str, Any], field: str, more: dict[str, Any]) -> None:
