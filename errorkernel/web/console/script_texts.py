@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-SINGULAR_AND_PLURAL = (1, 2)
+NUMBERS = (1, 2)
 
 
 @cache
@@ -40,15 +40,13 @@ def _frame() -> dict[str, str | list[str]]:
         "broker": _("broker ok"),
         "broker-away": _("broker away"),
         "broker-unknown": _("broker unknown"),
-        "nodes": [ngettext("{count} node", "{count} nodes", n) for n in SINGULAR_AND_PLURAL],
-        "nodes-late": [ngettext("{nodes}, {count} late", "{nodes}, {count} late", n) for n in SINGULAR_AND_PLURAL],
-        "nodes-gone": [ngettext("{nodes}, {count} gone", "{nodes}, {count} gone", n) for n in SINGULAR_AND_PLURAL],
+        "nodes": [ngettext("{count} node", "{count} nodes", n) for n in NUMBERS],
+        "nodes-late": [ngettext("{nodes}, {count} late", "{nodes}, {count} late", n) for n in NUMBERS],
+        "nodes-gone": [ngettext("{nodes}, {count} gone", "{nodes}, {count} gone", n) for n in NUMBERS],
         "nodes-missing": [
-            ngettext("{count} node is late or gone", "{count} nodes are late or gone", n) for n in SINGULAR_AND_PLURAL
+            ngettext("{count} node is late or gone", "{count} nodes are late or gone", n) for n in NUMBERS
         ],
-        "lag": [
-            ngettext("{count} event not stored yet", "{count} events not stored yet", n) for n in SINGULAR_AND_PLURAL
-        ],
+        "lag": [ngettext("{count} event not stored yet", "{count} events not stored yet", n) for n in NUMBERS],
         "auto": _("auto"),
         "light": _("light"),
         "dark": _("dark"),
@@ -71,9 +69,7 @@ def _decisions() -> dict[str, str | list[str]]:
         "decide-failed": _("The server failed ({status}). Decide again; it counts once."),
         "decide-unsent": _("No connection: your decision may not have arrived. Decide again; it counts once."),
         "decide-lost": _("Your decision {action} arrived too late: another decision came first."),
-        "pending-now": [
-            ngettext("{count} pending incident", "{count} pending incidents", n) for n in SINGULAR_AND_PLURAL
-        ],
+        "pending-now": [ngettext("{count} pending incident", "{count} pending incidents", n) for n in NUMBERS],
         "sound-on": _("Sound on"),
         "sound-off": _("Sound off"),
         "notices-on": _("Notifications on"),
@@ -84,10 +80,8 @@ def _decisions() -> dict[str, str | list[str]]:
 
 def _lists() -> dict[str, str | list[str]]:
     return {
-        "new": [ngettext("{count} new", "{count} new", n) for n in SINGULAR_AND_PLURAL],
-        "skipped": [
-            ngettext("… {count} more in this second", "… {count} more in this second", n) for n in SINGULAR_AND_PLURAL
-        ],
+        "new": [ngettext("{count} new", "{count} new", n) for n in NUMBERS],
+        "skipped": [ngettext("… {count} more in this second", "… {count} more in this second", n) for n in NUMBERS],
         "show": _("show"),
         "pause": _("Pause"),
         "resume": _("Resume"),
