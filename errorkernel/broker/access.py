@@ -1,4 +1,4 @@
-"""How our own roles reach the broker: the embedded one of the data dir, or the one that the settings name."""
+"""Address and seed of the broker: the embedded one of the data directory, or the one that the settings name."""
 
 from dataclasses import dataclass
 from pathlib import Path

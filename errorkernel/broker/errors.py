@@ -1,4 +1,4 @@
-"""What can go wrong between us and the broker, as few kinds as a caller can act on."""
+"""Errors of the broker connection: one class for each way in which a caller can react."""
 
 
 class BrokerError(Exception):

@@ -1,4 +1,4 @@
-"""What the broker refused, read from its log.
+"""Access denials of the broker, read from its log.
 
 nats-server tells the client about a denied publish or subscription, and its log, and nobody else: its system account
 has events for refused connections only. So the log is what is read, for both; its lines quote everything that a client

@@ -1,4 +1,4 @@
-"""The streams and their durable consumers: made where missing, mended where they differ."""
+"""The streams and their durable consumers: created where missing, updated where they differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

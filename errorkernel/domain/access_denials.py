@@ -1,11 +1,11 @@
-"""What somebody tried who may not, counted in memory first: a storm of it must not become a storm of writes."""
+"""Access denials, counted in memory first: many denials must not become as many writes."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 KEYS_MAX = 20
-"""Different attempts of one node and kind that a tally tells apart; the rest are counted as one. Strangers are as one
-node, so what is held is bounded by the nodes that there are."""
+"""Distinct denials of one node and kind that are counted apart; the rest are counted as one. Clients without a known
+node share one budget, so memory is bounded by the number of nodes."""
 OTHERS = "…"
 TARGET_CHARS = 200
 

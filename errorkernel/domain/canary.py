@@ -1,9 +1,8 @@
-"""What the first of many answers, the canary, shows about the others.
+"""The canary of a bulk decision: the incident that is decided first, and its state as it is watched.
 
-Only one thing lets them follow: its process has carried the answer out, and has not met the same problem again since,
-for as long as it is watched. That time counts from when it was carried out, since an answer that waits for a link shows
-nothing. A problem that returned counts from the answer on: the worker that a kill puts in place may fail before its
-node says that it runs.
+The rest may follow only when its process has applied the decision and has not met the same problem again for as long as
+it is watched. That time counts from the application, since a decision that waits for a link shows nothing. A problem
+that returned counts from the decision on: the worker that a kill starts may fail before its node reports that it runs.
 """
 
 from datetime import datetime

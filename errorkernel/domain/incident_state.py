@@ -1,9 +1,9 @@
-"""The life of a question, as a table.
+"""The states of an incident, as a transition table.
 
-``open`` until exactly one answer is recorded (``decided``); ``delivered`` once the node has taken the decision over;
-then what the node reports: ``applied``, ``failed`` or ``stale``. A question whose worker is gone before an answer was
-recorded is ``withdrawn``. A decision that meets a restarted worker must never touch it, so a withdrawal that crosses
-a decision on its way means that the decision came too late: ``stale``.
+``open`` until exactly one decision is recorded (``decided``); ``delivered`` once the node has taken it over; then the
+outcome that the node reports: ``applied``, ``failed`` or ``stale``. An incident whose worker ended before a decision
+was recorded is ``withdrawn``. A decision that meets a restarted worker must never touch it, so a withdrawal that
+crosses a decision on its way means that the decision came too late: ``stale``.
 
 Every state change in the database is a guarded update from the states that this table names. What it does not
 contain did not happen: redelivered, reordered and invented reports fall through it.
@@ -56,7 +56,7 @@ IN_DELIVERY = frozenset({State.DECIDED, State.DELIVERED})
 ENDED = frozenset({State.APPLIED, State.FAILED, State.STALE, State.WITHDRAWN})
 
 RAISED_BEFORE_MAX = timedelta(days=7)
-"""A question that claims to be older than this when it comes in has a wrong clock behind it."""
+"""An incident that is older than this on arrival comes from a node with a wrong clock."""
 
 
 def blocked_since(raised_at: datetime, opened_at: datetime, skew_s: float | None) -> datetime:

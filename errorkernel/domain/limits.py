@@ -1,4 +1,4 @@
-"""What a single input may weigh. Defaults of the contract; every one is a setting (``errorkernel.platform.conf``)."""
+"""Limits of a single input. Defaults of the contract; every one is a setting (``errorkernel.platform.conf``)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Counts by time: how often each process and each problem was reported, by the hour, by the day and by the week.
+"""Rollups: how often each process and each problem was reported, by the hour, by the day and by the week.
 
 A count has one number as its key, made of what it spans, when that begins, and whom it is of. So all counts of one
 span lie together in the order of time: the intake adds to the end of one table without any other index, and a page

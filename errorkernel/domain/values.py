@@ -1,4 +1,4 @@
-"""The values that the whole product speaks in: what a node reports, what it is answered, what it did.
+"""The values of the product: events that a node reports, decisions for it, outcomes of what it did.
 
 They carry no I/O and no Django. ``errorkernel.protocol`` turns bytes into them, ``errorkernel.store`` keeps them.
 Times are timezone-aware UTC; ids are ``uuid.UUID``; ``None`` means "the sender did not say".
@@ -90,7 +90,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The one answer to an incident. ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+    """The one decision on an incident. ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     incident: UUID
     decision_id: UUID
@@ -144,7 +144,7 @@ class ProcessReport(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A node's sign of life, every 30 s. ``at`` is the node's own clock when it sent it.
+    """A node's heartbeat, sent every 30 s. ``at`` is the node's own clock when it sent it.
 
     ``dropped``: all reports that its journal had no room for; ``refused``: those that the broker would not take.
     """
@@ -161,7 +161,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class SyncRequest(msgspec.Struct, frozen=True):
-    """A node's side of the periodic repair: the questions it still waits on, and the outcomes it remembers.
+    """A node's reconciliation request: its open incidents, and the outcomes it remembers.
 
     ``unread``: why some of them could not be read."""
 

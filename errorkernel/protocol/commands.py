@@ -1,4 +1,4 @@
-"""What operators send to nodes beside answers (``ek.cmd.<node>.<id>``), JSON ⇄ core values.
+"""Commands to nodes (``ek.cmd.<node>.<id>``), JSON ⇄ values.
 
 There is one command so far, ``requeue``: take this message up again. A node that does not know a command says so.
 """

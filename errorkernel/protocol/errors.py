@@ -1,4 +1,4 @@
-"""The one way in which input can be wrong."""
+"""The error for input that violates the protocol."""
 
 
 class ProtocolError(ValueError):

@@ -1,4 +1,4 @@
-"""JSON of the contract (version 1) ⇄ core values.
+"""JSON of the contract (version 1) ⇄ values.
 
 Decoding is strict about what identifies an event (version, id, type, process, text) and about types, forgiving about
 everything else: unknown fields are ignored, over-long texts are cut and the cut is marked. The result is a value or a

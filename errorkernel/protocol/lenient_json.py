@@ -1,6 +1,6 @@
-"""JSON as senders write it who do not quite follow its rules, read all the same where it is plain what is meant.
+"""Lenient decoding of common JSON mistakes (byte order mark, lone surrogates).
 
-Tried only on what the strict decoder has refused, so whoever writes proper JSON pays nothing for it.
+It is tried only on what the strict decoder has refused, so valid JSON costs nothing more.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What the wire reads, for those who describe it: its structs, and what its decoders check beyond types."""
+"""The payloads for the OpenAPI document: their structs, and the checks of the decoders beyond types."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The periodic repair (``ek.sync.<node>``), JSON ⇄ core values: what a node waits for and has done, what it lacks."""
+"""The reconciliation (``ek.sync.<node>``), JSON ⇄ values: a node's open incidents and outcomes, and what it lacks."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime

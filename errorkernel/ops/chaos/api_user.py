@@ -1,4 +1,4 @@
-"""Somebody who uses the API over HTTP, as a thread of their own: what is common to all who do."""
+"""A user of the API over HTTP in a thread of its own: the base of operators, requeue operators and rule editors."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Operators who answer over HTTP, all of them everything, at the same time; each keeps what it was told.
+"""Operators who decide over HTTP, every incident at the same time; each keeps the replies that it got.
 
 Some answers are sent at once and some at the next look, when somebody else, a rule or the deadline may have answered.
 """

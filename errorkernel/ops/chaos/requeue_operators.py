@@ -1,4 +1,4 @@
-"""Operators who give failed messages back to their processes, over HTTP; several want the same ones."""
+"""Operators who send failed messages back to their processes over HTTP; several pick the same ones."""
 
 from dataclasses import dataclass
 from uuid import UUID
