@@ -74,7 +74,7 @@ def shown(data: bytes | memoryview) -> SafeString:
     except UnicodeDecodeError:
         lines = (data[at : at + 16] for at in range(0, len(data), 16))
         text = "\n".join(
-            f"{line.hex(' '):<47}  {''.join(chr(one) if 32 <= one < 127 else '.' for one in line)}" for line in lines
+            f"{line.hex(' '):<47}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in line)}" for line in lines
         )
     return format_html("<pre><bdi>{}</bdi></pre>", visible(text))
 
@@ -95,8 +95,8 @@ def _written_out(value: Any) -> Any:
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
-        return {visible(key): _written_out(one) for key, one in value.items()}
-    return [_written_out(one) for one in value] if isinstance(value, list) else value
+        return {visible(key): _written_out(item) for key, item in value.items()}
+    return [_written_out(item) for item in value] if isinstance(value, list) else value
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -124,7 +124,7 @@ class Admin(admin.ModelAdmin):
 class History(Admin):
     """Read only, for everybody: what happened is changed by nobody, also not by a superuser.
 
-    Texts and names in its list are shown as ``excerpt`` does, on a row's page as ``written_out`` does, whoever wrote
+    Texts and names in its list are shown as ``excerpt`` does, on a row's page as ``written_out`` does, who wrote
     them: nobody has to think of it.
     """
 
@@ -142,7 +142,7 @@ class History(Admin):
         return found
 
     def _column(self, name: Any) -> Any:
-        known = {one.name: one for one in self.model._meta.fields}
+        known = {model_field.name: model_field for model_field in self.model._meta.fields}
         field = known.get(name) if isinstance(name, str) else None
         ordering = name if self.sortable_by is None or name in self.sortable_by else None
         if isinstance(field, models.DateTimeField):

@@ -48,13 +48,13 @@ class NodeAdmin(Admin):
     """A node is added, renamed never, shut out instead of removed: its history hangs on it."""
 
     console = ("node", "name")
-    list_display = ["name", "enabled", "demo", "last_hello", "clock", "backlog", "dropped", "events", "version"]
+    list_display = ["name", "enabled", "demo", "last_heartbeat", "clock", "backlog", "dropped", "events", "version"]
     list_filter = ["enabled", "demo"]
     search_fields = ["name", "note"]
     search_help_text = "Part of a name or note."
     actions = ["let_in", "shut_out", "renew"]
 
-    last_hello = moment("heartbeat_at", "last hello (UTC)", "heartbeat_at")
+    last_heartbeat = moment("heartbeat_at", "last hello (UTC)", "heartbeat_at")
 
     @admin.display(description="clock ahead (s)", ordering="clock_skew_s")
     def clock(self, row: Node) -> str:
@@ -63,10 +63,10 @@ class NodeAdmin(Admin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ["name", "note"]
-        return [one.name for one in Node._meta.fields if one.name not in ("id", "token_digest")]
+        return [field.name for field in Node._meta.fields if field.name not in ("id", "token_digest")]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [one for one in self.get_fields(request, obj) if obj is not None and one != "note"]
+        return [name for name in self.get_fields(request, obj) if obj is not None and name != "note"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

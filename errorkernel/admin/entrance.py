@@ -1,4 +1,4 @@
-"""The way into the admin is the console's own login; whoever is logged in and may not is told so there."""
+"""The way into the admin is the console's own login; who is logged in and may not is told so there."""
 
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login

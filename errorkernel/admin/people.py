@@ -34,8 +34,8 @@ class Noted(admin.ModelAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():
-            for one in queryset:
-                self._note(request, self._standing(one), {})
+            for deleted in queryset:
+                self._note(request, self._standing(deleted), {})
             super().delete_queryset(request, queryset)
 
     def _standing(self, row: Model) -> people.Standing:
@@ -55,7 +55,7 @@ class GroupOfPeopleAdmin(Noted, GroupAdmin):
 
 @admin.register(User)
 class PersonAdmin(Noted, UserAdmin):
-    """Django's, except that nobody makes a superuser who is none: whoever may edit people could make himself one."""
+    """Django's, except that nobody makes a superuser who is none: who may edit people could make himself one."""
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Carries out confirmed answers to many questions, some at a time. What a kernel that died left undone is found by the
+"""Carries out confirmed answers to many incidents, some at a time. What a kernel that died left undone is found by the
 next look.
 """
 

@@ -29,10 +29,10 @@ log = logging.getLogger("errorkernel.kernel")
 
 QUEUE = "kernel"
 REVISION_INTERVAL_S = 0.3
-HELLO_WRITE_INTERVAL_S = 1.0
+HEARTBEAT_WRITE_INTERVAL_S = 1.0
 NODES_AT_ONCE = 20
 PROCESSES_AT_ONCE = 50
-"""Of one hello, in one step."""
+"""Of one heartbeat, in one step."""
 ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
@@ -54,14 +54,14 @@ class Fleet:
         self._revision = -1
         self._durables: set[str] = set()
         self._wanted: set[str] = set()
-        self._hellos: dict[str, Heartbeat] = {}
+        self._heartbeats: dict[str, Heartbeat] = {}
         self._paced = Paced(threads)
 
     async def connected(self) -> None:
         """Subscribe anew, and make the durables again: the broker may have lost them."""
         self._durables.clear()
         self._revision = -1
-        await self._connection.subscribe(subjects.ALL_HEARTBEATS, self._hello, queue=QUEUE)
+        await self._connection.subscribe(subjects.ALL_HEARTBEATS, self._heartbeat, queue=QUEUE)
         # Every kernel hears of what was received, to which the second adds nothing: in a queue, what goes to a
         # connection whose end the broker has not noticed yet would be lost.
         for stream, mark in (
@@ -92,13 +92,13 @@ class Fleet:
     async def write_down(self) -> None:
         """Write what was heard, once a second; however much it is, by parts that hold nobody up."""
         while True:
-            await asyncio.sleep(HELLO_WRITE_INTERVAL_S)
-            heard, self._hellos = list(self._hellos.items()), {}
+            await asyncio.sleep(HEARTBEAT_WRITE_INTERVAL_S)
+            heard, self._heartbeats = list(self._heartbeats.items()), {}
             now = datetime.now(UTC)
             for nodes in parts(heard, NODES_AT_ONCE):
                 await self._paced.run(heartbeats.of_nodes, nodes, now=now)
-            for node, hello in heard:
-                for processes in parts(hello.processes, PROCESSES_AT_ONCE):
+            for node, heartbeat in heard:
+                for processes in parts(heartbeat.processes, PROCESSES_AT_ONCE):
                     anew = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
                     if anew:
                         log.warning("%s counts the incarnations of %s anew; they must never go down", node, anew)
@@ -114,12 +114,12 @@ class Fleet:
             self._durables.add(node)
         self._wanted -= self._durables
 
-    async def _hello(self, message: CoreMessage) -> None:
+    async def _heartbeat(self, message: CoreMessage) -> None:
         try:
             address = subjects.parse(message.subject)
-            self._hellos[address.node] = wire.decode_heartbeat(message.data)
+            self._heartbeats[address.node] = wire.decode_heartbeat(message.data)
         except ProtocolError as exc:
-            log.info("A hello on %s cannot be read: %s", message.subject, exc)
+            log.info("A heartbeat on %s cannot be read: %s", message.subject, exc)
             return
         self.notice([address.node])
 

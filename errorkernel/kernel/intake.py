@@ -44,7 +44,7 @@ NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0
 UNKNOWN_INCIDENT_DELIVERIES = 5
-"""An outcome can overtake its question (another way, a repaired loss); after this many tries it is quarantined."""
+"""An outcome can overtake its incident (another way, a repaired loss); after this many tries it is quarantined."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ TakeIn: TypeAlias = Callable[[Sequence[Delivery], Directory, datetime], tuple[Op
 
 class Intake:
     """``take_in`` knows what comes from ``source``. ``nodes_seen`` is told the nodes of every stored batch;
-    ``questions_stored`` when there were questions in it."""
+    ``incidents_stored`` when there were incidents in it."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Intake:
         *,
         batch_events: int,
         nodes_seen: Callable[[Iterable[str]], None],
-        questions_stored: Callable[[], None],
+        incidents_stored: Callable[[], None],
     ) -> None:
         self._source = source
         self._take_in = take_in
@@ -82,7 +82,7 @@ class Intake:
         self._announcer = announcer
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
-        self._questions_stored = questions_stored
+        self._incidents_stored = incidents_stored
         self._directory = Directory()
 
     async def run(self) -> None:
@@ -123,7 +123,7 @@ class Intake:
         self._announcer.add(recorded.rows, recorded.changed)
         self._nodes_seen({row.node for row in recorded.rows})
         if any(row.incident for row in recorded.rows):
-            self._questions_stored()
+            self._incidents_stored()
         metrics.observe_batch(time.perf_counter() - started)
 
     async def _record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
@@ -171,7 +171,9 @@ class Intake:
             await self._give_up(unknown)
 
     async def _give_up(self, unknown: Sequence[Delivery]) -> None:
-        refusals = [refusal(one, "unknown_incident", "No such incident of this node is known.") for one in unknown]
+        refusals = [
+            refusal(pending, "unknown_incident", "No such incident of this node is known.") for pending in unknown
+        ]
         await self._threads.run(store.record, Batch(refusals=refusals), self._directory, now=datetime.now(UTC))
         metrics.count_rejected("unknown_incident", len(unknown))
         for delivery in unknown:

@@ -1,4 +1,4 @@
-"""Publishes what is owed to the broker, until the broker has it. Repeating is harmless: each has a message id.
+"""Publishes what is enqueued for the broker, until the broker has it. Repeating is harmless: each has a message id.
 
 What this process decides is handed to it with the commit and goes out at once; what another process decided, and what
 did not go out, it finds by looking. That the broker has it is written down aside: an answer never waits for that.
@@ -103,7 +103,7 @@ class OutboxTask:
     async def _write_sent(self, rows: list[Outbox]) -> None:
         answered, requeued = await self._threads.run(store.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
         self._announcer.add([], answered + requeued)
-        # Counted here, where every answer passes once, whoever gave it and in whichever process.
+        # Counted here, where every answer passes once, who gave it and in whichever process.
         for action, by, waited_s in await self._threads.run(decisions.answered, answered):
             metrics.count_decision(action, by.partition(":")[0])
             metrics.observe_decision_wait(waited_s)

@@ -100,7 +100,7 @@ class Syncs:
         # With room to spare: a broker may count more than what we wrote.
         reply = sync_wire.SyncReply(self._connection.max_payload * 7 // 8)
         await self._take_in(node, asked.outcomes, reply)
-        await self._tell(node, asked.open, reply)
+        await self._reply_missing(node, asked.open, reply)
         await self._offer(node, reply)
         await message.respond(reply.encode())
 
@@ -112,7 +112,7 @@ class Syncs:
             for incident in unknown:
                 reply.add_unknown(incident)
 
-    async def _tell(self, node: str, asked: Sequence[UUID], reply: sync_wire.SyncReply) -> None:
+    async def _reply_missing(self, node: str, asked: Sequence[UUID], reply: sync_wire.SyncReply) -> None:
         """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
         # In another order each time: what found no room must not be the same for ever.
         shuffled = random.sample(asked, len(asked))
@@ -120,7 +120,7 @@ class Syncs:
         for part in parts(shuffled, AT_ONCE):
             decisions, unknown = await self._paced.run(incidents.decisions_for, node, part)
             lacking += unknown
-            if not all(reply.add_decision(one) for one in decisions):
+            if not all(reply.add_decision(decision) for decision in decisions):
                 return
         for incident in lacking:
             reply.add_unknown(incident)
@@ -129,5 +129,5 @@ class Syncs:
         """Messages that are to be sent again, as many as there is room for."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
         for part in parts(offered, COMMANDS_AT_ONCE):
-            if not all(reply.add_command(one) for one in await self._paced.run(requeues.read, part)):
+            if not all(reply.add_command(command) for command in await self._paced.run(requeues.read, part)):
                 return

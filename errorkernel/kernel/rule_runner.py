@@ -1,8 +1,8 @@
-"""Asks the rules about questions that have been stored, at once and in the order in which they opened.
+"""Asks the rules about incidents that have been stored, at once and in the order in which they opened.
 
-What senders let rules act on has its turn when no question is left (``KernelExtension.rule_step``).
+What senders let rules act on has its turn when no incident is left (``KernelExtension.rule_step``).
 
-An answer is a step (``paced``): however many questions there are, a batch of the intake waits for one answer at most.
+An answer is a step (``paced``): however many incidents there are, a batch of the intake waits for one answer at most.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.rules import evaluation
 
 LOOK_INTERVAL_S = 1.0
-"""How soon a question is found whose kernel died before it asked, or that a changed rule shall be asked about."""
+"""How soon an incident is found whose kernel died before it asked, or that a changed rule shall be asked about."""
 WITHOUT_RULES_S = 0.2
-"""Where the last questions met no rules, nobody waits for their word: for so long the processor is the people's. So
-the first question after the first rule waits so long for it."""
+"""Where the last incidents met no rules, nobody waits for their word: for so long the processor is the people's. So
+the first incident after the first rule waits so long for it."""
 
 
 class RuleStep(Protocol):
@@ -47,7 +47,7 @@ class Judge:
         self._without_rules = False
 
     def wake(self) -> None:
-        """There are questions: do not wait for the next look."""
+        """There are incidents: do not wait for the next look."""
         self._wake.set()
 
     async def run(self) -> None:

@@ -72,7 +72,7 @@ class Clock:
                 self._announcer.add([], met)
 
     async def watch_nodes(self) -> None:
-        """Say on open questions that their node has gone silent, and take it back when it is heard again."""
+        """Say on open incidents that their node has gone silent, and take it back when it is heard again."""
         while True:
             await asyncio.sleep(LIVENESS_INTERVAL_S)
             self._announcer.add([], await self._threads.run(decisions.note_missing_nodes, now=datetime.now(UTC)))

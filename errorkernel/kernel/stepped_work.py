@@ -1,7 +1,7 @@
 """Long work in steps, in the thread of the kernel's other transactions.
 
 However much there is to do, a batch of the intake waits for one step at most. Before the next step the database is left
-alone for as long as the last one took, since SQLite's lock goes to whoever asks at the right moment, and people's
+alone for as long as the last one took, since SQLite's lock goes to who asks at the right moment, and people's
 answers come from other processes' connections.
 """
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Paced:
-    """Steps of one kind of work, one after the other; whoever has waited longest comes next."""
+    """Steps of one kind of work, one after the other; who has waited longest comes next."""
 
     def __init__(self, threads: DatabaseThreads) -> None:
         self._threads = threads

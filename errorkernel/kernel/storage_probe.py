@@ -1,6 +1,6 @@
 """Whether the broker stores what it is given, asked for again and again: by itself it does not say that it cannot.
 
-A nats-server whose files were taken away, or whose disk was full for a moment, goes on as before for whoever asks: it
+A nats-server whose files were taken away, or whose disk was full for a moment, goes on as before for who asks: it
 lets in, tells how its streams stand, and leaves every message unanswered, for good. Only a new start mends that.
 """
 
@@ -64,8 +64,8 @@ class Storing:
             else:
                 await self._found(f"{name}: {exc}")
         except BrokerAway as exc:
-            is_told = self._connection.connected and time.monotonic() - began < ANSWERED_S
-            self._off = self._off + 1 if is_told else 0
+            is_confirmed = self._connection.connected and time.monotonic() - began < ANSWERED_S
+            self._off = self._off + 1 if is_confirmed else 0
             if self._off >= OFF_LOOKS:
                 await self._found(str(exc))
         else:

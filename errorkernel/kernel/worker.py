@@ -1,6 +1,6 @@
 """The kernel: a Channels background worker whose tasks take in, publish, keep time and keep the fleet's books.
 
-Any task that fails ends the worker with that task's traceback; whoever runs the process starts it again, and nothing
+Any task that fails ends the worker with that task's traceback; who runs the process starts it again, and nothing
 is lost by it: what is not committed has not been acknowledged.
 """
 
@@ -111,7 +111,7 @@ class KernelWorker(Worker):
             self.announcer,
             batch_events=self._conf.batch_events,
             nodes_seen=self.fleet.notice,
-            questions_stored=lambda: self._judge.wake(),
+            incidents_stored=lambda: self._judge.wake(),
         )
 
     async def handle(self) -> None:

@@ -1,4 +1,4 @@
-"""Questions, their one answer, and what became of the message that failed."""
+"""Incidents, their one answer, and what became of the message that failed."""
 
 from django.conf import settings
 from django.db import models
@@ -14,7 +14,7 @@ from errorkernel.models.rules import Rule
 
 
 class Incident(models.Model):
-    """The open question of an ``action`` event: one blocked process waiting for one answer.
+    """The open incident of an ``action`` event: one blocked process waiting for one answer.
 
     It keeps what it needs of its event, so that it outlives the event's retention.
     """
@@ -41,7 +41,7 @@ class Incident(models.Model):
     )
     escalated_at = models.DateTimeField(null=True, blank=True)
     node_missing = models.CharField(
-        max_length=5, blank=True, help_text="late or gone while it waits: its node has not said hello."
+        max_length=5, blank=True, help_text="late or gone while it waits: its node has not said heartbeat."
     )
     rules_evaluated = models.BooleanField(default=False, help_text="The rules have been asked about it.")
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -120,7 +120,7 @@ class Requeue(models.Model):
 
     ``sent`` to its process again from the operator's word on (``sent_at``: when the broker had it), ``received`` once
     the node has it in its journal; the node's outcome ends it. ``dropped``: an operator decided that it is not wanted
-    any more; ``kept``: as a dead letter. Of an incident, of a dead letter that no question was asked about, or of both.
+    any more; ``kept``: as a dead letter. Of an incident, of a dead letter that no incident was asked about, or of both.
     """
 
     class State(models.TextChoices):
@@ -193,7 +193,7 @@ class DeadLetter(models.Model):
     failures = models.BigIntegerField(help_text="How often in a row the process had failed on it.")
     incident = models.ForeignKey(
         Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="dead_letters",
-        help_text="The latest question about it, if it asked.",
+        help_text="The latest incident about it, if it asked.",
     )  # fmt: skip
     seq = models.BigIntegerField(help_text="seq of the latest failure.")
     first_at = models.DateTimeField(help_text="When it became a dead letter.")
@@ -215,5 +215,5 @@ class DeadLetter(models.Model):
         """It is kept, not on its way to its process, and no process is asking about it."""
         if self.incident and not self.incident.ended_at:
             return False
-        done = [one.state for one in self.requeues.all()]
+        done = [requeue.state for requeue in self.requeues.all()]
         return self.state == self.State.KEPT and (not done or done[-1] not in Requeue.UNDER_WAY)

@@ -39,10 +39,10 @@ class Node(models.Model):
     version = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(
-        "last hello", null=True, blank=True, help_text="When we last heard its hello (our clock)."
+        "last heartbeat", null=True, blank=True, help_text="When we last heard its heartbeat (our clock)."
     )
     clock_skew_s = models.FloatField(
-        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last hello."
+        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last heartbeat."
     )
     backlog = models.BigIntegerField(
         "still to send", null=True, blank=True, help_text="Reports in its journal that it has yet to send."
@@ -71,7 +71,7 @@ class Process(models.Model):
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="processes")
     name = models.CharField(max_length=200)
     incarnation = models.BigIntegerField(null=True, blank=True)
-    state = models.CharField(max_length=200, blank=True, help_text="As the node's hello says it.")
+    state = models.CharField(max_length=200, blank=True, help_text="As the node's heartbeat says it.")
     pid = models.BigIntegerField(null=True, blank=True)
     since = models.DateTimeField(null=True, blank=True)
     first_seen = models.DateTimeField()

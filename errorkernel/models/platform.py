@@ -67,7 +67,7 @@ class BrokerStream(models.Model):
 
 
 class KernelHeartbeat(models.Model):
-    """When each kernel worker last wrote that it lives. Pages and readiness look here."""
+    """When each kernel worker last wrote a heartbeat. Pages and readiness look here."""
 
     worker = models.CharField(max_length=200, unique=True, help_text="host:pid")
     at = models.DateTimeField()

@@ -7,7 +7,7 @@ from errorkernel.models.fields import choices, one_of
 
 
 class Rule(models.Model):
-    """An entry of the policy: what is said to a question without a person. First match wins, by ``position``.
+    """An entry of the policy: what is said to an incident without a person. First match wins, by ``position``.
 
     A removed rule stays as a row, so that what it once answered can still say by what.
     """
@@ -15,12 +15,12 @@ class Rule(models.Model):
     name = models.CharField(max_length=NAME_MAX_CHARS)
     position = models.IntegerField()
     enabled = models.BooleanField(default=False)
-    condition = models.TextField(help_text="A query over the fields of a question.")
+    condition = models.TextField(help_text="A query over the fields of an incident.")
     action = models.CharField(max_length=8, choices=choices(RuleAction))
     reason = models.TextField(help_text="Goes with every answer that it gives.")
     author = models.CharField(max_length=200, help_text="Who wrote the present revision: user:<name>.")
     revision = models.IntegerField(default=1, help_text="Grows by one with every change.")
-    after_seq = models.BigIntegerField(default=0, help_text="Questions up to this number are older than the rule.")
+    after_seq = models.BigIntegerField(default=0, help_text="Incidents up to this number are older than the rule.")
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)

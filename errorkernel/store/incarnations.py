@@ -1,8 +1,7 @@
-"""The incarnations of processes: begun by hellos, reports and outcomes, ended by what follows them.
+"""The incarnations of processes: begun by heartbeats, reports and outcomes, ended by what follows them.
 
-A number that is not larger than the largest known one begins nothing: nodes count upwards, and a hello or report that
-was overtaken must not bring a dead life back. Called inside the transaction of what is being recorded.
-"""
+A number that is not larger than the largest known one begins nothing: nodes count upwards, and a heartbeat or report
+that was overtaken must not bring a dead incarnation back. Called inside the transaction of what is being recorded."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,7 +20,7 @@ KEPT = 50
 """Incarnations of one process; a number further back than this is forgotten."""
 
 
-class Life(NamedTuple):
+class StartedIncarnation(NamedTuple):
     """An incarnation that was heard of: of which process, and what is known of it."""
 
     process: int
@@ -30,43 +29,54 @@ class Life(NamedTuple):
     since: datetime | None = None
 
 
-def begin(heard: Sequence[Life], *, now: datetime) -> None:
+def begin(heard: Sequence[StartedIncarnation], *, now: datetime) -> None:
     """These live, or have lived; the ones before them are over. Told again, one learns what was not known."""
     if not heard:
         return
-    for one in _learnt(heard):
-        Incarnation.objects.filter(process=one.process, number=one.number).update(pid=one.pid, since=one.since)
-    of_these = Incarnation.objects.filter(process__in={one.process for one in heard}).order_by()
+    for started in _learnt(heard):
+        Incarnation.objects.filter(process=started.process, number=started.number).update(
+            pid=started.pid, since=started.since
+        )
+    of_these = Incarnation.objects.filter(process__in={started.process for started in heard}).order_by()
     last = dict(of_these.values_list("process").annotate(Max("number")))
-    new = sorted({one[:2]: one for one in heard if one.number > last.get(one.process, -1)}.values(), key=_place)
+    new = sorted(
+        {started[:2]: started for started in heard if started.number > last.get(started.process, -1)}.values(),
+        key=_place,
+    )
     if not new:
         return
     Incarnation.objects.bulk_create(
-        Incarnation(process_id=one.process, number=one.number, pid=one.pid, since=one.since, first_seen=now)
-        for one in new
+        Incarnation(
+            process_id=started.process, number=started.number, pid=started.pid, since=started.since, first_seen=now
+        )
+        for started in new
     )
-    newest = {one.process: one.number for one in new}
-    open_ones = Incarnation.objects.filter(process__in=newest, ended_at__isnull=True)
-    _end([one for one in open_ones if one.number < newest[one.process_id]], now=now, stopped=False)
+    newest = {started.process: started.number for started in new}
+    open_incarnations = Incarnation.objects.filter(process__in=newest, ended_at__isnull=True)
+    _end(
+        [running for running in open_incarnations if running.number < newest[running.process_id]],
+        now=now,
+        stopped=False,
+    )
     ingest_sql.forget_incarnations((process, number - KEPT) for process, number in newest.items() if number > KEPT)
 
 
-def _learnt(heard: Sequence[Life]) -> list[Life]:
+def _learnt(heard: Sequence[StartedIncarnation]) -> list[StartedIncarnation]:
     """Of those that are known, what they are with what was not known of them."""
-    numbers = {one.number for one in heard}
-    found = Incarnation.objects.filter(process__in={one.process for one in heard}, number__in=numbers)
-    known = {row[:2]: Life(*row) for row in found.values_list("process", "number", "pid", "since")}
+    numbers = {started.number for started in heard}
+    found = Incarnation.objects.filter(process__in={started.process for started in heard}, number__in=numbers)
+    known = {row[:2]: StartedIncarnation(*row) for row in found.values_list("process", "number", "pid", "since")}
     learnt = []
-    for one in heard:
-        if before := known.get(one[:2]):
-            now = before._replace(pid=one.pid or before.pid, since=one.since or before.since)
+    for started in heard:
+        if before := known.get(started[:2]):
+            now = before._replace(pid=started.pid or before.pid, since=started.since or before.since)
             if now != before:
                 learnt.append(now)
     return learnt
 
 
-def _place(one: Life) -> tuple[int, int]:
-    return one.process, one.number
+def _place(incarnation: StartedIncarnation) -> tuple[int, int]:
+    return incarnation.process, incarnation.number
 
 
 def stopped(lives: Collection[tuple[int, int]], *, now: datetime) -> None:
@@ -86,7 +96,7 @@ def _living(lives: Collection[tuple[int, int]]) -> list[Incarnation]:
     if not lives:
         return []
     found = Incarnation.objects.filter(process__in={process for process, _ in lives}, ended_at__isnull=True)
-    return [one for one in found if (one.process_id, one.number) in lives]
+    return [incarnation for incarnation in found if (incarnation.process_id, incarnation.number) in lives]
 
 
 def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
@@ -99,14 +109,16 @@ def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Acti
             ended_at=now, ending=ending(action, stopped=False, failures=0), incident=outcome.incident
         )
     if outcome.new_incarnation is not None:
-        begin([Life(process, outcome.new_incarnation)], now=now)
+        begin([StartedIncarnation(process, outcome.new_incarnation)], now=now)
 
 
 def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) -> None:
     """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
     if not failures:
         return
-    begin([Life(*one) for one in sorted(set(failures) - ingest_sql.incarnations(failures.keys()))], now=now)
+    begin(
+        [StartedIncarnation(*key) for key in sorted(set(failures) - ingest_sql.incarnations(failures.keys()))], now=now
+    )
     ingest_sql.count_failures(
         (process, number, count) for (process, number), count in sorted(failures.items()) if count
     )
@@ -118,7 +130,7 @@ def of_process(process: int) -> Iterable[Incarnation]:
 
 
 def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
-    """How often each of ``processes`` began anew since then, as far as its lives are kept: KEPT are the most."""
+    """How often each of ``processes`` began anew since then, as far as its incarnations are kept: KEPT are the most."""
     lives = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
     counted = lives.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
     # Where no life is older, the first of them was no restart, unless those before it are forgotten.
@@ -128,10 +140,10 @@ def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
 def _end(lives: Sequence[Incarnation], *, now: datetime, stopped: bool) -> None:
     if not lives:
         return
-    # Where the outcome is still on its way, behind the hello or report of the next incarnation, it puts this right.
+    # Where the outcome is still on its way, behind the heartbeat or report of the next incarnation, it puts this right.
     given = Decision.objects.filter(
-        incident__process__in={one.process_id for one in lives},
-        incident__incarnation__in={one.number for one in lives},
+        incident__process__in={incarnation.process_id for incarnation in lives},
+        incident__incarnation__in={incarnation.number for incarnation in lives},
         incident__state=State.APPLIED.value,
     ).exclude(action=Action.CONTINUE.value)
     rows = given.order_by("decided_at").values_list(

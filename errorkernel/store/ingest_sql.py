@@ -45,7 +45,7 @@ _UPDATE_PROCESS = (
     " incarnation = CASE WHEN incarnation IS NULL OR incarnation < CAST(%s AS bigint)"
     " THEN COALESCE(CAST(%s AS bigint), incarnation) ELSE incarnation END WHERE id = %s"
 )
-_TELL_PROCESS = "UPDATE errorkernel_process SET state = %s, pid = %s, since = %s, incarnation = %s WHERE id = %s"
+_SET_PROCESS_STATE = "UPDATE errorkernel_process SET state = %s, pid = %s, since = %s, incarnation = %s WHERE id = %s"
 _FORGET_INCARNATIONS = "DELETE FROM errorkernel_incarnation WHERE process_id = %s AND number <= %s"
 _END_INCARNATION = "UPDATE errorkernel_incarnation SET ended_at = %s, ending = %s, incident_id = %s WHERE id = %s"
 _COUNT_FAILURES = "UPDATE errorkernel_incarnation SET failures = failures + %s WHERE process_id = %s AND number = %s"
@@ -56,7 +56,7 @@ _ADD_FLEET = (
     " warning = m.warning + excluded.warning, error = m.error + excluded.error,"
     " critical = m.critical + excluded.critical"
 )
-_ADD_TALLY = (
+_ADD_ROLLUP = (
     "INSERT INTO errorkernel_eventrollup AS t (id, events, failures) VALUES (%s, %s, %s)"
     " ON CONFLICT (id) DO UPDATE SET events = t.events + excluded.events, failures = t.failures + excluded.failures"
 )
@@ -68,16 +68,16 @@ _ADD_BLOCKED = (
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
-def existing(ids: Sequence[UUID], questions: Sequence[UUID]) -> set[UUID]:
-    """Which of these events are stored already; ``questions``: those among them that ask. A question outlives its
+def existing(ids: Sequence[UUID], action_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these events are stored already; ``action_ids``: those among them that ask. An incident outlives its
     event, and is not asked twice."""
     select = "SELECT id FROM errorkernel_{} WHERE id IN ({})"
     query = select.format("errorevent", ", ".join(["%s"] * len(ids)))
-    if questions:
-        query += " UNION " + select.format("incident", ", ".join(["%s"] * len(questions)))
+    if action_ids:
+        query += " UNION " + select.format("incident", ", ".join(["%s"] * len(action_ids)))
     with connection.cursor() as cursor:
-        cursor.execute(query, [one.hex for one in (*ids, *questions)])
-        return {as_uuid(one) for (one,) in cursor.fetchall()}
+        cursor.execute(query, [event_id.hex for event_id in (*ids, *action_ids)])
+        return {as_uuid(found) for (found,) in cursor.fetchall()}
 
 
 def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int, str, Any]]:
@@ -112,9 +112,9 @@ def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
         return {problem: (whole, state) for problem, whole, state in cursor.fetchall()}
 
 
-def incarnations(lives: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+def incarnations(keys: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
     """Which of these (process, number) are known."""
-    processes, numbers = {process for process, _ in lives}, {number for _, number in lives}
+    processes, numbers = {process for process, _ in keys}, {number for _, number in keys}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT process_id, number FROM errorkernel_incarnation"
@@ -150,9 +150,9 @@ def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> N
     _many(_UPDATE_PROCESS, ((n, bad, seen, inc, inc, pk) for pk, n, bad, inc, seen in rows))
 
 
-def tell_processes(rows: Iterable[tuple[int, str, int | None, datetime | None, int | None]]) -> None:
+def set_process_states(rows: Iterable[tuple[int, str, int | None, datetime | None, int | None]]) -> None:
     """(process, state, pid, since, incarnation): as its node says it."""
-    _many(_TELL_PROCESS, ((state, pid, moment(since), number, pk) for pk, state, pid, since, number in rows))
+    _many(_SET_PROCESS_STATE, ((state, pid, moment(since), number, pk) for pk, state, pid, since, number in rows))
 
 
 def end_incarnations(rows: Iterable[tuple[int, str, UUID | None]], *, now: datetime) -> None:
@@ -181,9 +181,9 @@ def add_fleet(minute: int, counts: Sequence[int]) -> None:
     _many(_ADD_FLEET.format("hour"), [(minute // HOUR_MIN, *counts)])
 
 
-def add_tallies(rows: Iterable[tuple[int, int, int]]) -> None:
+def add_rollups(rows: Iterable[tuple[int, int, int]]) -> None:
     """(key, more events, more failures)."""
-    _many(_ADD_TALLY, rows)
+    _many(_ADD_ROLLUP, rows)
 
 
 def add_blocked(by_minute: Mapping[int, float]) -> None:

@@ -1,4 +1,4 @@
-"""Heartbeats of the kernel's workers: written every two seconds, read by every page and by whoever misses a node."""
+"""Heartbeats of the kernel's workers: written every two seconds, read by every page and by who misses a node."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,5 +78,11 @@ def can_miss_nodes(now: datetime, heartbeats: list[Heartbeat] | None = None) -> 
 def _receiving_since(heartbeats: list[Heartbeat]) -> datetime | None:
     """Since when some kernel receives without interruption; None: none does."""
     lately = timedelta(seconds=liveness.KERNEL_LATE_S)
-    receiving = [one for one in heartbeats if one.broker_connected and heartbeats[0].at - one.at <= lately]
-    return min((one.broker_connected_since for one in receiving if one.broker_connected_since), default=None)
+    receiving = [
+        heartbeat
+        for heartbeat in heartbeats
+        if heartbeat.broker_connected and heartbeats[0].at - heartbeat.at <= lately
+    ]
+    return min(
+        (heartbeat.broker_connected_since for heartbeat in receiving if heartbeat.broker_connected_since), default=None
+    )

@@ -172,7 +172,7 @@ def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
 def count_nodes(now: datetime) -> dict[str, int]:
     """Liveness → enabled nodes that are so."""
     enabled = Node.objects.filter(enabled=True)
-    return {one.value: enabled.filter(nodes_by_liveness(one, now)).count() for one in Liveness}
+    return {liveness.value: enabled.filter(nodes_by_liveness(liveness, now)).count() for liveness in Liveness}
 
 
 def demo_nodes() -> list[str]:
@@ -192,7 +192,7 @@ def remove_demo(*, now: datetime) -> int:
         Node.objects.filter(demo=True).delete()
         Problem.objects.filter(error_states__isnull=True).delete()
         audit.record(
-            *(audit.entry(Actor.system(now), "remove", f"node:{one['name']}", before=one, after={}) for one in gone)
+            *(audit.entry(Actor.system(now), "remove", f"node:{node['name']}", before=node, after={}) for node in gone)
         )
         counters.take(Counter.NODES)
     return len(gone)

@@ -38,7 +38,7 @@ class Handled:
                 if release := tags.get(RELEASE_TAG):
                     seen.add(release)
         if releases:
-            changed = [_met(one, releases[one.pk], now) for one in Problem.objects.filter(pk__in=releases)]
+            changed = [_met(problem, releases[problem.pk], now) for problem in Problem.objects.filter(pk__in=releases)]
             audit.record(*(entry for entry in changed if entry))
 
 
@@ -48,7 +48,7 @@ def end_mutes(*, now: datetime) -> int:
         return 0
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
-        entries = [_met(one, (), now) for one in _due(now)]
+        entries = [_met(problem, (), now) for problem in _due(now)]
         audit.record(*(entry for entry in entries if entry))
     return len(entries)
 

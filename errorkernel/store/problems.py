@@ -229,15 +229,17 @@ def _add(whole: Problem, count: int) -> None:
 
 
 def _save(*problems: Problem) -> None:
-    for one in problems:
-        one.save(update_fields=["count", "level", "level_rank", "muted_until_count", "resolved_count", "merged_into"])
-    for one in problems:
-        states = ErrorState.objects.filter(problem__in=members(one.pk)).order_by()
+    for problem in problems:
+        problem.save(
+            update_fields=["count", "level", "level_rank", "muted_until_count", "resolved_count", "merged_into"]
+        )
+    for problem in problems:
+        states = ErrorState.objects.filter(problem__in=members(problem.pk)).order_by()
         seen = states.aggregate(first=Min("first_seen"), last=Max("last_seen"))
         if seen["first"]:
-            one.first_seen, one.last_seen = seen["first"], seen["last"]
-            one.save(update_fields=["first_seen", "last_seen"])
-    ingest_sql.count_problem_nodes(one.pk for one in problems)
+            problem.first_seen, problem.last_seen = seen["first"], seen["last"]
+            problem.save(update_fields=["first_seen", "last_seen"])
+    ingest_sql.count_problem_nodes(problem.pk for problem in problems)
 
 
 def _releases(problem: Problem) -> list[str]:

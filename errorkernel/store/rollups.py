@@ -52,7 +52,7 @@ _NOISIEST_NODES = (
 # Step by step along minutes or hours, which stand in their order: to group by a computed step would be to sort them.
 _BY_TIME = (
     "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
-    f" SELECT number, {', '.join(f'SUM(m.{one})' for one in (*LEVELS, 'blocked_s'))}"
+    f" SELECT number, {', '.join(f'SUM(m.{column})' for column in (*LEVELS, 'blocked_s'))}"
     " FROM step CROSS JOIN errorkernel_{0}rollup m"
     " WHERE m.{0} >= %s + number * %s AND m.{0} < %s + (number + 1) * %s AND m.{0} <= %s GROUP BY number"
 )
@@ -76,7 +76,7 @@ def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
         start = key(series, bucket_of(series, now))
         found = processes if series.of_processes else problems
         rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
-    ingest_sql.add_tallies(rows)
+    ingest_sql.add_rollups(rows)
 
 
 def count_blocked(*, since: datetime, now: datetime) -> None:
@@ -103,7 +103,7 @@ def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
         first, last, size, table = first // HOUR_MIN, last // HOUR_MIN, size // HOUR_MIN, "hour"
     with connection.cursor() as cursor:
         cursor.execute(_BY_TIME.format(table), [steps, first, size, first, size, last])
-        return {step: [float(one) for one in sums] for step, *sums in cursor.fetchall()}
+        return {step: [float(column) for column in sums] for step, *sums in cursor.fetchall()}
 
 
 def _between(series: Series, first: int, last: int) -> QuerySet[EventRollup]:
@@ -168,7 +168,7 @@ def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_
     first = last - hours + 1
     found = {pk: [0] * hours for pk in wholes}
     merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
-    parts = {one.pk: one.merged_into_id or 0 for one in merged}
+    parts = {problem.pk: problem.merged_into_id or 0 for problem in merged}
     counted = events_by_step(Series.PROBLEM_HOURS, [*found, *parts], first, last)
     for problem, steps in counted.items():
         for step, count in steps.items():

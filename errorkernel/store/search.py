@@ -47,18 +47,18 @@ class _Plain(Func):
         return compiler.compile(self.source_expressions[0])
 
 
-def question_q(tree: Tree) -> Q:
+def incident_q(tree: Tree) -> Q:
     """The condition on ``Incident`` that finds what a rule's ``tree`` matches, exactly as ``core.rules`` would.
 
     It is made for walking through a range of ``seq``: no other index is tempting.
     """
     match tree:
         case And(parts=parts):
-            return Q(*(question_q(part) for part in parts))
+            return Q(*(incident_q(part) for part in parts))
         case Or(parts=parts):
-            return Q(*(question_q(part) for part in parts), _connector=Q.OR)
+            return Q(*(incident_q(part) for part in parts), _connector=Q.OR)
         case Not(part=part):
-            return ~question_q(part)
+            return ~incident_q(part)
         case Compare(field="level", op=op, value=value):
             return Q(level__in=[word for word, rank in LEVEL_RANK.items() if COMPARISONS[op](rank, value)])
         case Text(field="fingerprint"):
@@ -82,7 +82,7 @@ def to_q(tree: Tree, now: datetime) -> Q:
 
 def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
     """The condition on ``Problem`` that finds what ``tree``, which speaks of PROBLEM_FIELDS, asks for. ``me``: the key
-    of whoever asks. Nodes and processes are those of the problem and of its parts."""
+    of who asks. Nodes and processes are those of the problem and of its parts."""
     match tree:
         case And(parts=parts):
             return Q(*(problem_q(part, now, me) for part in parts))
@@ -95,7 +95,7 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
         case Time(field=field):
             return Q(**{"last_seen__gte" if field == "since" else "last_seen__lt": tree.moment(now)})
         case Text(field="state", pattern=pattern) if pattern.parts == (ProblemState.OPEN,):
-            return Q(state__in=[one.value for one in LISTED])
+            return Q(state__in=[name.value for name in LISTED])
         case Text(field="assigned", pattern=pattern) if pattern.parts == ("me",):
             return Q(assignee=me) if me is not None else Q(pk__in=[])
         case Text(field="assigned", pattern=pattern) if pattern.parts == ("nobody",):

@@ -557,7 +557,7 @@ def test_the_same_attempt_is_one_row_and_rows_are_bounded() -> None:
         half = access_denials.KEPT_OF_A_NODE // 2
         assert AccessDenial.objects.get(node="a", target="…").count == hour * (300 - half)
     assert AccessDenial.objects.filter(node="a").count() == access_denials.KEPT_OF_A_NODE
-    assert AccessDenial.objects.filter(node="").count() == access_denials.KEPT_OF_STRANGERS
+    assert AccessDenial.objects.filter(node="").count() == access_denials.KEPT_OF_UNKNOWN_SENDERS
     assert not AccessDenial.objects.filter(target="ek.evt.b").exists(), "the oldest made way"
 
 

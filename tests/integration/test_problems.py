@@ -513,7 +513,7 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     """In the waiting room, on an incident, in a preview of one answer to many, in the map, and for a rule."""
     whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)
     problems.merge(part.pk, whole.pk, "one disk", ALICE)
-    assert Waiting(NOW).crowds(5) == [(whole.pk, 3)]
+    assert Waiting(NOW).largest_problems(5) == [(whole.pk, 3)]
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
         assert "2 other pending incidents" in page

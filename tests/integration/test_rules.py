@@ -24,7 +24,7 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes as rules
 from errorkernel.store.rules import evaluation
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
-from errorkernel.store.search import question_q
+from errorkernel.store.search import incident_q
 from errorkernel.web.console.dry_run import dry_run
 from tests.support.paths import ROOT
 
@@ -669,9 +669,9 @@ def test_the_database_and_the_judge_agree_on_every_condition(condition):
     condition = condition.replace("problem:1", f"problem:{Problem.objects.earliest('pk').pk}")
     tree = parse_condition(condition)
     stored = Incident.objects.select_related("node", "process", "problem")
-    judged = {one.pk for one in stored if rule(condition).matches(evaluation.question(one))}
-    assert set(Incident.objects.filter(question_q(tree)).values_list("pk", flat=True)) == judged
-    assert set(Incident.objects.filter(~question_q(tree)).values_list("pk", flat=True)) == {
+    judged = {one.pk for one in stored if rule(condition).matches(evaluation.facts_of(one))}
+    assert set(Incident.objects.filter(incident_q(tree)).values_list("pk", flat=True)) == judged
+    assert set(Incident.objects.filter(~incident_q(tree)).values_list("pk", flat=True)) == {
         one.pk for one in stored if one.pk not in judged
     }
 

@@ -1,7 +1,7 @@
 """Django's SQLite, with a queue for the transactions of this process.
 
 SQLite has one writer at a time. Who waits for it sleeps, looks again, and sleeps longer: up to 100 ms past the moment
-when it is free, and meanwhile it goes to whoever happens to look. Within a process we know better. Other processes,
+when it is free, and meanwhile it goes to who happens to look. Within a process we know better. Other processes,
 and single statements outside transactions, wait as SQLite has them wait.
 """
 

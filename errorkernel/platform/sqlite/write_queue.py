@@ -1,4 +1,4 @@
-"""Whose turn it is to write: a lock that goes to whoever has waited longest."""
+"""Whose turn it is to write: a lock that goes to who has waited longest."""
 
 import threading
 from collections import deque

@@ -10,7 +10,7 @@ from errorkernel.domain.access_denials import OTHERS, Denial
 from errorkernel.models import AccessDenial, Node
 
 KEPT_OF_A_NODE = 100
-KEPT_OF_STRANGERS = 500
+KEPT_OF_UNKNOWN_SENDERS = 500
 STORM = timedelta(hours=1)
 """When half of the rows are younger than this, what is new is counted as one: a storm must not drive out the rest."""
 
@@ -71,7 +71,7 @@ def _prune(node: str) -> None:
 
 
 def _kept(node: str) -> int:
-    return KEPT_OF_A_NODE if node else KEPT_OF_STRANGERS
+    return KEPT_OF_A_NODE if node else KEPT_OF_UNKNOWN_SENDERS
 
 
 def _plain(text: str) -> str:

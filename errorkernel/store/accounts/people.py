@@ -1,4 +1,4 @@
-"""What people may do and how they log in: on record whenever it changes, whoever changes it and by which way.
+"""What people may do and how they log in: on record whenever it changes, who changes it and by which way.
 
 Django changes people itself, in its admin and by its commands. Whoever lets it do so asks before and after what they
 are (``person``, ``group``), in one transaction with the change, and notes what differs.
@@ -61,4 +61,4 @@ def _shown(standing: Standing, names: list[str], password: str) -> Standing:
 
 
 def _codes(permissions: QuerySet[Permission]) -> list[str]:
-    return sorted(".".join(one) for one in permissions.values_list("content_type__app_label", "codename"))
+    return sorted(".".join(parts) for parts in permissions.values_list("content_type__app_label", "codename"))

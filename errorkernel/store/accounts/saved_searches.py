@@ -20,7 +20,7 @@ SHARED_MAX = 200
 
 
 class ViewError(ValueError):
-    """It cannot be kept; the message is a sentence for whoever asked."""
+    """It cannot be kept; the message is a sentence for who asked."""
 
 
 def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedSearch]:

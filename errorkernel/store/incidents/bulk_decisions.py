@@ -1,8 +1,8 @@
-"""One answer to many questions. Each is answered by ``incidents.decide``: there is no second way to answer.
+"""One answer to many incidents. Each is decided by ``incidents.decide``: there is no second way to answer.
 
-A proposal keeps which questions it is about when it is shown, so nothing that opens afterwards is answered unseen.
+A proposal keeps which incidents it is about when it is shown, so nothing that opens afterwards is answered unseen.
 Once confirmed, they are answered some at a time, each step one transaction that also writes what became of them. A
-crash between two steps leaves the rest pending, and the next look goes on with them; whoever is quicker, a person or a
+crash between two steps leaves the rest pending, and the next look goes on with them; who is quicker, a person or a
 rule, has given the answer that stands, and it is *already decided* here.
 """
 
@@ -31,9 +31,9 @@ from errorkernel.store.platform.actor import Actor
 LASTS = timedelta(minutes=15)
 """How long a proposal can be confirmed: what it showed must still be what it is about."""
 AT_ONCE = 20
-"""Questions that are answered in one transaction."""
+"""Incidents that are answered in one transaction."""
 MOST = 20_000
-"""Questions of one proposal."""
+"""Incidents of one proposal."""
 State = BulkDecision.State
 Result = BulkDecisionItem.Result
 _NOT_NOW = {
@@ -49,12 +49,12 @@ SO_NOT_THE_OTHERS = _("The decision is not applied to the others. Discard this b
 
 
 class CannotBulk(Exception):
-    """It cannot be done now; the message is one sentence for whoever asked."""
+    """It cannot be done now; the message is one sentence for who asked."""
 
 
 @dataclass(slots=True)
 class Step:
-    """``changed``: the questions that were answered; ``looked``: there was something to do."""
+    """``changed``: the incidents that were answered; ``looked``: there was something to do."""
 
     changed: list[UUID] = field(default_factory=list)
     looked: bool = False
@@ -81,7 +81,7 @@ def propose(
     canary: UUID | None = None,
     two_above: int = 0,
 ) -> BulkDecision:
-    """Keep which questions are to be answered; nothing is answered yet. ``two_above``: killing more than this many
+    """Keep which incidents are to be answered; nothing is answered yet. ``two_above``: killing more than this many
     needs somebody else to confirm it (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
@@ -97,7 +97,7 @@ def propose(
             needs_approval=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
         BulkDecisionItem.objects.bulk_create(
-            [BulkDecisionItem(bulk=bulk, incident_id=one) for one in wanted], batch_size=200
+            [BulkDecisionItem(bulk=bulk, incident_id=incident_id) for incident_id in wanted], batch_size=200
         )
         _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
     return bulk
@@ -194,7 +194,7 @@ def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
 
 
 def step(*, now: datetime) -> Step:
-    """Answer the next of the oldest confirmed one: at most AT_ONCE questions, in one transaction."""
+    """Answer the next of the oldest confirmed one: at most AT_ONCE incidents, in one transaction."""
     done = Step()
     waiting = BulkDecision.objects.filter(state=State.APPLYING).order_by("id").values_list("pk", flat=True).first()
     if waiting is None:
@@ -214,13 +214,13 @@ def step(*, now: datetime) -> Step:
 
 
 def results(bulk: BulkDecision) -> dict[str, int]:
-    """How many of its questions are decided, already decided, withdrawn and pending."""
+    """How many of its incidents are decided, already decided, withdrawn and pending."""
     counted = bulk.items.order_by().values_list("result").annotate(Count("pk"))
     return {result.value: 0 for result in Result} | dict(counted)
 
 
 def items(bulk: BulkDecision) -> QuerySet[BulkDecisionItem]:
-    """Its questions with what became of each; ``incident.decision`` is the answer that stands."""
+    """Its incidents with what became of each; ``incident.decision`` is the answer that stands."""
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 

@@ -1,7 +1,7 @@
 """Dead letters: messages on which one process has failed three times in a row for the same reason, and those that
 somebody wants kept.
 
-Keeping it answers no question and stops no process: it is the operator's copy, whatever becomes of the process. Until
+Keeping it answers no incident and stops no process: it is the operator's copy, whatever becomes of the process. Until
 one is dropped, further failures on it are counted on the same row; one that was sent again and failed is kept again.
 """
 
@@ -43,19 +43,19 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
     Called by the intake, inside its transaction.
     """
     latest: dict[tuple[int, int, str], Failure] = {}
-    for one in failures:
-        key = one.process_id, one.problem_id, one.digest
-        asked = one.incident or (latest[key].incident if key in latest else None)
-        latest[key] = replace(one, incident=asked)
-    for (process, problem, digest), one in sorted(latest.items()):
-        changed: dict[str, Any] = {"failures": one.failures, "seq": one.seq, "last_at": now}
-        if one.incident:
-            changed["incident_id"] = one.incident
+    for failure in failures:
+        key = failure.process_id, failure.problem_id, failure.digest
+        asked = failure.incident or (latest[key].incident if key in latest else None)
+        latest[key] = replace(failure, incident=asked)
+    for (process, problem, digest), failure in sorted(latest.items()):
+        changed: dict[str, Any] = {"failures": failure.failures, "seq": failure.seq, "last_at": now}
+        if failure.incident:
+            changed["incident_id"] = failure.incident
         same = DeadLetter.objects.filter(process=process, problem=problem, digest=digest)
         if same.filter(state=DeadLetter.State.KEPT).update(**changed) or _came_back(same, changed):
             continue
         DeadLetter.objects.create(
-            process_id=process, problem_id=problem, digest=digest, message=one.message, first_at=now, **changed
+            process_id=process, problem_id=problem, digest=digest, message=failure.message, first_at=now, **changed
         )
 
 
@@ -77,8 +77,8 @@ def keep_again(dead_letter_id: int) -> None:
 
 
 def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
-    """The dead letter of the question's message, which is ``process``'s; made where there is none yet."""
-    # A message without anything to tell it by is the question's own.
+    """The dead letter of the incident's message, which is ``process``'s; made where there is none yet."""
+    # A message without anything to tell it by is the incident's own.
     digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
     same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
     # One that was sent again is kept again; "kept" comes before "sent again".

@@ -1,7 +1,7 @@
 """The one place where an incident changes its state.
 
 Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows means
-that somebody else was first, whoever it was and however many processes there are. The change's audit row, and for a
+that somebody else was first, who it was and however many processes there are. The change's audit row, and for a
 decision its outbox row, are written in the same transaction (``counters.changing``).
 """
 
@@ -39,7 +39,7 @@ class AlreadyDecided(Exception):
 
 
 class NotOpen(Exception):
-    """The question no longer stands, without an answer: its worker is gone. ``state`` says how it ended."""
+    """The incident no longer stands, without an answer: its worker is gone. ``state`` says how it ended."""
 
     def __init__(self, state: str) -> None:
         super().__init__(f"The question is {state}.")
@@ -131,20 +131,20 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
         found = sql.standing(outcome.incident, node)
         if found is None:
             return OutcomeResult.UNKNOWN
-        told = life.plausible_outcome(outcome, found.incarnation)
-        after = life.after(State(found.state), life.step_of(told.state))
-        if after is None or _speaks_of_another(told, found.decision):
+        plausible = life.plausible_outcome(outcome, found.incarnation)
+        after = life.after(State(found.state), life.step_of(plausible.state))
+        if after is None or _is_of_another_decision(plausible, found.decision):
             break
-        if _end(node, told, found, after, now=now):
+        if _end(node, plausible, found, after, now=now):
             return OutcomeResult.APPLIED if after is State.APPLIED else OutcomeResult.CHANGED
     return OutcomeResult.IGNORED
 
 
 def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, now: datetime) -> bool:
     """Take the incident from how it was ``found`` to ``after``; False where it stands otherwise by now."""
-    # Of a question that nobody's decision has ended: it stands beside a decision only where that came too late.
+    # Of an incident that nobody's decision has ended: it stands beside a decision only where that came too late.
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
-    said = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
+    details = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with counters.changing():
         if not sql.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
             return False
@@ -155,7 +155,7 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
                 f"incident:{outcome.incident}",
                 reason=outcome.detail,
                 before={"state": found.state},
-                after={"state": after.value, **said},
+                after={"state": after.value, **details},
             )
         )
         if after is State.APPLIED and found.action:
@@ -166,7 +166,7 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
     return True
 
 
-def _speaks_of_another(outcome: values.Outcome, decision: UUID | None) -> bool:
+def _is_of_another_decision(outcome: values.Outcome, decision: UUID | None) -> bool:
     """An outcome of some other decision than the one that stands must not be shown as this one's."""
     if outcome.decision_id is None or outcome.state is OutcomeState.WITHDRAWN:
         return False
@@ -205,13 +205,13 @@ def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
 
 
 def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
-    """For the node's open questions: the decisions that exist, and the ids that are not known here at all."""
+    """For the node's open incidents: the decisions that exist, and the ids that are not known here at all."""
     wanted = list(incident_ids)
-    # Read without the questions themselves: of many, their texts are megabytes.
+    # Read without the incidents themselves: of many, their texts are megabytes.
     asked = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
     decided = Decision.objects.filter(incident_id__in=asked.keys())
     decisions = [as_value(decision, asked[decision.incident_id]) for decision in decided]
-    return decisions, [one for one in wanted if one not in asked]
+    return decisions, [incident_id for incident_id in wanted if incident_id not in asked]
 
 
 def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
@@ -228,7 +228,7 @@ def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
 
 
 def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
-    """Open questions whose deadline has passed and has yet to be met, longest overdue first.
+    """Open incidents whose deadline has passed and has yet to be met, longest overdue first.
 
     One that is escalated already, by a rule, still gets the answer that was configured for its deadline.
     """
@@ -238,7 +238,7 @@ def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
 
 
 def escalate(incident_id: UUID, actor: Actor, *, reason: str = "", rule: Rule | None = None) -> bool:
-    """Mark a question: it keeps waiting, and says so. False where it is marked already or no longer open."""
+    """Mark an incident: it keeps waiting, and says so. False where it is marked already or no longer open."""
     with counters.changing():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
             escalated_at=actor.at
@@ -252,21 +252,25 @@ def escalate(incident_id: UUID, actor: Actor, *, reason: str = "", rule: Rule | 
 
 
 def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
-    """Mark open questions whose node has become late or gone, or is back; returns those that this changed.
+    """Mark open incidents whose node has become late or gone, or is back; returns those that this changed.
 
     While nobody could have heard a node, none becomes late or gone."""
     changed: list[UUID] = []
     waiting = Incident.objects.filter(state=State.OPEN.value)
     missing = {Liveness.LATE, Liveness.GONE}
     for liveness in (
-        Liveness if kernel_heartbeats.can_miss_nodes(now) else [one for one in Liveness if one not in missing]
+        Liveness
+        if kernel_heartbeats.can_miss_nodes(now)
+        else [liveness for liveness in Liveness if liveness not in missing]
     ):
         word = liveness.value if liveness in missing else ""
         other = waiting.filter(nodes.nodes_by_liveness(liveness, now, "node__")).exclude(node_missing=word)
         found = list(other.values_list("pk", flat=True)[:limit])
         if found:
             with counters.changing():
-                marked = [one for one in found if waiting.filter(pk=one).update(node_missing=word)]
+                marked = [
+                    incident_id for incident_id in found if waiting.filter(pk=incident_id).update(node_missing=word)
+                ]
                 number_change(marked)
             changed += marked
     return changed

@@ -24,7 +24,7 @@ def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
 
 def sent(msg_ids: Collection[str], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
     """Forget what the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
-    ids = [UUID(one) for one in msg_ids]
+    ids = [UUID(msg_id) for msg_id in msg_ids]
     with counters.changing():
         Outbox.objects.filter(msg_id__in=msg_ids).delete()
         return decisions.number_sent(ids, now=now), requeues.mark_sent(ids, now=now)

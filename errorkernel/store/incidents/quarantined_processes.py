@@ -1,4 +1,4 @@
-"""Quarantined processes and the questions about them, which are asked one level up, in another process's name."""
+"""Quarantined processes and the incidents about them, which are asked one level up, in another process's name."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ ANSWERED_READ = 100
 
 
 def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
-    """The node's questions about quarantines that are open or whose answer is on its way, the oldest first, each with
+    """The node's incidents about quarantines that are open or whose answer is on its way, the oldest first, each with
     the names of the processes that it is about: the culprit first."""
     asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *IN_DELIVERY]).order_by("seq")
     return _with_names(list(asked))
@@ -27,7 +27,7 @@ def answered(process: Process, since: datetime) -> list[Incident]:
     """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
     asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *IN_DELIVERY])
     given = asked.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
-    return [one for one, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
+    return [entry for entry, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
 
 
 def process_of_message(incident: Incident) -> Process:
@@ -41,8 +41,8 @@ def process_of_message(incident: Incident) -> Process:
 
 
 def _with_names(asked: list[Incident]) -> list[tuple[Incident, list[str]]]:
-    tags = dict(ErrorEvent.objects.filter(seq__in=[one.seq for one in asked]).values_list("seq", "tags"))
-    return [(one, _named(tags.get(one.seq, {}))) for one in asked]
+    tags = dict(ErrorEvent.objects.filter(seq__in=[incident.seq for incident in asked]).values_list("seq", "tags"))
+    return [(incident, _named(tags.get(incident.seq, {}))) for incident in asked]
 
 
 def _named(tags: dict[str, str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The failed message, back to the operator: given to its process once more, dropped, or kept as a dead letter.
 
-The message in progress stays on its incident. Once the question has ended, whatever its end was, it can be sent to the
-node again; the node takes each such command once. A dead letter that no question was asked about is sent again and
+The message in progress stays on its incident. Once the incident has ended, whatever its end was, it can be sent to the
+node again; the node takes each such command once. A dead letter that no incident was asked about is sent again and
 dropped by itself. Every step is one transaction with its audit row.
 """
 
@@ -65,7 +65,7 @@ class Wanted:
 
 
 class CannotRequeue(Exception):
-    """That cannot be done with the message now; the message of this is one sentence for whoever asked."""
+    """That cannot be done with the message now; the message of this is one sentence for who asked."""
 
 
 def dispose(incident_id: UUID, wanted: Wanted, actor: Actor) -> Requeue:
@@ -77,7 +77,7 @@ def dispose(incident_id: UUID, wanted: Wanted, actor: Actor) -> Requeue:
 
 
 def dispose_of_letter(dead_letter_id: int, wanted: Wanted, actor: Actor) -> Requeue:
-    """Do it with a dead letter; where a question was asked about it, with the message of that.
+    """Do it with a dead letter; where an incident was asked about it, with the message of that.
 
     Raises CannotRequeue, DeadLetter.DoesNotExist.
     """
@@ -102,7 +102,7 @@ def _once() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A message that failed, by what it hangs on: its question, its dead letter, or both."""
+    """A message that failed, by what it hangs on: its incident, its dead letter, or both."""
 
     incident: Incident | None
     dead_letter: DeadLetter | None
@@ -136,7 +136,7 @@ def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     last = failed.past.first()
     _check(failed, last, wanted.wish)
     row = _begin(failed, wanted, actor)
-    # A dead letter without a question is kept before anybody does anything with it.
+    # A dead letter without an incident is kept before anybody does anything with it.
     at_first = None if failed.incident else State.KEPT.value
     audit.record(
         audit.entry(
@@ -155,7 +155,7 @@ def _wish_of(row: Requeue) -> Wish:
 
 
 def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
-    """The row, what is owed to the node for it, and the word on the dead letter that the message is."""
+    """The row, what is enqueued for the node for it, and the word on the dead letter that the message is."""
     wish, dead_letter = wanted.wish, failed.dead_letter
     sends = wish is Wish.REQUEUE
     if wish is Wish.DEAD_LETTER and failed.incident:
@@ -308,7 +308,7 @@ def _of_node(node: str) -> Q:
 
 def _incidents(ids: Iterable[UUID | None]) -> list[UUID]:
     """Those that there are: a dead letter may have none."""
-    return [one for one in ids if one]
+    return [incident_id for incident_id in ids if incident_id]
 
 
 def _target(row: Requeue) -> str:

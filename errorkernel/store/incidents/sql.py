@@ -36,7 +36,8 @@ _NUMBER_CHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A question, and the ``action`` of the ``decision`` on it where there is one, before its node says what it did."""
+    """An incident, and the ``action`` of the ``decision`` on it where there is one, before its node says what it did.
+   """
 
     state: str
     process: int
@@ -46,7 +47,7 @@ class Standing:
 
 
 def standing(incident: UUID, node: str) -> Standing | None:
-    """How the node's question stands; None where it has asked no such one."""
+    """How the node's incident stands; None where it has asked no such one."""
     with connection.cursor() as cursor:
         cursor.execute(_STANDING, [incident.hex, node])
         row = cursor.fetchone()
@@ -58,9 +59,9 @@ def standing(incident: UUID, node: str) -> Standing | None:
 
 def end(outcome: Outcome, *, before: str, after: str, by_itself: Action | None, now: datetime) -> bool:
     """Take the incident from ``before`` to its end as the node says it; False where it was in another state."""
-    told = [outcome.detail, outcome.new_incarnation, by_itself.value if by_itself else None]
+    values = [outcome.detail, outcome.new_incarnation, by_itself.value if by_itself else None]
     with connection.cursor() as cursor:
-        cursor.execute(_END, [after, moment(now), *told, outcome.incident.hex, before])
+        cursor.execute(_END, [after, moment(now), *values, outcome.incident.hex, before])
         return bool(cursor.rowcount)
 
 
@@ -75,7 +76,7 @@ def asker(incident: UUID) -> tuple[str, str, int | None]:
 
 
 def any_unjudged() -> bool:
-    """There are questions that the rules have not been asked about."""
+    """There are incidents that the rules have not been asked about."""
     with connection.cursor() as cursor:
         cursor.execute(_UNJUDGED)
         return cursor.fetchone() is not None
@@ -92,4 +93,4 @@ def number_changes(incidents: Sequence[UUID]) -> None:
     """Give these the numbers of change that have just been taken, in their order."""
     last = len(incidents) - 1
     with connection.cursor() as cursor:
-        cursor.executemany(_NUMBER_CHANGE, [(last - number, one.hex) for number, one in enumerate(incidents)])
+        cursor.executemany(_NUMBER_CHANGE, [(last - number, incident.hex) for number, incident in enumerate(incidents)])

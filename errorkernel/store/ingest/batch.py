@@ -85,7 +85,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     recorded = Recorded()
     # What needs no database is done before the transaction, which holds up all others that write.
     unique = {event.id: (node, event) for node, event in reversed(batch.events)}
-    placed = [_Placed(*one, fingerprint.group(one[1]), digest_of(one[1].message)) for one in unique.values()]
+    placed = [_Placed(*item, fingerprint.group(item[1]), digest_of(item[1].message)) for item in unique.values()]
     placed.reverse()
     try:
         with transaction.atomic():
@@ -120,23 +120,23 @@ def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *
     _place(placed, directory, now)
     # The locks are taken here, as late as can be: everything below needs them, nothing above does.
     last = counters.lock(Counter.EVENTS)
-    questions = [one.event.id for one in placed if one.event.type is EventType.ACTION]
-    if changes or questions:
+    action_ids = [item.event.id for item in placed if item.event.type is EventType.ACTION]
+    if changes or action_ids:
         counters.hold(Counter.CHANGES)
-    stored = ingest_sql.existing([one.event.id for one in placed], questions)
-    placed = [one for one in placed if one.event.id not in stored]
+    stored = ingest_sql.existing([item.event.id for item in placed], action_ids)
+    placed = [item for item in placed if item.event.id not in stored]
     if not placed:
         return []
-    for seq, one in enumerate(placed, last + 1):
-        one.seq = seq
+    for seq, item in enumerate(placed, last + 1):
+        item.seq = seq
     seen = moment(now)
-    people = Handled({one.problem_id for one in placed})
+    people = Handled({item.problem_id for item in placed})
     _count_states(placed, people, seen)
-    ingest_sql.insert_events([_columns(one, seen) for one in placed])
+    ingest_sql.insert_events([_columns(item, seen) for item in placed])
     _count_totals(placed, people, seen, now)
-    rollups.count(((one.process_id, one.problem_id, one.event.level) for one in placed), now=now)
-    people.note(((one.problem_id, one.event.tags) for one in placed), now=now)
-    rows = [_row(one, people.whole(one.problem_id), now) for one in placed]
+    rollups.count(((item.process_id, item.problem_id, item.event.level) for item in placed), now=now)
+    people.note(((item.problem_id, item.event.tags) for item in placed), now=now)
+    rows = [_row(item, people.whole(item.problem_id), now) for item in placed]
     _open_incidents(placed, now)
     dead_letters.keep(_poisonous(placed), now=now)
     counters.take(Counter.EVENTS, len(placed))
@@ -145,33 +145,33 @@ def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *
 
 def _place(placed: Sequence[_Placed], directory: Directory, now: datetime) -> None:
     """Find each one's node, process and problem, or make them."""
-    directory.learn_nodes(one.node for one in placed)
-    for one in placed:
-        one.node_id = directory.nodes[one.node]
-    directory.learn_processes(((one.node_id, one.event.process) for one in placed), now)
-    directory.learn_problems(((one.group, one.event.kind, one.event.level.value) for one in placed), now)
-    for one in placed:
-        one.process_id = directory.processes[one.node_id, one.event.process]
-        one.problem_id = directory.problems[one.group.key]
+    directory.learn_nodes(item.node for item in placed)
+    for item in placed:
+        item.node_id = directory.nodes[item.node]
+    directory.learn_processes(((item.node_id, item.event.process) for item in placed), now)
+    directory.learn_problems(((item.group, item.event.kind, item.event.level.value) for item in placed), now)
+    for item in placed:
+        item.process_id = directory.processes[item.node_id, item.event.process]
+        item.problem_id = directory.problems[item.group.key]
 
 
 def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
     """Continue each (process, problem)'s counts through the batch, in the order of the events."""
-    pairs = sorted({(one.process_id, one.problem_id) for one in placed})
+    pairs = sorted({(item.process_id, item.problem_id) for item in placed})
     known = ingest_sql.states(pairs)
-    nodes = {one.process_id: one.node_id for one in placed}
+    nodes = {item.process_id: item.node_id for item in placed}
     now_counts: dict[tuple[int, int], list[Any]] = {}
-    for one in placed:
-        pair = one.process_id, one.problem_id
+    for item in placed:
+        pair = item.process_id, item.problem_id
         state = now_counts.get(pair)
         if state is None:
             count, consecutive, last_message, _ = known.get(pair, (0, 0, "", None))
             state = now_counts[pair] = [count, consecutive, last_message, 0]
         state[0] += 1
-        state[1] = 0 if not one.digest else state[1] + 1 if one.digest == state[2] else 1
-        state[2] = one.digest
-        state[3] = one.seq
-        one.repeat, one.consecutive = state[0], state[1]
+        state[1] = 0 if not item.digest else state[1] + 1 if item.digest == state[2] else 1
+        state[2] = item.digest
+        state[3] = item.seq
+        item.repeat, item.consecutive = state[0], state[1]
     ingest_sql.upsert_states(
         # first_seen is written for a new row only.
         (*pair, nodes[pair[0]], state[0], state[1], state[2], seen, seen, state[3])
@@ -185,42 +185,42 @@ def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: dateti
     problems: dict[int, list[Any]] = {}
     processes: dict[int, list[Any]] = {}
     nodes: dict[int, int] = {}
-    lives: dict[tuple[int, int], int] = {}
-    for one in placed:
-        event = one.event
+    failures: dict[tuple[int, int], int] = {}
+    for item in placed:
+        event = item.event
         rank = LEVEL_RANK[event.level]
-        for key in {one.problem_id, people.whole(one.problem_id)}:
+        for key in {item.problem_id, people.whole(item.problem_id)}:
             problem = problems.setdefault(key, [0, event.level.value, rank])
             problem[0] += 1
             if rank > problem[2]:
                 problem[1:] = event.level.value, rank
-        process = processes.setdefault(one.process_id, [0, 0, None])
+        process = processes.setdefault(item.process_id, [0, 0, None])
         process[0] += 1
         process[1] += event.type is not EventType.INFO
         if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
             process[2] = event.incarnation
         if event.incarnation is not None:
-            life = one.process_id, event.incarnation
-            lives[life] = lives.get(life, 0) + (event.type is not EventType.INFO)
-        nodes[one.node_id] = nodes.get(one.node_id, 0) + 1
+            life = item.process_id, event.incarnation
+            failures[life] = failures.get(life, 0) + (event.type is not EventType.INFO)
+        nodes[item.node_id] = nodes.get(item.node_id, 0) + 1
     # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
     ingest_sql.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
     ingest_sql.update_processes((pk, n, bad, inc, seen) for pk, (n, bad, inc) in sorted(processes.items()))
     ingest_sql.update_nodes((pk, n, seen) for pk, n in sorted(nodes.items()))
-    incarnations.count_failures(lives, now=now)
+    incarnations.count_failures(failures, now=now)
 
 
-def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:
-    event = one.event
+def _columns(item: _Placed, seen: Any) -> tuple[Any, ...]:
+    event = item.event
     return (
-        one.seq,
+        item.seq,
         event.id.hex,
         event.type.value,
         event.level.value,
         LEVEL_RANK[event.level],
-        one.node_id,
-        one.process_id,
-        one.problem_id,
+        item.node_id,
+        item.process_id,
+        item.problem_id,
         event.incarnation,
         event.kind,
         event.text,
@@ -229,20 +229,20 @@ def _columns(one: _Placed, seen: Any) -> tuple[Any, ...]:
         event.relay_from_node,
         _to_json(event.tags).decode(),
         ", ".join(dict.fromkeys(event.cut))[:200],
-        one.repeat,
+        item.repeat,
         moment(event.occurred_at) if event.occurred_at else None,
         seen,
     )
 
 
-def _row(one: _Placed, whole: int, now: datetime) -> EventRow:
-    event = one.event
+def _row(item: _Placed, whole: int, now: datetime) -> EventRow:
+    event = item.event
     return EventRow(
-        seq=one.seq,
+        seq=item.seq,
         id=event.id,
         type=event.type.value,
         level=event.level.value,
-        node=one.node,
+        node=item.node,
         process=event.process,
         incarnation=event.incarnation,
         kind=event.kind,
@@ -250,16 +250,16 @@ def _row(one: _Placed, whole: int, now: datetime) -> EventRow:
         message=_message(event.message),
         occurred_at=event.occurred_at,
         received_at=now,
-        problem=one.problem_id,
+        problem=item.problem_id,
         whole=whole,
         incident=event.id if event.type is EventType.ACTION else None,
-        repeat=one.repeat,
+        repeat=item.repeat,
         relay_from_node=event.relay_from_node,
     )
 
 
 def _open_incidents(placed: list[_Placed], now: datetime) -> None:
-    asking = [one for one in placed if one.event.type is EventType.ACTION]
+    asking = [item for item in placed if item.event.type is EventType.ACTION]
     if not asking:
         return
     counters.take(Counter.CHANGES, len(asking))
@@ -267,43 +267,43 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
     Incident.objects.bulk_create(
         [
             Incident(
-                id=one.event.id,
-                seq=one.seq,
-                node_id=one.node_id,
-                process_id=one.process_id,
-                problem_id=one.problem_id,
-                incarnation=one.event.incarnation,
-                level=one.event.level.value,
-                kind=one.event.kind,
-                text=one.event.text,
-                message=_message(one.event.message),
-                repeat=one.repeat,
-                consecutive=one.consecutive,
+                id=item.event.id,
+                seq=item.seq,
+                node_id=item.node_id,
+                process_id=item.process_id,
+                problem_id=item.problem_id,
+                incarnation=item.event.incarnation,
+                level=item.event.level.value,
+                kind=item.event.kind,
+                text=item.event.text,
+                message=_message(item.event.message),
+                repeat=item.repeat,
+                consecutive=item.consecutive,
                 change=last - len(asking) + 1 + index,
-                raised_at=one.event.occurred_at or now,
+                raised_at=item.event.occurred_at or now,
                 opened_at=now,
                 # Counted from our own clock: the node's may be wrong by hours.
-                deadline_at=now + timedelta(seconds=one.event.deadline_s) if one.event.deadline_s else None,
-                on_deadline=one.event.on_deadline.value,
+                deadline_at=now + timedelta(seconds=item.event.deadline_s) if item.event.deadline_s else None,
+                on_deadline=item.event.on_deadline.value,
             )
-            for index, one in enumerate(asking)
+            for index, item in enumerate(asking)
         ],
         batch_size=200,
     )
 
 
 def _poisonous(placed: list[_Placed]) -> Iterator[Failure]:
-    for one in placed:
-        event = one.event
-        if not is_poison(one.consecutive) or event.message is None or event.type is EventType.INFO:
+    for item in placed:
+        event = item.event
+        if not is_poison(item.consecutive) or event.message is None or event.type is EventType.INFO:
             continue
         yield Failure(
-            process_id=one.process_id,
-            problem_id=one.problem_id,
-            digest=one.digest,
+            process_id=item.process_id,
+            problem_id=item.problem_id,
+            digest=item.digest,
             message=_message(event.message) or {},
-            failures=one.consecutive,
-            seq=one.seq,
+            failures=item.consecutive,
+            seq=item.seq,
             incident=event.id if event.type is EventType.ACTION else None,
         )
 

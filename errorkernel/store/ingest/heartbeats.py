@@ -14,7 +14,7 @@ from errorkernel.domain.liveness import LATE_AFTER, QUARANTINED, STOPPED
 from errorkernel.domain.values import Heartbeat, ProcessReport
 from errorkernel.models import Node, Process
 from errorkernel.store import incarnations, ingest_sql
-from errorkernel.store.incarnations import Life
+from errorkernel.store.incarnations import StartedIncarnation
 
 
 class Row(NamedTuple):
@@ -28,39 +28,39 @@ class Row(NamedTuple):
     last_seen: datetime
 
 
-def of_nodes(hellos: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> None:
+def of_nodes(heartbeats: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> None:
     """These nodes live, and what they say of themselves. One that is not known yet becomes known."""
     with transaction.atomic():
-        for name, hello in sorted(hellos):
+        for name, heartbeat in sorted(heartbeats):
             node, _ = Node.objects.get_or_create(name=name)
             Node.objects.filter(pk=node.pk).update(
                 heartbeat_at=now,
-                version=hello.version,
-                started_at=hello.started_at,
-                clock_skew_s=(hello.at - now).total_seconds() if hello.at else None,
-                backlog=hello.backlog,
-                dropped=hello.dropped,
-                dropped_infos=hello.dropped_infos,
-                dropped_errors=hello.dropped_errors,
-                refused=hello.refused,
+                version=heartbeat.version,
+                started_at=heartbeat.started_at,
+                clock_skew_s=(heartbeat.at - now).total_seconds() if heartbeat.at else None,
+                backlog=heartbeat.backlog,
+                dropped=heartbeat.dropped,
+                dropped_infos=heartbeat.dropped_infos,
+                dropped_errors=heartbeat.dropped_errors,
+                refused=heartbeat.refused,
             )
 
 
-def of_processes(node: str, told: Iterable[ProcessReport], *, now: datetime) -> list[str]:
-    """Processes of a node, as its hello has them; returns those that count their incarnations anew.
+def of_processes(node: str, reports: Iterable[ProcessReport], *, now: datetime) -> list[str]:
+    """Processes of a node, as its heartbeat has them; returns those that count their incarnations anew.
 
-    A hello that was overtaken by a restart must not bring the dead incarnation back; but where a larger number has not
-    been heard of for so long that nothing can be under way any more, the node's word stands. Nothing is written of a
-    node that was removed meanwhile, or where another worker is about the same processes: the next hello comes soon.
-    """
+    A heartbeat that was overtaken by a restart must not bring the dead incarnation back; but where a larger number has
+    not been heard of for so long that nothing can be under way any more, the node's word stands. Nothing is written of
+    a node that was removed meanwhile, or where another worker is about the same processes: the next heartbeat comes
+    soon."""
     try:
-        return _of_processes(node, told, now)
+        return _of_processes(node, reports, now)
     except (Node.DoesNotExist, IntegrityError):
         return []
 
 
-def _of_processes(node: str, told: Iterable[ProcessReport], now: datetime) -> list[str]:
-    latest = {one.name: one for one in told}
+def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime) -> list[str]:
+    latest = {report.name: report for report in reports}
     with transaction.atomic():
         pk = Node.objects.values_list("pk", flat=True).get(name=node)
         known = _known(pk, latest)
@@ -69,7 +69,7 @@ def _of_processes(node: str, told: Iterable[ProcessReport], now: datetime) -> li
         changed = [(name, _after(latest[name], row)) for name, row in heard.items()]
         changed = [(name, after) for name, after in changed if after != heard[name]]
         Process.objects.filter(pk__in=[row.pk for row in heard.values()]).update(last_seen=now)
-        ingest_sql.tell_processes((row.pk, row.state, row.pid, row.since, row.incarnation) for _, row in changed)
+        ingest_sql.set_process_states((row.pk, row.state, row.pid, row.since, row.incarnation) for _, row in changed)
         new = [name for name in latest if name not in known]
         # Another worker, whose word is as good, may be first.
         Process.objects.bulk_create([_made(pk, latest[name], now) for name in new], ignore_conflicts=True)
@@ -85,28 +85,34 @@ def _known(node: int, names: Iterable[str]) -> dict[str, Row]:
     return {row[0]: Row(*row[1:]) for row in rows}
 
 
-def _is_newer(told: ProcessReport, row: Row) -> bool:
-    return told.incarnation is None or row.incarnation is None or row.incarnation <= told.incarnation
+def _is_newer(reports: ProcessReport, row: Row) -> bool:
+    return reports.incarnation is None or row.incarnation is None or row.incarnation <= reports.incarnation
 
 
-def _begins_anew(told: ProcessReport, row: Row, now: datetime) -> bool:
-    return not _is_newer(told, row) and row.last_seen <= now - LATE_AFTER
+def _begins_anew(reports: ProcessReport, row: Row, now: datetime) -> bool:
+    return not _is_newer(reports, row) and row.last_seen <= now - LATE_AFTER
 
 
-def _after(told: ProcessReport, row: Row) -> Row:
+def _after(reports: ProcessReport, row: Row) -> Row:
     """A process that does not say which incarnation it is, is the one that it was."""
-    number = row.incarnation if told.incarnation is None else told.incarnation
-    return row._replace(state=told.state, pid=told.pid, since=told.since, incarnation=number)
+    number = row.incarnation if reports.incarnation is None else reports.incarnation
+    return row._replace(state=reports.state, pid=reports.pid, since=reports.since, incarnation=number)
 
 
-def _made(node: int, told: ProcessReport, now: datetime) -> Process:
-    said = {"state": told.state, "pid": told.pid, "since": told.since, "incarnation": told.incarnation}
-    return Process(node_id=node, name=told.name, first_seen=now, last_seen=now, **said)
+def _made(node: int, reports: ProcessReport, now: datetime) -> Process:
+    fields = {"state": reports.state, "pid": reports.pid, "since": reports.since, "incarnation": reports.incarnation}
+    return Process(node_id=node, name=reports.name, first_seen=now, last_seen=now, **fields)
 
 
-def _live(told: Sequence[tuple[int, ProcessReport]], *, now: datetime) -> None:
+def _live(reports: Sequence[tuple[int, ProcessReport]], *, now: datetime) -> None:
     """Their incarnations begin, and end where the node says so."""
-    numbered = [(process, one, one.incarnation) for process, one in told if one.incarnation is not None]
-    incarnations.begin([Life(process, number, one.pid, one.since) for process, one, number in numbered], now=now)
-    incarnations.stopped([(process, number) for process, one, number in numbered if one.state == STOPPED], now=now)
-    incarnations.failed([(process, number) for process, one, number in numbered if one.state == QUARANTINED], now=now)
+    numbered = [(process, report, report.incarnation) for process, report in reports if report.incarnation is not None]
+    incarnations.begin(
+        [StartedIncarnation(process, number, report.pid, report.since) for process, report, number in numbered], now=now
+    )
+    incarnations.stopped(
+        [(process, number) for process, report, number in numbered if report.state == STOPPED], now=now
+    )
+    incarnations.failed(
+        [(process, number) for process, report, number in numbered if report.state == QUARANTINED], now=now
+    )

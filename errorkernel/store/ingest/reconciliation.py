@@ -20,13 +20,13 @@ from errorkernel.store.ingest.name_cache import Directory
 
 def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
     """Returns the incidents that these outcomes of ``node`` changed, and those of which nothing is known here."""
-    named = {one.incident for one in outcomes}
+    named = {outcome.incident for outcome in outcomes}
     incidents = dict(Incident.objects.filter(pk__in=named, node__name=node).values_list("pk", "state"))
     others = named - incidents.keys()
     commands = requeues.states(node, others) if others else {}
-    news = [(node, one) for one in outcomes if _is_news(one, incidents, commands)]
+    news = [(node, outcome) for outcome in outcomes if _is_news(outcome, incidents, commands)]
     changed = batch.record(Batch(outcomes=news), Directory(), now=now).changed if news else []
-    return changed, [one for one in named if one not in incidents and one not in commands]
+    return changed, [outcome for outcome in named if outcome not in incidents and outcome not in commands]
 
 
 def _is_news(outcome: Outcome, incidents: Mapping[UUID, str], commands: Mapping[UUID, str]) -> bool:

@@ -24,16 +24,16 @@ def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
     RejectedEvent.objects.bulk_create(
         (
             RejectedEvent(
-                source=one.source[:120],
+                source=rejection.source[:120],
                 received_at=now,
-                subject=one.subject[:300].replace("\0", "\N{REPLACEMENT CHARACTER}"),
-                node=one.node[:64],
-                reason=one.reason[:40],
-                detail=one.detail[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
-                size=len(one.data),
-                head=one.data[:REJECTED_HEAD_BYTES],
+                subject=rejection.subject[:300].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                node=rejection.node[:64],
+                reason=rejection.reason[:40],
+                detail=rejection.detail[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                size=len(rejection.data),
+                head=rejection.data[:REJECTED_HEAD_BYTES],
             )
-            for one in refusals
+            for rejection in refusals
         ),
         ignore_conflicts=True,
         batch_size=500,
@@ -41,5 +41,5 @@ def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
 
 
 def refuse(*, source: str, subject: str, node: str, reason: str, detail: str, data: bytes, now: datetime) -> None:
-    """Keep one refused input."""
+    """Keep one rejected events."""
     refuse_all([Refusal(source, subject, node, reason, detail, data)], now=now)

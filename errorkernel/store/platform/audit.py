@@ -36,5 +36,5 @@ def entry(
 
 def record(*entries: AuditEntry) -> None:
     """Write rows, inside the transaction of the change that they tell of."""
-    for one in entries:
-        insert(one)
+    for row in entries:
+        insert(row)

@@ -1,9 +1,9 @@
 """What the kernel owes to the broker, from the change that causes it to the task that publishes it.
 
-The row is written in the change's transaction, so nothing is owed that was not decided, and nothing decided is lost.
-Once that has committed, the row is also handed to this process's publisher where it has one: a process that waits for
-its answer need not wait until the row is looked for. Whatever is lost by that is found by the look (``store.outbox``).
-"""
+The row is written in the change's transaction, so nothing is enqueued that was not decided, and nothing decided is
+lost. Once that has committed, the row is also handed to this process's publisher where it has one: a process that waits
+for its answer need not wait until the row is looked for. Whatever is lost by that is found by the look
+(``store.outbox``)."""
 
 from collections.abc import Callable
 from datetime import datetime

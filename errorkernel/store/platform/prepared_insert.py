@@ -15,15 +15,15 @@ def insert(row: Model) -> None:
     """Write a new row as ``save`` does, without signals; a number that the database gives it is not read back."""
     statement, fields = _statement(type(row))
     with connection.cursor() as cursor:
-        cursor.execute(statement, [one.get_db_prep_save(getattr(row, one.attname), connection) for one in fields])
+        cursor.execute(statement, [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields])
     row._state.adding = False
     row._state.db = connection.alias
 
 
 @cache
 def _statement(model: type[Model]) -> "tuple[str, list[Field[Any, Any]]]":
-    fields = [one for one in model._meta.concrete_fields if not isinstance(one, AutoField)]
+    fields = [field for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(one.column)) for one in fields)
+    columns = ", ".join(quote(str(field.column)) for field in fields)
     values = ", ".join(["%s"] * len(fields))
     return f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({values})", fields

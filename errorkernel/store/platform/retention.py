@@ -1,4 +1,4 @@
-"""What is forgotten, and when: events by age and number, refused input by number.
+"""What is forgotten, and when: events by age and number, rejected events by number.
 
 In small deletes: nothing waits. Error states, problems, incidents, decisions, dead letters and the
 audit trail outlive their events.
@@ -36,7 +36,7 @@ def prune_events(*, days: int, keep: int, now: datetime) -> int:
 
 
 def prune_quarantine(*, keep: int) -> int:
-    """Remove one step of refused input beyond the newest ``keep``; returns how many went."""
+    """Remove one step of rejected events beyond the newest ``keep``; returns how many went."""
     edge = RejectedEvent.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
     if edge is None:
         return 0

@@ -21,7 +21,7 @@ from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Counter, Incident, Rule
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
-from errorkernel.store.search import question_q
+from errorkernel.store.search import incident_q
 
 log = logging.getLogger("errorkernel.rules")
 
@@ -51,7 +51,7 @@ class RuleChanged(Exception):
 
 
 class NotSuspended(Exception):
-    """There is no suspension to clear; the message is one sentence for whoever asked."""
+    """There is no suspension to clear; the message is one sentence for who asked."""
 
 
 def listed() -> QuerySet[Rule]:
@@ -63,7 +63,7 @@ def load() -> tuple[int, list[policy.Rule]]:
     """(revision of them all, the rules that are switched on, in their order)."""
     # The number first: rules that are younger than it are noticed later, rules that are older never.
     revision = counters.current(Counter.RULES)
-    return revision, [one for one in map(as_value, listed().filter(enabled=True)) if one is not None]
+    return revision, [rule for rule in map(as_value, listed().filter(enabled=True)) if rule is not None]
 
 
 def as_value(row: Rule) -> policy.Rule | None:
@@ -112,7 +112,7 @@ def add(
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
-    """A new rule, the last in order. It applies to questions that open from now on, or ``also_waiting``; where it would
+    """A new rule, the last in order. It applies to incidents that open from now on, or ``also_waiting``; where it would
     end more than ``two_above`` of these (0: any number) it is refused.
 
     Raises RuleError or TooManyAtOnce.
@@ -141,7 +141,7 @@ def change(
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
-    """Write ``revision`` of a rule anew. What was answered by the old revision stands.
+    """Write ``revision`` of a rule anew. What was decided by the old revision stands.
 
     Raises RuleError, TooManyAtOnce, RuleChanged or Rule.DoesNotExist.
     """
@@ -184,7 +184,7 @@ def resume(
             raise NotSuspended(_("This rule is not suspended."))
         rule.revision += 1
         rule.suspended_at, rule.suspended_reason = None, ""
-        # The answers of earlier revisions count for no limit: whoever clears it has seen them.
+        # The answers of earlier revisions count for no limit: who clears it has seen them.
         _apply_from(rule, also_waiting, actor.at, two_above)
 
     return _change("resume", rule_id, write, actor, reason=reason)
@@ -205,7 +205,7 @@ def move(rule_id: int, step: int, actor: Actor) -> Rule:
     with transaction.atomic():
         counters.take(Counter.RULES)
         order = list(listed())
-        at = next((index for index, one in enumerate(order) if one.pk == rule_id), None)
+        at = next((index for index, rule in enumerate(order) if rule.pk == rule_id), None)
         if at is None:
             raise Rule.DoesNotExist
         to = min(max(at + step, 0), len(order) - 1)
@@ -214,8 +214,8 @@ def move(rule_id: int, step: int, actor: Actor) -> Rule:
             return rule
         before = {"position": at + 1, "revision": rule.revision}
         order.insert(to, rule)
-        for place, one in enumerate(order, 1):
-            Rule.objects.filter(pk=one.pk).update(position=place)
+        for place, rule in enumerate(order, 1):
+            Rule.objects.filter(pk=rule.pk).update(position=place)
         rule.position, rule.revision = to + 1, rule.revision + 1
         Rule.objects.filter(pk=rule.pk).update(revision=rule.revision)
         after = {"position": to + 1, "revision": rule.revision}
@@ -239,7 +239,9 @@ def _change(
         rule.changed_at = actor.at
         # Not ``uses``: what was answered meanwhile must not be forgotten.
         rule.save(
-            update_fields=[one.name for one in Rule._meta.fields if one.name not in ("id", "uses", "last_used_at")]
+            update_fields=[
+                field.name for field in Rule._meta.fields if field.name not in ("id", "uses", "last_used_at")
+            ]
         )
         _note(what, rule, before, actor, reason)
     return rule
@@ -253,7 +255,7 @@ def _write(rule: Rule, given: RuleDefinition, actor: Actor, also_waiting: bool, 
 
 
 def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -> None:
-    """From which question on. The counter of all rules is held, so nobody judges while this is not committed."""
+    """From which incident on. The counter of all rules is held, so nobody judges while this is not committed."""
     # An error does not wait for anybody, so it is never too old for one revision and due for the next.
     rule.acts_after_seq = counters.current(Counter.EVENTS)
     rule.after_seq = 0 if also_waiting else rule.acts_after_seq
@@ -279,7 +281,7 @@ def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
 
 def waiting(condition: Tree) -> int:
     """How many of those that wait now it finds, whichever rules come before."""
-    return Incident.objects.filter(question_q(condition), state=State.OPEN.value).count()
+    return Incident.objects.filter(incident_q(condition), state=State.OPEN.value).count()
 
 
 def shown(rule: Rule) -> dict[str, Any]:

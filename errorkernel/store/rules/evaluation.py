@@ -1,12 +1,12 @@
-"""Asking the rules about open questions. Each question is asked about once, in the order in which they opened.
+"""Asking the rules about open incidents. Each incident is asked about once, in the order in which they opened.
 
-The question is stored and committed before any rule sees it, so a crash in between leaves it open and unjudged, and the
+The incident is stored and committed before any rule sees it, so a crash in between leaves it open and unjudged, and the
 next look finds it. A rule's answer is the same conditional update as a person's, and in its transaction the rule's use
 is counted by an update that fails where the rule has changed, is used up or is suspended: so two workers that race,
 a person who is quicker, and a rule that is just being switched off are all harmless.
 
-Each answer is a transaction and a call of its own: whoever calls lets others at the database in between, so a storm of
-questions keeps neither the intake nor a person's answer waiting.
+Each answer is a transaction and a call of its own: who calls lets others at the database in between, so a storm of
+incidents keeps neither the intake nor a person's answer waiting.
 """
 
 from collections import deque
@@ -27,12 +27,12 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 
 AT_ONCE = 50
-"""Questions that are read and asked about together."""
+"""Incidents that are read and asked about together."""
 
 
 @dataclass(slots=True)
 class Look:
-    """What the rules say to the next questions, read together: to be carried out by ``step``, one after the other."""
+    """What the rules say to the next incidents, read together: to be carried out by ``step``, one after the other."""
 
     revision: int = 0
     silent: list[UUID] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Look:
 
 @dataclass(slots=True)
 class Step:
-    """``changed``: the questions that a rule answered or escalated."""
+    """``changed``: the incidents that a rule answered or escalated."""
 
     changed: list[UUID] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class RulesChanged(Exception):
 
 
 def look(*, now: datetime, two_above: int = 0) -> Look:
-    """Ask the rules about the next unjudged questions. Empty where there are none."""
+    """Ask the rules about the next unjudged incidents. Empty where there are none."""
     if not sql.any_unjudged():
         return Look()
     revision, active = changes.load()
@@ -95,10 +95,10 @@ def step(found: Look, *, now: datetime) -> Step:
 
 def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
     """None also where nobody asks any more: a person was quicker than the first look."""
-    return policy.decide(active, question(incident), now) if incident.state == State.OPEN.value else None
+    return policy.decide(active, facts_of(incident), now) if incident.state == State.OPEN.value else None
 
 
-def question(incident: Incident) -> IncidentFacts:
+def facts_of(incident: Incident) -> IncidentFacts:
     """An incident as rules see it. Needs ``select_related("node", "process", "problem")``."""
     return IncidentFacts(
         id=incident.pk,
@@ -150,12 +150,12 @@ def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetim
             done.changed.append(incident.pk)
             suspended = True
         else:
-            _speak(row, verdict, incident, now, done)
+            _apply_verdict(row, verdict, incident, now, done)
     if suspended:
         raise RulesChanged
 
 
-def _speak(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
+def _apply_verdict(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
     action = verdict.rule.action
     if action.answer is None and _has_spoken(row, incident):
         return
@@ -205,7 +205,7 @@ def storm(row: Rule, now: datetime, two_above: int) -> str | None:
 def _ended_lately(now: datetime) -> int:
     """How many processes all rules, in whatever revision, have killed or stopped in the time that a storm takes."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
-    ends = [one.value for one in RuleAction if one.ends]
+    ends = [action.value for action in RuleAction if action.ends]
     answers = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
     return answers.count() + ProcessAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
 
@@ -224,10 +224,10 @@ def _in_a_row(row: Rule, incident: Incident) -> int:
         return 0  # it has not failed on this message often enough for the answers to be in a row
     before = Incident.objects.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")
     count = 0
-    for one in before.select_related("decision")[: row.loop_limit]:
-        decision: Decision | None = getattr(one, "decision", None)
+    for earlier in before.select_related("decision")[: row.loop_limit]:
+        decision: Decision | None = getattr(earlier, "decision", None)
         same = decision and decision.rule_id == row.pk and decision.rule_revision == row.revision
-        if not same or one.problem_id != incident.problem_id or one.message != incident.message:
+        if not same or earlier.problem_id != incident.problem_id or earlier.message != incident.message:
             break
         count += 1
     return count

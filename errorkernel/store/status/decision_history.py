@@ -18,7 +18,7 @@ READ_AT_MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer. ``by``: ``user``, ``rule`` or ``deadline``; ``waited_s``: from when we knew of the question on."""
+    """One answer. ``by``: ``user``, ``rule`` or ``deadline``; ``waited_s``: from when we knew of the incident on."""
 
     action: str
     by: str
@@ -71,20 +71,20 @@ class Outcome:
 def outcomes(answers: Iterable[Answered]) -> list[Outcome]:
     """Continue, kill and stop side by side; one that was never given is left out."""
     by_action: dict[str, list[Answered]] = {"continue": [], "kill": [], "stop": []}
-    for one in answers:
-        by_action[one.action].append(one)
+    for decision in answers:
+        by_action[decision.action].append(decision)
     return [_outcome(action, given) for action, given in by_action.items() if given]
 
 
 def _outcome(action: str, given: Sequence[Answered]) -> Outcome:
-    done = [one for one in given if one.state == State.APPLIED]
+    done = [decision for decision in given if decision.state == State.APPLIED]
     return Outcome(
         action,
         len(given),
         len(done),
-        sum(one.came_back for one in done),
-        sum(one.state == State.FAILED for one in given),
-        sum(one.state in (State.STALE, State.WITHDRAWN) for one in given),
+        sum(decision.came_back for decision in done),
+        sum(decision.state == State.FAILED for decision in given),
+        sum(decision.state in (State.STALE, State.WITHDRAWN) for decision in given),
     )
 
 
@@ -96,7 +96,7 @@ def percentile(ordered: Sequence[float], part: float) -> float | None:
 
 
 def waiting_by_age(bounds: Sequence[timedelta], now: datetime) -> list[int]:
-    """Open questions by how long we have known of them: up to each of the growing ``bounds``, and longer than all."""
+    """Open incidents by how long we have known of them: up to each of the growing ``bounds``, and longer than all."""
     opened = Incident.objects.filter(state=State.OPEN.value)
     counts = {f"upto{index}": Count("pk", filter=Q(opened_at__gt=now - bound)) for index, bound in enumerate(bounds)}
     found = opened.aggregate(**counts, whole=Count("pk"))

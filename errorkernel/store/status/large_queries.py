@@ -14,7 +14,7 @@ from errorkernel.store.platform.sql_values import moment
 
 _time = datetime.fromisoformat
 
-_OPEN_QUESTIONS = (
+_OPEN_INCIDENTS = (
     "SELECT i.id, CAST(i.opened_at AS text), COALESCE(p.merged_into_id, p.id) FROM errorkernel_incident i"
     " JOIN errorkernel_problem p ON p.id = i.problem_id WHERE i.state = 'open' ORDER BY i.opened_at, i.id LIMIT %s"
 )
@@ -32,15 +32,15 @@ _PROBLEMS_AT_ONCE = 200
 """SQLite puts no more than 500 queries together."""
 
 Answer = tuple[str, str, datetime, datetime, str, datetime | None, datetime | None]
-"""Action, who gave it, when; when the question was opened, its state, when it ended; when the same was asked again."""
+"""Action, who gave it, when; when the incident was opened, its state, when it ended; when the same was asked again."""
 
 
-def open_questions(now: datetime, limit: int) -> list[tuple[Any, float, int]]:
-    """(key, seconds since we learnt of it, problem with its parts) of the questions that have waited longest.
+def open_incidents(now: datetime, limit: int) -> list[tuple[Any, float, int]]:
+    """(key, seconds since we learnt of it, problem with its parts) of the incidents that have waited longest.
 
     The keys are what the database's driver returns, good for a query alone: few of them are looked at.
     """
-    rows = _read(_OPEN_QUESTIONS, [limit])
+    rows = _read(_OPEN_INCIDENTS, [limit])
     # Without or with a zone as a whole, which is UTC: not to be set on each.
     at = [_time(opened_at) for _, opened_at, _ in rows]
     now = now.astimezone(UTC) if at and at[0].tzinfo else now.astimezone(UTC).replace(tzinfo=None)
@@ -64,7 +64,7 @@ def newest_events(problems: Sequence[int], most: int) -> list[int]:
     for start in range(0, len(problems), _PROBLEMS_AT_ONCE):
         part = problems[start : start + _PROBLEMS_AT_ONCE]
         each = " UNION ALL ".join([_NEWEST_OF] * len(part))
-        found += [seq for (seq,) in _read(each, [one for problem in part for one in (problem, most)])]
+        found += [seq for (seq,) in _read(each, [value for problem in part for value in (problem, most)])]
     return heapq.nlargest(most, found)
 
 

@@ -23,7 +23,7 @@ _NUMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class SystemStatus:
-    """As it was at ``now``. ``kernel_age_s``: seconds since a kernel worker last wrote that it lives; None: never.
+    """As it was at ``now``. ``kernel_age_s``: seconds since a kernel worker last wrote a heartbeat; None: never.
 
     ``lag``: messages that wait at the broker to be stored, as far as they were seen. ``fullest``: to how much of 1 the
     fullest stream is full. Of ``nodes``, which are those that are let in, ``late`` and ``gone`` have not been heard

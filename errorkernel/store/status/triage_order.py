@@ -19,13 +19,13 @@ RANKED_MAX = 10_000
 
 
 class Waiting:
-    """All open questions at one moment, the most urgent first, and how many wait on each problem with its parts.
+    """All open incidents at one moment, the most urgent first, and how many wait on each problem with its parts.
 
-    ``only``: of the questions themselves, these alone; as urgent as they are among all.
+    ``only``: of the incidents themselves, these alone; as urgent as they are among all.
     """
 
     def __init__(self, now: datetime, only: Collection[UUID] | None = None) -> None:
-        rows = large_queries.open_questions(now, RANKED_MAX)
+        rows = large_queries.open_incidents(now, RANKED_MAX)
         on_problem = Counter([problem for _, _, problem in rows])
         # Sorting keeps the order of what is equal: the longest waiting first.
         rows.sort(key=lambda row: row[1] * on_problem[row[2]], reverse=True)
@@ -36,30 +36,30 @@ class Waiting:
         return len(self._keys)
 
     def ids(self, first: int, last: int) -> list[UUID]:
-        """The questions in these places."""
+        """The incidents in these places."""
         return [as_uuid(key) for key in self._keys[first:last]]
 
-    def crowds(self, most: int) -> list[tuple[int, int]]:
+    def largest_problems(self, most: int) -> list[tuple[int, int]]:
         """(problem, how many wait on it) where that is more than one, the most first."""
         return [(problem, count) for problem, count in self.on_problem.most_common(most) if count > 1]
 
 
 def on_its_way(limit: int) -> list[UUID]:
-    """The questions whose answers have not arrived yet, those that were answered last first."""
+    """The incidents whose answers have not arrived yet, those that were answered last first."""
     moving = Incident.objects.filter(state__in=IN_DELIVERY).order_by("-decision__decided_at")
     return list(moving.values_list("pk", flat=True)[:limit])
 
 
 def ended(limit: int, since: datetime | None = None) -> list[UUID]:
-    """The questions that have ended, whatever came of them, the newest first."""
+    """The incidents that have ended, whatever came of them, the newest first."""
     # By the time, which they alone have: asked by the four states, SQLite would sort all that have ever ended.
     over = Incident.objects.filter(ended_at__gte=since) if since else Incident.objects.filter(ended_at__isnull=False)
     return list(over.order_by("-ended_at").values_list("pk", flat=True)[:limit])
 
 
 def in_order(ids: Iterable[UUID]) -> list[Incident]:
-    """These questions in this order, each once, with everything that their cards show; those that are gone are left
+    """These incidents in this order, each once, with everything that their cards show; those that are gone are left
     out. One query for all: to build one takes Django longer than to read a page of cards."""
     wanted = list(dict.fromkeys(ids))
-    found = {one.pk: one for one in with_relations().filter(pk__in=wanted)}
-    return [found[one] for one in wanted if one in found]
+    found = {incident.pk: incident for incident in with_relations().filter(pk__in=wanted)}
+    return [found[incident_id] for incident_id in wanted if incident_id in found]

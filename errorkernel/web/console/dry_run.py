@@ -20,7 +20,7 @@ from errorkernel.domain.query.predicate import Tree
 from errorkernel.models import Incident, Rule
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
-from errorkernel.store.search import question_q
+from errorkernel.store.search import incident_q
 
 STEP_INCIDENTS = 20_000
 SHOWN = 50
@@ -74,8 +74,8 @@ def dry_run(
 ) -> Tried:
     """Look at questions that opened ``since`` then and are older than number ``start`` (None: from the newest)."""
     tried = Tried(since=since, next=start, waiting=changes.waiting(condition))
-    wanted = question_q(condition)
-    others = reduce(or_, map(question_q, earlier)) if earlier else None
+    wanted = incident_q(condition)
+    others = reduce(or_, map(incident_q, earlier)) if earlier else None
     began = time.monotonic()
     while _step(tried, wanted, others) and time.monotonic() - began < budget_s:
         pass
