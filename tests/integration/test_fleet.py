@@ -21,7 +21,7 @@ from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_nod
 from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level, Outcome, OutcomeState, ProcessReport
 from errorkernel.live import rendering
 from errorkernel.models import AccessDenial, Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process
-from errorkernel.store import incarnations
+from errorkernel.store import incarnations, kernel_heartbeats
 from errorkernel.store import nodes as fleet
 from errorkernel.store.accounts import access_denials
 from errorkernel.store.incidents import decisions
@@ -111,7 +111,7 @@ def test_the_filters_of_the_lists_agree_with_the_pure_functions() -> None:
 
 def beats(*, since: timedelta, broker: bool = True) -> None:
     """What a kernel writes that has seen the broker so, or without, from ``since`` after NOW on."""
-    fleet.beat("host:1", started_at=NOW, lag=0 if broker else None, now=NOW + since)
+    kernel_heartbeats.record("host:1", started_at=NOW, lag=0 if broker else None, now=NOW + since)
 
 
 def missing(now: datetime) -> tuple[int, int]:
@@ -146,7 +146,7 @@ def test_no_node_is_missed_while_nobody_can_hear_it_nor_right_after() -> None:
 def test_a_kernel_that_starts_after_none_lived_misses_nobody_yet_and_beside_another_it_does() -> None:
     record_hellos([("ship1", hello())], now=NOW)
     beats(since=timedelta(0))
-    fleet.beat("host:2", started_at=NOW, lag=0, now=NOW + GONE_AFTER)
+    kernel_heartbeats.record("host:2", started_at=NOW, lag=0, now=NOW + GONE_AFTER)
     assert missing(NOW + GONE_AFTER) == (0, 0)
     beats(since=GONE_AFTER)
     assert missing(NOW + GONE_AFTER) == (0, 1)
@@ -464,7 +464,7 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
     assert viewer.get("/api/v1/nodes?liveness=well").status_code == 400
     assert viewer.get("/api/v1/processes/999999/incarnations").status_code == 404
     assert viewer.post(f"/api/v1/processes/{process['id']}/incarnations").status_code == 405
-    fleet.beat("host:1", started_at=now, lag=0, now=now)
+    kernel_heartbeats.record("host:1", started_at=now, lag=0, now=now)
     assert decisions.note_missing_nodes(now=now + GONE_AFTER) == [asked.id]
     [incident] = items("incidents?node=ship1")
     assert incident["node_liveness"] == "gone"

@@ -214,8 +214,8 @@ def move(rule_id: int, step: int, actor: Actor) -> Rule:
             return rule
         before = {"position": at + 1, "revision": rule.revision}
         order.insert(to, rule)
-        for place, rule in enumerate(order, 1):
-            Rule.objects.filter(pk=rule.pk).update(position=place)
+        for place, moved in enumerate(order, 1):
+            Rule.objects.filter(pk=moved.pk).update(position=place)
         rule.position, rule.revision = to + 1, rule.revision + 1
         Rule.objects.filter(pk=rule.pk).update(revision=rule.revision)
         after = {"position": to + 1, "revision": rule.revision}
