@@ -15,7 +15,7 @@ from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import Watched
-from errorkernel.store.search import question_q
+from errorkernel.store.search import incident_q
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
 from errorkernel.web.console.refusal import refuse
@@ -29,7 +29,7 @@ def found_by(query: str) -> QuerySet[Incident]:
     tree = parse(query, INCIDENT_FIELDS)
     if tree == EVERYTHING:
         raise QueryError(_("Enter a search. process:* matches every incident."), 0)
-    return Incident.objects.filter(question_q(tree), state=State.OPEN).order_by("opened_at", "id")
+    return Incident.objects.filter(incident_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
 @needs(ANSWER)

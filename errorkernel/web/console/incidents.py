@@ -71,7 +71,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
 
 def _shared_problems(waiting: Waiting) -> list[tuple[Problem, int]]:
     """Problems on which several wait, and how many, the most first."""
-    counts = dict(waiting.crowds(SHARED_PROBLEMS_SHOWN))
+    counts = dict(waiting.largest_problems(SHARED_PROBLEMS_SHOWN))
     return [
         (problem, counts[problem.pk])
         for problem in sorted(Problem.objects.filter(pk__in=counts), key=lambda p: -counts[p.pk])
