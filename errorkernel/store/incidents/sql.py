@@ -36,8 +36,7 @@ _NUMBER_CHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An incident, and the ``action`` of the ``decision`` on it where there is one, before its node says what it did.
-   """
+    """An incident before its outcome; ``action``: of its ``decision``, where there is one."""
 
     state: str
     process: int

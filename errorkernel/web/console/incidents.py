@@ -18,7 +18,7 @@ from errorkernel.platform.parameters import BadParameter, name_of, number
 from errorkernel.store import problems
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.store.incidents.quarantined_processes import process_of_message
-from errorkernel.store.search import question_q
+from errorkernel.store.search import incident_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
@@ -37,7 +37,7 @@ def fitting(query: str) -> frozenset[UUID] | None:
     """The open questions that ``query`` finds, the same as where many are answered; None: all. Raises QueryError."""
     if not query:
         return None
-    found = Incident.objects.filter(question_q(parse(query, INCIDENT_FIELDS)), state=State.OPEN)
+    found = Incident.objects.filter(incident_q(parse(query, INCIDENT_FIELDS)), state=State.OPEN)
     return frozenset(found.values_list("pk", flat=True))
 
 
