@@ -206,7 +206,7 @@ CLOCK = """
 import datetime as real, os, signal, sys, time
 from pathlib import Path
 from errorkernel.node.journal import incidents
-from errorkernel.node.process import pipe
+from errorkernel.node.process import messages
 from errorkernel.ops.chaos import clock
 file = Path(sys.argv[1])
 clock.jump(file, 86400)
@@ -215,7 +215,7 @@ clock.install(file)
 assert 86300 < time.time() - before < 86500 and time.monotonic() - monotonic < 50
 assert 86300 < incidents.datetime.now(real.UTC).timestamp() - before < 86500
 assert type(incidents.datetime.now(real.UTC)) is real.datetime
-assert type(pipe.datetime.fromisoformat("2026-11-24T10:00:00+00:00")) is real.datetime
+assert type(messages.datetime.fromisoformat("2026-11-24T10:00:00+00:00")) is real.datetime
 clock.jump(file, 0)
 os.kill(os.getpid(), signal.SIGUSR1)
 time.sleep(0.01)
@@ -537,10 +537,10 @@ def test_node_and_kernel_agree_on_a_message_or_not(state: str, on_node: str | No
         ("pending", "", State.OPEN, True),
         ("pending", "", State.DECIDED, False),
         ("pending", "", State.WITHDRAWN, False),
-        ("answered", "", State.DECIDED, True),
-        ("answered", "", State.DELIVERED, True),
-        ("answered", "", State.OPEN, False),
-        ("answered", "", State.APPLIED, False),
+        ("decided", "", State.DECIDED, True),
+        ("decided", "", State.DELIVERED, True),
+        ("decided", "", State.OPEN, False),
+        ("decided", "", State.APPLIED, False),
         ("orphaned", "", State.DELIVERED, True),
         ("ended", "applied", State.APPLIED, True),
         ("ended", "applied", State.DELIVERED, False),
