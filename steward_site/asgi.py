@@ -11,16 +11,16 @@ django.setup(set_prefix=False)  # must come first: it loads the apps that the im
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 
+from errorkernel.bypasses.request_threads import Django, KeptThreads
 from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live.publisher import KERNEL_CHANNEL
 from errorkernel.live.websocket import websocket_urls
 from errorkernel.web.asgi.origin import SameOrigin
-from errorkernel.web.asgi.request_threads import Django, KeptThreads
 from errorkernel.web.node_api.front import NodesFirst
 
 application = ProtocolTypeRouter(
     {
-        "http": NodesFirst(KeptThreads(Django())),  # type: ignore[arg-type]  # django-stubs wants Mapping where ASGI has dict
+        "http": NodesFirst(KeptThreads(Django())),
         "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }

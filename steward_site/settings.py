@@ -126,8 +126,8 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "live"
 LOGOUT_REDIRECT_URL = "login"
 
-SESSION_ENGINE = "errorkernel.web.auth.sessions"
-AUTHENTICATION_BACKENDS = ["errorkernel.web.auth.sessions.Backend"]
+SESSION_ENGINE = "errorkernel.bypasses.sessions"
+AUTHENTICATION_BACKENDS = ["errorkernel.bypasses.sessions.Backend"]
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from errorkernel.bypasses.sql_values import as_uuid, moment
 from errorkernel.domain.rollups import HOUR_MIN
-from errorkernel.store.platform.sql_values import as_uuid, moment
 
 EVENT_COLUMNS = (
     "seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text, stack, message, "

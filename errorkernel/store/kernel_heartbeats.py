@@ -1,36 +1,17 @@
 """Heartbeats of the kernel's workers: written every two seconds, read by every page and by who misses a node."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 
+from errorkernel.bypasses import status_queries
+from errorkernel.bypasses.status_queries import Heartbeat
 from errorkernel.domain import liveness
 from errorkernel.models import KernelHeartbeat
 from errorkernel.store import rollups
-from errorkernel.store.platform.sql_values import when
 
 WORKERS_MAX = 20
 """Only the newest heartbeats of so many workers are read."""
-_NEWEST = (
-    "SELECT CAST(at AS text), broker_connected, CAST(broker_connected_since AS text), lag, broker_error"
-    " FROM errorkernel_kernelheartbeat ORDER BY at DESC LIMIT %s"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """The newest heartbeat of a worker, written ``at``. ``broker_connected_since``: start of the present connection."""
-
-    at: datetime
-    broker_connected: bool
-    broker_connected_since: datetime | None
-    lag: int
-    broker_error: str
-
-    @property
-    def broker_works(self) -> bool:
-        return self.broker_connected and not self.broker_error
 
 
 def record(worker: str, *, started_at: datetime, lag: int | None, now: datetime, broker_error: str = "") -> None:
@@ -56,12 +37,7 @@ def record(worker: str, *, started_at: datetime, lag: int | None, now: datetime,
 
 def newest() -> list[Heartbeat]:
     """The newest heartbeat of each worker, the latest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(_NEWEST, [WORKERS_MAX])
-        return [
-            Heartbeat(when(at), bool(connected), when(since) if since else None, lag, error)
-            for at, connected, since, lag, error in cursor.fetchall()
-        ]
+    return status_queries.newest_heartbeats(WORKERS_MAX)
 
 
 def is_late(age_s: float | None) -> bool:

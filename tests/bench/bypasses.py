@@ -128,9 +128,7 @@ def bypasses() -> Iterator[Bypass]:
     yield Bypass("session and permissions", "page of an incident", page(small), django_sessions)
     yield Bypass("session and permissions", "click: decide", click(client), django_sessions)
     yield Bypass("request threads", "page of an incident, ASGI", asgi(client, small, kept=True), lambda: plain_asgi())
-    yield Bypass("prepared insert", "click: decide", click(client), django_insert)
     yield Bypass("SQL of a decision", "click: decide", click(client), django_decision)
-    yield Bypass("API token", "API: decide", api_click(user), django_token)
     yield Bypass("system status", "page of an incident", page(small), django_system_status)
     yield Bypass("pending incidents", "live page", page("/"), django_pending)
     yield Bypass("decisions of 30 days", "overview", page("/overview/?range=30d"), django_decisions)
@@ -162,32 +160,6 @@ def click(client: Any) -> Callable[[], object]:
     return post
 
 
-def api_click(user: Any) -> Callable[[], object]:
-    from datetime import UTC, datetime
-
-    from django.db import transaction
-    from django.test import Client
-
-    from errorkernel.models import Incident
-    from errorkernel.store.accounts import api_tokens
-    from errorkernel.store.platform.actor import Actor
-
-    token = api_tokens.add(user, Actor.system(datetime.now(UTC), "bench"))
-    client = Client(headers={"Authorization": f"Bearer {token}"})
-    incident = Incident.objects.filter(state="open").order_by("seq").values_list("pk", flat=True)[4]
-    client.get("/api/v1/nodes?limit=1")
-
-    def post() -> None:
-        with transaction.atomic():
-            answer = client.post(
-                f"/api/v1/incidents/{incident}/decision", {"action": "continue"}, content_type="application/json"
-            )
-            assert answer.status_code == 200, answer.content
-            transaction.set_rollback(True)
-
-    return post
-
-
 _asgi_choice: dict[str, Any] = {}
 
 
@@ -197,7 +169,7 @@ def asgi(client: Any, address: str, *, kept: bool) -> Callable[[], object]:
     from django.core.signals import request_started
     from django.db import close_old_connections, reset_queries
 
-    from errorkernel.web.asgi.request_threads import Django, KeptThreads
+    from errorkernel.bypasses.request_threads import Django, KeptThreads
 
     ours = KeptThreads(Django())
     for receiver in (reset_queries, close_old_connections):
@@ -261,7 +233,7 @@ def django_sessions() -> AbstractContextManager[object]:
     from django.contrib.auth.backends import ModelBackend
     from django.contrib.sessions.backends import db
 
-    from errorkernel.web.auth import sessions
+    from errorkernel.bypasses import sessions
 
     return patched(
         mock.patch.object(sessions.SessionStore, "load", db.SessionStore.load),
@@ -270,21 +242,11 @@ def django_sessions() -> AbstractContextManager[object]:
     )
 
 
-def django_insert() -> AbstractContextManager[object]:
-    from errorkernel.store.incidents import decisions
-    from errorkernel.store.platform import audit, enqueue
-
-    def insert(row: Any) -> None:
-        row.save(force_insert=True)
-
-    return patched(*(mock.patch.object(module, "insert", insert) for module in (decisions, audit, enqueue)))
-
-
 def django_decision() -> AbstractContextManager[object]:
     from django.db.models import F
 
+    from errorkernel.bypasses import decision_queries
     from errorkernel.models import Counter, Incident
-    from errorkernel.store.incidents import sql
 
     def asker(incident: Any) -> Any:
         return Incident.objects.values_list("node__name", "process__name", "incarnation").get(pk=incident)
@@ -301,78 +263,56 @@ def django_decision() -> AbstractContextManager[object]:
             Incident.objects.filter(pk=one).update(change=F("change") * 0 + number)
 
     new = {"asker": asker, "any_unjudged": any_unjudged, "move": move, "number_changes": number_changes}
-    return patched(*(mock.patch.object(sql, name, each) for name, each in new.items()))
-
-
-def django_token() -> AbstractContextManager[object]:
-    from errorkernel.broker.credentials import digest
-    from errorkernel.models import ApiToken
-    from errorkernel.store.accounts import api_tokens
-
-    def user_of(token: str, *, now: Any) -> Any:
-        wanted = ApiToken.objects.select_related("user")
-        found = wanted.filter(digest=digest(token), revoked_at__isnull=True, user__is_active=True).first()
-        if found is None:
-            return None
-        if found.last_used_at is None or found.last_used_at < now - api_tokens.NOTED_EVERY:
-            ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
-        return found.user
-
-    return mock.patch.object(api_tokens, "user_of", user_of)
+    return patched(*(mock.patch.object(decision_queries, name, each) for name, each in new.items()))
 
 
 def django_system_status() -> AbstractContextManager[object]:
     from django.db.models import Count, Max, Q, Sum
 
-    from errorkernel.domain import liveness
-    from errorkernel.domain.liveness import Liveness
+    from errorkernel.bypasses import status_queries
     from errorkernel.models import BrokerStream, Incident, KernelHeartbeat, Node, Rule
-    from errorkernel.store.status import system_status
 
-    def beats() -> list[Any]:
-        newest = KernelHeartbeat.objects.order_by("-at")[: system_status.WORKERS_MAX]
+    def newest_heartbeats(limit: int) -> list[Any]:
         columns = ("at", "broker_connected", "broker_connected_since", "lag", "broker_error")
-        return [system_status.Beat(*row) for row in newest.values_list(*columns)]
+        newest = KernelHeartbeat.objects.order_by("-at").values_list(*columns)[:limit]
+        return [status_queries.Heartbeat(*row) for row in newest]
 
-    def numbers(now: Any) -> tuple[Any, ...]:
-        after, late = liveness.heartbeat_bounds(Liveness.LATE, now)
-        gone = liveness.heartbeat_bounds(Liveness.GONE, now)[1]
+    def read_numbers(late_after: Any, late_until: Any, gone_until: Any) -> Any:
         suspended = Rule.objects.filter(enabled=True, removed_at__isnull=True, suspended_at__isnull=False)
-        streams = BrokerStream.objects.aggregate(waiting=Sum("unstored"), filled=Max("fill_ratio"))
+        streams = BrokerStream.objects.aggregate(unstored=Sum("unstored"), fill_ratio=Max("fill_ratio"))
         of_nodes = Node.objects.filter(enabled=True).aggregate(
             all=Count("pk"),
-            late=Count("pk", filter=Q(heartbeat_at__gt=after, heartbeat_at__lte=late)),
-            gone=Count("pk", filter=Q(heartbeat_at__lte=gone)),
+            late=Count("pk", filter=Q(heartbeat_at__gt=late_after, heartbeat_at__lte=late_until)),
+            gone=Count("pk", filter=Q(heartbeat_at__lte=gone_until)),
         )
-        waiting = Incident.objects.filter(state="open").count()
-        return (waiting, suspended.count(), streams["waiting"], streams["filled"], *of_nodes.values())
+        pending = Incident.objects.filter(state="open").count()
+        return status_queries.Numbers(pending, suspended.count(), *streams.values(), *of_nodes.values())
 
-    return patched(
-        mock.patch.object(system_status, "_beats", beats), mock.patch.object(system_status, "_numbers", numbers)
-    )
+    new = {"newest_heartbeats": newest_heartbeats, "read_numbers": read_numbers}
+    return patched(*(mock.patch.object(status_queries, name, each) for name, each in new.items()))
 
 
 def django_pending() -> AbstractContextManager[object]:
     from django.db.models.functions import Coalesce
 
+    from errorkernel.bypasses import page_queries
     from errorkernel.models import Incident
-    from errorkernel.store.status import large_queries
 
-    def open_questions(now: Any, limit: int) -> Any:
+    def open_incidents(now: Any, limit: int) -> Any:
         rows = Incident.objects.filter(state="open").order_by("opened_at", "pk")
         whole = Coalesce("problem__merged_into_id", "problem_id")
         return [
             (pk, (now - at).total_seconds(), of) for pk, at, of in rows.values_list("pk", "opened_at", whole)[:limit]
         ]
 
-    return mock.patch.object(large_queries, "open_questions", open_questions)
+    return mock.patch.object(page_queries, "open_incidents", open_incidents)
 
 
 def django_decisions() -> AbstractContextManager[object]:
     from django.db.models import OuterRef, Subquery
 
+    from errorkernel.bypasses import page_queries
     from errorkernel.models import Decision, Incident
-    from errorkernel.store.status import large_queries
 
     def answers(since: Any, limit: int) -> Any:
         again = Incident.objects.filter(
@@ -384,18 +324,18 @@ def django_decisions() -> AbstractContextManager[object]:
         columns = ("action", "actor", "decided_at", "incident__opened_at", "incident__state", "incident__ended_at")
         return list(wanted.values_list(*columns, Subquery(again.values("opened_at")[:1]))[:limit])
 
-    return mock.patch.object(large_queries, "answers", answers)
+    return mock.patch.object(page_queries, "answers", answers)
 
 
 def django_newest() -> AbstractContextManager[object]:
+    from errorkernel.bypasses import page_queries
     from errorkernel.models import ErrorEvent
-    from errorkernel.store.status import large_queries
 
     def newest_events(problems: Any, most: int) -> list[int]:
         of_these = ErrorEvent.objects.filter(problem__in=problems).order_by("-seq")
         return list(of_these.values_list("seq", flat=True)[:most])
 
-    return mock.patch.object(large_queries, "newest_events", newest_events)
+    return mock.patch.object(page_queries, "newest_events", newest_events)
 
 
 def django_translate() -> AbstractContextManager[object]:

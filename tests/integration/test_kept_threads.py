@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connection
 
-from errorkernel.web.asgi.request_threads import IDLE_THREADS, KeptThreads
+from errorkernel.bypasses.request_threads import IDLE_THREADS, KeptThreads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

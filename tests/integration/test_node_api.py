@@ -24,6 +24,7 @@ from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
+from errorkernel.bypasses.request_threads import Django, KeptThreads
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.rate_limit import RateLimit
 from errorkernel.domain.values import Action, Outcome, OutcomeState
@@ -39,7 +40,6 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.asgi.request_threads import Django, KeptThreads
 from errorkernel.web.node_api import bodies, broker_connection, gateway, views
 from errorkernel.web.node_api.front import NodesFirst
 from errorkernel.web.operations import incidents as operations

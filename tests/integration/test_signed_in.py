@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from errorkernel.web.auth.sessions import Backend
+from errorkernel.bypasses.sessions import Backend
 
 pytestmark = pytest.mark.django_db
 

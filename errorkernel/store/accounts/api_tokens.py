@@ -1,9 +1,7 @@
 """Operators' personal tokens: shown once, kept as digests."""
 
 from datetime import datetime, timedelta
-from typing import Any, cast
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, AbstractUser
 from django.db import transaction
 
@@ -11,17 +9,9 @@ from errorkernel.broker.credentials import digest, make_token
 from errorkernel.models import ApiToken
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
-from errorkernel.store.platform.sql_values import moment
 
 USER_TOKEN_PREFIX = "eku"  # noqa: S105 - a prefix
 NOTED_EVERY = timedelta(minutes=1)
-
-# As text: it stands before everything that a program does here, and Django builds it more slowly than it is answered.
-_USER_OF = (
-    "SELECT u.*, CASE WHEN t.last_used_at IS NULL OR t.last_used_at < %s THEN t.id END AS unnoted"
-    f" FROM {get_user_model()._meta.db_table} u JOIN errorkernel_apitoken t ON t.user_id = u.id"
-    " WHERE t.digest = %s AND t.revoked_at IS NULL AND u.is_active"
-)
 
 
 def add(owner: AbstractBaseUser, actor: Actor, *, note: str = "") -> str:
@@ -46,12 +36,16 @@ def revoke(token: ApiToken, actor: Actor) -> None:
 
 
 def user_of(token: str, *, now: datetime) -> AbstractUser | None:
-    """The active user that this personal token belongs to; ``now`` is noted as its last use, to the minute."""
+    """The active user of this personal token; records ``now`` as its last use, to the minute."""
     if not token.startswith(USER_TOKEN_PREFIX + "_"):
         return None
-    found: Any = get_user_model().objects.raw(_USER_OF, [moment(now - NOTED_EVERY), digest(token)])
-    for user in found:
-        if user.unnoted is not None:
-            ApiToken.objects.filter(pk=user.unnoted).update(last_used_at=now)
-        return cast(AbstractUser, user)
-    return None
+    found = (
+        ApiToken.objects.select_related("user")
+        .filter(digest=digest(token), revoked_at__isnull=True, user__is_active=True)
+        .first()
+    )
+    if found is None:
+        return None
+    if found.last_used_at is None or found.last_used_at < now - NOTED_EVERY:
+        ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
+    return found.user

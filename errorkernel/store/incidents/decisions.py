@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from errorkernel.bypasses import decision_queries
+from errorkernel.bypasses.decision_queries import Standing
 from errorkernel.domain import incident_state as life
 from errorkernel.domain import values
 from errorkernel.domain.ids import uuid7
@@ -22,12 +24,9 @@ from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import subjects
 from errorkernel.store import incarnations, kernel_heartbeats, nodes
-from errorkernel.store.incidents import sql
-from errorkernel.store.incidents.sql import Standing
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.enqueue import owe
-from errorkernel.store.platform.prepared_insert import insert
 
 
 class AlreadyDecided(Exception):
@@ -71,7 +70,7 @@ def decide(
     Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
     # Before the transaction, which holds up all others that write.
-    node, process, incarnation = sql.asker(incident_id)
+    node, process, incarnation = decision_queries.asker(incident_id)
     decision = Decision(
         id=uuid7(),
         incident_id=incident_id,
@@ -88,7 +87,7 @@ def decide(
     entry = _entry(decision, f"{process} on {node}", actor)
     with counters.changing():
         if _win(incident_id):
-            insert(decision)
+            decision.save(force_insert=True)
             owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=actor.at)
             audit.record(entry)
             number_change([incident_id])
@@ -110,7 +109,7 @@ def _entry(decision: Decision, process: str, actor: Actor) -> AuditEntry:
 
 def _win(incident_id: UUID) -> bool:
     """The conditional update that settles every race."""
-    return sql.move(incident_id, State.OPEN.value, State.DECIDED.value)
+    return decision_queries.move(incident_id, State.OPEN.value, State.DECIDED.value)
 
 
 def _lost(incident_id: UUID, actor: Actor, request_id: str) -> Decision:
@@ -128,7 +127,7 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
     # Where it was answered or delivered between the look and the update, the outcome may still be right, and nobody
     # would send it again. A state never comes back, so there are no more tries than states.
     for _ in State:
-        found = sql.standing(outcome.incident, node)
+        found = decision_queries.standing(outcome.incident, node)
         if found is None:
             return OutcomeResult.UNKNOWN
         plausible = life.plausible_outcome(outcome, found.incarnation)
@@ -146,7 +145,7 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
     details = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with counters.changing():
-        if not sql.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
+        if not decision_queries.end(outcome, before=found.state, after=after.value, by_itself=by_itself, now=now):
             return False
         audit.record(
             audit.entry(
@@ -293,7 +292,7 @@ def number_change(incident_ids: list[UUID]) -> None:
     if not incident_ids:
         return
     counters.take(Counter.CHANGES, len(incident_ids))
-    sql.number_changes(incident_ids)
+    decision_queries.number_changes(incident_ids)
 
 
 def changed_since(change: int, *, limit: int = 200) -> list[Incident]:

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from django.db import IntegrityError, transaction
 
+from errorkernel.bypasses.sql_values import moment
 from errorkernel.domain import fingerprint
 from errorkernel.domain.fingerprint import Grouping
 from errorkernel.domain.rule_policy import is_poison
@@ -28,7 +29,6 @@ from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.name_cache import Directory
 from errorkernel.store.ingest.rejected_events import Refusal
 from errorkernel.store.platform import counters
-from errorkernel.store.platform.sql_values import moment
 from errorkernel.store.problem_maintenance import Handled
 
 _to_json = msgspec.json.Encoder().encode

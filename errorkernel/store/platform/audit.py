@@ -5,7 +5,6 @@ from typing import Any
 
 from errorkernel.models import AuditEntry
 from errorkernel.store.platform.actor import Actor
-from errorkernel.store.platform.prepared_insert import insert
 
 
 def entry(
@@ -37,4 +36,4 @@ def entry(
 def record(*entries: AuditEntry) -> None:
     """Write rows, inside the transaction of the change that they tell of."""
     for row in entries:
-        insert(row)
+        row.save(force_insert=True)

@@ -11,7 +11,6 @@ from datetime import datetime
 from django.db import transaction
 
 from errorkernel.models import Outbox
-from errorkernel.store.platform.prepared_insert import insert
 
 Publisher = Callable[[Outbox], None]
 """Takes a committed row, in whichever thread; returns at once."""
@@ -21,8 +20,7 @@ _publisher: Publisher | None = None
 
 def owe(subject: str, payload: bytes, *, msg_id: str, now: datetime) -> None:
     """To be published once the present transaction has committed, however often that takes to succeed."""
-    row = Outbox(subject=subject, msg_id=msg_id, payload=payload, created_at=now, next_try_at=now)
-    insert(row)
+    row = Outbox.objects.create(subject=subject, msg_id=msg_id, payload=payload, created_at=now, next_try_at=now)
     transaction.on_commit(lambda: _hand_over(row), robust=True)  # what is recorded stands, whatever a publisher does
 
 

@@ -17,11 +17,12 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q
 
+from errorkernel.bypasses import decision_queries
 from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.rule_policy import STORM_WINDOW_S, IncidentFacts, RuleAction, RuleMatch
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, ProcessAction, Rule
-from errorkernel.store.incidents import decisions, sql
+from errorkernel.store.incidents import decisions
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
@@ -60,7 +61,7 @@ class RulesChanged(Exception):
 
 def look(*, now: datetime, two_above: int = 0) -> Look:
     """Ask the rules about the next unjudged incidents. Empty where there are none."""
-    if not sql.any_unjudged():
+    if not decision_queries.any_unjudged():
         return Look()
     revision, active = changes.load()
     found = Look(revision, two_above=two_above)

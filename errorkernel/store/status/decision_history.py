@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q
 
+from errorkernel.bypasses import page_queries
 from errorkernel.domain.incident_state import State
 from errorkernel.models import Decision, Incident
-from errorkernel.store.status import large_queries
 
 CAME_BACK_WITHIN = timedelta(hours=1)
 """An answer has not helped if the same process asks about the same problem again this soon."""
@@ -29,7 +29,7 @@ class Answered:
 
 def newest(since: datetime) -> tuple[list[Answered], int]:
     """The newest answers that were given from ``since`` on, newest first, and how many there are in all."""
-    found = [_answered(*row) for row in large_queries.answers(since, READ_AT_MOST)]
+    found = [_answered(*row) for row in page_queries.answers(since, READ_AT_MOST)]
     if len(found) < READ_AT_MOST:
         return found, len(found)
     return found, Decision.objects.filter(decided_at__gte=since).count()

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
+from errorkernel.bypasses import page_queries
+from errorkernel.bypasses.sql_values import as_uuid
 from errorkernel.domain.incident_state import IN_DELIVERY
 from errorkernel.models import Incident
 from errorkernel.store.incidents.decisions import with_relations
-from errorkernel.store.platform.sql_values import as_uuid
-from errorkernel.store.status import large_queries
 
 RANKED_MAX = 10_000
 """So many of the longest waiting are weighed; a fleet with more of them has no use for their order."""
@@ -25,7 +25,7 @@ class Waiting:
     """
 
     def __init__(self, now: datetime, only: Collection[UUID] | None = None) -> None:
-        rows = large_queries.open_incidents(now, RANKED_MAX)
+        rows = page_queries.open_incidents(now, RANKED_MAX)
         on_problem = Counter([problem for _, _, problem in rows])
         # Sorting keeps the order of what is equal: the longest waiting first.
         rows.sort(key=lambda row: row[1] * on_problem[row[2]], reverse=True)

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from errorkernel.bypasses import page_queries
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.problem_state import LISTED
 from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
@@ -24,7 +25,6 @@ from errorkernel.store import problems as store
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations as cards
 from errorkernel.store.search import problem_q
-from errorkernel.store.status import large_queries
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.contributions import contributed
@@ -169,7 +169,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "record": record_of(members),
         **contributed("problem", members, now),
         "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
-        "events": rows(stored().filter(seq__in=large_queries.newest_events(members, PART_SHOWN))),
+        "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
         "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
         "people": store.answerers(),

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import connection
 
+from errorkernel.bypasses.sql_values import as_uuid, moment
 from errorkernel.domain.values import Action, Outcome
 from errorkernel.models import Counter, Incident
-from errorkernel.store.platform.sql_values import as_uuid, moment
 
 _ASKER = (
     "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"

@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.utils import timezone
 
-from errorkernel.store.platform.sql_values import moment
+from errorkernel.bypasses.sql_values import moment
 
 _SESSION = f"SELECT session_data FROM {Session._meta.db_table} WHERE session_key = %s AND expire_date > %s"
 _USER = f"SELECT * FROM {User._meta.db_table} WHERE id = %s"

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection
 
-from errorkernel.store.platform.sql_values import moment
+from errorkernel.bypasses.sql_values import moment
 
 _time = datetime.fromisoformat
 

@@ -8,7 +8,9 @@ so all of that is one change of threads.
 Source: https://docs.djangoproject.com/en/5.2/topics/async/#async-views
 """
 
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
@@ -17,7 +19,7 @@ from django.db import close_old_connections, connections, reset_queries
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from errorkernel.web.node_api.front import Application, Receive, Scope, Send
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 IDLE_THREADS = 8
 """So many are kept; more run only while more requests are under way at once."""
@@ -30,7 +32,7 @@ class KeptThreads:
         self._application = application
         self._idle: list[ThreadPoolExecutor] = []
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
         try:
             async with ThreadSensitiveContext(executor=thread):
