@@ -65,12 +65,12 @@ class Conf:
         "", _("File with these nodes at the embedded broker: a name and a public nkey per line.")
     )
     legacy_central: str = _setting(
-        "*", _("Name of the central node that receives their hello messages; *: any name without a dot.")
+        "*", _("Name of the central node that receives their heartbeats; *: any name without a dot.")
     )
     legacy_replaces_central: bool = _setting(
         False,
         _(
-            "This server is that central node and acknowledges hello messages. Enable it only when no "
+            "This server is that central node and acknowledges heartbeats. Enable it only when no "
             "other central node runs."
         ),
     )

@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 PACKAGE = ROOT / "errorkernel"
 LIBRARIES = {
     "django", "channels", "daphne", "twisted", "zope", "asgiref", "nats", "nkeys", "prometheus_client", "msgspec",
-    "csp", "whitenoise", "django_htmx", "channels_redis", "psycopg", "steward_site", "cbor2", "zstandard", "nacl",
+    "csp", "whitenoise", "channels_redis", "psycopg", "steward_site", "cbor2", "zstandard", "nacl",
 }  # fmt: skip
 ORM_WRITES = {
     "save", "create", "bulk_create", "bulk_update", "get_or_create", "update_or_create", "acreate", "asave",

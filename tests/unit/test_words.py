@@ -134,7 +134,6 @@ def test_identifiers_use_the_vocabulary() -> None:
     assert [line for where, name in checked for line in wrong(f"{where} {name}", words(name), IDENTIFIERS)] == []
 
 
-@UNFINISHED
 def test_page_texts_use_the_vocabulary() -> None:
     texts = re.findall(r'^msgid(?:_plural)? ((?:".*"\n)+)', MESSAGES.read_text(), re.MULTILINE)
     joined = ["".join(re.findall(r'"(.*)"', text)) for text in texts]

@@ -143,7 +143,9 @@ def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecis
 def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
     """Raises CannotBulk."""
     if actor.at >= bulk.expires_at:
-        raise CannotBulk(_("The proposal has expired, because other incidents may be pending now. Propose it again."))
+        raise CannotBulk(
+            _("The proposal has expired, because other incidents may be pending now. Create a new proposal.")
+        )
     if bulk.needs_approval and is_proposer(bulk, actor):
         raise CannotBulk(
             _(
@@ -272,7 +274,7 @@ def _check_proposer(bulk: BulkDecision, actor: Actor) -> None:
         return
     if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
         raise CannotBulk(
-            _("{name} proposed it and no longer has the permission to decide. Propose it again.", name=bulk.actor)
+            _("{name} proposed it and no longer has the permission to decide. Create a new proposal.", name=bulk.actor)
         )
 
 
