@@ -487,7 +487,9 @@ def test_what_a_node_did_by_itself_is_said_and_no_answer_is_taken_for_it(alice):
     assert "Nobody could be reached." in page
     entry = AuditEntry.objects.filter(target=f"incident:{first.pk}", action="outcome").get()
     assert (entry.actor, entry.reason, entry.after["by_itself"]) == ("node:ship1", "Nobody could be reached.", "kill")
-    late = alice.post(reverse("incidents-decision", args=[first.pk]), {"action": "continue", "reason": "x", "request_id": "1"})
+    late = alice.post(
+        reverse("incidents-decision", args=[first.pk]), {"action": "continue", "reason": "x", "request_id": "1"}
+    )
     assert late.status_code == 409
     assert "Your decision was not stored: the incident is no longer pending." in late.content.decode()
 
