@@ -124,7 +124,7 @@ class Clock:
 
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
-        removed = retention.prune_quarantine(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
+        removed = retention.prune_rejected_events(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
         removed += sum(prune(now=now) for prune in self._sender_prunes)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now

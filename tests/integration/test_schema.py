@@ -11,6 +11,7 @@ from django.db import connection
 
 from errorkernel.ops.doctor import database
 from errorkernel.store.platform import schema
+from tests.support import initial_migration
 from tests.support.paths import ROOT
 
 OLD = "was made before version 0.2.0, which cannot upgrade it: move it away"
@@ -78,3 +79,7 @@ def test_every_role_says_it_in_one_sentence(command: list[str], tmp_path: Path) 
     assert done.returncode != 0
     assert OLD in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_the_initial_migration_is_that_of_the_models() -> None:
+    assert initial_migration.FILE.read_text() == initial_migration.text()

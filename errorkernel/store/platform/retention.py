@@ -35,7 +35,7 @@ def prune_events(*, days: int, keep: int, now: datetime) -> int:
     return removed
 
 
-def prune_quarantine(*, keep: int) -> int:
+def prune_rejected_events(*, keep: int) -> int:
     """Remove one step of rejected events beyond the newest ``keep``; returns how many went."""
     edge = RejectedEvent.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
     if edge is None:
