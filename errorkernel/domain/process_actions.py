@@ -26,7 +26,7 @@ class RequestResult(StrEnum):
 
     LISTED = "listed"
     STOPPED = "stopped"
-    NOT_FOUND = "not found"
+    NOT_FOUND = "not_found"
     STARTED = "started"
     ABSENT = "absent"
     SILENT = "silent"

@@ -456,7 +456,7 @@ class Migration(migrations.Migration):
                 ('action', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='errorkernel.processaction')),
                 ('number', models.IntegerField()),
                 ('ask', models.CharField(choices=[('list', 'list'), ('stop', 'stop'), ('start', 'start')], max_length=8)),
-                ('result', models.CharField(blank=True, choices=[('listed', 'listed'), ('stopped', 'stopped'), ('not found', 'not found'), ('started', 'started'), ('absent', 'absent'), ('silent', 'silent'), ('garbled', 'garbled')], max_length=12)),
+                ('result', models.CharField(blank=True, choices=[('listed', 'listed'), ('stopped', 'stopped'), ('not_found', 'not_found'), ('started', 'started'), ('absent', 'absent'), ('silent', 'silent'), ('garbled', 'garbled')], max_length=12)),
                 ('numbers', models.JSONField(blank=True, default=list, help_text="The node's own of the process, as listed.")),
                 ('detail', models.TextField(blank=True, help_text='What the node said, or why nothing came.')),
                 ('sent_at', models.DateTimeField()),

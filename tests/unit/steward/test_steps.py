@@ -210,7 +210,7 @@ def test_any_lines_whatever_lead_to_a_step_or_to_an_end(plan: ActionKind, lines:
 @pytest.mark.parametrize(("ask", "text", "result"), [
     (STOP, "info: OpProcessStop: process stopped id: 15, method: {ship1 EventACK REQHttpGet 0x1} on: ship1", "stopped"),
     (STOP, "info: OpProcessStop: process stopped id: 14, method: {ship3 httpGet} on: ship3", "stopped"),
-    (STOP, "error: OpProcessStop: did not find process to stop: {ship1 EventACK REQHttpGet 0x1} on ship1", "not found"),
+    (STOP, "error: OpProcessStop: did not find process to stop: {ship1 EventACK REQHttpGet 0x1} on ship1", "not_found"),
     (START, "info: OpProcessStart: started id: 23, subject: {ship1 EventACK REQHttpGet 0x1}: node: ship1", "started"),
     (START, "info: OpProcessStop: process stopped id: 15, method: {} on: ship1", "garbled"),
     (STOP, "", "garbled"),

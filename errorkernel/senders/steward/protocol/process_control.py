@@ -110,7 +110,8 @@ def _list_again(lines: Sequence[Line]) -> Send | Ended:
     }.get(lines[-1].result, "The node does not answer")
     if not any(map(_arrived, lines)):
         return Ended(ActionOutcome.FAILED, f"{why}. Nothing was changed.")
-    report = next((f" It had said: {line.result}." for line in reversed(lines) if line.result in _REPORTED), "")
+    reported = next((line.result for line in reversed(lines) if line.result in _REPORTED), None)
+    report = f" It had reported: {reported.replace('_', ' ')}." if reported else ""
     return Ended(ActionOutcome.UNCLEAR, f"{why}: nobody knows what became of the process.{report}")
 
 
