@@ -8,9 +8,8 @@ INSTALL := $(BIN)/python tools/install.py
 
 # Without a cache of compiled modules each of the programs that tests start would compile them again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-# Another Python that we support, where there is one.
-SECOND ?= $(firstword $(foreach python,python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),\
-	$(shell $(python) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+# Other Pythons that we support: the first that there is.
+SECOND ?= python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3)
 CHAOS_FAULTS ?= 300
 
 .PHONY: setup run dev test test-quick test-postgres test-all test-second check messages requirements clean
@@ -40,12 +39,12 @@ test-all: test test-postgres test-second
 	@$(BIN)/steward chaos --faults $(CHAOS_FAULTS)
 
 test-second:
-ifeq ($(SECOND),)
-	@echo "There is no second Python (3.12 or 3.13) on this machine: nothing was tried on one."
-else
-	@$(SECOND) --version
-	@$(MAKE) test VENV=.venv-second PYTHON=$(SECOND)
-endif
+	@second=$$(for python in $(SECOND); do $$python -c 'import sys; print(sys.executable)' 2>/dev/null && break; done); \
+	if [ -z "$$second" ]; then \
+		echo "There is no second Python (3.12 or 3.13) on this machine: nothing was tried on one."; \
+	else \
+		"$$second" --version && $(MAKE) test VENV=.venv-second PYTHON="$$second"; \
+	fi
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
