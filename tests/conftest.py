@@ -50,9 +50,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") and not CHROMIUM and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason=f"no chromium ({HOW})"))
-        # schemathesis gives the tests of all operations one name, and xdist would run but one of them.
-        if operation := getattr(item, "operation_label", None):
-            item._id = item.id.with_params(operation)
     items.sort(key=lambda item: _place_of(item.path.relative_to(TESTS).with_suffix("").as_posix()))
 
 

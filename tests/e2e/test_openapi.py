@@ -20,8 +20,11 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from schemathesis.checks import load_all_checks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
 
 import steward_site.urls  # noqa: F401 - with the operations of other packages
 from errorkernel.domain.ids import uuid7
@@ -288,10 +291,22 @@ def test_a_blank_name_is_the_same_to_the_document_and_to_the_wire() -> None:
     assert [hex(n) for n in range(0x110000) if bool(pattern.search(chr(n))) != bool(chr(n).strip())] == []
 
 
+OPERATIONS: dict[str, Any] = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+
+
 @pytest.mark.slow
-@SCHEMA.parametrize()
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_the_product_does_what_its_document_says(label: str, product: PreparedProduct) -> None:
+    # Not by SCHEMA.parametrize: that makes the examples of all operations when tests are collected, which takes
+    # 12 s of a processor in each of the processes that share the tests.
+    load_all_checks()
+    build_operation_test(
+        config=SCHEMA.config, operation=OPERATIONS[label], test_func=obeys, given_kwargs={}, feedback=FeedbackSources()
+    )(product=product)
+
+
 @settings(max_examples=EXAMPLES, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_product_does_what_its_document_says(case: Any, product: PreparedProduct) -> None:
+def obeys(case: Any, product: PreparedProduct) -> None:
     with requests.Session() as session:
         session.auth = Packed()
         operation = case.operation.definition.raw
