@@ -19,7 +19,7 @@ class ApiField(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def told(self) -> str: ...
+    def description(self) -> str: ...
     @property
     def required(self) -> bool: ...
     @property
@@ -33,7 +33,7 @@ def field_table(fields: Iterable[ApiField], mark: bool = False) -> SafeString:
         "",
         _ROW,
         (
-            (one.name, _REQUIRED if one.required and mark else "", _kind(one), one.told.replace("`", ""))
+            (one.name, _REQUIRED if one.required and mark else "", _kind(one), one.description.replace("`", ""))
             for one in fields
         ),
     )

@@ -436,3 +436,11 @@ def test_what_is_ours_is_a_500_in_json(alice, monkeypatch):
     assert answer.status_code == 500
     assert answer.json()["error"]
     assert "mistake" not in answer.content.decode()
+
+
+def test_the_document_has_a_page_with_every_operation(alice):
+    paths = alice.get("openapi.json").json()["paths"]
+    page = alice.get("docs").content.decode()
+    names = [methods[verb]["operationId"] for methods in paths.values() for verb in methods if verb != "parameters"]
+    assert len(names) == len(set(names)) > 40
+    assert [name for name in names if f'id="{name}"' not in page] == []

@@ -18,9 +18,8 @@ from errorkernel.live.rendering import shown_incidents
 from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store import problems
-from errorkernel.store.incidents.decisions import waiting_count
-from errorkernel.store.incidents.decisions import with_relations as cards
-from errorkernel.store.ingest import event_rows as rows_of
+from errorkernel.store.incidents.decisions import waiting_count, with_relations
+from errorkernel.store.ingest import event_rows
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.platform import counters
 from errorkernel.web.auth.permissions import VIEW, needs
@@ -44,7 +43,7 @@ def rows(found: Iterable[Any]) -> list[EventRow]:
 
 def stored() -> QuerySet[ErrorEvent, Any]:
     """Events with what their row shows, newest first."""
-    return rows_of.stored().order_by("-seq")
+    return event_rows.stored().order_by("-seq")
 
 
 @needs(VIEW)
@@ -220,7 +219,7 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         "event": found,
         "tags": sorted(found.tags.items()),
         "first": _first(found) if found.node.family else None,
-        "incident": cards().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
+        "incident": with_relations().filter(pk=found.id).first() if found.type == EventType.ACTION else None,
         "earlier": rows(around.filter(seq__lt=found.seq)[:5]),
         **contributed("event", found, timezone.now()),
         "later": rows(around.filter(seq__gt=found.seq).order_by("seq")[:5])[::-1],

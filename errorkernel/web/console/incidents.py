@@ -16,7 +16,7 @@ from errorkernel.domain.query.predicate import INCIDENT_FIELDS, QueryError, pars
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
 from errorkernel.platform.parameters import BadParameter, name_of, number
 from errorkernel.store import problems
-from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.incidents.quarantined_processes import process_of_message
 from errorkernel.store.search import incident_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
@@ -115,7 +115,7 @@ def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
 def asked(incident: Incident) -> dict[str, Any]:
     """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
     same = problems.together(incident.problem)
-    asked = cards().filter(problem__in=same)
+    asked = with_relations().filter(problem__in=same)
     here = asked.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
     states = ErrorState.objects.filter(problem__in=same)
     elsewhere = states.exclude(process__node=incident.node_id)
@@ -134,7 +134,7 @@ def asked(incident: Incident) -> dict[str, Any]:
 @needs(VIEW)
 def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     """One question, opened."""
-    found = cards().filter(pk=incident_id).first()
+    found = with_relations().filter(pk=incident_id).first()
     if found is None:
         raise Http404
     return render(request, "errorkernel/incident.html", opened(found))

@@ -17,7 +17,7 @@ from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, 
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.store import incarnations
 from errorkernel.store.incidents import quarantined_processes
-from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console import heat_map
 from errorkernel.web.console.contributions import contributed
@@ -101,7 +101,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": quarantines(found),
-        **waiting_part(cards().filter(node=found), _named(found)),
+        **waiting_part(with_relations().filter(node=found), _named(found)),
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         **contributed("node", found, now),
         "attempts": AccessDenial.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
@@ -172,7 +172,9 @@ def process(request: HttpRequest, name: str, process_id: int) -> HttpResponse:
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": [shown for shown in quarantines(found) if row in shown.processes],
-        **waiting_part(cards().filter(process=row), And((_named(found), Text("process", Pattern((row.name,)))))),
+        **waiting_part(
+            with_relations().filter(process=row), And((_named(found), Text("process", Pattern((row.name,)))))
+        ),
         "events": rows(stored().filter(process=row)[:PART_ROWS]),
     }
     return render(request, "errorkernel/process.html", context)

@@ -23,7 +23,7 @@ from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, Proble
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store import problems as store
 from errorkernel.store import rollups
-from errorkernel.store.incidents.decisions import with_relations as cards
+from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.search import problem_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.web.auth.permissions import VIEW, needs
@@ -155,7 +155,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
     parts = list(Problem.objects.filter(merged_into=found).order_by("pk"))
     members = [found.pk, *(part.pk for part in parts)]
     states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
-    asked = cards().filter(problem__in=members)
+    asked = with_relations().filter(problem__in=members)
     targets = [f"problem:{member}" for member in members]
     return {
         "section": "problems",

@@ -9,7 +9,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from errorkernel.domain import rule_policy as policy
+from errorkernel.domain import rule_policy
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Tree
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Incident, Node, Problem, Rule
@@ -40,8 +40,8 @@ def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
         enabled=enabled,
         expires_at=_time(given.get("expires_at", "")),
         max_uses=numbers["max_uses"],
-        storm_limit=numbers["storm_limit"] or policy.STORM_LIMIT,
-        loop_limit=numbers["loop_limit"] or policy.LOOP_LIMIT,
+        storm_limit=numbers["storm_limit"] or rule_policy.STORM_LIMIT,
+        loop_limit=numbers["loop_limit"] or rule_policy.LOOP_LIMIT,
         controlled_nodes=tuple(given.getlist("controlled_nodes")),
     )
     wording.check()
@@ -52,8 +52,8 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
     text = given.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= policy.COUNT_MAX):
-        raise RuleError(name, _("Enter a whole number from 1 to {most}.").format(most=intcomma(policy.COUNT_MAX)))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= rule_policy.COUNT_MAX):
+        raise RuleError(name, _("Enter a whole number from 1 to {most}.").format(most=intcomma(rule_policy.COUNT_MAX)))
     return int(text)
 
 
@@ -89,7 +89,7 @@ def controlled_nodes(form: Mapping[str, Any]) -> list[str]:
 def named_problems(form: Mapping[str, Any]) -> list[tuple[int, Problem | None]]:
     """The problems that the condition names by their numbers, as it does, each with its row if there is one."""
     try:
-        numbers = dict.fromkeys(_problems_in(policy.parse_condition(form.get("condition", ""))))
+        numbers = dict.fromkeys(_problems_in(rule_policy.parse_condition(form.get("condition", ""))))
     except RuleError:
         return []
     shown = list(numbers)[:PROBLEMS_SHOWN]
@@ -124,8 +124,8 @@ def filled(rule: Rule) -> dict[str, Any]:
 def blank() -> dict[str, Any]:
     return {
         "action": RuleAction.ASK.value,
-        "storm_limit": policy.STORM_LIMIT,
-        "loop_limit": policy.LOOP_LIMIT,
+        "storm_limit": rule_policy.STORM_LIMIT,
+        "loop_limit": rule_policy.LOOP_LIMIT,
         "since": "7",
     }
 
@@ -133,13 +133,13 @@ def blank() -> dict[str, Any]:
 def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
     """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
     decision = getattr(incident, "decision", None)
-    ends = now + timedelta(seconds=policy.SUGGESTED_LIFETIME_S)
+    ends = now + timedelta(seconds=rule_policy.SUGGESTED_LIFETIME_S)
     name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)
     return blank() | {
-        "name": name[: policy.NAME_MAX_CHARS],
-        "condition": policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
+        "name": name[: rule_policy.NAME_MAX_CHARS],
+        "condition": rule_policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
         "action": decision.action if decision else RuleAction.CONTINUE.value,
         "reason": decision.reason if decision else "",
         "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
-        "max_uses": policy.SUGGESTED_USES,
+        "max_uses": rule_policy.SUGGESTED_USES,
     }

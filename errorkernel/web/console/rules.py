@@ -25,8 +25,8 @@ from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store.incidents.dead_letters import listed as listed_letters
-from errorkernel.store.incidents.decisions import with_relations as cards
-from errorkernel.store.rules import changes as store
+from errorkernel.store.incidents.decisions import with_relations
+from errorkernel.store.rules import changes
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
 from errorkernel.templatetags.messages import said
 from errorkernel.templatetags.rules import rule_word
@@ -44,7 +44,7 @@ LETTERS_A_PAGE = 50
 @needs(SEE_RULES)
 def rules(request: HttpRequest) -> HttpResponse:
     """All of them, in their order."""
-    found = list(store.listed())
+    found = list(changes.listed())
     context = {"section": "rules", "rules": [(row, state_of(row, timezone.now())) for row in found]}
     return render(request, "errorkernel/rules.html", context)
 
@@ -94,7 +94,7 @@ class Form:
             context |= {
                 "state": state_of(self.rule, now),
                 "history": AuditEntry.objects.filter(target=f"rule:{self.rule.pk}").order_by("-id")[:PART_ROWS],
-                "past": cards().filter(decision__rule=self.rule).order_by("-decision__decided_at")[:PART_ROWS],
+                "past": with_relations().filter(decision__rule=self.rule).order_by("-decision__decided_at")[:PART_ROWS],
                 "answers": Decision.objects.filter(rule=self.rule).count(),
                 **contributed("rule", self.rule, now),
             }
@@ -111,7 +111,7 @@ def new(request: HttpRequest) -> HttpResponse:
     form = Form(rule_form.blank())
     if wanted := request.GET.get("incident", ""):
         try:
-            incident = cards().filter(pk=UUID(wanted)).first()
+            incident = with_relations().filter(pk=UUID(wanted)).first()
         except ValueError:
             incident = None
         if incident is None:
@@ -166,10 +166,10 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
             "two_above": conf.get().kill_needs_two_above,
         }
         if found is None:
-            saved = store.add(given, actor, **limits)
+            saved = changes.add(given, actor, **limits)
         else:
             revision = number(request.POST, "revision") or 0
-            saved = store.change(found.pk, revision, given, actor, **limits)
+            saved = changes.change(found.pk, revision, given, actor, **limits)
     except RuleError as exc:
         form.error = exc
         return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)

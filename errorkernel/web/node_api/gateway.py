@@ -31,8 +31,7 @@ from errorkernel.domain.rate_limit import RateLimit
 from errorkernel.models import Incident
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol import commands, lenient_json, subjects
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import commands, json_codec, lenient_json, subjects
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import rejected_events
@@ -163,7 +162,7 @@ class Gateway:
         valid, rejected, refusals, seen_bytes = [], [], [], 0
         for index, item in enumerate(items):
             try:
-                valid.append((index, wire.decode_event(item, self._limits).id, item))
+                valid.append((index, json_codec.decode_event(item, self._limits).id, item))
             except ProtocolError as exc:
                 rejected.append(Refusal(index, str(exc)))
                 refusals.append(_refusal(node, exc.reason, str(exc), item))
@@ -204,7 +203,7 @@ class Gateway:
         if decision is None:
             return Response(204)
         await self._report_delivered(incident)
-        return Response(200, wire.encode_decision(decision), _JSON)
+        return Response(200, json_codec.encode_decision(decision), _JSON)
 
     async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
         """The decision, as soon as there is one before ``until``, else None. Raises Refused (404)."""
@@ -253,7 +252,7 @@ class Gateway:
         body = await bodies.read(headers, chunks, self._limits)
         try:
             data = _complete(body, incident, self._limits)
-            outcome = wire.decode_outcome(data, self._limits)
+            outcome = json_codec.decode_outcome(data, self._limits)
             if outcome.incident != incident:
                 raise ProtocolError("bad_subject", "The body speaks of another incident than the address.")
         except ProtocolError as exc:
@@ -400,7 +399,7 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
         raise ProtocolError("wrong_shape", "An outcome is an object.")
     if "v" in given and "incident" in given:
         return body
-    return msgspec.json.encode({"v": wire.VERSION, "incident": incident, **given})
+    return msgspec.json.encode({"v": json_codec.VERSION, "incident": incident, **given})
 
 
 async def _store(connection: Connection, subject: str, name: UUID, data: bytes) -> None:

@@ -6,8 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from errorkernel.domain import problem_state as problem_core
-from errorkernel.domain import rule_policy as policy
+from errorkernel.domain import problem_state, rule_policy
 from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import REASON_MAX_CHARS
@@ -15,7 +14,7 @@ from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem
-from errorkernel.protocol import schema as wire
+from errorkernel.protocol import schema
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, of_row, schema_hint
 from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
@@ -28,11 +27,11 @@ CONDITION_FORMAT = "steward-condition"
 BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected", "expired"]
 BulkResult: TypeAlias = Literal["pending", "decided", "already_decided", "withdrawn"]
 _StewardNode: TypeAlias = Annotated[
-    str, schema_hint(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=policy.NODE_NAME_MAX_CHARS)
+    str, schema_hint(pattern=rf"^[^*\x00]+{SUFFIX}(?!\n)$", maxLength=rule_policy.NODE_NAME_MAX_CHARS)
 ]
 _Reason: TypeAlias = Annotated[str, schema_hint(pattern=NO_NUL, maxLength=REASON_MAX_CHARS)]
-_Text = {"minLength": 1, "pattern": wire.NOT_BLANK_NOR_NUL}
-_Count: TypeAlias = Annotated[int, schema_hint(minimum=1, maximum=policy.COUNT_MAX)]
+_Text = {"minLength": 1, "pattern": schema.NOT_BLANK_NOR_NUL}
+_Count: TypeAlias = Annotated[int, schema_hint(minimum=1, maximum=rule_policy.COUNT_MAX)]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 
 
@@ -41,16 +40,16 @@ class RuleRequest(msgspec.Struct):
     each as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that
     than one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
 
-    name: Annotated[str, schema_hint(**_Text, maxLength=policy.NAME_MAX_CHARS)]
+    name: Annotated[str, schema_hint(**_Text, maxLength=rule_policy.NAME_MAX_CHARS)]
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
     action: RuleAction
     reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)]
     enabled: bool = False
     expires_at: datetime | None = None
     max_uses: _Count | None = None
-    storm_limit: _Count = policy.STORM_LIMIT
-    loop_limit: _Count = policy.LOOP_LIMIT
-    controlled_nodes: Annotated[tuple[_StewardNode, ...], schema_hint(maxItems=policy.CONTROLLED_NODES_MAX)] = ()
+    storm_limit: _Count = rule_policy.STORM_LIMIT
+    loop_limit: _Count = rule_policy.LOOP_LIMIT
+    controlled_nodes: Annotated[tuple[_StewardNode, ...], schema_hint(maxItems=rule_policy.CONTROLLED_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
 
@@ -66,7 +65,7 @@ class ProblemMute(msgspec.Struct):
     whichever comes first. Without any of them when somebody ends it."""
 
     until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    more: Annotated[int, msgspec.Meta(ge=1, le=problem_core.MORE_MAX)] | None = None
+    more: Annotated[int, msgspec.Meta(ge=1, le=problem_state.MORE_MAX)] | None = None
     another_release: bool = False
     reason: _Reason = ""
 
@@ -80,7 +79,7 @@ class ProblemAssignment(msgspec.Struct):
 class ProblemText(msgspec.Struct):
     """A comment; it is kept as it is."""
 
-    text: Annotated[str, schema_hint(**_Text, maxLength=problem_core.TEXT_MAX_CHARS)]
+    text: Annotated[str, schema_hint(**_Text, maxLength=problem_state.TEXT_MAX_CHARS)]
 
 
 class ProblemMerge(msgspec.Struct):

@@ -26,7 +26,7 @@ from errorkernel.models import (
     Requeue,
     Rule,
 )
-from errorkernel.protocol import schema as wire
+from errorkernel.protocol.schema import CONSTRAINTS, PAYLOADS
 from errorkernel.web.operations import registry
 from errorkernel.web.schemas import common, items, messages, operations
 
@@ -68,7 +68,7 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
 def schemas(limits: Limits) -> dict[str, Any]:
     """Name → schema of everything that is taken and answered; the same to all who ask, so to be read only."""
     explained = {**_LISTED, **registry.explained_by}
-    structs = dict.fromkeys((*wire.PAYLOADS, *explained, *_OTHERS, *_declared()))
+    structs = dict.fromkeys((*PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(schema) for name, schema in raw.items()}
     if len(found) < len(raw):
@@ -77,7 +77,7 @@ def schemas(limits: Limits) -> dict[str, Any]:
         _mark_times(struct, found[_name(struct)]["properties"])
     for struct, table in explained.items():
         _explain(found[_name(struct)]["properties"], table)
-    for name, keywords in wire.CONSTRAINTS.items():
+    for name, keywords in CONSTRAINTS.items():
         for field, more in keywords.items():
             _refine(found[name]["properties"], field, more)
     found["Event"]["description"] = (
