@@ -287,7 +287,7 @@ def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped
     for _ in range(3):
         html = viewer.get(address).content.decode()
         found.append("rare" in html)
-        older = re.search(r'href="([^"]+)" rel="next"', html)
+        older = re.search(r'href="([^"]+)"\s+rel="next"', html)
         address = "/events/" + older[1].replace("&amp;", "&") if older else ""
     assert found == [False, False, True]
     assert not address
