@@ -24,7 +24,7 @@ def keep(client: Client, name: str = "mine", address: str = "q=state%3Amuted&sor
 
 
 def menu(client: Client) -> str:
-    return client.get("/problems/").content.decode().split('id="views"')[1].split("</details>")[0]
+    return client.get("/problems/").content.decode().split('id="saved-searches"')[1].split("</details>")[0]
 
 
 def test_a_view_is_kept_and_leads_to_its_search() -> None:
