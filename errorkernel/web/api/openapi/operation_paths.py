@@ -11,6 +11,7 @@ from errorkernel.web.operations.json_view import takes_body
 from errorkernel.web.operations.listing import LIMIT_DEFAULT, LIMIT_MAX, NUMBER_MAX, Filter, Listing
 from errorkernel.web.operations.operation import Operation, Refusal
 from errorkernel.web.schemas.common import ErrorBody, SearchError
+from errorkernel.web.schemas.operations import RuleReason
 
 _KEY = re.compile(r"<\w+:(\w+)>")
 
@@ -57,7 +58,9 @@ def _operation(operation: Operation[Any]) -> dict[str, Any]:
         },
     }
     if shape:
-        described["requestBody"] = body(shape, operation.example, is_required=takes_body(shape))
+        described["requestBody"] = body(
+            shape, operation.example, is_required=takes_body(shape) or shape is RuleReason
+        )  # its reason is checked by the handler
     return described
 
 
