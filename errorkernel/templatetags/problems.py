@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from errorkernel.domain.fingerprint import REASONS
+from errorkernel.domain.fingerprint.grouping import REASONS
 from errorkernel.domain.rollups import Series, bucket_of, bucket_start
 from errorkernel.templatetags.console import visible
 from errorkernel.templatetags.messages import said

@@ -85,7 +85,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     recorded = Recorded()
     # What needs no database is done before the transaction, which holds up all others that write.
     unique = {event.id: (node, event) for node, event in reversed(batch.events)}
-    placed = [_Placed(*item, fingerprint.group(item[1]), digest_of(item[1].message)) for item in unique.values()]
+    placed = [_Placed(*item, grouping.group(item[1]), digest_of(item[1].message)) for item in unique.values()]
     placed.reverse()
     try:
         with transaction.atomic():

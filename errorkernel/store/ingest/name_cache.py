@@ -7,7 +7,7 @@ that fails on its foreign key, and its retry begins with an empty memory.
 from collections.abc import Iterable
 from datetime import datetime
 
-from errorkernel.domain.fingerprint import Grouping
+from errorkernel.domain.fingerprint.grouping import Grouping
 from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import Node, Problem, Process
 

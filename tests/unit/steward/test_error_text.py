@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.domain import fingerprint
+from errorkernel.domain.fingerprint import grouping, masks
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump, methods, text_parser, text_record
@@ -121,7 +121,7 @@ def test_the_operator_is_told_why_events_are_grouped() -> None:
     def why(text: str) -> str:
         found = understand(text)
         event = Event(uuid7(), found.type, found.level, "p", text, fingerprint=found.fingerprint)
-        return fingerprint.group(event).why
+        return grouping.group(event).why
 
     assert why("error: methodREQHttpGet: got <1 number methodArgs").endswith("known: arguments missing · httpGet")
     assert "masked" in why("error: odd")

@@ -10,13 +10,13 @@ import re
 
 import msgspec
 
-from errorkernel.domain import fingerprint
+from errorkernel.domain.fingerprint import grouping, masks
 from errorkernel.domain.values import EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump
 from errorkernel.senders.steward.protocol.methods import Guess, canonical, guess, spelled
 from errorkernel.senders.steward.protocol.text_templates import Template, find, method_of_subject, process_in
 
-SOURCE = fingerprint.RECOGNISED
+SOURCE = grouping.RECOGNISED
 WRAPPER = "error: subscriberHandler: handler method failed: "
 """In front of a text that the node sends without it as well."""
 _WRAPPERS_MAX = 4
@@ -136,11 +136,11 @@ def _digest(*parts: str) -> str:
 
 def mask(text: str, node: str, nodes: frozenset[str]) -> str:
     """A text with everything masked that differs between two occurrences, both projects' spellings made one."""
-    text = text[: 4 * fingerprint.MASKED_CHARS]
+    text = text[: masks.WINDOW_CHARS]
     text = _QUOTED.sub("<quoted>", _ARGUMENTS.sub("methodArgs: <args>", _DUMP.sub("<message>", text)))
     text = _LABEL.sub(r"method\1", _WORD.sub(lambda found: _word(found[0], node, nodes), text))
     text = _NODE_LIST.sub(lambda found: f"[{' '.join(sorted(found[1].split()))}]", text)
-    return fingerprint.mask(text)
+    return masks.mask(text)
 
 
 def _word(word: str, node: str, nodes: frozenset[str]) -> str:

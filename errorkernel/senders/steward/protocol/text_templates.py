@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from errorkernel.domain import fingerprint
+from errorkernel.domain.fingerprint import masks
 from errorkernel.domain.values import EventType, Level
 from errorkernel.senders.steward.protocol.methods import canonical
 
@@ -86,13 +86,13 @@ def _named(values: Values) -> str:
 
 
 def _masked(name: str) -> Part:
-    return lambda values: fingerprint.mask(values[name])[:PART_MAX_CHARS]
+    return lambda values: masks.mask(values[name])[:PART_MAX_CHARS]
 
 
 def _ending(values: Values) -> str:
     """How a command ended: its status is the cause, other numbers are not."""
     cause = values["cause"]
-    return cause if _ENDED.fullmatch(cause) else fingerprint.mask(cause)[:PART_MAX_CHARS]
+    return cause if _ENDED.fullmatch(cause) else masks.mask(cause)[:PART_MAX_CHARS]
 
 
 def _target(values: Values) -> str:
