@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 READ_CHARS = 8192
+_LINES = 200
 _LINE_CHARS = 512
 """Of a line. Minified programs write frames of any length."""
 _LIBRARY_PATHS = re.compile(
-    r"site-packages|dist-packages|node_modules|/lib/python\d|\\lib\\|<frozen |^node:|^internal/|/gems/|/ruby/\d|/vendor/"
-    r"|/usr/(?:local/)?(?:go|lib|share)/|/go/pkg/mod/|/rustc/|/\.cargo/registry/|^package:flutter/|^dart:|/perl5?/"
+    r"site-packages|dist-packages|node_modules|/lib/python\d|\\lib\\|<frozen |^node:|^internal/|/gems/|/ruby/\d"
+    r"|/vendor/|/usr/(?:local/)?(?:go|lib|share)/|/go/pkg/mod/|/rustc/|/\.cargo/registry/|^package:flutter/|^dart:|/perl5?/"
     r"|/lib/x86_64|/lib64/|^/lib/|libasan|libc\.so|sysdeps/|^\[internal|deps/|webpack/runtime"
 )
 
@@ -42,8 +43,15 @@ def _format(name: str, frame: str, library: str = "", *, last: bool = False, mar
 FORMATS = (
     _format("Python", r'\s*File "(?P<file>[^"]+)", line \d+, in (?P<function>.+)', last=True, marker='File "'),
     _format(
+        "Rust",
+        r"\s*\d+:\s+(?:0x[0-9a-f]+ - )?(?P<function>[\w<>:&\[\]{}#$., *()=-]+?)(?:::h[0-9a-f]{16})?\s*$",
+        r"_?<?(?:core|std|alloc|tokio|rust_begin_unwind|__rust|rust_panic|backtrace|futures)(?:::|_|$)|(?:__libc|_start|main$|clone)",
+        marker="tack backtrace",
+    ),
+    _format(
         "JVM",
-        r"\s*at (?:[\w.@-]+/)*(?P<function>[\w.$<>]+)\((?:[\w$-]+\.(?:java|kt|scala|groovy|clj):\d+|[\w$-]+\.\w+|Native Method|Unknown Source)\)",
+        r"\s*at (?:[\w.@-]+/)*(?P<function>[\w.$<>]+)"
+        r"\((?:[\w$-]+\.(?:java|kt|scala|groovy|clj):\d+|[\w$-]+\.\w+|Native Method|Unknown Source)\)",
         r"(?:java|javax|jdk|sun|com\.sun|kotlin|kotlinx|scala|groovy|clojure|org\.springframework|org\.apache|org\.hibernate"
         r"|org\.junit|io\.netty|reactor|akka)\.",
         marker="at ",
@@ -57,18 +65,20 @@ FORMATS = (
     _format(
         "JavaScript",
         r"\s*at (?:async )?(?:(?P<function>[^(]+?) (?:\[as [^\]]+\] )?\()?"
-        r"(?P<file>(?:file|https?|webpack|node|evalmachine|app|capacitor)[^()]*?|/[^()]*?|[A-Za-z]:\\[^()]*?|internal/[^()]*?|<anonymous>):\d+(?::\d+)?\)?\s*$",
-        r"(?:Module\._|process\.|Timeout\.|Promise|new Promise|Array\.(?:map|forEach|reduce|filter)|Object\.<anonymous> \(node:)",
+        r"(?P<file>(?:file|https?|webpack|node|evalmachine|app|capacitor)[^()]*?"
+        r"|/[^()]*?|[A-Za-z]:\\[^()]*?|internal/[^()]*?|<anonymous>):\d+(?::\d+)?\)?\s*$",
+        r"(?:Module\._|process\.|Timeout\.|Promise|new Promise|Array\.(?:map|forEach|reduce|filter))",
         marker="at ",
     ),
-    _format("JavaScript", r"(?P<function>[^@\s]*)@(?P<file>(?:https?|file|app|webpack)[^\s]*?):\d+(?::\d+)?\s*$", marker="@"),
     _format(
-        "Rust",
-        r"\s*\d+:\s+(?:0x[0-9a-f]+ - )?(?P<function>[\w<>:&\[\]{}#$., *()=-]+?)(?:::h[0-9a-f]{16})?\s*$",
-        r"_?<?(?:core|std|alloc|tokio|rust_begin_unwind|__rust|rust_panic|backtrace|futures)(?:::|_|$)|(?:__libc|_start|main$|clone)",
-        marker="::",
+        "JavaScript", r"(?P<function>[^@\s]*)@(?P<file>(?:https?|file|app|webpack)[^\s]*?):\d+(?::\d+)?\s*$", marker="@"
     ),
-    _format("Ruby", r"\s*(?:from )?(?P<file>[^\s:][^:]*|[A-Za-z]:[^:]+):\d+:in [`'](?:(?:block|rescue|ensure)(?: \(\d+ levels\))? in )?(?P<function>[^']+)'", marker=":in "),
+    _format(
+        "Ruby",
+        r"\s*(?:from )?(?P<file>[^\s:][^:]*|[A-Za-z]:[^:]+):\d+:in "
+        r"[`'](?:(?:block|rescue|ensure)(?: \(\d+ levels\))? in )?(?P<function>[^']+)'",
+        marker=":in ",
+    ),
     _format(
         "PHP",
         r"#\d+ (?:(?P<file>.+?)\(\d+\)|\[internal function\]): (?P<function>[^(]+)\(",
@@ -81,16 +91,29 @@ FORMATS = (
         r":?(?:elixir|erlang|gen_server|proc_lib|gen|supervisor|lists|maps)\.?:?|(?:GenServer|Enum|Map|Task|Kernel|Keyword)\.",
         marker=": ",
     ),
-    _format("Dart", r"#\d+\s+(?P<function>\S.*?) \((?P<file>(?:package|dart|file):[^)]+?):\d+(?::\d+)?\)", marker="#0 "),
+    _format(
+        "Dart", r"#\d+\s+(?P<function>\S.*?) \((?P<file>(?:package|dart|file):[^)]+?):\d+(?::\d+)?\)", marker="#0 "
+    ),
     _format(
         "native",
-        r"\s*#\d+\s+(?:0x[0-9a-fA-F]+ in )?(?P<function>[^\s(]+(?:\([^)]*\)(?: const)?)?)(?: \([^)]*\))*(?:\s+(?:at|from|in)?\s*\(?(?P<file>[^\s():]+).*)?$",
-        r"(?:__|_start|raise|abort|malloc|free|calloc|memcpy|strlen|operator new|pthread_|std::|gsignal|clone|start_thread|main$)",
+        r"\s*#\d+\s+(?:0x[0-9a-fA-F]+ in )?(?P<function>[^\s(]+(?:\([^)]*\)(?: const)?)?)(?: \([^)]*\))*"
+        r"(?:\s+(?:at|from|in)?\s*\(?(?P<file>[^\s():]+).*)?$",
+        r"(?:__|_start|raise|abort|malloc|free|calloc|memcpy|strlen|operator new|pthread_|std::|gsignal|clone"
+        r"|start_thread|main$)",
         marker="#0 ",
     ),
-    _format("Lua", r"\s*(?P<file>[\w./\\-]+\.lua):\d+: in (?:function|method|upvalue|local|field)? ?['<]?(?P<function>[^'>\n]+)", marker=".lua:"),
+    _format(
+        "Lua",
+        r"\s*(?P<file>[\w./\\-]+\.lua):\d+: in (?:function|method|upvalue|local|field)? ?['<]?(?P<function>[^'>\n]+)",
+        marker=".lua:",
+    ),
     _format("Perl", r"\s*(?P<function>[\w:]+)\(.*?\) called at (?P<file>.+?) line \d+", marker=" called at "),
-    _format("Swift", r"\d+\s+(?P<file>\S+)\s+0x[0-9a-f]{6,16} (?P<function>.+?) \+ \d+", r"(?:_?swift_|objc_|_?dispatch_|start\b|main\b)", marker=" 0x"),
+    _format(
+        "Swift",
+        r"\d+\s+(?P<file>\S+)\s+0x[0-9a-f]{6,16} (?P<function>.+?) \+ \d+",
+        r"(?:_?swift_|objc_|_?dispatch_|start\b|main\b)",
+        marker=" 0x",
+    ),
 )
 """Tried in this order; the first whose frames are found is the trace's."""
 
@@ -98,7 +121,18 @@ _GO_CALL = re.compile(r"(?P<function>[A-Za-z_][\w./*()\[\]{}·-]*)\(.*\)\s*$")
 _GO_FILE = re.compile(r"\s+(?P<file>\S+\.(?:go|s)):\d+(?: \+0x[0-9a-f]+)?")
 _GO_LIBRARY = re.compile(r"(?:runtime|panic|testing|net/http|reflect|sync|internal)(?:[./(]|$)")
 _CALL_PARTS = re.compile(r"\d+|0x[0-9a-f]+")
-_ANONYMOUS = {"?", "", "<anonymous>", "new <anonymous>", "Object.<anonymous>", "eval", "<module>", "{main}", "<main>", "main"}
+_ANONYMOUS = {
+    "?",
+    "",
+    "<anonymous>",
+    "new <anonymous>",
+    "Object.<anonymous>",
+    "eval",
+    "<module>",
+    "{main}",
+    "<main>",
+    "main",
+}
 
 
 def place(stack: str) -> str:
@@ -130,9 +164,10 @@ def _place_in(form: Format, stack: str) -> str:
 
 
 def _lines(stack: str, *, last: bool) -> Iterable[str]:
-    if last:
-        return [line[:_LINE_CHARS] for line in reversed(stack[-READ_CHARS:].splitlines())]
-    return [line[:_LINE_CHARS] for line in stack[:READ_CHARS].splitlines()]
+    """From the innermost end."""
+    part = stack[-READ_CHARS:] if last else stack[:READ_CHARS]
+    lines = part.splitlines()
+    return [line[:_LINE_CHARS] for line in (lines[: -_LINES - 1 : -1] if last else lines[:_LINES])]
 
 
 def _go(stack: str) -> str:
@@ -155,5 +190,7 @@ def _go(stack: str) -> str:
 def _shown(function: str, file: str) -> str:
     """Numbers go: lambdas, closures and generated classes are numbered in the order in which they were met."""
     name = _CALL_PARTS.sub("", function.strip())
+    if name in _ANONYMOUS:
+        name = "<anonymous>"
     base = re.split(r"[?#]", file, maxsplit=1)[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return f"{base}: {name}" if base and base != "<anonymous>" else name

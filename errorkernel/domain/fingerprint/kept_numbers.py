@@ -6,16 +6,19 @@ They are recognised by the word in front of them. To teach a new one, add its wo
 import re
 from collections.abc import Sequence
 
-STATUS_WORDS = frozenset(
-    """
-    http status code errno signal exit exited rc returncode exitcode errorcode hresult hr ntstatus
-    sqlstate sqlcode smtp ftp stopcode bugcheck grpc alert
-    """.split()
-)
+STATUS_WORDS = frozenset({
+    "http", "status", "code", "errno", "signal", "exit", "exited", "rc", "returncode", "exitcode",
+    "errorcode", "hresult", "hr", "ntstatus", "sqlstate", "sqlcode", "smtp", "ftp", "stopcode", "bugcheck",
+    "grpc", "alert",
+})  # fmt: skip
 """A number after one of these is a cause: ``HTTP 404``, ``exit status 1``, ``statusCode: 503``, ``errno=28``."""
-ANSWER_WORDS = frozenset("returned responded response answered replied received got respond".split())
+ANSWER_WORDS = frozenset({
+    "returned", "responded", "response", "answered", "replied", "received", "got", "respond",
+})  # fmt: skip
 """A number from 100 to 599 after one of these is an HTTP status, unless it counts something (``returned 512 rows``)."""
-_LINKS = frozenset("is was with of a an the by value number to non zero from".split())
+_LINKS = frozenset({
+    "is", "was", "with", "of", "a", "an", "the", "by", "value", "number", "to", "non", "zero", "from",
+})  # fmt: skip
 """Words that may stand between the word and its number: ``exited with code 1``, ``status was 404``."""
 _LINKED_WORDS = 3
 _BEFORE_CHARS = 48
@@ -78,7 +81,9 @@ def _is_status(before: str, value: str, following: str) -> bool:
     name = names[-1][0].lower()
     if name in STATUS_WORDS:
         return True
-    if name == "error":  # "error 1045 (28000)", "os error 2"; not "error: 5 files", and not a log's "ERROR 812 --- [main]"
+    if (
+        name == "error"
+    ):  # "error 1045 (28000)", "os error 2"; not "error: 5 files", and not a log's "ERROR 812 --- [main]"
         return not before[names[-1].end() :].strip(" =#") and following != "---"
     if name in ANSWER_WORDS:
         return value.isdigit() and int(value) in _HTTP and not following[:1].islower()

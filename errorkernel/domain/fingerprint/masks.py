@@ -3,7 +3,7 @@
 Ids, times, addresses, paths, numbers, and the values that users typed become ``<id>``, ``<time>`` and so on. What names
 a cause stays: words, names of code and columns, and numbers that are codes (``kept_numbers``).
 
-Two rules keep this safe on hostile input. Only a window takes part: the first and the last 4 KiB, cut at a white space.
+Two rules keep this safe on hostile input. Only a window takes part: the first and the last 400 words, up to 4 KiB each.
 And no expression can backtrack over more than one word: runs are possessive, and quoted parts are bounded.
 """
 
@@ -14,6 +14,8 @@ from errorkernel.domain.fingerprint import identifiers, kept_numbers
 
 WINDOW_CHARS = 4096
 """How much of the beginning, and of the end, of a text takes part."""
+WINDOW_WORDS = 400
+_ROUND = 50
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]++")
@@ -38,24 +40,37 @@ _NAMED_DATE = re.compile(
 _NOT_A_NUMBER = re.compile(r"(?<![\w'\"])[+-]?(?:nan|NaN|inf|Inf|infinity|Infinity)(?![\w'\"])")
 
 _QUOTED = re.compile(
-    r"(?<![A-Za-z0-9])(?:'([^'\n]{1,256})'|\"([^\"\n]{1,256})\"|`([^`'\n]{1,256})[`']|[\u2018\u201c\u201e]"
-    r"([^\u2018-\u201f\n]{1,256})[\u2018-\u201f]|\u00ab([^\u00ab\u00bb\n]{1,256})\u00bb|[\u300c\u300e]([^\u300c-\u300f\n]{1,256})[\u300d\u300f])(?![A-Za-z0-9])"
+    r"""
+    (?<![A-Za-z0-9])(?:
+        '([^'\n]{1,256})' | "([^"\n]{1,256})" | `([^`'\n]{1,256})[`']
+      | [\u2018\u201c\u201e]([^\u2018-\u201f\n]{1,256})[\u2018-\u201f]
+      | \u00ab([^\u00ab\u00bb\n]{1,256})\u00bb
+      | [\u300c\u300e]([^\u300c-\u300f\n]{1,256})[\u300d\u300f]
+    )(?![A-Za-z0-9])
+    """,
+    re.VERBOSE,
 )
-_QUOTED_PATH = re.compile(r"(?:\.{0,2}|~)[/\\]\S|[A-Za-z]:[/\\]|[^\s/\\:{}\"<>]{1,80}+[/\\][^/\\]*+(?:[/\\][^/\\]*+)*\.[A-Za-z]\w{0,7}\Z")
+_QUOTED_PATH = re.compile(
+    r"(?:\.{0,2}|~)[/\\]\S|[A-Za-z]:[/\\]|[^\s/\\:{}\"<>]{1,80}+[/\\][^/\\]*+(?:[/\\][^/\\]*+)*\.[A-Za-z]\w{0,7}\Z"
+)
 _FILE_NAME = re.compile(
-    r"[^/\\:{}\"'<>|]{1,120}\.(?:png|jpe?g|gif|tiff?|bmp|webp|svg|ico|heic|mp[34]|mov|avi|mkv|wav|flac|ogg|pdf|docx?|xlsx?"
-    r"|pptx?|odt|ods|csv|tsv|txt|log|md|json|ndjson|jsonl|xml|ya?ml|toml|ini|conf|cfg|env|zip|gz|tgz|bz2|xz|zst|7z|rar|tar|iso"
-    r"|img|bin|dat|db|sqlite3?|sql|bak|tmp|lock|pid|sock|parquet|avro|orc|h5|nc|npz|npy|pem|crt|key|csr|p12|eml|part|swp)",
-    re.IGNORECASE,
+    r"""
+    [^/\\:{}"'<>|]{1,120}\.(?:
+        png|jpe?g|gif|tiff?|bmp|webp|svg|ico|heic|mp[34]|mov|avi|mkv|wav|flac|ogg|pdf|docx?|xlsx?|pptx?|odt|ods
+      | csv|tsv|txt|log|md|json|ndjson|jsonl|xml|ya?ml|toml|ini|conf|cfg|env|zip|gz|tgz|bz2|xz|zst|7z|rar|tar|iso|img
+      | bin|dat|db|sqlite3?|sql|bak|tmp|lock|pid|sock|parquet|avro|orc|h5|nc|npz|npy|pem|crt|key|csr|p12|eml|part|swp
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
-USER_WORDS = frozenset(
-    """
-    user username customer account login email mailbox member tenant subscriber value literal string input entry token
-    base float int integer decimal number date time datetime timestamp order invoice session job task item record document
-    message id uuid name-of person recipient sender address phone coupon sku product host hostname container pod
-    workspace channel room guest device got received
-    """.split()
-)
+USER_WORDS = frozenset({
+    "user", "username", "customer", "account", "login", "email", "mailbox", "member", "tenant", "subscriber",
+    "value", "literal", "string", "input", "entry", "token", "base", "float", "int", "integer", "decimal",
+    "number", "date", "time", "datetime", "timestamp", "order", "invoice", "session", "job", "task", "item",
+    "record", "document", "message", "id", "uuid", "person", "recipient", "sender", "address",
+    "phone", "coupon", "sku", "product", "host", "hostname", "container", "pod", "workspace", "channel",
+    "room", "guest", "device", "got", "received",
+})  # fmt: skip
 """A quoted text after one of these was typed by somebody, or is data: ``user 'alice'``, ``invalid value "x"``. After
 other words it names something in the program (``column "email"``, ``attribute 'ship'``), and stays."""
 _BEFORE_CHARS = 32
@@ -66,9 +81,10 @@ _POSTGRES_KEY = re.compile(r"\)=\(([^()\n]{1,256})\)")
 _SUSPECT = re.compile(r"[\d/\\@]|::")
 _CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _STOP = r"\s/\\:'\"<>|,;()\[\]{}" + _CJK
+_ENDS = r"(?![A-Za-z0-9_-])"
 _UNIT = (
-    r"(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|secs?|mins?|hrs?|st|nd|rd|th|x|px|[KMGTPE]?i?[Bb](?:/s|ps)?|[kKMGTPE](?:i?[Bb](?:/s|ps)?)?"
-    r"|bytes|[kMG]?Hz|\u00b0?C|%)"
+    r"(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|secs?|mins?|hrs?|st|nd|rd|th|x|px|[KMGTPE]?i?[Bb](?:/s|ps)?"
+    r"|[kKMGTPE](?:i?[Bb](?:/s|ps)?)?|bytes|[kMG]?Hz|\u00b0?C|%)"
 )
 # One alternation, tried left to right at each place, so that the most specific mask wins and a word is scanned once.
 _MASKS = re.compile(
@@ -94,8 +110,9 @@ _MASKS = re.compile(
           )
       )
     | (?P<colons>(?=[0-9a-fA-F:])(?<![\w:])[0-9a-fA-F]{{0,4}}+:[0-9a-fA-F]{{0,4}}+:[0-9a-fA-F:]*+(?!\w))
-    | (?P<float>(?=[\d+-])(?<![A-Za-z0-9_.)])(?<!\d[,'\u2019])[+-]?\d[\d_]*+(?:[.,'\u2019]\d++)*+(?:[eE][+-]?\d++)?{_UNIT}?(?![A-Za-z0-9_-]))
-    | (?P<span>(?=\d)(?<![A-Za-z0-9_])(?:\d++(?:\.\d++)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w))++(?![A-Za-z0-9_-]))
+    | (?P<float>(?=[\d+-])(?<![A-Za-z0-9_.)])(?<!\d[,'\u2019])
+        [+-]?\d[\d_]*+(?:[.,'\u2019]\d++)*+(?:[eE][+-]?\d++)?{_UNIT}?{_ENDS})
+    | (?P<span>(?=\d)(?<![A-Za-z0-9_])(?:\d++(?:\.\d++)?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w))++{_ENDS})
     | (?P<identity>(?=@)(?<=[\w\]\[>;])@[0-9a-f]{{1,8}}(?![0-9A-Za-z]))
     | (?P<run>(?=[A-Za-z0-9])(?<![A-Za-z0-9])[A-Za-z0-9]++(?:[-_]++[A-Za-z0-9]++)*+)
     | (?P<path>(?=[.~/\\])(?<![A-Za-z0-9_/<.\\])(?:\.{{1,2}}|~)?(?:[/\\]++[^{_STOP}]++)++[/\\]?)
@@ -107,7 +124,7 @@ _MASKS = re.compile(
 )
 _PLAIN = re.compile(
     rf"""
-      (?P<float>(?<![A-Za-z0-9_)])[+-]?\d[\d_]*+(?:[,'\u2019]\d++)*+(?:[eE][+-]?\d++)?{_UNIT}?(?![A-Za-z0-9_-]))
+      (?P<float>(?<![A-Za-z0-9_)])[+-]?\d[\d_]*+(?:[,'\u2019]\d++)*+(?:[eE][+-]?\d++)?{_UNIT}?{_ENDS})
     | (?P<span>(?=\d)(?<![A-Za-z0-9_])(?:\d++(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w))++(?![A-Za-z0-9_-]))
     | (?P<run>(?=[A-Za-z0-9])(?<![A-Za-z0-9])[A-Za-z0-9]++(?:[-_]++[A-Za-z0-9]++)*+)
     | (?P<n>\d++)
@@ -120,17 +137,18 @@ _MAC_OR_UUID_CHARS = 14
 _IPV6_CHARS = 39
 _BRACKETS = "()[]{}<>,.:;#='\""
 _SHOWN = {
-    "url": "<url>", "time": "<time>", "mail": "<mail>", "addr": "<addr>", "mac": "<addr>", "path": "<path>", "n": "<n>", "drive": "<path>", "float": "<n>", "span": "<n>", "host": "<addr>", "uuid": "<id>", "token": "<id>", "identity": "@<id>",
+    "url": "<url>", "time": "<time>", "mail": "<mail>", "uuid": "<id>", "token": "<id>", "identity": "@<id>",
+    "addr": "<addr>", "mac": "<addr>", "host": "<addr>", "path": "<path>", "drive": "<path>",
+    "n": "<n>", "float": "<n>", "span": "<n>",
 }  # fmt: skip
 """Groups that are one thing to a reader."""
 _QUOTED_RELATIVE = re.compile(r"[^\s/\\:{}\"<>]{1,80}+[/\\]")
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}\Z")
-_UNIT_WORDS = frozenset(
-    """
-    ns us ms s sec secs second seconds min mins minute minutes h hr hrs hour hours d day days week weeks
-    b kb mb gb tb pb kib mib gib tib byte bytes octet octets % percent
-    """.split()
-)
+_UNIT_WORDS = frozenset({
+    "ns", "us", "ms", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "h", "hr",
+    "hrs", "hour", "hours", "d", "day", "days", "week", "weeks", "b", "kb", "mb", "gb", "tb", "pb", "kib",
+    "mib", "gib", "tib", "byte", "bytes", "octet", "octets", "%", "percent",
+})  # fmt: skip
 _DOTTED = re.compile(r"<n>(?:\.<n>)++")
 _LIST = re.compile(r"<n>(?:[,;] ?<n>)++")
 
@@ -151,7 +169,7 @@ def mask(text: str) -> str:
     words = text.split()
     suspects = _suspects(words)
     # White space is folded by the split, so dates of several words are looked for in the text.
-    if suspects and any([month in text for month in _MONTHS]) and _HAS_MONTH.search(text):
+    if suspects and _has_month(text) and _HAS_MONTH.search(text):
         words = _NAMED_DATE.sub("<time>", text).split()
         suspects = _suspects(words)
     return _by_words(words, suspects)
@@ -164,13 +182,31 @@ def folded(masked: str) -> str:
 
 
 def window(text: str) -> str:
-    """The part of ``text`` that takes part: all of it up to 8 KiB."""
-    if len(text) <= 2 * WINDOW_CHARS:
+    """The part of ``text`` that takes part: its first and last words, up to 400 and 4 KiB each."""
+    if len(text) <= 2 * WINDOW_WORDS:
         return text
-    head, tail = text[:WINDOW_CHARS], text[-WINDOW_CHARS:]
-    # Cut at a token, so that where a long number begins or ends does not shift what is cut.
-    first, last = head.rsplit(None, 1), tail.split(None, 1)
-    return f"{first[0] if len(first) == 2 else head} … {last[1] if len(last) == 2 else tail}"
+    if len(text) <= 2 * WINDOW_CHARS:
+        words = text.split()
+        if len(words) <= 2 * WINDOW_WORDS:
+            return text
+        return " ".join([*words[:WINDOW_WORDS], "…", *words[-WINDOW_WORDS:]])
+    head, tail = text[:WINDOW_CHARS].split()[:-1], text[-WINDOW_CHARS:].split()[1:]
+    if not head or not tail:
+        return f"{text[:WINDOW_CHARS]} … {text[-WINDOW_CHARS:]}"
+    return " ".join([*head[: _even(len(head))], "…", *tail[-_even(len(tail)) :]])
+
+
+def _even(words: int) -> int:
+    """How many of so many words take part. Words are counted, not letters, and the count is rounded down: a longer
+    number at the beginning of a text must not shift where it is cut."""
+    return min(WINDOW_WORDS, words // _ROUND * _ROUND or words)
+
+
+def _has_month(text: str) -> bool:
+    for month in _MONTHS:  # noqa: SIM110  # any() with a generator costs three times as much
+        if month in text:
+            return True
+    return False
 
 
 def _suspects(words: list[str]) -> list[int]:
@@ -236,7 +272,8 @@ def _colons(run: str) -> str:
 
 def _relative(path: str) -> str:
     """``data/a.tif`` is a path; ``and/or``, ``text/html`` and ``12/30`` are words and numbers."""
-    if path[0] in ".~" or _EXTENSION.search(path) and not path.replace(".", "").replace("/", "").isdigit():
+    is_number = path.replace(".", "").replace("/", "").isdigit()
+    if path[0] in ".~" or (_EXTENSION.search(path) and not is_number):
         return "<path>"
     separator = "/" if "/" in path else "\\"
     return separator.join([_MASKS.sub(_name, part) for part in path.split(separator)])

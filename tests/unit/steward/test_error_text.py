@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errorkernel.domain.fingerprint import grouping, masks
+from errorkernel.domain.fingerprint import grouping
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump, methods, text_parser, text_record
