@@ -15,8 +15,8 @@ import msgspec
 from django.db import IntegrityError, transaction
 
 from errorkernel.bypasses.sql_values import moment
-from errorkernel.domain import fingerprint
-from errorkernel.domain.fingerprint import Grouping
+from errorkernel.domain.fingerprint import grouping
+from errorkernel.domain.fingerprint.grouping import Grouping
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident

@@ -117,7 +117,7 @@ EXAMPLES = [
     ),
     (
         "error: cbor decoding failed, subject: a.b, header: map[serial:[cbor]], error: 7 bytes left",
-        ("not decoded", "cbor", "<n> bytes left"),
+        ("not decoded", "cbor", "<n> left"),
         "error",
     ),
     (
