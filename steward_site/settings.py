@@ -1,8 +1,9 @@
 """Django's settings. Everything that can be set is read from the environment by ``errorkernel.platform.conf``."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
@@ -43,6 +44,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "errorkernel.web.asgi.hosts.KnownHosts",
+    "errorkernel.web.asgi.private_pages.NoStore",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -65,6 +67,21 @@ TEMPLATES = [
         },
     },
 ]
+
+
+def _libpq_parameters(query: str) -> dict[str, str]:
+    """``?sslmode=verify-full&…`` of a database URL, for libpq. What libpq does not know is refused: a parameter that
+    was dropped in silence could leave the connection without TLS."""
+    given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
+    if given:
+        from psycopg.pq import Conninfo
+
+        known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+        for name in given.keys() - known:
+            nearest = get_close_matches(name, known, 1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise configuration.ConfError(f"STEWARD_DATABASE_URL has the unknown parameter {name}.{hint}")
+    return given
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -96,7 +113,7 @@ def _database(url: str) -> dict[str, Any]:
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
             # For each process. With psycopg's own most of four, a few exports at once would hold all pages up.
-            "OPTIONS": {"pool": {"min_size": 2, "max_size": 16}},
+            "OPTIONS": {"pool": {"min_size": 2, "max_size": 16}, **_libpq_parameters(parts.query)},
         }
     raise configuration.ConfError("STEWARD_DATABASE_URL must begin with sqlite:// or postgresql://.")
 

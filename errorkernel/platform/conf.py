@@ -206,10 +206,14 @@ def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
     for one in fields(Conf):
         value = getattr(conf, one.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
-        shown = re.sub(r"://[^/@\s]*@", "://(hidden)@", shown)  # a password in an address
+        shown = _CREDENTIALS.sub(r"\1(hidden)@", shown)
         hidden = one.metadata["secret"] and value
         rows.append((PREFIX + one.name.upper(), "(set, hidden)" if hidden else shown, one.metadata["doc"]))
     return rows
+
+
+_CREDENTIALS = re.compile(r"((?:\A|,)\s*(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", re.IGNORECASE)
+"""User and password in an address, or in one of a list; a password may hold a slash."""
 
 
 def secret_key(conf: Conf) -> str:

@@ -118,7 +118,7 @@ def test_what_others_can_read_is_named(product: Product) -> None:
     secret = product.directory / "secret_key"
     secret.chmod(0o644)
     try:
-        assert f"chmod 600 {secret}" in wrong(examine(product)[1])["secrets"]
+        assert f"chmod go= {secret}" in wrong(examine(product)[1])["secrets"]
     finally:
         secret.chmod(0o600)
 

@@ -135,7 +135,9 @@ def _size(directory: Path) -> int:
 
 
 def _secrets(conf: Conf) -> Check:
-    files = [conf.data_file("secret_key"), conf.data_file("kernel.nk"), *secret_files(conf)]
+    # The database and its journals hold session keys.
+    stored = [path for name in ("steward.sqlite3*", "secret_key", "kernel.nk") for path in conf.data_dir.glob(name)]
+    files = [conf.data_dir, *stored, *secret_files(conf)]
     files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
     readable = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     if readable:
@@ -143,7 +145,7 @@ def _secrets(conf: Conf) -> Check:
         return failed(
             "secrets",
             f"other users can read {names}",
-            f"Run chmod 600 {names}. Replace them if somebody may have read them.",
+            f"Run chmod go= {names}. Replace them if somebody may have read them.",
         )
     return ok("secrets", "other users can read none of them")
 

@@ -1,10 +1,13 @@
 """What a role needs before it starts: the data directory, the database, a port, a broker."""
 
+import contextlib
 import errno
 import fcntl
+import os
 import secrets
 import socket
 import sqlite3
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,10 +32,22 @@ class StartError(Exception):
     """The product cannot start; the message is one sentence for whoever started it."""
 
 
+def protect_data_dir(conf: Conf) -> None:
+    """Make the data directory and its files readable for this user alone, also those that were there before: the
+    database holds session keys. What belongs to another user stays as it is, and ``steward doctor`` reports it."""
+    os.umask(0o077)
+    for path in (conf.data_dir, *(conf.data_dir.iterdir() if conf.data_dir.is_dir() else ())):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if mode & 0o077 and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.chmod(mode & 0o700)
+
+
 def hold_data_dir(conf: Conf) -> Any:
     """Lock the data directory until the returned handle is closed. Raises StartError."""
     try:
         conf.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        protect_data_dir(conf)
         lock = conf.data_file("lock").open("a+")
     except OSError as exc:
         raise StartError(f"The data directory {conf.data_dir} cannot be used: {exc.strerror}.") from exc

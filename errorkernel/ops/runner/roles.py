@@ -24,6 +24,7 @@ from errorkernel.ops.runner.prepare import (
     hold_port,
     make_broker,
     prepare_database,
+    protect_data_dir,
 )
 from errorkernel.ops.runner.services import Services, note_settings
 from errorkernel.ops.runner.terminal import report_step, say
@@ -89,6 +90,7 @@ def up(conf: Conf, options: Options) -> int:
 
 def web(conf: Conf, options: Options) -> int:
     """Only pages, API and websockets; returns the exit status. Raises StartError."""
+    protect_data_dir(conf)
     check_database()
     held = hold_port(options.host, options.port)
     port = held.getsockname()[1]
@@ -103,6 +105,7 @@ def web(conf: Conf, options: Options) -> int:
 
 def kernel(conf: Conf) -> int:
     """Only the kernel worker; returns the exit status. Raises StartError."""
+    protect_data_dir(conf)
     check_database()
     from channels.layers import get_channel_layer
 

@@ -1,0 +1,18 @@
+"""Pages are kept by no cache: they hold what only their reader may see."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+
+class NoStore:
+    """Middleware: ``Cache-Control: no-store`` on every response that says nothing of its own. Static files are served
+    before it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
