@@ -151,7 +151,7 @@ class Connection:
         answer = _json(await self._request(subject, data, timeout_s, headers))
         error = answer.get("error")
         if error:
-            _raise_api_error(error)
+            raise _publish_error(error)
         return int(answer["seq"])
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
@@ -184,7 +184,7 @@ class Connection:
         reply = await self._request("$JS.API." + subject, json.dumps(body).encode() if body else b"", timeout_s, None)
         answer = _json(reply)
         if answer.get("error"):
-            _raise_api_error(answer["error"])
+            raise _api_error(answer["error"])
         return answer
 
     async def subscribe(self, subject: str, callback: OnMessage, *, queue: str = "") -> None:
@@ -399,8 +399,26 @@ _TRANSIENT_API_ERRORS = {
 }
 
 
-def _raise_api_error(error: dict[str, Any]) -> None:
-    text = f"{error.get('description', 'refused')} ({error.get('err_code', error.get('code'))})"
-    if error.get("err_code") in _TRANSIENT_API_ERRORS or error.get("code") == 503:
-        raise BrokerAway(text)
-    raise BrokerRefused(text)
+_FINAL_PUBLISH_ERRORS = {
+    10054,  # message size exceeds maximum allowed
+    10060,  # expected stream does not match
+    10070,  # wrong last message id
+    10071,  # wrong last sequence
+    10097,  # header size exceeds maximum allowed
+    10164,  # wrong last sequence, in a cluster
+}
+"""What no repetition changes. Everything else is tried again with the same id: a cluster answers 400 for what passes,
+for example 10158, "duplicate message id is in process", while a stream's leader is paused."""
+
+
+def _publish_error(error: dict[str, Any]) -> BrokerAway | BrokerRefused:
+    return BrokerRefused(_text(error)) if error.get("err_code") in _FINAL_PUBLISH_ERRORS else BrokerAway(_text(error))
+
+
+def _api_error(error: dict[str, Any]) -> BrokerAway | BrokerRefused:
+    passes = error.get("err_code") in _TRANSIENT_API_ERRORS or error.get("code") == 503
+    return BrokerAway(_text(error)) if passes else BrokerRefused(_text(error))
+
+
+def _text(error: dict[str, Any]) -> str:
+    return f"{error.get('description', 'refused')} ({error.get('err_code', error.get('code'))})"

@@ -132,12 +132,18 @@ async def ensure_stream(connection: Connection, config: dict[str, Any]) -> Strea
     """Create the stream, or update it where its configuration differs. Raises BrokerError."""
     try:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
-        stream = await connection.api(f"STREAM.UPDATE.{config['name']}", config)
+        found = await connection.api(f"STREAM.INFO.{config['name']}", {})
+        stream = await connection.api(f"STREAM.UPDATE.{config['name']}", with_operators_part(config, found["config"]))
     except BrokerRefused as exc:
         if not is_missing(exc):
             raise
         stream = await connection.api(f"STREAM.CREATE.{config['name']}", config)
     return StreamIdentity(str(stream["created"]), int(stream["state"]["last_seq"]))
+
+
+def with_operators_part(config: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with what the operators of a broker decide: on how many servers a stream is, and on which."""
+    return config | {key: found[key] for key in ("num_replicas", "placement") if key in found and key not in config}
 
 
 async def probe_storage(connection: Connection, stream: str) -> None:

@@ -1,6 +1,7 @@
 """A connection to the broker that its client believes in, and is dead all the same; what is too large for a broker."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -75,3 +76,18 @@ async def test_what_is_larger_than_the_broker_takes_is_refused_and_an_answer_tha
         await connection.request("asked", b"?", timeout_s=0.5)
     assert f"The answer to a message on asked, of {len(too_large)} bytes, was not sent" in caplog.text
     await connection.flush()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(10054, BrokerRefused), (10071, BrokerRefused), (10158, BrokerAway), (10077, BrokerAway), (19999, BrokerAway)],
+)
+async def test_only_final_errors_of_a_publish_are_final(
+    code: int, error: type[Exception], connection: Connection
+) -> None:
+    async def refuse(message: CoreMessage) -> None:
+        await message.respond(json.dumps({"error": {"code": 400, "err_code": code, "description": "no"}}).encode())
+
+    await connection.subscribe("test.refuses", refuse)
+    with pytest.raises(error, match=str(code)):
+        await connection.store("test.refuses", b"{}", msg_id="1")

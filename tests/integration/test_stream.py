@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from errorkernel.broker import streams
 from errorkernel.models import AuditEntry, BrokerStream, KernelHeartbeat
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from errorkernel.store import kernel_heartbeats
@@ -142,3 +143,9 @@ def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(cl
     assert "90 % full" in client.get("/").content.decode()
     assert broker_streams.seen(name, "11:00", 0, asked_at=NOW + 1 * SECOND) == 7
     assert "90 % full" not in client.get("/").content.decode()
+
+
+def test_what_operators_decide_of_a_stream_is_kept() -> None:
+    found = {"name": "EK_EVENTS", "num_replicas": 3, "placement": {"tags": ["eu"]}, "max_bytes": 1}
+    config = streams.with_operators_part({"name": "EK_EVENTS", "max_bytes": 2}, found)
+    assert config == {"name": "EK_EVENTS", "max_bytes": 2, "num_replicas": 3, "placement": {"tags": ["eu"]}}
