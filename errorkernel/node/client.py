@@ -24,7 +24,7 @@ from errorkernel.node.delivery.heartbeat import Heartbeat
 from errorkernel.node.delivery.isolation import GRACE_S, Isolation
 from errorkernel.node.delivery.message_handlers import MessageHandler, MessageHandlers
 from errorkernel.node.delivery.sender import Sender
-from errorkernel.node.errors import CredentialsError, JournalError
+from errorkernel.node.errors import CredentialsError, JournalError, NodeError
 from errorkernel.node.journal.backlog import Backlog
 from errorkernel.node.journal.database import Journal
 from errorkernel.node.journal.event_writer import EventWriter
@@ -183,6 +183,8 @@ class Kernel(Reporter):
             self._keep_house,
         ]
         self._tasks = [asyncio.create_task(keep_running(part), name=f"{self.node}: {part.__name__}") for part in parts]
+        if self.journal.corrupt:
+            await self._report_corrupt_journal(self.journal.corrupt)
         return self
 
     async def __aexit__(self, kind: object, exc: BaseException | None, frames: object) -> None:
@@ -370,6 +372,12 @@ class Kernel(Reporter):
         except JournalError as exc:
             log.error("An incident cannot be withdrawn now; the next start of its process withdraws it: %s", exc)
         self.wake()
+
+    async def _report_corrupt_journal(self, aside: Path) -> None:
+        text = f"The journal {self.journal.path} was corrupt. It was set aside as {aside.name}; a new one was begun."
+        log.error("%s What it held is not sent.", text)
+        with contextlib.suppress(NodeError):
+            await self.report(EventType.ERROR, "", describe(text, {"kind": "CorruptJournal"}))
 
     def _open_incident(self, incident: UUID, name: str, draft: EventDraft) -> None:
         incarnation = self.incarnation_of(name)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -28,6 +29,7 @@ from errorkernel.domain.values import (
     OutcomeState,
     Requeue,
 )
+from errorkernel.node import Kernel
 from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.journal import database
 from errorkernel.node.journal import incidents as incidents_module
@@ -40,7 +42,7 @@ from errorkernel.node.journal.requeues import Requeues
 from errorkernel.node.reporting.event_builder import build_event, cut, cut_middle, describe
 from errorkernel.node.reporting.fit import fit
 from errorkernel.protocol import json_codec as wire
-from tests.support.node_peer import program_env
+from tests.support.node_peer import program_env, unreachable, written
 
 NODE = "ship1"
 
@@ -434,6 +436,55 @@ def test_a_file_that_is_no_journal_is_told_in_one_sentence(tmp_path: Path) -> No
     newer.close()
     with pytest.raises(JournalError, match="newer"):
         Journal(tmp_path / "newer")
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+@pytest.mark.parametrize(("at", "data"), [(0, b"\xff" * 100), (0, b"\0" * 500_000), (3000, b"\xa5" * 20_000)])
+def test_a_corrupt_journal_is_set_aside_and_a_new_one_begun(path: Path, at: int, data: bytes) -> None:
+    former = Program(path)
+    for number in range(50):
+        former.report(f"lost {number} " + "x" * 500)
+    former.journal.close()
+    overwrite(path, at, data)
+    size = path.stat().st_size
+    program = Program(path)
+    program.report("kept")
+    assert program.waiting() == ["kept"]
+    assert program.journal.corrupt
+    assert program.journal.corrupt.name.startswith("journal.corrupt-")
+    assert program.journal.corrupt.stat().st_size == size
+    assert Program(path).journal.corrupt is None
+    assert program.journal.client > 10**9, "the number is free of the locks that programs of the former file hold"
+
+
+def test_programs_that_find_a_corrupt_journal_at_once_share_the_new_one(path: Path) -> None:
+    Program(path).journal.close()
+    path.write_bytes(b"\0garbage" * 1000)
+    with ThreadPoolExecutor(8) as pool:
+        programs = list(pool.map(Program, [path] * 8))
+    for number, program in enumerate(programs):
+        program.report(f"{number}")
+    assert sorted(program.journal.corrupt is not None for program in programs) == [False] * 7 + [True]
+    assert programs[0].backlog.totals()["rows"] == 8
+
+
+async def test_a_corrupt_journal_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", process="web"):
+            pass
+        (tmp_path / "journal").write_bytes(b"\0garbage" * 1000)
+    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", process="web"):
+        pass
+    (event,) = written(tmp_path / "journal")
+    assert (event.kind, event.process) == ("CorruptJournal", "web")
+    assert f"{tmp_path / 'journal'} was corrupt. It was set aside as journal.corrupt-" in event.text
+    assert caplog.text.count("What it held is not sent") == 2
+    assert len(list(tmp_path.glob("journal.corrupt-*"))) == 2
 
 
 _LAYOUT_2 = """

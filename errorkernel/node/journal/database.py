@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.node.errors import JournalError
+from errorkernel.node.journal import corruption
 from errorkernel.node.journal.presence import Presence
 from errorkernel.node.journal.write_ahead_log import WriteAheadLog
 
@@ -142,17 +143,13 @@ class Journal:
         self._pid = os.getpid()
         _journals.add(self)
         self.client = 0
+        self.corrupt: Path | None = None
+        """Where the former file was set aside, if this is a new one in its place."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # It holds messages in progress: only its owner may read it, and the files that SQLite creates beside it.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as exc:
-            raise JournalError(f"The journal {self.path} cannot be used: {exc.strerror}.") from exc
-        try:
-            self._db = self._connect()
+            self._db = self._open()
             self._log = WriteAheadLog(self.path, _number(self._db, "PRAGMA page_size"))
         except (sqlite3.Error, OSError) as exc:
-            raise JournalError(f"The journal {self.path} cannot be used: {exc}.") from exc
+            raise JournalError(f"The journal {self.path} cannot be used: {_reason(exc)}.") from exc
 
     def register(self) -> None:
         """Join the programs that share the file."""
@@ -321,6 +318,25 @@ class Journal:
         self._set_busy_timeout(BUSY_TIMEOUT_S)
         self._db.execute("UPDATE total SET value = value + 1 WHERE name = 'checkpoints'")
 
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._create_file()
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as exc:
+            if not corruption.is_damage(exc):
+                raise
+            self.corrupt = corruption.set_aside(self.path)
+        self._create_file()
+        db = self._connect()
+        # Programs that still have the former file open hold locks on their numbers: these begin elsewhere.
+        db.execute("INSERT INTO sqlite_sequence SELECT 'client', ? WHERE NOT EXISTS (SELECT 1 FROM client)", (_now(),))
+        return db
+
+    def _create_file(self) -> None:
+        # It holds messages in progress: only its owner may read it, and the files that SQLite creates beside it.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
@@ -330,6 +346,7 @@ class Journal:
             db.execute("PRAGMA wal_autocheckpoint = 0")
             if _number(db, "PRAGMA user_version") != VERSION:
                 self._migrate(db)
+            corruption.check(db, self.path)
         except BaseException:
             db.close()
             raise
@@ -374,3 +391,11 @@ def _use_wal(db: sqlite3.Connection) -> None:
 
 def _number(db: sqlite3.Connection, statement: str) -> int:
     return int(db.execute(statement).fetchone()[0])
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _reason(exc: Exception) -> str:
+    return (isinstance(exc, OSError) and exc.strerror) or str(exc)
