@@ -86,9 +86,9 @@ def test_each_is_answered_by_the_one_way_to_answer_with_an_audit_row_of_its_own(
     assert set(Decision.objects.values_list("actor", "action", "reason")) == {
         ("user:alice", "continue", "the disk is back")
     }
-    rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"answer:{made.pk}")
+    rows = AuditEntry.objects.filter(action="decide", actor="user:alice", origin__endswith=f"bulk_decision:{made.pk}")
     assert rows.count() == Outbox.objects.count() == 45
-    told = AuditEntry.objects.filter(target=f"answer:{made.pk}").order_by("id")
+    told = AuditEntry.objects.filter(target=f"bulk_decision:{made.pk}").order_by("id")
     assert [one.action for one in told] == ["propose", "approve", "done"]
 
 

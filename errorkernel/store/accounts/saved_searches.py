@@ -76,4 +76,4 @@ def _owner(actor: Actor) -> int:
 
 
 def _note(act: str, view: SavedSearch, before: dict[str, str], after: dict[str, str], actor: Actor) -> None:
-    audit.record(audit.entry(action=act, target=f"view:{view.pk}", before=before, after=after, actor=actor))
+    audit.record(audit.entry(action=act, target=f"saved_search:{view.pk}", before=before, after=after, actor=actor))

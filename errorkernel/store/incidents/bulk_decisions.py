@@ -286,7 +286,7 @@ def _answer(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: datetim
         Result.WITHDRAWN: [],
     }
     won = []
-    proposer = Actor(bulk.actor, now, bulk.user, f"{bulk.origin} answer:{bulk.pk}")
+    proposer = Actor(bulk.actor, now, bulk.user, f"{bulk.origin} bulk_decision:{bulk.pk}")
     for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
         try:
             decisions.decide(incident_id, Action(bulk.action), proposer, reason=bulk.reason)
@@ -306,6 +306,6 @@ def _note(
 ) -> None:
     audit.record(
         audit.entry(
-            actor, what, f"answer:{bulk.pk}", reason=reason, before=before, after=after
+            actor, what, f"bulk_decision:{bulk.pk}", reason=reason, before=before, after=after
         )
     )  # fmt: skip
