@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from errorkernel.platform.parameters import LARGEST, BadParameter
@@ -58,14 +59,19 @@ def read_form(shape: type[msgspec.Struct] | None, given: QueryDict) -> Any:
     """The fields of a form by the names of the request's; an empty one is left out. Raises BadParameter."""
     if shape is None:
         return None
-    sent: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(shape):
         text = given.get(field.encode_name, "")
         if field.type is bool:
-            sent[field.encode_name] = text == "on"
+            values[field.name] = text == "on"
         elif text or field.required:
-            sent[field.encode_name] = text
+            values[field.name] = _read_field(field, text)
+    return shape(**values)
+
+
+def _read_field(field: msgspec.structs.FieldInfo, text: str) -> Any:
     try:
-        return msgspec.convert(sent, shape, strict=False)
-    except msgspec.ValidationError as exc:
-        raise BadParameter(str(exc)) from None
+        return msgspec.convert(text, field.type, strict=False)
+    except msgspec.ValidationError:
+        name = field.encode_name
+        raise BadParameter(_("“{name}” cannot be “{text}”.").format(name=name, text=text[:40])) from None
