@@ -36,6 +36,7 @@ from errorkernel.web.api.openapi.page import product_version
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
 from errorkernel.web.api.openapi.schemas import schemas
 from errorkernel.web.health import urls as health_urls
+from errorkernel.web.operations import registry
 from errorkernel.web.operations.listing import NUMBER_MAX
 from errorkernel.web.operations.lists import QUERY_FORMAT
 from errorkernel.web.schemas import common, items, messages
@@ -178,13 +179,8 @@ WORDS = st.sampled_from(
     ["node:ship1", "node:ship*", "level>=error", "process:p0", 'text:"no such file"', "since:2h", "file", ""]
 )
 schemathesis.openapi.format(QUERY_FORMAT, st.lists(WORDS, max_size=4).map(" ".join))
-CONDITIONS = [
-    "process:p0",
-    "process:copy-files kind:FileNotFoundError",
-    "node:ship* level>=error",
-    "kind:FileNotFoundError",
-    "consecutive>=3",
-]
+CONDITIONS = ["process:p0", "node:ship* level>=error", "kind:FileNotFoundError", "consecutive>=3"]
+CONDITIONS += sorted({one.example["condition"] for one in registry.operations if "condition" in one.example})
 schemathesis.openapi.format(CONDITION_FORMAT, st.sampled_from(CONDITIONS))
 
 
