@@ -13,24 +13,31 @@ from errorkernel.web.operations import registry
 from errorkernel.web.operations.json_view import json_view
 from errorkernel.web.operations.listing import listing_view
 
+View = Callable[..., HttpResponse]
+
 
 def _addresses() -> list[URLPattern]:
-    """One for each route, whichever methods it has."""
-    found: dict[str, dict[str, Callable[..., HttpResponse]]] = defaultdict(dict)
+    """One for each route, whichever methods it has. HEAD is answered where GET only reads, not where a node waits."""
+    found: dict[str, dict[str, View]] = defaultdict(dict)
     found["events"]["POST"] = views.post_events
     found["commands"]["GET"] = views.get_commands
     found["incidents/<str:incident_id>/decision"]["GET"] = views.await_decision
     found["incidents/<str:incident_id>/outcome"]["POST"] = views.post_outcome
     for operation in registry.operations:
         if operation.is_in_api:
-            found[operation.api_route][operation.method] = json_view(operation)
+            view = json_view(operation)
+            found[operation.api_route] |= _reads(view) if operation.method == "GET" else {operation.method: view}
     for listing in registry.lists:
-        found[listing.route]["GET"] = listing_view(listing)
-    found["openapi.json"]["GET"] = page.openapi
-    found["docs"]["GET"] = page.page
+        found[listing.route] |= _reads(listing_view(listing))
+    found["openapi.json"] |= _reads(page.openapi)
+    found["docs"] |= _reads(page.page)
     # What has no key comes first: ``rules/dry-run`` is no rule.
     routes = sorted(found, key=lambda route: "<" in route)
     return [path(route, by_method(found[route]), name=address_name(route)) for route in routes]
+
+
+def _reads(view: View) -> dict[str, View]:
+    return {"GET": view, "HEAD": view}
 
 
 def address_name(route: str) -> str:

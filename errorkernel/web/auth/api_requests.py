@@ -170,16 +170,15 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def by_method(views: Mapping[str, Callable[..., HttpResponse]]) -> Callable[..., HttpResponse]:
-    """The view of an address: by the method; HEAD is answered wherever GET is, all others with 405.
+    """The view of an address: by the method; all others are answered with 405.
 
     An address may serve nodes with one method and operators with another, so it is exempt from Django's CSRF
     middleware; ``for_operators`` makes the check for a session.
     """
-    allowed = [name for method in sorted(views) for name in ([method, "HEAD"] if method == "GET" else [method])]
 
     @csrf_exempt
     def view(request: HttpRequest, **key: Any) -> HttpResponse:
-        method = "GET" if request.method == "HEAD" else str(request.method)
-        return views[method](request, **key) if method in views else not_allowed(*allowed)
+        view_of_method = views.get(str(request.method))
+        return view_of_method(request, **key) if view_of_method else not_allowed(*sorted(views))
 
     return view
