@@ -136,13 +136,13 @@ def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
     """Raises ActionRefused."""
     if dialects.in_doubt(node, now):
         raise ActionRefused(
-            "Messages of different kinds came under this node's name within a day, and it could end at the wrong one: "
-            "somebody must say first which is its own."
+            "Messages in different formats arrived under this node's name within a day, and the node may crash on a "
+            "format that it cannot read: choose its format first."
         )
     dialect = dialects.spoken(node, now)
     if dialect is None:
         raise ActionRefused(
-            "Nothing is sent to a node whose own messages have not shown how it is spoken to: it could end at it."
+            "This node's messages have not shown its command format, and it may crash on a format that it cannot read."
         )
     if not node.enabled:
         raise ActionRefused("This node is disabled.")
