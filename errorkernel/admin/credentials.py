@@ -13,7 +13,7 @@ from django.urls import reverse
 from errorkernel.admin.base import Admin, actor_of, moment
 from errorkernel.models import ApiToken, Node
 from errorkernel.protocol.subjects import is_node_name
-from errorkernel.store import nodes as fleet
+from errorkernel.store import nodes
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.platform import audit
 
@@ -79,7 +79,7 @@ class NodeAdmin(Admin):
         """The note alone is written: a whole row would put the counters back to what they were when the page opened."""
         if not change:
             note = obj.note
-            obj.made = fleet.add_node(obj.name, actor_of(request))
+            obj.made = nodes.add_node(obj.name, actor_of(request))
             obj.pk = Node.objects.values_list("pk", flat=True).get(name=obj.name)
             obj.note = note
             if not note:
@@ -93,32 +93,32 @@ class NodeAdmin(Admin):
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return self._show(request, obj.made)
 
-    def _show(self, request: HttpRequest, made: fleet.NodeSecrets) -> HttpResponse:
+    def _show(self, request: HttpRequest, made: nodes.NodeSecrets) -> HttpResponse:
         secrets = [("node", made.node), ("nkey_seed (for NATS)", made.nkey_seed), ("token (for HTTP)", made.token)]
         return _show_secrets(self, request, f"The credentials of node {made.node}.", secrets)
 
     @admin.action(description="Let the selected nodes in", permissions=["change"])
-    def let_in(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
-        self._set_enabled(request, nodes, True)
+    def let_in(self, request: HttpRequest, selected: QuerySet[Node]) -> None:
+        self._set_enabled(request, selected, True)
 
     @admin.action(description="Shut the selected nodes out", permissions=["change"])
-    def shut_out(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
-        self._set_enabled(request, nodes, False)
+    def shut_out(self, request: HttpRequest, selected: QuerySet[Node]) -> None:
+        self._set_enabled(request, selected, False)
 
-    def _set_enabled(self, request: HttpRequest, nodes: QuerySet[Node], enabled: bool) -> None:
-        names = list(nodes.values_list("name", flat=True))
+    def _set_enabled(self, request: HttpRequest, selected: QuerySet[Node], enabled: bool) -> None:
+        names = list(selected.values_list("name", flat=True))
         for name in names:
-            fleet.set_node_enabled(name, enabled, actor_of(request))
+            nodes.set_node_enabled(name, enabled, actor_of(request))
         done = "Let in" if enabled else "Shut out"
         self.message_user(request, f"{done}: {', '.join(names)}.", messages.SUCCESS)
 
     @admin.action(description="New credentials for the selected node", permissions=["change"])
-    def renew(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse | None:
-        names = list(nodes.values_list("name", flat=True)[:2])
+    def renew(self, request: HttpRequest, selected: QuerySet[Node]) -> HttpResponse | None:
+        names = list(selected.values_list("name", flat=True)[:2])
         if len(names) != 1:
             self.message_user(request, "New credentials are made for one node at a time.", messages.ERROR)
             return None
-        return self._show(request, fleet.renew_node(names[0], actor_of(request)))
+        return self._show(request, nodes.renew_node(names[0], actor_of(request)))
 
 
 class NewNodeForm(ModelForm):

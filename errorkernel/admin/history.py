@@ -76,8 +76,8 @@ class RejectedEventAdmin(History):
         targets = [f"quarantined:{pk}" for pk in rows.order_by("pk").values_list("pk", flat=True)]
         audit.record(
             *(
-                audit.entry(actor, "delete", target, before=one, after={})
-                for target, one in zip(targets, gone, strict=True)
+                audit.entry(actor, "delete", target, before=row, after={})
+                for target, row in zip(targets, gone, strict=True)
             )
         )
 

@@ -5,6 +5,7 @@ answer it, and a process waits. What each is for stands in ``incidents``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -13,7 +14,7 @@ from errorkernel.bypasses.sql_values import as_uuid, moment
 from errorkernel.domain.values import Action, Outcome
 from errorkernel.models import Counter, Incident
 
-_ASKER = (
+_BLOCKED_PROCESS = (
     "SELECT n.name, p.name, i.incarnation FROM errorkernel_incident i JOIN errorkernel_node n ON n.id = i.node_id"
     " JOIN errorkernel_process p ON p.id = i.process_id WHERE i.id = %s"
 )
@@ -64,14 +65,22 @@ def end(outcome: Outcome, *, before: str, after: str, by_itself: Action | None, 
         return bool(cursor.rowcount)
 
 
-def asker(incident: UUID) -> tuple[str, str, int | None]:
-    """(node, process, incarnation) that asked; they never change. Raises Incident.DoesNotExist."""
+class BlockedProcess(NamedTuple):
+    """The process that an incident blocks; it never changes."""
+
+    node: str
+    process: str
+    incarnation: int | None
+
+
+def blocked_process(incident: UUID) -> BlockedProcess:
+    """The process that the incident blocks. Raises Incident.DoesNotExist."""
     with connection.cursor() as cursor:
-        cursor.execute(_ASKER, [incident.hex])
+        cursor.execute(_BLOCKED_PROCESS, [incident.hex])
         row = cursor.fetchone()
     if row is None:
         raise Incident.DoesNotExist
-    return row[0], row[1], row[2]
+    return BlockedProcess(*row)
 
 
 def any_unjudged() -> bool:

@@ -6,7 +6,7 @@ Django turns every value of every row into Python's; with thousands of times tha
 import heapq
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -18,7 +18,7 @@ _OPEN_INCIDENTS = (
     "SELECT i.id, CAST(i.opened_at AS text), COALESCE(p.merged_into_id, p.id) FROM errorkernel_incident i"
     " JOIN errorkernel_problem p ON p.id = i.problem_id WHERE i.state = 'open' ORDER BY i.opened_at, i.id LIMIT %s"
 )
-_ANSWERS = (
+_DECISIONS = (
     "SELECT d.action, d.actor, CAST(d.decided_at AS text), CAST(i.opened_at AS text), i.state,"
     " CAST(i.ended_at AS text), CAST((SELECT a.opened_at FROM errorkernel_incident a"
     " WHERE a.process_id = i.process_id AND a.problem_id = i.problem_id AND a.seq > i.seq"
@@ -31,30 +31,47 @@ _NEWEST_OF = "SELECT * FROM (SELECT seq FROM errorkernel_errorevent WHERE proble
 _PROBLEMS_AT_ONCE = 200
 """SQLite puts no more than 500 queries together."""
 
-Answer = tuple[str, str, datetime, datetime, str, datetime | None, datetime | None]
-"""Action, who gave it, when; when the incident was opened, its state, when it ended; when the same was asked again."""
+
+class DecisionRow(NamedTuple):
+    """``opened_at``, ``state``, ``ended_at``: of its incident. ``next_opened_at``: when the process reported the next
+    incident of the same problem."""
+
+    action: str
+    actor: str
+    decided_at: datetime
+    opened_at: datetime
+    state: str
+    ended_at: datetime | None
+    next_opened_at: datetime | None
 
 
-def open_incidents(now: datetime, limit: int) -> list[tuple[Any, float, int]]:
-    """(key, seconds since we learnt of it, problem with its parts) of the incidents that have waited longest.
+class PendingRow(NamedTuple):
+    """``key``: the incident's id as the database driver returns it, good for a query alone. ``waited_s``: seconds since
+    we stored it. ``problem``: the one that its problem is merged into, or its problem."""
 
-    The keys are what the database's driver returns, good for a query alone: few of them are looked at.
-    """
+    key: Any
+    waited_s: float
+    problem: int
+
+
+def open_incidents(now: datetime, limit: int) -> list[PendingRow]:
+    """The pending incidents that have waited longest, the longest first."""
     rows = _read(_OPEN_INCIDENTS, [limit])
     # Without or with a zone as a whole, which is UTC: not to be set on each.
     at = [_time(opened_at) for _, opened_at, _ in rows]
     now = now.astimezone(UTC) if at and at[0].tzinfo else now.astimezone(UTC).replace(tzinfo=None)
     return [
-        (key, (now - opened_at).total_seconds(), problem) for (key, _, problem), opened_at in zip(rows, at, strict=True)
+        PendingRow(key, (now - opened_at).total_seconds(), problem)
+        for (key, _, problem), opened_at in zip(rows, at, strict=True)
     ]
 
 
-def answers(since: datetime, limit: int) -> list[Answer]:
-    """The newest answers that were given from ``since`` on, newest first. Their times are good for what lies between
-    them alone: whether they have a zone is as the database writes them."""
+def decisions(since: datetime, limit: int) -> list[DecisionRow]:
+    """The newest decisions since ``since``, newest first. Use their times only to subtract one from another: whether
+    they have a time zone depends on the database."""
     return [
-        (action, by, _time(at), _time(opened), state, ended and _time(ended), again and _time(again))
-        for action, by, at, opened, state, ended, again in _read(_ANSWERS, [moment(since), limit])
+        DecisionRow(action, actor, _time(at), _time(opened), state, ended and _time(ended), again and _time(again))
+        for action, actor, at, opened, state, ended, again in _read(_DECISIONS, [moment(since), limit])
     ]
 
 

@@ -55,7 +55,7 @@ class RuleAction(StrEnum):
     ASK = "ask"
 
     @property
-    def answer(self) -> Action | None:
+    def decision(self) -> Action | None:
         return None if self in (RuleAction.ESCALATE, RuleAction.ASK) else Action(self.value)
 
     @property

@@ -22,7 +22,7 @@ def log_of(conf: Conf) -> Path | None:
     return Path(conf.nats_log_file) if conf.nats_log_file else None
 
 
-class RefusalWatch:
+class AccessDenialWatch:
     def __init__(self, path: Path | None, threads: DatabaseThreads) -> None:
         self._tail = log_tailer.LogTailer(path) if path else None
         self._threads = threads

@@ -5,7 +5,7 @@ next look.
 import asyncio
 from datetime import UTC, datetime
 
-from errorkernel.kernel.stepped_work import Paced
+from errorkernel.kernel.stepped_work import PacedSteps
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.incidents import bulk_decisions
@@ -15,7 +15,7 @@ LOOK_INTERVAL_S = 0.5
 
 class BulkRunner:
     def __init__(self, threads: DatabaseThreads, announcer: Announcer) -> None:
-        self._paced = Paced(threads)
+        self._paced = PacedSteps(threads)
         self._announcer = announcer
 
     async def run(self) -> None:

@@ -15,13 +15,12 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway, BrokerError, BrokerRefused
 from errorkernel.domain.values import Heartbeat
-from errorkernel.kernel.stepped_work import Paced, parts
+from errorkernel.kernel.stepped_work import PacedSteps, parts
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol import subjects
+from errorkernel.protocol import json_codec, subjects
 from errorkernel.protocol.errors import ProtocolError
-from errorkernel.store import nodes as fleet
+from errorkernel.store import nodes
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import heartbeats
 
@@ -36,7 +35,7 @@ PROCESSES_AT_ONCE = 50
 ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
-class Fleet:
+class NodeTracker:
     """``apply_users``: lets the embedded broker know who may connect; None where the broker is not ours."""
 
     def __init__(
@@ -55,7 +54,7 @@ class Fleet:
         self._durables: set[str] = set()
         self._wanted: set[str] = set()
         self._heartbeats: dict[str, Heartbeat] = {}
-        self._paced = Paced(threads)
+        self._paced = PacedSteps(threads)
 
     async def connected(self) -> None:
         """Subscribe anew, and make the durables again: the broker may have lost them."""
@@ -78,25 +77,25 @@ class Fleet:
     async def keep_access(self) -> None:
         """Follow the nodes table: who may connect, and a durable consumer of decisions for each."""
         while True:
-            revision = await self._threads.run(fleet.nodes_revision)
+            revision = await self._threads.run(nodes.nodes_revision)
             if revision != self._revision:
                 if self._apply_users:
-                    await asyncio.to_thread(self._apply_users, await self._threads.run(fleet.broker_users))
-                self._wanted.update(await self._threads.run(fleet.node_names))
+                    await asyncio.to_thread(self._apply_users, await self._threads.run(nodes.broker_users))
+                self._wanted.update(await self._threads.run(nodes.node_names))
                 self._revision = revision
             # Not before the streams have been made or mended on this connection.
             if self._wanted and self._connection.is_ready:
                 await self._make_durables()
             await asyncio.sleep(REVISION_INTERVAL_S)
 
-    async def write_down(self) -> None:
+    async def write_heartbeats(self) -> None:
         """Write what was heard, once a second; however much it is, by parts that hold nobody up."""
         while True:
             await asyncio.sleep(HEARTBEAT_WRITE_INTERVAL_S)
             heard, self._heartbeats = list(self._heartbeats.items()), {}
             now = datetime.now(UTC)
-            for nodes in parts(heard, NODES_AT_ONCE):
-                await self._paced.run(heartbeats.of_nodes, nodes, now=now)
+            for part in parts(heard, NODES_AT_ONCE):
+                await self._paced.run(heartbeats.of_nodes, part, now=now)
             for node, heartbeat in heard:
                 for processes in parts(heartbeat.processes, PROCESSES_AT_ONCE):
                     anew = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
@@ -117,7 +116,7 @@ class Fleet:
     async def _heartbeat(self, message: CoreMessage) -> None:
         try:
             address = subjects.parse(message.subject)
-            self._heartbeats[address.node] = wire.decode_heartbeat(message.data)
+            self._heartbeats[address.node] = json_codec.decode_heartbeat(message.data)
         except ProtocolError as exc:
             log.info("A heartbeat on %s cannot be read: %s", message.subject, exc)
             return

@@ -21,13 +21,12 @@ from errorkernel.domain.limits import Limits
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol import subjects
+from errorkernel.protocol import json_codec, subjects
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents.decisions import OutcomeResult
-from errorkernel.store.ingest import batch as store
+from errorkernel.store.ingest import batch
 from errorkernel.store.ingest.batch import Batch, Recorded
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.ingest.rejected_events import Refusal
 
 log = logging.getLogger("errorkernel.kernel")
@@ -57,7 +56,7 @@ class Opened:
     refused: list[Delivery] = field(default_factory=list)
 
 
-TakeIn: TypeAlias = Callable[[Sequence[Delivery], Directory, datetime], tuple[Opened, Recorded]]
+TakeIn: TypeAlias = Callable[[Sequence[Delivery], NameCache, datetime], tuple[Opened, Recorded]]
 """Read a batch and store it in one transaction; whatever cannot be read becomes a refusal."""
 
 
@@ -83,7 +82,7 @@ class Intake:
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
         self._incidents_stored = incidents_stored
-        self._directory = Directory()
+        self._name_cache = NameCache()
 
     async def run(self) -> None:
         """Take in for as long as the worker lives; an error of our own ends it with its traceback."""
@@ -118,7 +117,7 @@ class Intake:
                     await self._store([delivery])
                 return
             opened, recorded = await self._set_aside(deliveries[0], exc, now)
-        await self._answer(opened, recorded)
+        await self._acknowledge(opened, recorded)
         self._count(opened, recorded, now)
         self._announcer.add(recorded.rows, recorded.changed)
         self._nodes_seen({row.node for row in recorded.rows})
@@ -142,7 +141,7 @@ class Intake:
 
     def _open_and_record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
         try:
-            return self._take_in(deliveries, self._directory, now)
+            return self._take_in(deliveries, self._name_cache, now)
         except DATABASE_AWAY:
             connection.close()
             raise
@@ -151,10 +150,10 @@ class Intake:
         log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
         opened = Opened(refused=[delivery])
         opened.batch.refusals.append(refusal(delivery, "cannot_be_stored", str(exc)))
-        recorded = await self._threads.run(store.record, opened.batch, self._directory, now=now)
+        recorded = await self._threads.run(batch.record, opened.batch, self._name_cache, now=now)
         return opened, recorded
 
-    async def _answer(self, opened: Opened, recorded: Recorded) -> None:
+    async def _acknowledge(self, opened: Opened, recorded: Recorded) -> None:
         for delivery in opened.events:
             await delivery.ack()
         for delivery in opened.refused:
@@ -174,7 +173,7 @@ class Intake:
         refusals = [
             refusal(pending, "unknown_incident", "No such incident of this node is known.") for pending in unknown
         ]
-        await self._threads.run(store.record, Batch(refusals=refusals), self._directory, now=datetime.now(UTC))
+        await self._threads.run(batch.record, Batch(refusals=refusals), self._name_cache, now=datetime.now(UTC))
         metrics.count_rejected("unknown_incident", len(unknown))
         for delivery in unknown:
             await delivery.term()
@@ -189,11 +188,11 @@ class Intake:
 
 
 def take_in(
-    deliveries: Sequence[Delivery], directory: Directory, now: datetime, *, limits: Limits
+    deliveries: Sequence[Delivery], name_cache: NameCache, now: datetime, *, limits: Limits
 ) -> tuple[Opened, Recorded]:
     """Reports and outcomes of nodes of ours."""
     opened = open_all(deliveries, limits)
-    return opened, store.record(opened.batch, directory, now=now)
+    return opened, batch.record(opened.batch, name_cache, now=now)
 
 
 def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
@@ -203,10 +202,10 @@ def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
         try:
             address = subjects.parse(delivery.subject)
             if address.root == "evt":
-                opened.batch.events.append((address.node, wire.decode_event(delivery.data, limits)))
+                opened.batch.events.append((address.node, json_codec.decode_event(delivery.data, limits)))
                 opened.events.append(delivery)
                 continue
-            outcome = wire.decode_outcome(delivery.data, limits)
+            outcome = json_codec.decode_outcome(delivery.data, limits)
             if outcome.incident != address.incident:
                 raise ProtocolError("wrong_incident", "The outcome and its subject name different incidents.")
             opened.batch.outcomes.append((address.node, outcome))

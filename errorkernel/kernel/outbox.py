@@ -17,8 +17,7 @@ from errorkernel.live.publisher import Announcer
 from errorkernel.models import Outbox
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.store.incidents import decisions
-from errorkernel.store.incidents import outbox as store
+from errorkernel.store.incidents import decisions, outbox
 from errorkernel.store.platform import enqueue
 
 log = logging.getLogger("errorkernel.kernel")
@@ -62,7 +61,7 @@ class OutboxTask:
 
     async def connected(self) -> None:
         """The broker is back: nothing waits for its next try any longer."""
-        await self._threads.run(store.hurry)
+        await self._threads.run(outbox.hurry)
         self.look()
 
     async def publish(self) -> None:
@@ -91,7 +90,7 @@ class OutboxTask:
                 await self._write_sent(sent)
                 self._done_with(self._sent, len(sent))
             if failed := self._failed[:BATCH]:
-                await self._threads.run(store.failed, failed, now=datetime.now(UTC))
+                await self._threads.run(outbox.failed, failed, now=datetime.now(UTC))
                 self._done_with(self._failed, len(failed))
             if not (self._sent or self._failed):
                 self._tried.clear()
@@ -101,12 +100,12 @@ class OutboxTask:
         del rows[:count]
 
     async def _write_sent(self, rows: list[Outbox]) -> None:
-        answered, requeued = await self._threads.run(store.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
-        self._announcer.add([], answered + requeued)
+        decided, requeued = await self._threads.run(outbox.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
+        self._announcer.add([], decided + requeued)
         # Counted here, where every answer passes once, who gave it and in whichever process.
-        for action, by, waited_s in await self._threads.run(decisions.answered, answered):
-            metrics.count_decision(action, by.partition(":")[0])
-            metrics.observe_decision_wait(waited_s)
+        for wait in await self._threads.run(decisions.waits_of, decided):
+            metrics.count_decision(wait.action, wait.actor.partition(":")[0])
+            metrics.observe_decision_wait(wait.waited_s)
 
     def _hand_over(self, row: Outbox) -> None:
         self._loop.call_soon_threadsafe(self._take, row)
@@ -129,7 +128,7 @@ class OutboxTask:
         if len(self._in_hand) > IN_HAND_MAX:
             self._look_at = time.monotonic() + IN_HAND_PAUSE_S
             return []
-        found = await self._reading.run(store.due, now=datetime.now(UTC), limit=BATCH + len(self._in_hand))
+        found = await self._reading.run(outbox.due, now=datetime.now(UTC), limit=BATCH + len(self._in_hand))
         rows = [row for row in found if row.msg_id not in self._in_hand][:BATCH]
         self._in_hand.update(row.msg_id for row in rows)
         if len(rows) == BATCH:

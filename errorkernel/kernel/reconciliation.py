@@ -17,14 +17,12 @@ from errorkernel.broker.connection import Connection, CoreMessage
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.values import Outcome
 from errorkernel.kernel.intake import DATABASE_AWAY
-from errorkernel.kernel.stepped_work import Paced, parts
+from errorkernel.kernel.stepped_work import PacedSteps, parts
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol import subjects
-from errorkernel.protocol import sync as sync_wire
+from errorkernel.protocol import subjects, sync
 from errorkernel.protocol.errors import ProtocolError
-from errorkernel.store.incidents import decisions as incidents
-from errorkernel.store.incidents import requeues
+from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import reconciliation
 
 log = logging.getLogger("errorkernel.kernel")
@@ -37,12 +35,12 @@ WAITING_MAX = 10
 """Requests of a node that wait for the one under way. Of more, the oldest makes way: who sent it gives it up first."""
 
 
-class Syncs:
+class Reconciler:
     """Make it inside the event loop that runs it."""
 
     def __init__(self, connection: Connection, threads: DatabaseThreads, announcer: Announcer) -> None:
         self._connection = connection
-        self._paced = Paced(threads)
+        self._paced = PacedSteps(threads)
         self._announcer = announcer
         self._waiting: dict[str, deque[CoreMessage]] = {}
         """Of nodes of which a request is under way, or about to be."""
@@ -58,7 +56,7 @@ class Syncs:
         """Answer for as long as the worker lives."""
         async with asyncio.TaskGroup() as nodes:
             while True:
-                nodes.create_task(self._answer_all(await self._nodes.get()))
+                nodes.create_task(self._reply_all(await self._nodes.get()))
 
     async def _arrived(self, message: CoreMessage) -> None:
         try:
@@ -75,13 +73,13 @@ class Syncs:
             self._nodes.put_nowait(node)
         self._waiting[node].append(message)
 
-    async def _answer_all(self, node: str) -> None:
+    async def _reply_all(self, node: str) -> None:
         """One after the other, until none waits. What goes wrong costs its request alone: a node asks again."""
         waiting = self._waiting[node]
         try:
             while waiting:
                 try:
-                    await self._answer(node, waiting.popleft())
+                    await self._reply(node, waiting.popleft())
                 except (*DATABASE_AWAY, BrokerAway) as exc:
                     log.warning("A sync of %s was not answered, it has to ask again: %s", node, exc)
                 except Exception:
@@ -89,22 +87,22 @@ class Syncs:
         finally:
             del self._waiting[node]
 
-    async def _answer(self, node: str, message: CoreMessage) -> None:
+    async def _reply(self, node: str, message: CoreMessage) -> None:
         try:
-            asked = sync_wire.decode(message.data)
+            request = sync.decode(message.data)
         except ProtocolError as exc:
-            await message.respond(sync_wire.encode_refusal(str(exc)))
+            await message.respond(sync.encode_refusal(str(exc)))
             return
-        if asked.unread:
-            log.warning("%s items of a sync of %s cannot be read: %s", len(asked.unread), node, asked.unread[0])
+        if request.unread:
+            log.warning("%s items of a sync of %s cannot be read: %s", len(request.unread), node, request.unread[0])
         # With room to spare: a broker may count more than what we wrote.
-        reply = sync_wire.SyncReply(self._connection.max_payload * 7 // 8)
-        await self._take_in(node, asked.outcomes, reply)
-        await self._reply_missing(node, asked.open, reply)
+        reply = sync.SyncReply(self._connection.max_payload * 7 // 8)
+        await self._take_in(node, request.outcomes, reply)
+        await self._reply_missing(node, request.open, reply)
         await self._offer(node, reply)
         await message.respond(reply.encode())
 
-    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync_wire.SyncReply) -> None:
+    async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync.SyncReply) -> None:
         """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
         for part in parts(outcomes, AT_ONCE):
             changed, unknown = await self._paced.run(reconciliation.take_in, node, part, now=datetime.now(UTC))
@@ -112,20 +110,20 @@ class Syncs:
             for incident in unknown:
                 reply.add_unknown(incident)
 
-    async def _reply_missing(self, node: str, asked: Sequence[UUID], reply: sync_wire.SyncReply) -> None:
+    async def _reply_missing(self, node: str, pending: Sequence[UUID], reply: sync.SyncReply) -> None:
         """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
         # In another order each time: what found no room must not be the same for ever.
-        shuffled = random.sample(asked, len(asked))
-        lacking: list[UUID] = []
+        shuffled = random.sample(pending, len(pending))
+        unknown: list[UUID] = []
         for part in parts(shuffled, AT_ONCE):
-            decisions, unknown = await self._paced.run(incidents.decisions_for, node, part)
-            lacking += unknown
-            if not all(reply.add_decision(decision) for decision in decisions):
+            made, unknown_part = await self._paced.run(decisions.decisions_for, node, part)
+            unknown += unknown_part
+            if not all(reply.add_decision(decision) for decision in made):
                 return
-        for incident in lacking:
+        for incident in unknown:
             reply.add_unknown(incident)
 
-    async def _offer(self, node: str, reply: sync_wire.SyncReply) -> None:
+    async def _offer(self, node: str, reply: sync.SyncReply) -> None:
         """Messages that are to be sent again, as many as there is room for."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
         for part in parts(offered, COMMANDS_AT_ONCE):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from errorkernel.kernel.stepped_work import Paced
+from errorkernel.kernel.stepped_work import PacedSteps
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.rules import evaluation
@@ -26,7 +26,7 @@ class RuleStep(Protocol):
     def __call__(self, *, now: datetime, two_above: int) -> bool: ...
 
 
-class Judge:
+class RuleRunner:
     """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``sender_steps``: the
     rule steps of senders."""
 
@@ -39,7 +39,7 @@ class Judge:
         sender_steps: Sequence[RuleStep] = (),
     ) -> None:
         self._threads = threads
-        self._paced = Paced(threads)
+        self._paced = PacedSteps(threads)
         self._announcer = announcer
         self._two_above = two_above
         self._sender_steps = sender_steps

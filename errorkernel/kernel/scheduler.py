@@ -12,7 +12,7 @@ from uuid import UUID
 from errorkernel.broker import streams
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
-from errorkernel.kernel.stepped_work import Paced
+from errorkernel.kernel.stepped_work import PacedSteps
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
@@ -35,8 +35,8 @@ class Prune(Protocol):
     def __call__(self, *, now: datetime) -> int: ...
 
 
-class Clock:
-    """``trouble``: why the broker cannot store, see ``Storing``; ``sender_prunes``: the retention of senders."""
+class Scheduler:
+    """``trouble``: why the broker cannot store, see ``StorageProbe``; ``sender_prunes``: the retention of senders."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Clock:
         self._conf = conf
         self._connection = connection
         self._threads = threads
-        self._deadlines = Paced(threads)
+        self._deadlines = PacedSteps(threads)
         self._announcer = announcer
         self._trouble = trouble
         self._sender_prunes = sender_prunes
@@ -83,10 +83,10 @@ class Clock:
             await asyncio.sleep(MUTES_INTERVAL_S)
             await self._threads.run(problem_maintenance.end_mutes, now=datetime.now(UTC))
 
-    async def beat(self) -> None:
+    async def write_heartbeats(self) -> None:
         """Write that this worker lives, what it sees of the broker, and how far behind it is."""
         while True:
-            asked_at, stands = datetime.now(UTC), await self._standing()
+            requested_at, stands = datetime.now(UTC), await self._standing()
             if stands:
                 metrics.set_lag(stands.waiting)
                 await self._threads.run(
@@ -94,7 +94,7 @@ class Clock:
                     subjects.EVENTS_STREAM,
                     made=stands.made,
                     last=stands.last,
-                    asked_at=asked_at,
+                    requested_at=requested_at,
                 )
             await self._threads.run(
                 kernel_heartbeats.record,
@@ -115,7 +115,7 @@ class Clock:
         except BrokerError:
             return None
 
-    async def keep_house(self) -> None:
+    async def prune(self) -> None:
         """Forget what the retention allows to, a step at a time with room for the intake between steps."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)

@@ -17,7 +17,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Paced:
+class PacedSteps:
     """Steps of one kind of work, one after the other; who has waited longest comes next."""
 
     def __init__(self, threads: DatabaseThreads) -> None:

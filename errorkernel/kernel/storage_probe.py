@@ -18,20 +18,20 @@ log = logging.getLogger("errorkernel.kernel")
 LOOK_INTERVAL_S = 2.0
 OFF_LOOKS = 3
 """So often in a row may a broker to which we are connected say that JetStream is off: it may be starting."""
-ANSWERED_S = 1.0
+REPLY_MAX_S = 1.0
 """What took longer may have had no answer, and whether the broker can be spoken to is the connection's matter."""
 PATIENCE_FIRST_S = 5.0
 PATIENCE_LAST_S = 300.0
 """So long a new start is given to help, twice as long each time that it has not."""
 
 
-StartAgain = Callable[[str], Awaitable[str]]
+RestartBroker = Callable[[str], Awaitable[str]]
 
 
-class Storing:
+class StorageProbe:
     """``names``: the streams. ``start_again``: see ``EmbeddedServer``; None where the broker is not ours to start."""
 
-    def __init__(self, connection: Connection, names: Sequence[str], start_again: StartAgain | None) -> None:
+    def __init__(self, connection: Connection, names: Sequence[str], start_again: RestartBroker | None) -> None:
         self._connection = connection
         self._names = names
         self._start_again = start_again
@@ -64,7 +64,7 @@ class Storing:
             else:
                 await self._found(f"{name}: {exc}")
         except BrokerAway as exc:
-            is_confirmed = self._connection.connected and time.monotonic() - began < ANSWERED_S
+            is_confirmed = self._connection.connected and time.monotonic() - began < REPLY_MAX_S
             self._off = self._off + 1 if is_confirmed else 0
             if self._off >= OFF_LOOKS:
                 await self._found(str(exc))

@@ -1,4 +1,4 @@
-"""The kernel: a Channels background worker whose tasks take in, publish, keep time and keep the fleet's books.
+"""The kernel: a Channels background worker whose tasks take in, publish, keep time and keep the node_tracker's books.
 
 Any task that fails ends the worker with that task's traceback; who runs the process starts it again, and nothing
 is lost by it: what is not committed has not been acknowledged.
@@ -19,16 +19,16 @@ from errorkernel.broker.access import own_access
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
-from errorkernel.kernel.access_denials import RefusalWatch, log_of
+from errorkernel.kernel.access_denials import AccessDenialWatch, log_of
 from errorkernel.kernel.bulk_runner import BulkRunner
 from errorkernel.kernel.extension import ExtensionFactory, KernelContext
-from errorkernel.kernel.heartbeats import Fleet
+from errorkernel.kernel.heartbeats import NodeTracker
 from errorkernel.kernel.intake import Intake, TakeIn, take_in
 from errorkernel.kernel.outbox import OutboxTask
-from errorkernel.kernel.reconciliation import Syncs
-from errorkernel.kernel.rule_runner import Judge
-from errorkernel.kernel.scheduler import Clock
-from errorkernel.kernel.storage_probe import StartAgain, Storing
+from errorkernel.kernel.reconciliation import Reconciler
+from errorkernel.kernel.rule_runner import RuleRunner
+from errorkernel.kernel.scheduler import Scheduler
+from errorkernel.kernel.storage_probe import RestartBroker, StorageProbe
 from errorkernel.kernel.task_guards import outlast_database, reconnect_when_consumer_is_lost
 from errorkernel.live.publisher import KERNEL_CHANNEL, Announcer
 from errorkernel.platform.conf import Conf
@@ -50,8 +50,8 @@ def running() -> "KernelWorker | None":
 class KernelWorker(Worker):
     """``application`` is the site's ASGI application: it routes the kernel's channel to its consumer.
 
-    ``extensions``: of senders; ``apply_users``: see ``Fleet``; ``start_broker_again``: see ``Storing``. Make it inside
-    the event loop that runs it.
+    ``extensions``: of senders; ``apply_users``: see ``NodeTracker``; ``start_broker_again``: see ``StorageProbe``.
+    Make it inside the event loop that runs it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class KernelWorker(Worker):
         *,
         extensions: Sequence[ExtensionFactory] = (),
         apply_users: Callable[[list[NodeUser]], None] | None = None,
-        start_broker_again: StartAgain | None = None,
+        start_broker_again: RestartBroker | None = None,
     ) -> None:
         super().__init__(application, [KERNEL_CHANNEL], channel_layer)
         access = own_access(conf)
@@ -71,8 +71,8 @@ class KernelWorker(Worker):
         self.connection = Connection(access.url, name="steward kernel", seed=access.seed)
         self.announcer = Announcer()
         self.outbox = OutboxTask(self.connection, self._threads, DatabaseThreads("outbox"), self.announcer)
-        self.fleet = Fleet(self.connection, self._threads, self.announcer, apply_users=apply_users)
-        self._syncs = Syncs(self.connection, self._threads, self.announcer)
+        self.node_tracker = NodeTracker(self.connection, self._threads, self.announcer, apply_users=apply_users)
+        self._reconciler = Reconciler(self.connection, self._threads, self.announcer)
         self._bulk = BulkRunner(self._threads, self.announcer)
         self._source = PullConsumer(
             self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
@@ -80,22 +80,22 @@ class KernelWorker(Worker):
         self.connection.on_connected(self._connected)
         context = KernelContext(conf, self.connection, self._threads, self._make_intake)
         self._extensions = [make_extension(context) for make_extension in extensions]
-        self._judge = Judge(
+        self._rule_runner = RuleRunner(
             self._threads,
             self.announcer,
             two_above=conf.kill_needs_two_above,
             sender_steps=[extension.rule_step for extension in self._extensions],
         )
         self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
-        self._refusals = RefusalWatch(log_of(conf), self._threads)
+        self._access_denials = AccessDenialWatch(log_of(conf), self._threads)
         probed = [*_STREAMS, *(name for extension in self._extensions for name in extension.streams())]
-        self._storing = Storing(self.connection, probed, start_broker_again)
-        self._clock = Clock(
+        self._storage_probe = StorageProbe(self.connection, probed, start_broker_again)
+        self._scheduler = Scheduler(
             conf,
             self.connection,
             self._threads,
             self.announcer,
-            trouble=lambda: self._storing.trouble,
+            trouble=lambda: self._storage_probe.trouble,
             sender_prunes=[extension.prune for extension in self._extensions],
         )
         self.ready = asyncio.Event()
@@ -110,8 +110,8 @@ class KernelWorker(Worker):
             self._threads,
             self.announcer,
             batch_events=self._conf.batch_events,
-            nodes_seen=self.fleet.notice,
-            incidents_stored=lambda: self._judge.wake(),
+            nodes_seen=self.node_tracker.notice,
+            incidents_stored=lambda: self._rule_runner.wake(),
         )
 
     async def handle(self) -> None:
@@ -147,32 +147,32 @@ class KernelWorker(Worker):
             self.announcer.run,
             self.outbox.publish,
             self.outbox.write_down,
-            self._judge.run,
+            self._rule_runner.run,
             self._bulk.run,
-            self.fleet.keep_access,
-            self.fleet.write_down,
-            self._syncs.run,
-            self._clock.keep_deadlines,
-            self._clock.watch_nodes,
-            self._clock.end_mutes,
-            self._clock.beat,
-            self._clock.keep_house,
-            self._refusals.run,
-            self._storing.run,
+            self.node_tracker.keep_access,
+            self.node_tracker.write_heartbeats,
+            self._reconciler.run,
+            self._scheduler.keep_deadlines,
+            self._scheduler.watch_nodes,
+            self._scheduler.end_mutes,
+            self._scheduler.write_heartbeats,
+            self._scheduler.prune,
+            self._access_denials.run,
+            self._storage_probe.run,
         ]
 
     async def _connected(self) -> None:
-        asked_at = datetime.now(UTC)
+        requested_at = datetime.now(UTC)
         made = await streams.ensure_streams(self.connection, events_max_bytes=self._conf.stream_max_bytes)
         # Before the connection is up: until then no heartbeat overwrites what was last seen waiting.
         waiting = await self._threads.run(
-            broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), asked_at=asked_at
+            broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), requested_at=requested_at
         )
         if waiting is not None:
             log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
         await streams.ensure_kernel_consumer(self.connection)
-        await self.fleet.connected()
-        await self._syncs.connected()
+        await self.node_tracker.connected()
+        await self._reconciler.connected()
         await self._source.open()
         await self.outbox.connected()
 

@@ -217,7 +217,7 @@ class Hub:
         changed = await self.threads.run(decisions.changed_since, self._change)
         if not changed:
             return
-        self._wake(one.pk for one in changed)
+        self._wake(incident.pk for incident in changed)
         self._change = max(self._change, changed[-1].change)
         if self._subscribers:
             await self._deliver_cards(changed, await self.threads.run(decisions.waiting_count))

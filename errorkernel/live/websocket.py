@@ -82,9 +82,9 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
     live_hub = hub()
     session_key = scope["session"].session_key if scope.get("session") else None
     _refuse(await live_hub.threads.run(_standing, session_key))
-    asked = _asked(scope)
+    request = _read_request(scope)
     subscriber = await live_hub.join()
-    socket = _Socket(live_hub, subscriber, asked, send)
+    socket = _Socket(live_hub, subscriber, request, send)
     checking = asyncio.create_task(_recheck(live_hub, session_key))
     pumping = asyncio.create_task(socket.pump())
     try:
@@ -98,7 +98,7 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
         await asyncio.gather(checking, pumping, return_exceptions=True)
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """The socket's query string. ``rows``: False for pages without a stream (``events=0``). ``language``: of cards."""
 
     after: int | None
@@ -107,7 +107,7 @@ class _Asked(NamedTuple):
     language: str
 
 
-def _asked(scope: dict[str, Any]) -> _Asked:
+def _read_request(scope: dict[str, Any]) -> _Request:
     given = parse_qs(scope.get("query_string", b"").decode("latin1"))
     text = given.get("q", [""])[0].strip()
     rows = given.get("events", [""])[0] != "0"
@@ -116,7 +116,7 @@ def _asked(scope: dict[str, Any]) -> _Asked:
     try:
         after = parameters.number({"after": given.get("after", [""])[0]}, "after")
         chosen = LiveFilter(text, now=datetime.now(UTC)) if text else None
-        return _Asked(after if rows else None, chosen, rows, language)
+        return _Request(after if rows else None, chosen, rows, language)
     except parameters.BadParameter as exc:
         raise _Closed(BAD_QUERY, str(exc)) from None
     except QueryError as exc:
@@ -145,26 +145,26 @@ async def _recheck(live_hub: Hub, session_key: str | None) -> None:
 class _Socket:
     """The sending side: first what was missed, then the pending incidents, then frames as they come."""
 
-    def __init__(self, live_hub: Hub, subscriber: Subscriber, asked: _Asked, send: Send) -> None:
+    def __init__(self, live_hub: Hub, subscriber: Subscriber, request: _Request, send: Send) -> None:
         self._hub = live_hub
         self._subscriber = subscriber
-        self._asked = asked
-        self._filter = asked.chosen
+        self._request = request
+        self._filter = request.chosen
         self._send = send
 
     async def pump(self) -> None:
-        present, after = self._subscriber.position, self._asked.after
+        present, after = self._subscriber.position, self._request.after
         # A number from the future was given by another database (restored, replaced): begin at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
-        await self._transmit(await self._hub.threads.run(rendering.snapshot, present, self._asked.language))
+        await self._transmit(await self._hub.threads.run(rendering.snapshot, present, self._request.language))
         while True:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:
                 raise _Closed(TOO_SLOW, "This browser was too slow; it may come back and catch up.")
-            if self._asked.language != settings.LANGUAGE_CODE:
-                frame = await self._hub.in_language(frame, self._asked.language)
-            if not self._asked.rows and frame.has_numbers:
+            if self._request.language != settings.LANGUAGE_CODE:
+                frame = await self._hub.in_language(frame, self._request.language)
+            if not self._request.rows and frame.has_numbers:
                 frame = frame.without_rows
             elif self._filter and frame.has_numbers:
                 frame = await self._hub.threads.run(self._filter.apply, frame)

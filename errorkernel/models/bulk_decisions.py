@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from errorkernel.domain.values import Action
-from errorkernel.models.fields import choices, one_of
+from errorkernel.models.fields import choices, in_choices
 from errorkernel.models.incidents import Incident
 
 
@@ -51,7 +51,7 @@ class BulkDecision(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.CheckConstraint(condition=one_of("action", Action), name="bulk_action"),
+            models.CheckConstraint(condition=in_choices("action", Action), name="bulk_action"),
             models.CheckConstraint(
                 condition=Q(state__in=["proposed", "canary", "applying", "done", "rejected"]), name="bulk_state"
             ),

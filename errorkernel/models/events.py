@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from errorkernel.domain.problem_state import ProblemState
 from errorkernel.domain.values import EventType, Level
-from errorkernel.models.fields import Sequence, choices, one_of
+from errorkernel.models.fields import Sequence, choices, in_choices
 from errorkernel.models.nodes import Node, Process
 
 
@@ -47,8 +47,8 @@ class Problem(models.Model):
     class Meta:
         ordering = ["-last_seen"]
         constraints = [
-            models.CheckConstraint(condition=one_of("level", Level), name="problem_level"),
-            models.CheckConstraint(condition=one_of("state", ProblemState), name="problem_state"),
+            models.CheckConstraint(condition=in_choices("level", Level), name="problem_level"),
+            models.CheckConstraint(condition=in_choices("state", ProblemState), name="problem_state"),
         ]
         indexes = [
             models.Index(fields=["-last_seen"], name="problem_last_seen"),
@@ -118,8 +118,8 @@ class ErrorEvent(models.Model):
     class Meta:
         ordering = ["-seq"]
         constraints = [
-            models.CheckConstraint(condition=one_of("type", EventType), name="event_type"),
-            models.CheckConstraint(condition=one_of("level", Level), name="event_level"),
+            models.CheckConstraint(condition=in_choices("type", EventType), name="event_type"),
+            models.CheckConstraint(condition=in_choices("level", Level), name="event_level"),
         ]
         indexes = [
             models.Index(fields=["node", "seq"], name="event_node_seq"),

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from errorkernel.domain import incident_state as life
+from errorkernel.domain import incident_state
 from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.problem_state import ProblemState
 from errorkernel.domain.process_actions import ActionKind, RequestKind, RequestResult
@@ -27,7 +27,7 @@ Words: TypeAlias = (
     | type[Level]
     | type[Action]
     | type[OnDeadline]
-    | type[life.State]
+    | type[incident_state.State]
     | type[RuleAction]
     | type[Ending]
     | type[ActionKind]
@@ -41,5 +41,5 @@ def choices(words: Words) -> list[tuple[str, str]]:
     return [(word.value, word.value) for word in words]
 
 
-def one_of(field: str, words: Words) -> Q:
+def in_choices(field: str, words: Words) -> Q:
     return Q(**{f"{field}__in": [word.value for word in words]})

@@ -4,11 +4,11 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from errorkernel.domain import incident_state as life
+from errorkernel.domain import incident_state
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import Action, Level, OnDeadline
 from errorkernel.models.events import Problem
-from errorkernel.models.fields import choices, one_of
+from errorkernel.models.fields import choices, in_choices
 from errorkernel.models.nodes import Node, Process
 from errorkernel.models.rules import Rule
 
@@ -31,7 +31,9 @@ class Incident(models.Model):
     message = models.JSONField(null=True, blank=True)
     repeat = models.BigIntegerField(default=1, help_text="How often this process had met this problem by then.")
     consecutive = models.BigIntegerField(default=0, help_text="How often in a row on this same message.")
-    state = models.CharField(max_length=12, choices=choices(life.State), default=life.State.OPEN.value)
+    state = models.CharField(
+        max_length=12, choices=choices(incident_state.State), default=incident_state.State.OPEN.value
+    )
     change = models.BigIntegerField(default=0, help_text="Number of its last change, from the counter of all changes.")
     raised_at = models.DateTimeField(help_text="When the process blocked, by the node's clock.")
     opened_at = models.DateTimeField(help_text="When we stored it.")
@@ -56,8 +58,8 @@ class Incident(models.Model):
         ordering = ["-opened_at"]
         permissions = [("decide_incident", "Can decide incidents")]
         constraints = [
-            models.CheckConstraint(condition=one_of("state", life.State), name="incident_state"),
-            models.CheckConstraint(condition=one_of("on_deadline", OnDeadline), name="incident_on_deadline"),
+            models.CheckConstraint(condition=in_choices("state", incident_state.State), name="incident_state"),
+            models.CheckConstraint(condition=in_choices("on_deadline", OnDeadline), name="incident_on_deadline"),
         ]
         indexes = [
             models.Index(fields=["opened_at"], condition=Q(state="open"), name="incident_open"),
@@ -105,7 +107,7 @@ class Decision(models.Model):
 
     class Meta:
         ordering = ["-decided_at"]
-        constraints = [models.CheckConstraint(condition=one_of("action", Action), name="decision_action")]
+        constraints = [models.CheckConstraint(condition=in_choices("action", Action), name="decision_action")]
         indexes = [
             models.Index(fields=["rule", "-decided_at"], condition=Q(rule__isnull=False), name="decision_rule_at"),
             models.Index(fields=["-decided_at"], name="decision_decided_at"),

@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.models.events import Problem
-from errorkernel.models.fields import choices, one_of
+from errorkernel.models.fields import choices, in_choices
 from errorkernel.models.nodes import Node
 from errorkernel.models.rules import Rule
 
@@ -57,7 +57,7 @@ class ProcessAction(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.CheckConstraint(condition=one_of("plan", ActionKind), name="process_action_plan"),
+            models.CheckConstraint(condition=in_choices("plan", ActionKind), name="process_action_plan"),
             # One at a time: two that stop and start the same process would undo each other.
             models.UniqueConstraint(
                 fields=["node", "method"],
@@ -93,7 +93,7 @@ class ProcessActionRequest(models.Model):
     class Meta:
         ordering = ["action", "number"]
         constraints = [
-            models.CheckConstraint(condition=one_of("ask", RequestKind), name="process_action_request_ask"),
+            models.CheckConstraint(condition=in_choices("ask", RequestKind), name="process_action_request_ask"),
             models.UniqueConstraint(fields=["action", "number"], name="process_action_request_number"),
         ]
 

@@ -3,7 +3,7 @@
 from django.db import models
 
 from errorkernel.domain.rule_policy import LOOP_LIMIT, NAME_MAX_CHARS, STORM_LIMIT, RuleAction
-from errorkernel.models.fields import choices, one_of
+from errorkernel.models.fields import choices, in_choices
 
 
 class Rule(models.Model):
@@ -41,7 +41,7 @@ class Rule(models.Model):
 
     class Meta:
         ordering = ["position", "id"]
-        constraints = [models.CheckConstraint(condition=one_of("action", RuleAction), name="rule_action")]
+        constraints = [models.CheckConstraint(condition=in_choices("action", RuleAction), name="rule_action")]
 
     def __str__(self) -> str:
         return f"rule {self.pk} (revision {self.revision}): {self.name}"

@@ -156,7 +156,7 @@ class Conf:
 
     @property
     def limits(self) -> Limits:
-        return Limits(**{one.name: getattr(self, one.name) for one in fields(Limits)})
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
 
     @property
     def embedded_broker(self) -> bool:
@@ -180,10 +180,10 @@ def get() -> Conf:
 def load(environ: Mapping[str, str]) -> Conf:
     """Read the settings from ``environ``. Raises ConfError naming the variable that is wrong."""
     given: dict[str, Any] = {}
-    for one in fields(Conf):
-        variable = PREFIX + one.name.upper()
+    for setting in fields(Conf):
+        variable = PREFIX + setting.name.upper()
         if variable in environ and environ[variable] != "":
-            given[one.name] = _parse(one, variable, environ[variable])
+            given[setting.name] = _parse(setting, variable, environ[variable])
     given.setdefault("data_dir", _default_data_dir(environ))
     conf = Conf(**given)
     _check(conf)
@@ -203,12 +203,12 @@ def is_given(variable: str) -> bool:
 def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
     """(variable, value, explanation) of every setting, secrets hidden."""
     rows = []
-    for one in fields(Conf):
-        value = getattr(conf, one.name)
+    for setting in fields(Conf):
+        value = getattr(conf, setting.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
         shown = _CREDENTIALS.sub(r"\1(hidden)@", shown)
-        hidden = one.metadata["secret"] and value
-        rows.append((PREFIX + one.name.upper(), "(set, hidden)" if hidden else shown, one.metadata["doc"]))
+        hidden = setting.metadata["secret"] and value
+        rows.append((PREFIX + setting.name.upper(), "(set, hidden)" if hidden else shown, setting.metadata["doc"]))
     return rows
 
 
@@ -250,8 +250,8 @@ def _default_data_dir(environ: Mapping[str, str]) -> Path:
     return Path(base or ".").absolute() / "steward"
 
 
-def _parse(one: "Field[Any]", variable: str, text: str) -> Any:
-    kind: type[Any] = type(one.default) if one.default is not MISSING else str
+def _parse(setting: "Field[Any]", variable: str, text: str) -> Any:
+    kind: type[Any] = type(setting.default) if setting.default is not MISSING else str
     try:
         if kind is bool:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
@@ -267,10 +267,10 @@ def _parse(one: "Field[Any]", variable: str, text: str) -> Any:
 
 
 def _check(conf: Conf) -> None:
-    for one in fields(Conf):
-        value = getattr(conf, one.name)
+    for setting in fields(Conf):
+        value = getattr(conf, setting.name)
         if isinstance(value, int) and value < 0:
-            raise ConfError(f"{PREFIX}{one.name.upper()}={value} must not be negative.")
+            raise ConfError(f"{PREFIX}{setting.name.upper()}={value} must not be negative.")
     if conf.log_format not in ("text", "json"):
         raise ConfError(f"STEWARD_LOG_FORMAT={conf.log_format!r} must be text or json.")
     if conf.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -42,11 +42,11 @@ REGISTRY = CollectorRegistry()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database says at scrape time. ``hello_last``: node name → Unix time of its last hello (our clock);
+    """What the database says at scrape time. ``heartbeat_last``: node name → Unix time of its last hello (our clock);
     ``nodes``: liveness → how many."""
 
     incidents_open: int = 0
-    hello_last: Mapping[str, float] = field(default_factory=dict)
+    heartbeat_last: Mapping[str, float] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -69,12 +69,12 @@ class _FactsCollector:
         )
         for prefix in OLD_PREFIXES:
             yield GaugeMetricFamily(
-                f"{prefix}_hello_nodes_total", "Nodes that have said hello.", value=len(facts.hello_last)
+                f"{prefix}_hello_nodes_total", "Nodes that have said hello.", value=len(facts.heartbeat_last)
             )
             contact = GaugeMetricFamily(
                 f"{prefix}_hello_node_contact_last", "Unix time of a node's last hello.", labels=["nodeName"]
             )
-            for name, moment in facts.hello_last.items():
+            for name, moment in facts.heartbeat_last.items():
                 contact.add_metric([name], moment)
             yield contact
         alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by when they said hello.", labels=["liveness"])

@@ -79,24 +79,24 @@ def _place(incarnation: StartedIncarnation) -> tuple[int, int]:
     return incarnation.process, incarnation.number
 
 
-def stopped(lives: Collection[tuple[int, int]], *, now: datetime) -> None:
+def stopped(keys: Collection[tuple[int, int]], *, now: datetime) -> None:
     """(process, incarnation) of those of which their node says that they have stopped."""
-    _end(_living(lives), now=now, stopped=True)
+    _end(_running(keys), now=now, stopped=True)
 
 
-def failed(lives: Collection[tuple[int, int]], *, now: datetime) -> None:
+def failed(keys: Collection[tuple[int, int]], *, now: datetime) -> None:
     """(process, incarnation) of those that have failed and that no other follows: they are quarantined."""
-    ending_now = _living(lives)
-    for life in ending_now:
-        life.failures = max(1, life.failures)  # though the report of it may still be on its way
+    ending_now = _running(keys)
+    for incarnation in ending_now:
+        incarnation.failures = max(1, incarnation.failures)  # though the report of it may still be on its way
     _end(ending_now, now=now, stopped=False)
 
 
-def _living(lives: Collection[tuple[int, int]]) -> list[Incarnation]:
-    if not lives:
+def _running(keys: Collection[tuple[int, int]]) -> list[Incarnation]:
+    if not keys:
         return []
-    found = Incarnation.objects.filter(process__in={process for process, _ in lives}, ended_at__isnull=True)
-    return [incarnation for incarnation in found if (incarnation.process_id, incarnation.number) in lives]
+    found = Incarnation.objects.filter(process__in={process for process, _ in keys}, ended_at__isnull=True)
+    return [incarnation for incarnation in found if (incarnation.process_id, incarnation.number) in keys]
 
 
 def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
@@ -131,27 +131,28 @@ def of_process(process: int) -> Iterable[Incarnation]:
 
 def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
     """How often each of ``processes`` began anew since then, as far as its incarnations are kept: KEPT are the most."""
-    lives = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
-    counted = lives.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
+    known = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
+    counted = known.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
     # Where no life is older, the first of them was no restart, unless those before it are forgotten.
     return {process: begun - (begun == kept < KEPT) for process, kept, begun in counted}
 
 
-def _end(lives: Sequence[Incarnation], *, now: datetime, stopped: bool) -> None:
-    if not lives:
+def _end(ending_now: Sequence[Incarnation], *, now: datetime, stopped: bool) -> None:
+    if not ending_now:
         return
     # Where the outcome is still on its way, behind the heartbeat or report of the next incarnation, it puts this right.
-    given = Decision.objects.filter(
-        incident__process__in={incarnation.process_id for incarnation in lives},
-        incident__incarnation__in={incarnation.number for incarnation in lives},
+    made = Decision.objects.filter(
+        incident__process__in={incarnation.process_id for incarnation in ending_now},
+        incident__incarnation__in={incarnation.number for incarnation in ending_now},
         incident__state=State.APPLIED.value,
     ).exclude(action=Action.CONTINUE.value)
-    rows = given.order_by("decided_at").values_list(
+    rows = made.order_by("decided_at").values_list(
         "incident__process", "incident__incarnation", "action", "incident_id"
     )
-    answers = {(process, number): (Action(action), incident) for process, number, action, incident in rows}
+    decisions = {(process, number): (Action(action), incident) for process, number, action, incident in rows}
     ended: list[tuple[int, str, UUID | None]] = []
-    for life in lives:
-        answer, incident = answers.get((life.process_id, life.number), (None, None))
-        ended.append((life.pk, ending(answer, stopped=stopped, failures=life.failures).value, incident))
+    for incarnation in ending_now:
+        action, incident = decisions.get((incarnation.process_id, incarnation.number), (None, None))
+        how = ending(action, stopped=stopped, failures=incarnation.failures)
+        ended.append((incarnation.pk, how.value, incident))
     ingest_sql.end_incarnations(ended, now=now)

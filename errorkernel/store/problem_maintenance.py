@@ -18,7 +18,7 @@ from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
 
 
-class Handled:
+class HandledProblems:
     """Those of a batch's problems that somebody has merged, muted or resolved. One query; of most there are none."""
 
     def __init__(self, problems: Collection[int]) -> None:

@@ -35,7 +35,7 @@ from errorkernel.store.problem_maintenance import put
 
 RELEASES_READ = 1000
 """Of so many of its latest events the releases are read when a problem is muted until another one."""
-_ANSWER = "errorkernel.decide_incident"
+_DECIDE_PERMISSION = "errorkernel.decide_incident"
 
 
 class IsPart(ProblemError):
@@ -46,7 +46,7 @@ class IsPart(ProblemError):
         self.whole = whole
 
 
-def wholes() -> QuerySet[Problem]:
+def unmerged() -> QuerySet[Problem]:
     """The problems that stand for themselves: those that are merged into another are read through that one."""
     return Problem.objects.filter(merged_into__isnull=True)
 
@@ -61,9 +61,9 @@ def together(problem: Problem) -> list[int]:
     return members(problem.merged_into_id or problem.pk)
 
 
-def answerers() -> QuerySet[User]:
+def deciders() -> QuerySet[User]:
     """The people that a problem can be assigned to: those who may answer."""
-    found = get_user_model().objects.with_perm(_ANSWER)
+    found = get_user_model().objects.with_perm(_DECIDE_PERMISSION)
     return found.order_by("username")
 
 
@@ -122,7 +122,7 @@ def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
 def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     """Say who looks after it: the name of somebody who may answer; empty: nobody. Raises ProblemError or
     Problem.DoesNotExist."""
-    assignee = answerers().filter(username=to).first() if to and "\0" not in to else None
+    assignee = deciders().filter(username=to).first() if to and "\0" not in to else None
     if to and assignee is None:
         raise ProblemError(_("There is no user “{name}” with the permission to decide.", name=to[:150]), "to")
 

@@ -248,8 +248,10 @@ def django_decision() -> AbstractContextManager[object]:
     from errorkernel.bypasses import decision_queries
     from errorkernel.models import Counter, Incident
 
-    def asker(incident: Any) -> Any:
-        return Incident.objects.values_list("node__name", "process__name", "incarnation").get(pk=incident)
+    def blocked_process(incident: Any) -> Any:
+        return decision_queries.BlockedProcess(
+            *Incident.objects.values_list("node__name", "process__name", "incarnation").get(pk=incident)
+        )
 
     def any_unjudged() -> bool:
         return Incident.objects.filter(rules_evaluated=False).exists()
@@ -262,7 +264,12 @@ def django_decision() -> AbstractContextManager[object]:
         for number, one in enumerate(incidents, last - len(incidents) + 1):
             Incident.objects.filter(pk=one).update(change=F("change") * 0 + number)
 
-    new = {"asker": asker, "any_unjudged": any_unjudged, "move": move, "number_changes": number_changes}
+    new = {
+        "blocked_process": blocked_process,
+        "any_unjudged": any_unjudged,
+        "move": move,
+        "number_changes": number_changes,
+    }
     return patched(*(mock.patch.object(decision_queries, name, each) for name, each in new.items()))
 
 
@@ -301,9 +308,8 @@ def django_pending() -> AbstractContextManager[object]:
     def open_incidents(now: Any, limit: int) -> Any:
         rows = Incident.objects.filter(state="open").order_by("opened_at", "pk")
         whole = Coalesce("problem__merged_into_id", "problem_id")
-        return [
-            (pk, (now - at).total_seconds(), of) for pk, at, of in rows.values_list("pk", "opened_at", whole)[:limit]
-        ]
+        found = rows.values_list("pk", "opened_at", whole)[:limit]
+        return [page_queries.PendingRow(pk, (now - at).total_seconds(), problem) for pk, at, problem in found]
 
     return mock.patch.object(page_queries, "open_incidents", open_incidents)
 
@@ -314,7 +320,7 @@ def django_decisions() -> AbstractContextManager[object]:
     from errorkernel.bypasses import page_queries
     from errorkernel.models import Decision, Incident
 
-    def answers(since: Any, limit: int) -> Any:
+    def decisions(since: Any, limit: int) -> Any:
         again = Incident.objects.filter(
             process=OuterRef("incident__process"),
             problem=OuterRef("incident__problem"),
@@ -322,9 +328,10 @@ def django_decisions() -> AbstractContextManager[object]:
         ).order_by("seq")
         wanted = Decision.objects.filter(decided_at__gte=since).order_by("-decided_at")
         columns = ("action", "actor", "decided_at", "incident__opened_at", "incident__state", "incident__ended_at")
-        return list(wanted.values_list(*columns, Subquery(again.values("opened_at")[:1]))[:limit])
+        rows = wanted.values_list(*columns, Subquery(again.values("opened_at")[:1]))[:limit]
+        return [page_queries.DecisionRow(*row) for row in rows]
 
-    return mock.patch.object(page_queries, "answers", answers)
+    return mock.patch.object(page_queries, "decisions", decisions)
 
 
 def django_newest() -> AbstractContextManager[object]:

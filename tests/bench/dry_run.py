@@ -25,7 +25,7 @@ from errorkernel.domain.rule_policy import parse_condition
 from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.models import Incident
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.web.console.dry_run import FULL_BUDGET_S, dry_run
 
 NOW = datetime.now(UTC)
@@ -51,7 +51,7 @@ def report(number: int, every: int) -> tuple[str, Event]:
 
 
 def fill(events: int, every: int) -> None:
-    directory = Directory()
+    directory = NameCache()
     for start in range(0, events, BATCH):
         batch = Batch(events=[report(number, every) for number in range(start, min(start + BATCH, events))])
         record(batch, directory, now=NOW - timedelta(days=DAYS) * (1 - start / events))

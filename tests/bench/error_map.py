@@ -27,7 +27,7 @@ from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.models import ErrorState
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 
 NODES, PROCESSES, BATCH, TIMES = 50, 20, 1000, 20
 
@@ -44,7 +44,7 @@ def report(number: int) -> tuple[str, Event]:
 def main() -> None:
     states = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     call_command("migrate", verbosity=0)
-    directory = Directory()
+    directory = NameCache()
     with transaction.atomic():
         for start in range(0, states, BATCH):
             numbers = range(start, min(start + BATCH, states))

@@ -37,7 +37,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest import rejected_events
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from tests.support.paths import ROOT
@@ -61,7 +61,7 @@ def report(*, type=EventType.ERROR, text=HOSTILE, process="copy", **fields):
 def filled():
     """One row of everything."""
     asked = report(type=EventType.ACTION, incarnation=1)
-    record(Batch(events=[("ship1", report()), ("ship1", asked)]), Directory(), now=NOW)
+    record(Batch(events=[("ship1", report()), ("ship1", asked)]), NameCache(), now=NOW)
     DeadLetter.objects.create(
         process=Process.objects.get(), problem=Problem.objects.get(), digest="d", message={"id": HOSTILE}, failures=3,
         seq=1, first_at=NOW, last_at=NOW,
@@ -304,7 +304,7 @@ def test_throwing_away_refused_input_is_noted(filled):
 )
 def test_a_list_costs_the_same_however_many_rows_there_are(model, root, django_assert_max_num_queries):
     asked = [report(type=EventType.ACTION, text=f"t{n}", process=f"p{n}") for n in range(120)]
-    record(Batch(events=[(f"ship{n % 7}", one) for n, one in enumerate(asked)]), Directory(), now=NOW)
+    record(Batch(events=[(f"ship{n % 7}", one) for n, one in enumerate(asked)]), NameCache(), now=NOW)
     for one in asked:
         decisions.decide(one.id, Action.CONTINUE, actor=Actor("user:a", NOW + timedelta(seconds=1)))
     with django_assert_max_num_queries(12):

@@ -30,7 +30,7 @@ from errorkernel.store import nodes
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.operations import listing, lists
 from tests.support.heartbeats import record_hellos
@@ -101,7 +101,7 @@ def report(text="no such file", *, process="copy-files", **fields):
 
 
 def store(*events, node="ship1", now=NOW):
-    record(Batch(events=[(node, one) for one in events]), Directory(), now=now)
+    record(Batch(events=[(node, one) for one in events]), NameCache(), now=now)
 
 
 def ask(node="ship1", **fields):

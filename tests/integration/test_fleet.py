@@ -27,7 +27,7 @@ from errorkernel.store.accounts import access_denials
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest import heartbeats
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import system_status
 from errorkernel.templatetags.nodes import dropped_words, skew_words
@@ -50,7 +50,7 @@ def report(*, incarnation: int | None = 1, process: str = "copy", **fields: Any)
 
 def take_in(*events: Event, outcomes: tuple[Outcome, ...] = (), now: datetime = NOW, node: str = "ship1") -> None:
     batch = Batch(events=[(node, one) for one in events], outcomes=[(node, one) for one in outcomes])
-    record(batch, Directory(), now=now)
+    record(batch, NameCache(), now=now)
 
 
 @pytest.fixture
@@ -218,9 +218,9 @@ def test_how_long_somebody_waited_does_not_believe_a_wrong_clock() -> None:
         asked = report(
             type=EventType.ACTION, process=name, occurred_at=at if clock_off else datetime(1970, 1, 2, tzinfo=UTC)
         )
-        record(Batch(events=[(name, asked)]), Directory(), now=NOW + SECOND)
+        record(Batch(events=[(name, asked)]), NameCache(), now=NOW + SECOND)
         decisions.decide(asked.id, Action.CONTINUE, actor=Actor("user:a", NOW + 4 * SECOND))
-        assert decisions.answered([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
+        assert decisions.waits_of([asked.id]) == [("continue", "user:a", 4 if clock_off else 3)]
 
 
 @pytest.mark.django_db

@@ -23,7 +23,7 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import kernel_heartbeats, nodes
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.health import views
 from errorkernel.web.node_api import broker_connection
@@ -217,7 +217,7 @@ def test_facts_of_the_database_are_asked_for_at_each_scrape():
 
 def ask(now) -> UUID:
     raised = Event(id=uuid7(), type=EventType.ACTION, level=Level.ERROR, process="p", text="t")
-    record(Batch(events=[("ship1", raised)]), Directory(), now=now)
+    record(Batch(events=[("ship1", raised)]), NameCache(), now=now)
     return raised.id
 
 

@@ -38,7 +38,7 @@ from errorkernel.store import nodes
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.node_api import bodies, broker_connection, gateway, views
 from errorkernel.web.node_api.front import NodesFirst
@@ -208,14 +208,14 @@ async def asked(node="ship1", **fields):
     """A stored question of that node."""
     raised = event(type="action", **fields)
     value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
-    await in_database(record, Batch(events=[(node, value)]), Directory(), now=datetime.now(UTC))
+    await in_database(record, Batch(events=[(node, value)]), NameCache(), now=datetime.now(UTC))
     return UUID(raised["id"])
 
 
 async def stored(stream):
     """The ids of what a kernel stores of all that is in the stream, in its order."""
     sent = [("ship1", wire.decode_event(data, conf.get().limits)) for _, data in await stream.messages()]
-    recorded = await in_database(record, Batch(events=sent), Directory(), now=NOW)
+    recorded = await in_database(record, Batch(events=sent), NameCache(), now=NOW)
     return [str(row.id) for row in recorded.rows]
 
 
@@ -342,7 +342,7 @@ async def test_a_file_name_that_is_not_utf8_is_no_reason_to_refuse_anything(stre
     read = wire.decode_event(data, conf.get().limits)
     assert read.text == "/data/\N{REPLACEMENT CHARACTER}\\udcff.tif"
     assert read.tags == {read.text: read.text}
-    await in_database(record, Batch(events=[("ship1", read)]), Directory(), now=NOW)
+    await in_database(record, Batch(events=[("ship1", read)]), NameCache(), now=NOW)
     for body in ({}, {"v": 1, "incident": raised["id"]}):
         assert (await peer.outcome(raised["id"], body | {"state": "failed", "detail": name})).status_code == 202
     assert wire.decode_outcome((await stream.messages())[-1][1], conf.get().limits).detail == read.text
@@ -611,7 +611,7 @@ async def test_a_node_may_ask_right_after_its_report_before_the_kernel_has_store
     await asyncio.sleep(1)
     assert not waiting.done()
     value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
-    await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
+    await in_database(record, Batch(events=[("ship1", value)]), NameCache(), now=NOW)
     await asyncio.sleep(1)
     await answer(UUID(raised["id"]))
     assert (await asyncio.wait_for(waiting, 5)).status_code == 200
@@ -624,7 +624,7 @@ async def test_right_after_the_report_there_is_no_answer_yet_however_short_the_w
     await asyncio.sleep(0.3)
     assert not waiting.done()
     value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
-    await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
+    await in_database(record, Batch(events=[("ship1", value)]), NameCache(), now=NOW)
     assert (await asyncio.wait_for(waiting, 5)).status_code == 204
 
 
@@ -646,7 +646,7 @@ async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, m
     await asyncio.sleep(0.5)
     assert not answering.done()
     value = wire.decode_event(json.dumps(raised).encode(), conf.get().limits)
-    await in_database(record, Batch(events=[("ship1", value)]), Directory(), now=NOW)
+    await in_database(record, Batch(events=[("ship1", value)]), NameCache(), now=NOW)
     assert (await asyncio.wait_for(answering, 5)).status_code == 200
 
 

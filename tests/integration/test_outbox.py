@@ -23,7 +23,7 @@ from errorkernel.models import Decision, Incident, Outbox
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform import enqueue
 from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
@@ -117,7 +117,7 @@ async def publishing(broker: Broker, *, connect: bool = True) -> AsyncIterator[H
 
 def ask() -> UUID:
     question = Event(id=uuid7(), type=EventType.ACTION, level=Level.ERROR, process="copy", text="no such file")
-    record(Batch(events=[(NODE, question)]), Directory(), now=datetime.now(UTC))
+    record(Batch(events=[(NODE, question)]), NameCache(), now=datetime.now(UTC))
     return question.id
 
 
@@ -243,7 +243,7 @@ async def test_what_the_broker_does_not_take_is_tried_again_and_what_follows_goe
 ) -> None:
     def owe_in_vain() -> None:
         with transaction.atomic():
-            enqueue.owe("ek.nowhere", b"{}", msg_id=str(uuid7()), now=datetime.now(UTC))
+            enqueue.enqueue("ek.nowhere", b"{}", msg_id=str(uuid7()), now=datetime.now(UTC))
 
     incident = await in_thread(ask)
     async with publishing(broker) as heard:

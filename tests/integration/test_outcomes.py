@@ -15,7 +15,7 @@ from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.incidents.requeues import Wanted, Wish
 from errorkernel.store.ingest.batch import Batch, Recorded, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +29,7 @@ def ask(incarnation: int | None = 7) -> UUID:
         id=uuid7(), type=EventType.ACTION, level=Level.ERROR, process="copy", text="no such file",
         incarnation=incarnation, message=Message(id="8841"),
     )  # fmt: skip
-    record(Batch(events=[(NODE, question)]), Directory(), now=NOW)
+    record(Batch(events=[(NODE, question)]), NameCache(), now=NOW)
     return question.id
 
 
@@ -39,7 +39,7 @@ def decide(incident: UUID, action: Action = Action.KILL) -> UUID:
 
 def say(incident: UUID, state: OutcomeState, **fields: Any) -> Recorded:
     outcome = Outcome(incident=incident, state=state, **fields)
-    return record(Batch(outcomes=[(NODE, outcome)]), Directory(), now=NOW)
+    return record(Batch(outcomes=[(NODE, outcome)]), NameCache(), now=NOW)
 
 
 def meanwhile(happens: Callable[[], Any]) -> Any:

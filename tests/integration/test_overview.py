@@ -233,14 +233,14 @@ def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monke
     now = timezone.now()
     for number in range(5):
         answer(ask(now=now, process=f"copy-{number}"), action=Action.KILL, now=now)
-    answers_counted = "the newest 3 of 5 answers"
+    decisions_counted = "the newest 3 of 5 decisions"
     monkeypatch.setattr(decision_history, "READ_AT_MOST", 3)
     page = viewer.get(reverse("overview")).content.decode()
     decided, outcome = (
         page.partition(f'id="{part}"')[2].partition("</section>")[0] for part in ("p-decided", "p-outcome")
     )
-    assert answers_counted in decided
-    assert answers_counted in outcome
+    assert decisions_counted in decided
+    assert decisions_counted in outcome
     monkeypatch.undo()
     page = viewer.get(reverse("overview")).content.decode()
     assert page.count("5 answers") == 2

@@ -35,7 +35,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.event_rows import stored as events_stored
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
 from errorkernel.templatetags.timeline import blocked_since, truth
@@ -67,7 +67,7 @@ def event(text="no such file", *, process="copy-files", **fields):
 
 
 def store(*events, node="ship1", now=NOW):
-    return record(Batch(events=[(node, one) for one in events]), Directory(), now=now)
+    return record(Batch(events=[(node, one) for one in events]), NameCache(), now=now)
 
 
 def ask(text="disk is gone", *, node="ship1", now=NOW, **fields):

@@ -22,7 +22,7 @@ from errorkernel.store import problem_maintenance, problems, rollups
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.event_rows import EventRow
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
 from errorkernel.store.rules import changes, evaluation
@@ -43,8 +43,8 @@ def report(text: str = "disk full", **fields: Any) -> Event:
     return Event(id=uuid7(), text=text, **given)
 
 
-def take_in(*events: Event, node: str = "ship1", now: datetime = NOW, directory: Directory | None = None) -> None:
-    record(Batch(events=[(node, one) for one in events]), directory or Directory(), now=now)
+def take_in(*events: Event, node: str = "ship1", now: datetime = NOW, directory: NameCache | None = None) -> None:
+    record(Batch(events=[(node, one) for one in events]), directory or NameCache(), now=now)
 
 
 def met(text: str = "disk full", times: int = 1, **fields: Any) -> Problem:
@@ -229,7 +229,7 @@ def totals(problem: Problem) -> tuple[int, int]:
 
 
 def test_what_comes_of_a_merged_problem_is_counted_to_its_whole_and_a_split_gives_it_back() -> None:
-    directory = Directory()  # it remembers from before, as a running kernel does
+    directory = NameCache()  # it remembers from before, as a running kernel does
     take_in(*[report("disk full") for _ in range(3)], directory=directory)
     take_in(*[report("no space left") for _ in range(5)], node="ship2", directory=directory)
     whole, part = Problem.objects.get(title="disk full"), Problem.objects.get(title="no space left")
@@ -298,7 +298,7 @@ def test_parts_of_a_part_become_parts_of_the_whole() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_after_any_merges_and_splits_the_totals_are_those_of_the_stored_events(seed: int) -> None:
-    chance, names, directory = random.Random(seed), "abcd", Directory()
+    chance, names, directory = random.Random(seed), "abcd", NameCache()
     for name in names:
         take_in(report(name), directory=directory)
     for _ in range(40):
@@ -545,7 +545,7 @@ def test_an_open_live_search_follows_a_merge() -> None:
     before = stored_rows()
     assert passed(*before) == passed(*before, skipped=1) == [whole.pk]
     problems.merge(part.pk, whole.pk, "one disk", ALICE)
-    later = record(Batch(events=[("ship1", report("no space left"))]), Directory(), now=NOW).rows
+    later = record(Batch(events=[("ship1", report("no space left"))]), NameCache(), now=NOW).rows
     assert passed(*later) == [part.pk]
     assert passed(*stored_rows()) == passed(*stored_rows(), skipped=1) == [whole.pk, part.pk, part.pk]
 

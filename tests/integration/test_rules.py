@@ -19,7 +19,7 @@ from errorkernel.models import Rule as Row
 from errorkernel.store import problems
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes as rules
 from errorkernel.store.rules import evaluation
@@ -158,7 +158,7 @@ def test_nobody_before_the_rule_that_speaks_could_have_spoken(rules):
 
 
 def store(*events, node="ship1", now=NOW):
-    return record(Batch(events=[(node, one) for one in events]), Directory(), now=now)
+    return record(Batch(events=[(node, one) for one in events]), NameCache(), now=now)
 
 
 def event(text="no such file", *, process="copy-files", message="8841", **fields):

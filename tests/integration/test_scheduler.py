@@ -11,14 +11,14 @@ from errorkernel.broker.connection import Connection
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, OnDeadline
 from errorkernel.kernel import scheduler
-from errorkernel.kernel.scheduler import Clock
-from errorkernel.kernel.stepped_work import Paced
+from errorkernel.kernel.scheduler import Scheduler
+from errorkernel.kernel.stepped_work import PacedSteps
 from errorkernel.live.publisher import Announcer
 from errorkernel.models import Decision, Incident
 from errorkernel.platform import conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from tests.support.waiting import PATIENCE_S
 
 STEP_S = 0.05
@@ -36,7 +36,7 @@ def step() -> None:
 
 
 async def test_whoever_comes_during_a_step_has_its_turn_before_the_next_one(threads: DatabaseThreads) -> None:
-    paced, turns = Paced(threads), []
+    paced, turns = PacedSteps(threads), []
 
     async def long_work(name: str) -> None:
         for _ in range(2):
@@ -55,7 +55,7 @@ async def test_whoever_comes_during_a_step_has_its_turn_before_the_next_one(thre
 
 
 async def test_a_step_that_fails_is_followed_by_the_next(threads: DatabaseThreads) -> None:
-    paced = Paced(threads)
+    paced = PacedSteps(threads)
     with pytest.raises(ZeroDivisionError):
         await paced.run(lambda: 1 / 0)
     assert await paced.run(lambda: 1) == 1
@@ -75,9 +75,9 @@ async def test_many_deadlines_at_once_keep_nobody_from_the_database(
         for _ in range(count)
     ]  # fmt: skip
     past = datetime.now(UTC) - timedelta(seconds=61)
-    await threads.run(record, Batch(events=[("ship1", one) for one in asked]), Directory(), now=past)
+    await threads.run(record, Batch(events=[("ship1", one) for one in asked]), NameCache(), now=past)
     connection = Connection("nats://127.0.0.1:9", name="clock")
-    meeting = asyncio.create_task(Clock(conf.get(), connection, threads, Announcer(), trouble=str).keep_deadlines())
+    meeting = asyncio.create_task(Scheduler(conf.get(), connection, threads, Announcer(), trouble=str).keep_deadlines())
     seen: set[int] = set()
     async with asyncio.timeout(PATIENCE_S):
         while await threads.run(Incident.objects.filter(state="open").exists):

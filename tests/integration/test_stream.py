@@ -31,12 +31,12 @@ def beat(worker: str, lag: int | None, seconds: int = 0) -> None:
 @pytest.mark.django_db
 def test_a_stream_that_was_made_anew_is_on_record_once_with_what_is_known_to_be_gone() -> None:
     beat("kernel", 7)
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW) is None  # the first one that there ever was
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW + 1 * SECOND) is None
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW) is None  # the first one that there ever was
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW + 1 * SECOND) is None
     assert not AuditEntry.objects.exists()
-    assert broker_streams.seen("EK_EVENTS", "11:00", 0, asked_at=NOW + 2 * SECOND) == 7
+    assert broker_streams.seen("EK_EVENTS", "11:00", 0, requested_at=NOW + 2 * SECOND) == 7
     assert (
-        broker_streams.seen("EK_EVENTS", "11:00", 0, asked_at=NOW + 3 * SECOND) is None
+        broker_streams.seen("EK_EVENTS", "11:00", 0, requested_at=NOW + 3 * SECOND) is None
     )  # another kernel, or the same after a restart
     [said] = AuditEntry.objects.all()
     assert (said.actor, said.action, said.target) == ("system", "lost", "stream:EK_EVENTS")
@@ -50,10 +50,10 @@ def test_a_stream_that_was_made_anew_is_on_record_once_with_what_is_known_to_be_
 @pytest.mark.django_db
 def test_a_kernel_that_stood_still_since_it_asked_does_not_bring_a_lost_stream_back() -> None:
     """Its answer is older than the loss, which another kernel has put on record meanwhile."""
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW) is None
-    assert broker_streams.seen("EK_EVENTS", "11:00", 0, asked_at=NOW + 5 * SECOND) is not None
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW + 4 * SECOND) is None
-    assert broker_streams.seen("EK_EVENTS", "11:00", 0, asked_at=NOW + 6 * SECOND) is None
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW) is None
+    assert broker_streams.seen("EK_EVENTS", "11:00", 0, requested_at=NOW + 5 * SECOND) is not None
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW + 4 * SECOND) is None
+    assert broker_streams.seen("EK_EVENTS", "11:00", 0, requested_at=NOW + 6 * SECOND) is None
     assert AuditEntry.objects.count() == 1
 
 
@@ -61,14 +61,14 @@ def test_a_kernel_that_stood_still_since_it_asked_does_not_bring_a_lost_stream_b
 def test_a_stream_whose_numbers_go_back_has_lost_messages() -> None:
     """Its files were taken away, its configuration was not: the broker calls it the one that it was."""
     beat("kernel", 7)
-    assert broker_streams.seen("EK_EVENTS", "10:00", 5, asked_at=NOW) is None
-    broker_streams.reaches("EK_EVENTS", made="10:00", last=90, asked_at=NOW + 1 * SECOND)
-    assert broker_streams.seen("EK_EVENTS", "10:00", 90, asked_at=NOW + 2 * SECOND) is None
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW + 3 * SECOND) == 7
+    assert broker_streams.seen("EK_EVENTS", "10:00", 5, requested_at=NOW) is None
+    broker_streams.reaches("EK_EVENTS", made="10:00", last=90, requested_at=NOW + 1 * SECOND)
+    assert broker_streams.seen("EK_EVENTS", "10:00", 90, requested_at=NOW + 2 * SECOND) is None
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW + 3 * SECOND) == 7
     broker_streams.reaches(
-        "EK_EVENTS", made="10:00", last=91, asked_at=NOW + 2 * SECOND
+        "EK_EVENTS", made="10:00", last=91, requested_at=NOW + 2 * SECOND
     )  # looked before, written after
-    assert broker_streams.seen("EK_EVENTS", "10:00", 3, asked_at=NOW + 4 * SECOND) is None
+    assert broker_streams.seen("EK_EVENTS", "10:00", 3, requested_at=NOW + 4 * SECOND) is None
     [said] = AuditEntry.objects.all()
     assert "the newest was number 90, and is number 0" in said.reason
 
@@ -79,10 +79,10 @@ def test_what_was_last_seen_waiting_is_kept_while_the_broker_does_not_say() -> N
     beat("first", None, 2)
     beat("second", None, 4)
     assert list(KernelHeartbeat.objects.order_by("pk").values_list("lag", "broker_connected")) == [(7, False)] * 2
-    assert broker_streams.seen("EK_EVENTS", "10:00", 0, asked_at=NOW) is None
-    assert broker_streams.seen("EK_EVENTS", "11:00", 0, asked_at=NOW + 1 * SECOND) == 7
+    assert broker_streams.seen("EK_EVENTS", "10:00", 0, requested_at=NOW) is None
+    assert broker_streams.seen("EK_EVENTS", "11:00", 0, requested_at=NOW + 1 * SECOND) == 7
     beat("second", 0, 6)
-    assert broker_streams.seen("EK_EVENTS", "12:00", 0, asked_at=NOW + 2 * SECOND) == 0
+    assert broker_streams.seen("EK_EVENTS", "12:00", 0, requested_at=NOW + 2 * SECOND) == 0
 
 
 def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_broker_whose_data_was_wiped_is_told_and_one_that_restarts_is_not(tmp_
 @pytest.mark.django_db
 def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(client: Client) -> None:
     name = ERROR_STREAM
-    assert broker_streams.seen(name, "10:00", 0, asked_at=NOW) is None
+    assert broker_streams.seen(name, "10:00", 0, requested_at=NOW) is None
 
     def look(first: int, delivered: int, made: str = "10:00", last: int = 100) -> int:
         return broker_streams.stands(
@@ -141,7 +141,7 @@ def test_what_a_full_stream_threw_away_is_counted_once_and_said_on_every_page(cl
     assert system_status.read(NOW).lag == 10
     client.force_login(get_user_model().objects.create_superuser("admin"))
     assert "90 % full" in client.get("/").content.decode()
-    assert broker_streams.seen(name, "11:00", 0, asked_at=NOW + 1 * SECOND) == 7
+    assert broker_streams.seen(name, "11:00", 0, requested_at=NOW + 1 * SECOND) == 7
     assert "90 % full" not in client.get("/").content.decode()
 
 

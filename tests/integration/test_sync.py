@@ -19,7 +19,7 @@ from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import SYNC_MAX_BYTES
 from errorkernel.domain.values import Action, Event, EventType, Level, Message, Outcome, OutcomeState
 from errorkernel.kernel import reconciliation
-from errorkernel.kernel.reconciliation import Syncs
+from errorkernel.kernel.reconciliation import Reconciler
 from errorkernel.live.publisher import Announcer
 from errorkernel.models import DeadLetter, Decision, Incident, Requeue
 from errorkernel.platform.threads import DatabaseThreads
@@ -29,7 +29,7 @@ from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.requeues import Wanted, Wish
 from errorkernel.store.ingest import reconciliation as repair
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from tests.support.node_peer import NODE, Broker
 from tests.support.waiting import PATIENCE_S
@@ -58,7 +58,7 @@ def threads() -> Iterator[DatabaseThreads]:
 async def kernel(broker: Broker, threads: DatabaseThreads) -> AsyncIterator[None]:
     """What answers syncs, as the worker runs it."""
     connection = Connection(broker.server.url, name="kernel", seed=broker.kernel_seed)
-    syncs = Syncs(connection, threads, Announcer())
+    syncs = Reconciler(connection, threads, Announcer())
     connection.on_connected(syncs.connected)
     connection.start()
     task = asyncio.create_task(syncs.run())
@@ -100,7 +100,7 @@ def questions(count: int, *, data: str = "", node: str = NODE) -> list[UUID]:
         )
         for number in range(count)
     ]  # fmt: skip
-    record(Batch(events=[(node, one) for one in asked]), Directory(), now=NOW)
+    record(Batch(events=[(node, one) for one in asked]), NameCache(), now=NOW)
     return [one.id for one in asked]
 
 
@@ -302,7 +302,7 @@ def test_what_became_of_a_dead_letter_that_nobody_asked_about_is_taken_in() -> N
         )
         for _ in range(3)
     ]  # fmt: skip
-    record(Batch(events=[(NODE, one) for one in failed]), Directory(), now=NOW)
+    record(Batch(events=[(NODE, one) for one in failed]), NameCache(), now=NOW)
     letter = DeadLetter.objects.get().pk
     command = requeues.dispose_of_letter(letter, Wanted(Wish.REQUEUE), actor=Actor("user:alice", NOW)).pk
     assert told(command, node=OTHER) == ([], [command])

@@ -157,10 +157,10 @@ def main() -> None:
     from django.core.management import call_command
 
     from errorkernel.models import Incident
-    from errorkernel.store.ingest.name_cache import Directory
+    from errorkernel.store.ingest.name_cache import NameCache
 
     call_command("migrate", verbosity=0)
-    races, directories = Races(), [Directory(), Directory()]
+    races, directories = Races(), [NameCache(), NameCache()]
     well = race(
         {
             "intake": lambda: races.take_in(directories[0]), "intake 2": lambda: races.take_in(directories[1]),

@@ -86,7 +86,7 @@ COMMITS = [
 
 ALLOWED = {
     # Fields of the contract: the API, live frames, metrics. Their names stay.
-    *("hello_at", "hello_age_s", "hello_last", "whole"),
+    *("hello_at", "hello_age_s", "heartbeat_last", "whole"),
     # Strategies of OTP, and template filters of their own meaning.
     *("ONE_FOR_ONE", "ONE_FOR_ALL", "REST_FOR_ONE", "one_line", "one_of"),
 }

@@ -34,7 +34,7 @@ class Role:
 # --- copy: charts arrive and are copied; another worker cleans up, also charts that are not copied yet ----------------
 
 
-def copy_files(directory: str, own_directory: str, asks: bool) -> None:
+def copy_files(directory: str, own_directory: str, may_block: bool) -> None:
     """Copy what has arrived, file by file."""
     work = Path(own_directory)
     inbox, outbox = work / "inbox", work / "outbox"
@@ -56,7 +56,7 @@ def copy_files(directory: str, own_directory: str, asks: bool) -> None:
         target.unlink()
         return f"copied {target.name} ({size:,} bytes)"
 
-    process_items(work, "REQCopySrc", work_item, lambda number: f"{chart(number)} to {outbox}", asks=asks)
+    process_items(work, "REQCopySrc", work_item, lambda number: f"{chart(number)} to {outbox}", may_block=may_block)
 
 
 def clean_up(directory: str) -> None:
@@ -81,7 +81,7 @@ class LogTruncated(Exception):
     """The log is shorter than what has been read of it."""
 
 
-def tail_log(directory: str, own_directory: str, asks: bool) -> None:
+def tail_log(directory: str, own_directory: str, may_block: bool) -> None:
     """Read the lines that the engine has logged since the last time."""
     log = Path(directory) / "engine.log"
     log.touch()
@@ -99,7 +99,7 @@ def tail_log(directory: str, own_directory: str, asks: bool) -> None:
             position = file.tell()
         return f"read {len(lines)} lines of {log.name}" + (f", the last: {lines[-1].strip()}" if lines else "")
 
-    process_items(Path(own_directory), "REQTailFile", work_item, lambda number: str(log), asks=asks)
+    process_items(Path(own_directory), "REQTailFile", work_item, lambda number: str(log), may_block=may_block)
 
 
 def write_log(directory: str) -> None:
@@ -118,7 +118,7 @@ def write_log(directory: str) -> None:
 # --- fetch: weather reports are fetched from an unreliable server ----------------------------------------------------
 
 
-def fetch_weather(directory: str, own_directory: str, asks: bool) -> None:
+def fetch_weather(directory: str, own_directory: str, may_block: bool) -> None:
     """Fetch one weather report after the other."""
     address = Path(directory) / "weather-url"
     while not address.exists():
@@ -131,7 +131,7 @@ def fetch_weather(directory: str, own_directory: str, asks: bool) -> None:
         with urllib.request.urlopen(url(number), timeout=1.0) as response:  # noqa: S310 - a server on loopback
             return f"weather report {number}: {response.read().decode()}"
 
-    process_items(Path(own_directory), "REQHttpGet", work_item, url, asks=asks)
+    process_items(Path(own_directory), "REQHttpGet", work_item, url, may_block=may_block)
 
 
 class _Weather(http.server.BaseHTTPRequestHandler):
@@ -167,7 +167,7 @@ def serve_weather(directory: str) -> None:
 # --- command: programs are run, and some of them fail ----------------------------------------------------------------
 
 
-def run_commands(directory: str, own_directory: str, asks: bool) -> None:
+def run_commands(directory: str, own_directory: str, may_block: bool) -> None:
     """Run one program after the other, as a shell script would."""
     work = Path(own_directory)
     (work / "backup.tar").write_bytes(b"this was an archive once\n" * 40)
@@ -192,7 +192,7 @@ def run_commands(directory: str, own_directory: str, asks: bool) -> None:
         lines = done.stdout.strip().splitlines()
         return f"{' '.join(argv(number))}: {lines[-1] if lines else 'no output'}"
 
-    process_items(work, "REQCliCommand", work_item, lambda number: " ".join(argv(number)), asks=asks)
+    process_items(work, "REQCliCommand", work_item, lambda number: " ".join(argv(number)), may_block=may_block)
 
 
 ROLES = {

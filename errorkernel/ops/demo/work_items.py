@@ -54,7 +54,7 @@ class Counter:
 
 
 def process_items(
-    work: Path, method: str, work_item: Callable[[int], str], data_of: Callable[[int], str], *, asks: bool
+    work: Path, method: str, work_item: Callable[[int], str], data_of: Callable[[int], str], *, may_block: bool
 ) -> NoReturn:
     """Process items for ever. ``work_item`` returns the text to report; ``data_of`` the data of its message."""
     me = worker()
@@ -67,7 +67,7 @@ def process_items(
         try:
             result = work_item(number)
         except Exception as exc:
-            if asks and schedule.is_due():
+            if may_block and schedule.is_due():
                 me.ask(exc, message=message, tags=TAGS)
                 schedule.not_before(time.time() + DICE.uniform(*ASK_EVERY_S))
                 me.info(f"going on after {message.id}", message=message, tags=TAGS)

@@ -186,10 +186,10 @@ def _demo_credentials() -> list[dict[str, str]]:
     made = []
     for name in NODES:
         try:
-            one = nodes.add_node(name, actor=Actor.system(now, origin="steward up --demo"), demo=True)
+            secrets = nodes.add_node(name, actor=Actor.system(now, origin="steward up --demo"), demo=True)
         except nodes.FleetError:
-            one = nodes.renew_node(name, actor=Actor.system(now, origin="steward up --demo"))
-        made.append({"node": one.node, "nkey_seed": one.nkey_seed, "token": one.token})
+            secrets = nodes.renew_node(name, actor=Actor.system(now, origin="steward up --demo"))
+        made.append({"node": secrets.node, "nkey_seed": secrets.nkey_seed, "token": secrets.token})
     return made
 
 

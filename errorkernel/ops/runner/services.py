@@ -121,8 +121,8 @@ class Services:
     def _start_demo(self) -> None:
         from errorkernel.ops.demo.fleet import DemoFleet
 
-        credentials = [{**one, "nats_url": self._nats_url} for one in self._demo]
-        self._fleet = DemoFleet(self._conf.data_file("demo"), credentials)
+        fleet = [{**credentials, "nats_url": self._nats_url} for credentials in self._demo]
+        self._fleet = DemoFleet(self._conf.data_file("demo"), fleet)
         self._fleet.start()
         self._tasks.append(asyncio.get_running_loop().create_task(self._end_demo_with_its_nodes()))
 
@@ -140,7 +140,7 @@ class Services:
 async def note_settings(role: str, conf: Conf) -> None:
     """Put on record what the role has started with, as soon as the database can be used."""
     now, origin = datetime.now(UTC), f"steward {role} on {socket.gethostname()}"
-    given, unset = ({name: value for name, value, _ in describe(one)} for one in (conf, usual()))
+    given, unset = ({name: value for name, value, _ in describe(settings)} for settings in (conf, usual()))
     threads = DatabaseThreads("settings")
     try:
         while True:

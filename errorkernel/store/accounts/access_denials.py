@@ -20,7 +20,7 @@ def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
     with transaction.atomic():
         nodes = set()
         for attempt, count in attempts.items():
-            node, claimed = _who(attempt)
+            node, claimed = _identify(attempt)
             if attempt.what == "connect" and _may_connect(node, claimed):
                 continue
             nodes.add(node)
@@ -48,7 +48,7 @@ def _may_connect(node: str, claimed: str) -> bool:
     return bool(node) and Node.objects.filter(name=node, enabled=True, public_key=claimed.removeprefix("key:")).exists()
 
 
-def _who(attempt: Denial) -> tuple[str, str]:
+def _identify(attempt: Denial) -> tuple[str, str]:
     """(node, what is shown of its claim)."""
     kind, _, value = attempt.claimed.partition(":")
     if kind == "token":

@@ -1,9 +1,9 @@
-"""One answer to many incidents. Each is decided by ``incidents.decide``: there is no second way to answer.
+"""One decision for many incidents. ``decisions.decide`` decides each of them, as it does single ones.
 
-A proposal keeps which incidents it is about when it is shown, so nothing that opens afterwards is answered unseen.
-Once confirmed, they are answered some at a time, each step one transaction that also writes what became of them. A
-crash between two steps leaves the rest pending, and the next look goes on with them; who is quicker, a person or a
-rule, has given the answer that stands, and it is *already decided* here.
+A proposal stores the incidents that it showed, so it never decides an incident that opened afterwards. After the
+approval they are decided in steps. Each step is one transaction, which also stores the result of each incident. A crash
+between two steps leaves the rest pending, and the next step continues with them. Where a person or a rule was faster,
+their decision counts, and the result here is *already decided*.
 """
 
 import math
@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
-from errorkernel.domain import incident_state as life
+from errorkernel.domain import incident_state
 from errorkernel.domain.canary import CanaryState, canary_state, describe
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
@@ -29,11 +29,11 @@ from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
 
 LASTS = timedelta(minutes=15)
-"""How long a proposal can be confirmed: what it showed must still be what it is about."""
+"""How long a proposal can be approved: what it showed becomes outdated."""
 AT_ONCE = 20
-"""Incidents that are answered in one transaction."""
+"""Incidents that are decided in one transaction."""
 MOST = 20_000
-"""Incidents of one proposal."""
+"""Incidents in one proposal, at most."""
 State = BulkDecision.State
 Result = BulkDecisionItem.Result
 _NOT_NOW = {
@@ -43,18 +43,18 @@ _NOT_NOW = {
     State.DONE: _("This bulk decision is already done."),
     State.REJECTED: _("This bulk decision was discarded. No further incident is decided."),
 }
-"""Why something cannot be done with an answer in this state."""
-SO_NOT_THE_OTHERS = _("The decision is not applied to the others. Discard this bulk decision and propose a new one.")
-"""There is no way around it here: a new proposal shows who waits now, takes a reason and, to kill many, two people."""
+"""Why a bulk decision in this state does not accept an operation."""
+REST_NOT_APPLIED = _("The decision is not applied to the others. Discard this bulk decision and propose a new one.")
+"""A new proposal is the only way: it shows what is pending now, and needs its own reason and approval."""
 
 
 class CannotBulk(Exception):
-    """It cannot be done now; the message is one sentence for who asked."""
+    """The operation is not possible now; the message is one sentence for the person."""
 
 
 @dataclass(slots=True)
 class Step:
-    """``changed``: the incidents that were answered; ``looked``: there was something to do."""
+    """``changed``: the incidents that were decided; ``looked``: there was work."""
 
     changed: list[UUID] = field(default_factory=list)
     looked: bool = False
@@ -62,13 +62,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How the canary does: what it shows, which ``describe`` puts into words. ``until``: it is watched; None while its
-    process has not carried the answer out."""
+    """The canary's state, and the same as a sentence (``describe``). ``until``: end of the observation; None while its
+    process has not applied the decision."""
 
     incident: Incident
     shows: CanaryState
     until: datetime | None
-    told: TranslatableText
+    explanation: TranslatableText
 
 
 def propose(
@@ -81,8 +81,8 @@ def propose(
     canary: UUID | None = None,
     two_above: int = 0,
 ) -> BulkDecision:
-    """Keep which incidents are to be answered; nothing is answered yet. ``two_above``: killing more than this many
-    needs somebody else to confirm it (0: never). Raises CannotBulk."""
+    """Store which incidents are to be decided; none is decided yet. ``two_above``: killing or stopping more than this
+    many needs an approval by a second person (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
         raise CannotBulk(_("No pending incident matches this search."))
@@ -104,7 +104,7 @@ def propose(
 
 
 def approve(bulk_id: int, actor: Actor) -> tuple[BulkDecision, list[UUID]]:
-    """Decide all of them. Also returns the incidents that are decided already: none yet.
+    """Decide all of them in the next steps. Also returns the incidents that are decided already: none.
 
     Raises CannotBulk, also where a canary was chosen, or BulkDecision.DoesNotExist.
     """
@@ -112,8 +112,8 @@ def approve(bulk_id: int, actor: Actor) -> tuple[BulkDecision, list[UUID]]:
 
 
 def approve_canary(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
-    """Decide the canary, and watch it for ``watch_s`` once its process has carried the decision out. Also returns the
-    incidents that are decided already.
+    """Decide the canary, and watch it for ``watch_s`` seconds after its process has applied the decision. Also returns
+    the incidents that are decided already.
 
     Raises CannotBulk, also where no canary was chosen, or BulkDecision.DoesNotExist.
     """
@@ -121,7 +121,7 @@ def approve_canary(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDec
 
 
 def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecision, list[UUID]]:
-    """``watch_s`` None: all at once, without a canary."""
+    """``watch_s`` None: without a canary."""
     changed: list[UUID] = []
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED)
@@ -133,7 +133,7 @@ def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecis
         if watch_s is not None:
             bulk.state = State.CANARY
             bulk.watch_s = watch_s
-            changed = _answer(bulk, bulk.items.filter(incident=bulk.canary), actor.at)
+            changed = _decide_next(bulk, bulk.items.filter(incident=bulk.canary), actor.at)
         bulk.save()
         after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
         _note(bulk, "approve" if watch_s is None else "approve-canary", actor, before, after)
@@ -167,17 +167,17 @@ def has_canary(bulk: BulkDecision) -> bool:
 
 
 def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
-    """The canary has done well: answer the others. Raises CannotBulk or BulkDecision.DoesNotExist."""
+    """Decide the others, after the canary did well. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.CANARY)
         _check_proposer(bulk, actor)
         canary = watched(bulk, actor.at)
         if canary is None:
-            raise CannotBulk(_("The canary is no longer stored. {so}", so=SO_NOT_THE_OTHERS))
+            raise CannotBulk(_("The canary is no longer stored. {so}", so=REST_NOT_APPLIED))
         if canary.shows.stands:
-            raise CannotBulk(_("{why} {so}", why=canary.told, so=SO_NOT_THE_OTHERS))
+            raise CannotBulk(_("{why} {so}", why=canary.explanation, so=REST_NOT_APPLIED))
         if canary.shows is not CanaryState.GOOD:
-            raise CannotBulk(canary.told)
+            raise CannotBulk(canary.explanation)
         bulk.state = State.APPLYING
         bulk.save(update_fields=["state"])
         _note(bulk, "apply-rest", actor, {"state": State.CANARY}, {"state": bulk.state})
@@ -185,7 +185,7 @@ def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
 
 
 def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
-    """Answer no more of them, whatever state it is in. Raises CannotBulk or BulkDecision.DoesNotExist."""
+    """Decide no further incident. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
         bulk = _held(bulk_id, State.PROPOSED, State.CANARY, State.APPLYING)
         before = {"state": bulk.state}
@@ -196,7 +196,7 @@ def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
 
 
 def step(*, now: datetime) -> Step:
-    """Answer the next of the oldest confirmed one: at most AT_ONCE incidents, in one transaction."""
+    """Decide the next AT_ONCE incidents of the oldest approved bulk decision, in one transaction."""
     done = Step()
     waiting = BulkDecision.objects.filter(state=State.APPLYING).order_by("id").values_list("pk", flat=True).first()
     if waiting is None:
@@ -205,8 +205,8 @@ def step(*, now: datetime) -> Step:
     with transaction.atomic():
         bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=waiting)
         if bulk.state != State.APPLYING:
-            return done  # another kernel has ended it, or somebody leaves the rest
-        done.changed = _answer(bulk, bulk.items.filter(result=Result.PENDING), now)
+            return done  # another kernel has finished it, or a person rejected the rest
+        done.changed = _decide_next(bulk, bulk.items.filter(result=Result.PENDING), now)
         if not bulk.items.filter(result=Result.PENDING).exists():
             bulk.state, bulk.ended_at = State.DONE, now
             bulk.save(update_fields=["state", "ended_at"])
@@ -222,17 +222,17 @@ def results(bulk: BulkDecision) -> dict[str, int]:
 
 
 def items(bulk: BulkDecision) -> QuerySet[BulkDecisionItem]:
-    """Its incidents with what became of each; ``incident.decision`` is the answer that stands."""
+    """Its incidents with what item_ids_by_result of each; ``incident.decision`` is the decision that counts."""
     return bulk.items.select_related("incident__node", "incident__process", "incident__decision__rule").order_by("id")
 
 
 def is_proposer(bulk: BulkDecision, actor: Actor) -> bool:
-    """Also where their account was renamed meanwhile: that makes no second person of them."""
+    """Whether the actor proposed it, also under a former name of the account."""
     return actor.id == bulk.actor or (actor.user_id is not None and actor.user_id == bulk.user_id)
 
 
 def watched(bulk: BulkDecision, now: datetime) -> Watched | None:
-    """The truth about its canary; None where it has none, or nothing was answered yet."""
+    """The state of its canary; None without a canary or before the approval."""
     if bulk.canary_id is None or bulk.approved_at is None:
         return None
     incident = decisions.with_relations().get(pk=bulk.canary_id)
@@ -242,25 +242,25 @@ def watched(bulk: BulkDecision, now: datetime) -> Watched | None:
     else:
         until = _watched_until(bulk, incident)
         returned = _has_returned(incident, bulk.approved_at)
-        shows = canary_state(life.State(incident.state), returned=returned, until=until, now=now)
+        shows = canary_state(incident_state.State(incident.state), returned=returned, until=until, now=now)
     left_s = math.ceil((until - now).total_seconds()) if until else 0
     return Watched(incident, shows, until, describe(shows, left_s))
 
 
 def _watched_until(bulk: BulkDecision, incident: Incident) -> datetime | None:
-    if incident.state != life.State.APPLIED.value or incident.ended_at is None:
+    if incident.state != incident_state.State.APPLIED.value or incident.ended_at is None:
         return None
     return incident.ended_at + timedelta(seconds=bulk.watch_s or 0)
 
 
-def _has_returned(incident: Incident, answered_at: datetime) -> bool:
-    """Its process has met the same problem again since it was answered."""
+def _has_returned(incident: Incident, decided_at: datetime) -> bool:
+    """Whether its process reported the same problem again since the decision."""
     again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
-    return again.filter(last_seq__gt=incident.seq, last_seen__gt=answered_at).exists()
+    return again.filter(last_seq__gt=incident.seq, last_seen__gt=decided_at).exists()
 
 
 def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
-    """The row, held until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
+    """The row, locked until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
     bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
         raise CannotBulk(_NOT_NOW[State(bulk.state)])
@@ -268,37 +268,37 @@ def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
 
 
 def _check_proposer(bulk: BulkDecision, actor: Actor) -> None:
-    """It is answered in the name of who proposed it, and they are one of two where two are needed. Raises CannotBulk
-    where they may not answer any more."""
+    """The decisions bear the proposer's name, and the proposer counts as one of two people where an approval is needed.
+    Raises CannotBulk where the proposer lost the permission to decide."""
     if is_proposer(bulk, actor):
         return
-    if bulk.user is None or not problems.answerers().filter(pk=bulk.user.pk).exists():
+    if bulk.user is None or not problems.deciders().filter(pk=bulk.user.pk).exists():
         raise CannotBulk(
             _("{name} proposed it and no longer has the permission to decide. Create a new proposal.", name=bulk.actor)
         )
 
 
-def _answer(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: datetime) -> list[UUID]:
-    """Answer up to AT_ONCE of ``chosen`` and write down what became of each; returns those that were won."""
-    became: dict[BulkDecisionItem.Result, list[int]] = {
+def _decide_next(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: datetime) -> list[UUID]:
+    """Decide up to AT_ONCE of ``chosen`` and store the result of each; returns those that were decided here."""
+    item_ids_by_result: dict[BulkDecisionItem.Result, list[int]] = {
         Result.DECIDED: [],
         Result.ALREADY_DECIDED: [],
         Result.WITHDRAWN: [],
     }
-    won = []
+    decided = []
     proposer = Actor(bulk.actor, now, bulk.user, f"{bulk.origin} bulk_decision:{bulk.pk}")
     for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
         try:
             decisions.decide(incident_id, Action(bulk.action), proposer, reason=bulk.reason)
-            became[Result.DECIDED].append(item_id)
-            won.append(incident_id)
+            item_ids_by_result[Result.DECIDED].append(item_id)
+            decided.append(incident_id)
         except AlreadyDecided:
-            became[Result.ALREADY_DECIDED].append(item_id)
+            item_ids_by_result[Result.ALREADY_DECIDED].append(item_id)
         except NotOpen:
-            became[Result.WITHDRAWN].append(item_id)
-    for result, item_ids in became.items():
+            item_ids_by_result[Result.WITHDRAWN].append(item_id)
+    for result, item_ids in item_ids_by_result.items():
         BulkDecisionItem.objects.filter(pk__in=item_ids).update(result=result)
-    return won
+    return decided
 
 
 def _note(

@@ -45,8 +45,8 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
     latest: dict[tuple[int, int, str], Failure] = {}
     for failure in failures:
         key = failure.process_id, failure.problem_id, failure.digest
-        asked = failure.incident or (latest[key].incident if key in latest else None)
-        latest[key] = replace(failure, incident=asked)
+        incident = failure.incident or (latest[key].incident if key in latest else None)
+        latest[key] = replace(failure, incident=incident)
     for (process, problem, digest), failure in sorted(latest.items()):
         changed: dict[str, Any] = {"failures": failure.failures, "seq": failure.seq, "last_at": now}
         if failure.incident:

@@ -8,25 +8,24 @@ decision its outbox row, are written in the same transaction (``counters.changin
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
 from errorkernel.bypasses import decision_queries
 from errorkernel.bypasses.decision_queries import Standing
-from errorkernel.domain import incident_state as life
-from errorkernel.domain import values
+from errorkernel.domain import incident_state, values
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import State, Step
 from errorkernel.domain.liveness import Liveness
 from errorkernel.domain.values import Action, OnDeadline, OutcomeState
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, Rule
-from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol import subjects
+from errorkernel.protocol import json_codec, subjects
 from errorkernel.store import incarnations, kernel_heartbeats, nodes
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
-from errorkernel.store.platform.enqueue import owe
+from errorkernel.store.platform.enqueue import enqueue
 
 
 class AlreadyDecided(Exception):
@@ -70,7 +69,7 @@ def decide(
     Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
     # Before the transaction, which holds up all others that write.
-    node, process, incarnation = decision_queries.asker(incident_id)
+    blocked = decision_queries.blocked_process(incident_id)
     decision = Decision(
         id=uuid7(),
         incident_id=incident_id,
@@ -83,12 +82,12 @@ def decide(
         request_id=request_id,
         decided_at=actor.at,
     )
-    payload = wire.encode_decision(as_value(decision, incarnation))
-    entry = _entry(decision, f"{process} on {node}", actor)
+    payload = json_codec.encode_decision(as_value(decision, blocked.incarnation))
+    entry = _entry(decision, f"{blocked.process} on {blocked.node}", actor)
     with counters.changing():
         if _win(incident_id):
             decision.save(force_insert=True)
-            owe(subjects.decision(node, incident_id), payload, msg_id=str(decision.pk), now=actor.at)
+            enqueue(subjects.decision(blocked.node, incident_id), payload, msg_id=str(decision.pk), now=actor.at)
             audit.record(entry)
             number_change([incident_id])
             return decision
@@ -130,8 +129,8 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
         found = decision_queries.standing(outcome.incident, node)
         if found is None:
             return OutcomeResult.UNKNOWN
-        plausible = life.plausible_outcome(outcome, found.incarnation)
-        after = life.after(State(found.state), life.step_of(plausible.state))
+        plausible = incident_state.plausible_outcome(outcome, found.incarnation)
+        after = incident_state.after(State(found.state), incident_state.step_of(plausible.state))
         if after is None or _is_of_another_decision(plausible, found.decision):
             break
         if _end(node, plausible, found, after, now=now):
@@ -178,7 +177,7 @@ def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]
     with counters.changing():
         for incident_id in incident_ids:
             waiting = Incident.objects.filter(pk=incident_id, state=State.DECIDED.value)
-            if waiting.update(state=life.after(State.DECIDED, Step.DELIVER), delivered_at=now):
+            if waiting.update(state=incident_state.after(State.DECIDED, Step.DELIVER), delivered_at=now):
                 changed.append(incident_id)
         audit.record(
             *(
@@ -207,10 +206,10 @@ def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.
     """For the node's open incidents: the decisions that exist, and the ids that are not known here at all."""
     wanted = list(incident_ids)
     # Read without the incidents themselves: of many, their texts are megabytes.
-    asked = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
-    decided = Decision.objects.filter(incident_id__in=asked.keys())
-    decisions = [as_value(decision, asked[decision.incident_id]) for decision in decided]
-    return decisions, [incident_id for incident_id in wanted if incident_id not in asked]
+    known = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
+    decided = Decision.objects.filter(incident_id__in=known.keys())
+    decisions = [as_value(decision, known[decision.incident_id]) for decision in decided]
+    return decisions, [incident_id for incident_id in wanted if incident_id not in known]
 
 
 def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
@@ -310,15 +309,25 @@ def decided_at(incident_id: UUID) -> datetime:
     return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)
 
 
-def answered(incident_ids: Iterable[UUID]) -> list[tuple[str, str, float]]:
-    """(action, who answered, seconds that its process had waited, as pages say it) of these incidents' decisions."""
+class DecisionWait(NamedTuple):
+    """``waited_s``: seconds that the process was blocked until the decision, as the pages show it."""
+
+    action: str
+    actor: str
+    waited_s: float
+
+
+def waits_of(incident_ids: Iterable[UUID]) -> list[DecisionWait]:
+    """The decisions of these incidents, each with the time until it was made."""
     found = Decision.objects.filter(incident_id__in=list(incident_ids))
     rows = found.values_list(
         "action", "actor", "decided_at", "incident__raised_at", "incident__opened_at", "incident__node__clock_skew_s"
     )
     return [
-        (action, by, (decided_at - life.blocked_since(raised_at, opened_at, skew_s)).total_seconds())
-        for action, by, decided_at, raised_at, opened_at, skew_s in rows
+        DecisionWait(
+            action, actor, (decided_at - incident_state.blocked_since(raised_at, opened_at, skew_s)).total_seconds()
+        )
+        for action, actor, decided_at, raised_at, opened_at, skew_s in rows
     ]
 
 

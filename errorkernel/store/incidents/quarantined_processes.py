@@ -12,22 +12,22 @@ KIND = "Quarantined"
 """As ``errorkernel.node.supervision.quarantine`` asks; its tags that begin with QUARANTINED name who stands still."""
 
 
-ANSWERED_READ = 100
+DECISIONS_READ = 100
 """Of so many of a node's latest answers the ones that were about a process are looked for."""
 
 
 def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
     """The node's incidents about quarantines that are open or whose answer is on its way, the oldest first, each with
     the names of the processes that it is about: the culprit first."""
-    asked = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *IN_DELIVERY]).order_by("seq")
-    return _with_names(list(asked))
+    incidents = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *IN_DELIVERY]).order_by("seq")
+    return _with_names(list(incidents))
 
 
-def answered(process: Process, since: datetime) -> list[Incident]:
+def restart_decisions(process: Process, since: datetime) -> list[Incident]:
     """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
-    asked = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *IN_DELIVERY])
-    given = asked.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
-    return [entry for entry, names in _with_names(list(given[:ANSWERED_READ])) if process.name in names]
+    incidents = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *IN_DELIVERY])
+    decided = incidents.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
+    return [incident for incident, names in _with_names(list(decided[:DECISIONS_READ])) if process.name in names]
 
 
 def process_of_message(incident: Incident) -> Process:
@@ -40,9 +40,9 @@ def process_of_message(incident: Incident) -> Process:
     return incident.process
 
 
-def _with_names(asked: list[Incident]) -> list[tuple[Incident, list[str]]]:
-    tags = dict(ErrorEvent.objects.filter(seq__in=[incident.seq for incident in asked]).values_list("seq", "tags"))
-    return [(incident, _named(tags.get(incident.seq, {}))) for incident in asked]
+def _with_names(incidents: list[Incident]) -> list[tuple[Incident, list[str]]]:
+    tags = dict(ErrorEvent.objects.filter(seq__in=[incident.seq for incident in incidents]).values_list("seq", "tags"))
+    return [(incident, _named(tags.get(incident.seq, {}))) for incident in incidents]
 
 
 def _named(tags: dict[str, str]) -> list[str]:

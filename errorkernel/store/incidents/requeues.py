@@ -29,7 +29,7 @@ from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.incidents.quarantined_processes import process_of_message
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
-from errorkernel.store.platform.enqueue import owe
+from errorkernel.store.platform.enqueue import enqueue
 
 REPEAT_AFTER = timedelta(seconds=10)
 """A command that a node has not acknowledged for so long is offered to it by sync as well."""
@@ -173,7 +173,7 @@ def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     )
     if sends:
         subject = subjects.command(failed.process.node.name, row.pk)
-        owe(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=actor.at)
+        enqueue(subject, commands.encode(as_value(row)), msg_id=str(row.pk), now=actor.at)
     if dead_letter:
         DeadLetter.objects.filter(pk=dead_letter.pk).update(state=_LETTER[wish])
     return row

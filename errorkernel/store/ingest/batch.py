@@ -26,10 +26,10 @@ from errorkernel.store.incidents.dead_letters import Failure, digest_of
 from errorkernel.store.incidents.decisions import OutcomeResult
 from errorkernel.store.ingest import rejected_events
 from errorkernel.store.ingest.event_rows import EventRow
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.ingest.rejected_events import Refusal
 from errorkernel.store.platform import counters
-from errorkernel.store.problem_maintenance import Handled
+from errorkernel.store.problem_maintenance import HandledProblems
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -71,17 +71,17 @@ class _Placed:
     consecutive: int = 0
 
 
-def record(batch: Batch, directory: Directory, *, now: datetime) -> Recorded:
+def record(batch: Batch, name_cache: NameCache, *, now: datetime) -> Recorded:
     """Store a batch. Raises what the database raises; nothing of the batch is stored then."""
     try:
-        return _record(batch, directory, now)
+        return _record(batch, name_cache, now)
     except IntegrityError:
         # A node, process or problem that we remember was removed meanwhile, or another kernel stored the same event.
-        directory.forget()
-        return _record(batch, directory, now)
+        name_cache.forget()
+        return _record(batch, name_cache, now)
 
 
-def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
+def _record(batch: Batch, name_cache: NameCache, now: datetime) -> Recorded:
     recorded = Recorded()
     # What needs no database is done before the transaction, which holds up all others that write.
     unique = {event.id: (node, event) for node, event in reversed(batch.events)}
@@ -90,7 +90,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
     try:
         with transaction.atomic():
             if placed:
-                recorded.rows = _record_events(placed, directory, now, changes=bool(batch.outcomes))
+                recorded.rows = _record_events(placed, name_cache, now, changes=bool(batch.outcomes))
                 recorded.changed += [row.id for row in recorded.rows if row.incident]
             for node, outcome in batch.outcomes:
                 recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
@@ -98,7 +98,7 @@ def _record(batch: Batch, directory: Directory, now: datetime) -> Recorded:
                 rejected_events.refuse_all(batch.refusals, now=now)
     except BaseException:
         # What was learnt inside a transaction that is rolled back does not exist.
-        directory.forget()
+        name_cache.forget()
         raise
     return recorded
 
@@ -115,9 +115,9 @@ def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: dateti
     return result
 
 
-def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *, changes: bool) -> list[EventRow]:
+def _record_events(placed: list[_Placed], name_cache: NameCache, now: datetime, *, changes: bool) -> list[EventRow]:
     """``changes``: incidents change in this transaction, whether it opens some or not."""
-    _place(placed, directory, now)
+    _place(placed, name_cache, now)
     # The locks are taken here, as late as can be: everything below needs them, nothing above does.
     last = counters.lock(Counter.EVENTS)
     action_ids = [item.event.id for item in placed if item.event.type is EventType.ACTION]
@@ -130,32 +130,32 @@ def _record_events(placed: list[_Placed], directory: Directory, now: datetime, *
     for seq, item in enumerate(placed, last + 1):
         item.seq = seq
     seen = moment(now)
-    people = Handled({item.problem_id for item in placed})
-    _count_states(placed, people, seen)
+    handled = HandledProblems({item.problem_id for item in placed})
+    _count_states(placed, handled, seen)
     ingest_sql.insert_events([_columns(item, seen) for item in placed])
-    _count_totals(placed, people, seen, now)
+    _count_totals(placed, handled, seen, now)
     rollups.count(((item.process_id, item.problem_id, item.event.level) for item in placed), now=now)
-    people.note(((item.problem_id, item.event.tags) for item in placed), now=now)
-    rows = [_row(item, people.whole(item.problem_id), now) for item in placed]
+    handled.note(((item.problem_id, item.event.tags) for item in placed), now=now)
+    rows = [_row(item, handled.whole(item.problem_id), now) for item in placed]
     _open_incidents(placed, now)
     dead_letters.keep(_poisonous(placed), now=now)
     counters.take(Counter.EVENTS, len(placed))
     return rows
 
 
-def _place(placed: Sequence[_Placed], directory: Directory, now: datetime) -> None:
+def _place(placed: Sequence[_Placed], name_cache: NameCache, now: datetime) -> None:
     """Find each one's node, process and problem, or make them."""
-    directory.learn_nodes(item.node for item in placed)
+    name_cache.learn_nodes(item.node for item in placed)
     for item in placed:
-        item.node_id = directory.nodes[item.node]
-    directory.learn_processes(((item.node_id, item.event.process) for item in placed), now)
-    directory.learn_problems(((item.group, item.event.kind, item.event.level.value) for item in placed), now)
+        item.node_id = name_cache.nodes[item.node]
+    name_cache.learn_processes(((item.node_id, item.event.process) for item in placed), now)
+    name_cache.learn_problems(((item.group, item.event.kind, item.event.level.value) for item in placed), now)
     for item in placed:
-        item.process_id = directory.processes[item.node_id, item.event.process]
-        item.problem_id = directory.problems[item.group.key]
+        item.process_id = name_cache.processes[item.node_id, item.event.process]
+        item.problem_id = name_cache.problems[item.group.key]
 
 
-def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
+def _count_states(placed: list[_Placed], handled: HandledProblems, seen: Any) -> None:
     """Continue each (process, problem)'s counts through the batch, in the order of the events."""
     pairs = sorted({(item.process_id, item.problem_id) for item in placed})
     known = ingest_sql.states(pairs)
@@ -178,10 +178,10 @@ def _count_states(placed: list[_Placed], people: Handled, seen: Any) -> None:
         for pair, state in sorted(now_counts.items())
     )
     new = {problem for process, problem in pairs if (process, problem) not in known}
-    ingest_sql.count_problem_nodes(sorted(new | {people.whole(problem) for problem in new}))
+    ingest_sql.count_problem_nodes(sorted(new | {handled.whole(problem) for problem in new}))
 
 
-def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: datetime) -> None:
+def _count_totals(placed: list[_Placed], handled: HandledProblems, seen: Any, now: datetime) -> None:
     problems: dict[int, list[Any]] = {}
     processes: dict[int, list[Any]] = {}
     nodes: dict[int, int] = {}
@@ -189,7 +189,7 @@ def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: dateti
     for item in placed:
         event = item.event
         rank = LEVEL_RANK[event.level]
-        for key in {item.problem_id, people.whole(item.problem_id)}:
+        for key in {item.problem_id, handled.whole(item.problem_id)}:
             problem = problems.setdefault(key, [0, event.level.value, rank])
             problem[0] += 1
             if rank > problem[2]:
@@ -200,8 +200,8 @@ def _count_totals(placed: list[_Placed], people: Handled, seen: Any, now: dateti
         if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
             process[2] = event.incarnation
         if event.incarnation is not None:
-            life = item.process_id, event.incarnation
-            failures[life] = failures.get(life, 0) + (event.type is not EventType.INFO)
+            incarnation = item.process_id, event.incarnation
+            failures[incarnation] = failures.get(incarnation, 0) + (event.type is not EventType.INFO)
         nodes[item.node_id] = nodes.get(item.node_id, 0) + 1
     # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
     ingest_sql.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
@@ -259,10 +259,10 @@ def _row(item: _Placed, whole: int, now: datetime) -> EventRow:
 
 
 def _open_incidents(placed: list[_Placed], now: datetime) -> None:
-    asking = [item for item in placed if item.event.type is EventType.ACTION]
-    if not asking:
+    actions = [item for item in placed if item.event.type is EventType.ACTION]
+    if not actions:
         return
-    counters.take(Counter.CHANGES, len(asking))
+    counters.take(Counter.CHANGES, len(actions))
     last = counters.current(Counter.CHANGES)
     Incident.objects.bulk_create(
         [
@@ -279,14 +279,14 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
                 message=_message(item.event.message),
                 repeat=item.repeat,
                 consecutive=item.consecutive,
-                change=last - len(asking) + 1 + index,
+                change=last - len(actions) + 1 + index,
                 raised_at=item.event.occurred_at or now,
                 opened_at=now,
                 # Counted from our own clock: the node's may be wrong by hours.
                 deadline_at=now + timedelta(seconds=item.event.deadline_s) if item.event.deadline_s else None,
                 on_deadline=item.event.on_deadline.value,
             )
-            for index, item in enumerate(asking)
+            for index, item in enumerate(actions)
         ],
         batch_size=200,
     )

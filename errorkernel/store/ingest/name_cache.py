@@ -15,7 +15,7 @@ FORGET_ABOVE = 200_000
 """Entries of one kind before the memory starts anew: a fleet that invents names must not fill ours."""
 
 
-class Directory:
+class NameCache:
     def __init__(self) -> None:
         self.nodes: dict[str, int] = {}
         self.processes: dict[tuple[int, str], int] = {}

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from errorkernel.domain import incident_state as life
+from errorkernel.domain import incident_state
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import Outcome
 from errorkernel.models import Incident, Requeue
 from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import batch
 from errorkernel.store.ingest.batch import Batch
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 
 
 def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
@@ -25,12 +25,12 @@ def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[l
     others = named - incidents.keys()
     commands = requeues.states(node, others) if others else {}
     news = [(node, outcome) for outcome in outcomes if _is_news(outcome, incidents, commands)]
-    changed = batch.record(Batch(outcomes=news), Directory(), now=now).changed if news else []
+    changed = batch.record(Batch(outcomes=news), NameCache(), now=now).changed if news else []
     return changed, [outcome for outcome in named if outcome not in incidents and outcome not in commands]
 
 
 def _is_news(outcome: Outcome, incidents: Mapping[UUID, str], commands: Mapping[UUID, str]) -> bool:
     """It may change something: what it does change is decided where it is recorded."""
     if state := incidents.get(outcome.incident):
-        return life.after(State(state), life.step_of(outcome.state)) is not None
+        return incident_state.after(State(state), incident_state.step_of(outcome.state)) is not None
     return commands.get(outcome.incident) in Requeue.UNDER_WAY

@@ -13,26 +13,26 @@ from errorkernel.store.platform.actor import Actor
 EVENTS_REPEATED = "Nodes repeat incidents and outcomes, not events."
 
 
-def seen(name: str, made: str, last: int, *, asked_at: datetime, repeated: str = EVENTS_REPEATED) -> int | None:
-    """The stream is there, and the broker, which was asked at ``asked_at``, says that it was made at ``made`` and that
-    ``last`` is the number of its newest message.
+def seen(name: str, made: str, last: int, *, requested_at: datetime, repeated: str = EVENTS_REPEATED) -> int | None:
+    """Record how the broker described the stream in its reply to a request of ``requested_at``. ``made``: when the
+    stream was created; ``last``: the number of its newest message.
 
-    Returns None where that is the one that was here before, or the first one. Where it is another one, or has gone back
-    to a smaller number, the audit trail says so, once however many kernels look, and the number of messages that were
-    not stored when it was last looked at is returned. What came after that look and was not stored either is not in
-    it: nobody here has seen it. A kernel that stood still since it asked may come with what is no longer true; that
-    changes nothing. ``repeated``: what the nodes send again, as a sentence for the audit trail.
+    Returns None where the stream is the known one, or the first one. Where it is another stream, or its numbers went
+    back, messages are lost: the audit trail records it once, however many kernels check, and the number of messages
+    that were not stored at the last check is returned. Later messages are not counted, because no kernel saw them.
+    A reply older than the last recorded one changes nothing. ``repeated``: what nodes send again, as a sentence for
+    the audit trail.
     """
-    is_now = {"created": made, "last_seq": last, "observed_at": asked_at}
+    is_now = {"created": made, "last_seq": last, "observed_at": requested_at}
     with transaction.atomic():
         known, first = BrokerStream.objects.get_or_create(name=name, defaults=is_now)
-        lost = BrokerStream.objects.filter(_before(asked_at), ~Q(created=made) | Q(last_seq__gt=last), name=name)
+        lost = BrokerStream.objects.filter(_before(requested_at), ~Q(created=made) | Q(last_seq__gt=last), name=name)
         if first or not lost.update(**is_now, unstored=0, fill_ratio=0.0, discarded_to_seq=0, stored_to_seq=0):
             return None
         waiting = _events_waiting() if name == subjects.EVENTS_STREAM else known.unstored
         audit.record(
             audit.entry(
-                Actor.system(asked_at),
+                Actor.system(requested_at),
                 "lost",
                 f"stream:{name}",
                 reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
@@ -44,8 +44,8 @@ def seen(name: str, made: str, last: int, *, asked_at: datetime, repeated: str =
     return waiting
 
 
-def _before(asked_at: datetime) -> Q:
-    return Q(observed_at=None) | Q(observed_at__lt=asked_at)
+def _before(requested_at: datetime) -> Q:
+    return Q(observed_at=None) | Q(observed_at__lt=requested_at)
 
 
 def _lost(known: BrokerStream, made: str, last: int) -> str:
@@ -54,9 +54,9 @@ def _lost(known: BrokerStream, made: str, last: int) -> str:
     return f"The broker had lost messages of this stream: the newest was number {known.last_seq}, and is number {last}."
 
 
-def reaches(name: str, *, made: str, last: int, asked_at: datetime) -> None:
-    """At ``asked_at`` the newest message of the stream had the number ``last``. That it went back, ``seen`` finds."""
-    BrokerStream.objects.filter(_before(asked_at), name=name, created=made, last_seq__lt=last).update(last_seq=last)
+def reaches(name: str, *, made: str, last: int, requested_at: datetime) -> None:
+    """Record that the newest message had the number ``last`` at ``requested_at``. ``seen`` detects smaller numbers."""
+    BrokerStream.objects.filter(_before(requested_at), name=name, created=made, last_seq__lt=last).update(last_seq=last)
 
 
 def stands(

@@ -18,7 +18,7 @@ Publisher = Callable[[Outbox], None]
 _publisher: Publisher | None = None
 
 
-def owe(subject: str, payload: bytes, *, msg_id: str, now: datetime) -> None:
+def enqueue(subject: str, payload: bytes, *, msg_id: str, now: datetime) -> None:
     """To be published once the present transaction has committed, however often that takes to succeed."""
     row = Outbox.objects.create(subject=subject, msg_id=msg_id, payload=payload, created_at=now, next_try_at=now)
     transaction.on_commit(lambda: _hand_over(row), robust=True)  # what is recorded stands, whatever a publisher does

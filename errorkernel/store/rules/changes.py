@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from errorkernel.domain import rule_policy as policy
+from errorkernel.domain import rule_policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.query.predicate import Tree
@@ -30,14 +30,14 @@ class TooManyAtOnce(RuleError):
     """Among those that wait now it would kill or stop more than one person may at once."""
 
     def __init__(self, action: RuleAction, count: int, two_above: int) -> None:
-        told = _(
+        text = _(
             "{count} pending incidents match the condition. {action} for more than {most} at once needs "
             "approval by a second person: create a bulk decision for them and do not include them here.",
             count=count,
             action=action.value,
             most=two_above,
         )
-        super().__init__("also_waiting", told)
+        super().__init__("also_waiting", text)
 
 
 class RuleChanged(Exception):
@@ -45,7 +45,11 @@ class RuleChanged(Exception):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(
-            _("{who} has changed the rule; it is now revision {number}.", who=rule.author, number=str(rule.revision))
+            _(
+                "{actor} has changed the rule; it is now revision {number}.",
+                actor=rule.author,
+                number=str(rule.revision),
+            )
         )
         self.rule = rule
 
@@ -59,21 +63,21 @@ def listed() -> QuerySet[Rule]:
     return Rule.objects.filter(removed_at__isnull=True).order_by("position", "id")
 
 
-def load() -> tuple[int, list[policy.Rule]]:
+def load() -> tuple[int, list[rule_policy.Rule]]:
     """(revision of them all, the rules that are switched on, in their order)."""
     # The number first: rules that are younger than it are noticed later, rules that are older never.
     revision = counters.current(Counter.RULES)
     return revision, [rule for rule in map(as_value, listed().filter(enabled=True)) if rule is not None]
 
 
-def as_value(row: Rule) -> policy.Rule | None:
+def as_value(row: Rule) -> rule_policy.Rule | None:
     """The rule as it is judged by; None where its condition cannot be read (written by another version of ours)."""
     try:
-        condition = policy.parse_condition(row.condition)
+        condition = rule_policy.parse_condition(row.condition)
     except RuleError:
         log.exception("The condition of %s cannot be read; it is passed by", row)
         return None
-    return policy.Rule(
+    return rule_policy.Rule(
         id=row.pk,
         revision=row.revision,
         condition=condition,
@@ -89,7 +93,7 @@ def as_value(row: Rule) -> policy.Rule | None:
     )
 
 
-def wording(row: Rule) -> RuleDefinition:
+def definition_of(row: Rule) -> RuleDefinition:
     """The part of a rule that people write."""
     return RuleDefinition(
         name=row.name,
@@ -120,9 +124,10 @@ def add(
     given.check()
     with transaction.atomic():
         counters.take(Counter.RULES)
-        if listed().count() >= policy.RULES_MAX:
+        if listed().count() >= rule_policy.RULES_MAX:
             raise RuleError(
-                "name", _("There are already {count} rules, the maximum. Remove one first.", count=policy.RULES_MAX)
+                "name",
+                _("There are already {count} rules, the maximum. Remove one first.", count=rule_policy.RULES_MAX),
             )
         last = listed().aggregate(last=Max("position"))["last"] or 0
         rule = Rule(position=last + 1, created_at=actor.at)
@@ -286,7 +291,7 @@ def waiting(condition: Tree) -> int:
 
 def shown(rule: Rule) -> dict[str, Any]:
     """What the audit trail keeps of a rule."""
-    words = asdict(wording(rule)) | {
+    words = asdict(definition_of(rule)) | {
         "action": rule.action,
         "expires_at": rule.expires_at and rule.expires_at.isoformat(),
     }

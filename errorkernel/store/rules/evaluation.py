@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from errorkernel.bypasses import decision_queries
-from errorkernel.domain import rule_policy as policy
+from errorkernel.domain import rule_policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.rule_policy import STORM_WINDOW_S, IncidentFacts, RuleAction, RuleMatch
 from errorkernel.models import AuditEntry, Counter, Decision, Incident, ProcessAction, Rule
@@ -94,9 +94,9 @@ def step(found: Look, *, now: datetime) -> Step:
     return done
 
 
-def _verdict(active: list[policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
+def _verdict(active: list[rule_policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
     """None also where nobody asks any more: a person was quicker than the first look."""
-    return policy.decide(active, facts_of(incident), now) if incident.state == State.OPEN.value else None
+    return rule_policy.decide(active, facts_of(incident), now) if incident.state == State.OPEN.value else None
 
 
 def facts_of(incident: Incident) -> IncidentFacts:
@@ -158,12 +158,12 @@ def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetim
 
 def _apply_verdict(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
     action = verdict.rule.action
-    if action.answer is None and _has_spoken(row, incident):
+    if action.decision is None and _has_spoken(row, incident):
         return
     if not count_use(verdict, now):
         raise RulesChanged  # used up or expired since it was read
-    if action.answer is not None:
-        decisions.decide(incident.pk, action.answer, actor=rule_actor(row, now), reason=row.reason, rule=row)
+    if action.decision is not None:
+        decisions.decide(incident.pk, action.decision, actor=rule_actor(row, now), reason=row.reason, rule=row)
     elif action is RuleAction.ESCALATE:
         decisions.escalate(incident.pk, actor=rule_actor(row, now), reason=row.reason, rule=row)
     else:
@@ -190,33 +190,33 @@ def _has_spoken(row: Rule, incident: Incident) -> bool:
 
 def _trouble(row: Rule, incident: Incident, now: datetime, two_above: int) -> str | None:
     """Why the rule must not answer this one but be suspended; the answers of its present revision count."""
-    if RuleAction(row.action).answer is None:
+    if RuleAction(row.action).decision is None:
         return None
-    return storm(row, now, two_above) or policy.loop(_in_a_row(row, incident), row.loop_limit)
+    return storm(row, now, two_above) or rule_policy.loop(_in_a_row(row, incident), row.loop_limit)
 
 
 def storm(row: Rule, now: datetime, two_above: int) -> str | None:
     """Why the rule must not give one more answer so soon, nor act on a node of Steward's; or None."""
-    stormy = policy.storm(given_lately(row, now), row.storm_limit)
+    stormy = rule_policy.storm(given_lately(row, now), row.storm_limit)
     if stormy or not RuleAction(row.action).ends:
         return stormy
-    return policy.too_many(_ended_lately(now), two_above)
+    return rule_policy.too_many(_ended_lately(now), two_above)
 
 
 def _ended_lately(now: datetime) -> int:
     """How many processes all rules, in whatever revision, have killed or stopped in the time that a storm takes."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
     ends = [action.value for action in RuleAction if action.ends]
-    answers = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
-    return answers.count() + ProcessAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
+    made = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
+    return made.count() + ProcessAction.objects.filter(rule__isnull=False, created_at__gt=since).count()
 
 
 def given_lately(row: Rule, now: datetime) -> int:
     """How often the present revision has answered, or acted on a node of Steward's, in the time that a storm takes."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
-    answers = Decision.objects.filter(rule=row, rule_revision=row.revision, decided_at__gt=since)
+    made = Decision.objects.filter(rule=row, rule_revision=row.revision, decided_at__gt=since)
     actions = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
-    return answers.count() + actions.count()
+    return made.count() + actions.count()
 
 
 def _in_a_row(row: Rule, incident: Incident) -> int:

@@ -17,35 +17,34 @@ READ_AT_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer. ``by``: ``user``, ``rule`` or ``deadline``; ``waited_s``: from when we knew of the incident on."""
+class DecisionRecord:
+    """``actor_kind``: ``user``, ``rule`` or ``deadline``. ``waited_s``: seconds from when the incident was stored.
+    ``came_back``: the process reported the same problem again within ``CAME_BACK_WITHIN``."""
 
     action: str
-    by: str
+    actor_kind: str
     waited_s: float
     state: str
     came_back: bool
 
 
-def newest(since: datetime) -> tuple[list[Answered], int]:
-    """The newest answers that were given from ``since`` on, newest first, and how many there are in all."""
-    found = [_answered(*row) for row in page_queries.answers(since, READ_AT_MOST)]
+def newest(since: datetime) -> tuple[list[DecisionRecord], int]:
+    """The newest decisions since ``since``, newest first, and their number in all."""
+    found = [_record(row) for row in page_queries.decisions(since, READ_AT_MOST)]
     if len(found) < READ_AT_MOST:
         return found, len(found)
     return found, Decision.objects.filter(decided_at__gte=since).count()
 
 
-def _answered(
-    action: str,
-    by: str,
-    at: datetime,
-    opened_at: datetime,
-    state: str,
-    ended_at: datetime | None,
-    again: datetime | None,
-) -> Answered:
-    came_back = again is not None and again - (ended_at or at) <= CAME_BACK_WITHIN
-    return Answered(action, by.partition(":")[0], max(0.0, (at - opened_at).total_seconds()), state, came_back)
+def _record(row: page_queries.DecisionRow) -> DecisionRecord:
+    again = row.next_opened_at
+    return DecisionRecord(
+        action=row.action,
+        actor_kind=row.actor.partition(":")[0],
+        waited_s=max(0.0, (row.decided_at - row.opened_at).total_seconds()),
+        state=row.state,
+        came_back=again is not None and again - (row.ended_at or row.decided_at) <= CAME_BACK_WITHIN,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +67,15 @@ class Outcome:
         return self.done - self.came_back
 
 
-def outcomes(answers: Iterable[Answered]) -> list[Outcome]:
+def outcomes(decisions: Iterable[DecisionRecord]) -> list[Outcome]:
     """Continue, kill and stop side by side; one that was never given is left out."""
-    by_action: dict[str, list[Answered]] = {"continue": [], "kill": [], "stop": []}
-    for decision in answers:
+    by_action: dict[str, list[DecisionRecord]] = {"continue": [], "kill": [], "stop": []}
+    for decision in decisions:
         by_action[decision.action].append(decision)
     return [_outcome(action, given) for action, given in by_action.items() if given]
 
 
-def _outcome(action: str, given: Sequence[Answered]) -> Outcome:
+def _outcome(action: str, given: Sequence[DecisionRecord]) -> Outcome:
     done = [decision for decision in given if decision.state == State.APPLIED]
     return Outcome(
         action,

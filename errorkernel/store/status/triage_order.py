@@ -26,11 +26,11 @@ class Waiting:
 
     def __init__(self, now: datetime, only: Collection[UUID] | None = None) -> None:
         rows = page_queries.open_incidents(now, RANKED_MAX)
-        on_problem = Counter([problem for _, _, problem in rows])
+        on_problem = Counter([row.problem for row in rows])
         # Sorting keeps the order of what is equal: the longest waiting first.
-        rows.sort(key=lambda row: row[1] * on_problem[row[2]], reverse=True)
+        rows.sort(key=lambda row: row.waited_s * on_problem[row.problem], reverse=True)
         self.on_problem = on_problem
-        self._keys = [key for key, _, _ in rows if only is None or as_uuid(key) in only]
+        self._keys = [row.key for row in rows if only is None or as_uuid(row.key) in only]
 
     def __len__(self) -> int:
         return len(self._keys)

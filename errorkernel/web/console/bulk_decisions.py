@@ -95,4 +95,4 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
 
 def _so_not_the_others(found: BulkDecision, watched: Watched | None) -> str:
     over = found.state == BulkDecision.State.CANARY and (watched is None or watched.shows.stands)
-    return bulk_decisions.SO_NOT_THE_OTHERS if over else ""
+    return bulk_decisions.REST_NOT_APPLIED if over else ""

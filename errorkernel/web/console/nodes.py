@@ -141,7 +141,7 @@ def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]
     kept = list(incarnations.of_process(process.pk))
     began_by: dict[int, Incident] = {}
     if any(incarnation.ending == Ending.CRASHED for incarnation in kept):
-        for asked in quarantined_processes.answered(process, kept[-1].first_seen):
+        for asked in quarantined_processes.restart_decisions(process, kept[-1].first_seen):
             later = [incarnation for incarnation in kept if incarnation.first_seen >= asked.decision.decided_at]
             began_by |= {later[-1].pk: asked} if later else {}
     return [(incarnation, began_by.get(incarnation.pk)) for incarnation in kept]

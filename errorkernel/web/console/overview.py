@@ -78,7 +78,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "since": now - chosen.length,
         **_over_time(chosen, now),
-        **_answers(chosen, now),
+        **_decisions(chosen, now),
         **_waiting(now),
         **_top(chosen, now),
     }
@@ -198,7 +198,7 @@ def _bounds(bounds: Sequence[int]) -> list[str]:
     return [*names, _("longer than %(time)s") % {"time": charts.span(bounds[-1])}]
 
 
-def _answers(chosen: Range, now: datetime) -> dict[str, Any]:
+def _decisions(chosen: Range, now: datetime) -> dict[str, Any]:
     found, total = decision_history.newest(now - chosen.length)
     waits = sorted(row.waited_s for row in found)
     upto = [bisect_right(waits, bound) for bound in WAITS_S]
@@ -209,22 +209,24 @@ def _answers(chosen: Range, now: datetime) -> dict[str, Any]:
         "answered": total,
         "looked_at": len(found),
         "waits": _shares(list(zip(_bounds(WAITS_S), counts, strict=True))),
-        "deciders": [_decider(by, [row.waited_s for row in found if row.by == by]) for by in _deciders(found)],
+        "deciders": [
+            _decider(kind, [row.waited_s for row in found if row.actor_kind == kind]) for kind in _deciders(found)
+        ],
         "p50": decision_history.percentile(waits, 0.5),
         "p95": decision_history.percentile(waits, 0.95),
         "outcomes": [(outcome, _outcome_bars(outcome, largest)) for outcome in outcomes],
     }
 
 
-def _deciders(found: Sequence[decision_history.Answered]) -> list[str]:
-    present = {row.by for row in found}
-    return [by for by in ("user", "rule", "deadline") if by in present]
+def _deciders(found: Sequence[decision_history.DecisionRecord]) -> list[str]:
+    present = {row.actor_kind for row in found}
+    return [kind for kind in ("user", "rule", "deadline") if kind in present]
 
 
-def _decider(by: str, waits: list[float]) -> tuple[str, int, float | None, float | None]:
+def _decider(kind: str, waits: list[float]) -> tuple[str, int, float | None, float | None]:
     words = {"user": _("Users"), "rule": _("Matching rule"), "deadline": _("deadlines")}
     waits.sort()
-    return words[by], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
+    return words[kind], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
 
 
 def _outcome_bars(outcome: decision_history.Outcome, largest: int) -> list[charts.Bar]:

@@ -86,7 +86,7 @@ def read_facts() -> metrics.Facts:
     return metrics.Facts(
         incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
         # By the names that old dashboards know; a node that is moving over is heard under both, and the later counts.
-        hello_last={sender_names.without_suffix(name): at.timestamp() for name, at in heard if at is not None},
+        heartbeat_last={sender_names.without_suffix(name): at.timestamp() for name, at in heard if at is not None},
         nodes=nodes.count_nodes(timezone.now()),
     )
 

@@ -40,7 +40,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
     if isinstance(error, IsPart):
         messages.warning(request, said(error))
         return HttpResponseRedirect(reverse("problem", args=[error.whole]))
-    problem = get_object_or_404(problems.wholes(), pk=refused.key)
+    problem = get_object_or_404(problems.unmerged(), pk=refused.key)
     verb, why, typed = refused.operation.verb, said(error), request.POST
     comment, reason = typed.get("text", ""), typed.get("reason", "")
     if reason and verb not in _forms_shown(problem):

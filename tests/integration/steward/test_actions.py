@@ -23,7 +23,7 @@ from errorkernel.senders.steward.store import actions
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest, LeaseHolder
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 
 pytestmark = pytest.mark.django_db
@@ -261,7 +261,7 @@ def event_of(ship1: Node, text: str, **more: Any) -> ErrorEvent:
     report = Event(
         id=uuid.uuid4(), type=EventType.ERROR, level=Level.ERROR, process="(not named)", text=text, **more
     )  # fmt: skip
-    record(Batch(events=[(ship1.name, report)]), Directory(), now=at(5))
+    record(Batch(events=[(ship1.name, report)]), NameCache(), now=at(5))
     return ErrorEvent.objects.latest("seq")
 
 

@@ -15,7 +15,7 @@ from errorkernel.senders.steward.protocol import event_mapping as wire
 from errorkernel.senders.steward.store import actions, dialects, ingest
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from tests.support.steward.peer import CTRL, CTRL_2024, STEW, StewardPeer, Version
 
@@ -35,7 +35,7 @@ def report(version: Version, memory: Memory, hours: float) -> None:
     payload, headers = version.pack(message)
     read = wire.read(version.subject, headers or {}, payload)
     arrival = Arrival(f"{version.name} {hours}", at(hours).timestamp(), wire.report(read, Limits()))
-    ingest.record([arrival], [], Directory(), memory, limits=Limits(), now=at(hours))
+    ingest.record([arrival], [], NameCache(), memory, limits=Limits(), now=at(hours))
 
 
 def hello(version: Version, memory: Memory, hours: float) -> None:

@@ -13,7 +13,7 @@ from errorkernel.senders.steward.protocol import event_mapping
 from errorkernel.senders.steward.store import ingest as store
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
 from errorkernel.senders.steward.worker.error_log import ErrorLog
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from tests.support.steward.peer import STEW, StewardPeer
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ def report(*texts: str) -> None:
         payload, headers = STEW.pack(peer.error_message(text))
         read = event_mapping.report(event_mapping.read(STEW.subject, headers or {}, payload), Limits())
         arrivals.append(Arrival(f"s:{text}:{number}", now.timestamp(), read))
-    store.record(arrivals, [], Directory(), Memory(), limits=Limits(), now=now)
+    store.record(arrivals, [], NameCache(), Memory(), limits=Limits(), now=now)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from errorkernel.senders.steward.protocol.process_control import Ended
 from errorkernel.senders.steward.store import actions, rule_evaluation
 from errorkernel.senders.steward.store.actions import ActionRequest, LeaseHolder
 from errorkernel.store.ingest.batch import Batch, record
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 
@@ -79,7 +79,7 @@ def reported(*, at: datetime = NOW, occurred_at: datetime | None = NOW, node: st
         "text": "error: methodREQHttpGet: method timed out", "tags": GUESSED, "occurred_at": occurred_at,
     }  # fmt: skip
     event = Event(**usual | more)
-    record(Batch(events=[(node, event)]), Directory(), now=at)
+    record(Batch(events=[(node, event)]), NameCache(), now=at)
     return event
 
 
@@ -112,7 +112,7 @@ def test_a_rule_that_names_the_node_orders_an_action_once(ship1: Node) -> None:
     assert "revision 1" in entry.after["rule"]
     # It comes again, and the rules are asked again.
     end_all()
-    record(Batch(events=[(SHIP, event)]), Directory(), now=NOW)
+    record(Batch(events=[(SHIP, event)]), NameCache(), now=NOW)
     assert judge() == [action]
 
 

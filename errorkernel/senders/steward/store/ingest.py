@@ -25,7 +25,7 @@ from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.ingest import batch as intake
 from errorkernel.store.ingest.batch import Batch, Recorded
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.ingest.rejected_events import Refusal
 from errorkernel.store.platform import broker_streams, counters
 
@@ -86,7 +86,7 @@ def surplus_nodes(names: Iterable[str], memory: Memory, *, nodes_max: int) -> se
 def record(
     arrivals: Sequence[Arrival],
     refusals: list[Refusal],
-    directory: Directory,
+    name_cache: NameCache,
     memory: Memory,
     *,
     limits: Limits,
@@ -98,7 +98,7 @@ def record(
     Raises what the database raises; nothing of the batch is stored then."""
     try:
         with transaction.atomic():
-            recorded = _record(arrivals, refusals, directory, memory, limits, now)
+            recorded = _record(arrivals, refusals, name_cache, memory, limits, now)
             broker_streams.reached(ERROR_STREAM, reached)
             return recorded
     except BaseException:
@@ -110,7 +110,7 @@ def record(
 def _record(
     arrivals: Sequence[Arrival],
     refusals: list[Refusal],
-    directory: Directory,
+    name_cache: NameCache,
     memory: Memory,
     limits: Limits,
     now: datetime,
@@ -122,7 +122,7 @@ def _record(
     for arrival in arrivals:
         event = _waited(arrival, _folded(arrival, _event(arrival, memory, limits, now), memory), now)
         batch.events.append((sender_names.with_suffix(arrival.report.node), event))
-    recorded = intake.record(batch, directory, now=now)
+    recorded = intake.record(batch, name_cache, now=now)
     reported = {
         sender_names.with_suffix(arrival.report.node): _shown(arrival.report.incoming, now) for arrival in arrivals
     }

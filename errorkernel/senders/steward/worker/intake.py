@@ -17,7 +17,7 @@ from errorkernel.broker.errors import BrokerError
 from errorkernel.broker.pull_consumer import Delivery, PullConsumer
 from errorkernel.domain.limits import Limits
 from errorkernel.kernel.intake import Opened, refusal
-from errorkernel.kernel.stepped_work import Paced, parts
+from errorkernel.kernel.stepped_work import PacedSteps, parts
 from errorkernel.platform import metrics
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
@@ -32,7 +32,7 @@ from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM, ERROR_SU
 from errorkernel.senders.steward.store import ingest
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
 from errorkernel.store.ingest.batch import Recorded
-from errorkernel.store.ingest.name_cache import Directory
+from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform import broker_streams
 
 log = logging.getLogger("errorkernel.kernel")
@@ -63,7 +63,7 @@ class StewardIntake:
         )
         self._memory = Memory()
         self._heartbeats: dict[str, Incoming] = {}
-        self._paced = Paced(threads)
+        self._paced = PacedSteps(threads)
         self._nearly_full = False
         self.error_connection.on_connected(self._open_errors)
         self.connection.on_connected(self._subscribe_heartbeats)
@@ -72,10 +72,10 @@ class StewardIntake:
         if not self._plain:
             # Before there is a new consumer, which begins with what is there.
             await self._check_stream()
-            asked_at = datetime.now(UTC)
+            requested_at = datetime.now(UTC)
             made = await ensure_error_stream(self.error_connection, max_bytes=self._conf.legacy_stream_bytes)
             waiting = await self._threads.run(
-                broker_streams.seen, ERROR_STREAM, **asdict(made), asked_at=asked_at, repeated=NOT_REPEATED
+                broker_streams.seen, ERROR_STREAM, **asdict(made), requested_at=requested_at, repeated=NOT_REPEATED
             )
             if waiting is not None:
                 log.error("The broker has lost its stream of errors of Steward's nodes, with %d not stored", waiting)
@@ -135,7 +135,7 @@ class StewardIntake:
             if left_out:
                 log.warning("The limit of %d nodes is reached; %d new ones were not added", nodes_max, left_out)
 
-    def take_in(self, deliveries: Sequence[Delivery], directory: Directory, now: datetime) -> tuple[Opened, Recorded]:
+    def take_in(self, deliveries: Sequence[Delivery], name_cache: NameCache, now: datetime) -> tuple[Opened, Recorded]:
         """Errors of such nodes, in one transaction; in the thread of the database."""
         opened = Opened()
         names = ingest.masked_names(self._memory)
@@ -157,7 +157,7 @@ class StewardIntake:
         recorded = ingest.record(
             taken,
             opened.batch.refusals,
-            directory,
+            name_cache,
             self._memory,
             limits=self._conf.limits,
             reached=max(delivery.sequence for delivery in deliveries),
