@@ -1,4 +1,4 @@
-"""Follows the broker's log for what it refused, and keeps it where an administrator sees it."""
+"""Follows the broker's log and stores its access denials for administrators."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ INTERVAL_S = 1.0
 
 
 def log_of(conf: Conf) -> Path | None:
-    """The broker's log, where we know of one."""
+    """The broker's log file; None where none is configured."""
     if conf.embedded_broker:
         return server_log(conf.data_dir)
     return Path(conf.nats_log_file) if conf.nats_log_file else None
@@ -29,7 +29,7 @@ class AccessDenialWatch:
         self._denials = DenialCounter()
 
     async def run(self) -> None:
-        """Follow the log for as long as the worker lives; without one there is nothing to do."""
+        """Follow the log while the worker runs; without a log file, store nothing."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             if self._tail:

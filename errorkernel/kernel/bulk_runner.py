@@ -1,6 +1,4 @@
-"""Carries out confirmed answers to many incidents, some at a time. What a kernel that died left undone is found by the
-next look.
-"""
+"""Applies approved bulk decisions in steps. Another kernel continues what a kernel that ended left unfinished."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""The kernel as Channels sees it: a consumer behind the channel ``error-kernel``, run by a background worker.
+"""The Channels consumer of the channel ``error-kernel``, run by the kernel's background worker.
 
-Messages on the channel are wake-ups, nothing more: what there is to do stands in the database.
+Messages on the channel only wake the worker; the work itself is in the database.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from errorkernel.kernel.worker import running
 
 
 class KernelConsumer(AsyncConsumer):
-    """Hands wake-ups on to the worker that runs in this process."""
+    """Passes wake-ups to the worker of this process."""
 
     async def outbox_wake(self, message: dict[str, Any]) -> None:
         """Another process has recorded a decision."""

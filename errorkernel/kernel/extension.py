@@ -1,6 +1,6 @@
-"""The seam where a sender adds its own intake, tasks, rule step and retention to the kernel worker.
+"""The interface by which a sender adds its own intake, tasks, rule step and retention to the kernel worker.
 
-The kernel imports no sender. Whoever starts the worker passes the factories of extensions to it
+The kernel imports no sender. The caller that starts the worker passes the extension factories
 (``errorkernel.senders.kernel``).
 """
 
@@ -18,8 +18,9 @@ from errorkernel.platform.threads import DatabaseThreads
 
 @dataclass(frozen=True, slots=True)
 class KernelContext:
-    """What the worker lends an extension. ``connection``: the kernel's own, to the product's broker; ``threads``: the
-    thread of the kernel's transactions; ``make_intake``: an intake that stores and announces like the kernel's."""
+    """The parts of the worker that an extension can use. ``connection``: the kernel's own, to the product's broker;
+    ``threads``: the thread of the kernel's transactions; ``make_intake``: an intake that stores and announces like the
+    kernel's."""
 
     conf: Conf
     connection: Connection
@@ -28,8 +29,8 @@ class KernelContext:
 
 
 class KernelExtension:
-    """What a sender adds; each default adds nothing. It is made before the worker's connection starts, so that it can
-    register callbacks with ``connection.on_connected``."""
+    """The additions of a sender; each default adds nothing. It is created before the worker's connection starts, so
+    that it can register callbacks with ``connection.on_connected``."""
 
     def streams(self) -> Sequence[str]:
         """Its streams on the product's broker, which the kernel probes for storage."""
@@ -40,8 +41,8 @@ class KernelExtension:
         return ()
 
     def rule_step(self, *, now: datetime, two_above: int) -> bool:
-        """One transaction of rules on what the sender stores; whether more is left. Called when no incident waits for
-        rules. ``two_above``: more kills and stops at once than this need an approval (0: never)."""
+        """Evaluate rules on what the sender stores, in one transaction; returns whether more is left. Called when no
+        incident waits for rules. ``two_above``: more kills and stops at once than this need an approval (0: never)."""
         return False
 
     def prune(self, *, now: datetime) -> int:

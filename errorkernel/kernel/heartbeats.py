@@ -1,4 +1,4 @@
-"""The kernel's dealings with nodes beside their reports: signs of life, who may connect, what they have received."""
+"""Tracks nodes: stores their heartbeats, updates the broker's access list, and records what nodes have received."""
 
 import asyncio
 import contextlib
@@ -31,12 +31,12 @@ REVISION_INTERVAL_S = 0.3
 HEARTBEAT_WRITE_INTERVAL_S = 1.0
 NODES_AT_ONCE = 20
 PROCESSES_AT_ONCE = 50
-"""Of one heartbeat, in one step."""
+"""Processes of one heartbeat that are stored in one step."""
 ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
 class NodeTracker:
-    """``apply_users``: lets the embedded broker know who may connect; None where the broker is not ours."""
+    """``apply_users``: gives the embedded broker its list of nodes; None for an external broker."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class NodeTracker:
         self._paced = PacedSteps(threads)
 
     async def connected(self) -> None:
-        """Subscribe anew, and make the durables again: the broker may have lost them."""
+        """Subscribe again and create the durable consumers again: the broker may have lost them."""
         self._durables.clear()
         self._revision = -1
         await self._connection.subscribe(subjects.ALL_HEARTBEATS, self._heartbeat, queue=QUEUE)
-        # Every kernel hears of what was received, to which the second adds nothing: in a queue, what goes to a
-        # connection whose end the broker has not noticed yet would be lost.
+        # Every kernel receives these notices; a repeated one changes nothing. In a queue group, the broker could
+        # deliver a notice to a connection that has ended without its noticing, and it would be lost.
         for stream, mark in (
             (subjects.DECISIONS_STREAM, _mark_delivered),
             (subjects.COMMANDS_STREAM, requeues.mark_received),
@@ -71,11 +71,12 @@ class NodeTracker:
             await self._connection.subscribe(ACKED_ALL.format(stream=stream), acknowledged)
 
     def notice(self, nodes: Iterable[str]) -> None:
-        """These nodes report: one that we have not made a durable for yet gets it."""
+        """Create a durable consumer for those of these nodes that have none yet."""
         self._wanted.update(node for node in nodes if node not in self._durables and subjects.is_node_name(node))
 
     async def keep_access(self) -> None:
-        """Follow the nodes table: who may connect, and a durable consumer of decisions for each."""
+        """Follow the table of nodes: update the access list, and create a durable consumer of decisions for each
+        node."""
         while True:
             revision = await self._threads.run(nodes.nodes_revision)
             if revision != self._revision:
@@ -83,24 +84,26 @@ class NodeTracker:
                     await asyncio.to_thread(self._apply_users, await self._threads.run(nodes.broker_users))
                 self._wanted.update(await self._threads.run(nodes.node_names))
                 self._revision = revision
-            # Not before the streams have been made or mended on this connection.
+            # The streams must exist on this connection first.
             if self._wanted and self._connection.is_ready:
                 await self._make_durables()
             await asyncio.sleep(REVISION_INTERVAL_S)
 
     async def write_heartbeats(self) -> None:
-        """Write what was heard, once a second; however much it is, by parts that hold nobody up."""
+        """Store the received heartbeats once a second, in steps so short that other transactions are not delayed."""
         while True:
             await asyncio.sleep(HEARTBEAT_WRITE_INTERVAL_S)
-            heard, self._heartbeats = list(self._heartbeats.items()), {}
+            received, self._heartbeats = list(self._heartbeats.items()), {}
             now = datetime.now(UTC)
-            for part in parts(heard, NODES_AT_ONCE):
+            for part in parts(received, NODES_AT_ONCE):
                 await self._paced.run(heartbeats.of_nodes, part, now=now)
-            for node, heartbeat in heard:
+            for node, heartbeat in received:
                 for processes in parts(heartbeat.processes, PROCESSES_AT_ONCE):
-                    anew = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
-                    if anew:
-                        log.warning("%s counts the incarnations of %s anew; they must never go down", node, anew)
+                    restarted = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
+                    if restarted:
+                        log.warning(
+                            "%s restarted the incarnation numbers of %s; they must never decrease", node, restarted
+                        )
 
     async def _make_durables(self) -> None:
         for node in sorted(self._wanted - self._durables):
@@ -123,7 +126,7 @@ class NodeTracker:
         self.notice([address.node])
 
     async def _acknowledged(self, stream: str, mark: Callable[..., list[UUID]], message: CoreMessage) -> None:
-        """The broker's notice that a node has acknowledged a decision or a command: it has taken it over."""
+        """Handle the broker's notice that a node has acknowledged a decision or a command."""
         with contextlib.suppress(BrokerError, ValueError, LookupError, TypeError):
             number = json.loads(message.data)["stream_seq"]
             stored: dict[str, Any] = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": int(number)})

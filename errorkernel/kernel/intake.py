@@ -1,9 +1,9 @@
-"""The kernel's intake: from the stream into the database, in batches, commit before acknowledgement.
+"""The kernel's intake: stores the stream's messages in batches, and acknowledges them after the commit.
 
-Under light load a batch is one message and goes through at once; under heavy load hundreds share a transaction while
-the next ones are already on their way. Nothing that a node sends can stop it: what cannot be read, or cannot be
-stored, is set aside in the quarantine. A database that is away costs time only: the batch in hand waits for it, and
-what follows waits behind it, so that the order in which a process reported is the order in which it is stored.
+Under light load a batch is one message and is stored at once; under heavy load hundreds share a transaction while the
+next ones arrive. No input of a node can stop the intake: a message that cannot be decoded or stored becomes a rejected
+event. While the database is unavailable, the present batch waits for it and later ones wait behind it, so the events of
+a process are stored in the order in which it reported them.
 """
 
 import asyncio
@@ -33,22 +33,23 @@ log = logging.getLogger("errorkernel.kernel")
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 CANNOT_BE_STORED = (DataError, IntegrityError, ValueError, OverflowError)
-"""A value that the database does not take: found out one by one, so that it does not take its batch with it."""
+"""A value that the database rejects. The messages are then stored one by one, so that the others are stored."""
 GATHER_S = 0.1
 GATHER_EVENTS = 100
-"""A batch of ten costs nearly what one of a hundred does, and people's answers wait for the same processor and the same
-writer. So in a steady flow a batch begins so long after the one before, or with so many events; a lone event is never
-held up."""
+"""A batch of ten costs nearly as much as one of a hundred, and people's decisions need the same processor and the same
+database writer. So under steady load a batch starts this long after the one before, or with this many events; a single
+event is never delayed."""
 NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0
 UNKNOWN_INCIDENT_DELIVERIES = 5
-"""An outcome can overtake its incident (another way, a repaired loss); after this many tries it is quarantined."""
+"""An outcome can arrive before its incident (by another path, or after a loss was reconciled); after this many
+deliveries it is rejected."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """A batch, decoded; the deliveries stand beside what they became."""
+    """A decoded batch, and its deliveries by what they were decoded to."""
 
     batch: Batch = field(default_factory=Batch)
     events: list[Delivery] = field(default_factory=list)
@@ -57,12 +58,12 @@ class Opened:
 
 
 TakeIn: TypeAlias = Callable[[Sequence[Delivery], NameCache, datetime], tuple[Opened, Recorded]]
-"""Read a batch and store it in one transaction; whatever cannot be read becomes a refusal."""
+"""Decodes a batch and stores it in one transaction; a message that cannot be decoded becomes a rejected event."""
 
 
 class Intake:
-    """``take_in`` knows what comes from ``source``. ``nodes_seen`` is told the nodes of every stored batch;
-    ``incidents_stored`` when there were incidents in it."""
+    """``take_in`` decodes and stores the messages of ``source``. ``nodes_seen`` is called with the nodes of every
+    stored batch, ``incidents_stored`` after a batch with incidents."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Intake:
         self._name_cache = NameCache()
 
     async def run(self) -> None:
-        """Take in for as long as the worker lives; an error of our own ends it with its traceback."""
+        """Store messages while the worker runs; a bug of ours ends it with its traceback."""
         storing: asyncio.Task[None] | None = None
         try:
             while True:
@@ -102,7 +103,7 @@ class Intake:
                     await asyncio.sleep(began + GATHER_S - time.monotonic())
         finally:
             if storing and not storing.done():
-                # What is in the database thread finishes anyway; let it be acknowledged if the broker is there.
+                # The transaction in the database thread finishes anyway; acknowledge it if the broker is connected.
                 await asyncio.wait([storing], timeout=2)
 
     async def _store(self, deliveries: Sequence[Delivery]) -> None:
@@ -126,9 +127,9 @@ class Intake:
         metrics.observe_batch(time.perf_counter() - started)
 
     async def _record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
-        """Store a batch, however long the database is away. Raises what CANNOT_BE_STORED names.
+        """Store a batch, however long the database is unavailable. Raises the errors in CANNOT_BE_STORED.
 
-        The broker may deliver again meanwhile what waits here: that is stored once all the same.
+        The broker may deliver the waiting messages again; each is stored once.
         """
         pause_s = AWAY_PAUSE_FIRST_S
         while True:
@@ -147,7 +148,7 @@ class Intake:
             raise
 
     async def _set_aside(self, delivery: Delivery, exc: Exception, now: datetime) -> tuple[Opened, Recorded]:
-        log.error("A message on %s cannot be stored and is quarantined", delivery.subject, exc_info=exc)
+        log.error("A message on %s cannot be stored and is rejected", delivery.subject, exc_info=exc)
         opened = Opened(refused=[delivery])
         opened.batch.refusals.append(refusal(delivery, "cannot_be_stored", str(exc)))
         recorded = await self._threads.run(batch.record, opened.batch, self._name_cache, now=now)
@@ -190,13 +191,13 @@ class Intake:
 def take_in(
     deliveries: Sequence[Delivery], name_cache: NameCache, now: datetime, *, limits: Limits
 ) -> tuple[Opened, Recorded]:
-    """Reports and outcomes of nodes of ours."""
+    """Decode and store events and outcomes of our own nodes."""
     opened = open_all(deliveries, limits)
     return opened, batch.record(opened.batch, name_cache, now=now)
 
 
 def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
-    """Decode what arrived. Whatever is wrong becomes a refusal; nothing raises."""
+    """Decode the deliveries. An invalid message becomes a rejected event; nothing is raised."""
     opened = Opened()
     for delivery in deliveries:
         try:
@@ -217,7 +218,7 @@ def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
 
 
 def refusal(delivery: Delivery, reason: str, detail: str) -> Refusal:
-    """The message as the quarantine keeps it. Only subjects of ours say of whom it is."""
+    """The message as a rejected event. Only our own subjects name the node."""
     parts = delivery.subject.split(".") if delivery.subject.startswith("ek.") else []
     return Refusal(
         source=delivery.source,

@@ -1,7 +1,7 @@
-"""Publishes what is enqueued for the broker, until the broker has it. Repeating is harmless: each has a message id.
+"""Publishes the outbox to the broker and retries until the broker has each message. Each has a message id for dedup.
 
-What this process decides is handed to it with the commit and goes out at once; what another process decided, and what
-did not go out, it finds by looking. That the broker has it is written down aside: an answer never waits for that.
+A row that this process enqueued is published right after its commit. Rows of other processes, and rows whose publishing
+failed, are read from the database. Deleting published rows is a separate task, so that no decision waits for it.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ log = logging.getLogger("errorkernel.kernel")
 LOOK_INTERVAL_S = 1.0
 BATCH = 200
 IN_HAND_MAX = 5 * BATCH
-"""With so many published and not yet written down, no more are looked for: others are at the database too."""
+"""Above this many published rows that are not deleted yet, no further rows are read, to spare the database."""
 IN_HAND_PAUSE_S = 0.1
 
 
 class OutboxTask:
-    """``reading``: threads that look for what is due; an answer on its way does not queue behind what is stored.
+    """``reading``: threads that read due rows, so that a decision does not queue behind what is being stored.
 
     Make it inside the event loop that runs it.
     """
@@ -46,26 +46,26 @@ class OutboxTask:
         self._wake = asyncio.Event()
         self._look_at = -math.inf
         self._handed: set[asyncio.Task[None]] = set()
-        """Kept from being collected; each ends by itself, at the latest when the connection is closed."""
+        """References against garbage collection. Each task ends by itself, at the latest when the connection closes."""
         self._in_hand: set[str] = set()
-        """Message ids from when they are here to the first look after it was written down what became of them."""
-        self._written_down: set[str] = set()
+        """Message ids from when this task has them until the first read after their result was stored."""
+        self._stored_results: set[str] = set()
         self._sent: list[Outbox] = []
         self._failed: list[Outbox] = []
         self._tried = asyncio.Event()
 
     def look(self) -> None:
-        """Another process may have written something: do not wait for the next look."""
+        """Read due rows now: another process may have written some."""
         self._look_at = -math.inf
         self._wake.set()
 
     async def connected(self) -> None:
-        """The broker is back: nothing waits for its next try any longer."""
+        """Retry all rows now: the broker is connected again."""
         await self._threads.run(outbox.hurry)
         self.look()
 
     async def publish(self) -> None:
-        """Publish for as long as the worker lives."""
+        """Publish while the worker runs."""
         enqueue.hand_over_to(self._hand_over)
         try:
             while True:
@@ -73,7 +73,7 @@ class OutboxTask:
                     async with asyncio.timeout(max(0.0, self._look_at - time.monotonic())):
                         await self._wake.wait()
                 self._wake.clear()
-                # Without a connection nothing is tried, and nothing is counted as a failed try.
+                # Without a connection nothing is tried or counted as a failed attempt.
                 while self._connection.connected and (rows := await self._due()):
                     await asyncio.gather(*(self._publish(row) for row in rows))
                 if not self._connection.connected:
@@ -81,11 +81,12 @@ class OutboxTask:
         finally:
             enqueue.hand_over_to(None)
 
-    async def write_down(self) -> None:
-        """Write what the broker has, and what it did not take, for as long as the worker lives."""
+    async def store_results(self) -> None:
+        """Delete the published rows, and schedule the retries of failed ones, while the worker runs."""
         while True:
             await self._tried.wait()
-            # Both lists keep what they hold until it is written: a database that is away ends this, and it begins anew.
+            # Both lists keep their rows until the result is stored: an unavailable database ends this task, which
+            # starts again.
             if sent := self._sent[:BATCH]:
                 await self._write_sent(sent)
                 self._done_with(self._sent, len(sent))
@@ -96,13 +97,13 @@ class OutboxTask:
                 self._tried.clear()
 
     def _done_with(self, rows: list[Outbox], count: int) -> None:
-        self._written_down.update(row.msg_id for row in rows[:count])
+        self._stored_results.update(row.msg_id for row in rows[:count])
         del rows[:count]
 
     async def _write_sent(self, rows: list[Outbox]) -> None:
         decided, requeued = await self._threads.run(outbox.sent, [row.msg_id for row in rows], now=datetime.now(UTC))
         self._announcer.add([], decided + requeued)
-        # Counted here, where every answer passes once, who gave it and in whichever process.
+        # Counted here, where every decision passes once, whichever process made it.
         for wait in await self._threads.run(decisions.waits_of, decided):
             metrics.count_decision(wait.action, wait.actor.partition(":")[0])
             metrics.observe_decision_wait(wait.waited_s)
@@ -118,13 +119,13 @@ class OutboxTask:
             task.add_done_callback(self._handed.discard)
 
     async def _due(self) -> list[Outbox]:
-        """What nobody has in hand, once it is time to look; a look that found much is followed by another."""
+        """The due rows that are not being published already; empty before the next read is due."""
         if time.monotonic() < self._look_at:
             return []
         self._look_at = time.monotonic() + LOOK_INTERVAL_S
-        # Not before: a look that is under way may have seen what is written down meanwhile as it was.
-        self._in_hand -= self._written_down
-        self._written_down.clear()
+        # Only now: a read that had started before may have returned rows whose result was being stored.
+        self._in_hand -= self._stored_results
+        self._stored_results.clear()
         if len(self._in_hand) > IN_HAND_MAX:
             self._look_at = time.monotonic() + IN_HAND_PAUSE_S
             return []
@@ -140,12 +141,12 @@ class OutboxTask:
             await self._connection.store(row.subject, bytes(row.payload), msg_id=row.msg_id)
             self._sent.append(row)
         except BrokerAway as exc:
-            log.info("Publishing to %s is tried again: %s", row.subject, exc)
+            log.info("Publishing to %s failed and is retried: %s", row.subject, exc)
             self._failed.append(row)
         except BrokerError as exc:
-            log.error("The broker refuses %s: %s", row.subject, exc)
+            log.error("The broker rejected a message on %s: %s", row.subject, exc)
             self._failed.append(row)
         except BaseException:
-            self._in_hand.discard(row.msg_id)  # unknown what became of it: the next look has it again
+            self._in_hand.discard(row.msg_id)  # its result is unknown: the next read returns it again
             raise
         self._tried.set()

@@ -1,8 +1,8 @@
-"""The kernel's part of the periodic repair: a node says what it still waits for and what it has done, and is told what
-it lacks. That makes a total loss of the broker's data harmless.
+"""The kernel's part of the reconciliation: a node sends its pending incidents and its outcomes, and gets the decisions
+that it has not received. So a total loss of the broker's data costs no decision.
 
-However much a node asks, and however often, others get their turn: one request of a node is under way at a time, and it
-is dealt with by steps (``paced``), of which those of all nodes take turns.
+No node can delay the others: one request per node is in progress at a time, and the steps of all nodes take turns
+(``PacedSteps``).
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from errorkernel.store.ingest import reconciliation
 log = logging.getLogger("errorkernel.kernel")
 
 AT_ONCE = 50
-"""Items of a request that are looked up, or taken in, in one step."""
+"""Items of a request that are read or stored in one step."""
 COMMANDS_AT_ONCE = 10
-"""These bring their messages along."""
+"""Commands read in one step: fewer, because they contain whole messages."""
 WAITING_MAX = 10
-"""Requests of a node that wait for the one under way. Of more, the oldest makes way: who sent it gives it up first."""
+"""Waiting requests of one node. Above this, the oldest is dropped: its sender times out first."""
 
 
 class Reconciler:
@@ -43,17 +43,17 @@ class Reconciler:
         self._paced = PacedSteps(threads)
         self._announcer = announcer
         self._waiting: dict[str, deque[CoreMessage]] = {}
-        """Of nodes of which a request is under way, or about to be."""
+        """Node → waiting requests, for nodes with a request in progress."""
         self._nodes: asyncio.Queue[str] = asyncio.Queue()
 
     async def connected(self) -> None:
-        """Subscribe anew. Raises BrokerAway."""
-        # Every kernel answers, to which the second adds nothing: in a queue, what goes to a connection whose end the
-        # broker has not noticed yet would be lost.
+        """Subscribe again. Raises BrokerAway."""
+        # Every kernel replies; the second reply changes nothing. In a queue group, the broker could deliver a request
+        # to a connection that has ended without its noticing, and it would be lost.
         await self._connection.subscribe(subjects.ALL_SYNCS, self._arrived)
 
     async def run(self) -> None:
-        """Answer for as long as the worker lives."""
+        """Reply to requests while the worker runs."""
         async with asyncio.TaskGroup() as nodes:
             while True:
                 nodes.create_task(self._reply_all(await self._nodes.get()))
@@ -62,11 +62,13 @@ class Reconciler:
         try:
             node = subjects.parse(message.subject).node
         except ProtocolError as exc:
-            log.warning("A sync on %s is passed over: %s", message.subject, exc)
+            log.warning("A sync request on %s is ignored: %s", message.subject, exc)
             return
         if not subjects.is_own_inbox(node, message.reply):
-            # Whatever the kernel publishes has the kernel's rights: a node must not choose where.
-            log.warning("A sync of %s wants its answer on %r, which is not its own", node, message.reply)
+            # The kernel publishes with its own rights, so a node must not choose the subject.
+            log.warning(
+                "A sync request of %s has the reply subject %r, which belongs to another node", node, message.reply
+            )
             return
         if node not in self._waiting:
             self._waiting[node] = deque(maxlen=WAITING_MAX)
@@ -74,16 +76,16 @@ class Reconciler:
         self._waiting[node].append(message)
 
     async def _reply_all(self, node: str) -> None:
-        """One after the other, until none waits. What goes wrong costs its request alone: a node asks again."""
+        """Reply to the node's requests one after the other. A failure affects its own request only; nodes repeat it."""
         waiting = self._waiting[node]
         try:
             while waiting:
                 try:
                     await self._reply(node, waiting.popleft())
                 except (*DATABASE_AWAY, BrokerAway) as exc:
-                    log.warning("A sync of %s was not answered, it has to ask again: %s", node, exc)
+                    log.warning("A sync request of %s failed and must be repeated: %s", node, exc)
                 except Exception:
-                    log.exception("A sync of %s was not answered", node)
+                    log.exception("A sync request of %s failed", node)
         finally:
             del self._waiting[node]
 
@@ -94,8 +96,10 @@ class Reconciler:
             await message.respond(sync.encode_refusal(str(exc)))
             return
         if request.unread:
-            log.warning("%s items of a sync of %s cannot be read: %s", len(request.unread), node, request.unread[0])
-        # With room to spare: a broker may count more than what we wrote.
+            log.warning(
+                "%s items of a sync request of %s cannot be decoded: %s", len(request.unread), node, request.unread[0]
+            )
+        # One eighth is reserved: a broker may count more bytes than we wrote.
         reply = sync.SyncReply(self._connection.max_payload * 7 // 8)
         await self._take_in(node, request.outcomes, reply)
         await self._reply_missing(node, request.open, reply)
@@ -103,7 +107,8 @@ class Reconciler:
         await message.respond(reply.encode())
 
     async def _take_in(self, node: str, outcomes: Sequence[Outcome], reply: sync.SyncReply) -> None:
-        """What the node has done. What of it is unknown here finds room: it took twice as much in the request."""
+        """Store the node's outcomes. The unknown ones always fit into the reply: in the request they took twice the
+        space."""
         for part in parts(outcomes, AT_ONCE):
             changed, unknown = await self._paced.run(reconciliation.take_in, node, part, now=datetime.now(UTC))
             self._announcer.add([], changed)
@@ -111,8 +116,9 @@ class Reconciler:
                 reply.add_unknown(incident)
 
     async def _reply_missing(self, node: str, pending: Sequence[UUID], reply: sync.SyncReply) -> None:
-        """Answers to what the node waits for, as many as there is room for, and then what of it is unknown here."""
-        # In another order each time: what found no room must not be the same for ever.
+        """Add the decisions on the node's pending incidents, as many as fit, then the incidents that are unknown
+        here."""
+        # In a random order, so that the same ones are not left out every time.
         shuffled = random.sample(pending, len(pending))
         unknown: list[UUID] = []
         for part in parts(shuffled, AT_ONCE):
@@ -124,7 +130,7 @@ class Reconciler:
             reply.add_unknown(incident)
 
     async def _offer(self, node: str, reply: sync.SyncReply) -> None:
-        """Messages that are to be sent again, as many as there is room for."""
+        """Add the messages to be requeued, as many as fit."""
         offered = await self._paced.run(requeues.to_offer, node, now=datetime.now(UTC))
         for part in parts(offered, COMMANDS_AT_ONCE):
             if not all(reply.add_command(command) for command in await self._paced.run(requeues.read, part)):

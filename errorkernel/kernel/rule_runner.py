@@ -1,8 +1,8 @@
-"""Asks the rules about incidents that have been stored, at once and in the order in which they opened.
+"""Evaluates the rules on stored incidents, at once and in the order in which they opened.
 
-What senders let rules act on has its turn when no incident is left (``KernelExtension.rule_step``).
+The rule steps of senders run when no incident is left (``KernelExtension.rule_step``).
 
-An answer is a step (``paced``): however many incidents there are, a batch of the intake waits for one answer at most.
+Each decision is a step (``PacedSteps``), so a batch of the intake waits for one decision at most.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store.rules import evaluation
 
 LOOK_INTERVAL_S = 1.0
-"""How soon an incident is found whose kernel died before it asked, or that a changed rule shall be asked about."""
+"""After this time at most, an incident is found that a kernel left unevaluated or that a changed rule applies to."""
 WITHOUT_RULES_S = 0.2
-"""Where the last incidents met no rules, nobody waits for their word: for so long the processor is the people's. So
-the first incident after the first rule waits so long for it."""
+"""Pause before an evaluation where the last one found no active rules: it saves processor time for people's requests.
+The first incident after the first rule waits this long."""
 
 
 class RuleStep(Protocol):
@@ -27,8 +27,8 @@ class RuleStep(Protocol):
 
 
 class RuleRunner:
-    """``two_above``: rules kill and stop no more at once than one person may (0: any number). ``sender_steps``: the
-    rule steps of senders."""
+    """``two_above``: rules kill and stop no more processes at once than one person may (0: any number).
+    ``sender_steps``: the rule steps of senders."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RuleRunner:
         self._without_rules = False
 
     def wake(self) -> None:
-        """There are incidents: do not wait for the next look."""
+        """Evaluate now: there are new incidents."""
         self._wake.set()
 
     async def run(self) -> None:

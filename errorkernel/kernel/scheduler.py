@@ -1,4 +1,4 @@
-"""What the kernel does by the clock: deadlines, its own heartbeat, and keeping the database small."""
+"""The kernel's periodic work: deadlines, mutes, its own heartbeat and the retention."""
 
 import asyncio
 import os
@@ -59,7 +59,7 @@ class Scheduler:
         self._started_at = datetime.now(UTC)
 
     async def keep_deadlines(self) -> None:
-        """Answer or escalate what is past its deadline, and count how long processes have been standing still."""
+        """Decide or escalate incidents past their deadline, and count for how long processes are blocked."""
         counted_at = time.monotonic()
         met: list[UUID] = []
         while True:
@@ -72,43 +72,43 @@ class Scheduler:
                 self._announcer.add([], met)
 
     async def watch_nodes(self) -> None:
-        """Say on open incidents that their node has gone silent, and take it back when it is heard again."""
+        """Mark pending incidents whose node sends no heartbeat, and remove the mark when it sends one again."""
         while True:
             await asyncio.sleep(LIVENESS_INTERVAL_S)
             self._announcer.add([], await self._threads.run(decisions.note_missing_nodes, now=datetime.now(UTC)))
 
     async def end_mutes(self) -> None:
-        """Show muted problems again when their time is over, also those that nothing is heard of."""
+        """End mutes whose time is over, also of problems without new events."""
         while True:
             await asyncio.sleep(MUTES_INTERVAL_S)
             await self._threads.run(problem_maintenance.end_mutes, now=datetime.now(UTC))
 
     async def write_heartbeats(self) -> None:
-        """Write that this worker lives, what it sees of the broker, and how far behind it is."""
+        """Store this worker's heartbeat with its connection to the broker and its lag."""
         while True:
-            requested_at, stands = datetime.now(UTC), await self._standing()
-            if stands:
-                metrics.set_lag(stands.waiting)
+            requested_at, status = datetime.now(UTC), await self._stream_status()
+            if status:
+                metrics.set_lag(status.waiting)
                 await self._threads.run(
                     broker_streams.reaches,
                     subjects.EVENTS_STREAM,
-                    made=stands.made,
-                    last=stands.last,
+                    made=status.made,
+                    last=status.last,
                     requested_at=requested_at,
                 )
             await self._threads.run(
                 kernel_heartbeats.record,
                 self._worker,
                 started_at=self._started_at,
-                lag=stands.waiting if stands else None,
+                lag=status.waiting if status else None,
                 broker_error=self._trouble(),
                 now=datetime.now(UTC),
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
-    async def _standing(self) -> streams.StreamStatus | None:
+    async def _stream_status(self) -> streams.StreamStatus | None:
         if not self._connection.is_ready:
-            # On a new connection it is first looked whether something was lost, by what was last seen waiting.
+            # A new connection is first checked for lost messages, by the last known number of waiting ones.
             return None
         try:
             return await streams.stream_status(self._connection, subjects.EVENTS_STREAM)
@@ -116,7 +116,7 @@ class Scheduler:
             return None
 
     async def prune(self) -> None:
-        """Forget what the retention allows to, a step at a time with room for the intake between steps."""
+        """Delete rows past their retention in steps, with pauses for the intake between them."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             while await self._threads.run(self._prune, datetime.now(UTC)):

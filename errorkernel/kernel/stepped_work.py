@@ -1,8 +1,8 @@
-"""Long work in steps, in the thread of the kernel's other transactions.
+"""Runs long work in steps, in the thread of the kernel's other transactions.
 
-However much there is to do, a batch of the intake waits for one step at most. Before the next step the database is left
-alone for as long as the last one took, since SQLite's lock goes to who asks at the right moment, and people's
-answers come from other processes' connections.
+A batch of the intake waits for one step at most. After each step the database stays free for as long as the step took:
+SQLite gives its lock to the connection that tries at the right moment, and people's decisions come from connections of
+other processes.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class PacedSteps:
-    """Steps of one kind of work, one after the other; who has waited longest comes next."""
+    """Runs steps one after the other, the longest waiting one first."""
 
     def __init__(self, threads: DatabaseThreads) -> None:
         self._threads = threads
@@ -26,10 +26,10 @@ class PacedSteps:
         self._not_before = 0.0
 
     async def run(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``step`` in the thread when it is time; returns what it returns, or raises what it raises."""
+        """Call ``step`` in the thread when the pause is over; returns its result, or raises its error."""
 
         def timed() -> R:
-            # Without the time that it waited for the thread: that was somebody else's turn.
+            # Measured without the time that it waited for the thread.
             began = time.monotonic()
             try:
                 return step(*args, **kwargs)
@@ -43,5 +43,5 @@ class PacedSteps:
 
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """What is dealt with in one step each."""
+    """``items`` in parts of ``size``, one for each step."""
     return (items[start : start + size] for start in range(0, len(items), size))

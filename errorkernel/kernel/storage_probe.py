@@ -1,7 +1,7 @@
-"""Whether the broker stores what it is given, asked for again and again: by itself it does not say that it cannot.
+"""Probes periodically whether the broker can store messages, because the broker does not report that it cannot.
 
-A nats-server whose files were taken away, or whose disk was full for a moment, goes on as before for who asks: it
-lets in, tells how its streams stand, and leaves every message unanswered, for good. Only a new start mends that.
+A nats-server whose files were removed, or whose disk was full for a moment, still accepts connections and reports the
+state of its streams, but never acknowledges a message again. Only a restart helps.
 """
 
 import asyncio
@@ -17,19 +17,20 @@ log = logging.getLogger("errorkernel.kernel")
 
 LOOK_INTERVAL_S = 2.0
 OFF_LOOKS = 3
-"""So often in a row may a broker to which we are connected say that JetStream is off: it may be starting."""
+"""A connected broker that reports JetStream as unavailable this often in a row has failed; before, it may be
+starting."""
 REPLY_MAX_S = 1.0
-"""What took longer may have had no answer, and whether the broker can be spoken to is the connection's matter."""
+"""A slower reply may be a timeout, which the connection handles."""
 PATIENCE_FIRST_S = 5.0
 PATIENCE_LAST_S = 300.0
-"""So long a new start is given to help, twice as long each time that it has not."""
+"""Time for a restart to take effect; doubled after each restart that did not help."""
 
 
 RestartBroker = Callable[[str], Awaitable[str]]
 
 
 class StorageProbe:
-    """``names``: the streams. ``start_again``: see ``EmbeddedServer``; None where the broker is not ours to start."""
+    """``names``: the streams. ``start_again``: see ``EmbeddedServer``; None for an external broker."""
 
     def __init__(self, connection: Connection, names: Sequence[str], start_again: RestartBroker | None) -> None:
         self._connection = connection
@@ -38,18 +39,18 @@ class StorageProbe:
         self._off = 0
         self._patience_s = PATIENCE_FIRST_S
         self._not_before = 0.0
-        self._left = ""
+        self._not_restarted = ""
         self.trouble = ""
-        """Why nothing can be stored, as the broker says it; empty where all is well, as far as is known."""
+        """Why the broker cannot store, in its own words; empty while no failure is known."""
 
     async def run(self) -> None:
-        """Look for as long as the worker lives."""
+        """Probe while the worker runs."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
             if self._connection.is_ready:
                 await self._look()
             elif self._connection.refused:
-                # What is done on every connection, so that there will be none until it is mended.
+                # The set-up of every connection fails with this, so none becomes ready until the broker is restarted.
                 await self._found(self._connection.refused)
 
     async def _look(self) -> None:
@@ -59,7 +60,7 @@ class StorageProbe:
                 await streams.probe_storage(self._connection, name)
         except BrokerRefused as exc:
             if streams.is_missing(exc):
-                log.warning("The broker has lost a stream; making it again")
+                log.warning("The broker has lost a stream; creating it again")
                 self._connection.drop_connection()
             else:
                 await self._found(f"{name}: {exc}")
@@ -69,32 +70,32 @@ class StorageProbe:
             if self._off >= OFF_LOOKS:
                 await self._found(str(exc))
         else:
-            self._all_is_well()
+            self._reset()
 
     async def _found(self, trouble: str) -> None:
         if trouble != self.trouble:
             log.error("The broker cannot store: %s", trouble)
         self.trouble = trouble
         if self._start_again is None:
-            self._leave("it is not ours to start again")
+            self._report_no_restart("it is an external broker")
         elif time.monotonic() >= self._not_before:
-            self._leave(why_not := await self._start_again(trouble))
+            self._report_no_restart(why_not := await self._start_again(trouble))
             if not why_not:
                 self._not_before = time.monotonic() + self._patience_s
                 self._patience_s = min(self._patience_s * 2, PATIENCE_LAST_S)
 
-    def _leave(self, why: str) -> None:
-        if why and why != self._left:
-            log.error("The broker that cannot store is left as it is: %s", why)
-        self._left = why
+    def _report_no_restart(self, why: str) -> None:
+        if why and why != self._not_restarted:
+            log.error("The broker that cannot store is not restarted: %s", why)
+        self._not_restarted = why
 
-    def _all_is_well(self) -> None:
+    def _reset(self) -> None:
         self._off = 0
         if not self.trouble:
             return
-        log.warning("The broker stores again")
-        if self._left:
-            # It was not started again, so what it has refused since is to be made on a new connection.
+        log.warning("The broker can store again")
+        if self._not_restarted:
+            # It was not restarted, so the set-up that it refused must be repeated on a new connection.
             self._connection.drop_connection()
-        self.trouble = self._left = ""
+        self.trouble = self._not_restarted = ""
         self._patience_s, self._not_before = PATIENCE_FIRST_S, 0.0

@@ -1,4 +1,4 @@
-"""Guards around the worker's tasks: against a database that is away, and against a lost stream or consumer."""
+"""Guards around the worker's tasks: for an unavailable database, and for a lost stream or consumer."""
 
 import asyncio
 import logging
@@ -25,9 +25,9 @@ async def reconnect_when_consumer_is_lost(source: PullConsumer, connection: Conn
 
 
 async def outlast_database(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``loop`` again whenever a database that is away ends it. Any other error is a bug and is raised.
+    """Run ``loop`` again whenever an unavailable database ends it. Any other error is a bug and is raised.
 
-    What the loop had in hand is not lost: it works on what the database holds, and browsers fetch what they missed.
+    No work is lost: the loops work on what the database holds, and browsers fetch what they missed.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
-"""The kernel: a Channels background worker whose tasks take in, publish, keep time and keep the node_tracker's books.
+"""The kernel: a Channels background worker whose tasks store events, publish the outbox, and run periodic work.
 
-Any task that fails ends the worker with that task's traceback; who runs the process starts it again, and nothing
-is lost by it: what is not committed has not been acknowledged.
+Any task that fails ends the worker with that task's traceback. The process manager restarts it, and nothing is lost:
+what is not committed has not been acknowledged.
 """
 
 import asyncio
@@ -99,9 +99,9 @@ class KernelWorker(Worker):
             sender_prunes=[extension.prune for extension in self._extensions],
         )
         self.ready = asyncio.Event()
-        """Set once the streams exist and the intakes pull from the product's broker. A broker of a sender's own may
-        still be away."""
-        self.connection.on_connected(self._is_ready)  # the last, so after all that is to be done on a connection
+        """Set once the streams exist and the intake pulls from the product's broker. A sender's own broker may still be
+        unavailable."""
+        self.connection.on_connected(self._is_ready)  # registered last, so it runs after the whole set-up
 
     def _make_intake(self, source: DeliverySource, take_in: TakeIn) -> Intake:
         return Intake(
@@ -115,7 +115,7 @@ class KernelWorker(Worker):
         )
 
     async def handle(self) -> None:
-        """Run everything until something fails. Raises what it raised."""
+        """Run all tasks until one fails. Raises its error."""
         global _running
         _running = self
         self.connection.start()
@@ -142,11 +142,11 @@ class KernelWorker(Worker):
             self._threads.close()
 
     def _loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs for ever, and waits where the database is away."""
+        """The loops that start again when the database was unavailable."""
         return [
             self.announcer.run,
             self.outbox.publish,
-            self.outbox.write_down,
+            self.outbox.store_results,
             self._rule_runner.run,
             self._bulk.run,
             self.node_tracker.keep_access,
@@ -164,12 +164,12 @@ class KernelWorker(Worker):
     async def _connected(self) -> None:
         requested_at = datetime.now(UTC)
         made = await streams.ensure_streams(self.connection, events_max_bytes=self._conf.stream_max_bytes)
-        # Before the connection is up: until then no heartbeat overwrites what was last seen waiting.
+        # Before the connection is ready: until then no heartbeat overwrites the last known number of waiting messages.
         waiting = await self._threads.run(
             broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), requested_at=requested_at
         )
         if waiting is not None:
-            log.error("The broker has lost its stream of reports; %d messages in it are known to be gone", waiting)
+            log.error("The broker has lost the stream of events; at least %d messages are lost", waiting)
         await streams.ensure_kernel_consumer(self.connection)
         await self.node_tracker.connected()
         await self._reconciler.connected()

@@ -99,7 +99,7 @@ async def publishing(broker: Broker, *, connect: bool = True) -> AsyncIterator[H
         await heard.task.connected()
 
     connection.on_connected(connected)
-    tasks = [asyncio.create_task(heard.task.publish()), asyncio.create_task(heard.task.write_down())]
+    tasks = [asyncio.create_task(heard.task.publish()), asyncio.create_task(heard.task.store_results())]
     try:
         if connect:
             connection.start()
