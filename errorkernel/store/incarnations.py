@@ -1,7 +1,7 @@
-"""The incarnations of processes: begun by heartbeats, reports and outcomes, ended by what follows them.
+"""The incarnations of processes: started by heartbeats, events and outcomes, ended by what follows them.
 
-A number that is not larger than the largest known one begins nothing: nodes count upwards, and a heartbeat or report
-that was overtaken must not bring a dead incarnation back. Called inside the transaction of what is being recorded."""
+Only a number above the largest known one starts an incarnation: nodes count upwards, and a delayed heartbeat or event
+must not bring an ended incarnation back. The functions run inside the transaction of the caller."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,11 +17,11 @@ from errorkernel.models import Decision, Incarnation
 from errorkernel.store import ingest_sql
 
 KEPT = 50
-"""Incarnations of one process; a number further back than this is forgotten."""
+"""Incarnations that are kept of one process; older ones are deleted."""
 
 
 class StartedIncarnation(NamedTuple):
-    """An incarnation that was heard of: of which process, and what is known of it."""
+    """An incarnation named by a heartbeat, event or outcome. ``pid``, ``since``: None where unknown."""
 
     process: int
     number: int
@@ -29,19 +29,19 @@ class StartedIncarnation(NamedTuple):
     since: datetime | None = None
 
 
-def begin(heard: Sequence[StartedIncarnation], *, now: datetime) -> None:
-    """These live, or have lived; the ones before them are over. Told again, one learns what was not known."""
-    if not heard:
+def begin(reported: Sequence[StartedIncarnation], *, now: datetime) -> None:
+    """Store new incarnations and end the ones before them; complete the data of known ones."""
+    if not reported:
         return
-    for started in _learnt(heard):
+    for started in _completed(reported):
         Incarnation.objects.filter(process=started.process, number=started.number).update(
             pid=started.pid, since=started.since
         )
-    of_these = Incarnation.objects.filter(process__in={started.process for started in heard}).order_by()
+    of_these = Incarnation.objects.filter(process__in={started.process for started in reported}).order_by()
     last = dict(of_these.values_list("process").annotate(Max("number")))
     new = sorted(
-        {started[:2]: started for started in heard if started.number > last.get(started.process, -1)}.values(),
-        key=_place,
+        {started[:2]: started for started in reported if started.number > last.get(started.process, -1)}.values(),
+        key=_sort_key,
     )
     if not new:
         return
@@ -61,34 +61,34 @@ def begin(heard: Sequence[StartedIncarnation], *, now: datetime) -> None:
     ingest_sql.forget_incarnations((process, number - KEPT) for process, number in newest.items() if number > KEPT)
 
 
-def _learnt(heard: Sequence[StartedIncarnation]) -> list[StartedIncarnation]:
-    """Of those that are known, what they are with what was not known of them."""
-    numbers = {started.number for started in heard}
-    found = Incarnation.objects.filter(process__in={started.process for started in heard}, number__in=numbers)
+def _completed(reported: Sequence[StartedIncarnation]) -> list[StartedIncarnation]:
+    """The known ones among ``reported`` whose data becomes more complete."""
+    numbers = {started.number for started in reported}
+    found = Incarnation.objects.filter(process__in={started.process for started in reported}, number__in=numbers)
     known = {row[:2]: StartedIncarnation(*row) for row in found.values_list("process", "number", "pid", "since")}
-    learnt = []
-    for started in heard:
+    completed = []
+    for started in reported:
         if before := known.get(started[:2]):
             now = before._replace(pid=started.pid or before.pid, since=started.since or before.since)
             if now != before:
-                learnt.append(now)
-    return learnt
+                completed.append(now)
+    return completed
 
 
-def _place(incarnation: StartedIncarnation) -> tuple[int, int]:
+def _sort_key(incarnation: StartedIncarnation) -> tuple[int, int]:
     return incarnation.process, incarnation.number
 
 
 def stopped(keys: Collection[tuple[int, int]], *, now: datetime) -> None:
-    """(process, incarnation) of those of which their node says that they have stopped."""
+    """``keys``: (process, incarnation) of those that their node reports as stopped."""
     _end(_running(keys), now=now, stopped=True)
 
 
 def failed(keys: Collection[tuple[int, int]], *, now: datetime) -> None:
-    """(process, incarnation) of those that have failed and that no other follows: they are quarantined."""
+    """``keys``: (process, incarnation) of those that failed and are quarantined, so that no other follows."""
     ending_now = _running(keys)
     for incarnation in ending_now:
-        incarnation.failures = max(1, incarnation.failures)  # though the report of it may still be on its way
+        incarnation.failures = max(1, incarnation.failures)  # the event may still be on its way
     _end(ending_now, now=now, stopped=False)
 
 
@@ -99,12 +99,12 @@ def _running(keys: Collection[tuple[int, int]]) -> list[Incarnation]:
     return [incarnation for incarnation in found if (incarnation.process_id, incarnation.number) in keys]
 
 
-def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
-    """The node has done what was answered: a kill or stop ends the ``incarnation`` of ``process`` that asked."""
+def record_applied(outcome: Outcome, process: int, incarnation: int | None, action: Action, *, now: datetime) -> None:
+    """Record an applied decision: a kill or stop ends the ``incarnation`` of ``process`` that was blocked."""
     if action is Action.CONTINUE:
         return
     if incarnation is not None:
-        # Whatever was thought of its end before: it is known now.
+        # Overwrites an earlier assumption about its end.
         Incarnation.objects.filter(process=process, number=incarnation).update(
             ended_at=now, ending=ending(action, stopped=False, failures=0), incident=outcome.incident
         )
@@ -113,7 +113,8 @@ def obeyed(outcome: Outcome, process: int, incarnation: int | None, action: Acti
 
 
 def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) -> None:
-    """(process, incarnation) → failures in reports that have just been stored, 0 included: it has been heard of."""
+    """``failures``: (process, incarnation) → failures in the events that have just been stored; 0 counts as a sign of
+    the incarnation."""
     if not failures:
         return
     begin(
@@ -130,17 +131,17 @@ def of_process(process: int) -> Iterable[Incarnation]:
 
 
 def restarts(processes: Iterable[int], since: datetime) -> dict[int, int]:
-    """How often each of ``processes`` began anew since then, as far as its incarnations are kept: KEPT are the most."""
+    """How often each of ``processes`` restarted since then, at most KEPT."""
     known = Incarnation.objects.filter(process__in=processes).order_by().values_list("process")
     counted = known.annotate(kept=Count("pk"), begun=Count("pk", filter=Q(first_seen__gte=since)))
-    # Where no life is older, the first of them was no restart, unless those before it are forgotten.
+    # Where none is older, the first of them was no restart, unless older ones were deleted.
     return {process: begun - (begun == kept < KEPT) for process, kept, begun in counted}
 
 
 def _end(ending_now: Sequence[Incarnation], *, now: datetime, stopped: bool) -> None:
     if not ending_now:
         return
-    # Where the outcome is still on its way, behind the heartbeat or report of the next incarnation, it puts this right.
+    # An outcome that arrives after the heartbeat or event of the next incarnation corrects this.
     made = Decision.objects.filter(
         incident__process__in={incarnation.process_id for incarnation in ending_now},
         incident__incarnation__in={incarnation.number for incarnation in ending_now},

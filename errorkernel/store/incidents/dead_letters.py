@@ -1,8 +1,8 @@
-"""Dead letters: messages on which one process has failed three times in a row for the same reason, and those that
-somebody wants kept.
+"""Dead letters: messages on which one process failed three times in a row for the same reason, and messages that an
+operator keeps.
 
-Keeping it answers no incident and stops no process: it is the operator's copy, whatever becomes of the process. Until
-one is dropped, further failures on it are counted on the same row; one that was sent again and failed is kept again.
+Keeping a message decides no incident and stops no process: it is a copy for the operator. Until a dead letter is
+dropped, further failures on it are counted on the same row. One that was requeued and failed again is kept again.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from errorkernel.models import DeadLetter, Incident, Process
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure on a message that is poison. ``incident``: where it asked."""
+    """A failure on a poison message. ``incident``: the id where the process is blocked by it."""
 
     process_id: int
     problem_id: int
@@ -32,7 +32,7 @@ class Failure:
 
 
 def digest_of(message: Message | None) -> str:
-    """What tells one message from another; empty where there is nothing to tell it by."""
+    """Identifies a message by its key; empty where it has none."""
     key = message.key if message else ""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if key else ""
 
@@ -60,14 +60,14 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
 
 
 def _came_back(same: QuerySet[DeadLetter], changed: dict[str, Any]) -> int:
-    """The latest of them that was sent again is kept again, where there is one."""
+    """Keep the latest requeued one of ``same`` again; returns how many (0 or 1)."""
     sent = same.filter(state=DeadLetter.State.RESENT)
     latest = sent.order_by("-id").values_list("pk", flat=True).first()
     return sent.filter(pk=latest).update(state=DeadLetter.State.KEPT, **changed) if latest else 0
 
 
 def keep_again(dead_letter_id: int) -> None:
-    """Its process did not take it: it waits for somebody as before, unless another copy of it does already."""
+    """Its process did not take it: keep it again, unless another copy of it is kept already."""
     dead_letter = DeadLetter.objects.get(pk=dead_letter_id)
     same = DeadLetter.objects.filter(
         process=dead_letter.process_id, problem=dead_letter.problem_id, digest=dead_letter.digest
@@ -77,11 +77,11 @@ def keep_again(dead_letter_id: int) -> None:
 
 
 def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLetter:
-    """The dead letter of the incident's message, which is ``process``'s; made where there is none yet."""
-    # A message without anything to tell it by is the incident's own.
+    """The dead letter of the incident's message, a message of ``process``; created where there is none yet."""
+    # A message without a key is identified by its incident.
     digest = digest_of(Message(**(incident.message or {}))) or incident.pk.hex
     same = Q(incident=incident) | Q(process=process, problem=incident.problem_id, digest=digest)
-    # One that was sent again is kept again; "kept" comes before "sent again".
+    # A requeued one is kept again; "kept" sorts before "resent".
     there = DeadLetter.objects.filter(same, state__in=[DeadLetter.State.KEPT, DeadLetter.State.RESENT])
     kept = there.order_by("state", "-id").first()
     if kept is None:
@@ -102,7 +102,7 @@ def keep_of(incident: Incident, process: Process, *, now: datetime) -> DeadLette
 
 
 def listed(*, node: str = "", process: str = "", state: str = "") -> QuerySet[DeadLetter]:
-    """With everything that a list of them shows, newest first; of these alone where they are named."""
+    """Dead letters with what their list shows, newest first; the parameters filter."""
     found = DeadLetter.objects.select_related("process__node", "problem", "incident").prefetch_related("requeues")
     wanted = {"process__node__name": node, "process__name": process, "state": state}
     return found.order_by("-id").filter(**{column: value for column, value in wanted.items() if value})

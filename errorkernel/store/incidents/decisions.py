@@ -1,8 +1,8 @@
 """The one place where an incident changes its state.
 
-Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows means
-that somebody else was first, who it was and however many processes there are. The change's audit row, and for a
-decision its outbox row, are written in the same transaction (``counters.changing``).
+Every change is a guarded update: ``… WHERE id = … AND state = <what the transition table allows>``. Zero rows mean
+that another actor was first. The audit row of the change, and the outbox row of a decision, are written in the same
+transaction (``counters.changing``).
 """
 
 from collections.abc import Iterable
@@ -29,25 +29,25 @@ from errorkernel.store.platform.enqueue import enqueue
 
 
 class AlreadyDecided(Exception):
-    """Somebody else answered first; ``decision`` is the answer that stands."""
+    """Another actor decided first; ``decision`` is the decision that counts."""
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(f"{decision.actor} answered {decision.action} first.")
+        super().__init__(f"{decision.actor} decided {decision.action} first.")
         self.decision = decision
 
 
 class NotOpen(Exception):
-    """The incident no longer stands, without an answer: its worker is gone. ``state`` says how it ended."""
+    """The incident has ended without a decision, because its worker is gone. ``state``: how it ended."""
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The question is {state}.")
+        super().__init__(f"The incident is {state}.")
         self.state = state
 
 
 class OutcomeResult(Enum):
     CHANGED = "changed"
     APPLIED = "applied"
-    """The same: the decision has been obeyed."""
+    """Changed, because the decision was applied."""
     IGNORED = "ignored"
     """Already known, or impossible by the transition table."""
     UNKNOWN = "unknown"
@@ -68,7 +68,7 @@ def decide(
     ``rule``: the one that decides. The same ``request_id`` from the same actor again returns the same decision.
     Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
     """
-    # Before the transaction, which holds up all others that write.
+    # Before the transaction, because it delays all other writers.
     blocked = decision_queries.blocked_process(incident_id)
     decision = Decision(
         id=uuid7(),
@@ -122,9 +122,9 @@ def _lost(incident_id: UUID, actor: Actor, request_id: str) -> Decision:
 
 
 def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> OutcomeResult:
-    """Take in what the node says it did. Redelivered, reordered or invented reports change nothing."""
-    # Where it was answered or delivered between the look and the update, the outcome may still be right, and nobody
-    # would send it again. A state never comes back, so there are no more tries than states.
+    """Store the outcome that the node reports. Repeated, reordered or invented outcomes change nothing."""
+    # Where the incident was decided or delivered between the read and the update, the outcome may still be valid, and
+    # the node would not repeat it. A state never returns, so there are no more tries than states.
     for _ in State:
         found = decision_queries.standing(outcome.incident, node)
         if found is None:
@@ -139,8 +139,8 @@ def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> Outc
 
 
 def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, now: datetime) -> bool:
-    """Take the incident from how it was ``found`` to ``after``; False where it stands otherwise by now."""
-    # Of an incident that nobody's decision has ended: it stands beside a decision only where that came too late.
+    """Move the incident from the state ``found`` to ``after``; False where its state is another by now."""
+    # For an incident that no decision has ended: it exists beside a decision only where that came too late.
     by_itself = outcome.by_itself if after in (State.WITHDRAWN, State.STALE) else None
     details = {"new_incarnation": outcome.new_incarnation} | ({"by_itself": by_itself.value} if by_itself else {})
     with counters.changing():
@@ -157,22 +157,22 @@ def _end(node: str, outcome: values.Outcome, found: Standing, after: State, *, n
             )
         )
         if after is State.APPLIED and found.action:
-            incarnations.obeyed(outcome, found.process, found.incarnation, Action(found.action), now=now)
+            incarnations.record_applied(outcome, found.process, found.incarnation, Action(found.action), now=now)
         elif by_itself is not None and outcome.new_incarnation is not None:
-            incarnations.obeyed(outcome, found.process, found.incarnation, by_itself, now=now)
+            incarnations.record_applied(outcome, found.process, found.incarnation, by_itself, now=now)
         number_change([outcome.incident])
     return True
 
 
 def _is_of_another_decision(outcome: values.Outcome, decision: UUID | None) -> bool:
-    """An outcome of some other decision than the one that stands must not be shown as this one's."""
+    """Whether the outcome belongs to another decision than the stored one, so that it must not be shown for it."""
     if outcome.decision_id is None or outcome.state is OutcomeState.WITHDRAWN:
         return False
     return decision != outcome.decision_id
 
 
 def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]:
-    """The nodes have taken these decisions over; returns the incidents that this changed."""
+    """Mark the decisions as delivered to their nodes; returns the changed incidents."""
     changed: list[UUID] = []
     with counters.changing():
         for incident_id in incident_ids:
@@ -196,16 +196,16 @@ def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]
 
 
 def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
-    """The decision on the node's incident, if there is one yet. Raises Incident.DoesNotExist."""
+    """The decision on the node's incident, None while it is pending. Raises Incident.DoesNotExist."""
     incident = Incident.objects.select_related("decision").get(pk=incident_id, node__name=node)
     decision: Decision | None = getattr(incident, "decision", None)
     return as_value(decision, incident.incarnation) if decision else None
 
 
 def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:
-    """For the node's open incidents: the decisions that exist, and the ids that are not known here at all."""
+    """For the node's pending incidents: the existing decisions, and the ids that are unknown here."""
     wanted = list(incident_ids)
-    # Read without the incidents themselves: of many, their texts are megabytes.
+    # Read without the texts of the incidents, which can be megabytes.
     known = dict(Incident.objects.filter(pk__in=wanted, node__name=node).values_list("pk", "incarnation"))
     decided = Decision.objects.filter(incident_id__in=known.keys())
     decisions = [as_value(decision, known[decision.incident_id]) for decision in decided]
@@ -213,7 +213,7 @@ def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.
 
 
 def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
-    """The row as it goes over the wire; ``incarnation``: the one that asked."""
+    """The row as it is sent to the node; ``incarnation``: the blocked one."""
     return values.Decision(
         incident=decision.incident_id,
         decision_id=decision.pk,
@@ -226,9 +226,9 @@ def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
 
 
 def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
-    """Open incidents whose deadline has passed and has yet to be met, longest overdue first.
+    """Pending incidents past their deadline that still need an action, longest overdue first.
 
-    One that is escalated already, by a rule, still gets the answer that was configured for its deadline.
+    An incident that a rule has escalated still gets the decision that is configured for its deadline.
     """
     due = Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now)
     unmet = due.filter(Q(escalated_at__isnull=True) | ~Q(on_deadline=OnDeadline.ESCALATE.value))
@@ -236,7 +236,7 @@ def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
 
 
 def escalate(incident_id: UUID, actor: Actor, *, reason: str = "", rule: Rule | None = None) -> bool:
-    """Mark an incident: it keeps waiting, and says so. False where it is marked already or no longer open."""
+    """Mark an incident as escalated; it stays pending. False where it is marked already or no longer pending."""
     with counters.changing():
         marked = Incident.objects.filter(pk=incident_id, state=State.OPEN.value, escalated_at__isnull=True).update(
             escalated_at=actor.at
@@ -250,9 +250,9 @@ def escalate(incident_id: UUID, actor: Actor, *, reason: str = "", rule: Rule | 
 
 
 def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
-    """Mark open incidents whose node has become late or gone, or is back; returns those that this changed.
+    """Mark pending incidents whose node became late or gone, or is back; returns the changed ones.
 
-    While nobody could have heard a node, none becomes late or gone."""
+    While no kernel receives heartbeats, no node becomes late or gone."""
     changed: list[UUID] = []
     waiting = Incident.objects.filter(state=State.OPEN.value)
     missing = {Liveness.LATE, Liveness.GONE}
@@ -275,7 +275,7 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
 
 
 def meet_deadline(incident: Incident, *, now: datetime) -> None:
-    """Do what was configured for the deadline: answer, or escalate. Raises nothing where somebody was quicker."""
+    """Decide or escalate as configured for the deadline. Raises nothing where another actor was faster."""
     deadline = Actor("deadline", now)
     if incident.on_deadline == OnDeadline.ESCALATE.value:
         escalate(incident.pk, deadline)
@@ -287,7 +287,7 @@ def meet_deadline(incident: Incident, *, now: datetime) -> None:
 
 
 def number_change(incident_ids: list[UUID]) -> None:
-    """Give these the next numbers of change, within the transaction that changed them."""
+    """Give these the next change numbers, within the transaction that changed them."""
     if not incident_ids:
         return
     counters.take(Counter.CHANGES, len(incident_ids))
@@ -305,7 +305,7 @@ def with_relations() -> QuerySet[Incident]:
 
 
 def decided_at(incident_id: UUID) -> datetime:
-    """When the incident was answered. Raises Decision.DoesNotExist."""
+    """When the incident was decided. Raises Decision.DoesNotExist."""
     return Decision.objects.values_list("decided_at", flat=True).get(incident_id=incident_id)
 
 
@@ -336,7 +336,8 @@ def waiting_count() -> int:
 
 
 def number_sent(decision_ids: list[UUID], *, now: datetime) -> list[UUID]:
-    """The broker has these decisions; returns their incidents. Called by the outbox inside its transaction."""
+    """Mark these decisions as sent to the broker; returns their incidents. Called by the outbox inside its
+    transaction."""
     sent = Decision.objects.filter(pk__in=decision_ids, sent_at__isnull=True)
     if incident_ids := list(sent.values_list("incident_id", flat=True)):
         sent.update(sent_at=now)

@@ -1,6 +1,6 @@
-"""The outbox as its publisher sees it: what is due, what has gone, what is to be tried again.
+"""The outbox for its publisher: due rows, published rows, and retries with backoff.
 
-At least once: a crash between publishing and forgetting publishes again, under the same message id.
+Delivery is at least once: a crash between publishing and deleting publishes again, with the same message id.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ def due(*, now: datetime, limit: int = 200) -> list[Outbox]:
 
 
 def sent(msg_ids: Collection[str], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
-    """Forget what the broker has acknowledged; returns the incidents whose answers, and messages, have gone."""
+    """Delete the acknowledged rows; returns the incidents whose decisions, and whose messages, were sent."""
     ids = [UUID(msg_id) for msg_id in msg_ids]
     with counters.changing():
         Outbox.objects.filter(msg_id__in=msg_ids).delete()
@@ -31,7 +31,7 @@ def sent(msg_ids: Collection[str], *, now: datetime) -> tuple[list[UUID], list[U
 
 
 def failed(rows: Collection[Outbox], *, now: datetime) -> None:
-    """Try these again later, less and less often."""
+    """Schedule a retry of these rows, with exponential backoff."""
     for row in rows:
         delay_s = min(RETRY_FIRST_S * 2 ** min(row.attempts, 10), RETRY_LAST_S)
         Outbox.objects.filter(msg_id=row.msg_id).update(
@@ -40,5 +40,5 @@ def failed(rows: Collection[Outbox], *, now: datetime) -> None:
 
 
 def hurry() -> None:
-    """The broker is back: whatever waits for its next try is due at once."""
+    """Make all retries due now, because the broker is connected again."""
     Outbox.objects.filter(attempts__gt=0).update(next_try_at=F("created_at"))

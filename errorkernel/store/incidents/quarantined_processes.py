@@ -1,4 +1,4 @@
-"""Quarantined processes and the incidents about them, which are asked one level up, in another process's name."""
+"""Quarantined processes and the incidents about them, which their supervisor opens under another process's name."""
 
 from datetime import datetime
 
@@ -9,29 +9,30 @@ from errorkernel.models import ErrorEvent, Incident, Process
 from errorkernel.store.incidents.decisions import with_relations
 
 KIND = "Quarantined"
-"""As ``errorkernel.node.supervision.quarantine`` asks; its tags that begin with QUARANTINED name who stands still."""
+"""The kind of these incidents (``errorkernel.node.supervision.quarantine``). Their tags that start with QUARANTINED
+name the quarantined processes."""
 
 
 DECISIONS_READ = 100
-"""Of so many of a node's latest answers the ones that were about a process are looked for."""
+"""Among this many of a node's latest decisions, those about a process are searched."""
 
 
 def quarantines(node: int) -> list[tuple[Incident, list[str]]]:
-    """The node's incidents about quarantines that are open or whose answer is on its way, the oldest first, each with
-    the names of the processes that it is about: the culprit first."""
+    """The node's incidents about quarantined processes that are pending or whose decision is in delivery, oldest first.
+    Each comes with the names of these processes, the failed one first."""
     incidents = with_relations().filter(node=node, kind=KIND, state__in=[State.OPEN, *IN_DELIVERY]).order_by("seq")
     return _with_names(list(incidents))
 
 
 def restart_decisions(process: Process, since: datetime) -> list[Incident]:
-    """The answers, since then, by which ``process`` was to be started again after a quarantine, the latest first."""
+    """The incidents whose decision restarted the quarantined ``process`` since then, latest first."""
     incidents = with_relations().filter(node=process.node_id, kind=KIND, state__in=[State.APPLIED, *IN_DELIVERY])
     decided = incidents.filter(decision__decided_at__gte=since).exclude(decision__action=Action.STOP).order_by("-seq")
     return [incident for incident, names in _with_names(list(decided[:DECISIONS_READ])) if process.name in names]
 
 
 def process_of_message(incident: Incident) -> Process:
-    """Whose message the incident bears: of the process that asked, or of the quarantined one that it asks about."""
+    """The process that the incident's message belongs to: the blocked one, or the quarantined one it is about."""
     if incident.kind == KIND:
         tags = ErrorEvent.objects.filter(seq=incident.seq).values_list("tags", flat=True).first()
         for name in _named(tags or {})[:1]:

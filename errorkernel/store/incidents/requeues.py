@@ -1,8 +1,8 @@
-"""The failed message, back to the operator: given to its process once more, dropped, or kept as a dead letter.
+"""What an operator does with a failed message: requeue it to its process, drop it, or keep it as a dead letter.
 
-The message in progress stays on its incident. Once the incident has ended, whatever its end was, it can be sent to the
-node again; the node takes each such command once. A dead letter that no incident was asked about is sent again and
-dropped by itself. Every step is one transaction with its audit row.
+The message in progress is stored with its incident. Once the incident has ended, the message can be sent to the node
+again; the node accepts each such command once. A dead letter without an incident is requeued and dropped directly.
+Every step is one transaction with its audit row.
 """
 
 import re
@@ -32,14 +32,14 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.enqueue import enqueue
 
 REPEAT_AFTER = timedelta(seconds=10)
-"""A command that a node has not acknowledged for so long is offered to it by sync as well."""
+"""A command that a node has not acknowledged for this long is also offered in the reconciliation."""
 _CUT = re.compile(r" … \[\d+ bytes cut\]\Z")
 _UNDER_WAY = _("The message has already been requeued.")
 State = Requeue.State
 
 
 class Wish(StrEnum):
-    """What an operator can want of a failed message."""
+    """What an operator can do with a failed message."""
 
     REQUEUE = "requeue"
     DROP = "drop"
@@ -54,9 +54,9 @@ _LETTER = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a message, and why.
+    """What to do with a message, and why.
 
-    The same ``request_id`` by the same person again returns what it made, unless something else was wanted then.
+    The same ``request_id`` of the same person again returns the first result, unless it was for another action.
     """
 
     wish: Wish
@@ -65,19 +65,19 @@ class Wanted:
 
 
 class CannotRequeue(Exception):
-    """That cannot be done with the message now; the message of this is one sentence for who asked."""
+    """The operation is not possible with the message now; the text is one sentence for the person."""
 
 
 def dispose(incident_id: UUID, wanted: Wanted, actor: Actor) -> Requeue:
-    """Do it with the incident's message. Raises CannotRequeue, Incident.DoesNotExist."""
+    """Do ``wanted`` with the incident's message. Raises CannotRequeue, Incident.DoesNotExist."""
     with _once():
-        # Two people's wishes follow each other: the second meets what the first has made of the message.
+        # Serialises two people's requests: the second finds the result of the first.
         incident = decisions.with_relations().select_for_update(of=("self",)).get(pk=incident_id)
         return _dispose(_Failed(incident, incident.dead_letters.order_by("-id").first()), wanted, actor)
 
 
 def dispose_of_letter(dead_letter_id: int, wanted: Wanted, actor: Actor) -> Requeue:
-    """Do it with a dead letter; where an incident was asked about it, with the message of that.
+    """Do ``wanted`` with a dead letter, or where it has an incident, with the incident's message.
 
     Raises CannotRequeue, DeadLetter.DoesNotExist.
     """
@@ -92,7 +92,7 @@ def dispose_of_letter(dead_letter_id: int, wanted: Wanted, actor: Actor) -> Requ
 
 @contextmanager
 def _once() -> Iterator[None]:
-    """One transaction, in which a message cannot get on its way twice."""
+    """One transaction; the database ensures that a message is not requeued twice at once."""
     try:
         with counters.changing():
             yield
@@ -102,7 +102,7 @@ def _once() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A message that failed, by what it hangs on: its incident, its dead letter, or both."""
+    """A message that failed, by its incident, its dead letter, or both."""
 
     incident: Incident | None
     dead_letter: DeadLetter | None
@@ -122,7 +122,7 @@ class _Failed:
 
     @property
     def past(self) -> QuerySet[Requeue]:
-        """What was done with it."""
+        """What was done with the message, newest first."""
         found: QuerySet[Requeue] = self._of.requeues.order_by("-created_at")
         return found
 
@@ -136,7 +136,7 @@ def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     last = failed.past.first()
     _check(failed, last, wanted.wish)
     row = _begin(failed, wanted, actor)
-    # A dead letter without an incident is kept before anybody does anything with it.
+    # A dead letter without an incident starts as kept.
     at_first = None if failed.incident else State.KEPT.value
     audit.record(
         audit.entry(
@@ -155,7 +155,7 @@ def _wish_of(row: Requeue) -> Wish:
 
 
 def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
-    """The row, what is enqueued for the node for it, and the word on the dead letter that the message is."""
+    """Create the row, enqueue the command for the node, and update the state of the dead letter."""
     wish, dead_letter = wanted.wish, failed.dead_letter
     sends = wish is Wish.REQUEUE
     if wish is Wish.DEAD_LETTER and failed.incident:
@@ -199,7 +199,7 @@ def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
 
 
 def as_value(row: Requeue) -> values.Requeue:
-    """The row as it goes over the wire."""
+    """The row as it is sent to the node."""
     failed = _Failed(row.incident, row.dead_letter)
     return values.Requeue(
         id=row.pk,
@@ -213,7 +213,8 @@ def as_value(row: Requeue) -> values.Requeue:
 
 
 def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
-    """The broker has these; returns their incidents. Called by the outbox inside its transaction."""
+    """Mark these commands as sent to the broker; returns their incidents. Called by the outbox inside its
+    transaction."""
     sent = Requeue.objects.filter(pk__in=command_ids, sent_at__isnull=True)
     found = list(sent.values_list("incident_id", flat=True))
     if found:
@@ -223,7 +224,7 @@ def mark_sent(command_ids: list[UUID], *, now: datetime) -> list[UUID]:
 
 
 def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
-    """The node has it in its journal; returns the incident, if there is one and that was news."""
+    """Mark the command as stored in the node's journal; returns its incident, if it has one and this changed it."""
     with counters.changing():
         if not Requeue.objects.filter(pk=command_id, state=State.SENT).update(state=State.RECEIVED, received_at=now):
             return []
@@ -235,14 +236,14 @@ def mark_received(command_id: UUID, *, now: datetime) -> list[UUID]:
 
 
 def record_outcome(node: str, outcome: values.Outcome, *, now: datetime) -> tuple[OutcomeResult, UUID | None]:
-    """Take in what became of a command; with its incident, if there is one and that was news.
+    """Store the outcome of a command; also returns its incident, if it has one and this changed it.
 
-    Repeated reports change nothing.
+    Repeated outcomes change nothing.
     """
     row = Requeue.objects.filter(_of_node(node), pk=outcome.incident).first()
     if row is None:
         return OutcomeResult.UNKNOWN, None
-    # In the order in which it goes through them: one that is received just now is met in the one or the other.
+    # In the order of the states: a command that is received just now is found in one of them.
     for before in Requeue.UNDER_WAY:
         if _end(node, row, outcome, before, now=now):
             return OutcomeResult.CHANGED, row.incident_id
@@ -270,7 +271,7 @@ def is_of(node: str, command_id: UUID) -> bool:
 
 
 def states(node: str, command_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Those of these that are commands for the node, and how far each is."""
+    """Command → state, of those that are commands for the node."""
     return dict(Requeue.objects.filter(_of_node(node), pk__in=command_ids).values_list("pk", "state"))
 
 
@@ -280,14 +281,14 @@ def under_way(node: str, *, limit: int = 100) -> list[values.Requeue]:
 
 
 def to_offer(node: str, *, now: datetime, limit: int = 100) -> list[UUID]:
-    """Commands of the node that may have got lost, for the sync's reply: in another order each time, since not all may
-    fit into it, and those that did before are not to stand before the others for ever."""
+    """Commands of the node that may have been lost, for the reply of the reconciliation; in random order, so that those
+    that did not fit last time get their turn."""
     old = _under_way(node).filter(created_at__lte=now - REPEAT_AFTER)
     return list(old.order_by("?").values_list("pk", flat=True)[:limit])
 
 
 def read(command_ids: Collection[UUID]) -> list[values.Requeue]:
-    """These, oldest first; without those that have ended meanwhile."""
+    """The commands that have not ended, oldest first."""
     return _as_values(Requeue.objects.filter(pk__in=command_ids, state__in=Requeue.UNDER_WAY), len(command_ids))
 
 
@@ -307,7 +308,7 @@ def _of_node(node: str) -> Q:
 
 
 def _incidents(ids: Iterable[UUID | None]) -> list[UUID]:
-    """Those that there are: a dead letter may have none."""
+    """Without None: a dead letter may have no incident."""
     return [incident_id for incident_id in ids if incident_id]
 
 
