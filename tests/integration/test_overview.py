@@ -243,7 +243,7 @@ def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monke
     assert decisions_counted in outcome
     monkeypatch.undo()
     page = viewer.get(reverse("overview")).content.decode()
-    assert page.count("5 answers") == 2
+    assert page.count("5 decisions") == 2
     assert "the newest" not in page
 
 
