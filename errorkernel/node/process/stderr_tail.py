@@ -48,11 +48,15 @@ class StderrTail:
 
     def last_lines(self) -> list[str]:
         """The last lines; of a line longer than ``LINE_CHARS`` only its end."""
+        found = self.text().splitlines()
+        return [line[-LINE_CHARS:] for line in found[-self._lines :]]
+
+    def text(self) -> str:
+        """The last ``KEPT_BYTES``, from the beginning of a line if there is one."""
         data = bytes(self._kept[-KEPT_BYTES:])
         if self._cut:
             data = data.partition(b"\n")[2] or data  # the first line is incomplete
-        found = data.decode(errors="replace").splitlines()
-        return [line[-LINE_CHARS:] for line in found[-self._lines :]]
+        return data.decode(errors="replace")
 
     def _run(self) -> None:
         try:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from errorkernel.domain import crash_text
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node.errors import JournalError
 from errorkernel.node.process import messages, spawn
@@ -109,12 +110,15 @@ class ProcessWorker(SupervisedWorker):
         """Whether a signal from outside has ended the process; then its end is not a failure."""
         return False
 
-    def describe_failure(self, status: int, last_lines: list[str]) -> EventDraft:
-        """The event that reports a failed process."""
+    def describe_failure(self, status: int, stderr: StderrTail | None) -> EventDraft:
+        """The event that reports a failed process: the error that it wrote, where its runtime is known."""
         how = status_name(status)
-        last = next((line for line in reversed(last_lines) if line.strip()), "")
-        text = f"{self.name} ended with {how}" + (f": {last.strip()}" if last else "")
-        return describe(text, {"kind": how, "stack": "\n".join(last_lines)})
+        crash = crash_text.read(stderr.text() if stderr else "")
+        text = crash.text
+        if not crash.kind:
+            text = f"{self.name} ended with {how}" + (f": {text}" if text else "")
+        stack = crash.stack or "\n".join(stderr.last_lines() if stderr else [])
+        return describe(text, {"kind": crash.kind or how, "stack": stack, "tags": {"exit": how}})
 
     async def kill_leftovers(self, former_mark: str) -> None:
         killed = await asyncio.to_thread(spawn.kill_marked, former_mark)
@@ -215,8 +219,7 @@ class _ProcessIncarnation:
         if self._worker.was_signalled_to_end(status):
             return False
         if status and not self._has_reported_failure and not self._is_ending:
-            last_lines = self._stderr.last_lines() if self._stderr else []
-            self.failure = self._worker.describe_failure(status, last_lines)
+            self.failure = self._worker.describe_failure(status, self._stderr)
         return status != 0
 
     async def _drain(self) -> None:

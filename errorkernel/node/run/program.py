@@ -15,7 +15,8 @@ from errorkernel.node.client import Kernel
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.processes import Started
 from errorkernel.node.process import spawn
-from errorkernel.node.process.worker import ProcessWorker, status_name
+from errorkernel.node.process.stderr_tail import StderrTail
+from errorkernel.node.process.worker import ProcessWorker
 from errorkernel.node.reporting.event_builder import EventDraft, describe
 from errorkernel.node.run import command_line
 from errorkernel.node.run.options import Options
@@ -110,25 +111,26 @@ class Program(ProcessWorker):
         # are requests (reload, rotate): a failure after one of those is a failure.
         return number == signal.SIGINT or status in (-number, 128 + number)
 
-    def describe_failure(self, status: int, last_lines: list[str]) -> EventDraft:
-        found = super().describe_failure(status, last_lines)
-        return self._draft(found.text, kind=status_name(status), stack=found.stack)
+    def describe_failure(self, status: int, stderr: StderrTail | None) -> EventDraft:
+        found = super().describe_failure(status, stderr)
+        return self._draft(found.text, kind=found.kind, stack=found.stack, tags=found.tags)
 
     def describe_start_failure(self, exc: OSError | ValueError) -> EventDraft:
         """The event for a command that cannot be started."""
-        return self._draft(f"{self.name} cannot be started: {exc}", kind=type(exc).__name__, stack="")
+        return self._draft(f"{self.name} cannot be started: {exc}", kind=type(exc).__name__, stack="", tags={})
 
     async def _ask_about(self, failure: EventDraft) -> Ended | None:
         self._notifier.notify(STATUS=f"{failure.text.splitlines()[0]}; waits for a decision")
         return await super()._ask_about(failure)
 
-    def _draft(self, text: str, *, kind: str, stack: str) -> EventDraft:
+    def _draft(self, text: str, *, kind: str, stack: str, tags: dict[str, str]) -> EventDraft:
         options = self._options
         tags = {
             "command": command_line.show(options.command, arguments=not options.hide_arguments),
             "duration": f"{time.monotonic() - self._launched_at:.1f} s",
             "directory": _directory(),
             "host": socket.gethostname(),
+            **tags,
             **options.tags,
         }
         details = {"kind": kind, "stack": stack, "tags": tags}
