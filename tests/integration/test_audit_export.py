@@ -163,9 +163,9 @@ def test_what_changes_says_from_what_to_what():
     assert changes["revoke", "token"] == ({"revoked_at": None}, {"revoked_at": NOW.isoformat()})
     assert changes["remove", "node"][0]["name"] == "demo1"
     assert changes["escalate", "incident"] == ({"escalated_at": None}, {"escalated_at": NOW.isoformat()})
-    assert changes["propose", "answer"] == ({}, {"query": "process:*", "action": "continue", "questions": 1})
-    assert changes["approve", "answer"][0] == {"state": "proposed"}
-    assert changes["done", "answer"][0] == {"state": "applying"}
+    assert changes["propose", "bulk_decision"] == ({}, {"query": "process:*", "action": "continue", "incidents": 1})
+    assert changes["approve", "bulk_decision"][0] == {"state": "proposed"}
+    assert changes["done", "bulk_decision"][0] == {"state": "applying"}
     assert secrets.token not in str(changes)
 
 

@@ -99,7 +99,7 @@ def propose(
         BulkDecisionItem.objects.bulk_create(
             [BulkDecisionItem(bulk=bulk, incident_id=incident_id) for incident_id in wanted], batch_size=200
         )
-        _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "questions": len(wanted)}, reason)
+        _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "incidents": len(wanted)}, reason)
     return bulk
 
 
@@ -135,7 +135,7 @@ def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecis
             bulk.watch_s = watch_s
             changed = _decide_next(bulk, bulk.items.filter(incident=bulk.canary), actor.at)
         bulk.save()
-        after = {"state": bulk.state, "questions": bulk.count, "watched": len(changed)}
+        after = {"state": bulk.state, "incidents": bulk.count, "watched": len(changed)}
         _note(bulk, "approve" if watch_s is None else "approve-canary", actor, before, after)
     return bulk, changed
 
