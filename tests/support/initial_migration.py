@@ -1,8 +1,8 @@
 """Write ``errorkernel/migrations/0001_initial.py`` anew from the models: ``python -m tests.support.initial_migration``.
 
-Each table is one operation with its indexes and constraints, tables that others refer to first. ``makemigrations``
-adds indexes and constraints as operations of their own, and Django renders all models again for each: a first start
-took twice as long.
+Each table is one operation with its indexes and constraints, tables that others refer to first, all inside one
+``CreateModels``. ``makemigrations`` adds indexes and constraints as operations of their own. It depends on the last
+migration of ``auth``: those after the first change the model of users, to which our models refer.
 """
 
 import os
@@ -11,11 +11,12 @@ from graphlib import TopologicalSorter
 
 import django
 from django.apps import apps
-from django.conf import settings
 from django.db import migrations, models
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter
 
+from errorkernel.platform.migration_operations import CreateModels
 from tests.support.paths import ROOT
 
 FILE = ROOT / "errorkernel/migrations/0001_initial.py"
@@ -24,8 +25,8 @@ FILE = ROOT / "errorkernel/migrations/0001_initial.py"
 def text() -> str:
     migration = type("Migration", (migrations.Migration,), {})("0001_initial", "errorkernel")
     migration.initial = True
-    migration.dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
-    migration.operations = [_create(model) for model in _in_order()]
+    migration.dependencies = MigrationLoader(None).graph.leaf_nodes("auth")
+    migration.operations = [CreateModels([_create(model) for model in _in_order()])]
     return MigrationWriter(migration, include_header=False).as_string()
 
 
