@@ -36,5 +36,5 @@ def log_in(page: Page, product: Product) -> Page:
     page.fill("[name=username]", "admin")
     page.fill("[name=password]", product.password)
     page.press("[name=password]", "Enter")
-    expect(page.locator("[data-link=live]")).to_be_visible()
+    expect(page.locator("[data-connection=live]")).to_be_visible()
     return page
