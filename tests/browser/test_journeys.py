@@ -124,7 +124,7 @@ def test_the_search_stays_where_it_is_when_somebody_begins_to_wait(
     expect(page.locator(card)).to_be_visible()
     assert search.bounding_box() == before
     page.locator(f"{card} button.continue").click()
-    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    expect(page.locator(card)).to_contain_text("decided continue by admin")
 
 
 def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
@@ -144,9 +144,9 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
     token = running.token()
     for card in asked[1:]:
         running.call(f"/api/v1/incidents/{card[14:-2]}/decision", token, {"action": "continue"})
-    expect(page.get_by_role("link", name="Answer all")).to_have_count(0)
+    expect(page.get_by_role("link", name=re.compile("^Decide (all|this)"))).to_have_count(0)
     page.locator("button.continue").click()
-    expect(page.locator(asked[0])).to_contain_text("answered continue by admin")
+    expect(page.locator(asked[0])).to_contain_text("decided continue by admin")
 
 
 def test_a_question_is_answered_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
@@ -159,7 +159,7 @@ def test_a_question_is_answered_by_the_keyboard_alone(running: Product, page: Pa
     page.keyboard.press("x")
     page.keyboard.type("its disk is being replaced")
     page.keyboard.press("Enter")
-    expect(page.locator(card)).to_contain_text("answered kill by admin")
+    expect(page.locator(card)).to_contain_text("decided kill by admin")
     expect(page.locator(card)).to_contain_text("its disk is being replaced")
     page.keyboard.press("Control+k")
     page.locator("#jump [name=q]").fill("ship")
@@ -201,14 +201,14 @@ def test_a_question_is_answered_on_a_phone(running: Product, browser: Browser, f
     context = new_context(browser, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)
     card = ask(running, first, "phone?")
-    page.get_by_role("link", name=re.compile("^Waiting")).first.tap()
+    page.get_by_role("link", name=re.compile("^Incidents")).first.tap()
     button = page.locator(f"{card} button.continue")
     box = button.bounding_box()
     assert box
     assert box["height"] >= 40
     assert box["width"] >= 100
     button.tap()
-    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    expect(page.locator(card)).to_contain_text("decided continue by admin")
     context.close()
 
 
@@ -220,18 +220,18 @@ def test_the_loser_of_a_race_reads_who_won(running: Product, page: Page, first: 
     told = {"action": "kill", "reason": "bob was here"}
     assert running.call(f"/api/v1/incidents/{card[14:-2]}/decision", running.token(), told)[0] == 200
     page.locator(f"{card} button.continue").click()
-    expect(page.locator(card)).to_contain_text("answered kill")
+    expect(page.locator(card)).to_contain_text("decided kill")
     expect(page.locator(card)).to_contain_text("bob was here")
 
 
 def test_a_lost_connection_is_said_and_made_good(running: Product, page: Page, first: dict[str, str]) -> None:
     running.kill()
-    expect(page.locator("[data-banner=link]")).to_be_visible()
+    expect(page.locator("[data-banner=connection]")).to_be_visible()
     expect(page.locator("[data-connection-word]")).to_have_text("not connected")
     running.start()
     wait_for(lambda: accepted(running, first, event(error={"text": "after the break"})))
     expect(page.locator(".event", has_text="after the break")).to_have_count(1)
-    expect(page.locator("[data-banner=link]")).to_be_hidden()
+    expect(page.locator("[data-banner=connection]")).to_be_hidden()
 
 
 def test_an_answer_is_remembered_as_a_rule_that_then_answers(
@@ -240,7 +240,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     card = ask(running, first, "always the same")
     page.locator(f"{card} h3 a").click()
     page.locator("button.continue").click()
-    expect(page.locator(card)).to_contain_text("answered continue by admin")
+    expect(page.locator(card)).to_contain_text("decided continue by admin")
     page.get_by_role("link", name="Create rule from this…").click()
     page.get_by_role("button", name="Save and enable").click()
     expect(page.get_by_label("Reason (required; stored with every decision)")).to_be_focused()
@@ -251,7 +251,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     expect(page.get_by_text("Rule 1", exact=False).first).to_be_visible()
     page.goto(running.http_url + "/")
     again = ask(running, first, "always the same")
-    expect(page.locator(again)).to_contain_text("answered continue by rule 1")
+    expect(page.locator(again)).to_contain_text("decided continue by rule 1")
 
 
 def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
@@ -273,9 +273,9 @@ def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
     assert running.call(f"/api/v1/incidents/{lost[14:-2]}/decision", token, told)[0] == 200
     page.context.set_offline(False)
     expect(page.locator(lost)).to_contain_text("otto was here")
-    expect(page.locator(f"{lost} .notice")).to_contain_text("Your kill did not arrive and does not count")
+    expect(page.locator(f"{lost} .notice")).to_contain_text("Your decision kill arrived too late")
     expect(page.locator(f"{lost} .notice")).to_have_count(1)
-    expect(page.locator(arrived)).to_contain_text("answered continue by admin")
+    expect(page.locator(arrived)).to_contain_text("decided continue by admin")
     expect(page.locator(f"{arrived} .notice")).to_have_count(0)
 
 
@@ -293,7 +293,7 @@ def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
     expect(page.locator("[data-connection=out]")).to_be_visible()
     log_in(other, running)
     page.locator(f"{card} button.kill").click()
-    expect(page.locator(card)).to_contain_text("answered kill by admin")
+    expect(page.locator(card)).to_contain_text("decided kill by admin")
     expect(page.locator(card)).to_contain_text("typed before")
     expect(page.locator("[data-connection=live]")).to_be_visible()
 
@@ -384,7 +384,7 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
     wait_for(runs, 60)
     expect(page.locator(".quarantined")).to_have_count(0)
     expect(page.locator("table.rows").first).to_contain_text("crashed")
-    expect(page.locator("table.rows").first).to_contain_text("answered continue by admin")
+    expect(page.locator("table.rows").first).to_contain_text("decided continue by admin")
 
 
 def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Product) -> None:

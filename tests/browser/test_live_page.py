@@ -86,8 +86,8 @@ def test_two_operators_answer_and_the_second_reads_who_won(
     expect(slow.locator("button.continue kbd")).to_be_hidden()
     page.locator(f"{card} [name=reason]").fill("checked it")
     page.locator(f"{card} button.continue").click()
-    expect(page.locator(card)).to_contain_text("answered continue by admin")
-    expect(other.locator(card)).to_contain_text("answered continue by admin")
+    expect(page.locator(card)).to_contain_text("decided continue by admin")
+    expect(other.locator(card)).to_contain_text("decided continue by admin")
     slow.locator(f"{card} [name=reason]").fill("disk is being replaced")
     slow.locator(f"{card} button.kill").click()
     expect(slow.locator("main")).to_contain_text("checked it")
@@ -119,7 +119,7 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     made = {"condition": "process:copy-*", **done}
     _, proposed = running.call("/api/v1/bulk-decisions", token, made)
     assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200
-    expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("answered continue by admin")
+    expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("decided continue by admin")
     expect(room.locator("[data-cards] .is-open")).to_have_count(0)
     expect(room.locator("[data-more]")).to_be_hidden()
     assert room.locator("[data-cards] > *").count() <= 200

@@ -1,5 +1,6 @@
 """Problems in a real browser: muted, assigned, merged and taken out again, without and with script."""
 
+import re
 import urllib.parse
 from collections.abc import Iterator
 
@@ -52,18 +53,18 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
 
     page.get_by_label("Assign to").select_option("admin")
     page.get_by_role("button", name="Assign", exact=True).click()
-    expect(page.get_by_text("It is assigned to admin.")).to_be_visible()
+    expect(page.get_by_text("Assigned to admin.")).to_be_visible()
     page.get_by_label("Mute until").select_option("10")
     page.get_by_role("button", name="Mute", exact=True).click()
     expect(page.get_by_text("until 13 occurrences")).to_be_visible()
 
     page.goto(running.http_url + "/problems/")
     expect(page.get_by_text("No open problems.")).to_be_visible()
-    page.get_by_role("link", name="mine").click()
+    page.get_by_role("link", name="Assigned to me").click()
     expect(page.get_by_text("No problem matches.")).to_be_visible()
-    page.get_by_role("link", name="muted", exact=True).click()
-    expect(page.locator("td[data-label=times]")).to_have_text("3")
-    expect(page.get_by_role("img", name="3 in the last 24 hours")).to_be_visible()
+    page.get_by_role("link", name="Muted", exact=True).click()
+    expect(page.locator("td[data-label=Occurrences]")).to_have_text("3")
+    expect(page.get_by_role("img", name=re.compile("^3 events in the last 24 hours"))).to_be_visible()
 
     page.set_viewport_size({"width": 360, "height": 740})
     for address in ("/problems/?q=state:*", f"/problems/{whole}/"):

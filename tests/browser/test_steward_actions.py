@@ -61,7 +61,7 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     page.get_by_role("button", name="List processes").click()
     page.get_by_role("link", name="Processes of the node").click(timeout=60_000)
 
-    expect(page.get_by_text("Our guess from the words of the error is REQTailFile")).to_be_visible()
+    expect(page.get_by_text("According to the text of the error it is probably REQTailFile")).to_be_visible()
     expect(page.get_by_role("radio", name="REQTailFile")).to_be_checked()
     expect(page.locator("input[name=process]:checked")).to_have_count(1)
     page.locator("form.action-form").get_by_placeholder("Reason").fill("it hangs")

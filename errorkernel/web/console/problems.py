@@ -119,7 +119,7 @@ def _tabs() -> list[tuple[str, str]]:
 
 
 def _sorts() -> list[tuple[str, str]]:
-    return [("recent", _("Last seen")), ("count", _("occurrences")), ("nodes", _("affected nodes"))]
+    return [("recent", _("Last seen")), ("count", _("Occurrences")), ("nodes", _("Affected nodes"))]
 
 
 def _muted_waiting() -> int:
