@@ -429,5 +429,5 @@ def test_the_console_speaks_german_where_it_is_asked_to(running: Product, page: 
     expect(page.locator("html")).to_have_attribute("lang", "de")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     card = ask(running, first, "deutsch?")  # pushed, not rendered with the page
-    expect(page.locator(f"{card} .state")).to_contain_text("wartet")
-    expect(page.locator(f"{card} button.continue")).to_contain_text("Weiter")
+    expect(page.locator(f"{card} .state")).to_contain_text("ausstehend")
+    expect(page.locator(f"{card} button.continue")).to_contain_text("Fortsetzen")

@@ -49,7 +49,7 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
     page.get_by_label("number or address of its page").fill(f"{running.http_url}/problems/{whole}/")
     page.get_by_role("button", name="Merge").click()
     expect(page).to_have_url(f"{running.http_url}/problems/{whole}/")
-    expect(page.get_by_role("button", name=f"Take problem {part} out again")).to_be_visible()
+    expect(page.get_by_role("button", name=f"Split off problem {part}")).to_be_visible()
 
     page.get_by_label("Assign to").select_option("admin")
     page.get_by_role("button", name="Assign", exact=True).click()
@@ -70,5 +70,5 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
     for address in ("/problems/?q=state:*", f"/problems/{whole}/"):
         page.goto(running.http_url + address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.get_by_role("button", name=f"Take problem {part} out again").click()
+    page.get_by_role("button", name=f"Split off problem {part}").click()
     expect(page).to_have_url(f"{running.http_url}/problems/{part}/")
