@@ -1,8 +1,8 @@
 """``BlockingKernel``: the client for synchronous code, with the same names without ``await``.
 
 An event loop in a thread of its own sends; events are written to the journal in the thread of the caller. A program
-that ends without ``close`` is not held up: the thread is a daemon, and an exit handler closes within about three
-seconds. A forked child must create a kernel of its own, since ``fork`` copies no threads.
+that ends without ``close`` is not held up for long: the thread is a daemon, and an exit handler closes as ``close``
+does. A forked child must create a kernel of its own, since ``fork`` copies no threads.
 """
 
 import asyncio
@@ -84,14 +84,17 @@ class BlockingKernel(Reporter):
         self._call(self._kernel.flush(timeout_s))
 
     def close(self) -> None:
-        """Close the client; what the broker does not have yet stays in the journal."""
+        """Close the client; what the broker does not have by then stays in the journal.
+
+        If something is unsent, this waits for the first connection, at most ``close_wait_s`` (of ``Kernel``).
+        """
         atexit.unregister(self.close)
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
         closing = asyncio.run_coroutine_threadsafe(self._kernel.__aexit__(None, None, None), self._loop)
         with contextlib.suppress(concurrent.futures.TimeoutError):
-            closing.result(CLOSE_S)
+            closing.result(CLOSE_S + self._kernel.close_wait_s)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(1.0)
 

@@ -10,12 +10,14 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
 from errorkernel.broker.connection import Connection
+from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node import credentials
@@ -60,6 +62,7 @@ HOUSEKEEPING_S = 1.0
 ADOPT_EVERY = 5
 """Rounds of housekeeping between two checks for programs that have died."""
 CLOSE_S = 1.0
+CLOSE_WAIT_S = 5.0
 
 
 class Kernel(Reporter):
@@ -68,7 +71,8 @@ class Kernel(Reporter):
     ``journal``: path of the journal file (default: ``<node>.journal`` in the working directory); programs of one node
     may share it. ``process``: the process name of events that name none. ``max_reports``, ``max_bytes``: bounds of the
     backlog in the journal. ``when_isolated``: the decision (continue or kill) on an incident with a deadline if the
-    kernel was not heard from since before the deadline, ``isolated_grace_s`` after it; default: none.
+    kernel was not heard from since before the deadline, ``isolated_grace_s`` after it; default: none. ``close_wait_s``:
+    how long closing waits for the first connection if something is unsent: a short program ends before it is there.
 
     Raises JournalError if the journal cannot be used; the broker need not be there.
     """
@@ -87,12 +91,14 @@ class Kernel(Reporter):
         max_bytes: int = 256 * 1024 * 1024,
         when_isolated: Action | str | None = None,
         isolated_grace_s: float = GRACE_S,
+        close_wait_s: float = CLOSE_WAIT_S,
     ) -> None:
         super().__init__()
         if not subjects.is_node_name(node):
             raise CredentialsError(f"{node!r} is not a node name: use 1 to 64 letters, digits, _ or -.")
         self.node = node
         self.process = process_name(process)
+        self.close_wait_s = close_wait_s
         self.journal = Journal(Path(journal or f"{node}.journal"))
         self.backlog = Backlog(self.journal, max_rows=max_reports, max_bytes=max_bytes)
         self.incidents = Incidents(self.journal, node)
@@ -131,6 +137,7 @@ class Kernel(Reporter):
         self._incarnations: dict[str, int] = {}
         self._incarnations_lock = threading.RLock()
         self._waiting: dict[UUID, asyncio.Future[Decision]] = {}
+        self._has_connected = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
@@ -193,10 +200,11 @@ class Kernel(Reporter):
             await asyncio.wait(self._background, timeout=CLOSE_S)
         with contextlib.suppress(JournalError):
             await self.call(self.processes.leave)
+        flush_s = await self._wait_for_first_connection()
         if self._connection.connected:
             await self._heartbeat.send()
             with contextlib.suppress(TimeoutError, JournalError):
-                await self.flush(CLOSE_S)
+                await self.flush(flush_s)
         await cancel_all(self._tasks)
         await cancel_all([asyncio.create_task(self._connection.close())], first_s=CANCEL_AGAIN_S)
         await self.call(self.journal.close)
@@ -373,6 +381,16 @@ class Kernel(Reporter):
             log.error("An incident cannot be withdrawn now; the next start of its process withdraws it: %s", exc)
         self.wake()
 
+    async def _wait_for_first_connection(self) -> float:
+        """If something is unsent; returns for how many seconds to flush afterwards."""
+        if self._has_connected or not self.close_wait_s:
+            return CLOSE_S
+        began = time.monotonic()
+        with contextlib.suppress(BrokerAway, JournalError):
+            if await self.call(self.backlog.count_own):
+                await self._connection.wait_until_ready(self.close_wait_s)
+        return max(CLOSE_S, self.close_wait_s - (time.monotonic() - began))
+
     async def _report_corrupt_journal(self, aside: Path) -> None:
         text = f"The journal {self.journal.path} was corrupt. It was set aside as {aside.name}; a new one was begun."
         log.error("%s What it held is not sent.", text)
@@ -401,6 +419,7 @@ class Kernel(Reporter):
         task.add_done_callback(self._background.discard)
 
     async def _on_connected(self) -> None:
+        self._has_connected = True
         self._sender.on_connected()
         await self._receiver.on_connected()
         await self._handlers.on_connected()

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[BlockingKernel]:
-    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal") as opened:
+    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0) as opened:
         yield opened
 
 
@@ -137,7 +137,7 @@ async def test_a_task_that_nobody_asked_is_reported(tmp_path: Path) -> None:
     passed: list[dict[str, object]] = []
     loop.set_exception_handler(lambda loop, context: passed.append(context))
     former = loop.get_exception_handler()
-    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal") as kernel:
+    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0) as kernel:
         with install_hooks(kernel, process="web"):
 
             async def fail() -> None:

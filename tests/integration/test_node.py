@@ -700,3 +700,37 @@ async def test_closing_at_any_moment_of_connecting_takes_no_time(credentials: Pa
         began = time.monotonic()
         await kernel.__aexit__(None, None, None)
         assert time.monotonic() - began < 5
+
+
+SHORT = """
+import sys
+from errorkernel.node import BlockingKernel
+with BlockingKernel.from_file(sys.argv[1], journal=sys.argv[2]) as kernel:
+    kernel.error(sys.argv[3], process="short")
+"""
+
+
+async def test_a_short_program_waits_for_its_first_connection(
+    peer: PeerKernel, credentials: Path, tmp_path: Path
+) -> None:
+    for number in range(10):
+        arguments = [str(credentials), str(tmp_path / f"journal {number}"), f"run {number}"]
+        done = await asyncio.create_subprocess_exec(sys.executable, "-c", SHORT, *arguments, env=program_env())
+        assert await done.wait() == 0
+    await eventually(lambda: len(peer.texts("short")) == 10)
+    assert peer.texts("short") == [f"run {number}" for number in range(10)]
+
+
+def test_the_wait_for_the_first_connection_has_a_bound(tmp_path: Path) -> None:
+    for bound_s, reported in ((0.0, True), (1.0, True), (30.0, False)):
+        kernel = BlockingKernel("ship1", "nats://127.0.0.1:9", journal=tmp_path / "j", close_wait_s=bound_s)
+        if reported:
+            kernel.error("x")
+        else:
+            db = sqlite3.connect(tmp_path / "j")
+            db.execute("DELETE FROM backlog")
+            db.commit()
+            db.close()
+        began = time.monotonic()
+        kernel.close()
+        assert (bound_s if reported else 0) <= time.monotonic() - began < bound_s + 3

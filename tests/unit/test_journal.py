@@ -475,10 +475,10 @@ def test_programs_that_find_a_corrupt_journal_at_once_share_the_new_one(path: Pa
 
 async def test_a_corrupt_journal_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", process="web"):
+        async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0, process="web"):
             pass
         (tmp_path / "journal").write_bytes(b"\0garbage" * 1000)
-    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", process="web"):
+    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0, process="web"):
         pass
     (event,) = written(tmp_path / "journal")
     assert (event.kind, event.process) == ("CorruptJournal", "web")

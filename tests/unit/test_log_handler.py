@@ -25,7 +25,7 @@ from tests.support.waiting import PATIENCE_S
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[BlockingKernel]:
-    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal") as opened:
+    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0) as opened:
         yield opened
 
 
@@ -278,7 +278,9 @@ def test_records_of_many_threads_keep_the_order_of_each(log: logging.Logger, tol
 
 
 async def test_it_reports_by_a_kernel_that_is_awaited(tmp_path: Path) -> None:
-    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", process="web") as kernel:
+    async with Kernel.from_file(
+        unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0, process="web"
+    ) as kernel:
         handler = KernelHandler(kernel, process="shop")
         log = logging.Logger("app")
         log.addHandler(handler)

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[BlockingKernel]:
-    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal") as opened:
+    with BlockingKernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0) as opened:
         yield opened
 
 
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_told_when_it_is_written(kernel: BlockingKernel) -> Non
 
 
 async def test_async_functions_and_blocks(tmp_path: Path) -> None:
-    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal") as kernel:
+    async with Kernel.from_file(unreachable(tmp_path), journal=tmp_path / "journal", close_wait_s=0) as kernel:
 
         @kernel.reports("copy")
         async def copy() -> None:

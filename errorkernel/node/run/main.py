@@ -104,6 +104,7 @@ class _Run:
             process=self._options.process,
             when_isolated=self._options.when_isolated,
             isolated_grace_s=self._options.isolated_grace_s,
+            close_wait_s=0,  # ``_close`` waits
         )
         return await kernel.__aenter__()
 
