@@ -223,6 +223,33 @@ def test_what_runs_in_the_background_lives_on_after_an_end_of_its_own(node: Node
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("where", ["pipe", "file"])
+def test_what_runs_in_the_background_may_write_to_standard_error_later(node: Node, tmp_path: Path, where: str) -> None:
+    script = """
+        import pathlib, sys, time
+        while not pathlib.Path(sys.argv[1]).exists():
+            time.sleep(0.05)
+        for number in range(3):
+            print("late", number, file=sys.stderr, flush=True)
+        pathlib.Path(sys.argv[2]).touch()
+    """
+    go, ended = tmp_path / "go", tmp_path / "ended"
+    (tmp_path / "late.py").write_text(textwrap.dedent(script))
+    with (tmp_path / "stderr").open("wb") as file:
+        stderr = subprocess.PIPE if where == "pipe" else file
+        start = f"{sys.executable} $0 $1 $2 >/dev/null & echo early >&2"
+        words = ["--", "sh", "-c", start, str(tmp_path / "late.py"), str(go), str(ended)]
+        process = node.start("late", *words, stderr=stderr)
+        said = process.communicate(timeout=WAIT_S)[1]
+    assert process.returncode == 0
+    go.touch()
+    wait_for(ended.exists, WAIT_S)
+    if where == "pipe":
+        assert said == b"early\n"
+    else:
+        wait_for(lambda: (tmp_path / "stderr").read_text() == "early\nlate 0\nlate 1\nlate 2\n", WAIT_S)
+
+
 # --- what is reported ------------------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,13 @@ Nothing waits for a complete line, and what is kept is bounded in bytes: a progr
 """
 
 import array
+import contextlib
 import fcntl
 import os
 import select
+import signal
+import stat
+import subprocess
 import termios
 import threading
 
@@ -25,6 +29,7 @@ class StderrTail:
         self._kept = bytearray()
         self._cut = False
         self._is_forwarding = True
+        self._keeps_writers = False
         self._wake_read, self._wake_write = os.pipe()
         self._lock = threading.Lock()
         self._closed = False
@@ -37,11 +42,13 @@ class StderrTail:
     def is_finished(self) -> bool:
         return not self._thread.is_alive()
 
-    def finish(self) -> None:
+    def finish(self, *, keeps_writers: bool = False) -> None:
         """The process has ended: finish when what is in the pipe now has been forwarded.
 
-        Not at the end of the file: children that go on may hold the pipe open, and write more.
+        Not at the end of the file: children that go on may hold the pipe open, and write more. ``keeps_writers``: they
+        may, and another process reads the pipe from then on; without a reader the first line would end them.
         """
+        self._keeps_writers = keeps_writers
         with self._lock:
             if not self._closed:
                 os.write(self._wake_write, b"x")
@@ -61,6 +68,8 @@ class StderrTail:
     def _run(self) -> None:
         try:
             self._forward_all()
+            if self._keeps_writers and _has_writers(self._source):
+                _start_reader(self._source)
         finally:
             with self._lock:
                 # The numbers may be reused from now on.
@@ -108,3 +117,32 @@ def _count_unread_bytes(descriptor: int) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
+
+
+def _has_writers(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return not any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _start_reader(pipe: int) -> None:
+    """A process that reads the pipe until all of its writers have ended.
+
+    It passes on what it reads, except to a pipe: who reads our standard error to its end does not wait for what runs in
+    the background.
+    """
+    to_pipe = stat.S_ISFIFO(os.fstat(_STDERR).st_mode)
+
+    def unblock_signals() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            ["cat"],
+            stdin=pipe,
+            stdout=subprocess.DEVNULL if to_pipe else _STDERR,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=unblock_signals,
+        )

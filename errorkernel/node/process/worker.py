@@ -213,7 +213,7 @@ class _ProcessIncarnation:
     async def _finish(self) -> bool:
         status = await asyncio.shield(self._exit)
         self._worker.status = status
-        await self._drain()
+        await self._drain(status)
         for decision in self._continuing.values():
             await self._worker.kernel.withdraw(decision.incident, "The process ended before it went on.")
         if self._worker.was_signalled_to_end(status):
@@ -222,7 +222,7 @@ class _ProcessIncarnation:
             self.failure = self._worker.describe_failure(status, self._stderr)
         return status != 0
 
-    async def _drain(self) -> None:
+    async def _drain(self, status: int) -> None:
         """Read what the ended process had sent: it is still in the socket and the pipe."""
         if self._receiving and self._socket and not self._receiving.done():
             if sys.platform == "linux":
@@ -232,7 +232,7 @@ class _ProcessIncarnation:
             await asyncio.wait({self._receiving}, timeout=SOCKET_DRAIN_S)
             self._receiving.cancel()
         if self._stderr:
-            self._stderr.finish()
+            self._stderr.finish(keeps_writers=self._keeps_leftovers(status))
             passed, since = -1, time.monotonic()
             while not self._stderr.is_finished and time.monotonic() - since < STDERR_STALL_S:
                 if self._stderr.passed_bytes != passed:
