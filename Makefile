@@ -4,7 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python tools/install.py
+INSTALL := $(BIN)/python .make/install.py
 
 # Without a cache of compiled modules each of the programs that tests start would compile them again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -148,16 +148,16 @@ class Connection:
         BrokerAway (try again with the same id) or BrokerRefused.
         """
         headers = {"Nats-Msg-Id": msg_id}
-        answer = _json(await self._request(subject, data, timeout_s, headers))
-        error = answer.get("error")
+        content = _json(await self._request(subject, data, timeout_s, headers))
+        error = content.get("error")
         if error:
             raise _publish_error(error)
-        return int(answer["seq"])
+        return int(content["seq"])
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
         """Ask and wait for one answer. Raises BrokerAway or BrokerRefused."""
-        answer: bytes = (await self._request(subject, data, timeout_s, None)).data
-        return answer
+        content: bytes = (await self._request(subject, data, timeout_s, None)).data
+        return content
 
     async def publish_with_shared_reply(
         self, subject: str, data: bytes, *, reply: str, headers: dict[str, str], timeout_s: float
@@ -182,10 +182,10 @@ class Connection:
     async def api(self, subject: str, body: dict[str, Any], *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         """A call of JetStream's API (``$JS.API.<subject>``). Raises BrokerAway or BrokerRefused."""
         reply = await self._request("$JS.API." + subject, json.dumps(body).encode() if body else b"", timeout_s, None)
-        answer = _json(reply)
-        if answer.get("error"):
-            raise _api_error(answer["error"])
-        return answer
+        content = _json(reply)
+        if content.get("error"):
+            raise _api_error(content["error"])
+        return content
 
     async def subscribe(self, subject: str, callback: OnMessage, *, queue: str = "") -> None:
         """Subscribe on the present connection; call it from ``on_connected``. Raises BrokerAway."""
@@ -381,12 +381,12 @@ def _is_deaf(client: Client | None) -> bool:
 
 def _json(message: Msg) -> dict[str, Any]:
     try:
-        answer = json.loads(message.data)
+        content = json.loads(message.data)
     except ValueError:
         raise BrokerAway("The broker's answer cannot be read.") from None
-    if not isinstance(answer, dict):
+    if not isinstance(content, dict):
         raise BrokerAway("The broker's answer cannot be read.")
-    return answer
+    return content
 
 
 _TRANSIENT_API_ERRORS = {

@@ -33,7 +33,7 @@ LOOK_S = 0.2
 RESTARTS, RESTARTS_S = 5, 60.0
 """So often within so long is a server that ends by itself started again; whoever supervises us is told of more."""
 RESTART_PAUSE_S = 1.0
-ROOM_BYTES = 1024 * 1024
+PROBE_BYTES = 1024 * 1024
 """What a start writes, and more: with less room it would fail, and nobody would be served meanwhile."""
 _RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
@@ -203,7 +203,7 @@ class EmbeddedServer:
             try:
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
                 with tempfile.TemporaryFile(dir=place) as probe:
-                    probe.write(bytes(ROOM_BYTES))
+                    probe.write(bytes(PROBE_BYTES))
                     probe.flush()
             except OSError as exc:
                 return f"{place} cannot be written to: {exc.strerror}"

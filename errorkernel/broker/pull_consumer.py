@@ -67,18 +67,18 @@ class StreamDelivery:
         return parts[2] if len(parts) == 9 else parts[4]
 
     async def ack(self) -> None:
-        await self._answer(b"+ACK")
+        await self._send_reply(b"+ACK")
 
     async def nak(self, delay_s: float) -> None:
-        await self._answer(b'-NAK {"delay": %d}' % int(delay_s * 1e9))
+        await self._send_reply(b'-NAK {"delay": %d}' % int(delay_s * 1e9))
 
     async def term(self) -> None:
         """Never deliver it again."""
-        await self._answer(b"+TERM")
+        await self._send_reply(b"+TERM")
 
-    async def _answer(self, answer: bytes) -> None:
+    async def _send_reply(self, payload: bytes) -> None:
         try:
-            await self._connection.send(self._reply, answer)
+            await self._connection.send(self._reply, payload)
         except BrokerAway:
             pass
 

@@ -204,10 +204,10 @@ async def consumer_names(connection: Connection, stream: str) -> set[str]:
     """The names of all durables of a stream. Raises BrokerError."""
     found: set[str] = set()
     while True:
-        answer = await connection.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
-        names = answer.get("consumers") or []
+        reply = await connection.api(f"CONSUMER.NAMES.{stream}", {"offset": len(found)})
+        names = reply.get("consumers") or []
         found.update(names)
-        if not names or len(found) >= int(answer["total"]):
+        if not names or len(found) >= int(reply["total"]):
             return found
 
 
@@ -244,8 +244,8 @@ async def stream_status(connection: Connection, stream: str) -> StreamStatus:
 
 def filled(info: dict[str, Any]) -> float:
     """Of what the broker says of a stream: the share of its room that is taken, from 0 to 1."""
-    room = int(info["config"].get("max_bytes", -1))
-    return int(info["state"]["bytes"]) / room if room > 0 else 0.0
+    max_bytes = int(info["config"].get("max_bytes", -1))
+    return int(info["state"]["bytes"]) / max_bytes if max_bytes > 0 else 0.0
 
 
 async def _ensure_durable(connection: Connection, stream: str, config: dict[str, Any]) -> None:

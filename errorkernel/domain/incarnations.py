@@ -1,4 +1,4 @@
-"""How an incarnation of a process ended, as far as it can be known from outside."""
+"""How an incarnation of a process ended, as far as the kernel can see."""
 
 from enum import StrEnum
 
@@ -7,17 +7,17 @@ from errorkernel.domain.values import Action
 
 class Ending(StrEnum):
     KILLED = "killed"
-    """By an answer: kill or stop."""
+    """By a decision: kill or stop."""
     STOPPED = "stopped"
-    """Its node says that it has stopped, and nobody here asked for it."""
+    """Its node reports it as stopped, without a decision."""
     CRASHED = "crashed"
-    """Another one follows it, and it had reported a failure."""
+    """It reported a failure, and another incarnation followed."""
     UNKNOWN = "unknown"
 
 
-def ending(answer: Action | None, *, stopped: bool, failures: int) -> Ending:
-    """``answer``: what was answered to this incarnation and done; ``stopped``: whether its node says so."""
-    if answer in (Action.KILL, Action.STOP):
+def ending(decided: Action | None, *, stopped: bool, failures: int) -> Ending:
+    """``decided``: the decision that this incarnation applied; ``stopped``: whether its node reports it as stopped."""
+    if decided in (Action.KILL, Action.STOP):
         return Ending.KILLED
     if stopped:
         return Ending.STOPPED

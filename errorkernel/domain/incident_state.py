@@ -2,11 +2,11 @@
 
 ``open`` until exactly one decision is recorded (``decided``); ``delivered`` once the node has taken it over; then the
 outcome that the node reports: ``applied``, ``failed`` or ``stale``. An incident whose worker ended before a decision
-was recorded is ``withdrawn``. A decision that meets a restarted worker must never touch it, so a withdrawal that
-crosses a decision on its way means that the decision came too late: ``stale``.
+was recorded is ``withdrawn``. A decision must never affect a restarted worker. So when a withdrawal crosses a decision,
+the decision is too late: ``stale``.
 
-Every state change in the database is a guarded update from the states that this table names. What it does not
-contain did not happen: redelivered, reordered and invented reports fall through it.
+Every state change in the database is a guarded update from the states in this table. A transition that is not in the
+table is ignored: redelivered, reordered and forged reports change nothing.
 """
 
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Step(StrEnum):
-    """What can happen to an incident."""
+    """An event in the life cycle of an incident."""
 
     DECIDE = "decide"
     DELIVER = "deliver"
@@ -60,9 +60,10 @@ RAISED_BEFORE_MAX = timedelta(days=7)
 
 
 def blocked_since(raised_at: datetime, opened_at: datetime, skew_s: float | None) -> datetime:
-    """Since when its process waits, by our clock: the node's word, put right by what we know of its clock.
+    """Since when the process is blocked, by the kernel's clock.
 
-    ``opened_at``: when we learnt of it; ``skew_s``: the node's clock minus ours, None where it is not known.
+    ``raised_at``: by the node's clock; ``opened_at``: when the incident arrived; ``skew_s``: the node's clock minus the
+    kernel's, None: unknown.
     """
     raised = raised_at - timedelta(seconds=skew_s or 0)
     return raised if opened_at - RAISED_BEFORE_MAX <= raised <= opened_at else opened_at
@@ -74,20 +75,20 @@ def after(state: State, step: Step) -> State | None:
 
 
 def step_of(outcome: OutcomeState) -> Step:
-    """The step that a node's outcome report asks for."""
+    """The step that belongs to a reported outcome."""
     return Step(outcome.value)
 
 
-def plausible_outcome(outcome: Outcome, asker: int | None) -> Outcome:
-    """What can be true of the outcome of a question that incarnation ``asker`` asked; None: it is not known.
+def plausible_outcome(outcome: Outcome, incarnation: int | None) -> Outcome:
+    """Correct an outcome that cannot be true of an incident that ``incarnation`` opened (None: unknown).
 
-    An answer that another incarnation has applied has not reached the one that it was given to: it is stale. And no
-    incarnation follows one that is larger.
+    A decision that another incarnation applied did not reach its own incarnation, so it is stale. A new incarnation
+    always has a larger number.
     """
-    if asker is None:
+    if incarnation is None:
         return outcome
-    if outcome.state is OutcomeState.APPLIED and outcome.incarnation not in (None, asker):
-        other = f"Incarnation {outcome.incarnation} says that it has applied it; incarnation {asker} had asked."
+    if outcome.state is OutcomeState.APPLIED and outcome.incarnation not in (None, incarnation):
+        other = f"Incarnation {outcome.incarnation} applied it, but it is for incarnation {incarnation}."
         return Outcome(
             incident=outcome.incident,
             state=OutcomeState.STALE,
@@ -96,6 +97,6 @@ def plausible_outcome(outcome: Outcome, asker: int | None) -> Outcome:
             detail=f"{other} {outcome.detail}".rstrip(),
             at=outcome.at,
         )
-    if outcome.new_incarnation is not None and outcome.new_incarnation <= asker:
+    if outcome.new_incarnation is not None and outcome.new_incarnation <= incarnation:
         return msgspec.structs.replace(outcome, new_incarnation=None)
     return outcome

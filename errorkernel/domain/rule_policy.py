@@ -1,12 +1,11 @@
-"""Rules: an ordered policy that answers, escalates or keeps silent without a person. First match wins.
+"""Rules: an ordered policy that decides or escalates incidents without a person. The first match wins.
 
-A rule's condition is a query (``errorkernel.domain.query``) over the fields that a question has. Whether a rule may
-speak at all is decided before its condition is looked at, and there are two ways not to:
+A rule's condition is a query (``errorkernel.domain.query``) over the fields of an incident. A rule can be out of use
+in two ways:
 
-* It is *over*: switched off, expired, used up, or younger than the question. It is passed by, as if it were not
-there.
-* It is *suspended*: it went wrong, and a person has to look. It still matches, and what it matches is *held*:
-left to a person, never handed down to a later rule, which was not meant to answer a storm.
+* *Over*: disabled, expired, used up, or created after the incident. It is skipped.
+* *Suspended*: a limit stopped it, and a person has to check it. It still matches, and its incidents are *held*: they
+  wait for a person. No later rule decides them, since it was not meant for a storm.
 
 Time is an argument, and nothing here counts or stores; ``errorkernel.store.rules.evaluation`` does both.
 """
@@ -27,26 +26,26 @@ from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 
 POISON_AFTER = 3
-"""A message on which one process failed so often in a row, for the same reason, is poison."""
+"""Consecutive failures of one process on one message, for the same reason, that make the message poison."""
 
 STORM_WINDOW_S = 60
 STORM_LIMIT = 50
 LOOP_LIMIT = 5
 SUGGESTED_LIFETIME_S = 24 * 3600
 SUGGESTED_USES = 10
-"""What *Remember this* proposes: a rule that forgets itself."""
+"""Defaults of *Create rule from this…*: a rule that expires."""
 
 RULES_MAX = 200
 NAME_MAX_CHARS = 100
 COUNT_MAX = 1_000_000
 CONTROLLED_NODES_MAX = 100
-"""Nodes of Steward and ctrl that one rule may name."""
+"""Steward/ctrl nodes that a rule may name."""
 NODE_NAME_MAX_CHARS = 80
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 class RuleAction(StrEnum):
-    """What a rule says. ``escalate`` marks the question; ``ask`` leaves it to a person; both keep it open."""
+    """``escalate`` marks the incident; ``ask`` leaves it to a person; both keep it open."""
 
     CONTINUE = "continue"
     KILL = "kill"
@@ -60,12 +59,12 @@ class RuleAction(StrEnum):
 
     @property
     def ends(self) -> bool:
-        """It ends a process: so many at once take a second person."""
+        """It ends a process, which needs approval from a number of processes on."""
         return self in (RuleAction.KILL, RuleAction.STOP)
 
 
 class RuleError(ValueError):
-    """A rule cannot be as it was given; ``field`` says which part of it. The message is one sentence for its author."""
+    """An invalid rule. ``field``: the invalid part; the message is a sentence for its author."""
 
     def __init__(self, field: str, message: str, position: int | None = None) -> None:
         super().__init__(message)
@@ -75,7 +74,7 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RuleDefinition:
-    """A rule as a person writes it. ``controlled_nodes``: of Steward's and ctrl's, those on which it may act."""
+    """A rule as a person writes it. ``controlled_nodes``: Steward/ctrl nodes on which it may act."""
 
     name: str
     condition: str
@@ -89,7 +88,7 @@ class RuleDefinition:
     controlled_nodes: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises RuleError for the first thing that cannot be."""
+        """Raises RuleError for the first invalid field."""
         parse_condition(self.condition)
         if not self.name.strip():
             raise RuleError("name", _("A rule needs a name. It is shown with every decision of the rule."))
@@ -111,7 +110,7 @@ class RuleDefinition:
 
 
 def _check_nodes(names: tuple[str, ...]) -> None:
-    """Whole names alone: what may be acted on must not grow by a node that somebody invents. Raises RuleError."""
+    """Complete names only: a new node must not match by accident. Raises RuleError."""
     if len(names) > CONTROLLED_NODES_MAX:
         raise RuleError("controlled_nodes", _("A rule can name at most {most} nodes.", most=CONTROLLED_NODES_MAX))
     for name in names:
@@ -135,9 +134,9 @@ def parse_condition(text: str) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFacts:
-    """What a rule sees of an incident, or (``type`` error) of an error of a node that asks nothing.
+    """An incident as rules see it, or (``type`` error) an error of a node that opens no incidents.
 
-    ``whole``: what its problem is merged into, or the problem itself.
+    ``whole``: the problem that its problem is merged into, or the problem itself.
     """
 
     id: UUID
@@ -163,8 +162,8 @@ class IncidentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule as it is judged by. Questions up to number ``after_seq`` are older than it: they are none of its.
-    Errors of ``controlled_nodes`` up to ``acts_after_seq`` are older than its present wording."""
+    """A rule as it is evaluated. It ignores incidents up to number ``after_seq``, which are older than the rule, and
+    errors of ``controlled_nodes`` up to ``acts_after_seq``, which are older than its present revision."""
 
     id: int
     revision: int
@@ -180,7 +179,7 @@ class Rule:
     acts_after_seq: int = 0
 
     def is_over(self, now: datetime) -> bool:
-        """It has said all that it will ever say."""
+        """It is expired or used up."""
         return (self.expires_at is not None and now >= self.expires_at) or (
             self.max_uses is not None and self.uses >= self.max_uses
         )
@@ -196,43 +195,45 @@ def _compiled(condition: Tree) -> Predicate:
 
 @dataclass(frozen=True, slots=True)
 class RuleMatch:
-    """The rule that has the word, and whether it is ``held``: suspended, so the question waits for a person."""
+    """The first matching rule. ``held``: the rule is suspended, so the incident waits for a person."""
 
     rule: Rule
     held: bool
 
 
 def decide(rules: Iterable[Rule], incident: IncidentFacts, now: datetime) -> RuleMatch | None:
-    """What ``rules``, in this order, say to ``question``; None where none of them speaks."""
+    """The first of ``rules`` that matches; None: none does."""
     for rule in rules:
         if rule.enabled and not rule.is_over(now) and incident.seq > rule.after_seq and rule.matches(incident):
             return RuleMatch(rule, held=rule.suspended)
     return None
 
 
-def storm(answered_lately: int, limit: int) -> str | None:
-    """Why a rule that has just answered so often must not answer once more, or None. The window is STORM_WINDOW_S."""
-    if answered_lately < limit:
+def storm(decided_lately: int, limit: int) -> str | None:
+    """Why a rule with so many decisions within STORM_WINDOW_S must not decide again; None: it may."""
+    if decided_lately < limit:
         return None
-    return f"A storm: it gave {answered_lately} answers within {STORM_WINDOW_S} s."
+    return f"A storm: {decided_lately} decisions of this rule within {STORM_WINDOW_S} s."
 
 
 def too_many(ended_lately: int, two_above: int) -> str | None:
-    """Why no rule may kill or stop one more, or None. ``ended_lately``: by all rules in a storm's time, so that neither
-    another rule nor a change of this one adds to it; ``two_above``: more at once take a second person (0: never)."""
+    """Why no rule may kill or stop another process; None: it may. ``ended_lately``: by all rules within STORM_WINDOW_S,
+    so that another rule or a new revision does not raise the limit; ``two_above``: more need approval (0: never)."""
     if not two_above or ended_lately < two_above:
         return None
     return (
-        f"Too many for a rule: rules have killed or stopped {ended_lately} processes within {STORM_WINDOW_S} s; "
-        "more at once take a second person."
+        f"Too many for a rule: rules have killed or stopped {ended_lately} processes within {STORM_WINDOW_S} s. "
+        "More need approval by a second person."
     )
 
 
-def loop(answers_in_a_row: int, limit: int) -> str | None:
-    """Why a rule that answered this process so often in a row, on the same message, must stop; or None."""
-    if answers_in_a_row < limit:
+def loop(decisions_in_a_row: int, limit: int) -> str | None:
+    """Why a rule with so many consecutive decisions on one message of a process must stop; None: it may go on."""
+    if decisions_in_a_row < limit:
         return None
-    return f"A loop: it answered one process {answers_in_a_row} times in a row, which failed on the same message again."
+    return (
+        f"A loop: it decided {decisions_in_a_row} times in a row for one process, which failed on that message again."
+    )
 
 
 def is_poison(consecutive: int) -> bool:
@@ -240,7 +241,7 @@ def is_poison(consecutive: int) -> bool:
 
 
 def remembered(node: str, process: str, problem: int) -> str:
-    """The condition that *Remember this* proposes: this process on this node, this problem."""
+    """The condition that *Create rule from this…* proposes: this process on this node, this problem."""
     return str(
         And((Text("node", Pattern((node,))), Text("process", Pattern((process,))), Compare("problem", "=", problem)))
     )

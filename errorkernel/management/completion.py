@@ -50,7 +50,7 @@ def describe(parser: argparse.ArgumentParser, help: str = "") -> Entry:
             continue
         values = tuple(map(str, action.choices or ()))
         if isinstance(action, argparse._SubParsersAction):
-            helps = {one.dest: one.help or "" for one in action._choices_actions}
+            helps = {subparser.dest: subparser.help or "" for subparser in action._choices_actions}
             actions = {name: describe(inner, helps.get(name, "")) for name, inner in action.choices.items()}
         elif action.option_strings:
             text = (action.help or "") % {"default": action.default} if "%(" in (action.help or "") else action.help

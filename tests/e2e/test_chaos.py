@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 from errorkernel.domain.incident_state import State
 from errorkernel.ops.chaos import invariants, ledger, plan, sabotage, watch
-from errorkernel.ops.chaos.evidence import Answer, Audit, Command, Evidence, Incident, JournaledIncident, Rule, Stored
+from errorkernel.ops.chaos.evidence import (
+    Audit,
+    Command,
+    Evidence,
+    Incident,
+    JournaledIncident,
+    RecordedDecision,
+    Rule,
+    Stored,
+)
 from errorkernel.ops.chaos.frames import Splitter
 from errorkernel.ops.chaos.instance import Part
 from errorkernel.ops.chaos.ledger import Entry
@@ -248,10 +257,10 @@ def test_the_product_itself_knows_no_switch_for_its_protections() -> None:
 # --- the checks -------------------------------------------------------------------------------------------------------
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
-ANSWER = Answer(uuid4(), "continue", "user:anna", NOW + timedelta(seconds=3), sent=True)
-DUE = Answer(uuid4(), "kill", "deadline", NOW + timedelta(seconds=2), sent=True)
-RULED = Answer(uuid4(), "continue", "rule:1", NOW + timedelta(seconds=1), sent=True, rule_revision=1)
-ONE = Incident(uuid4(), "ship1", "copy", 1, State.APPLIED, NOW, ANSWER)
+DECISION = RecordedDecision(uuid4(), "continue", "user:anna", NOW + timedelta(seconds=3), sent=True)
+DUE = RecordedDecision(uuid4(), "kill", "deadline", NOW + timedelta(seconds=2), sent=True)
+RULED = RecordedDecision(uuid4(), "continue", "rule:1", NOW + timedelta(seconds=1), sent=True, rule_revision=1)
+ONE = Incident(uuid4(), "ship1", "copy", 1, State.APPLIED, NOW, DECISION)
 TWO = Incident(uuid4(), "ship1", "copy", 1, State.APPLIED, NOW, DUE)
 THREE = Incident(uuid4(), "ship1", "fetch", 1, State.APPLIED, NOW, RULED)
 RULE = Rule(1, "goon", "continue", uses=1, max_uses=2, storm_limit=2)
@@ -262,21 +271,21 @@ def entry(what: str, at: float, **said: Any) -> Entry:
     return Entry(what, at, {key: str(value) if isinstance(value, UUID) else value for key, value in said.items()})
 
 
-def asked(at: float, incident: Incident, text: str, **deadline: Any) -> Entry:
+def opened(at: float, incident: Incident, text: str, **deadline: Any) -> Entry:
     said = {"process": incident.process, "incarnation": incident.incarnation, "text": text, "deadline_s": None}
-    return entry("asked", at, incident=incident.id, **{**said, "on_deadline": "escalate", **deadline})
+    return entry("opened", at, incident=incident.id, **{**said, "on_deadline": "escalate", **deadline})
 
 
 def took(at: float, incident: Incident, result: str = "new") -> Entry:
-    assert incident.answer
-    return entry("took", at, incident=incident.id, action=incident.answer.action, result=result)
+    assert incident.decision
+    return entry("took", at, incident=incident.id, action=incident.decision.action, result=result)
 
 
 def journaled(incident: Incident, outcome: str = "applied") -> JournaledIncident:
-    assert incident.answer
-    answer = incident.answer
+    assert incident.decision
+    decision = incident.decision
     return JournaledIncident(
-        incident.id, incident.node, incident.process, 1, "ended", answer.id, answer.action, outcome
+        incident.id, incident.node, incident.process, 1, "ended", decision.id, decision.action, outcome
     )
 
 
@@ -286,15 +295,15 @@ def life(what: str, at: float, incarnation: int, **said: Any) -> Entry:
 
 def decision_reply(**changed: Any) -> DecisionReply:
     return replace(
-        DecisionReply("user:anna", ONE.id, "continue", "anna-1", "user:anna", "continue", ANSWER.id), **changed
+        DecisionReply("user:anna", ONE.id, "continue", "anna-1", "user:anna", "continue", DECISION.id), **changed
     )
 
 
 def well() -> Evidence:
     """A small run in which all was well.
 
-    A question that anna answered, and whose message dora gave back; one whose deadline killed its worker; one that a
-    rule answered.
+    An incident that anna decided, and whose message dora requeued; one whose deadline killed its worker; one that a
+    rule decided.
     """
     return Evidence(
         incidents={one.id: one for one in (ONE, TWO, THREE)},
@@ -324,15 +333,15 @@ def well() -> Evidence:
             "ship1": [
                 entry("began", 0.0, processes=["copy"]),
                 life("born", 0.1, 1),
-                asked(1.0, ONE, "q1"),
+                opened(1.0, ONE, "q1"),
                 took(2.0, ONE),
                 took(2.1, ONE, "again"),
                 life("went_on", 2.2, 1, text="q1"),
                 life("reported", 3.0, 1, text="r1"),
-                asked(4.0, TWO, "q2", deadline_s=1.5, on_deadline="kill"),
+                opened(4.0, TWO, "q2", deadline_s=1.5, on_deadline="kill"),
                 took(6.0, TWO),
                 life("born", 6.1, 2),
-                asked(6.5, THREE, "q3", method="goon"),
+                opened(6.5, THREE, "q3", method="goon"),
                 took(6.6, THREE),
                 entry("begun", 7.0, command=BACK.id, text="q1"),
                 entry("handed", 7.1, process="", text="q1"),
@@ -346,7 +355,7 @@ def well() -> Evidence:
         ],
         sent={("user:anna", ONE.id): "continue", ("user:bert", ONE.id): "kill"},
         history={
-            ONE.id: [(State.OPEN, None), (State.DECIDED, ANSWER.id), (State.APPLIED, ANSWER.id)],
+            ONE.id: [(State.OPEN, None), (State.DECIDED, DECISION.id), (State.APPLIED, DECISION.id)],
             TWO.id: [(State.OPEN, None), (State.APPLIED, DUE.id)],
             THREE.id: [(State.APPLIED, RULED.id)],
         },
@@ -375,10 +384,10 @@ def back(**changed: Any) -> Callable[[Evidence], None]:
 
 
 def storm(evidence: Evidence) -> None:
-    """The rule answers three within a second."""
+    """The rule decides three within a second."""
     for number in range(2):
-        answer = replace(RULED, decided_at=NOW + timedelta(seconds=1 + number / 2))
-        incident = replace(THREE, id=uuid4(), answer=answer)
+        decision = replace(RULED, decided_at=NOW + timedelta(seconds=1 + number / 2))
+        incident = replace(THREE, id=uuid4(), decision=decision)
         evidence.incidents[incident.id] = incident
     evidence.rules[1] = replace(RULE, uses=3, max_uses=None)
 
@@ -402,34 +411,34 @@ WRONG: list[tuple[Callable[[Evidence], list[str]], Callable[[Evidence], Any]]] =
     (invariants.applied_once, write(took(7.0, ONE))),
     (invariants.applied_once, write(life("went_on", 7.0, 1, text="q1"))),
     (invariants.applied_once, write(life("went_on", 7.0, 1, text="q2"))),
-    (invariants.applied_once, change(ONE, answer=None)),
-    (invariants.applied_once, change(TWO, answer=replace(DUE, action="continue"))),
-    (invariants.applied_once, change(TWO, answer=replace(DUE, id=uuid4()))),
-    (invariants.nothing_asked_is_lost, lambda e: e.incidents.pop(ONE.id)),
-    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.journaled_incidents.pop(TWO.id))),
-    (invariants.nothing_asked_is_lost, lambda e: (e.incidents.pop(TWO.id), e.ledgers.clear())),
+    (invariants.applied_once, change(ONE, decision=None)),
+    (invariants.applied_once, change(TWO, decision=replace(DUE, action="continue"))),
+    (invariants.applied_once, change(TWO, decision=replace(DUE, id=uuid4()))),
+    (invariants.no_incident_is_lost, lambda e: e.incidents.pop(ONE.id)),
+    (invariants.no_incident_is_lost, lambda e: (e.incidents.pop(TWO.id), e.journaled_incidents.pop(TWO.id))),
+    (invariants.no_incident_is_lost, lambda e: (e.incidents.pop(TWO.id), e.ledgers.clear())),
     (invariants.healed_in_time, lambda e: e.overdue.append("something")),
     (invariants.applied_is_true, lambda e: e.shown_early.append(ONE.id)),
     (invariants.applied_is_true, lambda e: e.journaled_incidents.update({ONE.id: journaled(ONE, "stale")})),
-    (invariants.right_incarnation, write(asked(7.0, ONE, "q1"), took(8.0, ONE))),
+    (invariants.right_incarnation, write(opened(7.0, ONE, "q1"), took(8.0, ONE))),
     (invariants.right_incarnation, write(life("reported", 7.0, 1, text="r2"))),
-    (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.STALE, ANSWER.id))),
+    (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.STALE, DECISION.id))),
     (invariants.outcomes_stand, lambda e: e.history[ONE.id].append((State.OPEN, None))),
-    (invariants.outcomes_stand, change(ONE, answer=replace(ANSWER, sent=False))),
+    (invariants.outcomes_stand, change(ONE, decision=replace(DECISION, sent=False))),
     (invariants.outcomes_stand, lambda e: setattr(e, "outbox", 1)),
     (invariants.restarts_are_bounded, lambda e: e.ledgers["ship1"].extend(restarts(4))),
     (invariants.every_change_is_audited, lambda e: e.audit.pop()),
     (invariants.every_change_is_audited, lambda e: e.audit.pop(1)),
     (invariants.every_change_is_audited, lambda e: e.audit.append(e.audit[0])),
     (invariants.nobody_by_itself, lambda e: e.sent.pop(("user:anna", ONE.id))),
-    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, action="kill"))),
-    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="deadline"))),
-    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:1"))),
-    (invariants.nobody_by_itself, change(ONE, answer=replace(ANSWER, by="rule:2"))),
+    (invariants.nobody_by_itself, change(ONE, decision=replace(DECISION, action="kill"))),
+    (invariants.nobody_by_itself, change(ONE, decision=replace(DECISION, by="deadline"))),
+    (invariants.nobody_by_itself, change(ONE, decision=replace(DECISION, by="rule:1"))),
+    (invariants.nobody_by_itself, change(ONE, decision=replace(DECISION, by="rule:2"))),
     (invariants.nobody_by_itself, by_rule(action="kill")),
     (invariants.nobody_by_itself, by_rule(method="end")),
-    (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, action="continue"))),
-    (invariants.nobody_by_itself, change(TWO, answer=replace(DUE, decided_at=NOW + timedelta(seconds=1)))),
+    (invariants.nobody_by_itself, change(TWO, decision=replace(DUE, action="continue"))),
+    (invariants.nobody_by_itself, change(TWO, decision=replace(DUE, decided_at=NOW + timedelta(seconds=1)))),
     (invariants.every_event_once, lambda e: e.stored.append(Stored(5, uuid4(), "ship1", "r1"))),
     (invariants.every_event_once, lambda e: e.stored.pop(2)),
     (invariants.every_event_once, lambda e: e.stored.append(Stored(6, uuid4(), "ship1", "other"))),
@@ -494,7 +503,7 @@ def test_restarts_are_counted_from_the_start_of_a_program_and_from_the_end_of_a_
         *restarts(3),
         entry("began", 30.0, processes=["copy"]),
         *restarts(3, at=30.0),
-        asked(34.0, ONE, "copy is quarantined", quarantined="copy"),
+        opened(34.0, ONE, "copy is quarantined", quarantined="copy"),
         took(35.0, ONE),
         *restarts(3, at=35.0)[1:],
     ]
@@ -507,9 +516,9 @@ def test_rules_are_given_a_clean_sheet_by_whoever_writes_them_anew() -> None:
     evidence = well()
     storm(evidence)
     evidence.incidents = {
-        pk: replace(one, answer=replace(one.answer, rule_revision=number))
+        pk: replace(one, decision=replace(one.decision, rule_revision=number))
         for number, (pk, one) in enumerate(evidence.incidents.items())
-        if one.answer
+        if one.decision
     }
     assert rules_keep_within_bounds(evidence) == []
 
@@ -552,8 +561,8 @@ def test_node_and_kernel_agree_on_a_message_or_not(state: str, on_node: str | No
 )
 def test_node_and_kernel_agree_or_not(state: str, outcome: str, shown: State, agreed: bool) -> None:
     theirs = JournaledIncident(ONE.id, "ship1", "copy", 1, state, None, "", outcome)
-    answer = None if shown in (State.OPEN, State.WITHDRAWN) else ANSWER
-    assert (watch.disagreement(theirs, replace(ONE, state=shown, answer=answer)) == "") is agreed
+    decision = None if shown in (State.OPEN, State.WITHDRAWN) else DECISION
+    assert (watch.disagreement(theirs, replace(ONE, state=shown, decision=decision)) == "") is agreed
     assert watch.disagreement(theirs, None)
 
 
@@ -581,7 +590,7 @@ def test_a_short_run_breaks_nothing() -> None:
     # This seed has a bit of everything, and is soon over.
     done = chaos("--seed", "1128", "--faults", "10", "--every", "0.4")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"10 faults, \d\d+ events, [1-9]\d* questions, [1-9]\d* answers", done.stdout)
+    assert re.search(r"10 faults, \d\d+ events, [1-9]\d* incidents, [1-9]\d* decisions", done.stdout)
     assert done.stdout.endswith("0 violations\n")
 
 
@@ -589,5 +598,5 @@ def test_a_short_run_breaks_nothing() -> None:
 def test_a_protection_that_is_switched_off_is_seen() -> None:
     done = chaos("--seed", "1096", "--faults", "3", "--every", "0.4", "--break", "uses")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "each of its answers is counted" in done.stdout
+    assert "each of its decisions is counted" in done.stdout
     assert done.stdout.endswith("Again: steward chaos --seed 1096 --faults 3 --every 0.4 --nodes 2 --break uses\n")

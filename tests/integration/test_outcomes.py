@@ -129,7 +129,7 @@ def test_an_answer_that_another_incarnation_applied_says_so_and_ends_neither() -
     incident = ask(7)
     say(incident, OutcomeState.APPLIED, decision_id=decide(incident), incarnation=99, new_incarnation=100)
     detail = Incident.objects.get(pk=incident).outcome_detail
-    assert detail == "Incarnation 99 says that it has applied it; incarnation 7 had asked."
+    assert detail == "Incarnation 99 applied it, but it is for incarnation 7."
     assert list(Incarnation.objects.values_list("number", "ending")) == [(7, "")]
 
 

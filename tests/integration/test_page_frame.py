@@ -123,9 +123,9 @@ def test_the_socket_goes_on_from_the_last_event_also_where_the_search_shows_none
 
 
 def test_what_many_wait_on_comes_before_what_one_waits_longer_on(alice: Client) -> None:
-    asked_at = datetime.now(UTC)
-    alone = ask("alone", process="p0", now=asked_at - timedelta(minutes=5))
-    many = [ask("many", process=f"q{n}", now=asked_at - timedelta(minutes=2)) for n in range(4)]
+    requested_at = datetime.now(UTC)
+    alone = ask("alone", process="p0", now=requested_at - timedelta(minutes=5))
+    many = [ask("many", process=f"q{n}", now=requested_at - timedelta(minutes=2)) for n in range(4)]
     for address in ("/incidents/", "/"):
         page = alice.get(address).content.decode()
         assert all(page.index(f"incident-{one.pk}") < page.index(f"incident-{alone.pk}") for one in many), address

@@ -58,7 +58,7 @@ class Command(StewardCommand):
         if options["accounts"]:
             self.stdout.write(render_accounts(kernel_key, nodes), ending="")
             return
-        known = "".join(f"#   {json.dumps(one)}\n" for one in (*made["streams"], *made["consumers"]))
+        known = "".join(f"#   {json.dumps(definition)}\n" for definition in (*made["streams"], *made["consumers"]))
         body = render_external(
             kernel_key,
             nodes,

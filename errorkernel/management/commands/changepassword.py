@@ -18,7 +18,7 @@ class Command(OurHelp, changepassword.Command):
         found = User.objects.filter(username=options["username"] or getpass.getuser()).first()
         before = people.person(found.pk) if found else {}
         # In no transaction with the entry: it would be open for as long as somebody thinks of a password.
-        said = super().handle(*args, **options)
+        changed = super().handle(*args, **options)
         if found:
             people.note("user", before, people.person(found.pk), command_actor())
-        return said
+        return changed

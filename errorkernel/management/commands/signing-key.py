@@ -29,9 +29,9 @@ class Command(StewardCommand):
         make = actions.add_parser("make", help="make the key and show its public half")
         make.add_argument("--force", action="store_true", help="also where there is one; nodes do not know the new one")
         show = actions.add_parser("show", help="show the public half")
-        for one in (make, show):
-            one.add_argument("--json", action="store_true", help="print the file that a node reads, and nothing else")
-            add_data_dir(one)
+        for subparser in (make, show):
+            subparser.add_argument("--json", action="store_true", help="print only the file that a node reads")
+            add_data_dir(subparser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()

@@ -11,10 +11,9 @@ TIMEOUT_S = 4.0
 
 
 class ApiUser:
-    """``step`` is done again and again, with a pause of ``looks_s`` between, until ``stop``.
+    """Repeats ``step``, with pauses of ``pause_range_s``, until ``stop``.
 
-    What a person sends is repeated under the same request id until there is a reply: only then do they know what came
-    of it.
+    A request is repeated with the same request id until there is a reply.
     """
 
     pause_range_s = (0.1, 0.8)
@@ -23,7 +22,7 @@ class ApiUser:
         self.name = name
         self.actor = f"user:{name}"
         self.unexpected: list[str] = []
-        """Replies that nobody should ever get."""
+        """Replies that violate the API."""
         self.dice = random.Random(f"{seed} {name}")  # noqa: S311 - repeatable on purpose
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._http_url = http_url
@@ -33,18 +32,18 @@ class ApiUser:
 
     @property
     def unanswered(self) -> int:
-        """How many requests have been sent and brought no reply yet."""
+        """Number of requests without a reply."""
         raise NotImplementedError
 
     def step(self, quiet: bool) -> None:
-        """``quiet``: nothing new is to be begun any more but what ends the run."""
+        """``quiet``: begin only what helps to end the run."""
         raise NotImplementedError
 
     def start(self) -> None:
         self._thread.start()
 
     def wind_down(self) -> None:
-        """The run is to come to an end."""
+        """Begin nothing new."""
         self._quiet.set()
 
     def stop(self) -> None:
@@ -56,23 +55,23 @@ class ApiUser:
             while not self._end.wait(self.dice.uniform(*self.pause_range_s)):
                 self.step(self._quiet.is_set())
         except Exception as exc:
-            # A reply that nobody can read, most likely: without this the run would go on with one person less.
-            self.unexpected.append(f"{self.name} could not go on: {exc!r}")
+            # Probably an unreadable reply: without this the run would continue without this user.
+            self.unexpected.append(f"{self.name} stopped: {exc!r}")
 
     def items(self, path: str) -> list[dict[str, Any]]:
-        """The first page of a list; nothing where nothing came back."""
+        """The first page of a list; empty without a reply."""
         found = self.call(path)
         return list(found[1]["items"]) if found and found[0] == 200 else []
 
     def call(self, path: str, body: object = None, method: str = "") -> tuple[int, Any] | None:
-        """(status, decoded body); None where nothing came back, or nothing that says what was done."""
+        """(status, decoded body); None without a reply, or when the reply leaves the result open."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - our own server
             self._http_url + path, data, self._headers, method=method or ("GET" if data is None else "POST")
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                return answer.status, json.loads(answer.read())
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+                return response.status, json.loads(response.read())
         except urllib.error.HTTPError as exc:
             try:
                 return (exc.code, json.loads(exc.read())) if exc.code < 500 else None
@@ -81,7 +80,7 @@ class ApiUser:
         except (OSError, ValueError):
             return None
         except Exception as exc:
-            # http.client has exceptions of its own for a server that ends in mid-sentence.
+            # http.client has exceptions of its own for a server that ends in the middle of a response.
             if type(exc).__module__ != "http.client":
                 raise
             return None

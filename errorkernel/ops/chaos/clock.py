@@ -1,7 +1,7 @@
-"""A node's clock that jumps: ``time.time`` and ``datetime.now`` of one process, moved by what a file says.
+"""Clock jumps of a node: ``time.time`` and ``datetime.now`` of one process, moved by the offset in a file.
 
-The file is read when the process starts and at each SIGUSR1. Periods are measured with the monotonic clock, which no
-real jump moves either, so that is left alone.
+The process reads the file at its start and at each SIGUSR1. Periods are measured with the monotonic clock, which real
+jumps do not change either, so it stays.
 """
 
 import datetime as real
@@ -16,7 +16,7 @@ _offset_s = 0.0
 
 
 class _Jumped(real.datetime):
-    """Stands where a module says ``datetime``; what it makes are ordinary values."""
+    """Replaces ``datetime`` in modules; makes ordinary values."""
 
     def __new__(cls, *parts: Any, **named: Any) -> Any:
         return real.datetime(*parts, **named)
@@ -27,7 +27,7 @@ class _Jumped(real.datetime):
 
 
 def install(file: Path) -> None:
-    """Let this process live by the clock that ``file`` moves. After its modules have been imported."""
+    """Move the clock of this process by the offset in ``file``. Call it after the modules are imported."""
 
     def read(*_: object) -> None:
         global _offset_s
@@ -41,13 +41,13 @@ def install(file: Path) -> None:
     time.time = lambda: _time() + _offset_s
     time.time_ns = lambda: _time_ns() + int(_offset_s * 1e9)
     for name, module in list(sys.modules.items()):
-        # Only modules that take the time; types of values must stay what they are.
+        # Only modules that read the time; the types of values must stay.
         if name.startswith("errorkernel.node.") and getattr(module, "datetime", None) is real.datetime:
             module.datetime = _Jumped  # type: ignore[attr-defined]
 
 
 def jump(file: Path, offset_s: float) -> None:
-    """Write down what the clock is to be moved by; the process learns it by SIGUSR1 or when it starts."""
+    """Write the offset; the process reads it at SIGUSR1 or at its start."""
     new = file.with_suffix(".new")
     new.write_text(str(offset_s))
     new.rename(file)

@@ -1,4 +1,4 @@
-"""What is known of a run from the outside: what the database, the nodes' journals and ledgers said, what was told."""
+"""The evidence of a run: the contents of the database, of the nodes' journals and ledgers, and the replies to users."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from errorkernel.ops.chaos.requeue_operators import RequeueReply
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A recorded decision. ``sent``: the broker had it."""
+class RecordedDecision:
+    """A decision in the database. ``sent``: the broker has it."""
 
     id: UUID
     action: str
@@ -31,12 +31,12 @@ class Incident:
     incarnation: int | None
     state: State
     opened_at: datetime
-    answer: Answer | None
+    decision: RecordedDecision | None
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledIncident:
-    """A question as its node's journal has it. ``outcome``: empty while it has none."""
+    """An incident in the journal of its node. ``outcome``: empty while there is none."""
 
     id: UUID
     node: str
@@ -58,7 +58,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A failed message that was given back, as the database has it. ``message``: its id."""
+    """A requeued message in the database. ``message``: its id."""
 
     id: UUID
     incident: UUID
@@ -69,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``method``: of the messages that it speaks to."""
+    """``method``: of the messages that it matches."""
 
     id: int
     method: str
@@ -97,16 +97,16 @@ class ProcessState:
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything that the invariants are judged by."""
+    """The input of the invariants."""
 
     incidents: dict[UUID, Incident] = field(default_factory=dict)
     journaled_incidents: dict[UUID, JournaledIncident] = field(default_factory=dict)
     commands: dict[UUID, Command] = field(default_factory=dict)
     commands_of_nodes: dict[UUID, str] = field(default_factory=dict)
-    """Command → what its node's journal says: waiting, begun, or what became of it."""
+    """Command → its state in the node's journal: waiting, begun, or its outcome."""
     rules: dict[int, Rule] = field(default_factory=dict)
     audit: list[Audit] = field(default_factory=list)
-    """Of questions."""
+    """Of incidents."""
     audit_of_messages: list[Audit] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     ledgers: dict[str, list[Entry]] = field(default_factory=dict)
@@ -115,25 +115,25 @@ class Evidence:
     sent: dict[tuple[str, UUID], str] = field(default_factory=dict)
     """(operator, incident) → the action that the operator sent, whether or not there was a reply."""
     history: dict[UUID, list[tuple[State, UUID | None]]] = field(default_factory=dict)
-    """What the database said of each incident, one look after the other."""
+    """The states of each incident in the database, in the order of the looks."""
     shown_early: list[UUID] = field(default_factory=list)
-    """Incidents that were shown as applied while their node's journal did not say so."""
+    """Incidents that were shown as applied before they were in their node's journal."""
     overdue: list[str] = field(default_factory=list)
-    """What was blocked with an answer, or not agreed upon, for too long after contact had returned."""
+    """Processes blocked despite a decision, and disagreements, that lasted too long after contact had returned."""
     unexpected: list[str] = field(default_factory=list)
     outbox: int = 0
     losses_reported: int = 0
-    """How often the product has said that the broker had lost its stream of reports."""
+    """How often the product reported that the broker lost its stream of events."""
     wiped_at: list[float] = field(default_factory=list)
     """When the broker's data was wiped, by the ledgers' clock."""
 
-    def asked(self) -> Iterator[tuple[str, Entry]]:
+    def opened(self) -> Iterator[tuple[str, Entry]]:
         for node, entries in self.ledgers.items():
-            yield from ((node, entry) for entry in entries if entry.what == "asked")
+            yield from ((node, entry) for entry in entries if entry.what == "opened")
 
 
 def texts(stored: Sequence[Stored]) -> dict[str, list[UUID]]:
-    """Text → the events that bear it."""
+    """Text → the events with it."""
     found: dict[str, list[UUID]] = {}
     for event in stored:
         found.setdefault(event.text, []).append(event.id)

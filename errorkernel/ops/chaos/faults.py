@@ -1,4 +1,4 @@
-"""Faults, carried out on an instance: each begins, lasts, and is undone. They may overlap as they like."""
+"""Faults of an instance: each begins, lasts, and is undone. They may overlap."""
 
 import signal
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _MODES = {
 
 
 def begin(instance: Instance, fault: Fault) -> Undo:
-    """Do it; returns what undoes it."""
+    """Begin the fault; returns the function that ends it."""
     if fault.kind in _MODES:
         return _link(instance, fault.target, _MODES[fault.kind])
     match fault.kind:
@@ -67,7 +67,7 @@ def _pause(instance: Instance, name: str) -> Undo:
     what.signal(signal.SIGSTOP)
 
     def go_on() -> None:
-        # Another fault may have ended it meanwhile: its successor was not paused.
+        # Another fault may have ended it meanwhile: the new process was not paused.
         if what.pid == paused:
             what.signal(signal.SIGCONT)
 
@@ -102,7 +102,7 @@ def _broker(instance: Instance, end: Callable[[], None]) -> Undo:
 
 
 def _wipe(instance: Instance) -> Undo:
-    """All nodes are cut off first: what is answered meanwhile is in JetStream alone when its data goes."""
+    """All nodes are cut off first: decisions made meanwhile are only in JetStream when its data is removed."""
     undos = [_link(instance, name, Mode.CUT) for name in instance.nodes]
 
     def wipe() -> None:
@@ -115,7 +115,7 @@ def _wipe(instance: Instance) -> Undo:
 
 
 def _wipe_live(instance: Instance) -> Undo:
-    """The product sees that its broker cannot store; starting it again is left to us, since it did not start it."""
+    """The product sees that the broker cannot store. Chaos restarts the broker, since the product did not start it."""
     instance.broker.remove_files()
 
     def start_again() -> None:

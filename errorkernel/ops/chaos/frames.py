@@ -1,4 +1,4 @@
-"""The bytes of a NATS connection, cut into protocol messages, so that whole ones can be doubled or change places.
+"""Splits the bytes of a NATS connection into protocol messages, to be duplicated or reordered.
 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
@@ -10,7 +10,7 @@ _WITH_PAYLOAD = (b"PUB", b"HPUB", b"MSG", b"HMSG")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One protocol message with everything that belongs to it. ``carries``: it is a message, not housekeeping."""
+    """One complete protocol message. ``carries``: it has a payload."""
 
     data: bytes
     carries: bool
@@ -18,12 +18,12 @@ class Frame:
 
 @dataclass(slots=True)
 class Splitter:
-    """One direction of one connection; what is not complete yet stays until the rest comes."""
+    """One direction of one connection; keeps an incomplete message until the rest arrives."""
 
     _rest: bytes = field(default=b"")
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The messages that are complete now. Their bytes, joined, are what was fed; nothing is changed."""
+        """The messages that are complete now. Joined, they are the fed bytes, unchanged."""
         self._rest += data
         frames = []
         while (size := _size(self._rest)) is not None and len(self._rest) >= size[0]:

@@ -1,8 +1,8 @@
-"""A scratch instance: broker, kernel, web and nodes as processes of their own, with ports and data of their own.
+"""A scratch instance: broker, kernel, web and nodes as separate processes, with their own ports and data.
 
-Each can be held down, paused and let go again, however faults overlap; whatever is not held is started again when it
-has ended. All of it ends with ``close``, and on Linux with us, however we end. To be used from the main thread alone:
-the processes die with the thread that started them.
+Overlapping faults can hold each of them down, pause it and release it; a process that has ended and is not held is
+started again. ``close`` ends all of them; on Linux they also end with this process, however it ends. For use from the
+main thread only: the processes die with the thread that started them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ STREAM_MAX_BYTES = 256 * 1024**2
 STORE_MAX_BYTES = 4 * STREAM_MAX_BYTES
 STOP_S = 8.0
 TWIN = "twin"
-"""A second kernel, which is down unless a fault wants it."""
+"""A second kernel, which runs only during its fault."""
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -39,13 +39,13 @@ class ChaosError(Exception):
 
 
 class Part:
-    """One program. ``holds``: faults that want it to be down just now."""
+    """One program. ``holds``: number of present faults that keep it down."""
 
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.holds = 0
         self.unordered_ends: list[int] = []
-        """Statuses of ends that nobody here asked for."""
+        """Exit statuses of unexpected ends."""
         self.log = log
         self._argv = [sys.executable, *argv]
         self._env = dict(env)
@@ -61,7 +61,7 @@ class Part:
         return self._process.pid if self._process and self.running else None
 
     def tend(self) -> None:
-        """Start it where it is down and nobody wants that."""
+        """Start it when it is down and not held."""
         if self._process and not self.running and not self._killed:
             self.unordered_ends.append(self._process.returncode)
         if self.holds or self.running:
@@ -89,7 +89,7 @@ class Part:
             self._process.send_signal(number)
 
     def stop(self) -> None:
-        """End it in good order, by force where it does not."""
+        """End it with SIGTERM, after STOP_S with SIGKILL."""
         self._killed = True
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
@@ -143,12 +143,12 @@ class Broker:
         self.stop()
 
     def wipe(self) -> None:
-        """Take away everything that JetStream has stored; it is down when this returns."""
+        """Stop the broker and remove all data of JetStream."""
         self.stop()
         self.remove_files()
 
     def remove_files(self) -> None:
-        """The same, whether or not it runs."""
+        """Remove the data without stopping the broker."""
         shutil.rmtree(self._directory / "nats" / "jetstream", ignore_errors=True)
 
     def signal(self, number: int) -> None:
@@ -158,7 +158,7 @@ class Broker:
 
 
 class Instance:
-    """``start``, faults, ``tend`` as often as can be, ``close``."""
+    """``start``, then faults and repeated ``tend``, then ``close``."""
 
     def __init__(self, directory: Path, nodes: Sequence[str], operators: Sequence[str], *, seed: int, off: str) -> None:
         self.directory = directory
@@ -180,7 +180,7 @@ class Instance:
         return self.directory / "data" / "steward.sqlite3"
 
     def start(self) -> None:
-        """Make everything and start it. Raises ChaosError, BrokerStartError."""
+        """Prepare and start all parts. Raises ChaosError, BrokerStartError."""
         (self.directory / "data").mkdir(parents=True, mode=0o700)
         seed, _ = make_nkey()
         self._seed_file.write_text(seed)
@@ -202,13 +202,13 @@ class Instance:
         self.tend()
 
     def tend(self) -> None:
-        """Whatever is down and not held is started."""
+        """Start all parts that are down and not held."""
         self.broker.tend()
         for part in self.parts.values():
             part.tend()
 
     def close(self) -> None:
-        """End all of it."""
+        """End all parts."""
         for name in reversed(list(self.parts)):
             self.parts[name].stop()
         if hasattr(self, "broker"):
@@ -255,7 +255,7 @@ class Instance:
 
 def _prepare_child() -> None:
     die_with_parent()
-    # A clock's jump may come before the program listens for it, and must not end it.
+    # The signal of a clock jump may arrive before the program handles it, and must not end it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
@@ -266,5 +266,5 @@ def _free_port() -> int:
 
 
 def monotonic() -> float:
-    """The clock that ledgers are written by."""
+    """The clock of the ledgers, in seconds."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)

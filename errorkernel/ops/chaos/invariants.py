@@ -1,4 +1,4 @@
-"""What must hold whatever happens, as pure functions of the evidence: each returns what breaks it, in sentences.
+"""Invariants of a chaos run, as pure functions of the evidence: each returns its violations as sentences.
 
 The numbers are those of ``docs/chaos.md``.
 """
@@ -19,59 +19,61 @@ from errorkernel.ops.chaos.work import INTENSITY, PERIOD_S
 Check = Callable[[Evidence], list[str]]
 CLOCK_TOLERANCE = timedelta(milliseconds=50)
 BEFORE_A_WIPE_S = 45.0
-"""What is older has been stored, however many faults keep a report in its journal and the kernel from storing it."""
+"""Events older than this are stored, even if faults delay the node's sending and the kernel's storing."""
 _OWN_WORDS = ("reported", "fails", "went_on")
 
 
 def single_winner(evidence: Evidence) -> list[str]:
-    """1. At most one decision per incident; every answerer is told the same winner."""
+    """1. At most one decision per incident; every operator receives the same winner."""
     broken = list(evidence.unexpected)
     for incident, history in evidence.history.items():
-        answers = {decision for _, decision in history if decision}
-        if len(answers) > 1:
-            broken.append(f"{incident} had {len(answers)} decisions, one after the other")
+        decisions = {decision for _, decision in history if decision}
+        if len(decisions) > 1:
+            broken.append(f"{incident} had {len(decisions)} decisions in succession")
     for reply in evidence.decision_replies:
         known = evidence.incidents.get(reply.incident)
-        answer = known.answer if known else None
-        stands = (answer.by, answer.action) if answer else ("", "")
-        if (reply.by, reply.action) != stands or (reply.decision and answer and reply.decision != answer.id):
+        decision = known.decision if known else None
+        stands = (decision.by, decision.action) if decision else ("", "")
+        if (reply.by, reply.action) != stands or (reply.decision and decision and reply.decision != decision.id):
             broken.append(
-                f"{reply.operator} was told that {reply.by or 'nobody'} answered {reply.action or 'nothing'} to"
-                f" {reply.incident}; it was {stands[0] or 'nobody'}, {stands[1] or 'nothing'}"
+                f"{reply.operator} received: {reply.by or 'nobody'} decided {reply.action or 'nothing'} for"
+                f" {reply.incident}; recorded is {stands[0] or 'nobody'}, {stands[1] or 'nothing'}"
             )
         if reply.decision and (reply.by, reply.action) != (reply.operator, reply.sent):
-            broken.append(f"{reply.operator} sent {reply.sent} to {reply.incident} and was told 200 for {reply.action}")
+            broken.append(
+                f"{reply.operator} sent {reply.sent} for {reply.incident} and received 200 for {reply.action}"
+            )
     return broken
 
 
 def applied_once(evidence: Evidence) -> list[str]:
     """2. Applied at most once; the applied action is the recorded one."""
     broken = []
-    asked = {entry["text"]: UUID(entry["incident"]) for _, entry in evidence.asked()}
+    opened = {entry["text"]: UUID(entry["incident"]) for _, entry in evidence.opened()}
     for node, entries in evidence.ledgers.items():
         new = Counter(entry["incident"] for entry in entries if entry.what == "took" and entry["result"] == "new")
         broken += [f"{node} took {incident} over {n} times" for incident, n in new.items() if n > 1]
         went_on = Counter(entry["text"] for entry in entries if entry.what == "went_on")
-        broken += [f"{node} went on {n} times after {asked.get(text)}" for text, n in went_on.items() if n > 1]
+        broken += [f"{node} went on {n} times after {opened.get(text)}" for text, n in went_on.items() if n > 1]
         for text in went_on:
-            known = evidence.incidents.get(asked[text]) if text in asked else None
-            if known and (known.answer is None or known.answer.action != "continue"):
-                decided = known.answer.action if known.answer else "nothing"
-                broken.append(f"{node} went on after {known.id}, which was answered {decided}")
+            known = evidence.incidents.get(opened[text]) if text in opened else None
+            if known and (known.decision is None or known.decision.action != "continue"):
+                decided = known.decision.action if known.decision else "nothing"
+                broken.append(f"{node} went on after {known.id}, for which the decision is {decided}")
     for journaled in evidence.journaled_incidents.values():
         known = evidence.incidents.get(journaled.id)
         if known is None or journaled.outcome != "applied":
             continue
-        recorded = (known.answer.id, known.answer.action) if known.answer else (None, "")
+        recorded = (known.decision.id, known.decision.action) if known.decision else (None, "")
         if (journaled.decision, journaled.action) != recorded:
             broken.append(f"{journaled.node} applied {journaled.action} to {journaled.id}; recorded is {recorded[1]}")
     return broken
 
 
-def nothing_asked_is_lost(evidence: Evidence) -> list[str]:
+def no_incident_is_lost(evidence: Evidence) -> list[str]:
     """3. Every journalled incident is in the database after healing."""
     journalled = {journaled.id: journaled.node for journaled in evidence.journaled_incidents.values()}
-    journalled |= {UUID(entry["incident"]): node for node, entry in evidence.asked()}
+    journalled |= {UUID(entry["incident"]): node for node, entry in evidence.opened()}
     return [
         f"{incident} of {node} is not in the database"
         for incident, node in journalled.items()
@@ -80,7 +82,7 @@ def nothing_asked_is_lost(evidence: Evidence) -> list[str]:
 
 
 def healed_in_time(evidence: Evidence) -> list[str]:
-    """4 and 5. Two sync periods after contact: nothing is blocked with an answer; node and kernel agree."""
+    """4 and 5. Two sync periods after contact: no process is blocked despite a decision; node and kernel agree."""
     return [f"{complaint}, for too long" for complaint in evidence.overdue]
 
 
@@ -95,41 +97,43 @@ def applied_is_true(evidence: Evidence) -> list[str]:
 
 
 def right_incarnation(evidence: Evidence) -> list[str]:
-    """7. A decision never touches another incarnation; a dead incarnation does nothing any more."""
+    """7. A decision never touches another incarnation; an ended incarnation does nothing more."""
     broken = []
     for node, entries in evidence.ledgers.items():
-        asked: dict[str, Entry] = {}
+        opened: dict[str, Entry] = {}
         living: dict[str, int] = {}
         for entry in entries:
             process = entry["process"]
-            if entry.what == "asked":
-                asked[entry["incident"]] = entry
-            elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in asked:
-                journaled = asked[entry["incident"]]
+            if entry.what == "opened":
+                opened[entry["incident"]] = entry
+            elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in opened:
+                journaled = opened[entry["incident"]]
                 now = living.get(journaled["process"], journaled["incarnation"])
                 if now != journaled["incarnation"]:
                     broken.append(
                         f"{node} took {entry['incident']} over for {journaled['process']} {now};"
-                        f" incarnation {journaled['incarnation']} had asked"
+                        f" it is for incarnation {journaled['incarnation']}"
                     )
             elif process and entry["incarnation"] < living.get(process, 0):
-                broken.append(f"{process} {entry['incarnation']} on {node} {entry.what} after its successor was born")
+                broken.append(
+                    f"{process} {entry['incarnation']} on {node} {entry.what} after the start of its successor"
+                )
             if entry.what == "born":
                 living[process] = max(living.get(process, 0), entry["incarnation"])
     return broken
 
 
 def outcomes_stand(evidence: Evidence) -> list[str]:
-    """8. What is shown of an incident moves along the transition table only, whatever restarts or is wiped."""
+    """8. The shown state of an incident follows the transition table, through restarts and wipes."""
     broken = []
     for incident, history in evidence.history.items():
         for (before, _), (after, _) in pairwise(history):
             if after not in _reachable(before):
                 broken.append(f"{incident} went from {before.value} to {after.value}")
     broken += [
-        f"the answer to {incident.id} was never handed to the broker"
+        f"the decision for {incident.id} was never published"
         for incident in evidence.incidents.values()
-        if incident.answer and not incident.answer.sent
+        if incident.decision and not incident.decision.sent
     ]
     if evidence.outbox:
         broken.append(f"{evidence.outbox} rows are left in the outbox")
@@ -137,7 +141,7 @@ def outcomes_stand(evidence: Evidence) -> list[str]:
 
 
 def restarts_are_bounded(evidence: Evidence) -> list[str]:
-    """9. At most so many restarts of a process, whoever asked for them, lie in any period."""
+    """9. The restarts of a process in any period are limited, whatever causes them."""
     broken = []
     for node, entries in evidence.ledgers.items():
         for process, times in _restarts(entries):
@@ -156,7 +160,7 @@ def every_change_is_audited(evidence: Evidence) -> list[str]:
         state = State.OPEN.value
         for row in rows.get(incident.id, []):
             if row.before != state:
-                broken.append(f"{incident.id} was {state}; its next audit row says {row.before} → {row.after}")
+                broken.append(f"{incident.id} was {state}; its next audit row is {row.before} → {row.after}")
             state = row.after
         if state != incident.state.value:
             broken.append(f"{incident.id} is {incident.state.value}; its audit rows end with {state}")
@@ -164,19 +168,19 @@ def every_change_is_audited(evidence: Evidence) -> list[str]:
 
 
 def _unaudited_messages(evidence: Evidence) -> list[str]:
-    """One message of a question is under way at a time, so its rows are a chain as well, over each beginning anew."""
+    """An incident has at most one message under way, so its audit rows form a chain for each requeue."""
     broken = []
     state: dict[UUID, str] = {}
     begun: Counter[UUID] = Counter()
     for row in evidence.audit_of_messages:
         before = state.get(row.incident, "")
         if row.before != before:
-            broken.append(f"the message of {row.incident} was {before}; its next row says {row.before} → {row.after}")
+            broken.append(f"the message of {row.incident} was {before}; its next row is {row.before} → {row.after}")
         begun[row.incident] += row.before not in UNDER_WAY
         state[row.incident] = row.after
     commands = Counter(command.incident for command in evidence.commands.values())
     if commands != begun:
-        broken.append(f"{commands.total()} messages were given back or dropped; the audit trail has {begun.total()}")
+        broken.append(f"{commands.total()} messages were requeued or dropped; the audit trail has {begun.total()}")
     broken += [
         f"{command.id} is {command.state}; its audit rows end with {state.get(command.incident)}"
         for command in evidence.commands.values()
@@ -186,36 +190,36 @@ def _unaudited_messages(evidence: Evidence) -> list[str]:
 
 
 def nobody_by_itself(evidence: Evidence) -> list[str]:
-    """11. No answer that neither an operator sent nor a rule or the question's own deadline had configured."""
+    """11. Each decision comes from an operator, a configured rule or the deadline of the incident."""
     broken = []
-    asked = {UUID(entry["incident"]): entry for _, entry in evidence.asked()}
+    opened = {UUID(entry["incident"]): entry for _, entry in evidence.opened()}
     for incident in evidence.incidents.values():
-        answer = incident.answer
-        if answer is None:
+        decision = incident.decision
+        if decision is None:
             continue
-        if answer.by == "deadline":
-            journaled = asked.get(incident.id)
-            # A program that was killed before it could write has journalled the question all the same.
+        if decision.by == "deadline":
+            journaled = opened.get(incident.id)
+            # A program that was killed before it wrote its ledger may still have journaled the incident.
             if journaled is None:
                 continue
             due = incident.opened_at + timedelta(seconds=journaled["deadline_s"] or 0)
-            if not journaled["deadline_s"] or journaled["on_deadline"] != answer.action:
-                broken.append(f"{incident.id} was answered {answer.action} by a deadline that it does not have")
-            elif answer.decided_at < due - CLOCK_TOLERANCE:
-                broken.append(f"{incident.id} was answered {due - answer.decided_at} before its deadline")
-        elif answer.by.startswith("rule:"):
-            rule = evidence.rules.get(int(answer.by.removeprefix("rule:")))
-            if wrong := not_its_own(answer, rule, asked.get(incident.id)):
+            if not journaled["deadline_s"] or journaled["on_deadline"] != decision.action:
+                broken.append(f"{incident.id} was decided ({decision.action}) by a deadline that it does not have")
+            elif decision.decided_at < due - CLOCK_TOLERANCE:
+                broken.append(f"{incident.id} was decided {due - decision.decided_at} before its deadline")
+        elif decision.by.startswith("rule:"):
+            rule = evidence.rules.get(int(decision.by.removeprefix("rule:")))
+            if wrong := not_its_own(decision, rule, opened.get(incident.id)):
                 broken.append(f"{incident.id} was {wrong}")
-        elif evidence.sent.get((answer.by, incident.id)) != answer.action:
-            broken.append(f"{incident.id} was answered {answer.action} by {answer.by}, who did not send that")
+        elif evidence.sent.get((decision.by, incident.id)) != decision.action:
+            broken.append(f"{incident.id} was decided ({decision.action}) by {decision.by}, who did not send this")
     return broken
 
 
 def every_event_once(evidence: Evidence) -> list[str]:
-    """12. No event lost, none stored twice; only plain reports may go with JetStream's data when that is wiped."""
+    """12. No event is lost or stored twice, except plain events that are lost when JetStream is wiped."""
     found = texts(evidence.stored)
-    # The texts that nobody else uses; a supervisor's words about two endings may well be the same.
+    # Unique texts only: a supervisor may report two ends with the same text.
     ours = {entry["text"] for entries in evidence.ledgers.values() for entry in entries if entry.what in _OWN_WORDS}
     broken = [f"{text!r} is stored {len(found[text])} times" for text in ours if len(found.get(text, ())) > 1]
     for node, entries in evidence.ledgers.items():
@@ -225,9 +229,11 @@ def every_event_once(evidence: Evidence) -> list[str]:
             if entry.what == "reported" and entry["text"] not in found and not _may_be_gone(evidence, entry)
         ]
     if lost_with_wipes(evidence) and not evidence.losses_reported:
-        broken.append(f"{lost_with_wipes(evidence)} reports went with JetStream's data, and nobody said so")
+        broken.append(
+            f"{lost_with_wipes(evidence)} events were lost with JetStream's data, and the product did not report it"
+        )
     if evidence.losses_reported > len(evidence.wiped_at):
-        broken.append(f"{evidence.losses_reported} losses were told, {len(evidence.wiped_at)} happened")
+        broken.append(f"{evidence.losses_reported} losses were reported, {len(evidence.wiped_at)} happened")
     numbers = [event.seq for event in evidence.stored]
     if numbers != list(range(1, len(numbers) + 1)):
         broken.append(f"the numbers of {len(numbers)} events have a gap")
@@ -241,7 +247,7 @@ def _may_be_gone(evidence: Evidence, entry: Entry) -> bool:
 CHECKS: tuple[Check, ...] = (
     single_winner,
     applied_once,
-    nothing_asked_is_lost,
+    no_incident_is_lost,
     healed_in_time,
     applied_is_true,
     right_incarnation,
@@ -256,7 +262,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def lost_with_wipes(evidence: Evidence) -> int:
-    """How many plain reports went with JetStream's data."""
+    """Number of events without an incident that were lost with JetStream's data."""
     found = texts(evidence.stored)
     return sum(
         entry.what == "reported" and entry["text"] not in found
@@ -266,7 +272,7 @@ def lost_with_wipes(evidence: Evidence) -> int:
 
 
 def _reachable(state: State) -> set[State]:
-    """What may be seen at the next look, any number of steps later."""
+    """The states that the next look may find, after any number of steps."""
     reached = {state}
     while more := {after for (before, _), after in TRANSITIONS.items() if before in reached} - reached:
         reached |= more
@@ -274,20 +280,20 @@ def _reachable(state: State) -> set[State]:
 
 
 def _restarts(entries: list[Entry]) -> Iterator[tuple[str, list[float]]]:
-    """A process and when its supervisor has restarted it, from one clean sheet to the next.
+    """Each process with the times of its restarts, for each period between resets of the counter.
 
     It has a clean sheet when its program starts, and when somebody lets it out of its quarantine.
     """
     times: dict[str, list[float]] = {}
-    asked: dict[str, str] = {}
+    opened: dict[str, str] = {}
     for entry in entries:
         if entry.what == "began":
             yield from times.items()
             times = {}
-        elif entry.what == "asked" and entry["quarantined"]:
-            asked[entry["incident"]] = entry["quarantined"]
-        elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in asked:
-            process = asked[entry["incident"]]
+        elif entry.what == "opened" and entry["quarantined"]:
+            opened[entry["incident"]] = entry["quarantined"]
+        elif entry.what == "took" and entry["result"] == "new" and entry["incident"] in opened:
+            process = opened[entry["incident"]]
             yield process, times.get(process, [])
             times[process] = []
         elif entry.what == "begins":

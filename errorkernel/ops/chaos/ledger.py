@@ -1,7 +1,7 @@
-"""What a node's program has seen and done, line by line, on disk before it goes on: the account from the outside.
+"""The log of a node's program for the invariants: one line per action, on disk before the program continues.
 
-The programs write it themselves, beside the journal and without it, and never read it. Times are those of the machine's
-monotonic clock, which all processes share and no jump of a node's clock moves.
+The programs write it independently of the journal and never read it. Times are those of the machine's monotonic clock,
+which all processes share and which a jump of a node's clock does not change.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Ledger:
-    """One file, written by every process of a node: a line is one append, so lines never mix."""
+    """One file, which all processes of a node write: a line is one append, so lines never mix."""
 
     def __init__(self, path: Path | str) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -28,7 +28,7 @@ class Ledger:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line. ``what``: began (a program), begins (a supervisor starts an incarnation), born (it runs), reported,
-    fails, asked, took, went_on; begun (a command), handed (its message to the process), handled (by the process)."""
+    fails, opened, took, went_on; begun (a command), handed (its message to the process), handled (by the process)."""
 
     what: str
     at: float
@@ -39,7 +39,7 @@ class Entry:
 
 
 def read(path: Path) -> list[Entry]:
-    """All lines that are complete: the last one of a program that was killed may not be."""
+    """All complete lines: the last line of a killed program may be incomplete."""
     try:
         return list(_entries(path.read_bytes()))
     except FileNotFoundError:

@@ -1,7 +1,6 @@
 """One node of a chaos run: ``python -m errorkernel.ops.chaos.node_program DIRECTORY``. A real client, real workers.
 
-What is added to them only looks: which questions were journalled and which answers were taken over, written to the
-ledger as soon as the journal has it.
+Wrappers around the client write incidents and accepted decisions to the ledger as soon as the journal has them.
 """
 
 import asyncio
@@ -34,19 +33,21 @@ GRACE_S = 1.0
 
 
 def look_on(ledger: Ledger) -> None:
-    """From now on what this program asks, is answered, starts and is given back is in the ledger, in its order."""
+    """Write the incidents, decisions, starts and requeued messages of this program to the ledger, in their order."""
     ask, take, began, begin = Incidents.open, Incidents.accept, Kernel.set_incarnation, Requeues.begin
 
-    def asked(self: Incidents, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
+    def opened(self: Incidents, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
         ask(self, incident, process, incarnation, payload)
         event = wire.decode_event(payload, Limits())
-        asks = {
+        fields = {
             "deadline_s": event.deadline_s,
             "on_deadline": event.on_deadline.value,
             "quarantined": event.tags.get("quarantined"),
             "method": event.message.method if event.message else "",
         }
-        ledger.write("asked", incident=str(incident), process=process, incarnation=incarnation, text=event.text, **asks)
+        ledger.write(
+            "opened", incident=str(incident), process=process, incarnation=incarnation, text=event.text, **fields
+        )
 
     def taken(self: Incidents, decision: Decision, *, ends: bool = False) -> Receipt:
         result = take(self, decision, ends=ends)
@@ -71,12 +72,12 @@ def look_on(ledger: Ledger) -> None:
 
     Requeues.begin = begun  # type: ignore[method-assign]
     Kernel.set_incarnation = begins  # type: ignore[method-assign]
-    Incidents.open = asked  # type: ignore[method-assign]
+    Incidents.open = opened  # type: ignore[method-assign]
     Incidents.accept = taken  # type: ignore[method-assign]
 
 
 async def run(place: Place) -> None:
-    """Until SIGTERM, or until what asks without being a worker is told to end."""
+    """Run until SIGTERM, or until a decision ends the helm task."""
     stop_requested = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop_requested.set)
     options: dict[str, Any] = {

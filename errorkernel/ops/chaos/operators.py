@@ -1,6 +1,6 @@
-"""Operators who decide over HTTP, every incident at the same time; each keeps the replies that it got.
+"""Operators who decide the same incidents over HTTP at the same time; each keeps its replies.
 
-Some answers are sent at once and some at the next look, when somebody else, a rule or the deadline may have answered.
+Some decisions are sent at once and some at the next look, when another actor may have decided already.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ACTIONS = ("continue",) * 13 + ("kill",) * 6 + ("stop",)
 
 @dataclass(frozen=True, slots=True)
 class DecisionReply:
-    """What one operator sent, and what it was told: who has answered, and what; ``by`` empty: nobody asks any more."""
+    """What an operator sent, and the reply: actor and action. ``by`` empty: the incident is withdrawn."""
 
     operator: str
     incident: UUID
@@ -24,7 +24,7 @@ class DecisionReply:
     by: str
     action: str
     decision: UUID | None
-    """Only told to who has won."""
+    """Only in the reply to the winner."""
 
 
 class Operator(ApiUser):
@@ -43,7 +43,7 @@ class Operator(ApiUser):
 
     def step(self, quiet: bool) -> None:
         for incident, (action, request_id) in list(self._waiting.items()):
-            self._answer(incident, action, request_id)
+            self._decide(incident, action, request_id)
         for item in self.items("/api/v1/incidents?state=open&limit=200"):
             incident = UUID(item["id"])
             if incident in self._done or self.dice.random() >= ACCEPT_SHARE:
@@ -52,18 +52,18 @@ class Operator(ApiUser):
             action, request_id = self.dice.choice(ACTIONS), f"{self.name}-{len(self._done)}"
             self._waiting[incident] = action, request_id
             if self.dice.random() < IMMEDIATE_SHARE:
-                self._answer(incident, action, request_id)
+                self._decide(incident, action, request_id)
 
-    def _answer(self, incident: UUID, action: str, request_id: str) -> None:
+    def _decide(self, incident: UUID, action: str, request_id: str) -> None:
         self.sent[incident] = action
-        body = {"action": action, "request_id": request_id, "reason": f"{self.name} says {action}"}
+        body = {"action": action, "request_id": request_id, "reason": f"{self.name}: {action}"}
         got = self.call(f"/api/v1/incidents/{incident}/decision", body)
         if got is None:
             return
         status, reply = got
         del self._waiting[incident]
         if status not in (200, 409):
-            self.unexpected.append(f"{self.name} was told {status} {reply} about {incident}")
+            self.unexpected.append(f"{self.name} received {status} {reply} for {incident}")
             return
         self.decision_replies.append(
             DecisionReply(

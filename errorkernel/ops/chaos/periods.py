@@ -1,8 +1,7 @@
 """The product's periods, all divided by the same number in chaos's own processes, so that a run takes minutes.
 
-Only how long things take is changed, never what they do. The broker's window against doubles of answers and commands is
-cut to almost nothing, as that of reports always is: what comes twice shall reach the kernel and the nodes, whose own
-protection is what is looked at.
+Only durations change, never behaviour. The broker's dedup window for decisions and commands is cut to almost nothing,
+as that of events always is: duplicates must reach the kernel and the nodes, whose own protection is tested.
 """
 
 from importlib import import_module
@@ -23,7 +22,7 @@ _DUPLICATE_WINDOW_S = 1
 
 
 def hasten_kernel() -> None:
-    """The same in a process that has Django."""
+    """The same for a process with Django."""
     hasten()
     from errorkernel.kernel import scheduler, storage_probe
     from errorkernel.store.incidents import requeues
@@ -34,7 +33,7 @@ def hasten_kernel() -> None:
 
 
 def hasten() -> None:
-    """Make this process's periods short. Before anything of it runs."""
+    """Shorten the periods of this process. Call it before anything runs."""
     for module, names in _DIVIDED.items():
         there = import_module(module)
         for name in names:

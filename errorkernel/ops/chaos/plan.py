@@ -1,7 +1,7 @@
-"""What goes wrong, when and for how long: a pure function of the seed. Nothing here touches anything.
+"""The faults of a run, with times and durations: a pure function of the seed.
 
-The same seed gives the same plan. What comes of it also depends on the machine's scheduling, so a plan that has found
-something is repeated by its seed a few times, not once.
+The same seed gives the same plan. The result also depends on the machine's scheduling, so repeat a plan that has found
+a violation a few times, not once.
 """
 
 import random
@@ -11,18 +11,18 @@ from enum import StrEnum
 
 DAY_S = 86400.0
 CLOCK_JUMPS_S = (-3600.0, 3600.0, -2 * DAY_S, 2 * DAY_S, 400 * DAY_S, -400 * DAY_S)
-"""Summer time, a wrong date, and a machine without a clock of its own that learns the time late."""
+"""Daylight saving time, a wrong date, and a machine without a hardware clock that sets its time late."""
 FIRST_AT_S = 1.0
 LINKED_ROLES = ("kernel", "web")
 
 
 class Kind(StrEnum):
-    """The word before the dot is what it happens to."""
+    """``<target>.<fault>``."""
 
     KERNEL_KILL = "kernel.kill"
     KERNEL_PAUSE = "kernel.pause"
     KERNEL_TWIN = "kernel.twin"
-    """A second one starts while the first stands still, and the first goes on as if nothing had been."""
+    """A second kernel starts while the first is paused, then the first continues."""
     WEB_KILL = "web.kill"
     WEB_PAUSE = "web.pause"
     NODE_KILL = "node.kill"
@@ -39,12 +39,12 @@ class Kind(StrEnum):
     BROKER_PAUSE = "broker.pause"
     BROKER_WIPE = "broker.wipe"
     BROKER_WIPE_LIVE = "broker.wipe_live"
-    """Under the running broker, which goes on with files that are gone until it is started again."""
+    """Removes the files under the running broker, which continues without them until its restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
-    """How often it is chosen, and between which bounds it lasts."""
+    """The weight of the choice, and the bounds of the duration."""
 
     weight: int
     shortest_s: float
@@ -76,14 +76,14 @@ _HABITS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``at_s`` after the start; ``target``: a node, ``kernel``, ``web``, ``broker``, or whose link it is."""
+    """``at_s`` after the start; ``target``: a node, ``kernel``, ``web``, ``broker``, or the owner of the link."""
 
     at_s: float
     kind: Kind
     target: str
     lasts_s: float
     amount_s: float = 0.0
-    """Of a clock: by how much it jumps."""
+    """The jump of a clock."""
 
     def __str__(self) -> str:
         how_far = f" by {self.amount_s:+,.0f} s" if self.kind is Kind.NODE_CLOCK else ""
@@ -91,7 +91,7 @@ class Fault:
 
 
 def make(seed: int, faults: int, nodes: Sequence[str], every_s: float) -> tuple[Fault, ...]:
-    """``faults`` of them in the order of their time, ``every_s`` apart on average; where there is room, each kind."""
+    """``faults`` faults in the order of their times, ``every_s`` apart on average; each kind if there are enough."""
     dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
     kinds = list(Kind)
     dice.shuffle(kinds)

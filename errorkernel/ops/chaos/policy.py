@@ -1,6 +1,6 @@
-"""The rules of a scratch instance, and who changes them while they answer.
+"""The rules of a scratch instance, and the user who changes them during the run.
 
-Each question names, as the method of its message, the rule that is meant to answer it; most name none.
+The method of an incident's message names the rule for it; most name none.
 """
 
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
@@ -14,7 +14,7 @@ _RULES: dict[str, tuple[RuleAction, int | None, int]] = {
     "storm": (RuleAction.CONTINUE, None, 3),
     "above": (RuleAction.ESCALATE, None, _MANY),
 }
-"""Method → what is said to it, how often at most, and how often in a minute before it is a storm."""
+"""Method → action, maximum number of uses, and storm limit a minute."""
 METHODS = ("none",) * 6 + tuple(_RULES)
 
 
@@ -36,7 +36,7 @@ def rule_definitions() -> list[RuleDefinition]:
 
 
 class RuleEditor(ApiUser):
-    """Suspends rules, clears them again and writes them anew, each time for the questions that wait already as well."""
+    """Suspends rules, resumes them and saves new revisions, each time also for pending incidents."""
 
     pause_range_s = (0.3, 1.5)
 
@@ -57,8 +57,8 @@ class RuleEditor(ApiUser):
             limits = {name: rule[name] for name in ("max_uses", "storm_limit", "loop_limit")}
             got = self.call(f"/api/v1/rules/{rule['id']}", {**written, **limits, "also_waiting": True}, "PUT")
         else:
-            reason = {"reason": f"{self.name} tries it"}
+            reason = {"reason": f"{self.name}: test"}
             bodies = {"suspend": reason, "resume": {**reason, "also_waiting": True}, "move": {"steps": 1}}
             got = self.call(f"/api/v1/rules/{rule['id']}/{change}", bodies[change])
         if got and got[0] not in (200, 409):
-            self.unexpected.append(f"{self.name} was told {got[0]} {got[1]} about rule {rule['id']}")
+            self.unexpected.append(f"{self.name} received {got[0]} {got[1]} for rule {rule['id']}")

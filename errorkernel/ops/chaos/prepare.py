@@ -1,4 +1,4 @@
-"""``python -m errorkernel.ops.chaos.prepare NODE,… OPERATOR,…``: makes the scratch database and who may do what in it.
+"""``python -m errorkernel.ops.chaos.prepare NODE,… OPERATOR,…``: makes the scratch database and its users.
 
 Prints one JSON object: ``nodes`` (name → credentials without addresses), ``tokens`` (operator → API token).
 """

@@ -1,8 +1,8 @@
-"""The links: between the broker and whoever uses it stands a proxy that can be told to misbehave.
+"""The links: each client of the broker connects through a proxy with faults.
 
-A cut link is a cable that is pulled: what was sent waits in it, nobody is told, and connections that are made meanwhile
-hear nothing. A reset link loses what was on its way and tells both ends. Doubles, replays and changed places concern
-whole protocol messages that carry something, in both directions.
+A cut link is a pulled cable: sent bytes wait, neither end gets an error, and new connections receive nothing. A reset
+link loses the bytes under way and resets both ends. Doubling, replay and reordering apply to complete protocol messages
+with a payload, in both directions.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from enum import Enum
 from errorkernel.ops.chaos.frames import Frame, Splitter
 
 HELD_S = 0.15
-"""How long a message waits for another one to change places with."""
+"""How long a message waits for the message that it is swapped with."""
 REMEMBERED = 60
 SLOW_S = (0.1, 0.8)
 CHUNK_BYTES = 64 * 1024
@@ -34,7 +34,7 @@ class Mode(Enum):
 
 
 class _Direction:
-    """One direction of one connection, as it is misbehaving just now."""
+    """One direction of one connection, with the present faults."""
 
     def __init__(self, link: "Proxy", dice: random.Random) -> None:
         self._link = link
@@ -44,7 +44,7 @@ class _Direction:
         self.held: list[Frame] = []
 
     def passes(self, data: bytes) -> bytes:
-        """What goes on of what arrived."""
+        """The bytes to forward for the received bytes."""
         out: list[Frame] = []
         for frame in self._splitter.feed(data):
             out += self._mangle(frame) if frame.carries else [frame]
@@ -71,7 +71,7 @@ class _Direction:
 
 
 class Proxy:
-    """One link: listens on ``port``, leads to what ``upstream`` says at the time. To be used from any thread."""
+    """One link: listens on ``port``, connects to the present port of ``upstream``. For use from any thread."""
 
     def __init__(self, name: str, upstream: Callable[[], int], loop: asyncio.AbstractEventLoop, seed: int) -> None:
         self.name = name
@@ -153,14 +153,14 @@ class Proxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        # Linger of zero: the other end hears RST, and what was not sent is gone.
+        # With a linger of zero the other end receives RST, and unsent bytes are lost.
         linger = struct.pack("ii", 1, 0)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
 
 
 class Switchboard:
-    """The thread in which all proxies of a run live."""
+    """The thread that runs all proxies of a run."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()

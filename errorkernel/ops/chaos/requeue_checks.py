@@ -1,4 +1,4 @@
-"""What must hold of messages that operators gave back to their processes, as pure functions of the evidence."""
+"""Invariants of requeued messages, as pure functions of the evidence."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ ENDED = ("applied", "failed")
 
 
 def handed_over_once(evidence: Evidence) -> list[str]:
-    """13. A message that is given back is handed over at most once, and what became of it is told."""
+    """13. A requeued message is handed over at most once, and its outcome is reported."""
     broken = []
     entries = [entry for ledger in evidence.ledgers.values() for entry in ledger]
     begun = Counter(entry["command"] for entry in entries if entry.what == "begun")
@@ -24,20 +24,18 @@ def handed_over_once(evidence: Evidence) -> list[str]:
     ]
     sent = Counter(command.message for command in evidence.commands.values() if command.state != "dropped")
     broken += [
-        f"message {text!r} was begun {count} times, and given back {sent[text]} times"
+        f"message {text!r} was begun {count} times, and requeued {sent[text]} times"
         for text, count in started.items()
         if count > sent[text]
     ]
     applied = Counter(command.message for command in evidence.commands.values() if command.state == "applied")
     broken += [
-        f"message {text!r} is shown as taken {count} times, and its process was done with it {handled[text]} times"
+        f"message {text!r} is shown as applied {count} times, and its process handled it {handled[text]} times"
         for text, count in applied.items()
         if count > handled[text]
     ]
     broken += [
-        f"command {command.id} never came to an end"
-        for command in evidence.commands.values()
-        if command.state in UNDER_WAY
+        f"command {command.id} has no outcome" for command in evidence.commands.values() if command.state in UNDER_WAY
     ]
     return broken + _words_that_do_not_stand(evidence)
 
@@ -47,17 +45,17 @@ def _words_that_do_not_stand(evidence: Evidence) -> list[str]:
     for reply in evidence.requeue_replies:
         known = evidence.commands.get(reply.command) if reply.command else None
         if reply.command and (known is None or known.incident != reply.incident):
-            broken.append(f"{reply.by} was told command {reply.command}, which is not in the database")
+            broken.append(f"{reply.by} received command {reply.command}, which is not in the database")
         elif known and (known.state == "dropped") != (reply.wish == "drop"):
             broken.append(f"{reply.by} wanted {reply.wish} of {reply.command}; it is {known.state}")
     commands = Counter(reply.command for reply in evidence.requeue_replies if reply.command)
     return broken + [
-        f"command {command} was told to {count} people" for command, count in commands.items() if count > 1
+        f"command {command} was in the replies to {count} users" for command, count in commands.items() if count > 1
     ]
 
 
 def disagreement(command: Command, on_node: str | None) -> str:
-    """How node and kernel see a command differently; empty where they agree."""
+    """How node and kernel differ on a command; empty: they agree."""
     if command.state in UNDER_WAY:
         agreed = on_node in ("waiting", "begun")
     else:

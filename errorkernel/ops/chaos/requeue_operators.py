@@ -1,4 +1,4 @@
-"""Operators who send failed messages back to their processes over HTTP; several pick the same ones."""
+"""Operators who requeue failed messages over HTTP; several choose the same messages."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +12,7 @@ DROP_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RequeueReply:
-    """What was sent, and the command that it became; ``command`` None: it could not be."""
+    """A request and the command that it created; ``command`` None: it was refused."""
 
     by: str
     incident: UUID
@@ -27,7 +27,7 @@ class RequeueOperator(ApiUser):
         super().__init__(name, token, http_url, seed)
         self.requeue_replies: list[RequeueReply] = []
         self._waiting: dict[UUID, tuple[str, str]] = {}
-        """Incident → (wish, request id) that were sent and brought no reply yet."""
+        """Incident → (wish, request id) without a reply."""
         self._count = 0
 
     @property
@@ -40,7 +40,7 @@ class RequeueOperator(ApiUser):
         if quiet or self._waiting:
             return
         ended = [item for item in self.items(f"/api/v1/incidents?state={ENDED}&limit=20&order=desc") if item["message"]]
-        # The newest: that is what the other one picks as well.
+        # The newest: the other operators choose it as well.
         for item in ended[:2]:
             if self.dice.random() < ACCEPT_SHARE:
                 self._count += 1
@@ -55,7 +55,7 @@ class RequeueOperator(ApiUser):
         status, reply = got
         del self._waiting[incident]
         if status not in (200, 409):
-            self.unexpected.append(f"{self.name} was told {status} {reply} about the message of {incident}")
+            self.unexpected.append(f"{self.name} received {status} {reply} for the message of {incident}")
             return
         self.requeue_replies.append(
             RequeueReply(self.actor, incident, wish, UUID(reply["command"]) if status == 200 else None)

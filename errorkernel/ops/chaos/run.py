@@ -1,4 +1,4 @@
-"""One run: an instance starts, faults happen by plan, all is mended, and what came of it is judged."""
+"""One run: start an instance, carry out the plan of faults, heal, and check the invariants."""
 
 import heapq
 import itertools
@@ -22,19 +22,19 @@ from errorkernel.ops.chaos.requeue_operators import RequeueOperator
 from errorkernel.ops.chaos.watch import ALLOWANCE_S, LIMIT_S, Watch
 
 OPERATORS = ("anna", "bert", "cleo")
-GIVERS = ("dora", "emil")
-KEEPER = "fred"
+REQUEUE_OPERATORS = ("dora", "emil")
+RULE_EDITOR = "fred"
 TEND_S = 0.1
 LOOK_S = 0.3
 START_S = 60.0
 CONTACT_S = 60.0
 SETTLE_S = 90.0
 STUCK_S = LIMIT_S + ALLOWANCE_S + 2.0
-"""What has not changed for so long will not change any more."""
+"""A state that has not changed for this long will not change."""
 BEAT = timedelta(seconds=1)
-"""A heartbeat that is so much younger than a moment tells of the time after it."""
+"""A heartbeat at least this much later than a moment reports the state after it."""
 STEADY_LOOKS = 3
-"""So often in a row must all be well before the run is over."""
+"""Consecutive looks without a violation that end the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Options:
     faults: int = 60
     nodes: int = 3
     every_s: float = 1.0
-    """From one fault to the next, on average."""
+    """Average time between faults."""
     off: str = ""
-    """The protection that is switched off; empty: none."""
+    """The disabled protection; empty: none."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of a run. ``broken``: the invariant → what broke it."""
+    """``broken``: invariant → its violations."""
 
     options: Options
     directory: Path
@@ -58,7 +58,7 @@ class Result:
     timeline: list[tuple[float, str]] = field(default_factory=list)
     took_s: float = 0.0
     incidents: int = 0
-    answers: int = 0
+    decisions: int = 0
     by_rules: int = 0
     requeued: int = 0
     events: int = 0
@@ -72,18 +72,20 @@ class Run:
         self._options = options
         nodes = [f"ship{number}" for number in range(1, options.nodes + 1)]
         self._plan = plan.make(options.seed, options.faults, nodes, options.every_s)
-        self._instance = Instance(directory, nodes, (*OPERATORS, *GIVERS, KEEPER), seed=options.seed, off=options.off)
+        self._instance = Instance(
+            directory, nodes, (*OPERATORS, *REQUEUE_OPERATORS, RULE_EDITOR), seed=options.seed, off=options.off
+        )
         self._evidence = Evidence()
         self._watch = Watch(self._instance, self._evidence, monotonic)
         self._operators: list[Operator] = []
-        self._givers: list[RequeueOperator] = []
+        self._requeue_operators: list[RequeueOperator] = []
         self._users: list[ApiUser] = []
-        """Everybody."""
+        """All of them."""
         self._began = monotonic()
         self.result = Result(options, directory)
 
     def play(self) -> Result:
-        """All of it. Raises ChaosError where the run could not take place."""
+        """Carry out the run. Raises ChaosError when it could not take place."""
         try:
             self._start()
             self._faults()
@@ -107,13 +109,17 @@ class Run:
     def _invite(self) -> None:
         tokens, url, seed = self._instance.tokens, self._instance.http_url, self._options.seed
         self._operators = [Operator(name, tokens[name], url, seed) for name in OPERATORS]
-        self._givers = [RequeueOperator(name, tokens[name], url, seed) for name in GIVERS]
-        self._users = [*self._operators, *self._givers, RuleEditor(KEEPER, tokens[KEEPER], url, seed)]
+        self._requeue_operators = [RequeueOperator(name, tokens[name], url, seed) for name in REQUEUE_OPERATORS]
+        self._users = [
+            *self._operators,
+            *self._requeue_operators,
+            RuleEditor(RULE_EDITOR, tokens[RULE_EDITOR], url, seed),
+        ]
         for user in self._users:
             user.start()
 
     def _faults(self) -> None:
-        """The plan, each fault from its beginning to its end, however they overlap."""
+        """Begin and end the faults of the plan, which may overlap."""
         order = itertools.count()
         due: list[tuple[float, int, Fault | faults.Undo]] = [(fault.at_s, next(order), fault) for fault in self._plan]
         heapq.heapify(due)
@@ -139,7 +145,7 @@ class Run:
         return end
 
     def _heal(self) -> None:
-        """Nothing new begins; return once kernel and nodes have heard each other."""
+        """Stop new work; return when the kernel and all nodes have contact."""
         for place in self._instance.places.values():
             place.quiet.touch()
         for user in self._users:
@@ -157,7 +163,7 @@ class Run:
         self._note("contact has returned")
 
     def _settle(self) -> None:
-        """Until nothing is open, unsent or not agreed upon, or for as long as that may take."""
+        """Wait until nothing is open, unsent or in disagreement, at most SETTLE_S."""
         since = changed = monotonic()
         steady = 0
         before: list[str] = []
@@ -167,7 +173,7 @@ class Run:
             if left:
                 empty = datetime.now(UTC)
             elif snapshot.lag(self._instance.database, empty + BEAT) != 0:
-                # What a kernel had been sent when it was killed is delivered to another one later.
+                # The broker delivers messages of a killed kernel to another one later.
                 left = ["messages are in the stream"]
             if left != before:
                 before, changed = left, monotonic()
@@ -179,14 +185,14 @@ class Run:
 
     def _unfinished(self) -> list[str]:
         left = {
-            "questions are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
+            "incidents are open": sum(states[-1][0] is State.OPEN for states in self._evidence.history.values()),
             "requests wait for a reply": sum(user.unanswered for user in self._users),
             "messages are on their way": sum(
                 command.state in requeue_checks.UNDER_WAY
                 for command in snapshot.commands(self._instance.database).values()
             ),
             "messages are in journals": snapshot.waiting(self._instance.places),
-            "answers are in the outbox": snapshot.unpublished(self._instance.database),
+            "decisions are in the outbox": snapshot.unpublished(self._instance.database),
         }
         return [f"{count} {what}" for what, count in left.items() if count]
 
@@ -195,7 +201,7 @@ class Run:
         for operator in self._operators:
             evidence.decision_replies += operator.decision_replies
             evidence.sent |= {(operator.actor, incident): sent for incident, sent in operator.sent.items()}
-        for requeue_operator in self._givers:
+        for requeue_operator in self._requeue_operators:
             evidence.requeue_replies += requeue_operator.requeue_replies
         for user in self._users:
             evidence.unexpected += user.unexpected
@@ -206,9 +212,9 @@ class Run:
         result = self.result
         result.took_s = monotonic() - self._began
         result.incidents = len(evidence.incidents)
-        answers = [incident.answer for incident in evidence.incidents.values() if incident.answer]
-        result.answers = len(answers)
-        result.by_rules = sum(decision.by.startswith("rule:") for decision in answers)
+        decisions = [incident.decision for incident in evidence.incidents.values() if incident.decision]
+        result.decisions = len(decisions)
+        result.by_rules = sum(decision.by.startswith("rule:") for decision in decisions)
         result.requeued = len(evidence.commands)
         result.events = len(evidence.stored)
         result.lost_with_wipes = invariants.lost_with_wipes(evidence)
@@ -226,7 +232,7 @@ class Run:
                 raise ChaosError(f"{failure} within {timeout_s:g} s; see {self._instance.directory}.")
 
     def _rounds(self) -> Iterator[None]:
-        """For ever: whatever has ended is started again, and what is shown is looked at."""
+        """Endless rounds: restart ended parts, and look at the shown states."""
         looked = 0.0
         while True:
             self._instance.tend()
@@ -248,7 +254,7 @@ class Run:
 
 @contextmanager
 def scratch(keep: bool) -> Iterator[Path]:
-    """A directory for a run; ``keep``: it stays."""
+    """A directory for a run. ``keep``: do not remove it."""
     if keep:
         yield Path(tempfile.mkdtemp(prefix="steward-chaos-"))
         return

@@ -1,7 +1,7 @@
-"""Protections of the product, switched off one at a time in chaos's own processes: the check must see each.
+"""Protections of the product, disabled one at a time in chaos's own processes: the invariants must detect each.
 
-The product has no such switches and must not get any; here its functions are replaced by ones without the protection,
-in processes that ``errorkernel.ops.chaos`` starts and that read ``STEWARD_CHAOS_BREAK``.
+The product has no such switches and must not have any. This module replaces functions by versions without the
+protection, in processes that ``errorkernel.ops.chaos`` starts and that read ``STEWARD_CHAOS_BREAK``.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from errorkernel.protocol import json_codec as wire
 
 VARIABLE = "STEWARD_CHAOS_BREAK"
 NAMES = {
-    "fencing": "a node obeys an answer whose question has ended, whoever of that process asks now",
-    "sync": "nodes never ask for what they lack",
-    "outbox": "an answer is published right after its commit or never",
-    "compare": "a node does not compare an answer with the one that it has",
-    "guard": "an answer is recorded without asking whether there is one",
-    "once": "a node takes a message that was given back again, as often as its command comes",
-    "uses": "the answers of rules are not counted",
+    "fencing": "a node applies a decision whose incident has ended to the present incident of the process",
+    "sync": "nodes never reconcile",
+    "outbox": "a decision is published right after its commit or never",
+    "compare": "a node does not compare a decision with the one that it has",
+    "guard": "a decision is recorded without checking whether there is one",
+    "once": "a node takes a requeued message as often as its command arrives",
+    "uses": "the decisions of rules are not counted",
 }
 _OUTBOX_TRIES_S = 1.0
 
@@ -56,7 +56,7 @@ def _no_fencing() -> None:
     _take_without(compare=True)
     obey = Kernel._obey
 
-    def whoever_asks(self: Kernel, decision: Decision) -> None:
+    def without_fencing(self: Kernel, decision: Decision) -> None:
         if decision.incident in self._waiting:
             obey(self, decision)
             return
@@ -67,11 +67,11 @@ def _no_fencing() -> None:
                 (str(decision.incident),),
             ).fetchall()
         for (incident,) in rows:
-            answer = self._waiting.get(UUID(incident))
-            if answer and not answer.done():
-                answer.set_result(decision)
+            future = self._waiting.get(UUID(incident))
+            if future and not future.done():
+                future.set_result(decision)
 
-    Kernel._obey = whoever_asks  # type: ignore[method-assign]
+    Kernel._obey = without_fencing  # type: ignore[method-assign]
 
 
 def _no_compare() -> None:
@@ -85,7 +85,7 @@ def _take_without(*, compare: bool) -> None:
         has = self.decision(decision.incident)
         known = has is not None and has.decision_id == decision.decision_id
         if known is compare:
-            # What the protection that stays on would say: the same answer again, or one that is looked at closely.
+            # The protection that stays on handles it: a repeated decision, or a new one.
             return take(self, decision, ends=ends)
         with self._journal.transaction(durable=True) as db:
             found = db.execute(

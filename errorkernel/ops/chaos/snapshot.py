@@ -1,6 +1,6 @@
-"""Looking: the database's rows and the nodes' journals, read with plain SQL.
+"""Reads the database and the nodes' journals with plain SQL.
 
-By nothing of the product: a wrong model would hide its own mistakes.
+It does not use the product's models: a wrong model would hide its own mistakes.
 """
 
 import sqlite3
@@ -14,13 +14,13 @@ from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import Limits
 from errorkernel.ops.chaos import ledger
 from errorkernel.ops.chaos.evidence import (
-    Answer,
     Audit,
     Command,
     Evidence,
     Incident,
     JournaledIncident,
     ProcessState,
+    RecordedDecision,
     Rule,
     Stored,
 )
@@ -41,16 +41,16 @@ def incidents(database: Path) -> dict[UUID, Incident]:
         ).fetchall()
     found = {}
     for pk, node, process, incarnation, state, opened_at, decision, action, by, decided_at, sent_at, revision in rows:
-        answer = None
+        recorded = None
         if decision:
-            answer = Answer(UUID(decision), action, by, _moment(decided_at), sent_at is not None, revision)
-        incident = Incident(UUID(pk), node, process, incarnation, State(state), _moment(opened_at), answer)
+            recorded = RecordedDecision(UUID(decision), action, by, _moment(decided_at), sent_at is not None, revision)
+        incident = Incident(UUID(pk), node, process, incarnation, State(state), _moment(opened_at), recorded)
         found[incident.id] = incident
     return found
 
 
 def journaled_incidents(places: Mapping[str, Place]) -> dict[UUID, JournaledIncident]:
-    """The questions of all nodes, as their journals have them now."""
+    """The incidents in the journals of all nodes now."""
     found = {}
     for node, place in places.items():
         if not place.journal.exists():
@@ -58,22 +58,22 @@ def journaled_incidents(places: Mapping[str, Place]) -> dict[UUID, JournaledInci
         with reading(place.journal) as db:
             rows = db.execute("SELECT id, process, incarnation, state, decision, outcome FROM incident").fetchall()
         for pk, process, incarnation, state, decision, outcome in rows:
-            answer = wire.decode_decision(decision) if decision else None
+            recorded = wire.decode_decision(decision) if decision else None
             found[UUID(pk)] = JournaledIncident(
                 id=UUID(pk),
                 node=node,
                 process=process,
                 incarnation=incarnation,
                 state=state,
-                decision=answer.decision_id if answer else None,
-                action=answer.action.value if answer else "",
+                decision=recorded.decision_id if recorded else None,
+                action=recorded.action.value if recorded else "",
                 outcome=wire.decode_outcome(outcome, Limits()).state.value if outcome else "",
             )
     return found
 
 
 def commands(database: Path) -> dict[UUID, Command]:
-    """The messages that were given back, as they are now."""
+    """The requeued messages in the database now."""
     with reading(database) as db:
         rows = db.execute(
             "SELECT r.id, i.id, n.name, json_extract(i.message, '$.id'), r.state FROM errorkernel_requeue r"
@@ -84,7 +84,7 @@ def commands(database: Path) -> dict[UUID, Command]:
 
 
 def commands_of_nodes(places: Mapping[str, Place]) -> dict[UUID, str]:
-    """Command → what its node's journal says of it now: waiting, begun, or what became of it."""
+    """Command → its state in the node's journal now: waiting, begun, or its outcome."""
     found = {}
     for place in places.values():
         with reading(place.journal) as db:
@@ -95,7 +95,7 @@ def commands_of_nodes(places: Mapping[str, Place]) -> dict[UUID, str]:
 
 
 def waiting(places: Mapping[str, Place]) -> int:
-    """How many messages still wait in the journals to be sent."""
+    """Number of unsent messages in the journals."""
     total = 0
     for place in places.values():
         with reading(place.journal) as db:
@@ -104,13 +104,13 @@ def waiting(places: Mapping[str, Place]) -> int:
 
 
 def unpublished(database: Path) -> int:
-    """How many answers the broker does not have yet."""
+    """Number of rows in the outbox."""
     with reading(database) as db:
         return int(db.execute("SELECT count(*) FROM errorkernel_outbox").fetchone()[0])
 
 
 def lag(database: Path, after: datetime) -> int | None:
-    """How many messages the broker had that were not stored, as a kernel saw it after that moment; None: none has."""
+    """Unstored messages in the broker, by a kernel's heartbeat after ``after``; None: no heartbeat."""
     with reading(database) as db:
         rows = db.execute("SELECT at, lag FROM errorkernel_kernelheartbeat WHERE broker_connected").fetchall()
     seen = [(_moment(at), lag) for at, lag in rows]
@@ -118,7 +118,7 @@ def lag(database: Path, after: datetime) -> int | None:
 
 
 def processes_of_nodes(places: Mapping[str, Place]) -> dict[tuple[str, str], ProcessState]:
-    """(node, process) → what the node knows of it."""
+    """(node, process) → its state on the node."""
     found = {}
     for node, place in places.items():
         with reading(place.journal) as db:
@@ -133,7 +133,7 @@ def processes_of_nodes(places: Mapping[str, Place]) -> dict[tuple[str, str], Pro
 
 
 def processes_of_kernel(database: Path) -> dict[tuple[str, str], ProcessState]:
-    """(node, process) → what the database says of it."""
+    """(node, process) → its state in the database."""
     with reading(database) as db:
         rows = db.execute(
             "SELECT n.name, p.name, p.incarnation, p.state FROM errorkernel_process p"
@@ -143,14 +143,14 @@ def processes_of_kernel(database: Path) -> dict[tuple[str, str], ProcessState]:
 
 
 def heard_at(database: Path) -> dict[str, datetime]:
-    """Node → when the kernel last heard its hello, by the kernel's clock."""
+    """Node → time of its last heartbeat, by the kernel's clock."""
     with reading(database) as db:
         rows = db.execute("SELECT name, heartbeat_at FROM errorkernel_node WHERE heartbeat_at IS NOT NULL").fetchall()
     return {name: _moment(at) for name, at in rows}
 
 
 def collect(evidence: Evidence, database: Path, places: Mapping[str, Place]) -> None:
-    """Add what stands there at the end."""
+    """Add the final state to the evidence."""
     evidence.incidents = incidents(database)
     evidence.journaled_incidents = journaled_incidents(places)
     evidence.ledgers = {node: ledger.read(place.ledger) for node, place in places.items()}
@@ -189,7 +189,7 @@ def _audit(db: sqlite3.Connection, what: str) -> Iterator[Audit]:
 
 @contextmanager
 def reading(file: Path) -> Iterator[sqlite3.Connection]:
-    """A database of somebody else, to look at. Not opened read-only: whoever wrote it may have died in mid-sentence."""
+    """Another process's database for queries. Not opened read-only: its writer may have died in a transaction."""
     with closing(sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)) as db:
         db.execute("PRAGMA query_only = 1")
         yield db

@@ -1,7 +1,7 @@
-"""Looking at a running instance from the outside, again and again: what it shows, and when.
+"""Observation of a running instance from outside: what it shows, and when.
 
-While faults happen, whatever the database shows must follow the transition table, and *applied* must be true on the
-node by then. Once all is mended, whatever is still blocked with an answer, or not agreed upon, has two sync periods.
+During faults the states in the database must follow the transition table, and *applied* must be true on the node. After
+the last fault, the nodes and the kernel have two sync periods to agree and to apply pending decisions.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from errorkernel.ops.chaos.instance import Instance
 
 LIMIT_S = 2 * periods.SYNC_S
 ALLOWANCE_S = REQUEST_TIMEOUT_S + 4.0
-"""A request whose reply was lost is given up after as long as ever: that period is not shortened. The rest is for a
-busy machine, and for our own looks, which are some tenths of a second apart."""
+"""The timeout of a request whose reply is lost, which is not shortened, and some time for a busy machine and for the
+interval between looks."""
 
 
 class Watch:
@@ -26,14 +26,14 @@ class Watch:
         self._evidence = evidence
         self._now = now
         self._since: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def look(self) -> dict[UUID, Incident]:
-        """Note what the database shows now."""
+        """Record what the database shows now."""
         shown = look.incidents(self._instance.database)
         applied = []
         for incident in shown.values():
-            state = incident.state, incident.answer.id if incident.answer else None
+            state = incident.state, incident.decision.id if incident.decision else None
             history = self._evidence.history.setdefault(incident.id, [])
             if not history or history[-1] != state:
                 history.append(state)
@@ -41,21 +41,21 @@ class Watch:
                     applied.append(incident)
         if applied:
             known = look.journaled_incidents(self._instance.places)
-            # What the kernel has confirmed, a node may forget: sooner than usual where its clock has jumped.
+            # A node may delete what the kernel has confirmed, sooner than usual when its clock jumps.
             self._evidence.shown_early += [
                 incident.id for incident in applied if incident.id in known and known[incident.id].outcome != "applied"
             ]
         return shown
 
     def judge(self) -> list[str]:
-        """Once contact has returned: what is not as it must be. What stays so for too long is kept as overdue."""
+        """After contact has returned: the present violations. Those that last too long are recorded as overdue."""
         shown = self.look()
         known = look.journaled_incidents(self._instance.places)
         wrong = [
             complaint for journaled in known.values() if (complaint := disagreement(journaled, shown.get(journaled.id)))
         ]
         wrong += [
-            f"{incident.id} is shown as {incident.state.value}; {incident.node} knows nothing of it"
+            f"{incident.id} is shown as {incident.state.value}; {incident.node} does not have it"
             for incident in shown.values()
             if incident.id not in known and incident.state not in ENDED
         ]
@@ -63,8 +63,8 @@ class Watch:
         now = self._now()
         self._since = {complaint: self._since.get(complaint, now) for complaint in wrong}
         for complaint, since in self._since.items():
-            if now - since > LIMIT_S + ALLOWANCE_S and complaint not in self._told:
-                self._told.add(complaint)
+            if now - since > LIMIT_S + ALLOWANCE_S and complaint not in self._reported:
+                self._reported.add(complaint)
                 self._evidence.overdue.append(complaint)
         return wrong
 
@@ -85,15 +85,15 @@ class Watch:
 
 
 def disagreement(journaled: JournaledIncident, incident: Incident | None) -> str:
-    """How node and kernel see a question differently; empty where they agree."""
+    """How node and kernel differ on an incident; empty: they agree."""
     if incident is None:
-        return f"{journaled.id} of {journaled.node} is not known to the kernel"
+        return f"{journaled.id} of {journaled.node} is not in the database"
     if journaled.state == "pending":
-        if incident.answer:
-            return f"{journaled.id} of {journaled.node} is blocked, and has been answered {incident.answer.action}"
+        if incident.decision:
+            return f"{journaled.id} of {journaled.node} is blocked although the decision is {incident.decision.action}"
         agreed = incident.state is State.OPEN
     elif journaled.state == "ended":
-        # A withdrawal that crossed an answer.
+        # A withdrawal that crossed a decision.
         crossed = journaled.outcome == "withdrawn" and incident.state is State.STALE
         agreed = crossed or incident.state.value == journaled.outcome
     else:

@@ -1,4 +1,4 @@
-"""What the workers of chaos's nodes do: report, fail, ask, and write down what they were told, until it gets quiet."""
+"""The work of a chaos node's workers: report, fail, ask, and log the decisions, until ``quiet`` exists."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ from errorkernel.ops.chaos.ledger import Ledger
 from errorkernel.ops.chaos.policy import METHODS
 
 PAUSE_S = (0.05, 0.4)
-ASKS = 0.25
-FAILS = 0.03
+INCIDENT_SHARE = 0.25
+FAILURE_SHARE = 0.03
 INTENSITY = 3
 PERIOD_S = 8.0
-"""So few restarts that workers get into quarantine and out of it again."""
+"""Few restarts, so that workers are quarantined and released."""
 DEADLINES: tuple[dict[str, Any], ...] = (
     *({},) * 6,
     {"deadline_s": 1.5, "on_deadline": "continue"},
@@ -60,12 +60,12 @@ class Place:
 
     @property
     def quiet(self) -> Path:
-        """Once this exists, nothing new is reported or asked."""
+        """When this exists, workers report nothing new."""
         return self.directory / "quiet"
 
 
-class _Life:
-    """One incarnation of a worker: its dice, and texts that nobody else uses."""
+class _Incarnation:
+    """One incarnation of a worker: its dice and unique texts."""
 
     def __init__(self, place: Place, node: str, process: str, incarnation: int) -> None:
         self.place = place
@@ -80,7 +80,7 @@ class _Life:
         return f"{self._name} {next(self._numbers)}"
 
     def journaled(self, text: str) -> dict[str, Any]:
-        """What is said with a question: a message in progress, and perhaps a deadline."""
+        """Arguments of an incident: a message in progress, and sometimes a deadline."""
         message = {"id": text, "method": self.dice.choice(METHODS), "data": text}
         return {"message": message, **self.dice.choice(DEADLINES)}
 
@@ -96,43 +96,43 @@ class _Life:
 
 
 async def task(place: Place, node: str, context: Context) -> None:
-    """As a task of the node's program. Raises RuntimeError now and then: that is a failure, and it starts anew."""
-    life = _Life(place, node, context.process, context.incarnation)
+    """A task worker. Raises RuntimeError at times, which restarts it."""
+    run = _Incarnation(place, node, context.process, context.incarnation)
     while not place.quiet.exists():
-        await asyncio.sleep(life.dice.uniform(*PAUSE_S))
-        text, chance = life.text(), life.dice.random()
-        if chance < ASKS:
-            await context.ask(text, **life.journaled(text))
-            life.went_on(text)
-        elif chance < ASKS + FAILS:
-            raise life.fails(text)
+        await asyncio.sleep(run.dice.uniform(*PAUSE_S))
+        text, chance = run.text(), run.dice.random()
+        if chance < INCIDENT_SHARE:
+            await context.ask(text, **run.journaled(text))
+            run.went_on(text)
+        elif chance < INCIDENT_SHARE + FAILURE_SHARE:
+            raise run.fails(text)
         else:
-            await (context.info if life.dice.random() < 0.5 else context.error)(text)
-            life.reported(text)
+            await (context.info if run.dice.random() < 0.5 else context.error)(text)
+            run.reported(text)
     await asyncio.get_running_loop().create_future()
 
 
 def child(directory: str) -> None:
-    """As a process of its own, the same."""
+    """The same as a process worker."""
     me = worker()
-    life = _Life(Place(Path(directory)), me.node, me.process, me.incarnation)
-    while not life.place.quiet.exists():
-        time.sleep(life.dice.uniform(*PAUSE_S))
-        text, chance = life.text(), life.dice.random()
-        if chance < ASKS:
-            me.ask(text, **life.journaled(text))
-            life.went_on(text)
-        elif chance < ASKS + FAILS:
-            raise life.fails(text)
+    run = _Incarnation(Place(Path(directory)), me.node, me.process, me.incarnation)
+    while not run.place.quiet.exists():
+        time.sleep(run.dice.uniform(*PAUSE_S))
+        text, chance = run.text(), run.dice.random()
+        if chance < INCIDENT_SHARE:
+            me.ask(text, **run.journaled(text))
+            run.went_on(text)
+        elif chance < INCIDENT_SHARE + FAILURE_SHARE:
+            raise run.fails(text)
         else:
-            (me.info if life.dice.random() < 0.5 else me.error)(text)
-            life.reported(text)
+            (me.info if run.dice.random() < 0.5 else me.error)(text)
+            run.reported(text)
     while True:
         time.sleep(3600)
 
 
 async def take(place: Place, process: str, message: Message) -> None:
-    """A message that was given back. Raises RuntimeError now and then: it fails on it again."""
+    """Handle a requeued message. Raises RuntimeError at times."""
     ledger = Ledger(place.ledger)
     ledger.write("handed", process="", text=message.id)
     dice = random.Random(f"{message.id} {time.clock_gettime_ns(time.CLOCK_MONOTONIC)}")  # noqa: S311
@@ -143,20 +143,20 @@ async def take(place: Place, process: str, message: Message) -> None:
 
 
 async def helm(place: Place, kernel: Kernel, name: str) -> str:
-    """Code that asks without being a worker; returns the answer that ends its program."""
+    """Code that asks outside a worker; returns on a decision that ends the program."""
     with contextlib.suppress(NodeError):
         incarnation = await kernel.call(kernel.incarnation_of, name)
-        life = _Life(place, kernel.node, name, incarnation)
+        run = _Incarnation(place, kernel.node, name, incarnation)
         while not place.quiet.exists():
-            await asyncio.sleep(life.dice.uniform(*PAUSE_S) * 3)
-            text = life.text()
-            if life.dice.random() < ASKS:
-                action = await kernel.ask(text, process=name, **life.journaled(text))
+            await asyncio.sleep(run.dice.uniform(*PAUSE_S) * 3)
+            text = run.text()
+            if run.dice.random() < INCIDENT_SHARE:
+                action = await kernel.ask(text, process=name, **run.journaled(text))
                 if action != "continue":
                     return str(action)
-                life.went_on(text)
+                run.went_on(text)
             else:
                 await kernel.error(text, process=name)
-                life.reported(text)
+                run.reported(text)
     await asyncio.get_running_loop().create_future()
     return ""

@@ -120,11 +120,11 @@ def _disk(conf: Conf) -> Check:
         return failed("disk", f"only {bytes_of(free)} are free at {conf.data_dir}", "Free space on this disk now.")
     if conf.embedded_broker:
         wanted = conf.stream_max_bytes + (conf.legacy_stream_bytes if conf.legacy_on_ours else 0)
-        room = wanted - _size(conf.data_file("nats") / "jetstream")
-        if free < room:
+        needed = wanted - _size(conf.data_file("nats") / "jetstream")
+        if free < needed:
             return warning(
                 "disk",
-                f"{bytes_of(free)} are free, but the broker may need {bytes_of(room)} more",
+                f"{bytes_of(free)} are free, but the broker may need {bytes_of(needed)} more",
                 f"Free space, or set STEWARD_STREAM_MAX_BYTES below {free // 2}: a full disk stops the broker.",
             )
     return ok("disk", f"{bytes_of(free)} are free")

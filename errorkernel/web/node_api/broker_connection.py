@@ -26,7 +26,7 @@ class _Uplink:
     access: Access
     loop: asyncio.AbstractEventLoop
     made_at: float = field(default_factory=time.monotonic)
-    read_at: float = field(default_factory=time.monotonic)
+    requested_at: float = field(default_factory=time.monotonic)
 
 
 _current: _Uplink | None = None
@@ -43,8 +43,8 @@ def uplink() -> Connection:
         _current = None
     if _current is None:
         _current = _make(_access(), loop)
-    elif not _current.connection.connected and time.monotonic() - _current.read_at > READ_AGAIN_S:
-        _current.read_at = time.monotonic()
+    elif not _current.connection.connected and time.monotonic() - _current.requested_at > READ_AGAIN_S:
+        _current.requested_at = time.monotonic()
         access = _access()
         if access != _current.access:
             task = loop.create_task(_current.connection.close())

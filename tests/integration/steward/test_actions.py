@@ -105,7 +105,7 @@ def test_an_action_is_one_kernels_alone_until_that_is_silent(ship1: Node) -> Non
     # The message may have been carried out: it counts as sent, with no answer.
     assert actions.lines(theirs) == [Line(RequestKind.LIST, RequestResult.SILENT)]
     # Who was slow writes and sends nothing more.
-    assert not actions.answered(mine, begun[0], A, RequestResult.LISTED, "", listed=LISTED, now=at(42))
+    assert not actions.record_result(mine, begun[0], A, RequestResult.LISTED, "", listed=LISTED, now=at(42))
     assert actions.begin(mine, A, RequestKind.STOP, now=at(42)) is None
     actions.end(mine, A, Ended(ActionOutcome.DONE, "no"), now=at(42))
     theirs.refresh_from_db()
@@ -122,7 +122,7 @@ def test_every_line_is_on_record_with_what_the_node_said(ship1: Node) -> None:
         begun = actions.begin(action, A, ask_, now=NOW)
         assert begun
         assert begun[1] == STEWARD
-        assert actions.answered(action, begun[0], A, result, detail, listed=listed, now=NOW)
+        assert actions.record_result(action, begun[0], A, result, detail, listed=listed, now=NOW)
     assert actions.lines(action) == [
         Line(RequestKind.LIST, RequestResult.LISTED, (15,)),
         Line(RequestKind.STOP, RequestResult.STOPPED),
@@ -172,7 +172,7 @@ def listed() -> None:
     [action] = actions.claim(A, now=NOW, limit=9)
     begun = actions.begin(action, A, RequestKind.LIST, now=NOW)
     assert begun
-    actions.answered(action, begun[0], A, RequestResult.LISTED, "2 processes", listed=LISTED, now=NOW)
+    actions.record_result(action, begun[0], A, RequestResult.LISTED, "2 processes", listed=LISTED, now=NOW)
     actions.end(action, A, Ended(ActionOutcome.DONE, "The node has told its processes."), now=NOW)
 
 
@@ -270,7 +270,7 @@ def ended(result: RequestResult, detail: str, end: ActionOutcome) -> ProcessActi
     [action] = actions.claim(A, now=NOW, limit=9)
     begun = actions.begin(action, A, RequestKind.STOP, now=NOW)
     assert begun
-    assert actions.answered(action, begun[0], A, result, detail, now=at(6))
+    assert actions.record_result(action, begun[0], A, result, detail, now=at(6))
     assert actions.end(action, A, Ended(end, "The node does not answer."), now=at(6))
     assert not actions.end(action, A, Ended(end, "again"), now=at(7))
     action.refresh_from_db()

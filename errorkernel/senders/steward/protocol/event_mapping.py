@@ -104,10 +104,10 @@ def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: fr
     node = sender(message)
     cut: list[str] = []
     # Bytes beyond the limit are not even decoded; the room is for the time and the names before the text.
-    room = limits.text_bytes + 2 * SHORT_TEXT_MAX_CHARS
-    record = text_record.parse(message.data[:room].decode("utf-8", "replace"))
+    most = limits.text_bytes + 2 * SHORT_TEXT_MAX_CHARS
+    record = text_record.parse(message.data[:most].decode("utf-8", "replace"))
     text = shorten(record.text, limits.text_bytes, "text", cut)
-    if len(message.data) > room and not cut:
+    if len(message.data) > most and not cut:
         cut.append("text")
     req = message.method.startswith("REQ")
     understood = text_parser.understand(text, node=node, req=req, nodes=nodes)

@@ -126,10 +126,10 @@ def _check(node: Node, wish: ActionRequest, now: datetime) -> None:
         if wish.method not in choices(dialect):
             raise ActionRefused(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
         if not wish.reason:
-            raise ActionRefused(f"To {wish.plan} a process needs a reason: it is kept, and others will read it.")
+            raise ActionRefused(f"Give a reason to {wish.plan} a process. It is kept in the history.")
     lately = ProcessAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
     if lately.count() >= A_MINUTE_MAX:
-        raise ActionRefused(f"There were {A_MINUTE_MAX} actions on this node within a minute; wait a little.")
+        raise ActionRefused(f"There were {A_MINUTE_MAX} actions on this node within a minute. Try again in a minute.")
 
 
 def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
@@ -155,7 +155,7 @@ def choices(dialect: Dialect) -> list[str]:
 
 
 def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[ProcessAction]:
-    """Take actions that wait, and those whose kernel has not been heard from; each is one kernel's alone."""
+    """Take queued actions, and actions whose kernel let its lease expire; each belongs to one kernel."""
     free = Q(state=State.QUEUED) | Q(state=State.RUNNING, leased_until__lt=now)
     taken = []
     for action in ProcessAction.objects.filter(free).select_related("node").order_by("id")[:limit]:
@@ -169,7 +169,7 @@ def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[ProcessActi
 
 
 def lines(action: ProcessAction) -> list[Line]:
-    """What has been sent and has a result, as the steps look at it."""
+    """The requests with a result, in their order."""
     rows = ProcessActionRequest.objects.filter(action=action).exclude(result="").order_by("number")
     return [Line(RequestKind(row.ask), RequestResult(row.result), tuple(row.numbers)) for row in rows]
 
@@ -177,20 +177,20 @@ def lines(action: ProcessAction) -> list[Line]:
 def begin(
     action: ProcessAction, holder: LeaseHolder, ask: RequestKind, *, now: datetime
 ) -> tuple[ProcessActionRequest, Dialect] | None:
-    """The line of a message that is about to be sent, and how; None where another kernel has the action now.
+    """Record a request before it is sent; returns it with the dialect. None when another kernel has the action.
 
-    Raises ActionRefused where the node must not be spoken to any more.
+    Raises ActionRefused when nothing may be sent to the node any more.
     """
     with transaction.atomic():
         if not _hold(action, holder, now):
             return None
-        # As it is now: a node may have been replaced by one of another age since the last line.
+        # The present dialect: the node may have been replaced by another version since the last request.
         dialect = _may_be_spoken_to(Node.objects.get(pk=action.node_id), now)
         number = ProcessActionRequest.objects.filter(action=action).count() + 1
         return ProcessActionRequest.objects.create(action=action, number=number, ask=ask.value, sent_at=now), dialect
 
 
-def answered(
+def record_result(
     action: ProcessAction,
     line: ProcessActionRequest,
     holder: LeaseHolder,
@@ -200,7 +200,7 @@ def answered(
     now: datetime,
     listed: Sequence[Listed] | None = None,
 ) -> bool:
-    """What came of a line; ``listed`` where it is a list. False where another kernel has the action now."""
+    """Record the result of a request; ``listed``: the processes of a list. False when another kernel has the action."""
     with transaction.atomic():
         if not _hold(action, holder, now):
             return False
@@ -216,7 +216,7 @@ def answered(
 
 
 def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> bool:
-    """It has ended; nothing more is sent. False where another kernel has the action now."""
+    """Record the end of an action. False when another kernel has the action."""
     with transaction.atomic():
         mine = ProcessAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
         summary = _with_refusal(action, ended)
@@ -233,7 +233,7 @@ def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: dateti
 
 
 def _with_refusal(action: ProcessAction, ended: Ended) -> str:
-    """How it ended; with the node's own word about it, where it did not answer and told that it refuses a signature."""
+    """The summary, with the node's refusal of the signature if it sent one instead of a reply."""
     if ended.outcome is ActionOutcome.DONE or not action.requests.filter(result=RequestResult.SILENT.value).exists():
         return ended.summary
     refused = refusals(action.node).filter(received_at__gte=action.created_at).first()

@@ -79,8 +79,8 @@ def surplus_nodes(names: Iterable[str], memory: Memory, *, nodes_max: int) -> se
     kept = Node.objects.filter(name__in=[sender_names.with_suffix(name) for name in new]).values_list("name", flat=True)
     known = {sender_names.without_suffix(name) for name in kept}
     new = [name for name in new if name not in known]
-    room = nodes_max - Node.objects.exclude(family="").count() if new else 0
-    return set(new[max(0, room) :])
+    free_slots = nodes_max - Node.objects.exclude(family="").count() if new else 0
+    return set(new[max(0, free_slots) :])
 
 
 def record(

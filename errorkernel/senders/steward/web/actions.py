@@ -118,7 +118,7 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
     may = actions.choices(dialect) if dialect else []
     listed = _listed(last, node)
     guess = event.process.name if event else ""
-    running = {method for _one, method in listed}
+    running = {method for _process, method in listed}
     return {
         "section": "nodes",
         "node": node,

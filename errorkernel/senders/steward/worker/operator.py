@@ -68,8 +68,10 @@ class StewardOperator:
                     self._tasks.discard(task)
                     task.result()
                 # Without a connection nothing could be sent, so nothing is begun.
-                if self._connection.is_ready and (room := AT_ONCE - len(self._tasks)) > 0:
-                    for action in await self._threads.run(store.claim, self._holder, now=datetime.now(UTC), limit=room):
+                if self._connection.is_ready and (free_slots := AT_ONCE - len(self._tasks)) > 0:
+                    for action in await self._threads.run(
+                        store.claim, self._holder, now=datetime.now(UTC), limit=free_slots
+                    ):
                         self._tasks.add(asyncio.create_task(self._carry_out(action)))
         finally:
             for task in self._tasks:
@@ -110,7 +112,7 @@ class StewardOperator:
         row, dialect = begun
         result, detail, listed = await self._ask(action, row, ask, dialect, operator)
         kept = await self._threads.run(
-            store.answered, action, row, self._holder, result, detail, listed=listed, now=datetime.now(UTC)
+            store.record_result, action, row, self._holder, result, detail, listed=listed, now=datetime.now(UTC)
         )
         return Line(ask, result, tuple(row.numbers)) if kept else None
 

@@ -1,6 +1,6 @@
 """Runs ``pip install`` with the given arguments and shows one line of progress instead of pip's hundreds.
 
-    python tools/install.py --no-deps --require-hashes -r requirements.txt
+    python .make/install.py --no-deps --require-hashes -r requirements.txt
 
 On a terminal the line is rewritten once a second; elsewhere one line each 10 s. Where pip fails, all that it printed is
 shown, and the exit status is pip's.
