@@ -1,11 +1,11 @@
-"""Access denials, counted in memory first: many denials must not become as many writes."""
+"""Counts access denials in memory first: many denials must not become as many writes."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 KEYS_MAX = 20
-"""Distinct denials of one node and kind that are counted apart; the rest are counted as one. Clients without a known
-node share one budget, so memory is bounded by the number of nodes."""
+"""Distinct denials of one node and kind that are counted separately; the rest are counted together. Clients without a
+known node share one budget, so memory is bounded by the number of nodes."""
 OTHERS = "…"
 TARGET_CHARS = 200
 
@@ -14,7 +14,7 @@ DenialKind = Literal["publish", "subscribe", "connect", "http"]
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """``node``: only where the broker vouches for it. ``claimed``: ``key:…``, ``user:…`` or ``token:<digest>``."""
+    """``node``: only if the broker authenticated it. ``claimed``: ``key:…``, ``user:…`` or ``token:<digest>``."""
 
     what: DenialKind
     target: str = ""
@@ -24,7 +24,7 @@ class Denial:
 
 
 class DenialCounter:
-    """Attempts and how often each was made, since ``take`` was last called."""
+    """Counts of denials since the last ``take``."""
 
     def __init__(self) -> None:
         self._counts: dict[Denial, int] = {}

@@ -1,8 +1,8 @@
-"""The canary of a bulk decision: the incident that is decided first, and its state as it is watched.
+"""The canary of a bulk decision: the incident that is decided and observed first.
 
-The rest may follow only when its process has applied the decision and has not met the same problem again for as long as
-it is watched. That time counts from the application, since a decision that waits for a link shows nothing. A problem
-that returned counts from the decision on: the worker that a kill starts may fail before its node reports that it runs.
+The rest may follow only after its process has applied the decision and has not failed on the same problem for the
+observation time. That time starts with the application, since an undelivered decision shows nothing. Failures count
+from the decision on: the worker that a kill starts may fail before its node reports that it runs.
 """
 
 from datetime import datetime
@@ -14,8 +14,8 @@ from errorkernel.domain.messages import TranslatableText as _
 
 
 class CanaryState(StrEnum):
-    """``pending``: its process has not carried the answer out; ``already_decided``: somebody else answered it first;
-    ``withdrawn``: it asked no more."""
+    """``pending``: its process has not applied the decision; ``already_decided``: another actor decided first;
+    ``withdrawn``: the process was no longer blocked."""
 
     PENDING = "pending"
     WATCHED = "watched"
@@ -28,7 +28,7 @@ class CanaryState(StrEnum):
 
     @property
     def stands(self) -> bool:
-        """Waiting does not change it, and the others must not follow."""
+        """It is final, and the rest must not follow."""
         return self not in (CanaryState.PENDING, CanaryState.WATCHED, CanaryState.GOOD)
 
 
@@ -38,16 +38,19 @@ _DESCRIPTIONS = {
     CanaryState.RETURNED: _("The problem has come back in the process of the canary."),
     CanaryState.FAILED: _("The process of the canary could not apply the decision."),
     CanaryState.STALE: _(
-        "The decision for the canary arrived too late: its process had ended. So it says nothing about this decision."
+        "The decision for the canary arrived too late: its process had ended. The canary does not show whether this "
+        "decision works."
     ),
-    CanaryState.ALREADY_DECIDED: _("Somebody else decided the canary first, so it says nothing about this decision."),
-    CanaryState.WITHDRAWN: _("The canary was withdrawn, so it says nothing about this decision."),
+    CanaryState.ALREADY_DECIDED: _(
+        "Another actor decided the canary first. The canary does not show whether this decision works."
+    ),
+    CanaryState.WITHDRAWN: _("The canary was withdrawn. It does not show whether this decision works."),
 }
 
 
 def canary_state(state: State, *, returned: bool, until: datetime | None, now: datetime) -> CanaryState:
-    """Of one that was answered by this. ``returned``: its process has met the problem again since; ``until``: it is
-    watched, None while it has not been carried out."""
+    """The state of a canary that this bulk decision decided. ``returned``: its process failed on the problem again;
+    ``until``: end of the observation, None while the decision is not applied."""
     if state is State.FAILED:
         return CanaryState.FAILED
     if state in (State.STALE, State.WITHDRAWN):
@@ -60,7 +63,7 @@ def canary_state(state: State, *, returned: bool, until: datetime | None, now: d
 
 
 def describe(what: CanaryState, left_s: int) -> TranslatableText:
-    """It in words; ``left_s``: how long it is watched yet."""
+    """A sentence for the state; ``left_s``: remaining observation time in seconds."""
     if what is CanaryState.WATCHED:
         return _(
             "The decision for the canary is applied. The canary is observed for {seconds} more seconds.", seconds=left_s

@@ -1,6 +1,6 @@
 """The geometry of charts: numbers become bars, grid lines and labels. A template draws them.
 
-Widths are parts of the whole (per cent), so that a picture fills its place while its letters keep their size; heights
+Widths are parts of the whole (per cent), so that a chart fills its place while its labels keep their size; heights
 are pixels. Every coordinate is text already: a template would write a number with the reader's decimal comma.
 """
 
@@ -10,11 +10,11 @@ from math import ceil, floor, log10
 
 PLOT_PX = 150
 ABOVE_PX = 18
-"""Room above the highest grid line, for its label."""
+"""Space above the highest grid line, for its label."""
 BELOW_PX = 20
-"""Room below the axis, for the times."""
+"""Space below the axis, for the times."""
 GAP = 0.12
-"""Of a column's width is left free between it and the next."""
+"""The gap between two columns, as a part of a column's width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _time_lines(times: Sequence[str], floor_px: int) -> list[Line]:
 
 
 def row(parts: Sequence[tuple[str, float]], whole: float) -> list[Bar]:
-    """A lying stack: the named ``parts`` from left to right, as parts of ``whole``."""
+    """A horizontal stack: the named ``parts`` from left to right, as parts of ``whole``."""
     bars, left = [], 0.0
     for name, value in parts:
         if value > 0:
@@ -141,9 +141,9 @@ def span(seconds: int) -> str:
 
 
 def heat(value: int, largest: int) -> int:
-    """0 for nothing, else 1 to 5: how hot a cell is beside the hottest, each step several times the one before it.
+    """0 for nothing, else 1 to 5: the heat of a cell compared with the largest, each step several times the one before.
 
-    By the logarithm: one process that fails ten thousand times must not make all others look well."""
+    The scale is logarithmic: a process that fails ten thousand times must not hide all others."""
     if value <= 0:
         return 0
     if largest <= 1:

@@ -21,11 +21,11 @@ class Limits:
 
 
 SYNC_MAX_BYTES = 1024 * 1024
-"""Of what a node asks in one sync: what a broker takes in one message unless it is told otherwise."""
+"""Of one sync request: the default maximum of a broker for one message."""
 DETAIL_MAX_BYTES = 4096
-"""Of what a node says about an outcome."""
+"""Of the detail of an outcome."""
 REASON_MAX_CHARS = 1000
-"""Why somebody does something: kept with it, for others to read."""
+"""Of the reason that is stored with an action."""
 PROCESS_NAME_MAX_CHARS = 200
 SHORT_TEXT_MAX_CHARS = 200
 """Kinds, methods, message ids, fingerprint parts: names, not texts."""

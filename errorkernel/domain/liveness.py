@@ -1,9 +1,9 @@
-"""Whether a node or a process is heard from: one concept, one home.
+"""Liveness of nodes and processes, from heartbeats.
 
-A node says hello every 30 s. One that misses one is late, one that misses three is gone; one that has never said hello
-(it may speak HTTP only) cannot be missed. Nor is any called missing while nobody could have heard it: the broker is
-away, or has been back for no longer than a node may be silent. A process is as its node, unless the node's own word
-says otherwise: it says that the process has stopped, or it goes on saying hello without naming the process any more.
+A node sends a heartbeat every 30 s. After one missed heartbeat it is late, after three it is gone. A node without any
+heartbeat (it may use HTTP only) is never late. Silence does not count while the kernel could not receive heartbeats:
+the broker is away, or has been back for less than LATE_AFTER. A process has the liveness of its node, unless the node
+reports it as stopped or sends heartbeats without it.
 """
 
 from datetime import datetime, timedelta
@@ -13,11 +13,11 @@ HEARTBEAT_INTERVAL_S = 30
 LATE_AFTER = timedelta(seconds=1.5 * HEARTBEAT_INTERVAL_S)
 GONE_AFTER = timedelta(seconds=3 * HEARTBEAT_INTERVAL_S)
 KERNEL_LATE_S = 15.0
-"""A kernel worker writes every few seconds that it lives; after this long without, it counts as away."""
+"""A kernel worker writes a heartbeat every few seconds; it counts as away after this long without one."""
 STOPPED = "stopped"
-"""The state by which a node says that a process has ended."""
+"""The state of an ended process in a heartbeat."""
 QUARANTINED = "quarantined"
-"""The state by which a node says that it starts a process no more until somebody has answered."""
+"""The state of a process that its node does not start again until there is a decision."""
 
 
 class Liveness(StrEnum):
@@ -28,7 +28,7 @@ class Liveness(StrEnum):
 
 
 def of_node(heartbeat_at: datetime | None, now: datetime) -> Liveness:
-    """``heartbeat_at``: when we last heard its hello, by our clock."""
+    """``heartbeat_at``: arrival of its last heartbeat, by the kernel's clock."""
     if heartbeat_at is None:
         return Liveness.NEVER
     silence = now - heartbeat_at
@@ -38,15 +38,15 @@ def of_node(heartbeat_at: datetime | None, now: datetime) -> Liveness:
 
 
 def is_silence_meaningful(heard_since: datetime | None, now: datetime) -> bool:
-    """Whether the silence of a node says something of the node.
+    """Whether missing heartbeats mean a fault of the node.
 
-    ``heard_since``: since when a kernel hears nodes without a break; None: none does.
+    ``heard_since``: since when a kernel has received heartbeats without a break; None: no kernel does.
     """
     return heard_since is not None and now - heard_since >= LATE_AFTER
 
 
 def of_process(heartbeat_at: datetime | None, state: str, last_seen: datetime, now: datetime) -> Liveness:
-    """``heartbeat_at`` of its node; ``state`` as the node last told it, empty where it never did."""
+    """``heartbeat_at`` of its node; ``state`` as last reported by the node, empty: never."""
     if state == STOPPED:
         return Liveness.GONE
     if state and heartbeat_at is not None and last_seen <= heartbeat_at - GONE_AFTER:
@@ -55,7 +55,7 @@ def of_process(heartbeat_at: datetime | None, state: str, last_seen: datetime, n
 
 
 def heartbeat_bounds(liveness: Liveness, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """The hellos of nodes that are so: later than the first, not later than the second (None: no bound)."""
+    """The heartbeat times of such nodes: after the first, not after the second (None: no bound)."""
     match liveness:
         case Liveness.ALIVE:
             return now - LATE_AFTER, None

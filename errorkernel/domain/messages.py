@@ -1,8 +1,8 @@
-"""What pure code says to people: English, and ready to be said in another language by whoever knows the reader.
+"""Translatable sentences of code that does not know the reader's language.
 
-Here and in the store nobody knows a reader. A sentence is the English text itself, for the API, logs and commands, and
-remembers its pattern and what was filled in; the pages say it in their reader's language (``templatetags/messages``).
-Modules import it as ``_``, so that its patterns are collected with all other texts.
+Such a sentence is an English string, for the API, logs and commands. It keeps its pattern and its values; pages
+translate it into the reader's language (``templatetags/messages``). Modules import it as ``_``, so that the patterns
+are collected with all other texts.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""What people have made of a problem, and what ends that by itself: pure.
+"""The states of a problem, and the automatic end of a mute: pure functions.
 
-A muted problem is counted on and its questions wait as visibly as any; it only leaves the default lists. Whether a mute
-ends is asked with every batch of its events, inside the transaction that stores them.
+A muted problem is still counted, and its incidents stay visible; it only leaves the default lists. The end of a mute
+is checked with every batch of its events, inside the transaction that stores them.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ class ProblemState(StrEnum):
 
 
 LISTED = (ProblemState.OPEN, ProblemState.REOPENED)
-"""What a list shows that is not asked for a state."""
+"""The default states of a list."""
 
 
 STATE_WORDS = {
@@ -36,7 +36,7 @@ STATE_WORDS = {
 
 
 class ProblemError(ValueError):
-    """What was asked cannot be; the message is a sentence for whoever asked. ``field``: what of it is wrong."""
+    """An invalid request; the message is a sentence for the user. ``field``: the invalid field."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -45,8 +45,8 @@ class ProblemError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """When a mute is to end: at ``until``, after ``more`` events, with the first of ``another_release``; whichever
-    comes first. None of them: when somebody ends it."""
+    """The end of a mute: at ``until``, after ``more`` events, or with an event of ``another_release``, whichever comes
+    first. Without any of them a user ends it."""
 
     until: datetime | None = None
     more: int | None = None
@@ -64,27 +64,27 @@ class Mute:
 
 @dataclass(frozen=True, slots=True)
 class ActiveMute:
-    """A mute that stands. ``until_count``: the total at which it ends; ``releases``: those that it lasts for, None:
-    whatever the release."""
+    """A mute in force. ``until_count``: the total of events that ends it; ``releases``: the releases that it covers,
+    None: all."""
 
     until: datetime | None
     until_count: int | None
     releases: Collection[str] | None
 
     def ended_by(self, *, count: int, releases: Collection[str], now: datetime) -> str:
-        """Why it is over now, with ``count`` events in all and ``releases`` among the latest; empty: it is not."""
+        """Why it ends now, with ``count`` events in total and ``releases`` among the latest; empty: it does not."""
         if self.until is not None and now >= self.until:
             return "Its time is over."
         if self.until_count is not None and count >= self.until_count:
-            return "As many more events as it was muted for have come."
+            return "The number of events that it was muted for is reached."
         others = (
             sorted(release for release in releases if release not in self.releases) if self.releases is not None else []
         )
-        return f"The release {others[0]} has it too." if others else ""
+        return f"It occurred in release {others[0]}." if others else ""
 
 
 def validated_text(text: str, field: str, most: int) -> str:
-    """``text`` without blanks around it. Raises ProblemError for what cannot be kept."""
+    """``text`` without surrounding blanks. Raises ProblemError for a text that cannot be stored."""
     text = text.replace("\r\n", "\n")
     if "\0" in text:
         raise ProblemError(_("The text must not contain a NUL character."), field)

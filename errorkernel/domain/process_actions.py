@@ -1,10 +1,10 @@
-"""Actions on a process of a node that speaks a foreign protocol: what is wanted, what is sent, and how it ended."""
+"""Actions on a process of a node with a foreign protocol: kinds, requests, results and outcomes."""
 
 from enum import StrEnum
 
 
 class ActionKind(StrEnum):
-    """What is wanted. ``kill`` is a stop and a start."""
+    """``kill`` is a stop and a start."""
 
     LIST = "list"
     STOP = "stop"
@@ -21,8 +21,8 @@ class RequestKind(StrEnum):
 
 
 class RequestResult(StrEnum):
-    """What came back. ``absent``: the broker reports that nobody listens, so nothing was received. ``silent``: no reply
-    in time, or no kernel was there to receive it. ``garbled``: a reply in an unknown form."""
+    """``absent``: the broker reports no subscriber, so the node received nothing. ``silent``: no reply in time, or no
+    kernel to receive it. ``garbled``: a reply in an unknown form."""
 
     LISTED = "listed"
     STOPPED = "stopped"
@@ -34,7 +34,7 @@ class RequestResult(StrEnum):
 
 
 class ActionOutcome(StrEnum):
-    """``unclear``: it cannot be found out whether the action took effect; a person has to look."""
+    """``unclear``: whether the action took effect is unknown; a person has to check."""
 
     DONE = "done"
     FAILED = "failed"

@@ -1,8 +1,8 @@
-"""How fast somebody may go on: pure, the clock is given."""
+"""A rate limit per node; the clock is an argument."""
 
 
 class RateLimit:
-    """A token bucket a node, counted in events. Each web process has its own, so N of them allow N times as much."""
+    """A token bucket per node, in events. Each web process has its own, so N processes allow N times as much."""
 
     def __init__(self, per_s: int, burst: int) -> None:
         self._per_s = per_s
@@ -12,8 +12,8 @@ class RateLimit:
     def wait_s(self, node: str, events: int, now: float) -> float:
         """Take ``events`` and return 0, or take nothing and return the seconds until they could be taken.
 
-        ``now`` is a monotonic clock's. A request larger than the whole burst passes when the bucket is full, and is
-        paid off afterwards: it could never pass otherwise. A rate of 0 means no limit.
+        ``now`` is a monotonic clock's. A request larger than the whole burst passes when the bucket is full and
+        is paid off afterwards, since it could never pass otherwise. A rate of 0 means no limit.
         """
         if not self._per_s:
             return 0.0

@@ -1,8 +1,8 @@
 """Rollups: how often each process and each problem was reported, by the hour, by the day and by the week.
 
-A count has one number as its key, made of what it spans, when that begins, and whom it is of. So all counts of one
-span lie together in the order of time: the intake adds to the end of one table without any other index, and a page
-reads one stretch of it. Hours, days and weeks (which begin on Thursdays) are those of UTC, numbered from 1970 on.
+The key of a count is one number, made of its series, the start of its bucket and its subject. So the counts of one
+series are stored together in the order of time: the intake appends to one table without another index, and a page
+reads one range. Hours, days and weeks (which begin on Thursdays) are those of UTC, numbered from 1970 on.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,11 @@ HOUR_MIN = 60
 _SUBJECT_BITS = 36
 _START_BITS = 24
 SUBJECT_MASK = (1 << _SUBJECT_BITS) - 1
-"""``key & SUBJECT_MASK`` is whom a count is of, in Python as in SQL."""
+"""``key & SUBJECT_MASK`` is the subject of a count, in Python as in SQL."""
 
 
 class Series(IntEnum):
-    """What is counted, and in steps of what. The values are in the keys of stored rows: they never change."""
+    """Subject and bucket size. The values are in the keys of stored rows: they never change."""
 
     PROCESS_HOURS = 1
     PROCESS_DAYS = 2

@@ -1,17 +1,17 @@
-"""What a Steward or ctrl node is called here: its own name, and ``@steward`` behind it.
+"""Names of Steward/ctrl nodes: their own name with the suffix ``@steward``.
 
-Nobody vouches for the name that such a node gives itself. Names of nodes with credentials hold no ``@``, so such a node
-is never taken for one of them, and two different names never become one.
+Such a node's own name is not authenticated. Names of nodes with credentials hold no ``@``, so the two never collide,
+and different names stay different.
 """
 
 SUFFIX = "@steward"
 
 
 def with_suffix(name: str) -> str:
-    """The name under which a node is kept and shown."""
+    """The name under which a node is stored and shown."""
     return name + SUFFIX
 
 
 def without_suffix(name: str) -> str:
-    """What the node calls itself; a name that is not of such a node stays as it is."""
+    """The node's own name; other names stay unchanged."""
     return name.removesuffix(SUFFIX)

@@ -32,7 +32,7 @@ LEVEL_RANK: dict[str, int] = {level.value: rank for rank, level in enumerate(Lev
 
 
 class Action(StrEnum):
-    """What a blocked process can be told. ``kill``: log, stop the worker, spawn a new one. ``stop``: no new one."""
+    """The action of a decision. ``kill``: log, stop the worker, start a new one. ``stop``: stop it, start none."""
 
     CONTINUE = "continue"
     KILL = "kill"
@@ -102,9 +102,9 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the node did with a decision, or that its question no longer stands (``withdrawn``, no decision id).
+    """The node's report on a decision, or on an incident without one (``withdrawn``, no decision id).
 
-    ``by_itself``: what the node had answered on its own, because it could not hear from the kernel.
+    ``by_itself``: the action that the node chose at the deadline, because it could not reach the kernel.
     """
 
     incident: UUID
@@ -118,10 +118,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Requeue(msgspec.Struct, frozen=True):
-    """A message in progress that an operator gives back to the process that failed on it. ``by``: ``user:<name>``.
+    """A message in progress that an operator requeues to the process that failed on it. ``by``: ``user:<name>``.
 
-    What became of it comes back as an ``Outcome`` whose ``incident`` is this ``id``: *applied* when the process has
-    taken the message and is done with it, *failed* when it failed on it again.
+    Its outcome is an ``Outcome`` whose ``incident`` is this ``id``: *applied* when the process has handled the message,
+    *failed* when it failed on it again.
     """
 
     id: UUID
@@ -134,7 +134,7 @@ class Requeue(msgspec.Struct, frozen=True):
 
 
 class ProcessReport(msgspec.Struct, frozen=True):
-    """One line of a hello's process list."""
+    """An entry of a heartbeat's process list."""
 
     name: str
     state: str = ""
@@ -144,9 +144,9 @@ class ProcessReport(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A node's heartbeat, sent every 30 s. ``at`` is the node's own clock when it sent it.
+    """A node's heartbeat, sent every 30 s. ``at``: the time of sending, by the node's clock.
 
-    ``dropped``: all reports that its journal had no room for; ``refused``: those that the broker would not take.
+    ``dropped``: events lost because its journal was full; ``refused``: events that the broker rejected.
     """
 
     version: str = ""

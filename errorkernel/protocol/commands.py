@@ -1,6 +1,6 @@
 """Commands to nodes (``ek.cmd.<node>.<id>``), JSON ⇄ values.
 
-There is one command so far, ``requeue``: take this message up again. A node that does not know a command says so.
+There is one command, ``requeue``: handle this message again. A node rejects an unknown command.
 """
 
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(_Command)
 
 
 def body(command: Requeue) -> dict[str, Any]:
-    """The command as it stands in a payload, or within a sync reply."""
+    """The command as a payload, or within a sync reply."""
     message = {key: value for key, value in msgspec.structs.asdict(command.message).items() if value}
     return {"v": VERSION, "do": REQUEUE, **msgspec.structs.asdict(command), "message": message}
 

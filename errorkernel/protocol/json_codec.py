@@ -2,7 +2,7 @@
 
 Decoding is strict about what identifies an event (version, id, type, process, text) and about types, forgiving about
 everything else: unknown fields are ignored, over-long texts are cut and the cut is marked. The result is a value or a
-ProtocolError, for any bytes whatever: nothing that a node sends may stop the intake.
+ProtocolError for any bytes: no input of a node may stop the intake.
 """
 
 from collections.abc import Callable
@@ -139,7 +139,7 @@ def decode_event(data: bytes, limits: Limits) -> values.Event:
 
 
 def encode_event(event: values.Event) -> bytes:
-    """Event → bytes of the contract; fields that say nothing are left out."""
+    """Event → bytes of the contract; empty fields are left out."""
     message = event.message
     body: dict[str, Any] = {
         "v": VERSION,
@@ -176,7 +176,7 @@ def decode_outcome(data: bytes, limits: Limits) -> values.Outcome:
 
 
 def read_outcome(data: bytes) -> values.Outcome:
-    """``decode_outcome`` where the size is known to be right. Raises ProtocolError."""
+    """``decode_outcome`` for data whose size is checked already. Raises ProtocolError."""
     return _outcome(decode(_outcome_decoder.decode, data))
 
 
@@ -208,7 +208,7 @@ def encode_decision(decision: values.Decision) -> bytes:
 
 
 def decode_heartbeat(data: bytes) -> values.Heartbeat:
-    """Bytes of a hello → Heartbeat. Raises ProtocolError."""
+    """Bytes of a heartbeat → Heartbeat. Raises ProtocolError."""
     raw = decode(_heartbeat_decoder.decode, data)
     check_version(raw.v)
     processes = tuple(
@@ -239,7 +239,7 @@ def encode_heartbeat(heartbeat: values.Heartbeat) -> bytes:
 
 
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
-    """What ``decoder`` makes of the bytes, whatever they are. Raises ProtocolError."""
+    """Decode any bytes with ``decoder``. Raises ProtocolError."""
     try:
         return lenient_json.decode(decoder, data)
     except msgspec.ValidationError as exc:
@@ -251,7 +251,7 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
 
 
 def check_version(version: int) -> None:
-    """Raises ProtocolError for any but ours."""
+    """Raises ProtocolError for another version."""
     if version != VERSION:
         raise ProtocolError("bad_version", f"Version {version} is not known; this kernel reads version {VERSION}.")
 
@@ -326,8 +326,8 @@ def _tags(raw: dict[str, Any] | None, limits: Limits, cut: list[str]) -> dict[st
 
 
 def _time(moment: datetime | None, name: str = "", cut: list[str] | None = None) -> datetime | None:
-    """Aware and in UTC; a time without a zone is taken as UTC. One that no page could show is as none, and marked as
-    cut: whoever has a clock that says the year 1 must be heard all the same."""
+    """Aware and in UTC; a time without a zone is taken as UTC. A time that no page can show is dropped and marked
+    as cut: events of a node with a wrong clock must be stored."""
     if moment is None:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

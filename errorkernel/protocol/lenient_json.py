@@ -1,6 +1,6 @@
 """Lenient decoding of common JSON mistakes (byte order mark, lone surrogates).
 
-It is tried only on what the strict decoder has refused, so valid JSON costs nothing more.
+It is tried only after the strict decoder has failed, so valid JSON costs nothing more.
 """
 
 import re
@@ -12,10 +12,10 @@ import msgspec
 T = TypeVar("T")
 BOM = b"\xef\xbb\xbf"
 UNREADABLE = (msgspec.DecodeError, RecursionError, OverflowError, ValueError)
-"""What a decoder raises for bytes that it cannot read."""
+"""Exceptions of a decoder for bytes that it cannot read."""
 
-# Up to the next surrogate that stands alone, or to the end. Escapes are taken one by one, so that the second of two
-# backslashes begins none, and a pair of surrogates at once. Possessive, and matching wherever it starts: linear.
+# Up to the next lone surrogate, or to the end. Escapes are matched one by one, so that the second of two backslashes
+# begins none, and a surrogate pair at once. Possessive, and matching wherever it starts: linear.
 _TO_LONE = re.compile(
     rb"((?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F][0-9a-fA-F]{2}).)*+)"
     rb"(\\u....|\\?\Z)",
@@ -24,7 +24,7 @@ _TO_LONE = re.compile(
 
 
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
-    """What ``decoder`` reads in ``data``, mended if need be. Raises what it raises."""
+    """Decode ``data``, repaired if necessary. Raises the exceptions of ``decoder``."""
     try:
         return decoder(data)
     except msgspec.ValidationError:
@@ -37,9 +37,9 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
 
 
 def repair(data: bytes) -> bytes:
-    """``data`` without a byte order mark, and with U+FFFD for each surrogate that stands alone.
+    """``data`` without a byte order mark, and with U+FFFD for each lone surrogate.
 
-    Such are what Python's ``json.dumps`` makes of a file name that is not UTF-8 (``surrogateescape``).
+    Python's ``json.dumps`` makes such surrogates of a file name that is not UTF-8 (``surrogateescape``).
     """
     return _TO_LONE.sub(_replaced, data.removeprefix(BOM))
 

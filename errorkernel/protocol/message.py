@@ -1,4 +1,4 @@
-"""The message in progress as it stands in payloads: in events and in commands alike."""
+"""The message in progress in payloads of events and commands."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Texts of a sender made fit to be kept: cut to their limit, the cut noted, and without what no database holds."""
+"""Makes a sender's texts storable: cuts them to their limit, notes the cut, and replaces NUL."""
 
 from errorkernel.domain.limits import SHORT_TEXT_MAX_CHARS
 

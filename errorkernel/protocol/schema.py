@@ -9,10 +9,10 @@ from errorkernel.protocol import commands
 from errorkernel.protocol import json_codec as wire
 
 PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._Decision, commands._Command)
-"""Event, outcome, decision and command. Their names begin with an underscore, which a description leaves away."""
+"""Event, outcome, decision and command. Their names begin with an underscore, which the OpenAPI document omits."""
 
 _VERSION = {"const": wire.VERSION}
-# What Python takes for white space, in a pattern that means the same to every reader: ECMA's \S differs in a few.
+# Python's white space, as a pattern with the same meaning in every implementation: ECMA's \S differs in a few.
 _BLANK = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 NOT_BLANK = f"[^{_BLANK}]"
 NOT_BLANK_NOR_NUL = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
@@ -33,4 +33,4 @@ CONSTRAINTS: dict[str, dict[str, dict[str, Any]]] = {
     "Command": {"v": _VERSION, "do": {"const": commands.REQUEUE}, "id": {"description": "Of its outcome too"}},
     "Decision": {"v": _VERSION, "by": {"description": "`user:<name>`, `rule:<id>` or `deadline`"}},
 }
-"""Payload → field → keywords of JSON Schema that its type alone does not say."""
+"""Payload → field → keywords of JSON Schema beyond the type."""

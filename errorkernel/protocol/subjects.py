@@ -1,6 +1,6 @@
-"""The NATS subjects of the contract, written and read in one place.
+"""The NATS subjects of the contract, built and parsed.
 
-The node's name in a subject is the only identity that is trusted: the broker lets a node publish under its own alone.
+The node's name in a subject is the only trusted identity: the broker lets a node publish only under its own name.
 """
 
 import re
@@ -12,8 +12,8 @@ from errorkernel.protocol.errors import ProtocolError
 EVENTS_STREAM = "EK_EVENTS"
 DECISIONS_STREAM = "EK_DECISIONS"
 COMMANDS_STREAM = "EK_COMMANDS"
-# The streams take everything below their roots, so that a wrongly addressed report is quarantined and seen
-# instead of vanishing because no stream wanted it.
+# The streams take everything below their roots, so that an event with a wrong subject becomes a rejected event
+# instead of being lost.
 EVENTS_SUBJECTS = ["ek.evt.>", "ek.out.>"]
 DECISIONS_SUBJECTS = ["ek.dec.>"]
 COMMANDS_SUBJECTS = ["ek.cmd.>"]
@@ -21,13 +21,13 @@ ALL_HEARTBEATS = "ek.hello.*"
 ALL_SYNCS = "ek.sync.*"
 KERNEL_DURABLE = "kernel"
 
-# Names of Steward nodes may hold dots; they never become subjects of ours.
+# Names of Steward nodes may contain dots; they are never used in our subjects.
 _NODE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a subject says: ``root`` is ``evt``, ``out``, ``hello`` or ``sync``."""
+    """A parsed subject: ``root`` is ``evt``, ``out``, ``hello`` or ``sync``."""
 
     root: str
     node: str
@@ -39,7 +39,7 @@ def is_node_name(name: str) -> bool:
 
 
 def parse(subject: str) -> Address:
-    """Read a subject. Raises ProtocolError (``bad_subject``) for anything that the contract does not name."""
+    """Parse a subject. Raises ProtocolError (``bad_subject``) for anything that the contract does not name."""
     parts = subject.split(".")
     if len(parts) >= 3 and parts[0] == "ek" and is_node_name(parts[2]):
         root, node = parts[1], parts[2]
@@ -62,7 +62,7 @@ def outcome(node: str, incident: UUID) -> str:
 
 
 def outcomes(node: str) -> str:
-    """Where all outcomes of a node go."""
+    """The subject of all outcomes of a node."""
     return f"ek.out.{node}.*"
 
 
@@ -91,7 +91,7 @@ def sync(node: str) -> str:
 
 
 def durable_of(node: str) -> str:
-    """Name of the node's durable pull consumer on EK_DECISIONS, and of its other one on EK_COMMANDS."""
+    """Name of the node's durable pull consumers on EK_DECISIONS and on EK_COMMANDS."""
     return f"node-{node}"
 
 
@@ -100,8 +100,8 @@ def inbox_prefix(node: str) -> str:
 
 
 def is_own_inbox(node: str, reply: str) -> bool:
-    """Whether an answer that is sent to ``reply`` can reach that node alone.
+    """Whether only that node can receive a reply to ``reply``.
 
-    ``_R_`` is the server's own name for the way back into the account that a request came from; no client may use it.
+    ``_R_`` is the server's own prefix for replies into the account of the request; no client may use it.
     """
     return reply.startswith((inbox_prefix(node) + ".", "_R_."))

@@ -1,4 +1,7 @@
-"""The reconciliation (``ek.sync.<node>``), JSON ⇄ values: a node's open incidents and outcomes, and what it lacks."""
+"""The reconciliation (``ek.sync.<node>``), JSON ⇄ values.
+
+The request has a node's open incidents and outcomes, the reply the decisions and commands that it is missing.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,7 +24,7 @@ class _OpenItem(msgspec.Struct):
 
 class _Sync(msgspec.Struct):
     v: int = json_codec.VERSION
-    # Read one by one: one that cannot be read must not keep the others from being answered.
+    # Decoded one by one: an unreadable item must not block the others.
     open: list[msgspec.Raw] | None = None
     outcomes: list[msgspec.Raw] | None = None
 
@@ -40,7 +43,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(data: bytes) -> SyncRequest:
-    """Bytes of a sync request → SyncRequest, with what of it can be read. Raises ProtocolError."""
+    """Bytes of a sync request → SyncRequest with the readable items. Raises ProtocolError."""
     if len(data) > SYNC_MAX_BYTES:
         raise ProtocolError("too_big", f"The sync has {len(data)} bytes; {SYNC_MAX_BYTES} are allowed. Ask in parts.")
     raw = json_codec.decode(_sync_decoder.decode, data)
@@ -59,7 +62,7 @@ def _open_item(data: bytes) -> UUID:
 
 
 def _readable(items: list[msgspec.Raw] | None, read: Callable[[bytes], T], unread: list[str]) -> Iterator[T]:
-    """What can be read of ``items``; why others cannot is added to ``unread``."""
+    """The readable ``items``; reasons for the others are added to ``unread``."""
     for item in items or ():
         try:
             yield read(bytes(item))
@@ -87,15 +90,15 @@ def decode_reply(data: bytes) -> tuple[list[Decision], list[UUID], list[bytes]]:
 
 
 def encode_refusal(why: str) -> bytes:
-    """The reply to what cannot be read."""
+    """The reply to an unreadable request."""
     return _encoder.encode({"v": json_codec.VERSION, "error": why, "decisions": []})
 
 
 class SyncReply:
-    """A reply to a sync, filled while there is room: an ``add_`` is False where there is none.
+    """A reply to a sync of at most ``max_bytes``; an ``add_`` method returns False when the item does not fit.
 
-    ``max_bytes``: of the whole. What found no room comes with a later sync. For *unknown* outcomes there must be room,
-    since a node takes it that the kernel knows those that it is not told of.
+    The rest follows with a later sync. *Unknown* incidents must fit: a node assumes that the kernel has all incidents
+    that are not listed as unknown.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -114,7 +117,7 @@ class SyncReply:
         return self._add(commands.encode(command), lambda data: self._commands.append((command.at, data)))
 
     def encode(self) -> bytes:
-        """The reply; messages that are sent again stand in it in the order in which they were."""
+        """The reply, with the commands in the order of their times."""
         ordered = [data for _, data in sorted(self._commands, key=lambda entry: entry[0])]
         return _encoder.encode(
             {"v": json_codec.VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}

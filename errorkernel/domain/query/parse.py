@@ -1,4 +1,4 @@
-"""From the text of a query to its tree: a recursive descent that stops at the first mistake and says where it is.
+"""Parses a query into its tree: a recursive descent that stops at the first mistake and reports its position.
 
 The grammar, loosest first::
 
@@ -49,17 +49,17 @@ TERMS_MAX = 50
 DEPTH_MAX = 20
 """Parentheses and negations inside each other."""
 NUMBER_MAX = 2**63 - 1
-"""What a database column holds."""
+"""Maximum of a database column."""
 AGO_MAX_S = 36500 * 86400
 
-# The database cannot hold the one nor encode the others.
+# The database cannot store NUL nor encode surrogates.
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class QueryError(ValueError):
     """A query that cannot be understood.
 
-    ``message`` is a sentence for whoever typed it, ``position`` the 0-based index of the character where the mistake
+    ``message`` is a sentence for the user, ``position`` the 0-based index of the character where the mistake
     is (at most the length of the query), ``suggestion`` the word that was probably meant, or None.
     """
 
@@ -71,7 +71,7 @@ class QueryError(ValueError):
 
 
 def parse(text: str, fields: Mapping[str, Field] = FIELDS) -> Tree:
-    """The tree of a query that speaks of ``fields``; EVERYTHING for a blank one.
+    """The tree of a query with these ``fields``; EVERYTHING for a blank query.
 
     Raises QueryError, and nothing else, for any other text.
     """
@@ -228,7 +228,7 @@ class _Parser:
         return "".join(out)
 
     def _unescaped(self) -> str:
-        """What the backslash at ``at`` stands for: itself, unless what follows has a meaning that it takes away."""
+        """The character for the backslash at ``at``: the backslash itself, unless it escapes the next character."""
         following = self.text[self.at + 1 : self.at + 2]
         if following == "" or following in BLANKS:
             raise QueryError(_("Write \\\\ for a backslash at the end, and quote a value with spaces."), self.at)

@@ -1,16 +1,16 @@
-"""The one query language: ``node:ship* level>=error text:"no such file" -kind:Timeout* since:2h``.
+"""The query language: ``node:ship* level>=error text:"no such file" -kind:Timeout* since:2h``.
 
-A query is parsed once into a small immutable tree. The tree is what the stored search (``errorkernel.store.search``
-makes a database condition of it) and the live view (``compile_predicate``) share, so both must mean exactly the same
-by every term. Three choices follow from that:
+A query is parsed once into a small immutable tree. The stored search (``errorkernel.store.search`` makes a database
+condition of it) and the live view (``compile_predicate``) share the tree, so each term must mean the same in both.
+Three choices follow:
 
-* Case is ignored for A–Z alone. That is what SQLite's LIKE does; PostgreSQL and the predicate are held to it, since
-  a filter that finds a row after a reload but not live (or the reverse) is worse than one that is strict about "Ö".
+* Case is ignored for A–Z only, as in SQLite's LIKE; PostgreSQL and the predicate do the same. A filter that finds a row
+  after a reload but not live (or the reverse) would be worse than one that is strict about "Ö".
 * Every term is true or false of every event, never unknown: an event without a message has the method "".
-* Fields that a live event does not carry (tags, stack) cannot be asked for.
+* Fields that a live event does not carry (tags, stack) cannot be searched.
 
 Globs are matched piece by piece, not by a regular expression: no pattern can make a match slow. A query never reads
-the clock: what ``since:2h`` counts from is given by whoever evaluates the tree.
+the clock: the caller gives the time from which ``since:2h`` counts.
 """
 
 from collections.abc import Callable
@@ -57,8 +57,8 @@ __all__ = [
 
 
 class Row(Protocol):
-    """What a live event must carry to be filtered. ``problem`` is the problem's number, ``whole`` that of the one it is
-    merged into, or the same; ``incident`` None or an id."""
+    """The fields of a live event for filters. ``problem``: number of its problem; ``whole``: number of the problem that
+    it is merged into, or the same; ``incident``: None or an id."""
 
     @property
     def id(self) -> UUID: ...
@@ -166,7 +166,7 @@ def _text_predicate(term: Text) -> Predicate:
 
 
 def fold(text: str) -> str:
-    """``text`` with A–Z made small and all other letters left alone, as SQLite's LIKE sees it."""
+    """``text`` with A–Z in lower case and all other letters unchanged, as in SQLite's LIKE."""
     # bytes.lower() knows ASCII only, and in UTF-8 no byte of another letter looks like one.
     return (
         text.lower()

@@ -1,7 +1,7 @@
-"""What a query says, as an immutable tree, and the fields it may speak of.
+"""The immutable tree of a query, and the fields of queries.
 
-``str(tree)`` is the shortest spelling of a tree: no query that means the same is shorter, so what was within the
-limits stays within them, and it parses back to the same tree.
+``str(tree)`` is the shortest query for a tree, so it stays within the limits of the original. It parses back to the
+same tree.
 """
 
 import re
@@ -14,14 +14,14 @@ from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import LEVEL_RANK, EventType
 
 BLANKS = " \t\r\n\v\f\xa0"
-"""What separates terms. The last is the no-break space, which some keyboards type without its being seen."""
+"""Separators of terms. The last is the no-break space, which some keyboards type unnoticed."""
 BARE_SPECIAL = frozenset('()"*')
-"""What a backslash makes ordinary outside quotes, besides itself. In quotes: the quote and itself alone."""
+"""Characters that a backslash escapes outside quotes, besides itself. Inside quotes: the quote and itself only."""
 _QUOTED_SPECIAL = frozenset('"')
 
 
 def _escaped(text: str, special: frozenset[str]) -> str:
-    """``text`` with a backslash before what needs one; a backslash itself needs one only where it would escape."""
+    """``text`` with the necessary backslashes; a backslash is escaped only where it would escape."""
     out = []
     for index, char in enumerate(text):
         following = text[index + 1] if index + 1 < len(text) else ""
@@ -43,7 +43,7 @@ def _bare_or_quoted(part: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A value with ``*`` taken apart at the stars: one part is a literal, ``("ship", "")`` is ``ship*``.
+    """A value split at ``*``: one part is a literal, ``("ship", "")`` is ``ship*``.
 
     A lone star means "is there, is not empty"; the empty literal means "is empty".
     """
@@ -63,7 +63,7 @@ class Pattern:
         return self.parts == ("",)
 
     def spelled(self, *, as_word: bool) -> str:
-        """Its shortest spelling. ``as_word``: it stands alone, so it must not look like an operator or a field."""
+        """Its shortest text. ``as_word``: without a field, so it must not look like an operator or a field."""
         bare = ["" if part == "" else _bare_or_quoted(part) for part in self.parts]
         if self.empty or (as_word and _means_more("*".join(bare))):
             bare[0] = _quoted(self.parts[0])
@@ -71,7 +71,7 @@ class Pattern:
 
 
 def spread(field: str | None, pattern: Pattern) -> tuple[str, ...]:
-    """The parts that ``pattern`` asks for in ``field``: text and bare words may stand anywhere, names are whole."""
+    """The parts to match in ``field``: text and bare words match anywhere, names completely."""
     if field in NAME_FIELDS or pattern.filled or pattern.empty:
         return pattern.parts
     start = () if pattern.parts[0] == "" else ("",)
@@ -81,7 +81,7 @@ def spread(field: str | None, pattern: Pattern) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text field is like ``pattern``. ``field`` None: a bare word, which is looked for in text and kind."""
+    """A text field matches ``pattern``. ``field`` None: a bare word, searched in text and kind."""
 
     field: str | None
     pattern: Pattern
@@ -115,7 +115,7 @@ class OfType:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The event with this id, or the one that asked this question. ``value`` None (``incident:*``): any question."""
+    """The event with this id, or the event of this incident. ``value`` None (``incident:*``): of any incident."""
 
     field: str
     value: UUID | None
@@ -126,7 +126,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """Received at or after (``since``), or before (``until``), a UTC time or so many seconds ago."""
+    """Received since or before (``until``) a UTC time or a number of seconds ago."""
 
     field: str
     at: datetime | int
@@ -188,7 +188,7 @@ def _spelled_time(at: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What may be asked of one field; ``doc``, a sentence, and ``example`` are for the help beside the query bar."""
+    """Operators of a field; ``doc``, a sentence, and ``example`` are for the help of the search bar."""
 
     operators: tuple[str, ...]
     doc: str
@@ -223,7 +223,7 @@ INCIDENT_FIELDS: dict[str, Field] = {
         _IS, _("Fingerprint of the problem, complete; * matches any characters."), "fingerprint:9f2c*"
     ),
 }
-"""What a rule may ask of a question: what stays true of it, so no times; it is known to be a question."""
+"""Fields of rule conditions: properties of an incident that never change, so no times."""
 
 PROBLEM_FIELDS: dict[str, Field] = {
     "state": Field(_IS, _("open (includes reopened), muted, resolved, reopened; *: all."), "state:muted"),
@@ -238,15 +238,15 @@ PROBLEM_FIELDS: dict[str, Field] = {
     "since": Field((":",), _("Last occurrence within this duration, or at or after this time (UTC)."), "since:2h"),
     "until": Field((":",), _("No occurrence within this duration, or since this time (UTC)."), "until:7d"),
 }
-"""What may be asked of a problem."""
+"""Fields of problem searches."""
 
 NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
-"""Fields that are names: a value must be the whole name, unless it has a star."""
+"""Fields with names: a value without a star must be the complete name."""
 
 FIELD = re.compile(r"([A-Za-z_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)(>=|<=|!=|[:=<>])")
 KEYWORD = re.compile(rf"(?:OR|AND|NOT)(?=[{BLANKS}()]|\Z)")
 
 
 def _means_more(bare: str) -> bool:
-    """Whether a word spelled like this, without quotes, would be read as something else than a word."""
+    """Whether this word without quotes would parse as something else."""
     return bool((bare[0] == "-" and bare != "-") or bare[0] in ":=<>" or FIELD.match(bare) or KEYWORD.match(bare))
