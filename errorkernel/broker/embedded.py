@@ -34,7 +34,7 @@ RESTARTS, RESTARTS_S = 5, 60.0
 """So often within so long is a server that ends by itself started again; whoever supervises us is told of more."""
 RESTART_PAUSE_S = 1.0
 PROBE_BYTES = 1024 * 1024
-"""What a start writes, and more: with less room it would fail, and nobody would be served meanwhile."""
+"""More than a start writes: with less free space it would fail."""
 _RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

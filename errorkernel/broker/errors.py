@@ -14,4 +14,4 @@ class BrokerRefused(BrokerError):
 
 
 class BrokerStartError(BrokerError):
-    """The embedded broker could not be started; the message is one sentence for whoever started the program."""
+    """The embedded broker could not be started; the message is a sentence for the operator."""

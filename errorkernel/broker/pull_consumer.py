@@ -90,7 +90,7 @@ class StreamDelivery:
 
 
 class Delivery(Protocol):
-    """A message that waits for its answer, whichever way it came; ``source`` names it for good.
+    """A message to be acknowledged, from any source; ``source`` names it for good.
 
     ``sequence``: its number in its stream; 0 where it did not come from one."""
 

@@ -10,9 +10,9 @@ from errorkernel.protocol import subjects
 
 NANOSECONDS = 1_000_000_000
 NEARLY_FULL = 0.8
-"""Of a stream's room, from which on it is said aloud."""
+"""Fill ratio of a stream from which on it is reported."""
 ACK_WAIT_S = 20
-"""What one of several kernels had been sent when it was killed is delivered to the others after this time."""
+"""Messages of a killed kernel are delivered to the other kernels after this time."""
 MAX_ACK_PENDING = 20_000
 DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
