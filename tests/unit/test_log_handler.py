@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import logging.config
+import logging.handlers
 import multiprocessing
 import os
+import queue
 import subprocess
 import sys
 import textwrap
@@ -112,6 +114,45 @@ def test_a_fingerprint_may_be_given_and_is_left_to_the_kernel_without_arguments(
     log.error("x", extra={"ek_fingerprint": ["copy", 7]})
     log.error("copy of 17 failed")
     assert [one.fingerprint for one in told()] == [("copy", "7"), ()]
+
+
+TEMPLATES = [
+    ("%s", ("disk 7 is full",), ("disk <n> is full",)),
+    ("%s", (OSError("disk 7 is full"),), ("OSError: disk <n> is full",)),
+    ("job %s failed: %s", ("nightly", "disk 7 is full"), ("disk <n> is full",)),
+    ("job %s failed: %r.", ("nightly", ValueError("x")), ("ValueError: x",)),
+    ("[%(job)s] %(why)s", ({"job": "a", "why": "no route"},), ("a", "no route")),
+    ("copy of %s to %s failed", ("a.tif", "b"), ()),
+    ("%d files are missing", (7,), ()),
+]
+
+
+@pytest.mark.parametrize(("template", "args", "causes"), TEMPLATES)
+def test_arguments_that_say_the_cause_are_part_of_the_fingerprint(
+    log: logging.Logger, told: Any, template: str, args: tuple[Any, ...], causes: tuple[str, ...]
+) -> None:
+    log.error(template, *args)
+    (event,) = told()
+    assert event.fingerprint == ("app.copy", template, *causes)
+
+
+def test_an_exception_that_came_as_text_gives_kind_and_stack(handler: KernelHandler, told: Any) -> None:
+    records: queue.Queue[Any] = queue.Queue()
+    log = logging.Logger("app.copy")
+    log.addHandler(logging.handlers.QueueHandler(records))
+    listener = logging.handlers.QueueListener(records, handler)
+    listener.start()
+    try:
+        fail()
+    except OSError:
+        log.exception("copy of %s failed", "a.tif")
+    listener.stop()
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in work\nValueError: bad'
+    handler.handle(logging.makeLogRecord({"msg": "formatted before", "levelno": 40, "exc_text": trace}))
+    queued, formatted = told()
+    assert (queued.text, queued.kind) == ("copy of a.tif failed", "FileNotFoundError")
+    assert "in fail" in queued.stack
+    assert (formatted.text, formatted.kind, formatted.stack) == ("formatted before", "ValueError", trace)
 
 
 class Hostile:
@@ -366,6 +407,24 @@ def test_a_process_of_multiprocessing_says_what_it_logged(tmp_path: Path) -> Non
     run(code, str(unreachable(tmp_path)), str(tmp_path / "journal"))
     texts = [one.text for one in written(tmp_path / "journal")]
     assert texts == [*(f"child {number}" for number in range(100)), "said last of all"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_pool_that_is_terminated_lose_no_record(method: str, tmp_path: Path) -> None:
+    code = CONFIGURED.replace("sys.argv", "os.environ['ARGUMENTS'].split()") + textwrap.dedent(f"""
+        import multiprocessing
+        def work(number):
+            log.error("child %d", number)
+        if __name__ == "__main__":
+            with multiprocessing.get_context("{method}").Pool(3) as pool:
+                pool.map(work, range(20), 1)
+    """)
+    (tmp_path / "pooled.py").write_text(code)
+    env = {**program_env(), "ARGUMENTS": f"x {unreachable(tmp_path)} {tmp_path / 'journal'}"}
+    done = subprocess.run([sys.executable, tmp_path / "pooled.py"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    texts = [event.text for event in written(tmp_path / "journal")]
+    assert sorted(text for text in texts if text.startswith("child")) == sorted(f"child {n}" for n in range(20))
 
 
 def test_a_forked_child_of_a_program_that_gave_its_kernel_stays_silent(

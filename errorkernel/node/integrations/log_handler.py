@@ -32,6 +32,8 @@ MAX_RECORDS = 10_000
 MAX_CHARS = 32 * 1024 * 1024
 FLUSH_S = 2.0
 RETRY_S = 1.0
+POOL_WAIT_S = 1.0
+"""In a worker of a process pool, which is terminated without warning: how long a record may take to the journal."""
 _IGNORED_LOGGERS = ("errorkernel", "nats")
 
 
@@ -101,9 +103,15 @@ class KernelHandler(logging.Handler):
         """How many records this program has lost so far."""
         return self._queue.lost
 
+    def filter(self, record: logging.LogRecord) -> Any:
+        """Called by ``logging`` before it takes the handler's lock, which a caller may hold while our threads work."""
+        if str(record.name).split(".", 1)[0] in _IGNORED_LOGGERS or threads.is_current_marked():
+            return False
+        return super().filter(record)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Called by ``logging``, under the handler's lock."""
-        if self._closed or str(record.name).split(".", 1)[0] in _IGNORED_LOGGERS or threads.is_current_marked():
+        if self._closed:
             return
         kind = log_records.type_of(record)
         try:
@@ -123,6 +131,8 @@ class KernelHandler(logging.Handler):
             events.items.put(_QueuedEvent(kind, log_records.process_of(record) or self.process, draft, size))
             if kind is EventType.ERROR:
                 once.mark(exc)
+            if _may_be_terminated():
+                self.flush(POOL_WAIT_S)
         except Exception:
             self._queue.dropped[kind] += 1
 
@@ -218,6 +228,12 @@ class KernelHandler(logging.Handler):
         details = {"kind": "LogRecordsLost", "level": Level.WARNING, "tags": tags, "fingerprint": ["LogRecordsLost"]}
         if self._write(EventType.ERROR, self.process, describe(text, details)):
             events.reported, events.reported_infos = lost, infos
+
+
+def _may_be_terminated() -> bool:
+    """Whether this is a daemon of ``multiprocessing``: a pool terminates its workers when it has their results."""
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and bool(processes.current_process().daemon)
 
 
 def _make_opener(

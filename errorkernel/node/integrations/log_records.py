@@ -5,9 +5,13 @@ works, and an overflowing backlog drops infos first. ERROR and CRITICAL become e
 """
 
 import logging
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from errorkernel.domain import crash_text
+from errorkernel.domain.fingerprint.masks import mask
 from errorkernel.domain.values import EventType, Level
 from errorkernel.node.reporting import tracebacks
 from errorkernel.node.reporting.event_builder import EventDraft, describe, process_name
@@ -16,6 +20,12 @@ PROCESS, MESSAGE, FINGERPRINT = "ek_process", "ek_message", "ek_fingerprint"
 """Keys of ``extra`` for the event itself; all other keys become tags."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", PROCESS, MESSAGE, FINGERPRINT}
+_TRACE = "Traceback (most recent call last):"
+_PLACEHOLDER = re.compile(r"%(?:\(\w*\))?[-#0 +]*[\d*]*(?:\.[\d*]+)?[a-zA-Z%]")
+_WORD = re.compile(r"[^\W\d_]{3}")
+_CAUSE_AT_END = re.compile(r"[:=>–—-]\s*[\"'(\[]?%(?:\(\w*\))?[sra][\"')\].!]*\s*$")
+_CAUSES_MAX = 8
+_CAUSE_CHARS = 200
 _LEVELS = (
     (logging.CRITICAL, Level.CRITICAL),
     (logging.ERROR, Level.ERROR),
@@ -46,10 +56,11 @@ def draft_of(record: logging.LogRecord) -> EventDraft:
     """Draft the event, in the thread of the caller: arguments may change later, and frames must not be kept."""
     text, fault = _text(record)
     exc = exception_of(record)
+    text, shown_trace = (text, "") if exc else _split_trace(record, text)
     details: dict[str, Any] = {
         "level": next((level for number, level in _LEVELS if record.levelno >= number), Level.DEBUG),
-        "kind": fault or (type(exc).__name__ if exc else ""),
-        "stack": _stack(record, exc),
+        "kind": fault or (type(exc).__name__ if exc else crash_text.read(shown_trace).kind if shown_trace else ""),
+        "stack": shown_trace or _stack(record, exc),
         "occurred_at": datetime.fromtimestamp(record.created, UTC),
         "tags": _tags(record),
         "fingerprint": _fingerprint(record, exc),
@@ -94,6 +105,14 @@ def _stack(record: logging.LogRecord, exc: BaseException | None) -> str:
     return "\n".join(parts)
 
 
+def _split_trace(record: logging.LogRecord, text: str) -> tuple[str, str]:
+    """The text, and the trace of an exception that is there as text alone (``QueueHandler`` appends it)."""
+    head, found, rest = text.partition(f"\n{_TRACE}")
+    if found:
+        return head, f"{_TRACE}{rest}"
+    return text, safe_str(getattr(record, "exc_text", None) or "").strip()
+
+
 def _tags(record: logging.LogRecord) -> dict[str, str]:
     extra = {safe_str(name): safe_str(value) for name, value in list(vars(record).items()) if name not in _OWN}
     return {"logger": safe_str(record.name), **extra}
@@ -106,7 +125,29 @@ def _fingerprint(record: logging.LogRecord, exc: BaseException | None) -> list[s
             if isinstance(given, str) or not hasattr(given, "__iter__")
             else [safe_str(p) for p in given]
         )
-    # Records with the same text before formatting are the same.
+    # Records with the same text before formatting are the same, unless that text leaves the cause to its arguments.
     if record.args and isinstance(record.msg, str):
-        return [safe_str(record.name), record.msg, *([type(exc).__name__] if exc else [])]
+        kind = [type(exc).__name__] if exc else []
+        return [safe_str(record.name), record.msg, *kind, *_causes(record.msg, record.args)]
     return []
+
+
+def _causes(template: str, args: Any) -> list[str]:
+    """The arguments that say what went wrong, masked.
+
+    Exceptions; all of ``"%s"``; the last of ``"job %s failed: %s"``.
+    """
+    values = list(args.values()) if isinstance(args, Mapping) else list(args)
+    says_nothing = not _WORD.search(_PLACEHOLDER.sub("", template))
+    last = len(values) - 1 if _CAUSE_AT_END.search(template) else -1
+    causes = []
+    for number, value in enumerate(values[:_CAUSES_MAX]):
+        if isinstance(value, BaseException):
+            causes.append(f"{type(value).__name__}: {_masked(value)}")
+        elif says_nothing or number == last:
+            causes.append(_masked(value))
+    return causes
+
+
+def _masked(value: Any) -> str:
+    return mask(safe_str(value))[:_CAUSE_CHARS]
