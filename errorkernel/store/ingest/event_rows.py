@@ -1,4 +1,4 @@
-"""A stored event as it travels: from the transaction to the browsers and the API, without the ORM."""
+"""A stored event as a record for the live page and the API, without the ORM."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from errorkernel.models import ErrorEvent
 
 TEXT_CHARS = 2000
 DATA_CHARS = 200
-"""On the live page a row shows one line, and the event's page shows all: so much of long texts is sent to it."""
+"""The length to which long texts are cut for the live page, which shows one line of an event."""
 
 
 class EventRow(msgspec.Struct):

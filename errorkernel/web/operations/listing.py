@@ -100,8 +100,8 @@ def listing_view(listing: Listing) -> Callable[..., HttpResponse]:
         query = parameter(given, "q").strip()
         if query and listing.search is None:
             # A filter that is silently ignored would look like an answer.
-            names = " and ".join(narrow.name for narrow in listing.filters) or "nothing"
-            raise ApiError(400, f"q is for events; this list is filtered by {names}.")
+            names = ", ".join(narrow.name for narrow in listing.filters) or "none"
+            raise ApiError(400, f"This list has no parameter q. Filters: {names}.")
         values = {narrow.name: value for narrow in listing.filters if (value := parameter(given, narrow.name))}
         if listing.filter_together:
             rows = listing.filter_together(values)
