@@ -119,7 +119,7 @@ def pages(running: Product) -> list[str]:
         "rule_id": first("rules")["id"],
         "name": "ship1",
         "process_id": first("processes")["id"],
-        "bulk_id": first("answers")["id"],
+        "bulk_id": first("bulk-decisions")["id"],
         "act": "suspend",
         "page": "events",
         "view_id": 1,

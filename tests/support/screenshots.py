@@ -22,8 +22,10 @@ WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 KINDS = {"wide": (WIDE, "light"), "phone": (PHONE, "light"), "dark": (WIDE, "dark")}
 AT_HOME = {"HOME": "/home/steward"}
 """The pictures name no path of the machine that they were taken on."""
+PAGE_NAMES = {"map": "error-map", "quarantine": "rejected-events"}
+"""Where a page is called otherwise than its address."""
 FILLING_MS = 45_000
-"""So long the demo runs first: some processes wait by then, some were answered, a minute of events is there."""
+"""How long the demo runs first: some incidents are pending by then, some decided, and a minute of events is stored."""
 SETTLE_MS = 700
 MAKE_NOBODY = """
 from django.contrib.auth import get_user_model
@@ -35,7 +37,8 @@ def names(page: Page, product: Product) -> dict[str, str]:
     """The pages that the rail leads to and, from each list, the first thing in it."""
     page.goto(product.http_url + "/")
     rail = page.locator(".rail nav a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
-    found = {re.sub(r"\W+", "-", path.strip("/")) or "live": path for path in rail if not path.startswith("/admin")}
+    paths = {re.sub(r"\W+", "-", path.strip("/")) or "live": path for path in rail if not path.startswith("/admin")}
+    found = {PAGE_NAMES.get(name, name): path for name, path in paths.items()}
     found["events"] = "/events/"
     for name, links in {
         "incident": ("/incidents/", ".incident h3 a"),
@@ -49,8 +52,8 @@ def names(page: Page, product: Product) -> dict[str, str]:
     return found
 
 
-def answer_one(page: Page, product: Product) -> None:
-    """So that the waiting room shows an answer's way."""
+def decide_one(page: Page, product: Product) -> None:
+    """So that the live page shows the timeline of a decision."""
     page.goto(product.http_url + "/")
     waiting = page.locator(".is-open")
     if waiting.count() > 1:
@@ -73,7 +76,7 @@ def of_the_demo(browser: Browser, target: Path) -> None:
     try:
         page = log_in(browser.new_page(viewport=WIDE), product)
         page.wait_for_timeout(FILLING_MS)
-        answer_one(page, product)
+        decide_one(page, product)
         found = names(page, product)
         page.goto(product.http_url + "/")
         take(page, target / "live.png")
