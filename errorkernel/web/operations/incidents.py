@@ -146,7 +146,7 @@ def _card(request: HttpRequest, incident_id: UUID, *, notice: str = "", status: 
 
 def _first(error: AlreadyDecided) -> DecidedByOther:
     decision = error.decision
-    text = f"{decision.actor} answered {decision.action} first."
+    text = f"{decision.actor} decided {decision.action} first."
     return of_row(DecidedByOther, decision, error=text, winner=decision.actor)
 
 
@@ -178,7 +178,7 @@ _DECISION = (
                 error=NotOpen,
                 shape=NoLongerOpen,
                 when="The incident is not open any more",
-                body=lambda exc: NoLongerOpen("Nobody waits for this answer any more.", State(exc.state)),
+                body=lambda exc: NoLongerOpen("The incident is not open any more.", State(exc.state)),
             ),
         ),
         form=Form(read=read_decision, after=_show_decided),

@@ -1,7 +1,7 @@
-"""The shapes of what the HTTP API takes and answers, one struct each.
+"""The shapes of the requests and responses of the HTTP API, one struct each.
 
-Answers are made from them and the OpenAPI document is derived from them, so the two cannot drift apart: a field that is
-added here is answered and described. What nodes post has its shapes in ``errorkernel.protocol``.
+Responses are made from them and the OpenAPI document is derived from them, so the two cannot drift apart: a field that
+is added here is sent and described. What nodes post has its shapes in ``errorkernel.protocol``.
 """
 
 from datetime import datetime
@@ -73,14 +73,14 @@ class OutcomeAccepted(msgspec.Struct):
 
 
 class UnknownIncident(msgspec.Struct, omit_defaults=True):
-    """``state``: ``withdrawn`` where the question stood once and no answer can come any more."""
+    """``state``: ``withdrawn`` where the incident was open once and will not be decided."""
 
     error: str
     state: State | None = None
 
 
 class Answer(msgspec.Struct):
-    """An operator's answer. ``request_id``: any text of your own; repeating it repeats nothing."""
+    """An operator's decision. ``request_id``: any text of your own; repeating it repeats nothing."""
 
     action: Action
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
@@ -92,7 +92,7 @@ class Answer(msgspec.Struct):
 
 
 class RecordedDecision(msgspec.Struct):
-    """The answer that stands; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+    """The decision that is recorded; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     incident: UUID
     decision_id: UUID
@@ -103,7 +103,7 @@ class RecordedDecision(msgspec.Struct):
 
 
 class DecidedByOther(msgspec.Struct):
-    """Another answer stands: ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+    """Another decision was first: ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     error: str
     winner: str
@@ -113,7 +113,7 @@ class DecidedByOther(msgspec.Struct):
 
 
 class NoLongerOpen(msgspec.Struct):
-    """The question no longer stands."""
+    """The incident is no longer open."""
 
     error: str
     state: State

@@ -40,7 +40,7 @@ class DecisionItem(msgspec.Struct):
 class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
     on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
-    ``by_itself``: what its node answered on its own while it was isolated; then ``state`` is withdrawn, or stale.
+    ``by_itself``: what its node decided on its own while it was isolated; then ``state`` is withdrawn, or stale.
     ``cut``: the fields of its event that were over their limit, so only their beginning is kept; null: that event is no
     longer stored."""
 
@@ -137,7 +137,7 @@ class ProcessItem(msgspec.Struct):
 
 
 class DecisionSummary(msgspec.Struct):
-    """An answer, in short."""
+    """A decision, in short."""
 
     action: Action
     by: str
@@ -145,7 +145,7 @@ class DecisionSummary(msgspec.Struct):
 
 
 class IncarnationItem(msgspec.Struct):
-    """One life of a process. ``answer``: what ended it, where an answer did."""
+    """One incarnation of a process. ``answer``: the decision that ended it, where one did."""
 
     number: int
     pid: int | None

@@ -1,4 +1,4 @@
-"""What the HTTP API takes and answers about messages that failed: sent again, dropped, kept as dead letters."""
+"""Requests and responses about failed messages: requeued, dropped, kept as dead letters."""
 
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,8 @@ class MessageRequest(msgspec.Struct):
 
 
 class MessageOperation(msgspec.Struct):
-    """What somebody did with a failed message, and how far that is. ``command``: its id at the node. A dead letter that
-    no question was asked about has no ``incident``."""
+    """What somebody did with a failed message, and how far that is. ``command``: its id at the node. A dead letter
+    without an incident has no ``incident``."""
 
     command: UUID
     incident: UUID | None
@@ -36,7 +36,7 @@ class MessageOperation(msgspec.Struct):
 
 
 class DeadLetterItem(msgspec.Struct):
-    """A message that is kept to be looked at. ``incident``: the latest question about it; ``done``: what people did
+    """A message that is kept to be looked at. ``incident``: the latest incident about it; ``done``: what people did
     with it, the latest last."""
 
     id: int

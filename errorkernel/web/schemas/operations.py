@@ -1,4 +1,4 @@
-"""What the HTTP API takes from those who act, and answers them: rules, problems, answers to many."""
+"""Requests and responses of operations: rules, problems, bulk decisions."""
 
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
@@ -71,7 +71,7 @@ class ProblemMute(msgspec.Struct):
 
 
 class ProblemAssignment(msgspec.Struct):
-    """``to``: the name of somebody who may answer; null: nobody."""
+    """``to``: the name of somebody who may decide; null: nobody."""
 
     to: Annotated[str, schema_hint(minLength=1)] | None
 
@@ -112,9 +112,9 @@ class RuleReason(msgspec.Struct):
 
 
 class DryRun(msgspec.Struct):
-    """What to try on the questions of the last ``days``, and on them alone: what rules do on nodes of Steward and ctrl
+    """What to try on the incidents of the last ``days``, and on them alone: what rules do on nodes of Steward and ctrl
     is not tried. ``rule``: rules before this one come first; without, all that
-    speak. ``start``: ``next`` of the answer before, to look further back."""
+    speak. ``start``: ``next`` of the previous response, to look further back."""
 
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
     days: Annotated[float, schema_hint(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
@@ -124,9 +124,9 @@ class DryRun(msgspec.Struct):
 
 class Tried(msgspec.Struct):
     """What a condition would have decided. ``taken``: matched, but an earlier rule decides; ``waiting``:
-    how many it finds that wait now, whichever rules come before; ``ended``: of those matched, how many ended by which
-    answer; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on, null:
-    that was all."""
+    how many it finds that are open now, whichever rules come before; ``ended``: of those matched, how many ended by
+    which decision; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on,
+    null: that was all."""
 
     looked_at: int
     matched: int
@@ -157,8 +157,8 @@ class RuleConflict(msgspec.Struct):
 
 
 class BulkDecisionProposal(msgspec.Struct):
-    """One answer to all questions that ``condition`` finds now. ``first``: the one that is answered first, and watched
-    before the others follow; null: all in a row."""
+    """One decision for all incidents that ``condition`` finds now. ``first``: the canary, which is decided first and
+    watched before the others follow; null: none."""
 
     action: Action
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
@@ -167,10 +167,10 @@ class BulkDecisionProposal(msgspec.Struct):
 
 
 class BulkDecisionStatus(msgspec.Struct):
-    """``count`` questions were shown when it was proposed; so many of them are ``pending``, answered by this
-    (``decided``), answered by others first (``already_decided``), or asked no more (``withdrawn``). ``first_shows``:
-    what became of the ``first`` one once it was answered; the others follow where it is ``good``. ``watch_until``: null
-    as long as its process has not carried the answer out. ``first_detail``: what its node said of it."""
+    """``count`` incidents were found when it was proposed; so many of them are ``pending``, ``decided`` by this,
+    ``already_decided`` by others, or ``withdrawn``. ``first_shows``: how the canary ``first`` does since it was
+    decided; the others follow where it is ``good``. ``watch_until``: null until its process has applied the decision.
+    ``first_detail``: what its node reported of it."""
 
     id: int
     state: BulkState
@@ -197,7 +197,7 @@ class BulkDecisionStatus(msgspec.Struct):
 
 
 class BulkDecisionIncident(msgspec.Struct):
-    """One of the questions, what became of it, and the answer that stands."""
+    """One of the incidents, its result, and its decision."""
 
     id: int
     incident: UUID

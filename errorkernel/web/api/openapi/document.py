@@ -17,7 +17,7 @@ from errorkernel.web.api.openapi.schemas import ref, schemas
 from errorkernel.web.schemas import common
 
 _ABOUT = (
-    "Nodes report over HTTP what they cannot report over NATS; operators read and answer. Unknown fields and "
+    "Nodes report over HTTP what they cannot report over NATS; operators read and decide. Unknown fields and "
     "parameters are ignored; a body is read by what it is, whatever its Content-Type says. Whole numbers are written "
     "without a decimal point. Every error is JSON with one sentence in `error`. `HEAD` is answered wherever a list is."
 )

@@ -18,11 +18,12 @@ _COMMANDS = {
 
 def node_paths(limits: Limits, example: str) -> dict[str, Any]:
     """``example``: the id of the event in the examples."""
+    of_incident = {"parameters": [{"$ref": "#/components/parameters/IncidentId"}]}
     return {
         "/api/v1/events": {"post": _post_events(limits, example)},
-        "/api/v1/incidents/{id}/decision": {"get": _await_decision()},
+        "/api/v1/incidents/{id}/decision": {**of_incident, "get": _await_decision()},
         "/api/v1/commands": {"get": _take_commands()},
-        "/api/v1/incidents/{id}/outcome": {"post": _post_outcome(limits)},
+        "/api/v1/incidents/{id}/outcome": {**of_incident, "post": _post_outcome(limits)},
     }
 
 
@@ -49,13 +50,13 @@ def _await_decision() -> dict[str, Any]:
     return {
         "operationId": "awaitDecision",
         "tags": ["nodes"],
-        "summary": "Wait for the answer to a question",
+        "summary": "Wait for the decision of an incident",
         "security": NODE,
         "parameters": [_wait()],
         "responses": {
-            "200": ok("The answer; from now on it counts as delivered", ref("Decision")),
-            "204": {"description": "No answer yet: ask again"},
-            "404": ok("This node has no such question, or it was withdrawn", ref(common.UnknownIncident)),
+            "200": ok("The decision; from now on it counts as delivered", ref("Decision")),
+            "204": {"description": "No decision yet: ask again"},
+            "404": ok("This node has no such incident, or it was withdrawn", ref(common.UnknownIncident)),
             **errors("400", "401", "405", "503"),
         },
     }  # fmt: skip
@@ -80,7 +81,7 @@ def _post_outcome(limits: Limits) -> dict[str, Any]:
     return {
         "operationId": "postOutcome",
         "tags": ["nodes"],
-        "summary": "Tell what became of an answer, or of a command",
+        "summary": "Report the outcome of a decision, or of a command",
         "description": f"At most {limits.event_bytes} bytes. `v` and `incident` need not be said again; an "
         "`incident` that is not the one of the address is a 400.",
         "security": NODE,
@@ -94,7 +95,7 @@ def _post_outcome(limits: Limits) -> dict[str, Any]:
 
 
 def _wait() -> dict[str, Any]:
-    text = f"Seconds to wait for an answer; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
+    text = f"Seconds to wait for a decision; less than 0 count as 0, more than {WAIT_MAX_S:g} as {WAIT_MAX_S:g}"
     seconds = {"type": "number", "default": 0}
     return {"name": "wait", "in": "query", "schema": seconds, "allowEmptyValue": True, "description": text}
 

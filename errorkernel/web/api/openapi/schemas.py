@@ -66,7 +66,7 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
 
 @cache
 def schemas(limits: Limits) -> dict[str, Any]:
-    """Name → schema of everything that is taken and answered; the same to all who ask, so to be read only."""
+    """Name → schema of all requests and responses; the same to all who ask, so to be read only."""
     explained = {**_LISTED, **registry.explained_by}
     structs = dict.fromkeys((*PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
@@ -144,6 +144,7 @@ def _mark_times(struct: type[msgspec.Struct], properties: dict[str, Any]) -> Non
 
 def _explain(properties: dict[str, Any], table: type[Model]) -> None:
     columns = {field.name: str(getattr(field, "help_text", "")) for field in table._meta.get_fields()}
+    columns["by"] = columns.get("actor", "")  # its name in the payload of a decision
     for field, schema in properties.items():
         if text := columns.get(field):
             schema.setdefault("description", text.rstrip("."))
