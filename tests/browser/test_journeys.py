@@ -411,7 +411,7 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
     token, first_one = running.token(), asked[0][14:-2]
     proposal = {"condition": 'text:"watched?"', "action": "continue", "reason": "try one", "first": first_one}
     _, proposed = running.call("/api/v1/bulk-decisions", token, proposal)
-    assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200
+    assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve-canary", token, {})[0] == 200
     page.goto(f"{running.http_url}/bulk-decisions/{proposed['id']}/")
     page.locator("[data-zone]").click()
     page.locator("#bulk-progress").evaluate("part => part.dataset.before = 'yes'")
