@@ -102,6 +102,11 @@ class EmbeddedServer:
 
     def start(self, nodes: Sequence[NodeUser]) -> None:
         """Start it and return when it accepts connections. Raises BrokerStartError."""
+        self.begin_start(nodes)
+        self.finish_start()
+
+    def begin_start(self, nodes: Sequence[NodeUser]) -> None:
+        """Start it without waiting for it. Raises BrokerStartError."""
         self._nodes = nodes
         try:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -110,6 +115,9 @@ class EmbeddedServer:
         except OSError as exc:
             raise _not_started(exc) from exc
         self._spawn()
+
+    def finish_start(self) -> None:
+        """Return when the started server accepts connections. Raises BrokerStartError."""
         self._await_ready()
         # From now on the file names the port that it got, so that a reload finds nothing changed.
         self._write_config(self.port)

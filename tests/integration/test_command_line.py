@@ -151,20 +151,24 @@ def test_only_a_loopback_address_of_the_broker_is_hinted_at(nats_url: str, local
     assert ("STEWARD_NATS_HOST=ADDRESS" in hint) is local
 
 
+def first_administrator(password_file: str) -> str | None:
+    return prepare.store_first_account(prepare.begin_first_account(password_file))
+
+
 @pytest.mark.django_db
 def test_first_administrator_gets_the_password_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("correct horse\n")
-    assert prepare.first_administrator(str(file)) is None
+    assert first_administrator(str(file)) is None
     assert authenticate(username="admin", password="correct horse")
-    assert prepare.first_administrator(str(file)) is None
+    assert first_administrator(str(file)) is None
 
 
 @pytest.mark.django_db
 def test_first_administrator_gets_a_password_that_is_told_once() -> None:
-    password = prepare.first_administrator("")
+    password = first_administrator("")
     assert authenticate(username="admin", password=password)
-    assert prepare.first_administrator("") is None
+    assert first_administrator("") is None
 
 
 @pytest.mark.django_db
@@ -174,7 +178,7 @@ def test_password_file_that_holds_none_stops_the_start(content: str | None, tmp_
     if content is not None:
         file.write_text(content)
     with pytest.raises(prepare.StartError, match="STEWARD_ADMIN_PASSWORD_FILE"):
-        prepare.first_administrator(str(file))
+        first_administrator(str(file))
 
 
 def test_port_in_use_is_said_with_the_remedy() -> None:

@@ -8,13 +8,15 @@ import secrets
 import socket
 import sqlite3
 import stat
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 
 from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed
@@ -25,7 +27,6 @@ from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.senders.broker import shared_accounts
 from errorkernel.store.accounts import people
 from errorkernel.store.platform import schema
-from errorkernel.store.platform.actor import Actor
 
 
 class StartError(Exception):
@@ -87,21 +88,42 @@ def check_database() -> None:
         raise StartError(why)
 
 
-def first_administrator(password_file: str) -> str | None:
-    """Create the account ``admin`` where there is no account at all, with the password in the file, else a new one.
+@dataclass(frozen=True, slots=True)
+class FirstAccount:
+    """The account ``admin`` before it is stored. ``new_password``: what was made up, None where a file gave it."""
 
-    Returns the new password, which is stored nowhere, and None where nobody needs to be told of one. Raises StartError.
+    new_password: str | None
+    hashed: Future[str]
+
+
+def begin_first_account(password_file: str) -> FirstAccount | None:
+    """Hash the first account's password in a thread, which takes 0.5 s of processor time and leaves Python free.
+
+    The password is the one in the file, else a new one. None where there is an account already. Raises StartError.
     """
-    users = get_user_model().objects
-    if users.exists():
-        return None
+    try:
+        if get_user_model().objects.exists():
+            return None
+    except (DatabaseError, sqlite3.DatabaseError):
+        pass  # no tables yet; what else is wrong, prepare_database says
     given = _given_password(password_file) if password_file else ""
     password = given or secrets.token_urlsafe(12)
-    with transaction.atomic():
-        made = users.create_superuser("admin", password=password)
-        now = datetime.now(UTC)
-        people.note("user", {}, people.person(made.pk), actor=Actor.system(now, origin="the first start"))
-    return None if given else password
+    thread = ThreadPoolExecutor(1)
+    hashed = thread.submit(make_password, password)
+    thread.shutdown(wait=False)
+    return FirstAccount(None if given else password, hashed)
+
+
+def store_first_account(account: FirstAccount | None) -> str | None:
+    """Store the account, unless there is one by now.
+
+    Returns the new password, which is stored nowhere, and None where nobody needs to be told of one.
+    """
+    users = get_user_model().objects
+    if account is None or users.exists():
+        return None
+    people.add_administrator("admin", account.hashed.result(), origin="the first start")
+    return account.new_password
 
 
 def _given_password(file: str) -> str:

@@ -18,13 +18,14 @@ from typing import Any
 from errorkernel.broker.errors import BrokerStartError
 from errorkernel.ops.runner.prepare import (
     StartError,
+    begin_first_account,
     check_database,
-    first_administrator,
     hold_data_dir,
     hold_port,
     make_broker,
     prepare_database,
     protect_data_dir,
+    store_first_account,
 )
 from errorkernel.ops.runner.services import Services, note_settings
 from errorkernel.ops.runner.terminal import report_step, say
@@ -58,15 +59,20 @@ def up(conf: Conf, options: Options) -> int:
     endpoints = conf.data_file("endpoints.json")
     endpoints.unlink(missing_ok=True)
     broker = make_broker(conf) if conf.embedded_broker else None
+    first_account = begin_first_account(conf.admin_password_file)
     report_step("Database", prepare_database())
-    if password := first_administrator(conf.admin_password_file):
-        # Printed at once: whatever fails later, an account whose password nobody has seen is of no use.
-        say("Account: admin (the password is shown only now)")
-        say(f"Password: {password}")
     demo_nodes = _demo_credentials() if options.demo else []
     try:
         if broker:
-            broker.start(nodes.broker_users())
+            broker.begin_start(nodes.broker_users())
+        # Meanwhile the broker starts and the password is hashed.
+        _load_server()
+        if password := store_first_account(first_account):
+            # Printed at once: whatever fails later, an account whose password nobody has seen is of no use.
+            say("Account: admin (the password is shown only now)")
+            say(f"Password: {password}")
+        if broker:
+            broker.finish_start()
             report_step("Broker", broker.url)
         http_url = f"http://{_shown_host(options.host)}:{held.getsockname()[1]}"
         nats_url = broker.url if broker else conf.nats_url
@@ -176,6 +182,15 @@ def _serve(services: Services, host: str, held: socket.socket) -> int:
     held.close()
     server.run()
     return 1 if state.failed else 0
+
+
+def _load_server() -> None:
+    """Import what ``_serve`` and the kernel need, which takes 0.5 s."""
+    import daphne.server  # noqa: F401 - first: it installs the reactor, which would otherwise choose itself
+
+    import errorkernel.kernel.worker
+    import errorkernel.web.asgi.server  # noqa: F401
+    import steward_site.asgi  # noqa: F401
 
 
 def _demo_credentials() -> list[dict[str, str]]:

@@ -4,10 +4,12 @@ Django changes people itself, in its admin and by its commands. Whoever lets it 
 are (``person``, ``group``), in one transaction with the change, and notes what differs.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.hashers import is_password_usable
 from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
 from django.db.models import QuerySet
 
 from errorkernel.store.platform import audit
@@ -62,3 +64,12 @@ def _shown(standing: Standing, names: list[str], password: str) -> Standing:
 
 def _codes(permissions: QuerySet[Permission]) -> list[str]:
     return sorted(".".join(parts) for parts in permissions.values_list("content_type__app_label", "codename"))
+
+
+def add_administrator(name: str, hashed_password: str, *, origin: str) -> None:
+    """A new superuser whose password is hashed already, on the audit trail as an act of the product."""
+    with transaction.atomic():
+        made = User.objects.create_superuser(name)
+        made.password = hashed_password
+        made.save(update_fields=["password"])
+        note("user", {}, person(made.pk), actor=Actor.system(datetime.now(UTC), origin=origin))
