@@ -20,28 +20,28 @@ class Noted(admin.ModelAdmin):
     """Whatever its pages change of people or groups is in the audit trail; Django has each change in a transaction."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        obj.was = self._standing(obj)
+        obj.was = self._state(obj)
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups and permissions are stored here, after the row itself."""
         super().save_related(request, form, formsets, change)
-        self._note(request, form.instance.was, self._standing(form.instance))
+        self._note(request, form.instance.was, self._state(form.instance))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self._note(request, self._standing(obj), {})
+        self._note(request, self._state(obj), {})
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic():
             for deleted in queryset:
-                self._note(request, self._standing(deleted), {})
+                self._note(request, self._state(deleted), {})
             super().delete_queryset(request, queryset)
 
-    def _standing(self, row: Model) -> people.Standing:
+    def _state(self, row: Model) -> people.AccountState:
         return _KINDS[self.model][1](row.pk)
 
-    def _note(self, request: HttpRequest, before: people.Standing, after: people.Standing) -> None:
+    def _note(self, request: HttpRequest, before: people.AccountState, after: people.AccountState) -> None:
         people.note(_KINDS[self.model][0], before, after, actor_of(request))
 
 

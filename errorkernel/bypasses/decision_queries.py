@@ -1,5 +1,6 @@
-"""The statements on the way of an answer, as text: to build such a query takes Django longer than the database to
-answer it, and a process waits. What each is for stands in ``incidents``.
+"""Raw SQL of the decision hot path: building these queries in the ORM costs more than running them.
+
+``store.incidents.decisions`` describes what each is for.
 """
 
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Standing:
 
 
 def standing(incident: UUID, node: str) -> Standing | None:
-    """How the node's incident stands; None where it has asked no such one."""
+    """The state of the node's incident; None where it has no such one."""
     with connection.cursor() as cursor:
         cursor.execute(_STANDING, [incident.hex, node])
         row = cursor.fetchone()
@@ -58,7 +59,7 @@ def standing(incident: UUID, node: str) -> Standing | None:
 
 
 def end(outcome: Outcome, *, before: str, after: str, by_itself: Action | None, now: datetime) -> bool:
-    """Take the incident from ``before`` to its end as the node says it; False where it was in another state."""
+    """End the incident, which must be in the state ``before``, by the outcome; False where it was in another state."""
     values = [outcome.detail, outcome.new_incarnation, by_itself.value if by_itself else None]
     with connection.cursor() as cursor:
         cursor.execute(_END, [after, moment(now), *values, outcome.incident.hex, before])
@@ -83,8 +84,8 @@ def blocked_process(incident: UUID) -> BlockedProcess:
     return BlockedProcess(*row)
 
 
-def any_unjudged() -> bool:
-    """There are incidents that the rules have not been asked about."""
+def any_unevaluated() -> bool:
+    """Whether there are incidents on which the rules are not evaluated."""
     with connection.cursor() as cursor:
         cursor.execute(_UNJUDGED)
         return cursor.fetchone() is not None

@@ -1,8 +1,8 @@
-"""The SQL of the intake: a whole batch in a handful of statements, the same text on SQLite and PostgreSQL.
+"""The SQL of the intake: a whole batch in a few statements, the same text on SQLite and PostgreSQL.
 
-Everything here runs inside the batch's transaction, after the events' counter has been locked: from then on this
-transaction is the only one that adds events, so what it reads (which ids exist, how often a process has met a
-problem) stays true until it commits.
+Everything here runs inside the batch's transaction, after the events' counter has been locked. From then on only this
+transaction adds events, so what it reads (existing ids, occurrences per process and problem) stays valid until the
+commit.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -69,8 +69,8 @@ _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at 
 
 
 def existing(ids: Sequence[UUID], action_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these events are stored already; ``action_ids``: those among them that ask. An incident outlives its
-    event, and is not asked twice."""
+    """Which of these events are stored already; ``action_ids``: those of type action among them. An incident is kept
+    longer than its event and is not opened twice."""
     select = "SELECT id FROM errorkernel_{} WHERE id IN ({})"
     query = select.format("errorevent", ", ".join(["%s"] * len(ids)))
     if action_ids:
@@ -99,8 +99,8 @@ def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int,
 
 
 def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
-    """Problem → (what it is merged into, or itself; the state of that), of those that people have merged, muted or
-    resolved. Of most there is nothing to tell."""
+    """Problem → (the problem it is merged into, or itself; the state of that one), of those that are merged, muted or
+    resolved. Most are not."""
     marks = ", ".join(["%s"] * len(problems))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -141,7 +141,7 @@ def update_problems(rows: Iterable[tuple[int, int, str, int, Any]]) -> None:
 
 
 def count_problem_nodes(problems: Iterable[int]) -> None:
-    """Count anew on how many nodes these problems, each with its parts, were seen."""
+    """Recount the nodes on which these problems, each with its parts, occurred."""
     _many(_COUNT_NODES, ((pk,) for pk in problems))
 
 
@@ -151,17 +151,17 @@ def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> N
 
 
 def set_process_states(rows: Iterable[tuple[int, str, int | None, datetime | None, int | None]]) -> None:
-    """(process, state, pid, since, incarnation): as its node says it."""
+    """(process, state, pid, since, incarnation) as its node reports them."""
     _many(_SET_PROCESS_STATE, ((state, pid, moment(since), number, pk) for pk, state, pid, since, number in rows))
 
 
 def end_incarnations(rows: Iterable[tuple[int, str, UUID | None]], *, now: datetime) -> None:
-    """(incarnation's key, how it ended, whose answer ended it); they have ended ``now``."""
+    """(key of the incarnation, how it ended, the incident whose decision ended it); they ended ``now``."""
     _many(_END_INCARNATION, ((moment(now), how, incident and incident.hex, pk) for pk, how, incident in rows))
 
 
 def forget_incarnations(rows: Iterable[tuple[int, int]]) -> None:
-    """(process, the largest number that is forgotten)."""
+    """(process, the largest number that is deleted)."""
     _many(_FORGET_INCARNATIONS, rows)
 
 
@@ -176,7 +176,7 @@ def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
 
 
 def add_fleet(minute: int, counts: Sequence[int]) -> None:
-    """The fleet's events of this minute, and of its hour, are so many more, by level from debug to critical."""
+    """Add ``counts``, by level from debug to critical, to the rollups of this minute and its hour."""
     _many(_ADD_FLEET.format("minute"), [(minute, *counts)])
     _many(_ADD_FLEET.format("hour"), [(minute // HOUR_MIN, *counts)])
 
@@ -187,7 +187,7 @@ def add_rollups(rows: Iterable[tuple[int, int, int]]) -> None:
 
 
 def add_blocked(by_minute: Mapping[int, float]) -> None:
-    """Minute → more seconds in which processes stood still; of its hour as well."""
+    """``by_minute``: minute → seconds for which processes were blocked, added to its rollup and that of its hour."""
     by_hour: dict[int, float] = {}
     for minute, seconds in by_minute.items():
         by_hour[minute // HOUR_MIN] = by_hour.get(minute // HOUR_MIN, 0.0) + seconds

@@ -1,4 +1,4 @@
-"""Heartbeats of the kernel's workers: written every two seconds, read by every page and by who misses a node."""
+"""Heartbeats of the kernel's workers: written every two seconds, read by every page and by the liveness of nodes."""
 
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ def record(worker: str, *, started_at: datetime, lag: int | None, now: datetime,
     Adds up the time for which processes were blocked since the newest heartbeat of any worker, once for all workers.
     """
     with transaction.atomic():
-        # Of two workers the second waits here for the first, and continues from where that one stopped.
+        # A second worker waits here for the first, and continues from its time.
         last = KernelHeartbeat.objects.select_for_update().order_by("-at").first()
         if last:
             rollups.count_blocked(since=last.at, now=now)

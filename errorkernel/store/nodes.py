@@ -20,12 +20,12 @@ NODE_TOKEN_PREFIX = "ekn"  # noqa: S105 - a prefix
 
 
 class FleetError(Exception):
-    """What was asked for cannot be done; the message is one sentence for the person who asked."""
+    """The operation is not possible; the message is one sentence for the person."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSecrets:
-    """Shown once, never again: the database keeps only what verifies them."""
+    """Shown once: the database stores only what verifies them."""
 
     node: str
     nkey_seed: str
@@ -38,7 +38,7 @@ def add_node(
     *,
     demo: bool = False,
 ) -> NodeSecrets:
-    """Make a node's credentials. A node that is known only from its reports gets its first ones. Raises FleetError."""
+    """Create a node's credentials. A node that is known only from its events gets its first ones. Raises FleetError."""
     if not is_node_name(name):
         raise FleetError(_("“{name}” is not a valid node name: use 1 to 64 letters, digits, _ or -.", name=name))
     seed, public_key = make_nkey()
@@ -88,7 +88,7 @@ def renew_node(name: str, actor: Actor) -> NodeSecrets:
 
 
 def set_node_enabled(name: str, enabled: bool, actor: Actor) -> None:
-    """Let a node in, or shut it out of broker and HTTP. Raises FleetError."""
+    """Enable or disable a node for the broker and HTTP. Raises FleetError."""
     with transaction.atomic():
         node = Node.objects.filter(name=name).first()
         if node is None:
@@ -109,7 +109,7 @@ def set_node_enabled(name: str, enabled: bool, actor: Actor) -> None:
 
 
 def note_signing_key(public_key: str, actor: Actor) -> None:
-    """Write down that messages to ctrl nodes are signed with another key from now on."""
+    """Record that messages to ctrl nodes are signed with another key from now on."""
     known = AuditEntry.objects.filter(action="make", target="signing-key").order_by("-id").first()
     audit.record(
         audit.entry(
@@ -120,13 +120,13 @@ def note_signing_key(public_key: str, actor: Actor) -> None:
 
 
 def broker_users() -> list[NodeUser]:
-    """The nodes that the broker lets in."""
+    """The nodes that the broker accepts."""
     known = Node.objects.filter(enabled=True).exclude(public_key="").order_by("name")
     return [NodeUser(name, key) for name, key in known.values_list("name", "public_key")]
 
 
 def node_names() -> list[str]:
-    """Every node that decisions can be meant for; names with dots are Steward's own and have no subject of ours."""
+    """Every node that decisions can be sent to. Names with dots belong to Steward/ctrl and have no subject of ours."""
     return [name for name in Node.objects.values_list("name", flat=True) if is_node_name(name)]
 
 
@@ -142,7 +142,7 @@ def node_for_token(token: str) -> Node | None:
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
-    """Nodes that are so, by ``core.liveness``, as a filter; ``prefix``: where the node hangs, e.g. ``node__``."""
+    """A filter for nodes of this liveness (``domain.liveness``); ``prefix``: the path to the node, e.g. ``node__``."""
     heard = f"{prefix}heartbeat_at"
     if wanted is Liveness.NEVER:
         return Q(**{f"{heard}__isnull": True})
@@ -154,7 +154,7 @@ def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
 
 
 def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
-    """Processes that are so, by ``core.liveness``, as a filter."""
+    """A filter for processes of this liveness (``domain.liveness``)."""
     unnamed = ~Q(state="") & Q(
         node__heartbeat_at__isnull=False, last_seen__lte=F("node__heartbeat_at") - liveness.GONE_AFTER
     )
@@ -170,23 +170,23 @@ def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:
 
 
 def count_nodes(now: datetime) -> dict[str, int]:
-    """Liveness → enabled nodes that are so."""
+    """Liveness → number of enabled nodes."""
     enabled = Node.objects.filter(enabled=True)
     return {liveness.value: enabled.filter(nodes_by_liveness(liveness, now)).count() for liveness in Liveness}
 
 
 def demo_nodes() -> list[str]:
-    """The demo's nodes that are let in."""
+    """The enabled nodes of the demo."""
     return list(Node.objects.filter(demo=True, enabled=True).values_list("name", flat=True))
 
 
 def demo_events() -> int:
-    """How much of the demo's nodes is stored, as far as they have been counted."""
+    """How many events of the demo's nodes are stored."""
     return int(Node.objects.filter(demo=True).aggregate(all=Sum("events", default=0))["all"])
 
 
 def remove_demo(*, now: datetime) -> int:
-    """Remove the demo nodes with everything of theirs, and problems that nobody else has; returns how many nodes."""
+    """Remove the demo nodes with all their data, and problems that no other node has; returns the number of nodes."""
     with transaction.atomic():
         gone = list(Node.objects.filter(demo=True).values("name", "public_key", "enabled", "events"))
         Node.objects.filter(demo=True).delete()

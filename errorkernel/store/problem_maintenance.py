@@ -1,7 +1,7 @@
-"""What the intake owes to what people did with problems: totals of merged ones, mutes that end, problems that return.
+"""Ingest-time maintenance of problem state: totals of merged problems, the end of mutes, reopening.
 
-It runs inside the batch's transaction, after the events' counter has been locked. Whoever merges, mutes or resolves
-holds that counter too, so a batch is stored wholly before such an act or wholly after it.
+It runs inside the batch's transaction, after the events' counter has been locked. Merging, muting and resolving lock
+that counter too, so a batch is stored entirely before or entirely after such a change.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,17 +19,18 @@ from errorkernel.store.platform.actor import Actor
 
 
 class HandledProblems:
-    """Those of a batch's problems that somebody has merged, muted or resolved. One query; of most there are none."""
+    """The problems of a batch that are merged, muted or resolved. One query; mostly there are none."""
 
     def __init__(self, problems: Collection[int]) -> None:
         self._known = ingest_sql.handled(problems)
 
     def whole(self, problem: int) -> int:
-        """What ``problem`` is merged into, or itself."""
+        """The problem that ``problem`` is merged into, or itself."""
         return self._known[problem][0] if problem in self._known else problem
 
     def note(self, events: Iterable[tuple[int, Mapping[str, str]]], *, now: datetime) -> None:
-        """``events``: problem and tags of what was stored, once the totals are right. Reopens, and ends mutes."""
+        """Reopen problems and end mutes by the stored ``events`` (problem and tags). Called after the totals are
+        updated."""
         releases: dict[int, set[str]] = {}
         for problem, tags in events:
             whole, state = self._known.get(problem, (problem, ""))
@@ -38,17 +39,20 @@ class HandledProblems:
                 if release := tags.get(RELEASE_TAG):
                     seen.add(release)
         if releases:
-            changed = [_met(problem, releases[problem.pk], now) for problem in Problem.objects.filter(pk__in=releases)]
+            changed = [
+                _update_after_event(problem, releases[problem.pk], now)
+                for problem in Problem.objects.filter(pk__in=releases)
+            ]
             audit.record(*(entry for entry in changed if entry))
 
 
 def end_mutes(*, now: datetime) -> int:
-    """End the mutes whose time is over, also of problems that nothing is heard of; returns how many."""
-    if not _due(now).exists():  # mostly so, and then nothing is held
+    """End the mutes whose time is over, also of problems without new events; returns how many."""
+    if not _due(now).exists():  # the usual case, which takes no lock
         return 0
     with transaction.atomic():
         counters.lock(Counter.EVENTS)
-        entries = [_met(problem, (), now) for problem in _due(now)]
+        entries = [_update_after_event(problem, (), now) for problem in _due(now)]
         audit.record(*(entry for entry in entries if entry))
     return len(entries)
 
@@ -57,10 +61,10 @@ def _due(now: datetime) -> QuerySet[Problem]:
     return Problem.objects.filter(muted_until__lte=now, state=ProblemState.MUTED).order_by("pk")
 
 
-def _met(problem: Problem, releases: Collection[str], now: datetime) -> AuditEntry | None:
-    """Write what follows from its having been met; returns what the audit trail is to have of it."""
+def _update_after_event(problem: Problem, releases: Collection[str], now: datetime) -> AuditEntry | None:
+    """Reopen it or end its mute after a new event; returns the audit entry, if something changed."""
     if problem.state == ProblemState.RESOLVED:
-        return put(problem, ProblemState.REOPENED, "It was met again.", action="reopen", actor=Actor.system(now))
+        return put(problem, ProblemState.REOPENED, "It occurred again.", action="reopen", actor=Actor.system(now))
     muted = ActiveMute(problem.muted_until, problem.muted_until_count, problem.muted_releases)
     why = muted.ended_by(count=problem.count, releases=releases, now=now)
     return put(problem, ProblemState.OPEN, why, action="unmute", actor=Actor.system(now)) if why else None
@@ -75,7 +79,7 @@ def put(
     actor: Actor,
     mute: ActiveMute | None = None,
 ) -> AuditEntry:
-    """Write another state, with the ends of its ``mute``; returns the audit row for the caller to record."""
+    """Store another state, with the limits of its ``mute``; returns the audit entry for the caller to record."""
     before = standing(problem)
     problem.state, problem.state_at, problem.state_actor, problem.state_reason = state.value, actor.at, actor.id, reason
     problem.muted_until = mute.until if mute else None
@@ -90,7 +94,7 @@ def put(
 
 
 def standing(problem: Problem) -> dict[str, Any]:
-    """What the audit trail keeps of a problem's state."""
+    """The part of a problem's state that the audit trail stores."""
     kept = {
         "state": problem.state,
         "until": problem.muted_until and problem.muted_until.isoformat(),

@@ -1,10 +1,10 @@
-"""The one place where people change a problem. Each change is one transaction: the row, and the audit row.
+"""The only place where people change a problem. Each change is one transaction: the row, and the audit row.
 
-Every change holds the counter of events, as the intake does: what is counted, muted, resolved or merged is so from one
-event on, and no batch slips in between.
+Every change locks the counter of events, as the intake does. So a mute, resolution or merge applies from an exact event
+on, and no batch is stored in between.
 
-A merge moves nothing: the part points at the whole, whose totals take the part's in, and lists read both. So a split is
-exact, however long they were one, but for the level: it stays the highest that was seen while they were.
+A merge moves no rows: the part refers to its target, whose totals include the part's, and lists read both. So a split
+is exact at any time, except for the level: the target keeps the highest level of the merged time.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,12 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problem_maintenance import put
 
 RELEASES_READ = 1000
-"""Of so many of its latest events the releases are read when a problem is muted until another one."""
+"""The releases of this many latest events are read when a problem is muted until another release."""
 _DECIDE_PERMISSION = "errorkernel.decide_incident"
 
 
 class IsPart(ProblemError):
-    """It is merged into ``whole``, to which this is done instead."""
+    """The problem is merged into ``whole``, which must be changed instead."""
 
     def __init__(self, whole: int) -> None:
         super().__init__(_("The problem is merged into problem {number}. Use that problem.", number=str(whole)))
@@ -47,22 +47,22 @@ class IsPart(ProblemError):
 
 
 def unmerged() -> QuerySet[Problem]:
-    """The problems that stand for themselves: those that are merged into another are read through that one."""
+    """The problems that are not merged into another."""
     return Problem.objects.filter(merged_into__isnull=True)
 
 
 def members(problem_id: int) -> list[int]:
-    """The problem and what is merged into it: whose events, states and incidents are its own."""
+    """The problem and those merged into it, whose events, states and incidents count as its own."""
     return [problem_id, *Problem.objects.filter(merged_into=problem_id).order_by("pk").values_list("pk", flat=True)]
 
 
 def together(problem: Problem) -> list[int]:
-    """All that are one problem with ``problem``, whether it is the whole or a part."""
+    """All problems that are merged with ``problem``, itself included, whether it is the target or a part."""
     return members(problem.merged_into_id or problem.pk)
 
 
 def deciders() -> QuerySet[User]:
-    """The people that a problem can be assigned to: those who may answer."""
+    """The people that a problem can be assigned to: those with the permission to decide."""
     found = get_user_model().objects.with_perm(_DECIDE_PERMISSION)
     return found.order_by("username")
 
@@ -96,7 +96,7 @@ def unmute(problem_id: int, reason: str, actor: Actor) -> Problem:
 
 
 def resolve(problem_id: int, reason: str, actor: Actor) -> Problem:
-    """It is mended; the next event of it opens it again. Raises ProblemError or Problem.DoesNotExist."""
+    """Mark it as corrected; its next event reopens it. Raises ProblemError or Problem.DoesNotExist."""
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state == ProblemState.RESOLVED:
@@ -107,7 +107,7 @@ def resolve(problem_id: int, reason: str, actor: Actor) -> Problem:
 
 
 def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
-    """It is not mended after all. Raises ProblemError or Problem.DoesNotExist."""
+    """Undo a resolution. Raises ProblemError or Problem.DoesNotExist."""
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.RESOLVED:
@@ -120,7 +120,7 @@ def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
 
 
 def assign(problem_id: int, to: str, actor: Actor) -> Problem:
-    """Say who looks after it: the name of somebody who may answer; empty: nobody. Raises ProblemError or
+    """Assign it to a person with the permission to decide; empty: to nobody. Raises ProblemError or
     Problem.DoesNotExist."""
     assignee = deciders().filter(username=to).first() if to and "\0" not in to else None
     if to and assignee is None:
@@ -137,7 +137,7 @@ def assign(problem_id: int, to: str, actor: Actor) -> Problem:
 
 
 def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
-    """Write something under it. Raises ProblemError or Problem.DoesNotExist."""
+    """Add a comment. Raises ProblemError or Problem.DoesNotExist."""
     text = validated_text(text, "text", TEXT_MAX_CHARS)
     if not text:
         raise ProblemError(_("A comment needs a text."), "text")
@@ -154,7 +154,7 @@ def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
 
 
 def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
-    """Make it, with its parts, a part of ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
+    """Merge it, with its parts, into ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
     if problem_id == into:
         raise ProblemError(_("A problem cannot be merged into itself."), "into")
 
@@ -188,7 +188,7 @@ def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
 
 
 def split(problem_id: int, reason: str, actor: Actor) -> Problem:
-    """Take a part out of its whole again, with all events of its own fingerprint; it is open then. Raises
+    """Undo the merge of a part, which takes all events of its own fingerprint with it and is open then. Raises
     ProblemError or Problem.DoesNotExist."""
     reason = validated_text(reason, "reason", REASON_MAX_CHARS)
     with transaction.atomic():
@@ -220,7 +220,7 @@ def _change(problem_id: int, reason: str, write: Callable[[Problem, str], AuditE
 
 
 def _add(whole: Problem, count: int) -> None:
-    """So many events more, or less, that did not come just now: no mute ends by them, and it was resolved with them."""
+    """Change the total by ``count`` merged or split events: they end no mute and do not count since the resolution."""
     whole.count += count
     if whole.muted_until_count is not None:
         whole.muted_until_count += count

@@ -1,7 +1,7 @@
-"""Counts by time: written in the transaction of what they count, read by pictures.
+"""Rollups: numbers per time bucket, written in the transaction of the events, read by charts.
 
-The fleet as a whole is counted by the minute and by the hour; each process and each problem by the hour, day and week,
-which is what keeps thirty days of a large fleet readable in some milliseconds (keys: ``errorkernel.domain.rollups``).
+The fleet is counted per minute and hour; each process and problem per hour, day and week. So the charts of thirty days
+of a large fleet are read in some milliseconds (keys: ``errorkernel.domain.rollups``).
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ KEPT = timedelta(days=31)
 _STEP_ROWS = 2000
 _KEYS_AT_ONCE = 10_000
 _SPREAD_ABOVE_S = 120.0
-# Added up by what was counted first: so a problem is looked up once instead of once a step.
+# Summed before the join, so that each problem is looked up once instead of once per bucket.
 _LARGEST_PROBLEMS = (
     "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
     " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_eventrollup"
@@ -49,7 +49,7 @@ _NOISIEST_NODES = (
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_process p ON p.id = t.process GROUP BY 1 ORDER BY n DESC, p.node_id LIMIT %s"
 )
-# Step by step along minutes or hours, which stand in their order: to group by a computed step would be to sort them.
+# One range per step along the ordered minutes or hours: grouping by a computed step would sort all rows.
 _BY_TIME = (
     "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number < %s)"
     f" SELECT number, {', '.join(f'SUM(m.{column})' for column in (*LEVELS, 'blocked_s'))}"
@@ -80,9 +80,9 @@ def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
 
 
 def count_blocked(*, since: datetime, now: datetime) -> None:
-    """Processes have stood still from ``since`` to ``now``, as many as wait now. Within the caller's transaction.
+    """Count the blocked time from ``since`` to ``now`` of all pending incidents. Within the caller's transaction.
 
-    Where nobody has counted for a while, because no kernel ran, the time is spread over its minutes.
+    After a time without a kernel, the seconds are spread over its minutes.
     """
     seconds = (now - since).total_seconds()
     waiting = Incident.objects.filter(state=State.OPEN.value).count() if seconds > 0 else 0
@@ -96,8 +96,8 @@ def count_blocked(*, since: datetime, now: datetime) -> None:
 
 def by_time(first: int, last: int, size: int) -> dict[int, list[float]]:
     """From minute ``first`` to ``last``, in steps of ``size`` minutes: number of the step from ``first`` on → events by
-    level, then blocked seconds. Steps in which nothing was counted are left out. Whole hours from a whole hour on are
-    read from the hours' counts."""
+    level, then blocked seconds. Steps without events are left out. Whole hours from a whole hour on are
+    read from the hourly rollups."""
     steps, table = (last - first) // size, "minute"
     if size % HOUR_MIN == 0 and first % HOUR_MIN == 0:
         first, last, size, table = first // HOUR_MIN, last // HOUR_MIN, size // HOUR_MIN, "hour"
@@ -155,7 +155,7 @@ def _by_step(column: str, series: Series, subjects: Iterable[int], first: int, l
 
 
 def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """Keys and what was counted under them. A page asks for thousands at once, on which the ORM is slow."""
+    """Keys and their counts. A page reads thousands at once, which is slow in the ORM."""
     marks = ", ".join(["%s"] * len(keys))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column} FROM errorkernel_eventrollup WHERE id IN ({marks}) AND {column} > 0", keys)
@@ -177,7 +177,7 @@ def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_
 
 
 def prune(*, now: datetime) -> int:
-    """Forget one step of counts that no picture shows any more; returns how many went."""
+    """Delete one step of rollups that no chart shows any more; returns how many."""
     oldest = minute_of(now - KEPT)
     removed = _remove(MinuteRollup.objects.filter(minute__lt=oldest))
     removed += _remove(HourRollup.objects.filter(hour__lt=oldest // HOUR_MIN))

@@ -1,4 +1,4 @@
-"""The stored side of the query language: a tree (``errorkernel.domain.query``) as a condition on stored rows."""
+"""Translates a query tree (``errorkernel.domain.query``) into a condition on stored rows."""
 
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -22,7 +22,7 @@ from errorkernel.models import ErrorState, Node, Problem, Process
 class Like(Func):
     """``text LIKE pattern`` with A–Z in either case and nothing else folded, the same on SQLite and PostgreSQL.
 
-    Django's ``icontains`` and its kin would fold by the database's own rules, and know no pattern with two stars.
+    Django's ``icontains`` and similar lookups fold by the database's own rules and support no pattern with two stars.
     """
 
     template = "(%(expressions)s ESCAPE '\\')"
@@ -32,13 +32,13 @@ class Like(Func):
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
         text, pattern = self.source_expressions
-        # lower() by the rules of "C" knows ASCII alone; the pattern is folded already.
+        # lower() with the collation "C" folds ASCII only; the pattern is folded already.
         plain = Func(text, template='LOWER(%(expressions)s COLLATE "C")', output_field=TextField())
         return Like(plain, pattern).as_sql(compiler, connection, **context)
 
 
 class _Plain(Func):
-    """A column that SQLite shall not reach through an index (its unary plus); PostgreSQL's planner knows better."""
+    """A column that SQLite must not read through an index (unary plus); PostgreSQL's planner needs no hint."""
 
     template = "+%(expressions)s"
     arity = 1
@@ -48,9 +48,9 @@ class _Plain(Func):
 
 
 def incident_q(tree: Tree) -> Q:
-    """The condition on ``Incident`` that finds what a rule's ``tree`` matches, exactly as ``core.rules`` would.
+    """The condition on ``Incident`` that finds what a rule's ``tree`` matches, exactly as ``domain.rule_policy`` does.
 
-    It is made for walking through a range of ``seq``: no other index is tempting.
+    It is written for scanning a range of ``seq``: SQLite uses no other index.
     """
     match tree:
         case And(parts=parts):
@@ -69,7 +69,7 @@ def incident_q(tree: Tree) -> Q:
 
 
 def to_q(tree: Tree, now: datetime) -> Q:
-    """The condition on ``ErrorEvent`` that finds what ``tree`` asks for; relative times count back from ``now``.
+    """The condition on ``ErrorEvent`` that finds what ``tree`` matches; relative times count back from ``now``.
 
     ``now`` is timezone-aware. It finds exactly the events for which ``compile_predicate(tree, now)`` is true. Names of
     nodes and processes, and what is merged, are looked up at once, so call it where queries may be run, right before
@@ -81,8 +81,8 @@ def to_q(tree: Tree, now: datetime) -> Q:
 
 
 def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
-    """The condition on ``Problem`` that finds what ``tree``, which speaks of PROBLEM_FIELDS, asks for. ``me``: the key
-    of who asks. Nodes and processes are those of the problem and of its parts."""
+    """The condition on ``Problem`` that finds what ``tree``, made of PROBLEM_FIELDS, matches. ``me``: the key of the
+    requesting user. Nodes and processes are those of the problem and of its parts."""
     match tree:
         case And(parts=parts):
             return Q(*(problem_q(part, now, me) for part in parts))
@@ -112,7 +112,7 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
             columns = [_PROBLEM_TEXTS[field]] if field in _PROBLEM_TEXTS else ["title", "kind"]
             return Q(*(_like(F(column), wanted) for column in columns), _connector=Q.OR)
         case _:
-            raise TypeError(f"problems are not asked for {tree}")
+            raise TypeError(f"problems have no field for {tree}")
 
 
 _PROBLEM_COLUMNS = {"level": "level_rank", "times": "count", "nodes": "nodes"}

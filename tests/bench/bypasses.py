@@ -253,7 +253,7 @@ def django_decision() -> AbstractContextManager[object]:
             *Incident.objects.values_list("node__name", "process__name", "incarnation").get(pk=incident)
         )
 
-    def any_unjudged() -> bool:
+    def any_unevaluated() -> bool:
         return Incident.objects.filter(rules_evaluated=False).exists()
 
     def move(incident: Any, before: str, after: str) -> bool:
@@ -266,7 +266,7 @@ def django_decision() -> AbstractContextManager[object]:
 
     new = {
         "blocked_process": blocked_process,
-        "any_unjudged": any_unjudged,
+        "any_unevaluated": any_unevaluated,
         "move": move,
         "number_changes": number_changes,
     }

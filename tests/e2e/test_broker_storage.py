@@ -218,7 +218,7 @@ async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no
         assert await asyncio.wait_for(asking, HEALED_S) is Action.CONTINUE
         await until(lambda: bool(incidents("applied")), HEALED_S)
     assert product.call("/api/v1/events?q=text:still", token)[1]["items"]
-    assert "made anew" in losses(product)[-1]
+    assert "created again" in losses(product)[-1]
     assert what_failed(product) == {}
 
 
@@ -309,4 +309,4 @@ def test_a_broker_of_others_that_cannot_store_is_named_until_they_start_it_again
     foreign.log_file.unlink()
     foreign.start_server()
     wait_for(lambda: is_ready(foreign), HEALED_S)
-    assert "made anew" in losses(foreign)[-1]
+    assert "created again" in losses(foreign)[-1]

@@ -113,7 +113,7 @@ def _no_once() -> None:
 def _no_uses() -> None:
     from errorkernel.store.rules import evaluation
 
-    evaluation.count_use = lambda verdict, now: True
+    evaluation.count_use = lambda match, now: True
 
 
 def _no_outbox() -> None:

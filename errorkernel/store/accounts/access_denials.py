@@ -1,4 +1,4 @@
-"""Attempts that were refused, kept for the administrator: one row for the same thing, and only the newest rows."""
+"""Stores access denials for administrators: one row for repeated ones, and only the newest rows."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,11 +12,12 @@ from errorkernel.models import AccessDenial, Node
 KEPT_OF_A_NODE = 100
 KEPT_OF_UNKNOWN_SENDERS = 500
 STORM = timedelta(hours=1)
-"""When half of the rows are younger than this, what is new is counted as one: a storm must not drive out the rest."""
+"""When half of the rows are younger than this, new ones are counted in one row, so that a storm does not delete the
+rest."""
 
 
 def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
-    """Count these attempts. Who came with the key or token of a node that is shut out is known by it."""
+    """Count these denials. A key or token of a disabled node still identifies it."""
     with transaction.atomic():
         nodes = set()
         for attempt, count in attempts.items():
@@ -44,16 +45,16 @@ def _count(attempt: Denial, node: str, claimed: str, count: int, now: datetime) 
 
 
 def _may_connect(node: str, claimed: str) -> bool:
-    """A node that has just been let in comes before the broker has been told: that is no attempt of anything."""
+    """Whether the node was just enabled and the broker does not have it yet: that is no access denial."""
     return bool(node) and Node.objects.filter(name=node, enabled=True, public_key=claimed.removeprefix("key:")).exists()
 
 
 def _identify(attempt: Denial) -> tuple[str, str]:
-    """(node, what is shown of its claim)."""
+    """(node, the shown part of its credential)."""
     kind, _, value = attempt.claimed.partition(":")
     if kind == "token":
         found = Node.objects.filter(token_digest=value).values_list("name", flat=True).first() if value else None
-        # The beginning tells one token from another; the whole digest is what the database checks tokens by.
+        # The beginning distinguishes tokens; the whole digest would verify one.
         return attempt.node or found or "", f"token:{value[:12]}"
     if kind == "key" and not attempt.node:
         found = Node.objects.filter(public_key=value).values_list("name", flat=True).first()

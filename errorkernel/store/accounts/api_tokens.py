@@ -1,4 +1,4 @@
-"""Operators' personal tokens: shown once, kept as digests."""
+"""Operators' personal API tokens: shown once, stored as digests."""
 
 from datetime import datetime, timedelta
 
@@ -28,7 +28,7 @@ def add(owner: AbstractBaseUser, actor: Actor, *, note: str = "") -> str:
 
 
 def revoke(token: ApiToken, actor: Actor) -> None:
-    """End a token's life; the row stays."""
+    """Revoke a token; the row stays."""
     with transaction.atomic():
         if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=actor.at):
             before, after = {"revoked_at": None}, {"revoked_at": actor.at.isoformat()}

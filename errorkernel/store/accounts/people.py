@@ -1,7 +1,7 @@
-"""What people may do and how they log in: on record whenever it changes, who changes it and by which way.
+"""Records changes of accounts, groups and permissions in the audit trail.
 
-Django changes people itself, in its admin and by its commands. Whoever lets it do so asks before and after what they
-are (``person``, ``group``), in one transaction with the change, and notes what differs.
+Django changes accounts itself, in its admin and its commands. The caller reads the account or group before and after
+(``person``, ``group``), in one transaction with the change, and records the difference.
 """
 
 from datetime import UTC, datetime
@@ -15,10 +15,10 @@ from django.db.models import QuerySet
 from errorkernel.store.platform import audit
 from errorkernel.store.platform.actor import Actor
 
-Standing = dict[str, Any]
+AccountState = dict[str, Any]
 
 
-def person(pk: Any) -> Standing:
+def person(pk: Any) -> AccountState:
     """A person as stored now; empty for one that is not there. The password's hash is in it, and in no entry."""
     found = User.objects.filter(pk=pk).first()
     if found is None:
@@ -34,13 +34,13 @@ def person(pk: Any) -> Standing:
     }
 
 
-def group(pk: Any) -> Standing:
+def group(pk: Any) -> AccountState:
     """A group as stored now; empty for one that is not there."""
     found = Group.objects.filter(pk=pk).first()
     return {"name": found.name, "permissions": _codes(found.permissions.all())} if found else {}
 
 
-def note(kind: str, before: Standing, after: Standing, actor: Actor) -> None:
+def note(kind: str, before: AccountState, after: AccountState, actor: Actor) -> None:
     """One entry for what differs, or none. ``kind``: user or group."""
     changed = [name for name in after or before if after.get(name) != before.get(name)]
     if not changed:
@@ -54,8 +54,8 @@ def note(kind: str, before: Standing, after: Standing, actor: Actor) -> None:
     )  # fmt: skip
 
 
-def _shown(standing: Standing, names: list[str], password: str) -> Standing:
-    """What an entry bears of it; ``password``: said instead of one."""
+def _shown(standing: AccountState, names: list[str], password: str) -> AccountState:
+    """The values in an audit entry; ``password``: stands in for the hash."""
     shown = {name: standing[name] for name in names if name in standing}
     if "password" in shown:
         shown["password"] = password if is_password_usable(shown["password"]) else "none"

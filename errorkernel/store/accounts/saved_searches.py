@@ -1,4 +1,4 @@
-"""The one place where saved searches are written. What is shared is everybody's business, and on the audit trail."""
+"""The only place where saved searches are written. Changes of shared ones are recorded in the audit trail."""
 
 from urllib.parse import parse_qsl, urlencode
 
@@ -13,42 +13,44 @@ from errorkernel.store.platform.actor import Actor
 
 _TIMES = ("range", "since", "until")
 PAGES = {"live": ("q", *_TIMES), "events": ("q", *_TIMES), "problems": ("q", "sort")}
-"""Page → the parameters that a view of it keeps."""
+"""Page → the parameters that a saved search stores."""
 NAME_MAX_CHARS = 60
 OWN_MAX = 50
 SHARED_MAX = 200
 
 
-class ViewError(ValueError):
-    """It cannot be kept; the message is a sentence for who asked."""
+class SavedSearchError(ValueError):
+    """It cannot be saved; the message is one sentence for the person."""
 
 
 def listed(page: str, user: AbstractBaseUser) -> QuerySet[SavedSearch]:
-    """The shared views of a page and the person's own."""
+    """The shared saved searches of a page and the person's own."""
     return SavedSearch.objects.filter(Q(shared=True) | Q(owner=user.pk), page=page).select_related("owner")
 
 
 def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> SavedSearch:
-    """Keep ``address``, the page's parameters, under a name. One of the same name is written anew where it is the
-    person's own. Raises ViewError."""
+    """Save ``address``, the page's parameters, under a name. The person's own saved search of that name is replaced.
+    Raises SavedSearchError."""
     owner = _owner(actor)
     name = " ".join(name.split())
     if not name or len(name) > NAME_MAX_CHARS or "\0" in name + address:
-        raise ViewError(_("A saved search needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
+        raise SavedSearchError(_("A saved search needs a name of at most {most} characters.", most=NAME_MAX_CHARS))
     kept = urlencode([(key, value) for key, value in parse_qsl(address.lstrip("?")) if key in PAGES[page] and value])
     if len(kept) > 2000:
-        raise ViewError(_("This search is too long to be saved."))
+        raise SavedSearchError(_("This search is too long to be saved."))
     with transaction.atomic():
         same = SavedSearch.objects.select_for_update().filter(page=page, name=name, shared=shared)
         found = (same if shared else same.filter(owner=owner)).first()
         if found and found.owner_id != owner:
-            raise ViewError(_("Somebody else already shares a saved search named “{name}”.", name=name))
+            raise SavedSearchError(_("Somebody else already shares a saved search named “{name}”.", name=name))
         whose = (
             SavedSearch.objects.filter(shared=True) if shared else SavedSearch.objects.filter(owner=owner, shared=False)
         )
         most = SHARED_MAX if shared else OWN_MAX
         if found is None and whose.count() >= most:
-            raise ViewError(_("There are already {most} saved searches, the maximum. Delete one first.", most=most))
+            raise SavedSearchError(
+                _("There are already {most} saved searches, the maximum. Delete one first.", most=most)
+            )
         view = found or SavedSearch(page=page, name=name, owner_id=owner, shared=shared, created_at=actor.at)
         before = {"query_string": view.query_string} if found else {}
         view.query_string = kept
@@ -59,7 +61,7 @@ def keep(page: str, name: str, address: str, actor: Actor, *, shared: bool) -> S
 
 
 def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedSearch:
-    """One's own; staff also what others share. Raises SavedSearch.DoesNotExist for all others too."""
+    """Delete one's own saved search; staff may also delete shared ones. Raises SavedSearch.DoesNotExist otherwise."""
     with transaction.atomic():
         may = Q(owner=_owner(actor)) | Q(shared=True) if staff else Q(owner=_owner(actor))
         view = SavedSearch.objects.select_for_update().filter(may).get(pk=view_id)
@@ -71,7 +73,7 @@ def delete(view_id: int, actor: Actor, *, staff: bool) -> SavedSearch:
 
 def _owner(actor: Actor) -> int:
     if actor.user_id is None:
-        raise ViewError(_("A saved search needs an owner."))
+        raise SavedSearchError(_("A saved search needs an owner."))
     return actor.user_id
 
 

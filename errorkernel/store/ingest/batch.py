@@ -1,8 +1,8 @@
-"""What the kernel takes in: a batch of reports, outcomes and refusals becomes one transaction.
+"""Stores a batch of events, outcomes and rejected events in one transaction.
 
-Guarantee: every report is stored exactly once however often it arrives, and its ``seq`` is the next one of a
-gap-free row. When ``record`` returns, the batch is committed and may be acknowledged; when it raises, nothing of the
-batch is stored and all of it may be delivered again.
+Guarantee: every event is stored exactly once however often it arrives, and the ``seq`` of the events has no gaps. When
+``record`` returns, the batch is committed and may be acknowledged; when it raises, nothing of the batch is stored and
+all of it may be delivered again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ _to_json = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Batch:
-    """What arrived together. Nodes are named by the subjects that the broker vouches for."""
+    """Decoded messages that arrived together, with their nodes by the subjects, which the broker has authorized."""
 
     events: list[tuple[str, Event]] = field(default_factory=list)
     outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
@@ -45,13 +45,13 @@ class Batch:
 
 @dataclass(slots=True)
 class Recorded:
-    """What a batch changed. ``outcomes`` answers the batch's outcomes one by one."""
+    """What a batch changed. ``outcomes``: the results of the batch's outcomes, in their order."""
 
     rows: list[EventRow] = field(default_factory=list)
     changed: list[UUID] = field(default_factory=list)
     outcomes: list[OutcomeResult] = field(default_factory=list)
     applied: list[datetime] = field(default_factory=list)
-    """When the decisions were made that nodes now say they have applied."""
+    """The times of the decisions that nodes reported as applied."""
 
 
 @dataclass(slots=True)
@@ -76,14 +76,14 @@ def record(batch: Batch, name_cache: NameCache, *, now: datetime) -> Recorded:
     try:
         return _record(batch, name_cache, now)
     except IntegrityError:
-        # A node, process or problem that we remember was removed meanwhile, or another kernel stored the same event.
+        # A cached node, process or problem was removed meanwhile, or another kernel stored the same event.
         name_cache.forget()
         return _record(batch, name_cache, now)
 
 
 def _record(batch: Batch, name_cache: NameCache, now: datetime) -> Recorded:
     recorded = Recorded()
-    # What needs no database is done before the transaction, which holds up all others that write.
+    # Work without the database is done before the transaction, because that delays all other writers.
     unique = {event.id: (node, event) for node, event in reversed(batch.events)}
     placed = [_Placed(*item, grouping.group(item[1]), digest_of(item[1].message)) for item in unique.values()]
     placed.reverse()
@@ -97,7 +97,7 @@ def _record(batch: Batch, name_cache: NameCache, now: datetime) -> Recorded:
             if batch.refusals:
                 rejected_events.refuse_all(batch.refusals, now=now)
     except BaseException:
-        # What was learnt inside a transaction that is rolled back does not exist.
+        # Keys that were cached inside a transaction that is rolled back do not exist.
         name_cache.forget()
         raise
     return recorded
@@ -118,7 +118,7 @@ def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: dateti
 def _record_events(placed: list[_Placed], name_cache: NameCache, now: datetime, *, changes: bool) -> list[EventRow]:
     """``changes``: incidents change in this transaction, whether it opens some or not."""
     _place(placed, name_cache, now)
-    # The locks are taken here, as late as can be: everything below needs them, nothing above does.
+    # The locks are taken here, as late as possible: everything below needs them, nothing above does.
     last = counters.lock(Counter.EVENTS)
     action_ids = [item.event.id for item in placed if item.event.type is EventType.ACTION]
     if changes or action_ids:
@@ -144,7 +144,7 @@ def _record_events(placed: list[_Placed], name_cache: NameCache, now: datetime, 
 
 
 def _place(placed: Sequence[_Placed], name_cache: NameCache, now: datetime) -> None:
-    """Find each one's node, process and problem, or make them."""
+    """Look up the node, process and problem of each event, or create them."""
     name_cache.learn_nodes(item.node for item in placed)
     for item in placed:
         item.node_id = name_cache.nodes[item.node]
@@ -282,7 +282,7 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
                 change=last - len(actions) + 1 + index,
                 raised_at=item.event.occurred_at or now,
                 opened_at=now,
-                # Counted from our own clock: the node's may be wrong by hours.
+                # By our own clock: the node's may be wrong by hours.
                 deadline_at=now + timedelta(seconds=item.event.deadline_s) if item.event.deadline_s else None,
                 on_deadline=item.event.on_deadline.value,
             )

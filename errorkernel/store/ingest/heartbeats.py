@@ -1,7 +1,7 @@
-"""What nodes say of themselves every half a minute, and of their processes.
+"""Stores heartbeats, which nodes send every half minute with the state of their processes.
 
-A fleet says it all at once after a broker's restart, and one node may run thousands of processes: so it is taken in by
-parts, each a short transaction, and of what has not changed nothing but the time is written.
+After a broker's restart all nodes send at once, and one node may run thousands of processes. So heartbeats are stored
+in parts, each in a short transaction, and for unchanged processes only the time is written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def of_nodes(heartbeats: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> None:
-    """These nodes live, and what they say of themselves. One that is not known yet becomes known."""
+    """Store the heartbeats of these nodes; unknown nodes are created."""
     with transaction.atomic():
         for name, heartbeat in sorted(heartbeats):
             node, _ = Node.objects.get_or_create(name=name)
@@ -47,11 +47,11 @@ def of_nodes(heartbeats: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> N
 
 
 def of_processes(node: str, reports: Iterable[ProcessReport], *, now: datetime) -> list[str]:
-    """Processes of a node, as its heartbeat has them; returns those that count their incarnations anew.
+    """Store processes of a node from its heartbeat; returns those whose incarnation numbers start again.
 
-    A heartbeat that was overtaken by a restart must not bring the dead incarnation back; but where a larger number has
-    not been heard of for so long that nothing can be under way any more, the node's word stands. Nothing is written of
-    a node that was removed meanwhile, or where another worker is about the same processes: the next heartbeat comes
+    A heartbeat that is older than a restart must not bring the ended incarnation back. But where the larger number has
+    not been reported for so long that no message can still be on its way, the node's number counts. Nothing is stored
+    for a node that was removed meanwhile, or where another worker stores the same processes: the next heartbeat comes
     soon."""
     try:
         return _of_processes(node, reports, now)
@@ -64,48 +64,48 @@ def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime) ->
     with transaction.atomic():
         pk = Node.objects.values_list("pk", flat=True).get(name=node)
         known = _known(pk, latest)
-        anew = [name for name, row in known.items() if _begins_anew(latest[name], row, now)]
-        heard = {name: row for name, row in known.items() if name in anew or _is_newer(latest[name], row)}
-        changed = [(name, _after(latest[name], row)) for name, row in heard.items()]
-        changed = [(name, after) for name, after in changed if after != heard[name]]
-        Process.objects.filter(pk__in=[row.pk for row in heard.values()]).update(last_seen=now)
+        restarted = [name for name, row in known.items() if _restarts_numbers(latest[name], row, now)]
+        current = {name: row for name, row in known.items() if name in restarted or _is_newer(latest[name], row)}
+        changed = [(name, _after(latest[name], row)) for name, row in current.items()]
+        changed = [(name, after) for name, after in changed if after != current[name]]
+        Process.objects.filter(pk__in=[row.pk for row in current.values()]).update(last_seen=now)
         ingest_sql.set_process_states((row.pk, row.state, row.pid, row.since, row.incarnation) for _, row in changed)
         new = [name for name in latest if name not in known]
-        # Another worker, whose word is as good, may be first.
+        # Another worker may be first, with equal data.
         Process.objects.bulk_create([_made(pk, latest[name], now) for name in new], ignore_conflicts=True)
         rows = known | _known(pk, new)
-        _live([(rows[name].pk, latest[name]) for name in (*new, *(name for name, _ in changed))], now=now)
-    return anew
+        _store_incarnations([(rows[name].pk, latest[name]) for name in (*new, *(name for name, _ in changed))], now=now)
+    return restarted
 
 
 def _known(node: int, names: Iterable[str]) -> dict[str, Row]:
-    """Held until the transaction ends, and taken in the order in which the intake takes them."""
+    """The processes, locked until the transaction ends, in the order in which the intake locks them."""
     found = Process.objects.select_for_update().filter(node=node, name__in=list(names)).order_by("pk")
     rows = found.values_list("name", "pk", "state", "pid", "since", "incarnation", "last_seen")
     return {row[0]: Row(*row[1:]) for row in rows}
 
 
-def _is_newer(reports: ProcessReport, row: Row) -> bool:
-    return reports.incarnation is None or row.incarnation is None or row.incarnation <= reports.incarnation
+def _is_newer(report: ProcessReport, row: Row) -> bool:
+    return report.incarnation is None or row.incarnation is None or row.incarnation <= report.incarnation
 
 
-def _begins_anew(reports: ProcessReport, row: Row, now: datetime) -> bool:
-    return not _is_newer(reports, row) and row.last_seen <= now - LATE_AFTER
+def _restarts_numbers(report: ProcessReport, row: Row, now: datetime) -> bool:
+    return not _is_newer(report, row) and row.last_seen <= now - LATE_AFTER
 
 
-def _after(reports: ProcessReport, row: Row) -> Row:
-    """A process that does not say which incarnation it is, is the one that it was."""
-    number = row.incarnation if reports.incarnation is None else reports.incarnation
-    return row._replace(state=reports.state, pid=reports.pid, since=reports.since, incarnation=number)
+def _after(report: ProcessReport, row: Row) -> Row:
+    """The process after the heartbeat; without an incarnation in it, the stored one is kept."""
+    number = row.incarnation if report.incarnation is None else report.incarnation
+    return row._replace(state=report.state, pid=report.pid, since=report.since, incarnation=number)
 
 
-def _made(node: int, reports: ProcessReport, now: datetime) -> Process:
-    fields = {"state": reports.state, "pid": reports.pid, "since": reports.since, "incarnation": reports.incarnation}
-    return Process(node_id=node, name=reports.name, first_seen=now, last_seen=now, **fields)
+def _made(node: int, report: ProcessReport, now: datetime) -> Process:
+    fields = {"state": report.state, "pid": report.pid, "since": report.since, "incarnation": report.incarnation}
+    return Process(node_id=node, name=report.name, first_seen=now, last_seen=now, **fields)
 
 
-def _live(reports: Sequence[tuple[int, ProcessReport]], *, now: datetime) -> None:
-    """Their incarnations begin, and end where the node says so."""
+def _store_incarnations(reports: Sequence[tuple[int, ProcessReport]], *, now: datetime) -> None:
+    """Start their incarnations, and end those that the node reports as ended."""
     numbered = [(process, report, report.incarnation) for process, report in reports if report.incarnation is not None]
     incarnations.begin(
         [StartedIncarnation(process, number, report.pid, report.since) for process, report, number in numbered], now=now

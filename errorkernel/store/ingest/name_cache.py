@@ -1,7 +1,7 @@
-"""Names → primary keys of nodes, processes and problems: made where they are missing, remembered afterwards.
+"""Caches the primary keys of nodes, processes and problems by name; creates missing rows.
 
-One per kernel worker. What it remembers can become wrong in one way only, when a row is removed; the batch that meets
-that fails on its foreign key, and its retry begins with an empty memory.
+One cache per kernel worker. An entry becomes wrong only when its row is removed. The next batch that uses it then fails
+on the foreign key, and its retry starts with an empty cache.
 """
 
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from errorkernel.domain.fingerprint.grouping import Grouping
 from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import Node, Problem, Process
 
-FORGET_ABOVE = 200_000
-"""Entries of one kind before the memory starts anew: a fleet that invents names must not fill ours."""
+CLEAR_ABOVE = 200_000
+"""Entries of one kind before the cache is cleared, so that nodes with random names cannot fill the entries."""
 
 
 class NameCache:
@@ -27,14 +27,14 @@ class NameCache:
     def learn_nodes(self, names: Iterable[str]) -> None:
         missing = sorted({name for name in names if name not in self.nodes})
         if missing:
-            _bound(self.nodes)
+            _clear_if_full(self.nodes)
             Node.objects.bulk_create([Node(name=name) for name in missing], ignore_conflicts=True)
             self.nodes.update(Node.objects.filter(name__in=missing).values_list("name", "pk"))
 
     def learn_processes(self, wanted: Iterable[tuple[int, str]], now: datetime) -> None:
         missing = sorted({key for key in wanted if key not in self.processes})
         if missing:
-            _bound(self.processes)
+            _clear_if_full(self.processes)
             Process.objects.bulk_create(
                 [Process(node_id=node, name=name, first_seen=now, last_seen=now) for node, name in missing],
                 ignore_conflicts=True,
@@ -47,7 +47,7 @@ class NameCache:
         """``wanted``: grouping, kind and level of events."""
         missing = {group.key: (group, kind, level) for group, kind, level in wanted if group.key not in self.problems}
         if missing:
-            _bound(self.problems)
+            _clear_if_full(self.problems)
             Problem.objects.bulk_create(
                 [
                     Problem(
@@ -67,6 +67,6 @@ class NameCache:
             self.problems.update(Problem.objects.filter(fingerprint__in=missing).values_list("fingerprint", "pk"))
 
 
-def _bound(memory: dict) -> None:
-    if len(memory) > FORGET_ABOVE:
-        memory.clear()
+def _clear_if_full(entries: dict) -> None:
+    if len(entries) > CLEAR_ABOVE:
+        entries.clear()

@@ -1,7 +1,7 @@
-"""What a node's sync says that it has done, some items at a time: one look for all of them, and a transaction for news.
+"""Stores the outcomes of a reconciliation: one read for all of them, and a transaction for the new ones.
 
-Nearly all of it is known already, and much of what other clients send may never have been asked: neither may hold up
-who else would write.
+Nearly all of them are stored already, and other clients may send outcomes of unknown incidents. Neither may delay other
+writers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from errorkernel.store.ingest.name_cache import NameCache
 
 
 def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[list[UUID], list[UUID]]:
-    """Returns the incidents that these outcomes of ``node`` changed, and those of which nothing is known here."""
+    """Store the outcomes of ``node``; returns the changed incidents, and those that are unknown here."""
     named = {outcome.incident for outcome in outcomes}
     incidents = dict(Incident.objects.filter(pk__in=named, node__name=node).values_list("pk", "state"))
     others = named - incidents.keys()
@@ -30,7 +30,7 @@ def take_in(node: str, outcomes: Sequence[Outcome], *, now: datetime) -> tuple[l
 
 
 def _is_news(outcome: Outcome, incidents: Mapping[UUID, str], commands: Mapping[UUID, str]) -> bool:
-    """It may change something: what it does change is decided where it is recorded."""
+    """Whether the outcome may change something; storing it decides that."""
     if state := incidents.get(outcome.incident):
         return incident_state.after(State(state), incident_state.step_of(outcome.state)) is not None
     return commands.get(outcome.incident) in Requeue.UNDER_WAY

@@ -1,4 +1,4 @@
-"""Input that was refused: kept with its beginning and the reason, bounded in number by the retention."""
+"""Rejected events: stored with their first bytes and the reason; the retention bounds their number."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from errorkernel.models import RejectedEvent
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``source`` names the message itself, so that the same one arriving again adds no second row."""
+    """A rejected event. ``source`` identifies the message, so that a redelivery adds no second row."""
 
     source: str
     subject: str
@@ -41,5 +41,5 @@ def refuse_all(refusals: Iterable[Refusal], *, now: datetime) -> None:
 
 
 def refuse(*, source: str, subject: str, node: str, reason: str, detail: str, data: bytes, now: datetime) -> None:
-    """Keep one rejected events."""
+    """Store one rejected event."""
     refuse_all([Refusal(source, subject, node, reason, detail, data)], now=now)

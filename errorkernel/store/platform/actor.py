@@ -1,4 +1,4 @@
-"""Who changes something: the one form in which the store takes it."""
+"""The actor of a change, as every function of the store takes it."""
 
 from dataclasses import dataclass
 from datetime import datetime

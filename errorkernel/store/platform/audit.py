@@ -1,4 +1,4 @@
-"""The audit trail: who did what, why, when and from where. Rows are only ever added."""
+"""The audit trail: actor, action, target, reason, time and origin. Rows are only added."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def entry(
 ) -> AuditEntry:
     """An unsaved row, for callers that write several at once.
 
-    ``before`` and ``after``: what changed. Nothing before: it was made; nothing after: it is gone.
+    ``before`` and ``after``: the changed values. An empty ``before``: created; an empty ``after``: removed.
     """
     return AuditEntry(
         at=actor.at,
@@ -34,6 +34,6 @@ def entry(
 
 
 def record(*entries: AuditEntry) -> None:
-    """Write rows, inside the transaction of the change that they tell of."""
+    """Write rows, inside the transaction of the change that they record."""
     for row in entries:
         row.save(force_insert=True)

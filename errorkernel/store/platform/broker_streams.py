@@ -1,4 +1,4 @@
-"""What is put on record of the broker's streams: that one was lost, or was full, and what is known to be gone."""
+"""Records lost and full streams of the broker, and how many messages were lost."""
 
 from datetime import datetime
 
@@ -35,7 +35,7 @@ def seen(name: str, made: str, last: int, *, requested_at: datetime, repeated: s
                 Actor.system(requested_at),
                 "lost",
                 f"stream:{name}",
-                reason=f"{_lost(known, made, last)} When it was last looked at before, {waiting} messages in it were"
+                reason=f"{_lost(known, made, last)} At the last check before, {waiting} messages in it were"
                 f" not stored yet. {repeated}",
                 before={"created": known.created, "last_seq": known.last_seq},
                 after={"created": made, "last_seq": last, "unstored": waiting},
@@ -50,7 +50,7 @@ def _before(requested_at: datetime) -> Q:
 
 def _lost(known: BrokerStream, made: str, last: int) -> str:
     if made != known.created:
-        return "The broker had lost this stream; it was made anew."
+        return "The broker had lost this stream; it was created again."
     return f"The broker had lost messages of this stream: the newest was number {known.last_seq}, and is number {last}."
 
 
@@ -62,17 +62,17 @@ def reaches(name: str, *, made: str, last: int, requested_at: datetime) -> None:
 def stands(
     name: str, *, made: str, waiting: int, filled: float, first: int, last: int, delivered: int, now: datetime
 ) -> int:
-    """The stream was looked at; see ``broker.streams.StreamStatus``.
+    """Record the status of the stream; see ``broker.streams.StreamStatus``.
 
-    Returns how many messages the broker has thrown away since the last look, because it was full: at least, for what
-    a kernel had been sent and had not stored may be among them, and no one can tell. The audit trail says so, once.
+    Returns how many messages the broker has discarded since the last check, because the stream was full. It is a lower
+    bound: messages that a kernel had received and not stored may be among them. The audit trail records it once.
     """
     with transaction.atomic():
         known = BrokerStream.objects.select_for_update().filter(name=name, created=made).first()
         if known is None:
             return 0
-        # Our own word beside the broker's: one that was killed comes back with an older number than it had delivered.
-        # A number that it has not reached is of a stream before it, from which a batch was still being stored.
+        # Our own number beside the broker's: a broker that was killed returns with an older number than it had
+        # delivered. A number above its last one belongs to an earlier stream, of which a batch was still being stored.
         stored_to = known.stored_to_seq if known.stored_to_seq <= last else 0
         gone = max(0, first - 1 - max(delivered, stored_to, known.discarded_to_seq))
         BrokerStream.objects.filter(pk=known.pk).update(
@@ -88,8 +88,8 @@ def stands(
                     Actor.system(now),
                     "lost",
                     f"stream:{name}",
-                    reason=f"This stream was full, so the broker threw away the {gone} oldest messages. Their nodes"
-                    " were told that these had arrived, and repeat none.",
+                    reason=f"This stream was full, so the broker discarded the {gone} oldest messages. It had"
+                    " acknowledged them, so their nodes do not repeat them.",
                     before={"discarded": known.discarded},
                     after={"discarded": known.discarded + gone, "up_to": first - 1},
                 )
@@ -98,8 +98,8 @@ def stands(
 
 
 def reached(name: str, sequence: int) -> None:
-    """The message with this number is stored, or refused, and of those before it what this kernel was sent. Called in
-    the transaction that does it."""
+    """Record that this message, and those before it that this kernel received, are stored or rejected. Called in that
+    transaction."""
     BrokerStream.objects.filter(name=name, stored_to_seq__lt=sequence).update(stored_to_seq=sequence)
 
 

@@ -1,7 +1,7 @@
-"""Gap-free numbers: taken inside the transaction that uses them, as late in it as can be (but see ``hold``).
+"""Gap-free numbers: taken inside the transaction that uses them, as late as possible (but see ``hold``).
 
-Whoever takes a number holds the counter's row until it commits, so numbers become visible in their order: who has
-seen n will never later be surprised by an n - 1. On SQLite the whole transaction holds the one write lock anyway.
+A transaction that takes a number locks the counter's row until it commits, so numbers become visible in their order: a
+reader that has seen n never finds a new n - 1 later. On SQLite the transaction holds the only write lock anyway.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from errorkernel.models import Counter
 
-# As text: every transaction takes numbers, and to build such a query takes Django longer than SQLite to answer it.
+# Raw SQL: every transaction takes numbers, and building these queries in the ORM costs more than running them.
 _TAKE = "UPDATE errorkernel_counter SET value = value + %s WHERE name = %s"
 _READ = "SELECT value FROM errorkernel_counter WHERE name = %s"
 
@@ -22,12 +22,12 @@ def take(name: str, count: int = 1) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, [count, name])
         if not cursor.rowcount:
-            # The migration makes the rows; a database that was emptied begins anew.
+            # The migration creates the rows; an emptied database starts again.
             Counter.objects.create(name=name, value=count)
 
 
 def lock(name: str) -> int:
-    """Hold the counter until the end of the transaction; returns its present value."""
+    """Lock the counter until the end of the transaction; returns its present value."""
     locking = " FOR UPDATE" if connection.features.has_select_for_update else ""
     with connection.cursor() as cursor:
         cursor.execute(_READ + locking, [name])
@@ -36,11 +36,10 @@ def lock(name: str) -> int:
 
 
 def hold(name: str) -> None:
-    """Have the counter until the end of the transaction, before the rows that get its numbers are touched.
+    """Lock the counter until the end of the transaction, before the rows that get its numbers are changed.
 
-    Two that had a row each, and then waited, one for the counter and one for the other's row, would wait for ever, and
-    the database would end one of them. Who holds several counters takes them in this order: EVENTS or RULES, CHANGES.
-    SQLite's transactions are alone anyway.
+    This prevents a deadlock of two transactions that each hold a row and wait for the counter and the other's row. Lock
+    several counters in this order: EVENTS or RULES, CHANGES. SQLite runs one writing transaction at a time anyway.
     """
     if connection.features.has_select_for_update:
         lock(name)

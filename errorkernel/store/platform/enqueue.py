@@ -1,9 +1,8 @@
-"""What the kernel owes to the broker, from the change that causes it to the task that publishes it.
+"""Enqueues messages for the broker in the outbox.
 
-The row is written in the change's transaction, so nothing is enqueued that was not decided, and nothing decided is
-lost. Once that has committed, the row is also handed to this process's publisher where it has one: a process that waits
-for its answer need not wait until the row is looked for. Whatever is lost by that is found by the look
-(``store.outbox``)."""
+The row is written in the transaction of the change, so exactly the decisions that were committed are sent. After the
+commit the row is also passed to the publisher of this process, if it has one, so that a blocked process gets its
+decision at once. Rows that the publisher misses are found by its next read (``store.incidents.outbox``)."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,25 +12,25 @@ from django.db import transaction
 from errorkernel.models import Outbox
 
 Publisher = Callable[[Outbox], None]
-"""Takes a committed row, in whichever thread; returns at once."""
+"""Takes a committed row, in any thread; returns at once."""
 
 _publisher: Publisher | None = None
 
 
 def enqueue(subject: str, payload: bytes, *, msg_id: str, now: datetime) -> None:
-    """To be published once the present transaction has committed, however often that takes to succeed."""
+    """Publish the message after the present transaction has committed, with retries until it succeeds."""
     row = Outbox.objects.create(subject=subject, msg_id=msg_id, payload=payload, created_at=now, next_try_at=now)
-    transaction.on_commit(lambda: _hand_over(row), robust=True)  # what is recorded stands, whatever a publisher does
+    transaction.on_commit(lambda: _hand_over(row), robust=True)  # a failing publisher does not affect what is stored
 
 
 def hand_over_to(publisher: Publisher | None) -> None:
-    """From now on this process publishes by ``publisher``; with None, no longer by itself."""
+    """Set the publisher of this process; None removes it."""
     global _publisher
     _publisher = publisher
 
 
 def is_published_here() -> bool:
-    """This process publishes what it owes: no other needs to be told."""
+    """Whether this process publishes its own rows, so that no other needs a wake-up."""
     return _publisher is not None
 
 

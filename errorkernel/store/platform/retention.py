@@ -1,7 +1,7 @@
-"""What is forgotten, and when: events by age and number, rejected events by number.
+"""The retention: deletes events by age and number, rejected events by number.
 
-In small deletes: nothing waits. Error states, problems, incidents, decisions, dead letters and the
-audit trail outlive their events.
+It deletes in small steps, so that nothing waits for it. Error states, problems, incidents, decisions, dead letters and
+the audit trail are kept longer than their events.
 """
 
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ def prune_events(*, days: int, keep: int, now: datetime) -> int:
     if keep and last > keep:
         bounds.append(last - keep)
     if days:
-        # Numbers grow with time, so the oldest row tells whether there is anything to do at all.
+        # Numbers grow with time, so the oldest row shows whether there is anything to delete.
         young = ErrorEvent.objects.filter(received_at__gte=now - timedelta(days=days)).order_by("received_at")
         first = young.values_list("seq", flat=True).first()
         bounds.append(first - 1 if first is not None else last)
@@ -46,5 +46,5 @@ def prune_rejected_events(*, keep: int) -> int:
 
 
 def prune_heartbeats(*, now: datetime) -> None:
-    """Forget kernel workers that have not written for a day."""
+    """Delete heartbeats of kernel workers that are older than a day."""
     KernelHeartbeat.objects.filter(at__lt=now - HEARTBEAT_KEPT).delete()

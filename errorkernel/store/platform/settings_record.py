@@ -1,6 +1,6 @@
-"""The settings that a role of the product starts with: on record wherever they differ from those of its last start.
+"""Records changed settings in the audit trail when a role of the product starts.
 
-What was in force then is read from the audit trail itself: each entry bears what differed from the one before it.
+The settings of the last start are read from the audit trail: each entry contains the differences to the one before.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ ACTION = "settings"
 
 
 def note(role: str, settings: Mapping[str, str], usual: Mapping[str, str], *, now: datetime, origin: str) -> None:
-    """``settings``: variable → value, secrets hidden; ``usual``: what holds where nothing is set, and so before the
-    first entry."""
+    """Record what differs. ``settings``: variable → value, secrets hidden; ``usual``: the defaults, which apply before
+    the first entry."""
     target = f"settings:{role}"
     with transaction.atomic():
         noted = AuditEntry.objects.filter(target=target, action=ACTION).order_by("id")

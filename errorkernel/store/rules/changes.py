@@ -1,7 +1,7 @@
-"""The one place where a rule changes. Each change is one transaction: the row, its revision, the audit row.
+"""The only place where a rule changes. Each change is one transaction: the row, its revision, the audit row.
 
-Every change takes a number of the counter ``rules`` first. Whoever judges by the rules holds that counter too, so what
-is judged is judged by the rules as they are, and a change never slips in between.
+Every change takes a number of the counter ``rules`` first. The evaluation of rules locks that counter too, so it always
+uses the present rules, and no change is committed in between.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger("errorkernel.rules")
 
 
 class TooManyAtOnce(RuleError):
-    """Among those that wait now it would kill or stop more than one person may at once."""
+    """The rule would kill or stop more of the pending incidents' processes than one person may at once."""
 
     def __init__(self, action: RuleAction, count: int, two_above: int) -> None:
         text = _(
@@ -41,7 +41,7 @@ class TooManyAtOnce(RuleError):
 
 
 class RuleChanged(Exception):
-    """Somebody else changed the rule meanwhile; ``rule`` is how it is now."""
+    """Another actor changed the rule meanwhile; ``rule`` is its present state."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(
@@ -55,27 +55,27 @@ class RuleChanged(Exception):
 
 
 class NotSuspended(Exception):
-    """There is no suspension to clear; the message is one sentence for who asked."""
+    """The rule is not suspended; the message is one sentence for the person."""
 
 
 def listed() -> QuerySet[Rule]:
-    """The rules that there are, in their order."""
+    """The rules that are not removed, in their order."""
     return Rule.objects.filter(removed_at__isnull=True).order_by("position", "id")
 
 
 def load() -> tuple[int, list[rule_policy.Rule]]:
-    """(revision of them all, the rules that are switched on, in their order)."""
-    # The number first: rules that are younger than it are noticed later, rules that are older never.
+    """(revision of all rules, the enabled rules in their order)."""
+    # The revision is read first: newer rules than it are noticed later, older ones would not be.
     revision = counters.current(Counter.RULES)
     return revision, [rule for rule in map(as_value, listed().filter(enabled=True)) if rule is not None]
 
 
 def as_value(row: Rule) -> rule_policy.Rule | None:
-    """The rule as it is judged by; None where its condition cannot be read (written by another version of ours)."""
+    """The rule for the evaluation; None where its condition cannot be parsed (written by another version)."""
     try:
         condition = rule_policy.parse_condition(row.condition)
     except RuleError:
-        log.exception("The condition of %s cannot be read; it is passed by", row)
+        log.exception("The condition of %s cannot be parsed; the rule is ignored", row)
         return None
     return rule_policy.Rule(
         id=row.pk,
@@ -117,7 +117,7 @@ def add(
     two_above: int = 0,
 ) -> Rule:
     """A new rule, the last in order. It applies to incidents that open from now on, or ``also_waiting``; where it would
-    end more than ``two_above`` of these (0: any number) it is refused.
+    end more than ``two_above`` of these (0: any number), it is rejected.
 
     Raises RuleError or TooManyAtOnce.
     """
@@ -146,7 +146,7 @@ def change(
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
-    """Write ``revision`` of a rule anew. What was decided by the old revision stands.
+    """Change ``revision`` of a rule. Decisions of the old revision stay.
 
     Raises RuleError, TooManyAtOnce, RuleChanged or Rule.DoesNotExist.
     """
@@ -162,7 +162,7 @@ def change(
 
 
 def suspend(rule_id: int, why: str, actor: Actor) -> Rule:
-    """Let it answer nothing more; what it matches waits for a person. Raises Rule.DoesNotExist."""
+    """Suspend it: it decides nothing more, and matching incidents stay pending. Raises Rule.DoesNotExist."""
 
     def write(rule: Rule) -> None:
         rule.revision += 1
@@ -179,7 +179,7 @@ def resume(
     also_waiting: bool = False,
     two_above: int = 0,
 ) -> Rule:
-    """Clear a suspension: it answers what opens from now on, or ``also_waiting``.
+    """Clear a suspension: it applies to incidents that open from now on, or ``also_waiting``.
 
     Raises NotSuspended, TooManyAtOnce or Rule.DoesNotExist.
     """
@@ -189,14 +189,14 @@ def resume(
             raise NotSuspended(_("This rule is not suspended."))
         rule.revision += 1
         rule.suspended_at, rule.suspended_reason = None, ""
-        # The answers of earlier revisions count for no limit: who clears it has seen them.
+        # Decisions of earlier revisions count for no limit: the person who clears it has seen them.
         _apply_from(rule, also_waiting, actor.at, two_above)
 
     return _change("resume", rule_id, write, actor, reason=reason)
 
 
 def remove(rule_id: int, reason: str, actor: Actor) -> Rule:
-    """Take it out of the order for good; its row stays for what it once answered. Raises Rule.DoesNotExist."""
+    """Remove it; its row stays for its earlier decisions. Raises Rule.DoesNotExist."""
 
     def write(rule: Rule) -> None:
         rule.revision += 1
@@ -206,7 +206,7 @@ def remove(rule_id: int, reason: str, actor: Actor) -> Rule:
 
 
 def move(rule_id: int, step: int, actor: Actor) -> Rule:
-    """So many places down (or, negative, up), as far as there are any. Raises Rule.DoesNotExist."""
+    """Move it down by ``step`` places (negative: up), at most to the end. Raises Rule.DoesNotExist."""
     with transaction.atomic():
         counters.take(Counter.RULES)
         order = list(listed())
@@ -242,7 +242,7 @@ def _change(
         before = shown(rule)
         write(rule)
         rule.changed_at = actor.at
-        # Not ``uses``: what was answered meanwhile must not be forgotten.
+        # Not ``uses``: it may have been counted up meanwhile.
         rule.save(
             update_fields=[
                 field.name for field in Rule._meta.fields if field.name not in ("id", "uses", "last_used_at")
@@ -260,8 +260,9 @@ def _write(rule: Rule, given: RuleDefinition, actor: Actor, also_waiting: bool, 
 
 
 def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -> None:
-    """From which incident on. The counter of all rules is held, so nobody judges while this is not committed."""
-    # An error does not wait for anybody, so it is never too old for one revision and due for the next.
+    """Set from which incident on it applies. The counter of all rules is locked, so no rule is evaluated before the
+    commit."""
+    # An error is not pending, so a new revision never applies to earlier ones.
     rule.acts_after_seq = counters.current(Counter.EVENTS)
     rule.after_seq = 0 if also_waiting else rule.acts_after_seq
     if also_waiting:
@@ -271,7 +272,7 @@ def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -
 
 
 def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
-    """Raises TooManyAtOnce. What rules before it keep from it counts as well: they may be gone in a minute."""
+    """Raises TooManyAtOnce. Incidents that earlier rules match count too: those rules may be removed soon."""
     value = as_value(rule)
     if not two_above or value is None or not value.action.ends:
         return
@@ -285,12 +286,12 @@ def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
 
 
 def waiting(condition: Tree) -> int:
-    """How many of those that wait now it finds, whichever rules come before."""
+    """How many pending incidents match the condition, regardless of earlier rules."""
     return Incident.objects.filter(incident_q(condition), state=State.OPEN.value).count()
 
 
 def shown(rule: Rule) -> dict[str, Any]:
-    """What the audit trail keeps of a rule."""
+    """The part of a rule that the audit trail stores."""
     words = asdict(definition_of(rule)) | {
         "action": rule.action,
         "expires_at": rule.expires_at and rule.expires_at.isoformat(),
@@ -310,7 +311,7 @@ def _note(
     actor: Actor,
     reason: str = "",
 ) -> None:
-    """Only what differs: that is what somebody looks for later."""
+    """Record the differences only."""
     after = shown(rule)
     changed = [name for name in after if after[name] != before.get(name)]
     audit.record(

@@ -1,12 +1,12 @@
-"""Asking the rules about open incidents. Each incident is asked about once, in the order in which they opened.
+"""Evaluates the rules on pending incidents: each incident once, in the order in which they opened.
 
-The incident is stored and committed before any rule sees it, so a crash in between leaves it open and unjudged, and the
-next look finds it. A rule's answer is the same conditional update as a person's, and in its transaction the rule's use
-is counted by an update that fails where the rule has changed, is used up or is suspended: so two workers that race,
-a person who is quicker, and a rule that is just being switched off are all harmless.
+The incident is committed before any rule is evaluated, so after a crash in between it is pending and unevaluated, and
+the next look finds it. A rule decides by the same conditional update as a person. The same transaction counts the use
+of the rule, by an update that fails where the rule has changed, is used up or is suspended. So races between workers,
+with a person, and with a change of the rule are harmless.
 
-Each answer is a transaction and a call of its own: who calls lets others at the database in between, so a storm of
-incidents keeps neither the intake nor a person's answer waiting.
+Each decision is its own transaction and call. The caller leaves the database free in between, so a storm of incidents
+delays neither the intake nor a person's decision.
 """
 
 from collections import deque
@@ -28,79 +28,79 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 
 AT_ONCE = 50
-"""Incidents that are read and asked about together."""
+"""Incidents that are read and evaluated together."""
 
 
 @dataclass(slots=True)
 class Look:
-    """What the rules say to the next incidents, read together: to be carried out by ``step``, one after the other."""
+    """The matches of the next incidents, to be applied by ``step``, one after the other."""
 
     revision: int = 0
-    silent: list[UUID] = field(default_factory=list)
-    """No rule speaks to these, or a suspended one holds them."""
-    speaking: deque[tuple[RuleMatch, Incident]] = field(default_factory=deque)
+    unmatched: list[UUID] = field(default_factory=list)
+    """Incidents that no rule matches, or that a suspended rule matches."""
+    matched: deque[tuple[RuleMatch, Incident]] = field(default_factory=deque)
     without_rules: bool = False
     two_above: int = 0
-    """To kill or stop more than this at once takes a second person (0: never), so rules do not."""
+    """Killing or stopping more than this at once needs an approval (0: never), so rules do not do it."""
 
     def __bool__(self) -> bool:
-        """There is something to carry out."""
-        return bool(self.silent or self.speaking)
+        """Whether there is something to apply."""
+        return bool(self.unmatched or self.matched)
 
 
 @dataclass(slots=True)
 class Step:
-    """``changed``: the incidents that a rule answered or escalated."""
+    """``changed``: the incidents that a rule decided or escalated."""
 
     changed: list[UUID] = field(default_factory=list)
 
 
 class RulesChanged(Exception):
-    """The rules are no longer those that were judged by: read them again."""
+    """The rules have changed since they were read: read them again."""
 
 
 def look(*, now: datetime, two_above: int = 0) -> Look:
-    """Ask the rules about the next unjudged incidents. Empty where there are none."""
-    if not decision_queries.any_unjudged():
+    """Evaluate the rules on the next unevaluated incidents. Empty where there are none."""
+    if not decision_queries.any_unevaluated():
         return Look()
     revision, active = changes.load()
     found = Look(revision, two_above=two_above)
-    unjudged = Incident.objects.filter(rules_evaluated=False).order_by("seq")
+    unevaluated = Incident.objects.filter(rules_evaluated=False).order_by("seq")
     if not active:
         found.without_rules = True
-        found.silent += unjudged.values_list("pk", flat=True)[:AT_ONCE]
+        found.unmatched += unevaluated.values_list("pk", flat=True)[:AT_ONCE]
         return found
-    for incident in unjudged.select_related("node", "process", "problem")[:AT_ONCE]:
-        verdict = _verdict(active, incident, now)
-        if verdict is None or verdict.held:
-            found.silent.append(incident.pk)
+    for incident in unevaluated.select_related("node", "process", "problem")[:AT_ONCE]:
+        match = _match(active, incident, now)
+        if match is None or match.held:
+            found.unmatched.append(incident.pk)
         else:
-            found.speaking.append((verdict, incident))
+            found.matched.append((match, incident))
     return found
 
 
 def step(found: Look, *, now: datetime) -> Step:
-    """One transaction of what ``found`` says; it forgets what is done, and everything where the rules have changed."""
+    """Apply the next match of ``found`` in one transaction; discard all of them where the rules have changed."""
     done = Step()
     try:
-        if found.silent:
-            silent, found.silent = found.silent, []
-            _leave(silent, found.revision)
-        elif found.speaking:
-            _carry_out(*found.speaking.popleft(), found, now, done)
+        if found.unmatched:
+            unmatched, found.unmatched = found.unmatched, []
+            _leave(unmatched, found.revision)
+        elif found.matched:
+            _carry_out(*found.matched.popleft(), found, now, done)
     except RulesChanged:
-        found.silent.clear()
-        found.speaking.clear()
+        found.unmatched.clear()
+        found.matched.clear()
     return done
 
 
-def _verdict(active: list[rule_policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
-    """None also where nobody asks any more: a person was quicker than the first look."""
+def _match(active: list[rule_policy.Rule], incident: Incident, now: datetime) -> RuleMatch | None:
+    """The match; None without one, or where the incident is no longer pending."""
     return rule_policy.decide(active, facts_of(incident), now) if incident.state == State.OPEN.value else None
 
 
 def facts_of(incident: Incident) -> IncidentFacts:
-    """An incident as rules see it. Needs ``select_related("node", "process", "problem")``."""
+    """The fields of an incident that rules use. Needs ``select_related("node", "process", "problem")``."""
     return IncidentFacts(
         id=incident.pk,
         seq=incident.seq,
@@ -120,21 +120,21 @@ def facts_of(incident: Incident) -> IncidentFacts:
 
 
 def hold_rules(revision: int) -> None:
-    """Until the end of the transaction nobody changes a rule. Raises RulesChanged where somebody has."""
+    """Lock all rules until the end of the transaction. Raises RulesChanged where their revision is another."""
     if counters.lock(Counter.RULES) != revision:
         raise RulesChanged
 
 
 def _leave(incident_ids: list[UUID], revision: int) -> None:
-    """No rule speaks to these, or a suspended one holds them: a person answers."""
+    """Mark incidents as evaluated that stay pending for a person."""
     with transaction.atomic():
         hold_rules(revision)
         counters.hold(Counter.CHANGES)
         Incident.objects.filter(pk__in=incident_ids).update(rules_evaluated=True)
 
 
-def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetime, done: Step) -> None:
-    """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
+def _carry_out(match: RuleMatch, incident: Incident, found: Look, now: datetime, done: Step) -> None:
+    """Apply one match. Raises RulesChanged, without a change, where the rules have changed."""
     suspended = False
     with transaction.atomic():
         hold_rules(found.revision)
@@ -142,8 +142,8 @@ def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetim
         if not Incident.objects.filter(pk=incident.pk, state=State.OPEN.value, rules_evaluated=False).update(
             rules_evaluated=True
         ):
-            return  # a person was quicker, its worker is gone, or another kernel has judged it
-        row = Rule.objects.get(pk=verdict.rule.id)
+            return  # a person was faster, its worker is gone, or another kernel has evaluated it
+        row = Rule.objects.get(pk=match.rule.id)
         if trouble := _trouble(row, incident, now, found.two_above):
             changes.suspend(row.pk, trouble, actor=Actor.system(now))
             why = f"The rule was suspended. {trouble}"
@@ -151,16 +151,16 @@ def _carry_out(verdict: RuleMatch, incident: Incident, found: Look, now: datetim
             done.changed.append(incident.pk)
             suspended = True
         else:
-            _apply_verdict(row, verdict, incident, now, done)
+            _apply(row, match, incident, now, done)
     if suspended:
         raise RulesChanged
 
 
-def _apply_verdict(row: Rule, verdict: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
-    action = verdict.rule.action
-    if action.decision is None and _has_spoken(row, incident):
+def _apply(row: Rule, match: RuleMatch, incident: Incident, now: datetime, done: Step) -> None:
+    action = match.rule.action
+    if action.decision is None and _has_acted(row, incident):
         return
-    if not count_use(verdict, now):
+    if not count_use(match, now):
         raise RulesChanged  # used up or expired since it was read
     if action.decision is not None:
         decisions.decide(incident.pk, action.decision, actor=rule_actor(row, now), reason=row.reason, rule=row)
@@ -176,27 +176,28 @@ def _apply_verdict(row: Rule, verdict: RuleMatch, incident: Incident, now: datet
     done.changed.append(incident.pk)
 
 
-def count_use(verdict: RuleMatch, now: datetime) -> bool:
-    """One use more of the rule as it was read; False where it has changed, is used up or over."""
-    rule = Rule.objects.filter(pk=verdict.rule.id, revision=verdict.rule.revision, enabled=True, suspended_at=None)
+def count_use(match: RuleMatch, now: datetime) -> bool:
+    """Count a use of the rule as it was read; False where it has changed, is used up or has expired."""
+    rule = Rule.objects.filter(pk=match.rule.id, revision=match.rule.revision, enabled=True, suspended_at=None)
     left = rule.filter(Q(max_uses=None) | Q(uses__lt=F("max_uses")), Q(expires_at=None) | Q(expires_at__gt=now))
     return bool(left.update(uses=F("uses") + 1, last_used_at=now))
 
 
-def _has_spoken(row: Rule, incident: Incident) -> bool:
-    """It asked or escalated here before: that the rules are asked anew must not use it twice."""
+def _has_acted(row: Rule, incident: Incident) -> bool:
+    """Whether the rule left this incident to a person or escalated it before: a repeated evaluation must not count
+    twice."""
     return AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor=f"rule:{row.pk}").exists()
 
 
 def _trouble(row: Rule, incident: Incident, now: datetime, two_above: int) -> str | None:
-    """Why the rule must not answer this one but be suspended; the answers of its present revision count."""
+    """Why the rule must be suspended instead of deciding this incident; the decisions of its present revision count."""
     if RuleAction(row.action).decision is None:
         return None
     return storm(row, now, two_above) or rule_policy.loop(_in_a_row(row, incident), row.loop_limit)
 
 
 def storm(row: Rule, now: datetime, two_above: int) -> str | None:
-    """Why the rule must not give one more answer so soon, nor act on a node of Steward's; or None."""
+    """Why the rule must not make another decision or Steward/ctrl action now; or None."""
     stormy = rule_policy.storm(given_lately(row, now), row.storm_limit)
     if stormy or not RuleAction(row.action).ends:
         return stormy
@@ -204,7 +205,7 @@ def storm(row: Rule, now: datetime, two_above: int) -> str | None:
 
 
 def _ended_lately(now: datetime) -> int:
-    """How many processes all rules, in whatever revision, have killed or stopped in the time that a storm takes."""
+    """How many processes all rules, in any revision, have killed or stopped within the storm window."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
     ends = [action.value for action in RuleAction if action.ends]
     made = Decision.objects.filter(rule__isnull=False, action__in=ends, decided_at__gt=since)
@@ -212,7 +213,7 @@ def _ended_lately(now: datetime) -> int:
 
 
 def given_lately(row: Rule, now: datetime) -> int:
-    """How often the present revision has answered, or acted on a node of Steward's, in the time that a storm takes."""
+    """How often the present revision has decided, or acted on a Steward/ctrl node, within the storm window."""
     since = now - timedelta(seconds=STORM_WINDOW_S)
     made = Decision.objects.filter(rule=row, rule_revision=row.revision, decided_at__gt=since)
     actions = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
@@ -220,9 +221,9 @@ def given_lately(row: Rule, now: datetime) -> int:
 
 
 def _in_a_row(row: Rule, incident: Incident) -> int:
-    """How often the rule was the last to answer this process, always on the message that it fails on now."""
+    """How many of the process's latest decisions in a row came from the rule, for the message that it fails on now."""
     if incident.consecutive <= row.loop_limit:
-        return 0  # it has not failed on this message often enough for the answers to be in a row
+        return 0  # it has not failed on this message often enough for such a row of decisions
     before = Incident.objects.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")
     count = 0
     for earlier in before.select_related("decision")[: row.loop_limit]:

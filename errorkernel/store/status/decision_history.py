@@ -1,4 +1,4 @@
-"""How the newest answers did: how long their processes had waited, and whether what was answered came back."""
+"""Statistics of the newest decisions: how long their processes waited, and whether the problem came back."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from errorkernel.domain.incident_state import State
 from errorkernel.models import Decision, Incident
 
 CAME_BACK_WITHIN = timedelta(hours=1)
-"""An answer has not helped if the same process asks about the same problem again this soon."""
+"""A decision has not helped if the same process opens an incident of the same problem again this soon."""
 READ_AT_MOST = 1000
-"""Of more answers in a range the newest are looked at: so many a page can read while somebody waits for it."""
+"""Only the newest decisions of a range are read: as many as a page can read without delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _record(row: page_queries.DecisionRow) -> DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one action. ``came_back`` is among ``done``; ``moving``: it is not known yet."""
+    """Results of one action. ``came_back`` is a part of ``done``; ``moving``: the result is not known yet."""
 
     action: str
     given: int
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def outcomes(decisions: Iterable[DecisionRecord]) -> list[Outcome]:
-    """Continue, kill and stop side by side; one that was never given is left out."""
+    """One entry for each of continue, kill and stop that was decided."""
     by_action: dict[str, list[DecisionRecord]] = {"continue": [], "kill": [], "stop": []}
     for decision in decisions:
         by_action[decision.action].append(decision)
@@ -88,14 +88,15 @@ def _outcome(action: str, given: Sequence[DecisionRecord]) -> Outcome:
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """The smallest of ``ordered`` values that so large a part of them does not exceed; None of none."""
+    """The smallest of the ``ordered`` values that at least ``part`` (0 to 1) of them do not exceed; None without
+    values."""
     if not ordered:
         return None
     return ordered[max(0, -(-len(ordered) * round(part * 100) // 100) - 1)]
 
 
 def waiting_by_age(bounds: Sequence[timedelta], now: datetime) -> list[int]:
-    """Open incidents by how long we have known of them: up to each of the growing ``bounds``, and longer than all."""
+    """Pending incidents by age since they were stored: up to each of the growing ``bounds``, and older than all."""
     opened = Incident.objects.filter(state=State.OPEN.value)
     counts = {f"upto{index}": Count("pk", filter=Q(opened_at__gt=now - bound)) for index, bound in enumerate(bounds)}
     found = opened.aggregate(**counts, whole=Count("pk"))

@@ -1,6 +1,6 @@
-"""The error-state map: fleet → node → process → what that process met. The page and the API read it here.
+"""The error-state map: fleet → node → process → error states. The page and the API read it here.
 
-Each step costs what it shows: counts by node come out of one index, and below a node only its own states are read.
+Each level reads only what it shows: counts by node from one index, and below a node its own states.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ _LEVELS = {rank: level for level, rank in LEVEL_RANK.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What lies under a node or a process: how many error states, the highest level (of a process), the last."""
+class StateSummary:
+    """Summary of a node or process: number of error states, last time, and the highest level (of a process)."""
 
     count: int
     last_seen: datetime
@@ -28,7 +28,7 @@ class Met:
 
 
 def states(*, node: str = "", process: str = "", problem: int | None = None) -> QuerySet[ErrorState]:
-    """Error states with all that is shown of them, of these alone; ``problem``: with its parts."""
+    """Error states with their relations, filtered by the parameters; ``problem``: with its parts."""
     found = ErrorState.objects.select_related("process__node", "problem")
     if "\0" in node + process:  # no database holds one
         return found.none()
@@ -40,14 +40,14 @@ def states(*, node: str = "", process: str = "", problem: int | None = None) -> 
     return found if problem is None else found.filter(problem__in=members(problem))
 
 
-def by_node(nodes: Sequence[int]) -> dict[int, Met]:
-    """What lies under each of these nodes that has met anything."""
+def by_node(nodes: Sequence[int]) -> dict[int, StateSummary]:
+    """Node → summary, for those of these nodes that have error states."""
     rows = ErrorState.objects.filter(node__in=nodes).order_by().values_list("node")
-    return {node: Met(count, last) for node, count, last in rows.annotate(Count("pk"), Max("last_seen"))}
+    return {node: StateSummary(count, last) for node, count, last in rows.annotate(Count("pk"), Max("last_seen"))}
 
 
-def by_process(node: int) -> dict[int, Met]:
-    """What lies under each process of the node that has met anything."""
+def by_process(node: int) -> dict[int, StateSummary]:
+    """Process → summary, for the processes of the node that have error states."""
     rows = ErrorState.objects.filter(node=node).order_by().values_list("process")
     found = rows.annotate(Count("pk"), Max("last_seen"), Max("problem__level_rank"))
-    return {process: Met(count, last, _LEVELS[rank]) for process, count, last, rank in found}
+    return {process: StateSummary(count, last, _LEVELS[rank]) for process, count, last, rank in found}

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from errorkernel.models import SavedSearch
 from errorkernel.store.accounts import saved_searches
-from errorkernel.store.accounts.saved_searches import PAGES, ViewError
+from errorkernel.store.accounts.saved_searches import PAGES, SavedSearchError
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth.actor import may
 from errorkernel.web.auth.permissions import ANSWER, VIEW
@@ -17,7 +17,7 @@ from errorkernel.web.operations.operation import Done, Form, Operation, Refusal,
 from errorkernel.web.schemas.operations import SearchToSave
 
 
-class CannotShare(ViewError):
+class CannotShare(SavedSearchError):
     """Sharing takes a permission that this person has not."""
 
 
@@ -54,7 +54,7 @@ _SEARCH = Resource(
     item=msgspec.Struct,
     encode=lambda row: msgspec.Struct(),
     missing=SavedSearch.DoesNotExist,
-    refusals=(Refusal(error=CannotShare, status=403), Refusal(error=ViewError, status=400)),
+    refusals=(Refusal(error=CannotShare, status=403), Refusal(error=SavedSearchError, status=400)),
 )
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
