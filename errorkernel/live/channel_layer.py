@@ -1,8 +1,8 @@
-"""A channel layer over the broker that we have anyway (``STEWARD_CHANNEL_LAYER=nats``): web and kernel in processes of
-their own, and no Redis.
+"""A channel layer over the broker (``STEWARD_CHANNEL_LAYER=nats``): web and kernel run in separate processes without
+Redis.
 
-At most once, as every channel layer: what is lost between two processes is read from the database. Not for nodes:
-the subjects below ``ek.layer`` are the kernel's own.
+Delivery is at most once, as in every channel layer: lost messages are read from the database. Nodes have no access: the
+subjects below ``ek.layer`` belong to the kernel.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ _CHANNELS = "ek.layer.channel."
 
 
 class NatsChannelLayer(BaseChannelLayer):
-    """One connection per event loop; a full queue drops its oldest message, as a late frame is worth least."""
+    """One connection per event loop; a full queue drops its oldest message, because late frames have the least
+    value."""
 
     extensions = ["groups"]
 
@@ -36,7 +37,7 @@ class NatsChannelLayer(BaseChannelLayer):
         self._subscribed: set[str] = set()
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """To one receiver of the channel, in whichever process."""
+        """To one receiver of the channel, in any process."""
         await self._publish(_CHANNELS + channel, message)
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class NatsChannelLayer(BaseChannelLayer):
         await connection.send(subject, msgspec.msgpack.encode(message))
 
     async def close(self) -> None:
-        """Give the connection up; whoever uses the layer again gets a new one."""
+        """Close the connection; the next use opens a new one."""
         connection, self._connection = self._connection, None
         if connection and self._loop is asyncio.get_running_loop():
             await connection.close()
@@ -75,7 +76,7 @@ class NatsChannelLayer(BaseChannelLayer):
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         if self._connection is None or self._loop is not loop:
-            # Read here, once, and not in a thread: of two callers that waited for it, each would make a connection.
+            # Read here and not in a thread: two callers that waited for it would each open a connection.
             access = own_access(conf.get())
             self._loop, self._subscribed = loop, set()
             self._connection = Connection(access.url, name="steward channel layer", seed=access.seed)

@@ -1,10 +1,10 @@
 """One hub per web process: makes frames of the channel layer's updates and fans them out to this process's sockets.
 
-A frame is rendered once for all of them, and not at all while nobody watches.
+A frame is rendered once for all sockets, and not at all without one.
 
-A socket has a bounded queue; one that cannot keep up is closed and comes back with the last number that it has seen,
-so a slow browser never holds up the others and never misses anything. Frames reach the sockets in order and without
-gap: what the layer lost is read from the database, where everything with a smaller number is already committed.
+Each socket has a bounded queue. A socket that cannot keep up is closed, and its browser reconnects with its last
+number, so a slow browser never delays the others and misses nothing. Frames reach the sockets in order and without
+gaps: lost updates are read from the database, where all smaller numbers are already committed.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Hub:
         self._translations: WeakKeyDictionary[Frame, dict[str, asyncio.Task[Frame]]] = WeakKeyDictionary()
 
     async def join(self) -> Subscriber:
-        """Take part from the present position on."""
+        """Subscribe from the present position on."""
         await self._start()
         subscriber = Subscriber(self._position)
         self._subscribers.add(subscriber)
@@ -95,7 +95,7 @@ class Hub:
                 del self._waiters[incident_id]
 
     async def in_language(self, frame: Frame, language: str) -> Frame:
-        """The frame with its cards in ``language``; it is rendered, and encoded, once for all who read it."""
+        """The frame with its cards in ``language``; it is rendered and encoded once per language."""
         if not frame.cards:
             return frame
         of_frame = self._translations.setdefault(frame, {})
@@ -121,7 +121,7 @@ class Hub:
                 ]
 
     async def _forever(self, what: Callable[[], Any]) -> None:
-        """Repeat ``what``: a layer or a database that fails for a while must not end the live pages for good."""
+        """Repeat ``what``: a layer or a database that fails for a while must not end the live updates."""
         while True:
             try:
                 await what()
@@ -152,7 +152,7 @@ class Hub:
                 await self._deliver(rendered.frame)
                 await self._deliver_cards(rendered.left)
             else:
-                # What changed is not numbered here: the check reads how far that is.
+                # The numbers of changes are not known here: the check reads them.
                 self._moved_to(update.last)
 
     def _wake(self, changed: Iterable[UUID]) -> None:
@@ -166,9 +166,9 @@ class Hub:
             self._moved = True
 
     async def _deliver(self, frame: Frame) -> None:
-        """Put a frame in its place in the row of numbers, and hand it out."""
+        """Renumber a frame for the present position and send it to the sockets."""
         if frame.has_numbers and frame.first > self._position + 1:
-            # Whatever has a smaller number is committed: the gap can be closed at once.
+            # All smaller numbers are committed, so the gap can be filled at once.
             await self._fill(frame.first - 1)
         if frame.has_numbers and frame.last <= self._position and not frame.cards:
             return
@@ -177,7 +177,7 @@ class Hub:
         self._hand_out(frame)
 
     async def _deliver_cards(self, cards: Sequence[Incident], pending: int | None = None) -> None:
-        """Hand these out, a frame after another; sockets take one while the next is made, so their queues hold."""
+        """Send these in several frames; sockets take one while the next is rendered, so their queues do not fill."""
         for start in range(0, len(cards), FRAME_CARDS):
             lot = cards[start : start + FRAME_CARDS]
             await self._deliver(await self.threads.run(rendering.cards_frame, lot, self._position, pending))
@@ -192,12 +192,12 @@ class Hub:
             for subscriber in self._subscribers:
                 subscriber.put(piece)
         for card in frame.cards:
-            # Out of order, the number stays where it is, and the next check reads what is missing.
+            # Out of order, the number stays, and the next check reads what is missing.
             if card.change == self._change + 1:
                 self._change = card.change
 
     async def _check(self) -> None:
-        """Read what is committed and did not come through the layer, and hand it out."""
+        """Read what is committed and did not arrive through the layer, and send it."""
         while True:
             self._moved = False
             await asyncio.sleep(CHECK_INTERVAL_S)

@@ -1,8 +1,8 @@
-"""Publishes what a commit changed, after the commit.
+"""Publishes committed changes to the web processes.
 
 The channel layer carries each update to one hub per web process (``errorkernel.live.hub``), which makes frames of it
-where somebody watches. An update can get lost on that way (a full channel drops silently, a membership expires): its
-numbers make every gap visible, and the hub closes the gap from the database.
+for its sockets. An update can be lost (a full channel drops silently, a membership expires). Its numbers make every gap
+visible, and the hub fills the gap from the database.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ KERNEL_CHANNEL = "error-kernel"
 FRAME_INTERVAL_S = 0.1
 FRAME_ROWS = 50
 STORM_ROWS = 20
-"""Rows of a frame in a storm: nobody reads 500 a second, and they are rendered on the processor that stores them."""
+"""Rows of a frame in a storm: nobody reads 500 a second, and rendering competes with storing for the processor."""
 BACKLOG_ROWS = 500
 """Up to this many waiting rows are all shown, a frame after another; beyond it only the newest of them are."""
 
@@ -62,7 +62,7 @@ class Announcer:
             self._wake.set()
 
     async def run(self) -> None:
-        """Send for as long as the worker lives. A lone event goes out at once, a flood in steps."""
+        """Send while the worker runs. A single event is sent at once, many in steps."""
         while True:
             await self._wake.wait()
             started = time.monotonic()
@@ -94,7 +94,7 @@ def decode_update(message: dict[str, Any]) -> Update:
 
 
 async def _send(update: Update) -> None:
-    """Hand an update to the channel layer. A layer that fails costs a second, no data: hubs read the database."""
+    """Send an update to the channel layer. If that fails, hubs read the data from the database a second later."""
     message: dict[str, Any] = {
         "type": "live.update",
         "first": update.first,
@@ -124,7 +124,7 @@ async def announce_incidents_async(incident_ids: Iterable[UUID]) -> None:
 
 
 async def _wake_kernel() -> None:
-    """Wake a kernel worker for its outbox. If that gets lost, its next look finds what is enqueued."""
+    """Wake a kernel worker for its outbox. If the message is lost, its next read finds the rows."""
     try:
         await get_channel_layer().send(KERNEL_CHANNEL, {"type": "outbox.wake"})
     except ChannelFull:

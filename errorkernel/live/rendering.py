@@ -1,4 +1,4 @@
-"""What frames show, rendered by the partials of the pages and read from the database."""
+"""Reads the content of frames from the database and renders it with the partials of the pages."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def render_rows(events: Iterable[EventRow]) -> list[Row]:
 def render_cards(incidents: Iterable[Incident], language: str = settings.LANGUAGE_CODE) -> list[Card]:
     """The incidents' cards. They need their relations (``load_cards``)."""
     template = get_template("errorkernel/_incident.html")
-    # Frames are for everybody: not in the language of the request that happened to cause this one.
+    # Frames go to all sockets, so the language of the present request must not apply.
     with translation.override(language):
         return [
             Card.of(
@@ -73,7 +73,7 @@ def stored_rows(first: int, last: int, limit: int, query: Q | None = None) -> li
 
 
 def from_store(first: int, last: int, limit: int, query: Q | None = None) -> Frame:
-    """A frame of what is stored in a range: for whoever missed it. With a query, only rows that match count."""
+    """A frame of what is stored in a range: for sockets that missed it. With a query, only rows that match count."""
     rows = stored_rows(first, last, limit, query)
     skipped = 0
     if query is None:

@@ -1,8 +1,8 @@
 """The live websocket (``/ws/live?after=<seq>&q=<query>&lang=<code>``): one way, server to browser.
 
-A plain ASGI application instead of a Channels consumer: a consumer joins the channel layer once per socket and hops to
-a thread before every handler, which at some hundred browsers costs ten times what the frames do. The hub is this
-process's one member of the layer.
+A plain ASGI application instead of a Channels consumer: a consumer joins the channel layer once per socket and switches
+to a thread before every handler, which with some hundred browsers costs ten times as much as the frames. Only the hub
+joins the layer.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class _Closed(Exception):
 async def live(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Serve one socket from its connect to its end."""
     await receive()
-    # Accepted before it is refused: a browser is told a close code only on an open socket.
+    # Accepted before it is rejected: a browser gets a close code only on an open socket.
     await send({"type": "websocket.accept"})
     reading = asyncio.create_task(_until_gone(receive))
     serving = asyncio.create_task(_serve(scope, send))
@@ -154,14 +154,14 @@ class _Socket:
 
     async def pump(self) -> None:
         present, after = self._subscriber.position, self._request.after
-        # A number from the future was given by another database (restored, replaced): begin at the present.
+        # A number above the present one comes from another database (restored, replaced): start at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
         await self._transmit(await self._hub.threads.run(rendering.snapshot, present, self._request.language))
         while True:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:
-                raise _Closed(TOO_SLOW, "This browser was too slow; it may come back and catch up.")
+                raise _Closed(TOO_SLOW, "This browser was too slow; it can reconnect and catch up.")
             if self._request.language != settings.LANGUAGE_CODE:
                 frame = await self._hub.in_language(frame, self._request.language)
             if not self._request.rows and frame.has_numbers:
@@ -171,7 +171,8 @@ class _Socket:
             await self._transmit(frame)
 
     async def _catch_up(self, after: int, present: int) -> None:
-        """The newest rows of what was missed, in frames that follow each other; the first counts what is left out."""
+        """The newest rows of what was missed, in frames that follow each other; the first one counts the omitted
+        rows."""
         query = await self._hub.threads.run(self._filter.query) if self._filter else None
         events = await self._hub.threads.run(rendering.stored_rows, after + 1, present, CATCH_UP_ROWS, query)
         # With a search, what does not match is not missed.

@@ -1,6 +1,6 @@
 """Every setting of the product: typed, read once from the environment, listed by ``steward doctor``.
 
-``get()`` is the only way to them. A value that cannot be right stops the program at its start with one sentence.
+``get()`` is the only access to them. An invalid value stops the program at its start with one sentence.
 """
 
 import os
@@ -20,7 +20,8 @@ PREFIX = "STEWARD_"
 
 
 class ConfError(Exception):
-    """A setting is wrong or its file cannot be used; the message is one sentence for whoever started the program."""
+    """A setting is wrong or its file cannot be used; the message is one sentence for the person who started the
+    program."""
 
 
 def _setting(default: Any, doc: TranslatableText, *, secret: bool = False) -> Any:
@@ -88,7 +89,7 @@ class Conf:
     )
     admin_password_file: str = _setting(
         "",
-        _("File with the password of the account admin, read at the first start; empty: one is made and printed."),
+        _("File with the password of the account admin, read at the first start; empty: one is generated and printed."),
     )
     allowed_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "[::1]"), _("Host names that browsers may use, separated by commas; *: any.")
@@ -164,7 +165,7 @@ class Conf:
 
     @property
     def legacy_on_ours(self) -> bool:
-        """Steward's nodes connect to the broker that we start."""
+        """Whether Steward/ctrl nodes connect to the embedded broker."""
         return self.legacy != "off" and not self.legacy_nats_url and self.embedded_broker
 
     def data_file(self, name: str) -> Path:
@@ -178,7 +179,7 @@ def get() -> Conf:
 
 
 def load(environ: Mapping[str, str]) -> Conf:
-    """Read the settings from ``environ``. Raises ConfError naming the variable that is wrong."""
+    """Read the settings from ``environ``. Raises ConfError with the name of the wrong variable."""
     given: dict[str, Any] = {}
     for setting in fields(Conf):
         variable = PREFIX + setting.name.upper()
@@ -191,12 +192,12 @@ def load(environ: Mapping[str, str]) -> Conf:
 
 
 def usual() -> Conf:
-    """What would hold for this process if none of the variables were set."""
+    """The settings of this process without any of the variables."""
     return load({name: value for name, value in os.environ.items() if not name.startswith(PREFIX)})
 
 
 def is_given(variable: str) -> bool:
-    """Whether this process's environment sets the variable; else its default holds."""
+    """Whether this process's environment sets the variable; otherwise the default applies."""
     return os.environ.get(variable, "") != ""
 
 
@@ -217,7 +218,8 @@ _CREDENTIALS = re.compile(r"((?:\A|,)\s*(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", re.
 
 
 def secret_key(conf: Conf) -> str:
-    """Django's secret key: the setting, else the data dir's file, made (0600) where it is missing. Raises ConfError."""
+    """Django's secret key: the setting, otherwise the file in the data directory, created (0600) where it is missing.
+    Raises ConfError."""
     if conf.secret_key:
         return conf.secret_key
     path = conf.data_file("secret_key")
@@ -235,7 +237,7 @@ def read_or_make_secret(path: Path, make: Any) -> str:
     except FileNotFoundError:
         pass
     try:
-        # O_EXCL: of two processes that start together, one makes it and the other reads what the first made.
+        # O_EXCL: of two processes that start together, one creates the file and the other reads it.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path.read_text().strip()

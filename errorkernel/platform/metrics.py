@@ -1,10 +1,10 @@
-"""Every metric of the product, and the only door to prometheus_client.
+"""Every metric of the product, and the only module that uses prometheus_client.
 
-The rest of the product calls the small functions below and never sees the library. Counters count what happened in
-this process since it started; what is a fact of the database (open incidents, hellos) is asked for at scrape time,
-through a provider that is registered from outside, so that this module knows no models.
+The rest of the product calls the small functions below. Counters count since the start of this process. Numbers from
+the database (pending incidents, heartbeats) are read at scrape time through a registered provider, so that this module
+imports no models.
 
-The ``steward_…`` names are those that dashboards of Steward know, and ``ctrl_…`` those of ctrl; ``errorkernel_…`` are
+The ``steward_…`` names are those of existing Steward dashboards, and ``ctrl_…`` those of ctrl; ``errorkernel_…`` are
 ours.
 Source: https://prometheus.io/docs/instrumenting/writing_exporters/
 """
@@ -28,11 +28,11 @@ from prometheus_client.core import GaugeMetricFamily
 
 log = logging.getLogger("errorkernel.metrics")
 
-# A ``_created`` series beside every counter would double what is scraped, and tells nothing that we need.
+# A ``_created`` series beside every counter would double the scraped data without a use.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OLD_PREFIXES = ("steward", "ctrl")
-"""Of names that dashboards know; what stands under the one stands under the other."""
+"""Prefixes of the names in existing dashboards; both have the same series."""
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,8 +42,8 @@ REGISTRY = CollectorRegistry()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database says at scrape time. ``heartbeat_last``: node name → Unix time of its last hello (our clock);
-    ``nodes``: liveness → how many."""
+    """Numbers from the database at scrape time. ``heartbeat_last``: node name → Unix time of its last heartbeat (our
+    clock); ``nodes``: liveness → number of nodes."""
 
     incidents_open: int = 0
     heartbeat_last: Mapping[str, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Facts:
 
 
 class _FactsCollector:
-    """Asks the provider at each scrape. Without an answer its series are absent, which is what alerts can see."""
+    """Calls the provider at each scrape. When it fails, its series are absent, which alerts can detect."""
 
     def __init__(self) -> None:
         self.provider: Callable[[], Facts] | None = None
@@ -62,28 +62,26 @@ class _FactsCollector:
         try:
             facts = self.provider()
         except Exception:
-            log.exception("What the database knows could not be read for /metrics")
+            log.exception("The numbers from the database could not be read for /metrics")
             return
-        yield GaugeMetricFamily(
-            "errorkernel_incidents_open", "Processes that wait for an answer.", value=facts.incidents_open
-        )
+        yield GaugeMetricFamily("errorkernel_incidents_open", "Pending incidents.", value=facts.incidents_open)
         for prefix in OLD_PREFIXES:
             yield GaugeMetricFamily(
-                f"{prefix}_hello_nodes_total", "Nodes that have said hello.", value=len(facts.heartbeat_last)
+                f"{prefix}_hello_nodes_total", "Nodes that have sent a heartbeat.", value=len(facts.heartbeat_last)
             )
             contact = GaugeMetricFamily(
-                f"{prefix}_hello_node_contact_last", "Unix time of a node's last hello.", labels=["nodeName"]
+                f"{prefix}_hello_node_contact_last", "Unix time of a node's last heartbeat.", labels=["nodeName"]
             )
             for name, moment in facts.heartbeat_last.items():
                 contact.add_metric([name], moment)
             yield contact
-        alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by when they said hello.", labels=["liveness"])
+        alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by liveness.", labels=["liveness"])
         for liveness, count in facts.nodes.items():
             alive.add_metric([liveness], count)
         yield alive
 
     def describe(self) -> Iterable[Any]:
-        """Empty: registering must not ask the database, which may not exist yet."""
+        """Empty: registering must not read the database, which may not exist yet."""
         return ()
 
 
@@ -101,42 +99,47 @@ def _old_counters(name: str, doc: str) -> list[Counter]:
     return [_counter(f"{prefix}_{name}", doc) for prefix in OLD_PREFIXES]
 
 
-_received = _old_counters("error_messages_received_total", "Reports of any type that were stored.")
-_errors = _old_counters("error_messages_sent_total", "Reports of type error or action that nodes sent.")
-_infos = _old_counters("info_messages_sent_total", "Reports of type info that nodes sent.")
+_received = _old_counters("error_messages_received_total", "Stored events of any type.")
+_errors = _old_counters("error_messages_sent_total", "Stored events of type error or action.")
+_infos = _old_counters("info_messages_sent_total", "Stored events of type info.")
 _events = _counter("errorkernel_events_total", "Stored events.", "type", "level")
-_rejected = _counter("errorkernel_events_rejected_total", "Inputs that were refused, by why.", "reason")
-_refused_attempts = _counter("errorkernel_refused_attempts_total", "Attempts without the right to, by what.", "what")
-_decisions = _counter("errorkernel_decisions_total", "Answers, by action and kind of answerer.", "action", "by")
+_rejected = _counter("errorkernel_events_rejected_total", "Rejected events, by reason.", "reason")
+_refused_attempts = _counter("errorkernel_refused_attempts_total", "Access denials, by operation.", "what")
+_decisions = _counter("errorkernel_decisions_total", "Decisions, by action and kind of actor.", "action", "by")
 _steward_actions = _counter(
     "errorkernel_steward_actions_total", "Ended actions on nodes of Steward and ctrl.", "action", "result", "by"
 )
-_blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds that processes have spent blocked.")
+_blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds for which processes were blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
 _legacy_waiting = Gauge(
-    "errorkernel_legacy_waiting_messages", "Errors of Steward's nodes that are not stored yet.", registry=REGISTRY
+    "errorkernel_legacy_waiting_messages", "Errors of Steward/ctrl nodes that are not stored yet.", registry=REGISTRY
 )
 _legacy_filled = Gauge(
-    "errorkernel_legacy_stream_filled_ratio", "Share of that stream's room that is taken.", registry=REGISTRY
+    "errorkernel_legacy_stream_filled_ratio",
+    "Used share of that stream, from 0 to 1.",
+    registry=REGISTRY,
 )
-_legacy_discarded = _counter("errorkernel_legacy_discarded_total", "Errors that the broker had no more room for.")
+_legacy_discarded = _counter(
+    "errorkernel_legacy_discarded_total",
+    "Errors that the broker discarded because that stream was full.",
+)
 _live_clients = Gauge("errorkernel_live_clients", "Open live connections of browsers.", registry=REGISTRY)
 _decision_wait = Histogram(
     "errorkernel_decision_wait_seconds",
-    "From a process's question to its answer.",
+    "Time from the start of an incident to its decision.",
     buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400),
     registry=REGISTRY,
 )
 _decision_delivery = Histogram(
     "errorkernel_decision_delivery_seconds",
-    "From an answer to the node's report that it was obeyed.",
+    "Time from a decision to the node's outcome that it was applied.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 4 * 3600),
     registry=REGISTRY,
 )
 _batch = Histogram(
     "errorkernel_intake_batch_seconds",
-    "From a batch's arrival to its acknowledgement.",
+    "Time from a batch's arrival to its acknowledgement.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
@@ -150,17 +153,17 @@ def count_event(type: str, level: str, n: int = 1) -> None:
 
 
 def count_rejected(reason: str, n: int = 1) -> None:
-    """``n`` inputs were refused; ``reason`` is a short stable word (``ProtocolError.reason`` or the gateway's)."""
+    """``n`` events were rejected; ``reason``: a short stable word (``ProtocolError.reason`` or the gateway's)."""
     _rejected.labels(reason).inc(n)
 
 
 def count_refused_attempt(what: str, n: int = 1) -> None:
-    """Somebody tried what they may not; ``what`` is ``publish``, ``subscribe``, ``connect`` or ``http``."""
+    """``n`` accesses were denied; ``what`` is ``publish``, ``subscribe``, ``connect`` or ``http``."""
     _refused_attempts.labels(what).inc(n)
 
 
 def count_decision(action: str, by_kind: str) -> None:
-    """A question was answered; ``by_kind`` is ``user``, ``rule`` or ``deadline``, never a name."""
+    """An incident was decided; ``by_kind`` is ``user``, ``rule`` or ``deadline``, never a name."""
     _decisions.labels(action, by_kind).inc()
 
 
@@ -170,7 +173,7 @@ def count_steward_action(action: str, result: str, by_kind: str) -> None:
 
 
 def observe_decision_wait(seconds: float) -> None:
-    """Raised → decided. A node's clock that runs ahead gives less than nothing, which counts as nothing."""
+    """Raised → decided. A node's clock that runs ahead gives a negative time, which counts as 0."""
     _decision_wait.observe(max(0.0, seconds))
 
 
@@ -180,12 +183,12 @@ def observe_decision_delivery(seconds: float) -> None:
 
 
 def add_blocked_seconds(seconds: float) -> None:
-    """So long have processes stood still since the last call, summed over all of them; less than 0 counts as 0."""
+    """Add the blocked time of all processes since the last call; a negative time counts as 0."""
     _blocked.inc(max(0.0, seconds))
 
 
 def observe_batch(seconds: float) -> None:
-    """One batch of the intake is stored and acknowledged."""
+    """The time in which one batch of the intake was stored and acknowledged."""
     _batch.observe(max(0.0, seconds))
 
 
@@ -194,13 +197,13 @@ def set_lag(n: int) -> None:
 
 
 def set_legacy(waiting: int, filled: float) -> None:
-    """How the stream of errors of Steward's nodes stands."""
+    """The state of the stream of Steward/ctrl errors."""
     _legacy_waiting.set(waiting)
     _legacy_filled.set(filled)
 
 
 def count_legacy_discarded(n: int) -> None:
-    """The broker threw away ``n`` of them, because the stream was full."""
+    """The broker discarded ``n`` of these errors, because the stream was full."""
     _legacy_discarded.inc(n)
 
 
@@ -214,17 +217,18 @@ def count_live_dropped(n: int = 1) -> None:
 
 
 def register_facts(provider: Callable[[], Facts] | None) -> None:
-    """Whom to ask at each scrape, in the scrape's own thread; a later call replaces an earlier one."""
+    """Set the provider, which is called in the scrape's own thread; a later call replaces an earlier one."""
     _facts.provider = provider
 
 
 def render() -> tuple[bytes, str]:
-    """All series in Prometheus' text format, and its content type. Blocks while the provider asks the database."""
+    """All series in Prometheus' text format, and its content type. Blocks while the provider reads the database."""
     return generate_latest(REGISTRY), TEXT_FORMAT
 
 
 def serve(port: int, host: str = "0.0.0.0") -> Callable[[], None]:  # noqa: S104 - scrapers come from other machines
-    """Serve ``/metrics`` on a port of its own, in a thread; returns what stops it. Raises OSError where it is taken."""
+    """Serve ``/metrics`` on a port of its own, in a thread; returns a function that stops it. Raises OSError where the
+    port is in use."""
     server, thread = start_http_server(port, addr=host, registry=REGISTRY)
 
     def stop() -> None:

@@ -1,4 +1,4 @@
-"""Parses the parameters of a query string. A value that cannot be right raises one sentence for the reader (400)."""
+"""Parses the parameters of a query string. An invalid value raises one sentence for the reader (400)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ LARGEST = 2**63 - 1
 
 
 class BadParameter(ValueError):
-    """A value in the address cannot be right; the message is one sentence for the reader."""
+    """A value in the address is invalid; the message is one sentence for the reader."""
 
 
 def number(given: Mapping[str, str], name: str) -> int | None:

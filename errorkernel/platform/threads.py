@@ -1,7 +1,7 @@
 """Threads of our own for database work.
 
-Channels lets all synchronous calls of all consumers share one thread. The kernel's transactions must not queue behind
-a browser's look-up, nor the other way round, so each side has its own.
+Channels runs all synchronous calls of all consumers in one thread. The kernel's transactions must not queue behind a
+browser's queries, nor the other way round, so each has its own threads.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ R = TypeVar("R")
 
 
 class DatabaseThreads:
-    """``count`` threads, each with its own database connection that is renewed when it has gone bad."""
+    """``count`` threads, each with its own database connection that is renewed when it is broken."""
 
     def __init__(self, name: str, count: int = 1) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``function`` in one of the threads and return what it returns, or raise what it raises."""
+        """Call ``function`` in one of the threads and return what it returns, or raise its error."""
 
         def call() -> R:
             try:
@@ -33,7 +33,7 @@ class DatabaseThreads:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def close(self) -> None:
-        """Let the threads end after what they are doing, their connections closed."""
+        """End the threads after their present calls, and close their connections."""
         for _ in range(self._executor._max_workers):
             self._executor.submit(connections.close_all)
         self._executor.shutdown(wait=False)

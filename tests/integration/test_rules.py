@@ -305,7 +305,7 @@ def test_a_rule_that_expires_or_is_used_up_between_the_look_and_its_word_says_no
     soon, once = add(expires_at=NOW + timedelta(seconds=1)), add("node:boat", max_uses=1)
     ask(), ask(node="boat"), ask(node="boat", process="second")
     found = evaluation.look(now=NOW)
-    assert len(found.speaking) == 3
+    assert len(found.matched) == 3
     assert evaluation.step(found, now=NOW + timedelta(seconds=1)).changed == []
     judge(NOW + timedelta(seconds=1))
     assert (again(soon).uses, again(once).uses) == (0, 1)

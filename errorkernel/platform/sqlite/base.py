@@ -1,8 +1,8 @@
 """Django's SQLite, with a queue for the transactions of this process.
 
-SQLite has one writer at a time. Who waits for it sleeps, looks again, and sleeps longer: up to 100 ms past the moment
-when it is free, and meanwhile it goes to who happens to look. Within a process we know better. Other processes,
-and single statements outside transactions, wait as SQLite has them wait.
+SQLite has one writer at a time. A waiting connection polls with growing pauses, up to 100 ms after the lock is free,
+and meanwhile another may take it. Within this process a queue replaces the polling. Other processes, and single
+statements outside transactions, wait as SQLite does.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ _turns: defaultdict[str, Turns] = defaultdict(Turns)
 
 class DatabaseWrapper(base.DatabaseWrapper):
     _turn: Turns | None = None
-    """While a transaction of this connection lasts."""
+    """Set during a transaction of this connection."""
 
     def _start_transaction_under_autocommit(self) -> None:
         turns = _turns[str(self.settings_dict["NAME"])]

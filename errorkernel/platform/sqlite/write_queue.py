@@ -1,11 +1,11 @@
-"""Whose turn it is to write: a lock that goes to who has waited longest."""
+"""A fair lock for writers: the longest waiting thread gets it next."""
 
 import threading
 from collections import deque
 
 
 class Turns:
-    """One writer at a time. Unlike ``threading.Lock``, nobody who comes later is served first."""
+    """One writer at a time. Unlike ``threading.Lock``, it is granted in the order of the requests."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -13,7 +13,7 @@ class Turns:
         self._waiting: deque[threading.Lock] = deque()
 
     def take(self, timeout_s: float) -> bool:
-        """Wait for the turn; False where it did not come in time."""
+        """Wait for the turn; False after the timeout."""
         with self._mutex:
             if not self._taken:
                 self._taken = True
@@ -27,10 +27,10 @@ class Turns:
             if mine in self._waiting:
                 self._waiting.remove(mine)
                 return False
-        return True  # it came in this very moment
+        return True  # it was granted at this moment
 
     def give_back(self) -> None:
-        """To be called once for each turn, from whichever thread."""
+        """Call it once for each turn, from any thread."""
         with self._mutex:
             if self._waiting:
                 self._waiting.popleft().release()
