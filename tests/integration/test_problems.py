@@ -307,7 +307,7 @@ def test_after_any_merges_and_splits_the_totals_are_those_of_the_stored_events(s
                 events = [report(chance.choice(names)) for _ in range(chance.randrange(1, 4))]
                 take_in(*events, node=f"ship{chance.randrange(4)}", directory=directory)
             case 1:
-                roots = list(problems.wholes())
+                roots = list(problems.unmerged())
                 if len(roots) > 1:
                     part, whole = chance.sample(roots, 2)
                     problems.merge(part.pk, whole.pk, "", ALICE)
@@ -315,7 +315,7 @@ def test_after_any_merges_and_splits_the_totals_are_those_of_the_stored_events(s
                 parts = list(Problem.objects.filter(merged_into__isnull=False))
                 if parts:
                     problems.split(chance.choice(parts).pk, "", ALICE)
-    for one in problems.wholes():
+    for one in problems.unmerged():
         events = ErrorEvent.objects.filter(problem__in=problems.members(one.pk))
         assert (one.count, one.nodes) == (events.count(), events.values("node").distinct().count())
     for one in Problem.objects.filter(merged_into__isnull=False):
@@ -346,7 +346,7 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
 
 def found(text: str, me: int | None = None) -> set[str]:
     return set(
-        problems.wholes().filter(problem_q(parse(text, PROBLEM_FIELDS), NOW, me)).values_list("title", flat=True)
+        problems.unmerged().filter(problem_q(parse(text, PROBLEM_FIELDS), NOW, me)).values_list("title", flat=True)
     )
 
 
