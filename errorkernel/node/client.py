@@ -187,7 +187,7 @@ class Kernel(Reporter):
             self._handlers.receive,
             self._handlers.run,
             self._heartbeat.run,
-            self._keep_house,
+            self._prune_journal,
         ]
         self._tasks = [asyncio.create_task(keep_running(part), name=f"{self.node}: {part.__name__}") for part in parts]
         if self.journal.corrupt:
@@ -425,7 +425,7 @@ class Kernel(Reporter):
         await self._handlers.on_connected()
         self._heartbeat.send_soon()
 
-    async def _keep_house(self) -> None:
+    async def _prune_journal(self) -> None:
         rounds = 0
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)

@@ -33,8 +33,8 @@ def field_table(fields: Iterable[ApiField], mark: bool = False) -> SafeString:
         "",
         _ROW,
         (
-            (one.name, _REQUIRED if one.required and mark else "", _kind(one), one.description.replace("`", ""))
-            for one in fields
+            (field.name, _REQUIRED if field.required and mark else "", _kind(field), field.description.replace("`", ""))
+            for field in fields
         ),
     )
     return format_html('<table class="rows">\n<tbody>{}</tbody></table>\n', rows)

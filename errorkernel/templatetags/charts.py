@@ -65,7 +65,7 @@ class HeatCell(Protocol):
     @property
     def heat(self) -> int: ...
     @property
-    def said(self) -> str: ...
+    def label(self) -> str: ...
 
 
 @register.filter
@@ -74,8 +74,9 @@ def heat_cells(cells: Iterable[HeatCell]) -> SafeString:
     # Numbers and times of ours, as below.
     return mark_safe(  # noqa: S308
         "".join(
-            f'<td class="heat-{one.heat}" title="{one.said}">{charts.short(one.failures) if one.failures else ""}</td>'
-            for one in cells
+            f'<td class="heat-{cell.heat}" title="{cell.label}">'
+            f"{charts.short(cell.failures) if cell.failures else ''}</td>"
+            for cell in cells
         )
     )
 
@@ -94,8 +95,8 @@ def _bars(bars: Iterable[charts.Bar]) -> SafeString:
     # Words and numbers of ours: to escape each takes longer than all else about them.
     return mark_safe(  # noqa: S308
         "".join(
-            f'<rect class="bar {one.name}" x="{one.x}" y="{one.y}" width="{one.width}" height="{one.height}"/>'
-            for one in bars
+            f'<rect class="bar {bar.name}" x="{bar.x}" y="{bar.y}" width="{bar.width}" height="{bar.height}"/>'
+            for bar in bars
         )
     )
 
@@ -103,4 +104,4 @@ def _bars(bars: Iterable[charts.Bar]) -> SafeString:
 @register.filter
 def number_cells(values: Iterable[int]) -> SafeString:
     """Whole numbers, each in a cell of its own."""
-    return mark_safe("".join(f'<td class="num">{int(one)}</td>' for one in values))  # noqa: S308 - digits
+    return mark_safe("".join(f'<td class="num">{int(value)}</td>' for value in values))  # noqa: S308 - digits

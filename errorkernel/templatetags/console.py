@@ -113,7 +113,7 @@ def at_zero(on_deadline: str) -> str:
 
 
 @register.filter
-def who(actor: str) -> str:
+def actor_name(actor: str) -> str:
     """``user:alice`` → ``alice``, ``rule:12`` → ``rule 12``, ``deadline`` → ``its deadline``."""
     kind, _separator, name = actor.partition(":")
     if kind == "user":
@@ -124,11 +124,11 @@ def who(actor: str) -> str:
 
 
 @register.filter
-def answerer(decision: Decision | ProcessAction) -> str:
-    """As ``who``, with the revision of a rule: ``rule 12 (revision 3)``."""
+def decider(decision: Decision | ProcessAction) -> str:
+    """As ``actor_name``, with the revision of a rule: ``rule 12 (revision 3)``."""
     if decision.rule_revision is None:
-        return who(decision.actor)
-    return who(decision.actor) + " " + _("(revision {number})").format(number=decision.rule_revision)
+        return actor_name(decision.actor)
+    return actor_name(decision.actor) + " " + _("(revision {number})").format(number=decision.rule_revision)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -12,7 +12,7 @@ register = template.Library()
 
 
 @register.filter
-def said(what: object) -> str:
+def translated(what: object) -> str:
     """A sentence, or the one that an error carries, in the active language; any other text as it is."""
     if isinstance(what, Exception) and what.args:
         what = what.args[0]
@@ -22,4 +22,4 @@ def said(what: object) -> str:
 
 
 def _filled(value: Any) -> Any:
-    return intcomma(value) if isinstance(value, int) else said(value)
+    return intcomma(value) if isinstance(value, int) else translated(value)

@@ -11,7 +11,7 @@ from errorkernel.templatetags.console import one_line, visible
 
 register = template.Library()
 
-SKEW_SAID_S = 2.0
+SKEW_SHOWN_S = 2.0
 """Less than this is what a hello takes on its way, and what clocks differ by anyway."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ENDINGS = {
@@ -39,7 +39,7 @@ def process_state(state: str) -> str:
 @register.filter
 def is_wrong(skew_s: float | None) -> bool:
     """Whether a clock is off by more than can be explained."""
-    return skew_s is not None and abs(skew_s) > SKEW_SAID_S
+    return skew_s is not None and abs(skew_s) > SKEW_SHOWN_S
 
 
 @register.filter
@@ -47,13 +47,13 @@ def skew_words(skew_s: float | None) -> str:
     """``4 min ahead``, ``… behind``; ``right`` up to 2 s."""
     if skew_s is None:
         return _("not reported")
-    if abs(skew_s) <= SKEW_SAID_S:
+    if abs(skew_s) <= SKEW_SHOWN_S:
         return _("no skew measured")
     whole = int(abs(skew_s))
-    size, unit = next(one for one in _UNITS if whole >= one[0])
+    size, unit = next(unit for unit in _UNITS if whole >= unit[0])
     count = whole // size
-    said = _("{time} ahead") if skew_s > 0 else _("{time} behind")
-    return said.format(time=f"{count} {unit}")
+    pattern = _("{time} ahead") if skew_s > 0 else _("{time} behind")
+    return pattern.format(time=f"{count} {unit}")
 
 
 @register.filter
@@ -67,10 +67,10 @@ def dropped_words(node: Node) -> str:
         parts = [(node.dropped, ngettext("{count} event", "{count} events", node.dropped))]
     else:
         return _("not reported")
-    said = [word.format(count=intcomma(count)) for count, word in parts if count]
-    if not said:
+    pattern = [word.format(count=intcomma(count)) for count, word in parts if count]
+    if not pattern:
         return _("none")
-    return _("{what} dropped from the full journal").format(what=_(" and ").join(said))
+    return _("{what} dropped from the full journal").format(what=_(" and ").join(pattern))
 
 
 @register.filter

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from errorkernel.domain.fingerprint.grouping import REASONS
 from errorkernel.domain.rollups import Series, bucket_of, bucket_start
 from errorkernel.templatetags.console import visible
-from errorkernel.templatetags.messages import said
+from errorkernel.templatetags.messages import translated
 
 register = template.Library()
 
@@ -19,7 +19,7 @@ BAR_W = 4
 HEIGHT = 20
 _SPARK = (
     '<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
-    ' aria-label="{told}"><title>{told}</title><path class="floor" d="M0 {height}H{width}"/>{bars}</svg>'
+    ' aria-label="{label}"><title>{label}</title><path class="floor" d="M0 {height}H{width}"/>{bars}</svg>'
 )
 
 
@@ -33,24 +33,24 @@ def spark(counts: Sequence[int], now: datetime) -> SafeString:
         for index, count in enumerate(counts)
         if count
     )
-    told = _("none in the last %(hours)s hours") % {"hours": len(counts)}
+    label = _("none in the last %(hours)s hours") % {"hours": len(counts)}
     if most:
         # Of hours with as many the latest.
         last = bucket_of(Series.PROBLEM_HOURS, now)
         top = bucket_start(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
-        told = _("%(count)s events in the last %(hours)s hours; the maximum, %(most)s, in the hour from "
+        label = _("%(count)s events in the last %(hours)s hours; the maximum, %(most)s, in the hour from "
 "%(at)s UTC") % {
             "count": sum(counts), "hours": len(counts), "most": most, "at": f"{top:%H:%M}",
         }  # fmt: skip
     path = format_html('<path class="bars" d="{}"/>', bars) if bars else ""
-    return format_html(_SPARK, bars=path, told=told, width=len(counts) * BAR_W, height=HEIGHT)
+    return format_html(_SPARK, bars=path, label=label, width=len(counts) * BAR_W, height=HEIGHT)
 
 
 @register.filter
-def why_one(why: str) -> str:
+def grouping_reason(why: str) -> str:
     """Why the events of a problem are one, in the reader's language; what a node gave stays as it is."""
-    begins = next((one for one in REASONS if why.startswith(one)), "")
-    return visible(said(begins) + why.removeprefix(begins))
+    begins = next((reason for reason in REASONS if why.startswith(reason)), "")
+    return visible(translated(begins) + why.removeprefix(begins))
 
 
 @register.filter

@@ -10,11 +10,11 @@ from datetime import datetime
 from django import template
 from django.utils.translation import gettext as _
 
-from errorkernel.domain import incident_state as life
+from errorkernel.domain import incident_state
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
-from errorkernel.templatetags.console import answerer, roughly, visible
+from errorkernel.templatetags.console import decider, roughly, visible
 
 register = template.Library()
 
@@ -30,7 +30,7 @@ class Step:
 
 
 @register.filter
-def truth(incident: Incident, now: datetime) -> list[Step]:
+def timeline(incident: Incident, now: datetime) -> list[Step]:
     """The steps of ``incident`` in order. Needs ``select_related("node", "decision")``."""
     steps = [
         Step(_("raised"), incident.raised_at, "done", _("by the clock of {node}").format(node=incident.node.name)),
@@ -43,8 +43,8 @@ def truth(incident: Incident, now: datetime) -> list[Step]:
     if decision is None:
         waits = incident.state == State.OPEN
         return [*steps, Step(_("pending"), None, "now") if waits else _end(incident)]
-    answered = _("decided {action} by {who}").format(action=decision.action, who=answerer(decision))
-    steps.append(Step(answered, decision.decided_at, "done"))
+    text = _("decided {action} by {who}").format(action=decision.action, who=decider(decision))
+    steps.append(Step(text, decision.decided_at, "done"))
     return steps + _way(incident, decision, now)
 
 
@@ -89,7 +89,7 @@ def _end(incident: Incident) -> Step:
 @register.filter
 def blocked_since(incident: Incident) -> datetime:
     """Since when its process waits, by our clock."""
-    return life.blocked_since(incident.raised_at, incident.opened_at, incident.node.clock_skew_s)
+    return incident_state.blocked_since(incident.raised_at, incident.opened_at, incident.node.clock_skew_s)
 
 
 @register.filter

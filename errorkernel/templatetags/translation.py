@@ -22,14 +22,14 @@ class WrittenText(template.Node):
 
     def __init__(self, node: template.Node) -> None:
         self._node = node
-        self._said: dict[str | None, Any] = {}
+        self._texts: dict[str | None, Any] = {}
 
     def render(self, context: Context) -> Any:
         language = get_language()
-        said = self._said.get(language)
-        if said is None:
-            said = self._said[language] = self._node.render(context)
-        return said
+        text = self._texts.get(language)
+        if text is None:
+            text = self._texts[language] = self._node.render(context)
+        return text
 
 
 @register.tag("trans")

@@ -33,15 +33,15 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "steward_site.settings"
 import django
 django.setup()
 from datetime import UTC, datetime
-from errorkernel.store.rules.changes import evaluation as judging
+from errorkernel.store.rules import evaluation
 print("ready", flush=True)
 sys.stdin.readline()
 quiet = 0
 while quiet < 20:
-    found = judging.look(now=datetime.now(UTC))
+    found = evaluation.look(now=datetime.now(UTC))
     quiet = 0 if found else quiet + 1
     while found:
-        judging.step(found, now=datetime.now(UTC))
+        evaluation.step(found, now=datetime.now(UTC))
     time.sleep(0.02 if quiet else 0)
 """
 """One more kernel worker's judge: what several workers do at once, without their brokers."""

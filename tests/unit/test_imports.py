@@ -97,7 +97,6 @@ def test_every_module_belongs_to_a_row_of_the_table() -> None:
     assert set().union(*(may for may, _ in rows.values())) <= set(rows)
 
 
-@pytest.mark.xfail(reason="circles inside node, store and web are being removed")
 def test_packages_do_not_import_each_other_in_a_circle() -> None:
     left = {package: set(may) for package, (may, _) in table().items()}
     while left:

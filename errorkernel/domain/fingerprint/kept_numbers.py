@@ -12,7 +12,7 @@ STATUS_WORDS = frozenset({
     "grpc", "alert",
 })  # fmt: skip
 """A number after one of these is a cause: ``HTTP 404``, ``exit status 1``, ``statusCode: 503``, ``errno=28``."""
-ANSWER_WORDS = frozenset({
+REPLY_WORDS = frozenset({
     "returned", "responded", "response", "answered", "replied", "received", "got", "respond",
 })  # fmt: skip
 """A number from 100 to 599 after one of these is an HTTP status, unless it counts something (``returned 512 rows``)."""
@@ -37,7 +37,7 @@ _CODES = re.compile(
 """Codes that tell by their form: Oracle, TypeScript, C#, MSBuild, rustc; HRESULT and NTSTATUS."""
 _MAYBE = re.compile(r"[A-Za-z\d][\"']?[:=(\[]+[\"']?-?\d|[A-Z]-?\d{4}|0[xX][8cC]|(?i:sqlstate)")
 """Words without any of these hold no such number of their own."""
-_ENDINGS = (*STATUS_WORDS, *ANSWER_WORDS, *_LINKS, "error")
+_ENDINGS = (*STATUS_WORDS, *REPLY_WORDS, *_LINKS, "error")
 _FIRST_CHARS = "0123456789-#([<\"'HFPXY"  # an SQLSTATE may begin with a letter
 _GAP_CHARS = "0123456789./:=#([\"'"
 _HTTP = range(100, 600)
@@ -85,6 +85,6 @@ def _is_status(before: str, value: str, following: str) -> bool:
         name == "error"
     ):  # "error 1045 (28000)", "os error 2"; not "error: 5 files", and not a log's "ERROR 812 --- [main]"
         return not before[names[-1].end() :].strip(" =#") and following != "---"
-    if name in ANSWER_WORDS:
+    if name in REPLY_WORDS:
         return value.isdigit() and int(value) in _HTTP and not following[:1].islower()
     return False

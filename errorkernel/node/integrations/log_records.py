@@ -138,13 +138,13 @@ def _causes(template: str, args: Any) -> list[str]:
     Exceptions; all of ``"%s"``; the last of ``"job %s failed: %s"``.
     """
     values = list(args.values()) if isinstance(args, Mapping) else list(args)
-    says_nothing = not _WORD.search(_PLACEHOLDER.sub("", template))
+    is_generic = not _WORD.search(_PLACEHOLDER.sub("", template))
     last = len(values) - 1 if _CAUSE_AT_END.search(template) else -1
     causes = []
     for number, value in enumerate(values[:_CAUSES_MAX]):
         if isinstance(value, BaseException):
             causes.append(f"{type(value).__name__}: {_masked(value)}")
-        elif says_nothing or number == last:
+        elif is_generic or number == last:
             causes.append(_masked(value))
     return causes
 

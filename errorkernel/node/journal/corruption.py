@@ -43,7 +43,7 @@ def set_aside(path: Path) -> Path | None:
 
     Raises sqlite3.Error for a file that was no journal, OSError where it cannot be renamed.
     """
-    with _only_one_program(path.parent):
+    with _exclusive(path.parent):
         try:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as db:
                 db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -73,7 +73,7 @@ def _free_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _only_one_program(directory: Path) -> Iterator[None]:
+def _exclusive(directory: Path) -> Iterator[None]:
     """Of several that start at once, one replaces the file. The lock is on the directory: it needs no file."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

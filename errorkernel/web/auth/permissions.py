@@ -17,7 +17,7 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 VIEW = "errorkernel.view_incident"
-ANSWER = "errorkernel.decide_incident"
+DECIDE = "errorkernel.decide_incident"
 ADD_NODES = "errorkernel.add_node"
 AUDIT = "errorkernel.view_auditentry"
 SEE_RULES = "errorkernel.view_rule"

@@ -17,7 +17,7 @@ from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import Watched
 from errorkernel.store.search import incident_q
 from errorkernel.web.auth.actor import actor_of
-from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
+from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
 from errorkernel.web.console.refusal import refuse
 
 SHOWN = 50
@@ -32,7 +32,7 @@ def found_by(query: str) -> QuerySet[Incident]:
     return Incident.objects.filter(incident_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
-@needs(ANSWER)
+@needs(DECIDE)
 def new(request: HttpRequest) -> HttpResponse:
     """The incidents that ``q`` finds, with the form that proposes one decision for them."""
     return preview(request, request.GET.get("q", ""))

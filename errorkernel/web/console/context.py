@@ -14,7 +14,7 @@ from errorkernel.models import Counter
 from errorkernel.platform import conf
 from errorkernel.store.status import system_status
 from errorkernel.store.status.system_status import SystemStatus
-from errorkernel.web.auth.permissions import ADD_NODES, ANSWER, CHANGE_RULES
+from errorkernel.web.auth.permissions import ADD_NODES, CHANGE_RULES, DECIDE
 from errorkernel.web.console.script_texts import script
 
 BACKLOG = 50
@@ -33,7 +33,7 @@ class Frame:
 
     @cached_property
     def may_answer(self) -> bool:
-        return self._request.user.has_perm(ANSWER)
+        return self._request.user.has_perm(DECIDE)
 
     @cached_property
     def may_add_nodes(self) -> bool:

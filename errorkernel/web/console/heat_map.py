@@ -19,7 +19,7 @@ class Cell:
 
     failures: int
     heat: int
-    said: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,13 @@ def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
     hottest = max((count for by_step in counted.values() for count in by_step.values()), default=0)
     known = Process.objects.select_related("node").in_bulk(list(totals))
     hours = [bucket_start(Series.PROCESS_HOURS, step) for step in steps]
-    told = [(step, f"{hour:%H:%M} UTC") for step, hour in zip(steps, hours, strict=True)]
+    hour_labels = [(step, f"{hour:%H:%M} UTC") for step, hour in zip(steps, hours, strict=True)]
     rows = [
-        Row(known[subject], totals[subject], [_cell(counted[subject].get(step, 0), hottest, at) for step, at in told])
+        Row(
+            known[subject],
+            totals[subject],
+            [_cell(counted[subject].get(step, 0), hottest, at) for step, at in hour_labels],
+        )
         for subject in sorted(known, key=lambda subject: (-totals[subject], subject))[:ROWS_SHOWN]
     ]
     return Heat(hours, rows)

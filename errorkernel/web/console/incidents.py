@@ -21,7 +21,7 @@ from errorkernel.store.incidents.quarantined_processes import process_of_message
 from errorkernel.store.search import incident_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
-from errorkernel.templatetags.console import ROW_TEXT_CHARS, who
+from errorkernel.templatetags.console import ROW_TEXT_CHARS, actor_name
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.refusal import refuse
 
@@ -112,21 +112,21 @@ def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
     return [Record(action, count, came_back[action]) for action, count in times.most_common()]
 
 
-def asked(incident: Incident) -> dict[str, Any]:
+def context_of(incident: Incident) -> dict[str, Any]:
     """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
     same = problems.together(incident.problem)
-    asked = with_relations().filter(problem__in=same)
-    here = asked.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
+    incidents = with_relations().filter(problem__in=same)
+    here = incidents.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
     states = ErrorState.objects.filter(problem__in=same)
     elsewhere = states.exclude(process__node=incident.node_id)
-    answered = asked.filter(decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
+    decided = incidents.filter(decision__isnull=False).exclude(pk=incident.pk).order_by("-opened_at")
     met = states.filter(process=incident.process_id).aggregate(count=Sum("count"), first_seen=Min("first_seen"))
     return {
         "met": met,
         "whole": same[0],
         "also_on": list(elsewhere.values_list("process__node__name", flat=True).distinct().order_by()[:6]),
         "record": record_of(list(here)[::-1], incident),
-        "past": answered[:PAST_SHOWN],
+        "past": decided[:PAST_SHOWN],
         "others_waiting": Incident.objects.filter(problem__in=same, state=State.OPEN).exclude(pk=incident.pk).count(),
     }
 
@@ -151,11 +151,13 @@ class Ruled:
 
 def ruled(incident: Incident) -> Ruled | None:
     """The last rule that escalated the question or left it to a person."""
-    said = AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor__startswith="rule:")
-    entry = said.filter(action__in=["ask", "escalate"]).order_by("-id").first()
+    entries = AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor__startswith="rule:")
+    entry = entries.filter(action__in=["ask", "escalate"]).order_by("-id").first()
     if entry is None:
         return None
-    return Ruled(int(entry.actor.partition(":")[2]), str(entry.after.get("rule", who(entry.actor))), entry.action)
+    return Ruled(
+        int(entry.actor.partition(":")[2]), str(entry.after.get("rule", actor_name(entry.actor))), entry.action
+    )
 
 
 def opened(incident: Incident) -> dict[str, Any]:
@@ -170,5 +172,5 @@ def opened(incident: Incident) -> dict[str, Any]:
         "ruled": ruled(incident),
         "requeues": list(incident.requeues.all()) if incident.message else [],
         "process_of_message": process_of_message(incident).name,
-        **asked(incident),
+        **context_of(incident),
     }

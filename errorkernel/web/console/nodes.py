@@ -125,7 +125,7 @@ def quarantines(node: Node) -> list[Quarantined]:
     """What stands still on ``node``, as far as the node says that it does."""
     standing = {row.name: row for row in node.processes.filter(state=QUARANTINED)}
     found = quarantined_processes.quarantines(node.pk) if standing else []
-    shown = [Quarantined(asked, [standing[name] for name in names if name in standing]) for asked, names in found]
+    shown = [Quarantined(incident, [standing[name] for name in names if name in standing]) for incident, names in found]
     return [row for row in shown if row.processes]
 
 
@@ -141,9 +141,9 @@ def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]
     kept = list(incarnations.of_process(process.pk))
     began_by: dict[int, Incident] = {}
     if any(incarnation.ending == Ending.CRASHED for incarnation in kept):
-        for asked in quarantined_processes.restart_decisions(process, kept[-1].first_seen):
-            later = [incarnation for incarnation in kept if incarnation.first_seen >= asked.decision.decided_at]
-            began_by |= {later[-1].pk: asked} if later else {}
+        for incident in quarantined_processes.restart_decisions(process, kept[-1].first_seen):
+            later = [incarnation for incarnation in kept if incarnation.first_seen >= incident.decision.decided_at]
+            began_by |= {later[-1].pk: incident} if later else {}
     return [(incarnation, began_by.get(incarnation.pk)) for incarnation in kept]
 
 

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 from errorkernel.broker.access import own_access
 from errorkernel.platform import conf
 from errorkernel.store import nodes
-from errorkernel.templatetags.messages import said
+from errorkernel.templatetags.messages import translated
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ADD_NODES, needs
 from errorkernel.web.console.context import Frame
@@ -35,7 +35,7 @@ def first_node(request: HttpRequest) -> HttpResponse:
     try:
         made = nodes.add_node(name, actor_of(request))
     except nodes.FleetError as exc:
-        context = {**page, "never": True, "name": name, "error_text": said(exc)}
+        context = {**page, "never": True, "name": name, "error_text": translated(exc)}
         return render(request, "errorkernel/live.html", context, status=400)
     given = {
         "node": made.node,

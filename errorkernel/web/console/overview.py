@@ -122,14 +122,14 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
         for rank, level in enumerate(rollups.LEVELS)
     ]
     return {
-        "events": charts.columns(per_minute, rollups.LEVELS, _said(per_minute, begins, chosen), times),
+        "events": charts.columns(per_minute, rollups.LEVELS, _label(per_minute, begins, chosen), times),
         "events_total": whole,
         "levels": rows[::-1],
         "columns": list(
             zip(begins, [[int(count) for count in step[:-1]][::-1] for step in steps], blocked, strict=True)
         ),
         "blocked": charts.columns(
-            [[value] for value in blocked], ["pending"], _said_blocked(blocked, begins, chosen), times
+            [[value] for value in blocked], ["pending"], _blocked_label(blocked, begins, chosen), times
         ),
         "blocked_s": sum(step[-1] for step in steps),
         "blocked_mean": sum(step[-1] for step in steps) / (counted_min * MINUTE_S),
@@ -155,16 +155,16 @@ def _times(first: int, chosen: Range, now: datetime) -> list[str]:
     return [place.strftime("%H:%M" if chosen.is_short else "%m-%d") for place in places] + [_("now")]
 
 
-def _said(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
-    said, pattern = [], _("from %(time)s: %(what)s")
+def _label(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
+    labels, pattern = [], _("from %(time)s: %(what)s")
     for counts, begin in zip(per_minute, begins, strict=True):
         named = zip(rollups.LEVELS[::-1], counts[::-1], strict=True)
         words = [f"{charts.short(count)} {level}" for level, count in named if count]
-        said.append(pattern % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
-    return said
+        labels.append(pattern % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
+    return labels
 
 
-def _said_blocked(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
+def _blocked_label(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
     pattern = _("from %(time)s: %(count)s blocked on average")
     return [
         pattern % {"time": _clock(begin, chosen), "count": charts.short(count)}

@@ -88,7 +88,7 @@ def problems(request: HttpRequest) -> HttpResponse:
     shown = found[:ROWS_A_PAGE]
     waiting = waiting_on([row.pk for row in shown])
     met = rollups.problems_by_hour([row.pk for row in shown], now)
-    asked = {"q": search.text} if search.text else {}
+    query = {"q": search.text} if search.text else {}
     context = {
         "section": "problems",
         "problems": [(row, waiting[row.pk], met[row.pk]) for row in shown],
@@ -98,9 +98,9 @@ def problems(request: HttpRequest) -> HttpResponse:
         "example": "assigned:me level>=error",
         "fields": PROBLEM_FIELDS.items(),
         "tabs": [(name, f"?{urlencode({'q': q, 'sort': order})}", q == search.text) for q, name in _tabs()],
-        "sorts": [(name, f"?{urlencode(asked | {'sort': sort})}", sort == order) for sort, name in _sorts()],
-        "newer": f"?{urlencode(asked | {'sort': order, 'page': page - 1})}" if page > 1 else "",
-        "older": f"?{urlencode(asked | {'sort': order, 'page': page + 1})}" if len(found) > ROWS_A_PAGE else "",
+        "sorts": [(name, f"?{urlencode(query | {'sort': sort})}", sort == order) for sort, name in _sorts()],
+        "newer": f"?{urlencode(query | {'sort': order, 'page': page - 1})}" if page > 1 else "",
+        "older": f"?{urlencode(query | {'sort': order, 'page': page + 1})}" if len(found) > ROWS_A_PAGE else "",
         "muted_waiting": _muted_waiting(),
     }
     return render(request, "errorkernel/problems.html", context, status=400 if search.error else 200)
@@ -155,7 +155,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
     parts = list(Problem.objects.filter(merged_into=found).order_by("pk"))
     members = [found.pk, *(part.pk for part in parts)]
     states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
-    asked = with_relations().filter(problem__in=members)
+    incidents = with_relations().filter(problem__in=members)
     targets = [f"problem:{member}" for member in members]
     return {
         "section": "problems",
@@ -165,10 +165,10 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "met": rollups.problems_by_hour([found.pk], now)[found.pk],
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
-        **waiting_part(asked, Compare("problem", "=", found.pk)),
+        **waiting_part(incidents, Compare("problem", "=", found.pk)),
         "record": record_of(members),
         **contributed("problem", members, now),
-        "past": asked.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
+        "past": incidents.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
         "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
         "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
@@ -200,8 +200,8 @@ def record_of(members: Sequence[int]) -> list[Record]:
     for process, problem, state, opened_at, ended_at, action, decided_at in read:
         if action is not None and state in (State.APPLIED, State.DECIDED, State.DELIVERED):
             times[action] += 1
-            asked_again = followed_at.get((process, problem))
-            if asked_again and asked_again - (ended_at or decided_at) <= CAME_BACK_WITHIN:
+            followed_by = followed_at.get((process, problem))
+            if followed_by and followed_by - (ended_at or decided_at) <= CAME_BACK_WITHIN:
                 came_back[action] += 1
         followed_at[process, problem] = opened_at
     return [Record(action, count, came_back[action]) for action, count in times.most_common()]

@@ -32,7 +32,7 @@ def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
     if action not in list(RuleAction):
         raise RuleError("action", _("Choose an action for the rule."))
     numbers = {name: _number(given, name) for name in _NUMBERS}
-    wording = RuleDefinition(
+    definition = RuleDefinition(
         name=given.get("name", "").strip(),
         condition=given.get("condition", "").strip(),
         action=RuleAction(action),
@@ -44,8 +44,8 @@ def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
         loop_limit=numbers["loop_limit"] or rule_policy.LOOP_LIMIT,
         controlled_nodes=tuple(given.getlist("controlled_nodes")),
     )
-    wording.check()
-    return wording
+    definition.check()
+    return definition
 
 
 def _number(given: Mapping[str, str], name: str) -> int | None:

@@ -28,7 +28,7 @@ from errorkernel.store.incidents.dead_letters import listed as listed_letters
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
-from errorkernel.templatetags.messages import said
+from errorkernel.templatetags.messages import translated
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
@@ -178,7 +178,7 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
     except RuleChanged as exc:
         form.notice = _(
             "{changed} Nothing was saved. Your input is still here; save again to replace that revision."
-        ).format(changed=said(exc))
+        ).format(changed=translated(exc))
         form.rule = exc.rule
         return form.render(request, status=409)
     except Rule.DoesNotExist:

@@ -259,7 +259,7 @@ class Gateway:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
             raise Refused(400, str(exc)) from None
         until = time.monotonic() + APPEAR_WAIT_S
-        while not await self._threads.run(_asked, node, incident):
+        while not await self._threads.run(_is_known, node, incident):
             if time.monotonic() >= until:
                 raise _unknown()
             await self._wait_incident(incident, 0.5)
@@ -377,7 +377,7 @@ def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision |
     return (State(state) if state else None), None
 
 
-def _asked(node: str, number: UUID) -> bool:
+def _is_known(node: str, number: UUID) -> bool:
     """Whether an outcome is owed by the node: for a question of its own, or a command that it was given."""
     return _look_up(node, number)[0] is not None or requeues.is_of(node, number)
 

@@ -16,8 +16,8 @@ from errorkernel.platform.parameters import BadParameter
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.messages import said
-from errorkernel.web.auth.permissions import ANSWER, VIEW
+from errorkernel.templatetags.messages import translated
+from errorkernel.web.auth.permissions import DECIDE, VIEW
 from errorkernel.web.console.bulk_decisions import found_by, preview
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.operations.incidents import read_decision
@@ -58,8 +58,8 @@ def _read_proposal(given: QueryDict, actor: Actor) -> BulkDecisionProposal:
 def _show_refusal(refused: Refused) -> HttpResponse:
     """What cannot be proposed is shown with its form, at the address of the form."""
     if refused.operation.has_key:
-        return refuse(refused.request, said(refused.error), status=refused.status)
-    notice = "" if isinstance(refused.error, QueryError) else said(refused.error)
+        return refuse(refused.request, translated(refused.error), status=refused.status)
+    notice = "" if isinstance(refused.error, QueryError) else translated(refused.error)
     return preview(refused.request, refused.request.POST.get("q", ""), notice=notice)
 
 
@@ -96,7 +96,7 @@ def _operation(verb: str, name: str, summary: str, handler: Any) -> Operation[An
         summary=summary,
         resource=BULK_DECISION,
         verb=verb,
-        permission=ANSWER,
+        permission=DECIDE,
         handler=handler,
         done="How far it is",
         refusals=(Refusal(error=CannotBulk),),
@@ -111,7 +111,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         resource=BULK_DECISION,
         has_key=False,
         audit_verb="propose",
-        permission=ANSWER,
+        permission=DECIDE,
         request=BulkDecisionProposal,
         example={"action": "continue", "condition": "process:copy-files", "reason": "The disk is back."},
         handler=_propose,

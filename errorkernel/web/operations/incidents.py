@@ -23,8 +23,8 @@ from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
 from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.console import answerer, duration
-from errorkernel.web.auth.permissions import ANSWER, FETCHED, is_fetched
+from errorkernel.templatetags.console import decider, duration
+from errorkernel.web.auth.permissions import DECIDE, FETCHED, is_fetched
 from errorkernel.web.console.incidents import opened
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
 from errorkernel.web.schemas.common import (
@@ -99,7 +99,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
 
 def _lost_to(decision: Decision, refused: Refused) -> str:
     """“bob answered kill 0.4 s earlier: disk is being replaced”."""
-    winner = _("You") if decision.actor == f"user:{refused.request.user.get_username()}" else answerer(decision)
+    winner = _("You") if decision.actor == f"user:{refused.request.user.get_username()}" else decider(decision)
     seconds = max(0.0, (refused.at - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""
@@ -167,7 +167,7 @@ _DECISION = (
         resource=_INCIDENT,
         verb="decision",
         audit_verb="decide",
-        permission=ANSWER,
+        permission=DECIDE,
         request=Answer,
         example={"action": "kill", "reason": "The disk is being replaced."},
         handler=_decide,
@@ -207,7 +207,7 @@ def dispose_operation(wish: Wish, name: str, summary: str, resource: Resource, *
         summary=summary,
         resource=resource,
         verb=wish.value,
-        permission=ANSWER,
+        permission=DECIDE,
         request=MessageRequest,
         example={"reason": "The disk was replaced."},
         done="How far it is",

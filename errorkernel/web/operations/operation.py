@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from errorkernel.platform.parameters import LARGEST
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.messages import said
+from errorkernel.templatetags.messages import translated
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.schemas.common import ErrorBody
 
@@ -51,7 +51,7 @@ class Refused:
 
 def show_refusal(refused: Refused) -> HttpResponse:
     """A page that says why, and nothing else."""
-    return refuse(refused.request, said(refused.error), status=refused.status)
+    return refuse(refused.request, translated(refused.error), status=refused.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

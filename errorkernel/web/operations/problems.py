@@ -17,8 +17,8 @@ from errorkernel.platform.parameters import BadParameter, number
 from errorkernel.store import problems
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
-from errorkernel.templatetags.messages import said
-from errorkernel.web.auth.permissions import ANSWER
+from errorkernel.templatetags.messages import translated
+from errorkernel.web.auth.permissions import DECIDE
 from errorkernel.web.console.problems import opened
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
 from errorkernel.web.schemas import items
@@ -38,10 +38,10 @@ def _show_refusal(refused: Refused) -> HttpResponse:
     """The page of the problem with what was typed still in its form; a part leads to its whole."""
     request, error = refused.request, refused.error
     if isinstance(error, IsPart):
-        messages.warning(request, said(error))
+        messages.warning(request, translated(error))
         return HttpResponseRedirect(reverse("problem", args=[error.whole]))
     problem = get_object_or_404(problems.unmerged(), pk=refused.key)
-    verb, why, typed = refused.operation.verb, said(error), request.POST
+    verb, why, typed = refused.operation.verb, translated(error), request.POST
     comment, reason = typed.get("text", ""), typed.get("reason", "")
     if reason and verb not in _forms_shown(problem):
         # Somebody was quicker, and the form is gone: what was written may help the next one all the same.
@@ -110,7 +110,7 @@ def _merged(done: Done) -> str:
 
 def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
     return Operation(
-        name=f"{verb}Problem", summary=summary, resource=PROBLEM, permission=ANSWER, verb=verb, **particular
+        name=f"{verb}Problem", summary=summary, resource=PROBLEM, permission=DECIDE, verb=verb, **particular
     )
 
 

@@ -49,7 +49,7 @@ def _limits(given: RuleRequest | RuleReason) -> dict[str, Any]:
     return {"also_waiting": given.also_waiting, "two_above": conf.get().kill_needs_two_above}
 
 
-def _wording(given: RuleRequest) -> RuleDefinition:
+def _definition(given: RuleRequest) -> RuleDefinition:
     fields = msgspec.structs.asdict(given)
     return RuleDefinition(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
 
@@ -63,11 +63,11 @@ def required_reason(given: RuleReason | BulkDecisionProposal) -> str:
 
 
 def _add(key: None, given: RuleRequest, actor: Actor) -> Rule:
-    return changes.add(_wording(given), actor, **_limits(given))
+    return changes.add(_definition(given), actor, **_limits(given))
 
 
 def _change(key: int, given: RuleRequest, actor: Actor) -> Rule:
-    return changes.change(key, given.revision, _wording(given), actor, **_limits(given))
+    return changes.change(key, given.revision, _definition(given), actor, **_limits(given))
 
 
 def _resume(key: int, given: RuleReason, actor: Actor) -> Rule:

@@ -12,7 +12,7 @@ from errorkernel.store.accounts import saved_searches
 from errorkernel.store.accounts.saved_searches import PAGES, SavedSearchError
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth.actor import may
-from errorkernel.web.auth.permissions import ANSWER, VIEW
+from errorkernel.web.auth.permissions import DECIDE, VIEW
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Resource
 from errorkernel.web.schemas.operations import SearchToSave
 
@@ -24,7 +24,7 @@ class CannotShare(SavedSearchError):
 def _save(key: None, given: SearchToSave, actor: Actor) -> SavedSearch:
     if given.page not in PAGES:
         raise SavedSearch.DoesNotExist
-    if given.shared and not may(actor, ANSWER):
+    if given.shared and not may(actor, DECIDE):
         raise CannotShare(_("To share a saved search you need the permission to decide."))
     return saved_searches.keep(given.page, given.name, given.address, actor, shared=given.shared)
 

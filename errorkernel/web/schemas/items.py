@@ -282,14 +282,14 @@ def incarnation(row: Incarnation) -> IncarnationItem:
         row,
         ending=row.ending or None,
         incident=row.incident_id,
-        answer=_answer_that_ended(row.incident) if row.incident else None,
+        answer=_ending_decision(row.incident) if row.incident else None,
     )
 
 
-def _answer_that_ended(asked: Incident) -> DecisionSummary | None:
-    if asked.by_itself:
-        return DecisionSummary(Action(asked.by_itself), f"node:{asked.node.name}", asked.outcome_detail)
-    made = getattr(asked, "decision", None)
+def _ending_decision(incident: Incident) -> DecisionSummary | None:
+    if incident.by_itself:
+        return DecisionSummary(Action(incident.by_itself), f"node:{incident.node.name}", incident.outcome_detail)
+    made = getattr(incident, "decision", None)
     return made and of_row(DecisionSummary, made, by=made.actor)
 
 

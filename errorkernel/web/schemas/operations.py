@@ -227,14 +227,14 @@ def bulk_decision_status(row: BulkDecision, now: datetime) -> BulkDecisionStatus
 
 def bulk_decision_incident(row: BulkDecisionItem) -> BulkDecisionIncident:
     """Needs ``bulk.items``, or costs queries."""
-    asked = row.incident
-    made = getattr(asked, "decision", None)
+    incident = row.incident
+    made = getattr(incident, "decision", None)
     return of_row(
         BulkDecisionIncident,
         row,
-        incident=asked.pk,
-        node=asked.node.name,
-        process=asked.process.name,
-        state=asked.state,
+        incident=incident.pk,
+        node=incident.node.name,
+        process=incident.process.name,
+        state=incident.state,
         answer=made and of_row(DecisionSummary, made, by=made.actor),
     )

@@ -23,7 +23,7 @@ from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth.actor import actor_of
-from errorkernel.web.auth.permissions import ANSWER, VIEW, needs
+from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
 from errorkernel.web.console.nodes import node_named
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
@@ -48,7 +48,7 @@ def page(request: HttpRequest, name: str) -> HttpResponseBase:
     return render(request, "errorkernel/process_actions.html", _context(found, event))
 
 
-@needs(ANSWER)
+@needs(DECIDE)
 def _act(request: HttpRequest, name: str) -> HttpResponse:
     given = request.POST
     plan = given.get("action", "")

@@ -22,7 +22,7 @@ from errorkernel.senders.steward.web import actions as pages
 from errorkernel.senders.steward.web.schemas import ActionItem, ActionRequestItem, NodeActionRequest, action
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth.api_requests import ApiError
-from errorkernel.web.auth.permissions import ANSWER
+from errorkernel.web.auth.permissions import DECIDE
 from errorkernel.web.console.contributions import contribute
 from errorkernel.web.operations.listing import Listing
 from errorkernel.web.operations.operation import Operation, Refusal, Resource
@@ -61,7 +61,7 @@ _OPERATIONS = (
         ),
         verb="actions",
         audit_verb="steward <action>",
-        permission=ANSWER,
+        permission=DECIDE,
         request=NodeActionRequest,
         example={"action": "kill", "process": "REQHttpGet", "reason": "It hangs."},
         handler=_act,

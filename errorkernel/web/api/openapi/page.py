@@ -92,11 +92,11 @@ class _Call:
     path: str
     summary: str
     description: str
-    who: list[str]
+    tokens: list[str]
     parameters: list[_Field]
     body: list[_Field]
     body_description: str
-    answers: list[_Field]
+    responses: list[_Field]
     examples: list[str]
 
 
@@ -111,7 +111,7 @@ def _call(given: dict[str, Any], path: str, method: str, operation: dict[str, An
         path=path,
         summary=operation["summary"],
         description=operation.get("description", ""),
-        who=[" and ".join(scheme) for scheme in operation["security"]],
+        tokens=[" and ".join(scheme) for scheme in operation["security"]],
         parameters=[
             _field(
                 f"{parameter['name']} ({parameter['in']})",
@@ -123,7 +123,9 @@ def _call(given: dict[str, Any], path: str, method: str, operation: dict[str, An
         ],
         body=[_field(media, parameter["schema"]) for media, parameter in body.get("content", {}).items()],
         body_description=body.get("description", ""),
-        answers=[_answer(status, _resolved(given, parameter)) for status, parameter in operation["responses"].items()],
+        responses=[
+            _answer(status, _resolved(given, parameter)) for status, parameter in operation["responses"].items()
+        ],
         examples=_examples(given["servers"][0]["url"], path, method, operation),
     )
 
@@ -198,13 +200,13 @@ def _shape_of(schema: dict[str, Any]) -> str:
 
 def _examples(address: str, path: str, method: str, operation: dict[str, Any]) -> list[str]:
     """Commands that can be pasted into a shell, a complete parameter for each way to send the body."""
-    who = next((_TOKENS[name] for scheme in operation["security"] for name in scheme if name in _TOKENS), "")
+    tokens = next((_TOKENS[name] for scheme in operation["security"] for name in scheme if name in _TOKENS), "")
     url = address + path.replace("{id}", "$INCIDENT").replace("{number}", "$NUMBER")
     if path == "/api/v1/events" and method == "get":
         url += "?q=level%3E%3Derror&limit=10"
     elif method == "get" and "wait" in [parameter.get("name") for parameter in operation.get("parameters", ())]:
         url += "?wait=30"
-    words = ["curl -sS", f'-H "Authorization: Bearer {who}"' if who else ""]
+    words = ["curl -sS", f'-H "Authorization: Bearer {tokens}"' if tokens else ""]
     content = operation.get("requestBody", {}).get("content", {})
     if not content:
         return [" ".join(word for word in (*words, f'"{url}"') if word)]
