@@ -221,7 +221,7 @@ def gone(one):
         (None, OutcomeState.FAILED, "failed", "could not apply the decision"),
         (None, OutcomeState.STALE, "stale", "arrived too late"),
         (None, OutcomeState.WITHDRAWN, "stale", "arrived too late"),
-        (lost, None, "already_decided", "Somebody else decided"),
+        (lost, None, "already_decided", "Another actor decided the canary first"),
         (gone, None, "withdrawn", "was withdrawn"),
     ],
 )
@@ -465,8 +465,8 @@ def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
         assert viewer.post(f"{page}{act}/").status_code == 403
     assert viewer.get(reverse("new-bulk-decision")).status_code == 403
     for name, args in (("incidents", []), ("incident", [one.pk]), ("problem", [one.problem_id])):
-        assert "Answer all 2" in alice.get(reverse(name, args=args)).text
-        assert "Answer all 2" not in viewer.get(reverse(name, args=args)).text
+        assert "Decide all 2 incidents" in alice.get(reverse(name, args=args)).text
+        assert "Decide all" not in viewer.get(reverse(name, args=args)).text
 
 
 @pytest.mark.parametrize("query", ["", "nonsense:1", "process:(", "since:2h"])
