@@ -326,10 +326,10 @@ def test_in_a_browser_a_rule_is_remembered_tried_to_the_end_and_switched_on(runn
             }"""
         )
         expect(page.locator("[data-matched]")).to_have_text("1")
-        expect(page.locator("[data-ended]")).to_have_text("1× answered continue")
+        expect(page.locator("[data-ended]")).to_have_text("1× decided continue")
         expect(page.locator(".further")).to_be_hidden()
         page.get_by_role("button", name="Save and enable").click()
-        expect(page.locator(".said")).to_contain_text("is saved as revision 1 and switched on")
+        expect(page.locator(".feedback")).to_contain_text("is saved as revision 1 and is enabled")
         number = int(page.url.rstrip("/").rsplit("/", 1)[1])
         [second] = ask(running, node, 1)
         # While it is open it stands behind all that have waited longer, on another page perhaps.
