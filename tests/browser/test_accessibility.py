@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.urls import URLPattern
 from playwright.sync_api import Browser, Page
 
+import steward_site.urls  # noqa: F401 - first: it registers the addresses of other packages
 from errorkernel.web.urls import urlpatterns
 from tests.support.browser import log_in, new_context
 from tests.support.events import event, post

@@ -181,6 +181,7 @@ def test_every_option_of_run_is_documented_with_its_default() -> None:
 
 
 def test_every_address_of_the_api_is_documented() -> None:
+    import steward_site.urls  # noqa: F401 - first: it registers the addresses of other packages
     from errorkernel.web.api import urls
     from errorkernel.web.health import urls as health_urls
 
