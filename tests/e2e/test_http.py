@@ -191,8 +191,8 @@ def test_ask_outlasts_a_broker_that_stands_still_and_a_killed_installation(tmp_p
 
 
 def test_the_contracts_examples_go_through_the_wire_and_through_the_product(peer: Peer) -> None:
-    subjects = (ROOT / "docs" / "architecture.md").read_text().split("\n## Subjects\n")[1].split("\n## ")[0]
-    event, decision, outcome = [json.loads(code) for kind, code in BLOCK.findall(subjects) if kind == "json"][:3]
+    payloads = (ROOT / "docs" / "protocol.md").read_text().split("\n## Payloads\n")[1].split("\n## ")[0]
+    event, decision, outcome = [json.loads(code) for kind, code in BLOCK.findall(payloads) if kind == "json"][:3]
     limits = Limits()
     value = wire.decode_event(json.dumps(event).encode(), limits)
     assert wire.decode_event(wire.encode_event(value), limits) == value
