@@ -135,11 +135,11 @@ def test_while_nothing_runs_it_says_what_it_could_not_check_and_counts_that_as_n
 
 def test_a_database_without_its_tables_is_named_and_nothing_is_made_by_looking(tmp_path: Path) -> None:
     product = Product(tmp_path / "data")
-    product.directory.mkdir()
+    product.directory.mkdir(mode=0o700)
     path = product.directory / "steward.sqlite3"
     assert "steward migrate" in wrong(examine(product)[1])["database"]
     assert not path.exists()
-    path.touch()
+    path.touch(mode=0o600)
     checks = examine(product)[1]
     assert "steward migrate" in wrong(checks)["migrations"]
     assert checks["kernel"]["finding"].startswith("not checked")
