@@ -127,8 +127,19 @@ def pages(running: Product) -> list[str]:
         "letter_id": 1,
         "action_id": 1,
     }
+    keys = {
+        "incidents": places["incident_id"],
+        "problems": places["problem_id"],
+        "rules": places["rule_id"],
+        "bulk-decisions": places["bulk_id"],
+    }
     named = [str(one.pattern) for one in urlpatterns if isinstance(one, URLPattern)]
-    return ["/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(places[found[1]]), path) for path in named]
+
+    def filled(path: str) -> str:
+        here = places | {"key": keys.get(path.split("/")[0], 1)}  # the key of a form's address is of its first part
+        return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(here[found[1]]), path)
+
+    return [filled(path) for path in named]
 
 
 def is_page(page: Page, address: str) -> bool:

@@ -239,7 +239,7 @@ async def test_pages_say_of_which_family_a_node_is_and_what_is_a_guess(kept: Ste
         await peer.error(TEXT.replace("REQ", ""), AT)
         await stored(kept, "page.ship", 1)
     page, event = await asyncio.to_thread(pages, kept, "page.ship@steward")
-    assert "a node of ctrl: it has no credentials here" in page
+    assert "ctrl: the node has no credentials here" in page
     assert "B27, cbor, zstd" in page
     assert "guessed from the text" in event
     assert "with unknown time zone" in event
