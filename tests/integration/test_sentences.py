@@ -10,7 +10,7 @@ from errorkernel.domain.query.predicate import QueryError, parse
 from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
 from errorkernel.platform import conf
-from errorkernel.templatetags.messages import said
+from errorkernel.templatetags.messages import translated
 from tests.integration.test_problems import met
 
 
@@ -19,18 +19,18 @@ def test_a_sentence_is_english_and_remembers_what_it_was_made_of() -> None:
     assert told == "A query has at most 1,000 characters."
     assert type(str(ValueError(told))) is str
     with translation.override("de"):
-        assert said(told) == said(ValueError(told)) == "Eine Suche hat höchstens 1.000 Zeichen."
-        assert said("as it is {most}") == "as it is {most}"
+        assert translated(told) == translated(ValueError(told)) == "Eine Suche hat höchstens 1.000 Zeichen."
+        assert translated("as it is {most}") == "as it is {most}"
 
 
 def test_what_is_filled_in_is_never_read_as_a_pattern() -> None:
     with pytest.raises(QueryError) as found:
         parse('{most}{0.__class__}:x"')
     with translation.override("de"):
-        assert said(found.value)
+        assert translated(found.value)
     told = TranslatableText("There is no node named {name}.", name="{name.__class__} {most}")
     with translation.override("de"):
-        assert said(told) == "Es gibt keinen Knoten namens {name.__class__} {most}."
+        assert translated(told) == "Es gibt keinen Knoten namens {name.__class__} {most}."
 
 
 @pytest.mark.django_db
@@ -72,4 +72,4 @@ def test_what_a_setting_means_is_english_to_a_command_and_german_to_a_german_rea
     assert all(type(str(one)) is str for one in meanings)
     with translation.override("de"):
         # These two are the words that a setting takes.
-        assert {str(one) for one in meanings if said(one) == one} == set()
+        assert {str(one) for one in meanings if translated(one) == one} == set()
