@@ -56,9 +56,9 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
         (client.get("/bulk-decisions/new/", {"q": "node:"}), "Direkt nach node: fehlt ein Wert, wie in node:ship*."),
         (client.post("/rules/new/", {"condition": "process:*", "action": "ask", "do": "on"}), "braucht einen Namen"),
         (client.post("/rules/new/", {"condition": "", "do": "try"}), "Eine Regel braucht eine Bedingung"),
-        (client.post("/first-node/", {"name": "no name"}), "„no name“ kann kein Knoten heißen"),
+        (client.post("/first-node/", {"name": "no name"}), "„no name“ ist kein gültiger Knotenname"),
         (client.post(f"/problems/{one}/merge/", {"into": "7000"}), "Es gibt kein Problem 7000."),
-        (client.post(f"/problems/{one}/reopen/"), "Es ist nicht gelöst: es ist offen."),
+        (client.post(f"/problems/{one}/reopen/"), "Das Problem ist nicht gelöst; sein Status ist offen."),
         (
             client.post("/saved-searches/save/", {"page": "live", "name": "", "address": "q=x"}),
             "Namen von höchstens 60 Zeichen",
