@@ -27,6 +27,7 @@ from errorkernel.broker.errors import BrokerStartError
 log = logging.getLogger("errorkernel.broker")
 
 START_TIMEOUT_S = 20.0
+PORT_WAIT_S = 2.0
 STOP_TIMEOUT_S = 2.5
 RELOAD_TIMEOUT_S = 5.0
 LOOK_S = 0.2
@@ -284,7 +285,11 @@ class EmbeddedServer:
         # Nodes keep the address that they were given: take the same port again where that is possible.
         with contextlib.suppress(OSError, ValueError):
             last = int((self._dir / "port").read_text())
-            if _is_free(self._host, last):
+            # After a kill, the server that ended with us may hold its port for some more milliseconds.
+            deadline = time.monotonic() + (PORT_WAIT_S if self._pid_file.exists() else 0)
+            while not (free := _is_free(self._host, last)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if free:
                 return last
         return 0
 
