@@ -245,7 +245,7 @@ def test_reports_survive_three_kills_of_the_kernel_and_are_stored_once(tmp_path:
     assert not thread.is_alive()
 
     def newest() -> int:
-        status, page = product.call("/api/v1/events?limit=1", token)
+        status, page = product.call("/api/v1/events?limit=1&order=desc", token)
         return page["items"][0]["seq"] if status == 200 and page["items"] else 0
 
     seen: list[dict] = []

@@ -38,7 +38,7 @@ from errorkernel.store.ingest.event_rows import stored as events_stored
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
-from errorkernel.templatetags.timeline import blocked_since, truth
+from errorkernel.templatetags.timeline import blocked_since, timeline
 from errorkernel.web.console.incidents import record_of
 from tests.support.heartbeats import record_hellos
 
@@ -453,7 +453,7 @@ def test_an_opened_incident_tells_what_was_answered_before_and_what_came_of_it(a
 
 def words(incident, now=NOW):
     fresh = decisions.with_relations().get(pk=incident.pk)
-    return [(step.word, step.mark) for step in truth(fresh, now)]
+    return [(step.word, step.mark) for step in timeline(fresh, now)]
 
 
 def test_the_truth_line_grows_step_by_step_and_claims_nothing_early():

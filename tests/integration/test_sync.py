@@ -184,7 +184,7 @@ async def test_what_cannot_be_read_keeps_nothing_else_from_being_answered(
     assert [one["incident"] for one in reply["decisions"]] == [str(waits)]
     assert "error" not in reply
     assert await threads.run(lambda: Incident.objects.get(pk=done).state) == "applied"
-    assert f"5 items of a sync of {NODE} cannot be read" in caplog.text
+    assert f"5 items of a sync request of {NODE} cannot be decoded" in caplog.text
 
 
 # What does not fit into one reply
