@@ -251,10 +251,10 @@ def test_a_stream_that_somebody_removed_is_made_again(product: Product) -> None:
 def test_consumers_whose_files_are_gone_do_not_keep_the_kernel_from_connecting_again(product: Product) -> None:
     """Nothing is amiss while the connection lasts; on the next one the broker refuses what it believes to have."""
     wait_for(lambda: is_ready(product), HEALED_S)
-    healed = product.log().count("The broker stores again")
+    healed = product.log().count("The broker can store again")
     remove(product.directory / "nats" / "jetstream" / STREAM_DIR / "obs")
     asyncio.run(remove_stream(product))
-    wait_for(lambda: product.log().count("The broker stores again") > healed, HEALED_S)
+    wait_for(lambda: product.log().count("The broker can store again") > healed, HEALED_S)
     wait_for(lambda: is_ready(product), HEALED_S)
 
 
@@ -285,8 +285,8 @@ def test_a_disk_that_cannot_be_written_is_told_until_it_can(product: Product) ->
     wait_for(lambda: cannot_store(product))
     failed = what_failed(product)
     assert {f"stream {EVENTS}", f"stream {DECISIONS}"} <= failed.keys()
-    assert "starts its broker again by itself" in failed[f"stream {EVENTS}"]
-    assert f"left as it is: {jetstream} cannot be written to" in product.log()
+    assert "then restarts its broker by itself" in failed[f"stream {EVENTS}"]
+    assert f"is not restarted: {jetstream} cannot be written to" in product.log()
     assert product.running
     assert pid_file.read_text() == pid
     jetstream.unlink()
@@ -301,8 +301,8 @@ def test_a_broker_of_others_that_cannot_store_is_named_until_they_start_it_again
     wait_for(lambda: is_ready(foreign))
     remove(foreign.place / "jetstream")
     wait_for(lambda: cannot_store(foreign))
-    assert "then start that nats-server again" in what_failed(foreign)[f"stream {EVENTS}"]
-    assert foreign.log().count("left as it is: it is not ours to start again") == 1
+    assert "then restart that nats-server" in what_failed(foreign)[f"stream {EVENTS}"]
+    assert foreign.log().count("is not restarted: it is an external broker") == 1
     assert foreign.server
     foreign.server.kill()
     foreign.server.wait()
