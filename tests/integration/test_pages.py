@@ -37,7 +37,7 @@ from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.event_rows import stored as events_stored
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.console import brief, duration, lateness, one_line, visible, who
+from errorkernel.templatetags.console import actor_name, brief, duration, lateness, one_line, visible
 from errorkernel.templatetags.timeline import blocked_since, timeline
 from errorkernel.web.console.incidents import record_of
 from tests.support.heartbeats import record_hellos
@@ -543,7 +543,7 @@ def test_waiting_is_counted_by_our_clock_however_wrong_the_nodes_is():
 
 
 def test_words_for_people_and_spans():
-    assert [who(one) for one in ("user:alice", "rule:12", "deadline")] == ["alice", "rule 12", "its deadline"]
+    assert [actor_name(one) for one in ("user:alice", "rule:12", "deadline")] == ["alice", "rule 12", "its deadline"]
     assert [duration(s) for s in (0, 59, 252, 11100, 187200)] == ["0 s", "59 s", "4 m 12 s", "3 h 5 m", "2 d 4 h"]
     assert brief({"id": "1"}) == "#1"
     assert brief({"method": "m"}) == "m"
