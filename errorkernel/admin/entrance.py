@@ -1,4 +1,4 @@
-"""The way into the admin is the console's own login; who is logged in and may not is told so there."""
+"""The admin uses the console's login page. It shows a signed-in person who lacks the permission the reason."""
 
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login

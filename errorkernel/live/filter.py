@@ -24,7 +24,7 @@ class LiveFilter:
         self._holds = compile_predicate(self._tree, now)
 
     def query(self) -> Q:
-        """Made anew each time: nodes come, and problems are merged, while a socket is open. Reads the database."""
+        """Built for each call, because nodes and merged problems change while a socket is open. Reads the database."""
         return to_q(self._tree, self._now)
 
     def apply(self, frame: Frame) -> Frame:

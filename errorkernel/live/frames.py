@@ -92,7 +92,7 @@ class _Encoded(msgspec.Struct, omit_defaults=True):
 @dataclass(frozen=True, eq=False)
 class Frame:
     """``skipped``: events of ``first`` … ``last`` that are not among ``rows``. ``pending``: how many incidents are
-    pending, where that is known anew. A frame without numbers has ``first`` = ``last`` + 1."""
+    pending, if it has changed. A frame without numbers has ``first`` = ``last`` + 1."""
 
     first: int
     last: int

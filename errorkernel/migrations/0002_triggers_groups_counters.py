@@ -1,7 +1,7 @@
 """What the models cannot say: triggers, the three groups with their permissions, and the counters.
 
 Nothing has been released, so there are two migrations: ``0001_initial`` is generated from the models, this one is
-written by hand. After a change of the models, write the first one anew: ``python -m tests.support.initial_migration``.
+written by hand. After a change of the models, generate the first one again: ``python -m tests.support.initial_migration``.
 From the first release on, changes are migrations of their own, and neither of the two is touched again.
 """
 
