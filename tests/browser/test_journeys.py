@@ -369,7 +369,7 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
         page.goto(running.http_url + "/nodes/ship9/")
         return page.locator(".quarantined").count() > 0
 
-    wait_for(standing, 60)
+    wait_for(standing)
     (failing / "mended").touch()
     page.locator(".quarantined a", has_text="copy-files").click()
     expect(page.locator(".facts")).to_contain_text("quarantined")
@@ -381,7 +381,7 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
         page.reload()
         return "running" in page.locator(".facts").inner_text()
 
-    wait_for(runs, 60)
+    wait_for(runs)
     expect(page.locator(".quarantined")).to_have_count(0)
     expect(page.locator("table.rows").first).to_contain_text("crashed")
     expect(page.locator("table.rows").first).to_contain_text("decided continue by admin")

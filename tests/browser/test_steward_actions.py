@@ -55,7 +55,7 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
 ) -> None:
     peer.processes.add("tailFile")
     address = f"/api/v1/events?node={with_suffix('ship1')}"
-    [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"], 30)
+    [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"])
     page.goto(f"{product.http_url}/events/{event['seq']}/")
     page.get_by_role("link", name="Stop or replace the process").click()
     page.get_by_role("button", name="List processes").click()

@@ -72,7 +72,7 @@ async def test_the_fleet_reports_asks_obeys_and_is_gone(broker: Broker, tmp_path
                 )
             )
             assert replaced.message.id != first.message.id, "it goes on with the next piece of work"
-            await eventually(lambda: len({one.process for one in peer.arrived}) >= 5, 20)
+            await eventually(lambda: len({one.process for one in peer.arrived}) >= 5)
             everything = descendants(fleet.pids)
             assert len(everything) >= 4 + 11
         finally:
@@ -99,7 +99,7 @@ async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -
     everything = descendants(nodes)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    await eventually(lambda: not [pid for pid in everything if alive(pid)], 3)
+    await eventually(lambda: not [pid for pid in everything if alive(pid)])
     assert all((tmp_path / name / "credentials.json").stat().st_mode & 0o777 == 0o600 for name in NODES)
 
 

@@ -99,7 +99,7 @@ def ask(product: Foreign, token: str, credentials: dict[str, str]) -> None:
                 await asyncio.wait_for(done.wait(), PATIENCE_S)
 
     asyncio.run(run())
-    wait_for(lambda: product.call(f"/api/v1/incidents?state=applied&node={credentials['node']}", token)[1]["items"], 30)
+    wait_for(lambda: product.call(f"/api/v1/incidents?state=applied&node={credentials['node']}", token)[1]["items"])
 
 
 def test_a_nats_server_that_is_started_with_what_is_printed_does_all_that_is_needed(foreign: Foreign) -> None:

@@ -63,7 +63,7 @@ class Peer:
         return self.get(f"incidents?node={self.name}&state={state}")
 
     def open_one(self) -> dict[str, Any]:
-        return dict(wait_for(lambda: self.incidents("open"), 60)[0])
+        return dict(wait_for(lambda: self.incidents("open"))[0])
 
     def decide(self, incident: str, action: str) -> None:
         body = {"action": action, "reason": 'say "action":"stop" \\ to nobody'}
@@ -71,7 +71,7 @@ class Peer:
 
     def ended(self, incident: str, state: str = "applied") -> dict[str, Any]:
         return dict(
-            wait_for(lambda: [one for one in self.incidents(state) if one["id"] == incident], 60)[0]
+            wait_for(lambda: [one for one in self.incidents(state) if one["id"] == incident])[0]
         )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_ask_outlasts_a_broker_that_stands_still_and_a_killed_installation(tmp_p
         os.kill(broker, signal.SIGSTOP)
         try:
             asked = Ask(peer, tmp_path)
-            wait_for(lambda: "request is put off, the broker is away" in product.log(), 60)  # it was told 503
+            wait_for(lambda: "request is put off, the broker is away" in product.log())  # it was told 503
         finally:
             os.kill(broker, signal.SIGCONT)
         incident = peer.open_one()

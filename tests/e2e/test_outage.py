@@ -38,10 +38,10 @@ def test_a_journal_at_its_limit_tells_exactly_what_it_dropped(tmp_path: Path) ->
         far.says("up")
         far.says("reported")
         product.start()
-        question = wait_for(lambda: next(iter(outage.open_questions(product, token)), None), 60)
+        question = wait_for(lambda: next(iter(outage.open_questions(product, token)), None))
         assert question["text"] == "may I go on?"
         # All that the journal still had has arrived, and its node has said so since.
-        node = wait_for(lambda: _node(product, token, backlog=0), 90)
+        node = wait_for(lambda: _node(product, token, backlog=0))
         found = outage.stored(product, token)
         texts = {kind: [one["text"] for one in found if one["type"] == kind] for kind in ("info", "error", "action")}
         assert len(texts["error"]) == len(set(texts["error"])) == last // 5

@@ -359,7 +359,7 @@ def test_an_administrator_sees_who_tried_what_and_a_storm_of_it_is_a_few_rows(ru
 
     asyncio.run(run())
     for token in (cut["token"], "ekn_unknown"):
-        wait_for(lambda token=token: running.call("/api/v1/events", token, {})[0] == 401, 5)
+        wait_for(lambda token=token: running.call("/api/v1/events", token, {})[0] == 401)
 
     def seen() -> bool:
         rows = attempts(running)

@@ -205,7 +205,7 @@ def test_uses_are_exact_when_several_workers_judge_at_once(running: Product, tok
         assert one.stdin
         one.stdin.write(b"go\n")
         one.stdin.close()
-    wait_for(lambda: decisions(running, limited) >= 40, 60)
+    wait_for(lambda: decisions(running, limited) >= 40)
     for one in judges:
         assert one.wait(60) == 0
     wait_for(lambda: rows(running, UNJUDGED) == [(0,)])
@@ -224,7 +224,7 @@ def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(
         product.kill()
         stored, before = sum(states(product, node).values()), decisions(product, rule)
         product.start()
-        wait_for(lambda: decisions(product, rule) == 400, 120)
+        wait_for(lambda: decisions(product, rule) == 400)
         assert stored > 0
         assert before <= 400
         assert rule_now(product, token, rule)["uses"] == 400
@@ -246,7 +246,7 @@ def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answe
         assert made.returncode == 0, made.stderr
         people["bob"] = product.token("bob")
         asked = ask(product, node, RACED)
-        wait_for(lambda: states(product, node)["open"] == RACED, 60)
+        wait_for(lambda: states(product, node)["open"] == RACED)
         answers: dict[str, dict[str, tuple[int, dict]]] = {name: {} for name in people}
 
         def answer(name: str, order: list[str]) -> None:
@@ -261,12 +261,12 @@ def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answe
         for thread in threads:
             thread.start()
         # The rule joins while both are at work; it is much the quicker.
-        wait_for(lambda: sum(map(len, answers.values())) > RACED * 0.15, 120)
+        wait_for(lambda: sum(map(len, answers.values())) > RACED * 0.15)
         rule = add(product, people["admin"], node, also_waiting=True)
         for thread in threads:
             thread.join(300)
             assert not thread.is_alive()
-        wait_for(lambda: states(product, node)["open"] == 0, 120)
+        wait_for(lambda: states(product, node)["open"] == 0)
         stands = {
             incident: (by, action)
             for incident, by, action in rows(product, "SELECT incident_id, actor, action FROM errorkernel_decision")

@@ -517,16 +517,16 @@ def test_a_running_kernel_answers_what_was_confirmed(tmp_path):
             for number, one in enumerate(asked)
         ]
         assert product.call("/api/v1/events", node, events)[0] == 202
-        wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked), 60)
+        wait_for(lambda: len(product.call("/api/v1/incidents", token)[1]["items"]) == len(asked))
         wanted = {"action": "continue", "condition": "process:p*", "reason": "because", "first": asked[3]}
         made = product.call("/api/v1/bulk-decisions", token, wanted)[1]["id"]
         assert product.call(f"/api/v1/bulk-decisions/{made}/approve-canary", token, {})[1]["decided"] == 1
         decision = product.call(f"/api/v1/incidents/{asked[3]}/decision?wait=20", node)[1]["decision_id"]
         outcome = {"state": "applied", "decision_id": decision}
         assert product.call(f"/api/v1/incidents/{asked[3]}/outcome", node, outcome)[0] == 202
-        wait_for(lambda: product.call(f"/api/v1/bulk-decisions/{made}", token)[1]["first_shows"] == "good", 60)
+        wait_for(lambda: product.call(f"/api/v1/bulk-decisions/{made}", token)[1]["first_shows"] == "good")
         assert product.call(f"/api/v1/bulk-decisions/{made}/apply-rest", token, {})[0] == 200
-        done = wait_for(lambda: _if_done(product.call(f"/api/v1/bulk-decisions/{made}", token)[1]), 60)
+        done = wait_for(lambda: _if_done(product.call(f"/api/v1/bulk-decisions/{made}", token)[1]))
         assert (done["decided"], done["pending"]) == (len(asked), 0)
         # What was answered has also been sent: the kernel's outbox was told.
         decision = f"/api/v1/incidents/{asked[-1]}/decision?wait=20"

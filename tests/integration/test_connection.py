@@ -48,7 +48,7 @@ async def test_a_connection_that_ends_without_a_word_is_made_anew(
     former = connection._client
     assert former is not None
     end(former)
-    await eventually(lambda: connection.is_ready and connection._client is not former, 30)
+    await eventually(lambda: connection.is_ready and connection._client is not former)
     await connection.flush()
 
 

@@ -476,7 +476,7 @@ async def test_a_journal_that_fails_delays_a_restart_and_starts_nothing_twice(
         await kernel.call(lambda: kernel.journal._db.execute("PRAGMA busy_timeout = 50"))
         other.execute("BEGIN IMMEDIATE")
         family.fail("a")
-        await eventually(lambda: not family.running(), 90)
+        await eventually(lambda: not family.running())
         await asyncio.sleep(0.5)
         assert family.lives == {"a": 1, "b": 1}
         other.execute("ROLLBACK")

@@ -478,7 +478,7 @@ async def test_workers_die_with_a_supervisor_that_is_killed_and_leftovers_with_i
     supervisor.kill()
     supervisor.wait()
     process, grandchild = noted(pids)[0]
-    await eventually(lambda: not alive(process), 3)
+    await eventually(lambda: not alive(process))
     async with (
         Kernel.from_file(credentials, journal=tmp_path / "j") as kernel,
         kernel.process_worker("job", script(pids, body), env=program_env()) as job,

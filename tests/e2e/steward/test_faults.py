@@ -196,7 +196,7 @@ def another_kernel(central: StewardProduct) -> Iterator[None]:
         process = subprocess.Popen([sys.executable, "manage.py", "kernel"], cwd=ROOT, env=env, stdout=out, stderr=out)
     try:
         # To both brokers: from then on it asks for errors.
-        wait_for(lambda: log.read_text().count("Connected to the broker as steward kernel") == 2, 30)
+        wait_for(lambda: log.read_text().count("Connected to the broker as steward kernel") == 2)
         yield
         assert process.poll() is None
     finally:
