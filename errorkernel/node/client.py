@@ -10,29 +10,24 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack
 from uuid import UUID
 
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Decision, EventType, OutcomeState
 from errorkernel.node import credentials
-from errorkernel.node.delivery.decisions import DecisionReceiver
-from errorkernel.node.delivery.heartbeat import Heartbeat
-from errorkernel.node.delivery.isolation import GRACE_S, Isolation
-from errorkernel.node.delivery.message_handlers import MessageHandler, MessageHandlers
-from errorkernel.node.delivery.sender import Sender
+from errorkernel.node.delivery.isolation import GRACE_S
+from errorkernel.node.delivery.lifecycle import Delivery
+from errorkernel.node.delivery.message_handlers import MessageHandler
 from errorkernel.node.errors import CredentialsError, JournalError, NodeError
 from errorkernel.node.journal.backlog import Backlog
 from errorkernel.node.journal.database import Journal
 from errorkernel.node.journal.event_writer import EventWriter
 from errorkernel.node.journal.incidents import Incidents
 from errorkernel.node.journal.processes import Processes
-from errorkernel.node.journal.requeues import Requeues
 from errorkernel.node.process.worker import ProcessWorker
 from errorkernel.node.reporting import once
 from errorkernel.node.reporting.context import Reporter
@@ -49,7 +44,6 @@ from errorkernel.node.supervision.restart_policy import INTENSITY, PERIOD_S
 from errorkernel.node.supervision.strategy import Strategy
 from errorkernel.node.supervision.task_worker import Context, TaskWorker
 from errorkernel.node.supervisor import Supervisor
-from errorkernel.node.tasks import CANCEL_AGAIN_S, cancel_all, keep_running
 from errorkernel.node.threads import SerialThread
 from errorkernel.protocol import subjects
 
@@ -58,10 +52,8 @@ log = logging.getLogger("errorkernel.node")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-HOUSEKEEPING_S = 1.0
-ADOPT_EVERY = 5
-"""Rounds of housekeeping between two checks for programs that have died."""
 CLOSE_S = 1.0
+"""For withdrawals that run in the background."""
 CLOSE_WAIT_S = 5.0
 
 
@@ -104,42 +96,24 @@ class Kernel(Reporter):
         self.incidents = Incidents(self.journal, node)
         self.processes = Processes(self.journal, node)
         self._thread = SerialThread(f"journal of {node}")
-        self._connection = Connection(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node))
-        self._sender = Sender(self._connection, self.backlog, self._thread)
-        self._heartbeat = Heartbeat(node, self._connection, self.processes, self.backlog, self._thread)
-        self._handlers = MessageHandlers(
-            node,
-            self._connection,
-            Requeues(self.journal, node),
+        self._delivery = Delivery(
+            Connection(nats_url, name=node, seed=nkey_seed, inbox_prefix=subjects.inbox_prefix(node)),
+            self.journal,
+            self.backlog,
+            self.incidents,
+            self.processes,
             self._thread,
             report=self.report,
-            wake_sender=self._sender.wake,
-        )
-        self._receiver = DecisionReceiver(
-            node,
-            self._connection,
-            self.incidents,
-            self._thread,
             obey=self._obey,
-            wake_sender=self._sender.wake,
-            accept_command=self._handlers.accept,
-        )
-        self._isolation = Isolation(
-            when_isolated,
-            isolated_grace_s,
-            receiver=self._receiver,
-            incidents=self.incidents,
-            thread=self._thread,
-            obey=self._obey,
+            when_isolated=when_isolated,
+            isolated_grace_s=isolated_grace_s,
         )
         self.supervised_names: set[str] = set()
         """Names of the workers and supervisors of this program."""
         self._incarnations: dict[str, int] = {}
         self._incarnations_lock = threading.RLock()
         self._waiting: dict[UUID, asyncio.Future[Decision]] = {}
-        self._has_connected = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._writer = EventWriter(
             subjects.event(node),
@@ -170,26 +144,13 @@ class Kernel(Reporter):
     @property
     def connected(self) -> bool:
         """Whether the broker is connected now. Nothing needs to wait for it."""
-        return self._connection.connected
+        return self._delivery.connection.connected
 
     async def __aenter__(self) -> "Kernel":
         self._loop = asyncio.get_running_loop()
         await self.call(self.journal.register)
         await self.call(self.processes.adopt)
-        self._connection.on_connected(self._on_connected)
-        self._connection.start()
-        parts: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            self._sender.run,
-            self._receiver.receive,
-            self._receiver.keep_reconciled,
-            self._receiver.poll_journal,
-            self._isolation.run,
-            self._handlers.receive,
-            self._handlers.run,
-            self._heartbeat.run,
-            self._prune_journal,
-        ]
-        self._tasks = [asyncio.create_task(keep_running(part), name=f"{self.node}: {part.__name__}") for part in parts]
+        self._delivery.start()
         if self.journal.corrupt:
             await self._report_corrupt_journal(self.journal.corrupt)
         return self
@@ -200,13 +161,7 @@ class Kernel(Reporter):
             await asyncio.wait(self._background, timeout=CLOSE_S)
         with contextlib.suppress(JournalError):
             await self.call(self.processes.leave)
-        flush_s = await self._wait_for_first_connection()
-        if self._connection.connected:
-            await self._heartbeat.send()
-            with contextlib.suppress(TimeoutError, JournalError):
-                await self.flush(flush_s)
-        await cancel_all(self._tasks)
-        await cancel_all([asyncio.create_task(self._connection.close())], first_s=CANCEL_AGAIN_S)
+        await self._delivery.close(self.close_wait_s)
         await self.call(self.journal.close)
         self._thread.close()
 
@@ -254,14 +209,11 @@ class Kernel(Reporter):
         reported as taken; an exception is reported as an error of the process, and the message as failed. Each message
         is handed over at most once. A message without a handler waits in the journal. From the event loop's thread.
         """
-        self._handlers.add(process_name(process), handler)
+        self._delivery.handlers.add(process_name(process), handler)
 
     async def flush(self, timeout_s: float) -> None:
         """Return when the broker has everything that this program reported. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while await self.call(self.backlog.count_own):
-                self._sender.wake()
-                await asyncio.sleep(0.02)
+        await self._delivery.flush(timeout_s)
 
     def worker(self, name: str, function: Callable[[Context], Awaitable[None]], **options: Any) -> TaskWorker:
         """``async with kernel.worker(name, fn):`` runs ``fn(ctx)`` as a supervised task; see ``TaskWorker``."""
@@ -294,7 +246,7 @@ class Kernel(Reporter):
         """Write an event that has been described; returns its id. Raises JournalError."""
         name = process_name(process) if process else self.process
         event_id, is_over_bound = await self._writer.write(kind, name, draft)
-        self._sender.wake()
+        self._delivery.sender.wake()
         if is_over_bound:
             with contextlib.suppress(JournalError):  # this event is kept, and the next one makes room
                 await self.call(self.backlog.make_room)
@@ -304,8 +256,8 @@ class Kernel(Reporter):
         """As ``report``, from any thread, blocking. Raises JournalError."""
         name = process_name(process) if process else self.process
         event_id, is_over_bound = self._writer.write_now(kind, name, draft)
-        if not self._sender.is_awake:
-            self._call_in_loop(self._sender.wake)
+        if not self._delivery.sender.is_awake:
+            self._call_in_loop(self._delivery.sender.wake)
         if is_over_bound:
             with contextlib.suppress(JournalError):  # this event is kept, and the next one makes room
                 self.backlog.make_room()
@@ -339,15 +291,15 @@ class Kernel(Reporter):
         incident = uuid7()
         waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting[incident] = waiter
-        self._receiver.waiting += 1
+        self._delivery.receiver.waiting += 1
         if applies_continue:
-            self._receiver.continuing.add(incident)
+            self._delivery.receiver.continuing.add(incident)
         try:
             await self.call(self._open_incident, incident, name, draft)
-            self._isolation.add(incident, draft.deadline_s)
+            self._delivery.isolation.add(incident, draft.deadline_s)
             self.wake()
             decision = await waiter
-            if decision.action is Action.CONTINUE and incident in self._receiver.continuing:
+            if decision.action is Action.CONTINUE and incident in self._delivery.receiver.continuing:
                 # Another program has accepted it, or the node has decided itself: it is not reported yet.
                 await self.report_outcome(decision, OutcomeState.APPLIED)
             else:
@@ -359,15 +311,14 @@ class Kernel(Reporter):
             self._in_background(self.withdraw(incident, "Nobody waits for the decision any longer."))
             raise
         finally:
-            self._isolation.remove(incident)
-            self._receiver.continuing.discard(incident)
-            self._receiver.waiting -= 1
+            self._delivery.isolation.remove(incident)
+            self._delivery.receiver.continuing.discard(incident)
+            self._delivery.receiver.waiting -= 1
             self._waiting.pop(incident, None)
 
     def wake(self) -> None:
         """Something was written. From the event loop's thread."""
-        self._sender.wake()
-        self._heartbeat.send_soon()
+        self._delivery.wake()
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run something that blocks on the journal in the thread of the journal."""
@@ -380,16 +331,6 @@ class Kernel(Reporter):
         except JournalError as exc:
             log.error("An incident cannot be withdrawn now; the next start of its process withdraws it: %s", exc)
         self.wake()
-
-    async def _wait_for_first_connection(self) -> float:
-        """If something is unsent; returns for how many seconds to flush afterwards."""
-        if self._has_connected or not self.close_wait_s:
-            return CLOSE_S
-        began = time.monotonic()
-        with contextlib.suppress(BrokerAway, JournalError):
-            if await self.call(self.backlog.count_own):
-                await self._connection.wait_until_ready(self.close_wait_s)
-        return max(CLOSE_S, self.close_wait_s - (time.monotonic() - began))
 
     async def _report_corrupt_journal(self, aside: Path) -> None:
         text = f"The journal {self.journal.path} was corrupt. It was set aside as {aside.name}; a new one was begun."
@@ -417,21 +358,3 @@ class Kernel(Reporter):
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _on_connected(self) -> None:
-        self._has_connected = True
-        self._sender.on_connected()
-        await self._receiver.on_connected()
-        await self._handlers.on_connected()
-        self._heartbeat.send_soon()
-
-    async def _prune_journal(self) -> None:
-        rounds = 0
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
-            await self.call(self.journal.sync_to_disk)
-            rounds += 1
-            if rounds % ADOPT_EVERY == 0 and await self.call(self.processes.adopt):
-                log.warning("Took over what another program of %s has left behind", self.node)
-                self._receiver.expect_losses()
-                self.wake()

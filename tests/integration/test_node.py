@@ -117,8 +117,8 @@ async def test_a_link_that_breaks_in_mid_flow_costs_no_report_and_no_order(kerne
     async def cut() -> None:
         for _ in range(5):
             await asyncio.sleep(0.1)
-            if kernel._connection._client:
-                await kernel._connection._client.close()
+            if kernel._delivery.connection._client:
+                await kernel._delivery.connection._client.close()
 
     await asyncio.gather(report(), cut())
     await kernel.flush(PATIENCE_S)
@@ -381,7 +381,7 @@ async def test_what_had_no_room_in_a_reply_is_asked_for_soon(
         question = await peer.question(f"p{number}")
         peer.silent = True
         await peer.decide(question.id, Action.CONTINUE, publish=False)
-    kernel._receiver._losses_until = 0.0  # as 30 s after it has connected
+    kernel._delivery.receiver._losses_until = 0.0  # as 30 s after it has connected
     peer.silent = False
     assert await asyncio.wait_for(asyncio.gather(*asking), PATIENCE_S) == [Action.CONTINUE] * 3
 
@@ -486,9 +486,9 @@ async def test_a_hello_that_is_too_large_for_the_broker_is_told(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
     await eventually(lambda: kernel.connected)
-    assert kernel._connection._client is not None
-    kernel._connection._client._max_payload = 10  # of what a broker says as it takes a connection
-    await kernel._heartbeat.send()
+    assert kernel._delivery.connection._client is not None
+    kernel._delivery.connection._client._max_payload = 10  # of what a broker says as it takes a connection
+    await kernel._delivery.heartbeat.send()
     assert "The broker refuses a heartbeat with 0 processes" in caplog.text
 
 
@@ -634,7 +634,7 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
     """One refusal within a window neither stops it nor reorders the rest."""
     await kernel.flush(PATIENCE_S)
     batches: list[int] = []
-    real = kernel._connection.store
+    real = kernel._delivery.connection.store
 
     async def store(subject: str, data: bytes, *, msg_id: str, timeout_s: float) -> int:
         if b"refuse me" in data:
@@ -648,7 +648,7 @@ async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: 
         batches.append(len(items))
         return items
 
-    kernel._connection.store = store  # type: ignore[method-assign]
+    kernel._delivery.connection.store = store  # type: ignore[method-assign]
     kernel.backlog.next_batch = counting  # type: ignore[method-assign]
     for number in range(400):
         kernel.report_now(EventType.ERROR, "p", _report("refuse me" if number == 100 else f"{number}"))
