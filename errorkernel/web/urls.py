@@ -18,8 +18,8 @@ from errorkernel.web.console import (
     rules,
     system,
 )
-from errorkernel.web.operations import registry
 from errorkernel.web.operations.form_view import page_address
+from errorkernel.web.operations.registry import registry
 
 urlpatterns = [
     path("", events.live, name="live"),

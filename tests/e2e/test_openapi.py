@@ -36,9 +36,9 @@ from errorkernel.web.api.openapi.page import product_version
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
 from errorkernel.web.api.openapi.schemas import schemas
 from errorkernel.web.health import urls as health_urls
-from errorkernel.web.operations import registry
 from errorkernel.web.operations.listing import NUMBER_MAX
 from errorkernel.web.operations.lists import QUERY_FORMAT
+from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas import common, items, messages
 from errorkernel.web.schemas.operations import CONDITION_FORMAT
 from tests.support.product import Product

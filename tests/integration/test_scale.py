@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import Resolver404, resolve
 
-from errorkernel.web.operations import registry
+from errorkernel.web.operations.registry import registry
 from tests.support.addresses import NOT_READ, admin_lists, fill, named, readable
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 import steward_site.urls  # noqa: F401 - first: it registers the addresses of other packages
 from errorkernel.models import ErrorEvent, Incident, Process
 from errorkernel.web.api.urls import address_name
-from errorkernel.web.operations import registry
+from errorkernel.web.operations.registry import registry
 
 DAYS = 30
 NOT_READ = {

@@ -9,9 +9,9 @@ from django.urls import URLPattern, path, re_path
 from errorkernel.web.api.openapi import page
 from errorkernel.web.auth.api_requests import by_method, unknown
 from errorkernel.web.node_api import views
-from errorkernel.web.operations import registry
 from errorkernel.web.operations.json_view import json_view
 from errorkernel.web.operations.listing import listing_view
+from errorkernel.web.operations.registry import registry
 
 View = Callable[..., HttpResponse]
 

@@ -1,4 +1,4 @@
-"""Every operation and list that there is: the product's own, and what packages add that ``web`` does not import."""
+"""All operations, lists and pages: the product's own, and those of packages that ``web`` does not import."""
 
 from typing import Any
 
@@ -18,29 +18,71 @@ from errorkernel.web.operations.listing import Listing
 from errorkernel.web.operations.lists import LISTS
 from errorkernel.web.operations.operation import Operation
 
-operations: list[Operation[Any]] = [
-    *incidents.OPERATIONS,
-    *bulk_decisions.OPERATIONS,
-    *dead_letters.OPERATIONS,
-    *problems.OPERATIONS,
-    *rules.OPERATIONS,
-    *saved_searches.OPERATIONS,
-]
-lists: list[Listing] = [*LISTS]
-pages: list[URLPattern] = []
-explained_by: dict[type[msgspec.Struct], type[Model]] = {}
-"""Shape → the table whose help texts explain its fields."""
+
+class Registry:
+    """Packages register while ``steward_site.urls`` is imported. The first read closes the registry.
+
+    Without that, an address list that is built too early would omit a package's addresses, and nobody would notice.
+    """
+
+    def __init__(self, operations: tuple[Operation[Any], ...], lists: tuple[Listing, ...]) -> None:
+        self._operations = operations
+        self._lists = lists
+        self._pages: tuple[URLPattern, ...] = ()
+        self._tables: dict[type[msgspec.Struct], type[Model]] = {}
+        self._is_closed = False
+
+    def register(
+        self,
+        *,
+        operations: tuple[Operation[Any], ...],
+        lists: tuple[Listing, ...],
+        pages: tuple[URLPattern, ...],
+        tables: dict[type[msgspec.Struct], type[Model]],
+    ) -> None:
+        """Add what a package brings. ``tables``: shape → the table whose help texts explain its fields.
+
+        Raises RuntimeError after the first read.
+        """
+        if self._is_closed:
+            raise RuntimeError(
+                "Operations cannot be registered now: the addresses have been read. "
+                "Import steward_site.urls before errorkernel.web.urls and errorkernel.web.api.urls."
+            )
+        self._operations += operations
+        self._lists += lists
+        self._pages += pages
+        self._tables |= tables
+
+    @property
+    def operations(self) -> tuple[Operation[Any], ...]:
+        self._is_closed = True
+        return self._operations
+
+    @property
+    def lists(self) -> tuple[Listing, ...]:
+        self._is_closed = True
+        return self._lists
+
+    @property
+    def pages(self) -> tuple[URLPattern, ...]:
+        self._is_closed = True
+        return self._pages
+
+    @property
+    def tables(self) -> dict[type[msgspec.Struct], type[Model]]:
+        self._is_closed = True
+        return self._tables
 
 
-def register(
-    *,
-    operations_added: tuple[Operation[Any], ...],
-    lists_added: tuple[Listing, ...],
-    pages_added: tuple[URLPattern, ...],
-    shapes_added: dict[type[msgspec.Struct], type[Model]],
-) -> None:
-    """Add what another package brings; called when the addresses are put together (``steward_site.urls``)."""
-    operations.extend(operations_added)
-    lists.extend(lists_added)
-    pages.extend(pages_added)
-    explained_by.update(shapes_added)
+registry = Registry(
+    (
+        *incidents.OPERATIONS,
+        *bulk_decisions.OPERATIONS,
+        *dead_letters.OPERATIONS,
+        *problems.OPERATIONS,
+        *rules.OPERATIONS,
+        *saved_searches.OPERATIONS,
+    ),
+    LISTS,
+)

@@ -26,7 +26,7 @@ from errorkernel.web.auth.permissions import DECIDE
 from errorkernel.web.console.contributions import contribute
 from errorkernel.web.operations.listing import Listing
 from errorkernel.web.operations.operation import Operation, Refusal, Resource
-from errorkernel.web.operations.registry import register
+from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 SHOWN_ON_A_NODE = 3
@@ -111,9 +111,9 @@ contribute("node", _on_node)
 contribute("event", _on_event)
 contribute("problem", _on_problem)
 contribute("rule", _on_rule)
-register(
-    operations_added=_OPERATIONS,
-    lists_added=_LISTS,
-    pages_added=_PAGES,
-    shapes_added={ActionItem: ProcessAction, ActionRequestItem: ProcessActionRequest},
+registry.register(
+    operations=_OPERATIONS,
+    lists=_LISTS,
+    pages=_PAGES,
+    tables={ActionItem: ProcessAction, ActionRequestItem: ProcessActionRequest},
 )

@@ -6,10 +6,10 @@ from typing import Any
 
 from errorkernel.web.api.openapi.parts import ERRORS, READER, WRITER, body, errors, number, ok
 from errorkernel.web.api.openapi.schemas import page_of, ref
-from errorkernel.web.operations import registry
 from errorkernel.web.operations.json_view import takes_body
 from errorkernel.web.operations.listing import LIMIT_DEFAULT, LIMIT_MAX, NUMBER_MAX, Filter, Listing
 from errorkernel.web.operations.operation import Operation, Refusal
+from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas.common import ErrorBody, SearchError
 from errorkernel.web.schemas.operations import RuleReason
 

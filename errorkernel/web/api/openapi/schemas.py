@@ -27,7 +27,7 @@ from errorkernel.models import (
     Rule,
 )
 from errorkernel.protocol.schema import CONSTRAINTS, PAYLOADS
-from errorkernel.web.operations import registry
+from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas import common, items, messages, operations
 
 REF = "#/components/schemas/"
@@ -67,7 +67,7 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
 @cache
 def schemas(limits: Limits) -> dict[str, Any]:
     """Name → schema of all requests and responses; the same to all who ask, so to be read only."""
-    explained = {**_LISTED, **registry.explained_by}
+    explained = {**_LISTED, **registry.tables}
     structs = dict.fromkeys((*PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     found: dict[str, Any] = {name.removeprefix("_"): _tidy(schema) for name, schema in raw.items()}
