@@ -34,11 +34,12 @@ log = logging.getLogger("errorkernel.kernel")
 DATABASE_AWAY = (OperationalError, InterfaceError)
 CANNOT_BE_STORED = (DataError, IntegrityError, ValueError, OverflowError)
 """A value that the database rejects. The messages are then stored one by one, so that the others are stored."""
-GATHER_S = 0.1
+GATHER_FIRST_S = 0.01
+GATHER_LAST_S = 0.05
 GATHER_EVENTS = 100
 """A batch of ten costs nearly as much as one of a hundred, and people's decisions need the same processor and the same
-database writer. So under steady load a batch starts this long after the one before, or with this many events; a single
-event is never delayed."""
+database writer. So under steady load the database is free for as long as a batch took, within these times from one
+batch to the next, unless this many events wait; a single event is never delayed."""
 NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0
@@ -84,6 +85,8 @@ class Intake:
         self._nodes_seen = nodes_seen
         self._incidents_stored = incidents_stored
         self._name_cache = NameCache()
+        self._took_s = 0.0
+        """How long the latest batch took, from its first query to its acknowledgement."""
 
     async def run(self) -> None:
         """Store messages while the worker runs; a bug of ours ends it with its traceback."""
@@ -100,7 +103,8 @@ class Intake:
                     await storing
                     storing = None
                 if self._source.waiting < GATHER_EVENTS:
-                    await asyncio.sleep(began + GATHER_S - time.monotonic())
+                    gather_s = min(max(GATHER_FIRST_S, 2 * self._took_s), GATHER_LAST_S)
+                    await asyncio.sleep(began + gather_s - time.monotonic())
         finally:
             if storing and not storing.done():
                 # The transaction in the database thread finishes anyway; acknowledge it if the broker is connected.
@@ -124,7 +128,8 @@ class Intake:
         self._nodes_seen({row.node for row in recorded.rows})
         if any(row.incident for row in recorded.rows):
             self._incidents_stored()
-        metrics.observe_batch(time.perf_counter() - started)
+        self._took_s = time.perf_counter() - started
+        metrics.observe_batch(self._took_s)
 
     async def _record(self, deliveries: Sequence[Delivery], now: datetime) -> tuple[Opened, Recorded]:
         """Store a batch, however long the database is unavailable. Raises the errors in CANNOT_BE_STORED.

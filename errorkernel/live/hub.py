@@ -27,7 +27,8 @@ from errorkernel.store.platform import counters
 
 log = logging.getLogger("errorkernel.live")
 
-QUEUE_FRAMES = 100
+QUEUE_FRAMES = 500
+"""Frames of several seconds. All queues share the frames themselves."""
 CHECK_INTERVAL_S = 1.0
 STATUS_INTERVAL_S = 5.0
 REJOIN_INTERVAL_S = 3600.0

@@ -24,12 +24,19 @@ log = logging.getLogger("errorkernel.live")
 
 GROUP = "live"
 KERNEL_CHANNEL = "error-kernel"
-FRAME_INTERVAL_S = 0.1
+FRAME_INTERVAL_S = 0.015
+ROW_INTERVAL_S = 0.0007
+CARD_INTERVAL_S = 0.003
+"""From one frame to the next: at least the first; for each row or card that the hubs render, more. Rendering competes
+with storing events for the processor: at most about 1,400 rows a second are rendered."""
 FRAME_ROWS = 50
-STORM_ROWS = 20
-"""Rows of a frame in a storm: nobody reads 500 a second, and rendering competes with storing for the processor."""
 BACKLOG_ROWS = 500
-"""Up to this many waiting rows are all shown, a frame after another; beyond it only the newest of them are."""
+"""Up to this many waiting rows are all shown, a frame after another. Beyond it, a storm begins."""
+STORM_INTERVAL_S = 0.1
+STORM_ROWS = 20
+"""In a storm, a frame shows the newest of all waiting rows: nobody reads 500 a second."""
+STORM_ENDS_ROWS = 100
+"""The storm ends when no more rows than this have come since its last frame."""
 
 _encode_rows = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(list[EventRow]).decode
@@ -47,12 +54,15 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class Announcer:
-    """Collects what a kernel worker has committed and sends it out, at most ten times a second."""
+    """Collects what a kernel worker has committed and sends it out: at once when idle, then in steps
+    that grow with what is shown."""
 
     def __init__(self) -> None:
         self._rows: list[EventRow] = []
         self._changed: set[UUID] = set()
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._is_storm = False
 
     def add(self, rows: list[EventRow], changed: Iterable[UUID]) -> None:
         """Announce these; returns at once."""
@@ -60,18 +70,27 @@ class Announcer:
         self._changed.update(changed)
         if self._rows or self._changed:
             self._wake.set()
+        if self._changed:
+            self._urgent.set()
 
     async def run(self) -> None:
-        """Send while the worker runs. A single event is sent at once, many in steps."""
+        """Send while the worker runs. A changed incident is sent at once, and so is a single event; many events go in
+        steps, with their pauses between them."""
         while True:
             await self._wake.wait()
             started = time.monotonic()
             self._wake.clear()
+            self._urgent.clear()
             update = self._take()
             if self._rows:
                 self._wake.set()
             await _send(update)
-            await asyncio.sleep(max(0.0, FRAME_INTERVAL_S - (time.monotonic() - started)))
+            await asyncio.sleep(started + _cards_pause_s(update) - time.monotonic())
+            rest_s = started + (STORM_INTERVAL_S if self._is_storm else _rows_pause_s(update)) - time.monotonic()
+            try:
+                await asyncio.wait_for(self._urgent.wait(), rest_s)
+            except TimeoutError:
+                pass
 
     def _take(self) -> Update:
         """The next update. It covers one unbroken run of numbers; in a storm, it shows the end of it."""
@@ -81,10 +100,20 @@ class Announcer:
             run += 1
         if not run:
             return Update(changed=changed)
-        count = run if run > BACKLOG_ROWS else min(run, FRAME_ROWS)
+        self._is_storm = run > (STORM_ENDS_ROWS if self._is_storm else BACKLOG_ROWS)
+        count = run if self._is_storm else min(run, FRAME_ROWS)
         taken, self._rows = self._rows[:count], self._rows[count:]
-        shown = taken[-STORM_ROWS:] if run > BACKLOG_ROWS else taken
+        shown = taken[-STORM_ROWS:] if self._is_storm else taken
         return Update(taken[0].seq, taken[-1].seq, shown, count - len(shown), changed)
+
+
+def _rows_pause_s(update: Update) -> float:
+    return max(FRAME_INTERVAL_S, len(update.rows) * ROW_INTERVAL_S)
+
+
+def _cards_pause_s(update: Update) -> float:
+    """A single incident waits for no other; many that change together come in steps too."""
+    return min(len(update.changed) * CARD_INTERVAL_S, STORM_INTERVAL_S)
 
 
 def decode_update(message: dict[str, Any]) -> Update:

@@ -49,7 +49,11 @@ export class EventStream {
     this.heldRows += frame.events.length;
     this.heldEvents += frame.events.length + frame.skipped;
     this.bound();
-    this.settle();
+    // Frames come faster than a screen shows them; a hidden page is settled by the timer alone.
+    this.painting ||= requestAnimationFrame(() => {
+      this.painting = 0;
+      this.settle();
+    });
   }
 
   // However long the pause, no more rows are kept than could be shown; the others are counted as skipped.
@@ -98,7 +102,7 @@ export class EventStream {
     if (frame.skipped) this.showSkipped(frame);
   }
 
-  // One line a second, under the first rows of that second: rows of ten frames a second would drown in such lines.
+  // One line a second, under the first rows of that second: rows of many frames a second would drown in such lines.
   showSkipped(frame) {
     const second = Math.floor(Date.now() / 1000);
     let line = this.skipLine;
