@@ -21,7 +21,8 @@ from errorkernel.bypasses import decision_queries
 from errorkernel.domain import rule_policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.rule_policy import STORM_WINDOW_S, IncidentFacts, RuleAction, RuleMatch
-from errorkernel.models import AuditEntry, Counter, Decision, Incident, ProcessAction, Rule
+from errorkernel.domain.values import EventType
+from errorkernel.models import AuditEntry, Counter, Decision, ErrorEvent, ErrorState, Incident, ProcessAction, Rule
 from errorkernel.store.incidents import decisions
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
@@ -99,23 +100,32 @@ def _match(active: list[rule_policy.Rule], incident: Incident, now: datetime) ->
     return rule_policy.decide(active, facts_of(incident), now) if incident.state == State.OPEN.value else None
 
 
-def facts_of(incident: Incident) -> IncidentFacts:
-    """The fields of an incident that rules use. Needs ``select_related("node", "process", "problem")``."""
+def facts_of(found: Incident | ErrorEvent) -> IncidentFacts:
+    """The fields that rules use, of an incident or of the error of a node that opens none.
+
+    Needs ``select_related("node", "process", "problem")``. ``consecutive`` of an error is that of its error state now.
+    """
+    if isinstance(found, Incident):
+        consecutive, received_at, kind = found.consecutive, found.opened_at, EventType.ACTION.value
+    else:
+        state = ErrorState.objects.filter(process=found.process_id, problem=found.problem_id).first()
+        consecutive, received_at, kind = state.consecutive if state else 0, found.received_at, found.type
     return IncidentFacts(
-        id=incident.pk,
-        seq=incident.seq,
-        node=incident.node.name,
-        process=incident.process.name,
-        kind=incident.kind,
-        text=incident.text,
-        level=incident.level,
-        message=incident.message,
-        problem=incident.problem_id,
-        whole=incident.problem.merged_into_id or incident.problem_id,
-        fingerprint=incident.problem.fingerprint,
-        repeat=incident.repeat,
-        consecutive=incident.consecutive,
-        received_at=incident.opened_at,
+        id=found.pk if isinstance(found, Incident) else found.id,
+        seq=found.seq,
+        node=found.node.name,
+        process=found.process.name,
+        kind=found.kind,
+        text=found.text,
+        level=found.level,
+        message=found.message,
+        problem=found.problem_id,
+        whole=found.problem.merged_into_id or found.problem_id,
+        fingerprint=found.problem.fingerprint,
+        repeat=found.repeat,
+        consecutive=consecutive,
+        received_at=received_at,
+        type=kind,
     )
 
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q
 
-from errorkernel.domain import rule_policy as policy
 from errorkernel.domain.process_actions import ActionKind
-from errorkernel.domain.rule_policy import IncidentFacts, RuleMatch
+from errorkernel.domain.rule_policy import Rule as ActiveRule
+from errorkernel.domain.rule_policy import RuleMatch
 from errorkernel.domain.values import EventType
-from errorkernel.models import Counter, ErrorEvent, ErrorState, ProcessAction, Rule
+from errorkernel.models import Counter, ErrorEvent, ProcessAction, Rule
 from errorkernel.senders.steward.protocol import rule_policy
 from errorkernel.senders.steward.protocol.rule_policy import AGE_MAX_S, LOOP_WINDOW_S
 from errorkernel.senders.steward.store import actions
@@ -24,7 +24,7 @@ from errorkernel.senders.steward.store.actions import ActionRefused, ActionReque
 from errorkernel.store.platform import counters
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
-from errorkernel.store.rules.evaluation import RulesChanged, count_use, hold_rules, rule_actor, storm
+from errorkernel.store.rules.evaluation import RulesChanged, count_use, facts_of, hold_rules, rule_actor, storm
 
 log = logging.getLogger("errorkernel.rules")
 
@@ -69,36 +69,14 @@ def _errors(names: list[str], begin: int, last: int, now: datetime) -> list[Erro
     return list(of_them.select_related("node", "process", "problem").order_by("seq")[:AT_ONCE])
 
 
-def _verdict(acting: list[policy.Rule], event: ErrorEvent, now: datetime) -> RuleMatch | None:
+def _verdict(acting: list[ActiveRule], event: ErrorEvent, now: datetime) -> RuleMatch | None:
     """The rule that is to act because of ``event``; None: nothing is done."""
     if not rule_policy.is_certain(event.tags, event.relay_from_node):
         return None
-    verdict = rule_policy.decide(acting, _error(event), now)
+    verdict = rule_policy.decide(acting, facts_of(event), now)
     if verdict is None or verdict.held or rule_policy.plan_of(verdict.rule.action) is None:
         return None
     return verdict if _is_of_now(event) and not _was_acted_on(event) else None
-
-
-def _error(event: ErrorEvent) -> IncidentFacts:
-    """``consecutive`` as it stands now, for what it last failed on."""
-    state = ErrorState.objects.filter(process=event.process_id, problem=event.problem_id).first()
-    return IncidentFacts(
-        id=event.id,
-        seq=event.seq,
-        node=event.node.name,
-        process=event.process.name,
-        kind=event.kind,
-        text=event.text,
-        level=event.level,
-        message=event.message,
-        problem=event.problem_id,
-        whole=event.problem.merged_into_id or event.problem_id,
-        fingerprint=event.problem.fingerprint,
-        repeat=event.repeat,
-        consecutive=state.consecutive if state else 0,
-        received_at=event.received_at,
-        type=event.type,
-    )
 
 
 def _is_of_now(event: ErrorEvent) -> bool:
