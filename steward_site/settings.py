@@ -7,16 +7,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
-from errorkernel.platform import conf as configuration
+from errorkernel.platform import conf
 
-CONF = configuration.get()
+CONF = conf.get()
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent
 # An installed wheel carries templates and static files inside the package; a checkout has them at its top.
 ASSETS = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _CHECKOUT
 
-SECRET_KEY = configuration.secret_key(CONF)
+SECRET_KEY = conf.secret_key(CONF)
 DEBUG = CONF.debug
 ALLOWED_HOSTS = list(CONF.allowed_hosts)
 if CONF.base_url and (_host := urlsplit(CONF.base_url).hostname):
@@ -80,7 +80,7 @@ def _libpq_parameters(query: str) -> dict[str, str]:
         for name in given.keys() - known:
             nearest = get_close_matches(name, known, 1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise configuration.ConfError(f"STEWARD_DATABASE_URL has the unknown parameter {name}.{hint}")
+            raise conf.ConfError(f"STEWARD_DATABASE_URL has the unknown parameter {name}.{hint}")
     return given
 
 
@@ -115,7 +115,7 @@ def _database(url: str) -> dict[str, Any]:
             # For each process. With psycopg's own most of four, a few exports at once would hold all pages up.
             "OPTIONS": {"pool": {"min_size": 2, "max_size": 16}, **_libpq_parameters(parts.query)},
         }
-    raise configuration.ConfError("STEWARD_DATABASE_URL must begin with sqlite:// or postgresql://.")
+    raise conf.ConfError("STEWARD_DATABASE_URL must begin with sqlite:// or postgresql://.")
 
 
 DATABASES = {"default": _database(CONF.database_url)}

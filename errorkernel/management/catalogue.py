@@ -74,6 +74,6 @@ def unknown(name: str, others: Iterable[str] = ()) -> str:
 
 def version() -> str:
     """The version that is installed."""
-    from importlib.metadata import version as installed  # slow to import, and needed here alone
+    import importlib.metadata  # slow to import, and needed here alone
 
-    return installed(DISTRIBUTION)
+    return importlib.metadata.version(DISTRIBUTION)

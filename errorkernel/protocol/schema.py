@@ -5,13 +5,17 @@ from typing import Any
 import msgspec
 
 from errorkernel.domain.limits import PROCESS_NAME_MAX_CHARS
-from errorkernel.protocol import commands
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import commands, json_codec
 
-PAYLOADS: tuple[type[msgspec.Struct], ...] = (wire._Event, wire._Outcome, wire._Decision, commands._Command)
+PAYLOADS: tuple[type[msgspec.Struct], ...] = (
+    json_codec._Event,
+    json_codec._Outcome,
+    json_codec._Decision,
+    commands._Command,
+)
 """Event, outcome, decision and command. Their names begin with an underscore, which the OpenAPI document omits."""
 
-_VERSION = {"const": wire.VERSION}
+_VERSION = {"const": json_codec.VERSION}
 # Python's white space, as a pattern with the same meaning in every implementation: ECMA's \S differs in a few.
 _BLANK = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 NOT_BLANK = f"[^{_BLANK}]"

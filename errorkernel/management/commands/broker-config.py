@@ -11,7 +11,7 @@ from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand
 from errorkernel.platform import conf
 from errorkernel.senders.steward.broker.permissions import render_permissions
-from errorkernel.store import nodes as fleet
+from errorkernel.store import nodes
 
 _HEAD = """\
 # nats-server configuration for the Steward error kernel. Print it again when nodes are added, renewed or disabled, and
@@ -45,7 +45,7 @@ class Command(StewardCommand):
         if options["steward"]:
             self.stdout.write(render_permissions(settings.legacy, settings.legacy_central), ending="")
             return
-        made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=fleet.node_names())
+        made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=nodes.node_names())
         if options["streams"]:
             self.stdout.write(json.dumps(made, indent=2))
             return
@@ -54,14 +54,14 @@ class Command(StewardCommand):
         seed = own_access(settings).seed
         if not seed:
             raise conf.ConfError("STEWARD_NATS_SEED_FILE must name the file with our own nkey seed.")
-        kernel_key, nodes = public_nkey(seed), fleet.broker_users()
+        kernel_key, users = public_nkey(seed), nodes.broker_users()
         if options["accounts"]:
-            self.stdout.write(render_accounts(kernel_key, nodes), ending="")
+            self.stdout.write(render_accounts(kernel_key, users), ending="")
             return
         known = "".join(f"#   {json.dumps(definition)}\n" for definition in (*made["streams"], *made["consumers"]))
         body = render_external(
             kernel_key,
-            nodes,
+            users,
             listen=options["listen"],
             store_dir=options["store_dir"],
             max_file_store=settings.stream_max_bytes * 2,

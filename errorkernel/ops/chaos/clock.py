@@ -4,7 +4,7 @@ The process reads the file at its start and at each SIGUSR1. Periods are measure
 jumps do not change either, so it stays.
 """
 
-import datetime as real
+import datetime
 import signal
 import sys
 import time
@@ -15,15 +15,15 @@ _time, _time_ns = time.time, time.time_ns
 _offset_s = 0.0
 
 
-class _Jumped(real.datetime):
+class _Jumped(datetime.datetime):
     """Replaces ``datetime`` in modules; makes ordinary values."""
 
     def __new__(cls, *parts: Any, **named: Any) -> Any:
-        return real.datetime(*parts, **named)
+        return datetime.datetime(*parts, **named)
 
     @classmethod
-    def now(cls, tz: real.tzinfo | None = None) -> Any:
-        return real.datetime.fromtimestamp(time.time(), tz)
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+        return datetime.datetime.fromtimestamp(time.time(), tz)
 
 
 def install(file: Path) -> None:
@@ -42,7 +42,7 @@ def install(file: Path) -> None:
     time.time_ns = lambda: _time_ns() + int(_offset_s * 1e9)
     for name, module in list(sys.modules.items()):
         # Only modules that read the time; the types of values must stay.
-        if name.startswith("errorkernel.node.") and getattr(module, "datetime", None) is real.datetime:
+        if name.startswith("errorkernel.node.") and getattr(module, "datetime", None) is datetime.datetime:
             module.datetime = _Jumped  # type: ignore[attr-defined]
 
 

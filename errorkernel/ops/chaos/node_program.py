@@ -22,7 +22,7 @@ from errorkernel.node.supervision.restart_policy import Backoff, Restart
 from errorkernel.ops.chaos import clock, periods, sabotage, work
 from errorkernel.ops.chaos.ledger import Ledger
 from errorkernel.ops.chaos.work import Place
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import json_codec
 
 TASKS = ("copy", "fetch")
 CHILD = "engine"
@@ -38,7 +38,7 @@ def look_on(ledger: Ledger) -> None:
 
     def opened(self: Incidents, incident: UUID, process: str, incarnation: int, payload: bytes) -> None:
         ask(self, incident, process, incarnation, payload)
-        event = wire.decode_event(payload, Limits())
+        event = json_codec.decode_event(payload, Limits())
         fields = {
             "deadline_s": event.deadline_s,
             "on_deadline": event.on_deadline.value,

@@ -18,7 +18,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from errorkernel.ops.chaos import policy
-    from errorkernel.store import nodes as fleet
+    from errorkernel.store import nodes
     from errorkernel.store.accounts import api_tokens
     from errorkernel.store.platform.actor import Actor
     from errorkernel.store.rules import changes
@@ -26,17 +26,17 @@ def main() -> None:
     names, operators = sys.argv[1].split(","), sys.argv[2].split(",")
     now = datetime.now(UTC)
     call_command("migrate", verbosity=0, interactive=False)
-    nodes = {}
+    made = {}
     for name in names:
-        made = fleet.add_node(name, actor=Actor.system(now))
-        nodes[name] = {"node": name, "nkey_seed": made.nkey_seed, "token": made.token}
+        node = nodes.add_node(name, actor=Actor.system(now))
+        made[name] = {"node": name, "nkey_seed": node.nkey_seed, "token": node.token}
     token_of = {}
     for name in operators:
         owner = get_user_model().objects.create_superuser(name)
         token_of[name] = api_tokens.add(owner, actor=Actor.system(now))
     for definition in policy.rule_definitions():
         changes.add(definition, actor=Actor.system(now))
-    print(json.dumps({"nodes": nodes, "tokens": token_of}))  # noqa: T201
+    print(json.dumps({"nodes": made, "tokens": token_of}))  # noqa: T201
 
 
 if __name__ == "__main__":

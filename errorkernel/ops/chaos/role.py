@@ -15,9 +15,9 @@ def main() -> None:
     django.setup()
     periods.hasten_kernel()
     sabotage.break_kernel()
-    from steward_site.cli import main as steward
+    from steward_site import cli
 
-    steward()
+    cli.main()
 
 
 if __name__ == "__main__":

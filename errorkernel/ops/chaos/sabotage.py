@@ -16,7 +16,7 @@ from errorkernel.node.client import Kernel
 from errorkernel.node.delivery.decisions import DecisionReceiver
 from errorkernel.node.journal.incidents import Incidents, Receipt
 from errorkernel.node.journal.requeues import Requeues
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import json_codec
 
 VARIABLE = "STEWARD_CHAOS_BREAK"
 NAMES = {
@@ -90,7 +90,7 @@ def _take_without(*, compare: bool) -> None:
         with self._journal.transaction(durable=True) as db:
             found = db.execute(
                 "UPDATE incident SET state = 'decided', decision = ? WHERE id = ?",
-                (wire.encode_decision(decision), str(decision.incident)),
+                (json_codec.encode_decision(decision), str(decision.incident)),
             ).rowcount
         if found and ends:
             self.end(decision.incident, OutcomeState.APPLIED)

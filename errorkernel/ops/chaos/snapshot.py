@@ -25,7 +25,7 @@ from errorkernel.ops.chaos.evidence import (
     Stored,
 )
 from errorkernel.ops.chaos.work import Place
-from errorkernel.protocol import json_codec as wire
+from errorkernel.protocol import json_codec
 
 BUSY_S = 10.0
 
@@ -58,7 +58,7 @@ def journaled_incidents(places: Mapping[str, Place]) -> dict[UUID, JournaledInci
         with reading(place.journal) as db:
             rows = db.execute("SELECT id, process, incarnation, state, decision, outcome FROM incident").fetchall()
         for pk, process, incarnation, state, decision, outcome in rows:
-            recorded = wire.decode_decision(decision) if decision else None
+            recorded = json_codec.decode_decision(decision) if decision else None
             found[UUID(pk)] = JournaledIncident(
                 id=UUID(pk),
                 node=node,
@@ -67,7 +67,7 @@ def journaled_incidents(places: Mapping[str, Place]) -> dict[UUID, JournaledInci
                 state=state,
                 decision=recorded.decision_id if recorded else None,
                 action=recorded.action.value if recorded else "",
-                outcome=wire.decode_outcome(outcome, Limits()).state.value if outcome else "",
+                outcome=json_codec.decode_outcome(outcome, Limits()).state.value if outcome else "",
             )
     return found
 
@@ -90,7 +90,7 @@ def commands_of_nodes(places: Mapping[str, Place]) -> dict[UUID, str]:
         with reading(place.journal) as db:
             rows = db.execute("SELECT id, state, outcome FROM requeue").fetchall()
         for pk, state, outcome in rows:
-            found[UUID(pk)] = wire.decode_outcome(outcome, Limits()).state.value if outcome else state
+            found[UUID(pk)] = json_codec.decode_outcome(outcome, Limits()).state.value if outcome else state
     return found
 
 

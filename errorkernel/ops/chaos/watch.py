@@ -9,8 +9,7 @@ from uuid import UUID
 
 from errorkernel.broker.connection import REQUEST_TIMEOUT_S
 from errorkernel.domain.incident_state import ENDED, State
-from errorkernel.ops.chaos import periods, requeue_checks
-from errorkernel.ops.chaos import snapshot as look
+from errorkernel.ops.chaos import periods, requeue_checks, snapshot
 from errorkernel.ops.chaos.evidence import Evidence, Incident, JournaledIncident
 from errorkernel.ops.chaos.instance import Instance
 
@@ -30,7 +29,7 @@ class Watch:
 
     def look(self) -> dict[UUID, Incident]:
         """Record what the database shows now."""
-        shown = look.incidents(self._instance.database)
+        shown = snapshot.incidents(self._instance.database)
         applied = []
         for incident in shown.values():
             state = incident.state, incident.decision.id if incident.decision else None
@@ -40,7 +39,7 @@ class Watch:
                 if incident.state is State.APPLIED:
                     applied.append(incident)
         if applied:
-            known = look.journaled_incidents(self._instance.places)
+            known = snapshot.journaled_incidents(self._instance.places)
             # A node may delete what the kernel has confirmed, sooner than usual when its clock jumps.
             self._evidence.shown_early += [
                 incident.id for incident in applied if incident.id in known and known[incident.id].outcome != "applied"
@@ -50,7 +49,7 @@ class Watch:
     def judge(self) -> list[str]:
         """After contact has returned: the present violations. Those that last too long are recorded as overdue."""
         shown = self.look()
-        known = look.journaled_incidents(self._instance.places)
+        known = snapshot.journaled_incidents(self._instance.places)
         wrong = [
             complaint for journaled in known.values() if (complaint := disagreement(journaled, shown.get(journaled.id)))
         ]
@@ -69,14 +68,14 @@ class Watch:
         return wrong
 
     def _commands(self) -> list[str]:
-        theirs = look.commands_of_nodes(self._instance.places)
-        ours = look.commands(self._instance.database).values()
+        theirs = snapshot.commands_of_nodes(self._instance.places)
+        ours = snapshot.commands(self._instance.database).values()
         found = [requeue_checks.disagreement(command, theirs.get(command.id)) for command in ours]
         return [complaint for complaint in found if complaint]
 
     def _processes(self) -> list[str]:
-        theirs = look.processes_of_nodes(self._instance.places)
-        ours = look.processes_of_kernel(self._instance.database)
+        theirs = snapshot.processes_of_nodes(self._instance.places)
+        ours = snapshot.processes_of_kernel(self._instance.database)
         return [
             f"{process} on {node} is {is_} and is shown as {ours.get((node, process))}"
             for (node, process), is_ in theirs.items()

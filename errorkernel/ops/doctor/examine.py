@@ -6,7 +6,7 @@ from django.db import DatabaseError
 from errorkernel.ops.doctor import activity, broker, database, machine
 from errorkernel.ops.doctor.report import Check, warning
 from errorkernel.platform.conf import Conf
-from errorkernel.store import nodes as fleet
+from errorkernel.store import nodes
 
 
 async def examine(conf: Conf) -> list[Check]:
@@ -32,6 +32,6 @@ def _here(conf: Conf, running: bool) -> tuple[bool, list[Check]]:
 
 def _nodes() -> list[str] | None:
     try:
-        return [node.name for node in fleet.broker_users()]
+        return [node.name for node in nodes.broker_users()]
     except DatabaseError:
         return None

@@ -11,8 +11,8 @@ here, by one number for all addresses: what the largest body of any of them may 
 import asyncio
 from typing import Any
 
+import daphne.server
 import msgspec
-from daphne import server as daphne_server
 from daphne.http_protocol import HTTPFactory, WebRequest
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -96,12 +96,12 @@ class _Factory(HTTPFactory):
         return protocol
 
 
-class Server(daphne_server.Server):
+class Server(daphne.server.Server):
     """Serves the site's ASGI application until ``stop()`` or a signal."""
 
     def run(self) -> None:
         # Daphne makes its factory itself; this name is the only way to give it another one.
-        daphne_server.HTTPFactory = _Factory
+        daphne.server.HTTPFactory = _Factory
         super().run()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:

@@ -21,9 +21,9 @@ from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
-from errorkernel.store import problems as store
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations
+from errorkernel.store.problems import deciders, unmerged
 from errorkernel.store.search import problem_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.web.auth.permissions import VIEW, needs
@@ -83,7 +83,7 @@ def problems(request: HttpRequest) -> HttpResponse:
     except BadParameter as exc:
         return refuse(request, str(exc))
     first = (min(page, 10_000) - 1) * ROWS_A_PAGE
-    ordered = store.unmerged().filter(search.condition).select_related("assignee").order_by(SORTS[order], "-pk")
+    ordered = unmerged().filter(search.condition).select_related("assignee").order_by(SORTS[order], "-pk")
     found = list(ordered[first : first + ROWS_A_PAGE + 1])
     shown = found[:ROWS_A_PAGE]
     waiting = waiting_on([row.pk for row in shown])
@@ -161,7 +161,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "section": "problems",
         "problem": found,
         "parts": parts,
-        "alike": store.unmerged().filter(kind=found.kind).exclude(pk=found.pk).order_by("-last_seen")[:PART_SHOWN],
+        "alike": unmerged().filter(kind=found.kind).exclude(pk=found.pk).order_by("-last_seen")[:PART_SHOWN],
         "met": rollups.problems_by_hour([found.pk], now)[found.pk],
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
@@ -172,7 +172,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),
         "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
         "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
-        "people": store.deciders(),
+        "people": deciders(),
         "mutes": _mutes(),
     }
 

@@ -24,7 +24,7 @@ from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_conditio
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
-from errorkernel.store.incidents.dead_letters import listed as listed_letters
+from errorkernel.store.incidents.dead_letters import listed
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
 from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
@@ -206,7 +206,7 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
         chosen["state"] = word(request.GET, "state", [state.value for state in DeadLetter.State])
     except BadParameter as exc:
         return refuse(request, str(exc))
-    found = listed_letters(**chosen)
+    found = listed(**chosen)
     if before_id is not None:
         found = found.filter(pk__lt=before_id)
     page = list(found[: LETTERS_A_PAGE + 1])

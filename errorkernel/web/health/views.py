@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
-from django.db import Error as DatabaseError
+from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -108,7 +108,7 @@ def _kernels() -> _Kernels:
 async def _ask_database() -> _Kernels | None:
     try:
         return await asyncio.wait_for(_threads.run(_kernels), DATABASE_TIMEOUT_S)
-    except (DatabaseError, TimeoutError) as exc:
+    except (Error, TimeoutError) as exc:
         log.warning("The database does not answer a readiness check: %r", exc)
         return None
 

@@ -7,11 +7,9 @@ match fields by their names.
 
 import msgspec
 
-from errorkernel.senders.steward.protocol import envelope as steward_envelope
-from errorkernel.senders.steward.protocol import message as steward_message
-from errorkernel.senders.steward.protocol.envelope import Compression, Envelope, Format
+from errorkernel.senders.steward.protocol.envelope import Compression, Envelope, Format, pack
 from errorkernel.senders.steward.protocol.layout import CTRL, LAYOUTS, STEWARD, StewardMessage
-from errorkernel.senders.steward.protocol.message import Decoded
+from errorkernel.senders.steward.protocol.message import Decoded, encode
 
 _TOKENS = (".EventACK", ".EventNACK")
 _READ_HEADERS = ("A23", "B24")
@@ -48,11 +46,11 @@ class Dialect(msgspec.Struct, frozen=True):
         if as_json:
             if not self.reads_json:
                 raise ValueError("A node of this age does not read JSON; it would end.")
-            return steward_message.encode(message, Format.JSON), headers
-        body = steward_message.encode(message, self.format, self.layout)
+            return encode(message, Format.JSON), headers
+        body = encode(message, self.format, self.layout)
         if self.declared:
             headers |= {"serial": self.format.value, "cmp": _COMPRESSION_HEADER[self.compression]}
-        return steward_envelope.pack(body, self.compression), headers
+        return pack(body, self.compression), headers
 
 
 _COMPRESSION_HEADER = {Compression.NONE: "none", Compression.ZSTD: "z", Compression.GZIP: "g"}

@@ -18,8 +18,7 @@ from errorkernel.domain.limits import PROCESS_NAME_MAX_CHARS, SHORT_TEXT_MAX_CHA
 from errorkernel.domain.values import Event, Message
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.protocol.sanitize import plain, short, shorten
-from errorkernel.senders.steward.protocol import message as steward_message
-from errorkernel.senders.steward.protocol import text_parser, text_record
+from errorkernel.senders.steward.protocol import message, text_parser, text_record
 from errorkernel.senders.steward.protocol.dialect import Dialect, dialect_of
 from errorkernel.senders.steward.protocol.envelope import MESSAGE_MAX_BYTES, Compression, Envelope, unpack
 from errorkernel.senders.steward.protocol.layout import StewardMessage
@@ -76,7 +75,7 @@ def read(subject: str, headers: Mapping[str, str], payload: bytes, *, max_bytes:
     if len(payload) > max_bytes:
         raise ProtocolError("too_big", f"The message has {len(payload)} bytes; {max_bytes} are allowed.")
     envelope = unpack(payload, headers, max_bytes)
-    decoded = steward_message.decode(envelope.body, envelope.format)
+    decoded = message.decode(envelope.body, envelope.format)
     dialect = dialect_of(subject, envelope, decoded)
     digest = hashlib.sha256(payload).digest()
     return Incoming(subject, decoded.message, dialect, digest, _form(envelope, decoded.layout))

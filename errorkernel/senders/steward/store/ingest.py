@@ -23,7 +23,7 @@ from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from errorkernel.senders.steward.store import dialects
-from errorkernel.store.ingest import batch as intake
+from errorkernel.store.ingest import batch
 from errorkernel.store.ingest.batch import Batch, Recorded
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.ingest.rejected_events import Refusal
@@ -118,11 +118,11 @@ def _record(
     # Only one kernel at a time judges and folds: two could take two failures for the same, or miss each other's texts.
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
-    batch = Batch(refusals=refusals)
+    given = Batch(refusals=refusals)
     for arrival in arrivals:
         event = _waited(arrival, _folded(arrival, _event(arrival, memory, limits, now), memory), now)
-        batch.events.append((sender_names.with_suffix(arrival.report.node), event))
-    recorded = intake.record(batch, name_cache, now=now)
+        given.events.append((sender_names.with_suffix(arrival.report.node), event))
+    recorded = batch.record(given, name_cache, now=now)
     reported = {
         sender_names.with_suffix(arrival.report.node): _shown(arrival.report.incoming, now) for arrival in arrivals
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.senders.steward.store import ingest as store
+from errorkernel.senders.steward.store import ingest
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -60,11 +60,11 @@ class ErrorLog:
         position = self._read()
         if position is None:
             # Begins now: what was stored before has been in somebody else's file.
-            self._write({"seq": store.error_lines(0, 0)[1]})
+            self._write({"seq": ingest.error_lines(0, 0)[1]})
             return False
         if "appending" in position:
             _take_back(self._path.parent, position["appending"])
-        lines, reached = store.error_lines(position["seq"], LINES_AT_ONCE)
+        lines, reached = ingest.error_lines(position["seq"], LINES_AT_ONCE)
         if lines:
             self._append(position["seq"], "".join(lines).encode())
             written()

@@ -29,7 +29,7 @@ from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Listed, Operator
 from errorkernel.senders.steward.protocol.process_control import Ended, Line
-from errorkernel.senders.steward.store import actions as store
+from errorkernel.senders.steward.store import actions
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -49,7 +49,7 @@ class StewardOperator:
         self._threads = threads
         # A name that no kernel before had: what an earlier one holds is not ours, also where its number comes again.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._holder = store.LeaseHolder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
+        self._holder = actions.LeaseHolder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
         self._waiting: dict[str, tuple[str, asyncio.Future[StewardMessage]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,7 +70,7 @@ class StewardOperator:
                 # Without a connection nothing could be sent, so nothing is begun.
                 if self._connection.is_ready and (free_slots := AT_ONCE - len(self._tasks)) > 0:
                     for action in await self._threads.run(
-                        store.claim, self._holder, now=datetime.now(UTC), limit=free_slots
+                        actions.claim, self._holder, now=datetime.now(UTC), limit=free_slots
                     ):
                         self._tasks.add(asyncio.create_task(self._carry_out(action)))
         finally:
@@ -82,7 +82,7 @@ class StewardOperator:
     async def _carry_out(self, action: ProcessAction) -> None:
         """All steps of one action; leaves it to whoever takes it next where the database or the broker is away."""
         with contextlib.suppress(*DATABASE_AWAY):
-            lines: list[Line] = await self._threads.run(store.lines, action)
+            lines: list[Line] = await self._threads.run(actions.lines, action)
             while True:
                 step = process_control.next_step(ActionKind(action.plan), lines)
                 if isinstance(step, Ended):
@@ -95,15 +95,15 @@ class StewardOperator:
                 lines.append(line)
 
     async def _end(self, action: ProcessAction, ended: Ended) -> None:
-        if await self._threads.run(store.end, action, self._holder, ended, now=datetime.now(UTC)):
+        if await self._threads.run(actions.end, action, self._holder, ended, now=datetime.now(UTC)):
             metrics.count_steward_action(action.plan, ended.outcome.value, action.actor.partition(":")[0])
 
     async def _line(self, action: ProcessAction, ask: RequestKind) -> Line | None:
         """Write, send, listen, write. None where the action has ended, or is another kernel's."""
         try:
             operator = Operator(OPERATOR_NAME, signing_key.seed(self._conf))
-            begun = await self._threads.run(store.begin, action, self._holder, ask, now=datetime.now(UTC))
-        except (ConfError, store.ActionRefused) as exc:
+            begun = await self._threads.run(actions.begin, action, self._holder, ask, now=datetime.now(UTC))
+        except (ConfError, actions.ActionRefused) as exc:
             ended = Ended(ActionOutcome.UNCLEAR, f"{exc} Nothing more was sent.")
             await self._end(action, ended)
             return None
@@ -112,7 +112,7 @@ class StewardOperator:
         row, dialect = begun
         result, detail, listed = await self._ask(action, row, ask, dialect, operator)
         kept = await self._threads.run(
-            store.record_result, action, row, self._holder, result, detail, listed=listed, now=datetime.now(UTC)
+            actions.record_result, action, row, self._holder, result, detail, listed=listed, now=datetime.now(UTC)
         )
         return Line(ask, result, tuple(row.numbers)) if kept else None
 
