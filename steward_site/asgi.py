@@ -16,11 +16,12 @@ from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live.publisher import KERNEL_CHANNEL
 from errorkernel.live.websocket import websocket_urls
 from errorkernel.web.asgi.origin import SameOrigin
+from errorkernel.web.health.front import ProbesFirst
 from errorkernel.web.node_api.front import NodesFirst
 
 application = ProtocolTypeRouter(
     {
-        "http": NodesFirst(KeptThreads(Django())),
+        "http": ProbesFirst(NodesFirst(KeptThreads(Django()))),
         "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }

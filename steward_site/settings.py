@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "errorkernel.web.asgi.hosts.KnownHosts",
     "errorkernel.web.asgi.private_pages.NoStore",
+    "errorkernel.web.auth.password_hashing.AnswerBusy",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -137,6 +138,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+PASSWORD_HASHERS = ["errorkernel.web.auth.password_hashing.BoundedHasher"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "live"
 LOGOUT_REDIRECT_URL = "login"
@@ -193,5 +195,8 @@ LOGGING: dict[str, Any] = {
         "errorkernel": {"level": CONF.log_level.upper()},
         "django": {"handlers": [], "level": "WARNING"},
         "django.server": {"handlers": [], "propagate": True, "level": "WARNING"},
+        # A 4xx is what somebody else did: denials are listed and counted, and a page says what to do. A flood of them,
+        # or of tracebacks of refused pages, would hide our own faults.
+        "django.request": {"level": "ERROR"},
     },
 }

@@ -8,6 +8,7 @@ so all of that is one change of threads.
 Source: https://docs.djangoproject.com/en/5.2/topics/async/#async-views
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +24,11 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 IDLE_THREADS = 8
 """So many are kept; more run only while more requests are under way at once."""
+THREADS_MAX = 16
+"""Requests that run at once: each has a connection to the database. Others wait for their turn in the event loop."""
+WAITING_MAX = 500
+"""Requests that wait for a thread; more are answered with 503."""
+RETRY_AFTER_S = 2
 
 
 class KeptThreads:
@@ -31,8 +37,24 @@ class KeptThreads:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._idle: list[ThreadPoolExecutor] = []
+        self._places = asyncio.Semaphore(THREADS_MAX)
+        self._waiting = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if self._waiting >= WAITING_MAX:
+            await _refuse(send)
+            return
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            await self._run(scope, receive, send)
+        finally:
+            self._places.release()
+
+    async def _run(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
         try:
             async with ThreadSensitiveContext(executor=thread):
@@ -43,6 +65,16 @@ class KeptThreads:
             else:
                 thread.submit(connections.close_all)
                 thread.shutdown(wait=False)
+
+
+async def _refuse(send: Any) -> None:
+    headers = [
+        (b"retry-after", b"%d" % RETRY_AFTER_S),
+        (b"content-type", b"text/plain"),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Too many requests wait here; try again in a moment."})
 
 
 class Django(ASGIHandler):

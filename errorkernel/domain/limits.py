@@ -18,6 +18,7 @@ class Limits:
     events_per_request: int = 1000
     node_rate_per_s: int = 500
     node_burst: int = 5000
+    node_waits: int = 20
 
 
 SYNC_MAX_BYTES = 1024 * 1024

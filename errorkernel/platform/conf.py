@@ -153,6 +153,9 @@ class Conf:
         _LIMITS.node_rate_per_s, _("Events per second that a node may send over HTTP on average.")
     )
     node_burst: int = _setting(_LIMITS.node_burst, _("Events that a node may send over HTTP in one burst."))
+    node_waits: int = _setting(
+        _LIMITS.node_waits, _("Decisions that a node may wait for over HTTP at the same time, per web process.")
+    )
     debug: bool = _setting(False, _("Django's debug pages; never in production."))
 
     @property

@@ -134,11 +134,11 @@ def nodes_revision() -> int:
     return counters.current(Counter.NODES)
 
 
-def node_for_token(token: str) -> Node | None:
-    """The enabled node that this HTTP token belongs to."""
-    if not token.startswith(NODE_TOKEN_PREFIX + "_"):
-        return None
-    return Node.objects.filter(token_digest=digest(token), enabled=True).first()
+def names_by_token(tokens: list[str]) -> dict[str, str]:
+    """The names of the enabled nodes that these HTTP tokens belong to; unknown tokens are left out."""
+    tokens_by_digest = {digest(token): token for token in tokens if token.startswith(NODE_TOKEN_PREFIX + "_")}
+    found = Node.objects.filter(token_digest__in=tokens_by_digest, enabled=True).values_list("token_digest", "name")
+    return {tokens_by_digest[token_digest]: name for token_digest, name in found}
 
 
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:

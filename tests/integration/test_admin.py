@@ -229,7 +229,7 @@ def test_a_new_nodes_secrets_are_shown_once_and_work():
     token = next(word for word in text.replace("<", " ").replace(">", " ").split() if word.startswith("ekn_"))
     node = Node.objects.get()
     assert (node.name, node.note, node.public_key) == ("ship9", "on deck", public_nkey(seed))
-    assert nodes.node_for_token(token) == node
+    assert nodes.names_by_token([token]) == {token: node.name}
     assert AuditEntry.objects.filter(action="add", target="node:ship9", actor="user:somebody").count() == 1
     page = client.get(url(Node, "change", node.pk)).content.decode()
     assert token not in page
@@ -258,12 +258,12 @@ def test_nodes_are_shut_out_let_in_and_given_new_credentials():
     secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     node = Node.objects.get()
     act(client, Node, "shut_out", node)
-    assert nodes.node_for_token(secrets.token) is None
+    assert nodes.names_by_token([secrets.token]) == {}
     act(client, Node, "let_in", node)
-    assert nodes.node_for_token(secrets.token) == node
+    assert nodes.names_by_token([secrets.token]) == {secrets.token: node.name}
     renewed = act(client, Node, "renew", node).content.decode()
     assert "ekn_" in renewed
-    assert nodes.node_for_token(secrets.token) is None
+    assert nodes.names_by_token([secrets.token]) == {}
     actors = AuditEntry.objects.filter(actor="user:somebody").values_list("action", flat=True)
     assert sorted(actors) == ["disable", "enable", "renew"]
     assert client.post(url(Node, "delete", node.pk), {"post": "yes"}).status_code == 403

@@ -22,7 +22,7 @@ from errorkernel.protocol import sync as sync_wire
 from errorkernel.senders.steward.protocol.layout import LAYOUTS
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
 from errorkernel.senders.steward.protocol.subjects import ERROR_SUBJECTS
-from errorkernel.web.health import views
+from errorkernel.web.health import checks
 from tests.support.node_peer import program_env, unreachable, written
 from tests.support.paths import ROOT
 
@@ -72,7 +72,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     try:
         families = {one.name: one.type for one in metrics.REGISTRY.collect()}
     finally:
-        metrics.register_facts(views.read_facts)
+        metrics.register_facts(checks.read_facts)
     # The library leaves the ending of counters away; what it says of the process itself is not ours.
     names = {name + "_total" if kind == "counter" else name for name, kind in families.items()}
     assert {name for name in names if not name.startswith("process_")} == set(documented)

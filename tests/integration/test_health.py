@@ -25,7 +25,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.health import views
+from errorkernel.web.health import checks as probes
 from errorkernel.web.node_api import broker_connection
 from tests.support.heartbeats import record_hellos
 
@@ -141,13 +141,13 @@ async def test_a_database_that_fails_or_hangs_is_told_in_time(monkeypatch):
     def away():
         raise OperationalError("unable to open database file")
 
-    monkeypatch.setattr(views, "DATABASE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(probes, "DATABASE_TIMEOUT_S", 0.3)
     with monkeypatch.context() as patched:
-        patched.setattr(views, "_kernels", away)
+        patched.setattr(probes, "_kernels", away)
         assert (await checks())["database"] is False
         # It is told while the database still hangs: nothing lets it go before.
         let_go = threading.Event()
-        patched.setattr(views, "_kernels", lambda: let_go.wait(60))
+        patched.setattr(probes, "_kernels", lambda: let_go.wait(60))
         assert (await checks())["database"] is False
         let_go.set()
     assert (await checks())["database"] is True
@@ -229,7 +229,7 @@ def test_metrics_are_served_while_the_database_is_away(monkeypatch, caplog):
     try:
         text = scrape()
     finally:
-        metrics.register_facts(views.read_facts)
+        metrics.register_facts(probes.read_facts)
     assert value(text, "errorkernel_incidents_open") is None
     assert value(text, "errorkernel_live_clients") is not None
     assert "could not be read" in caplog.text

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import contextlib
 import gzip
+import itertools
 import json
+import threading
 import time
 import tracemalloc
 import zlib
@@ -15,6 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from asgiref.sync import ThreadSensitiveContext
 from django.contrib.auth.models import User
+from django.db.backends.signals import connection_created
 from django.test import AsyncClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,7 +43,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.node_api import bodies, broker_connection, gateway, views
+from errorkernel.web.node_api import bodies, broker_connection, decision_waits, gateway, views
 from errorkernel.web.node_api.front import NodesFirst
 from errorkernel.web.operations import incidents as operations
 from tests.support.waiting import PATIENCE_S
@@ -121,6 +124,36 @@ class Stream:
             message = (await self.connection.api("STREAM.MSG.GET.EK_EVENTS", {"seq": seq}))["message"]
             found.append((message["subject"], base64.b64decode(message["data"])))
         return found
+
+
+class Statements(list[tuple[str, str]]):
+    """Every statement on connections that are opened from now on: (the thread's name, SQL)."""
+
+    def note(self, execute, sql, params, many, context):
+        self.append((threading.current_thread().name, sql))
+        return execute(sql, params, many, context)
+
+    def of(self, thread, text=""):
+        return [sql for name, sql in self if name.startswith(thread) and text in sql]
+
+
+@pytest.fixture
+def statements():
+    noted = Statements()
+
+    def opened(connection, **_):
+        connection.execute_wrappers.append(noted.note)
+
+    connection_created.connect(opened)
+    yield noted
+    connection_created.disconnect(opened)
+
+
+async def until(condition):
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.02)
 
 
 class Told:
@@ -651,7 +684,7 @@ async def test_an_operator_may_answer_right_after_the_report_too(stream, peer, m
 
 
 async def test_what_never_was_asked_or_belongs_to_another_node_is_404(stream, peer, monkeypatch):
-    monkeypatch.setattr(gateway, "APPEAR_WAIT_S", 0.3)
+    monkeypatch.setattr(decision_waits, "APPEAR_WAIT_S", 0.3)
     other = await asked("ship2")
     await answer(other)
     for incident in (other, uuid4(), "nonsense", "..", "0"):
@@ -682,13 +715,57 @@ async def test_a_withdrawn_question_ends_the_asking(stream, peer):
 
 
 async def test_many_nodes_wait_at_the_same_time(stream, peer):
-    asking = [await asked() for _ in range(25)]
+    asking = [await asked() for _ in range(conf.get().node_waits)]
     waiting = [asyncio.ensure_future(peer.decision(one, 20)) for one in asking]
     await asyncio.sleep(0.5)
     assert (await asyncio.wait_for(peer.post(event()), 5)).status_code == 202  # others are served meanwhile
     for one in asking:
         await answer(one)
     assert {told.status_code for told in await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S)} == {200}
+
+
+async def test_a_node_has_a_bounded_number_of_waits(stream, peer, monkeypatch):
+    other, allowed = await in_database(new_peer, "ship2"), conf.get().node_waits
+    incident, others = await asked(), await asked("ship2")
+    waiting = [asyncio.ensure_future(peer.decision(incident, 30)) for _ in range(allowed + 30)]
+    told = list(itertools.islice(asyncio.as_completed(waiting, timeout=PATIENCE_S), 30))
+    refused = [await one for one in told]
+    assert {answer.status_code for answer in refused} == {429}
+    assert all(int(answer["Retry-After"]) >= 1 for answer in refused)
+    assert (await peer.decision(incident, 0)).status_code == 204  # an answer at once is no wait
+    assert (await peer.outcome(uuid4(), {"state": "applied"})).status_code == 429
+    waiting_too = asyncio.ensure_future(other.decision(others, 30))
+    for one in (incident, others):
+        await answer(one)
+    await announce_incidents_async([incident, others])
+    assert (await asyncio.wait_for(waiting_too, PATIENCE_S)).status_code == 200
+    left = await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S)
+    assert sorted(answer.status_code for answer in left) == [200] * allowed + [429] * 30
+    assert (await peer.decision(incident, 30)).status_code == 200  # its waits are over
+
+
+async def test_waits_cost_no_statements_while_nothing_happens(stream, peer, statements):
+    per_node = conf.get().node_waits
+    peers = [peer, *[await in_database(new_peer, f"ship{number}") for number in range(2, 6)]]
+    incidents = {one: [await asked(f"ship{at}") for _ in range(per_node)] for at, one in enumerate(peers, 1)}
+    ids = [incident for each in incidents.values() for incident in each]
+    statements.clear()
+    waiting = [asyncio.ensure_future(one.decision(incident, 60)) for one in peers for incident in incidents[one]]
+    await until(lambda: len(statements.of("gateway", "errorkernel_incident")) > 1)
+    before = len(statements.of("gateway"))
+    assert before < len(ids)  # one look-up for many of them
+    checks = len(statements.of("live"))
+    await until(lambda: len(statements.of("live")) >= checks + 6)  # three seconds of the hub's
+    assert len(statements.of("gateway")) - before <= 8  # the last that came
+    for incident in ids:
+        await answer(incident)
+    statements.clear()
+    await announce_incidents_async(ids)
+    assert {told.status_code for told in await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S)} == {200}
+    assert len(statements.of("gateway", "SELECT")) < len(ids)
+
+
+# Outcomes
 
 
 # Outcomes
@@ -765,7 +842,7 @@ async def test_the_database_may_be_away_for_a_moment(stream, peer, monkeypatch):
         raise OperationalError("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(nodes, "node_for_token", away)
+        patched.setattr(nodes, "names_by_token", away)
         told = await peer.post(event())
     assert told.status_code == 503
     assert told["Retry-After"]

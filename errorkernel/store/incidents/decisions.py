@@ -195,11 +195,27 @@ def mark_delivered(incident_ids: Iterable[UUID], *, now: datetime) -> list[UUID]
     return changed
 
 
-def decision_for(node: str, incident_id: UUID) -> values.Decision | None:
-    """The decision on the node's incident, None while it is pending. Raises Incident.DoesNotExist."""
-    incident = Incident.objects.select_related("decision").get(pk=incident_id, node__name=node)
-    decision: Decision | None = getattr(incident, "decision", None)
-    return as_value(decision, incident.incarnation) if decision else None
+class DecisionState(NamedTuple):
+    """An incident: the name of its node, its state, and its decision where there is one."""
+
+    node: str
+    state: State
+    decision: values.Decision | None
+
+
+def decision_states(incident_ids: list[UUID]) -> dict[UUID, DecisionState]:
+    """Those of these that are stored, in two statements and without their texts."""
+    stored = Incident.objects.filter(pk__in=incident_ids)
+    rows = list(stored.values_list("pk", "node__name", "state", "incarnation"))
+    decided = {decision.incident_id: decision for decision in Decision.objects.filter(incident_id__in=incident_ids)}
+    return {
+        incident_id: DecisionState(
+            node,
+            State(state),
+            as_value(decided[incident_id], incarnation) if incident_id in decided else None,
+        )
+        for incident_id, node, state, incarnation in rows
+    }
 
 
 def decisions_for(node: str, incident_ids: Iterable[UUID]) -> tuple[list[values.Decision], list[UUID]]:

@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from errorkernel.web.health import views
+from errorkernel.web.health import checks
+from errorkernel.web.health.views import view_of
 
 urlpatterns = [
-    path("health/live", views.live, name="health-live"),
-    path("health/ready", views.ready, name="health-ready"),
-    path("metrics", views.prometheus, name="metrics"),
+    path("health/live", view_of(checks.live), name="health-live"),
+    path("health/ready", view_of(checks.ready), name="health-ready"),
+    path("metrics", view_of(checks.prometheus), name="metrics"),
 ]

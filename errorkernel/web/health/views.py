@@ -1,121 +1,24 @@
-"""Whether this installation lives and can work, and its metrics: for orchestrators, load balancers and scrapers.
+"""The checks as Django views: only asked where Django serves alone, without ``ProbesFirst`` before it."""
 
-All three answer without login, as such probes and exporters are expected to: they tell numbers, node names and
-yes or no, nothing of what was reported. Who must not see them is kept out by the proxy in front.
-"""
+from collections.abc import Awaitable, Callable
 
-import asyncio
-import logging
-from dataclasses import dataclass
-from datetime import timedelta
-
-import msgspec
-from django.db import Error
+from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from errorkernel.domain import sender_names
-from errorkernel.domain.incident_state import State
-from errorkernel.domain.liveness import KERNEL_LATE_S
-from errorkernel.models import Incident, KernelHeartbeat, Node
-from errorkernel.platform import metrics
-from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.store import nodes
-from errorkernel.web.node_api import broker_connection
-from errorkernel.web.schemas.common import Readiness
-
-log = logging.getLogger("errorkernel.health")
-
-DATABASE_TIMEOUT_S = 3.0
-
-# Of its own: a probe must get its answer while everybody else waits for the database.
-_threads = DatabaseThreads("health", 2)
+from errorkernel.web.health import checks
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    """``alive``: one wrote lately that it lives; ``broker_stores``: none of those wrote that the broker cannot."""
+def view_of(check: Callable[[], Awaitable[checks.Answer]]) -> Callable[[HttpRequest], HttpResponse]:
+    """A view of this check; other methods are 405, not a question of who sent them."""
 
-    alive: bool
-    broker_stores: bool
+    @csrf_exempt
+    @never_cache
+    @require_safe
+    def view(request: HttpRequest) -> HttpResponse:
+        answer = async_to_sync(check)()
+        return HttpResponse(answer.body, status=answer.status, content_type=answer.content_type)
 
-
-@csrf_exempt  # other methods are 405, not a question of who sent them
-@never_cache
-@require_safe
-def live(request: HttpRequest) -> HttpResponse:
-    """200 as long as the process answers at all; restarting it would help nothing that this does not show."""
-    return HttpResponse("ok", content_type="text/plain")
-
-
-@csrf_exempt
-@never_cache
-@require_safe
-async def ready(request: HttpRequest) -> HttpResponse:
-    """200 when work can be done here, else 503 and why; either way which part can: database, broker, kernel."""
-    kernels = await _ask_database()
-    faults = {
-        "database": "" if kernels else "The database does not answer.",
-        "broker": _broker_fault(kernels),
-        "kernel": "" if kernels and kernels.alive else "No kernel has written lately that it lives.",
-    }
-    checks = {part: not fault for part, fault in faults.items()}
-    why = [fault for fault in faults.values() if fault]
-    return HttpResponse(
-        msgspec.json.encode(Readiness(not why, checks, why)),
-        status=503 if why else 200,
-        content_type="application/json",
-    )
-
-
-@csrf_exempt
-@never_cache
-@require_safe
-async def prometheus(request: HttpRequest) -> HttpResponse:
-    """Every metric of this process, in Prometheus' text format."""
-    body, content_type = await _threads.run(metrics.render)
-    return HttpResponse(body, content_type=content_type)
-
-
-def read_facts() -> metrics.Facts:
-    """What the metrics need from the database, in a few small queries."""
-    heard = Node.objects.filter(heartbeat_at__isnull=False).order_by("heartbeat_at").values_list("name", "heartbeat_at")
-    return metrics.Facts(
-        incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
-        # By the names that old dashboards know; a node that is moving over is heard under both, and the later counts.
-        heartbeat_last={sender_names.without_suffix(name): at.timestamp() for name, at in heard if at is not None},
-        nodes=nodes.count_nodes(timezone.now()),
-    )
-
-
-def _broker_fault(kernels: _Kernels | None) -> str:
-    if not broker_connection.is_connected():
-        return "The broker cannot be reached."
-    if kernels and not kernels.broker_stores:
-        return "The broker cannot store what it is given; the kernel's log and `steward doctor` say more."
-    return ""
-
-
-def _kernels() -> _Kernels:
-    lately = KernelHeartbeat.objects.filter(at__gte=timezone.now() - timedelta(seconds=KERNEL_LATE_S))
-    troubles = list(lately.values_list("broker_error", flat=True))
-    return _Kernels(alive=bool(troubles), broker_stores=not any(troubles))
-
-
-async def _ask_database() -> _Kernels | None:
-    try:
-        return await asyncio.wait_for(_threads.run(_kernels), DATABASE_TIMEOUT_S)
-    except (Error, TimeoutError) as exc:
-        log.warning("The database does not answer a readiness check: %r", exc)
-        return None
-
-
-def close() -> None:
-    """Let the checks' database threads end."""
-    _threads.close()
-
-
-metrics.register_facts(read_facts)
+    return view

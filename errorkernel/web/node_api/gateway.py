@@ -24,19 +24,25 @@ from django.db import InterfaceError, OperationalError
 
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
-from errorkernel.domain import values
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.rate_limit import RateLimit
-from errorkernel.models import Incident
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import commands, json_codec, lenient_json, subjects
 from errorkernel.protocol.errors import ProtocolError
-from errorkernel.store.incidents import decisions, requeues
+from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import rejected_events
 from errorkernel.web.node_api import bodies
 from errorkernel.web.node_api.access_denials import RefusedTokens
+from errorkernel.web.node_api.decision_waits import (
+    Announce,
+    DecisionWaits,
+    TooManyWaits,
+    UnknownHere,
+    WaitIncident,
+    Withdrawn,
+)
 from errorkernel.web.node_api.tokens import NodeTokens
 from errorkernel.web.schemas.common import (
     ErrorBody,
@@ -50,21 +56,18 @@ from errorkernel.web.schemas.common import (
 log = logging.getLogger("errorkernel.gateway")
 
 WAIT_MAX_S = 60.0
-APPEAR_WAIT_S = 5.0
-"""An incident that is not stored yet may be on its way through the kernel: so long is it waited for."""
-CHECK_INTERVAL_S = 2.0
-"""Wake-ups can get lost; the database is looked at this often anyway."""
 PUBLISH_WINDOW = 256
 RETRY_AFTER_S = 2
+WAITS_RETRY_AFTER_S = 5
+"""For a node with too many waits: long, since a thousand of them that come again each cost a connection."""
+WAITS_RETRY_AFTER_S = 5
+"""For a node with too many waits: long, since a thousand of them that come again each cost a connection."""
 YIELD_BYTES = 128 * 1024
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 
 CLIENT = ":client"
 """The sender's address among the headers of a request: no header of its own can have this name."""
-
-WaitIncident = Callable[[UUID, float], Awaitable[None]]
-Announce = Callable[[list[UUID]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,8 @@ class Gateway:
         self._limits = limits
         self._connection = connection
         self._threads = threads
-        self._wait_incident = wait_incident
         self._announce = announce
+        self._waits = DecisionWaits(threads, wait_incident=wait_incident, announce=announce, per_node=limits.node_waits)
         self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
         self._refused = RefusedTokens(threads)
         self._tokens = NodeTokens(threads)
@@ -198,33 +201,19 @@ class Gateway:
     async def _get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
         node = await self._node(headers)
         wait_s, incident = _wait_s(wait), _incident(incident_id)
-        until = time.monotonic() + wait_s
-        decision = await self._decision(node, incident, until)
+        self._charge(node, 1)
+        try:
+            decision = await self._waits.decision(node, incident, wait_s)
+        except Withdrawn:
+            raise Refused(
+                404, UnknownIncident("The question was withdrawn; no answer will come.", State.WITHDRAWN)
+            ) from None
+        except UnknownHere:
+            raise _unknown() from None
         if decision is None:
             return Response(204)
-        await self._report_delivered(incident)
+        await self._waits.report_delivered(incident)
         return Response(200, json_codec.encode_decision(decision), _JSON)
-
-    async def _decision(self, node: str, incident: UUID, until: float) -> values.Decision | None:
-        """The decision, as soon as there is one before ``until``, else None. Raises Refused (404)."""
-        appear_until = time.monotonic() + APPEAR_WAIT_S
-        while True:
-            now = time.monotonic()
-            left_s = (until if now < until else appear_until) - now
-            # Listening begins before looking: a change between the two would be missed otherwise.
-            changed = asyncio.ensure_future(self._wait_incident(incident, max(0.01, min(CHECK_INTERVAL_S, left_s))))
-            try:
-                await asyncio.sleep(0)
-                state, decision = await self._threads.run(_look_up, node, incident)
-                if state is State.WITHDRAWN:
-                    raise Refused(404, UnknownIncident("The question was withdrawn; no answer will come.", state))
-                if decision is not None or (state is not None and time.monotonic() >= until):
-                    return decision
-                if state is None and time.monotonic() >= appear_until:
-                    raise _unknown()
-                await changed
-            finally:
-                changed.cancel()
 
     async def _get_commands(self, headers: Mapping[str, str]) -> Response:
         node = await self._node(headers)
@@ -233,15 +222,6 @@ class Gateway:
         if changed := await self._threads.run(_mark_received, [command.id for command in given]):
             await self._announce(changed)
         return _json(200, {"commands": [commands.body(command) for command in given]})
-
-    async def _report_delivered(self, incident: UUID) -> None:
-        """The node has its answer whatever becomes of this note; so a failure here is ours alone."""
-        try:
-            changed = await self._threads.run(decisions.mark_delivered, [incident], now=datetime.now(UTC))
-            if changed:
-                await self._announce(changed)
-        except DATABASE_AWAY:
-            log.exception("Incident %s could not be marked as delivered", incident)
 
     async def _post_outcome(
         self, headers: Mapping[str, str], incident_id: str, chunks: AsyncIterator[bytes]
@@ -258,13 +238,14 @@ class Gateway:
         except ProtocolError as exc:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
             raise Refused(400, str(exc)) from None
-        until = time.monotonic() + APPEAR_WAIT_S
-        while not await self._threads.run(_is_known, node, incident):
-            if time.monotonic() >= until:
-                raise _unknown()
-            await self._wait_incident(incident, 0.5)
+        if not await self._is_known(node, incident):
+            raise _unknown()
         await _store(await self._connection(), subjects.outcome(node, incident), incident, data)
         return _json(202, OutcomeAccepted([incident]))
+
+    async def _is_known(self, node: str, number: UUID) -> bool:
+        """Whether the node must send an outcome: for an incident of its own, or a command that it was given."""
+        return await self._threads.run(requeues.is_of, node, number) or await self._waits.is_known(node, number)
 
     async def _node(self, headers: Mapping[str, str]) -> str:
         """The name of the node whose token it is. Raises Refused (401)."""
@@ -320,6 +301,10 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
         return await work
     except Refused as exc:
         return exc.response
+    except TooManyWaits:
+        metrics.count_rejected("waits")
+        text = "Too many requests of this node wait; ask again later."
+        return _json(429, ErrorBody(text), _retry_after(WAITS_RETRY_AFTER_S))
     except bodies.BodyError as exc:
         body = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
         return _json(exc.status, body)
@@ -363,23 +348,6 @@ def _wait_s(given: Sequence[str]) -> float:
     if not math.isfinite(wait_s):
         raise Refused(400, "wait is a number of seconds.")
     return max(0.0, min(wait_s, WAIT_MAX_S))
-
-
-def _look_up(node: str, incident: UUID) -> tuple[State | None, values.Decision | None]:
-    """State and decision of the node's incident; (None, None) where it has no such one (yet)."""
-    try:
-        decision = decisions.decision_for(node, incident)
-    except Incident.DoesNotExist:
-        return None, None
-    if decision is not None:
-        return State.DECIDED, decision
-    state = Incident.objects.filter(pk=incident).values_list("state", flat=True).first()
-    return (State(state) if state else None), None
-
-
-def _is_known(node: str, number: UUID) -> bool:
-    """Whether an outcome is owed by the node: for a question of its own, or a command that it was given."""
-    return _look_up(node, number)[0] is not None or requeues.is_of(node, number)
 
 
 def _mark_received(command_ids: list[UUID]) -> list[UUID]:

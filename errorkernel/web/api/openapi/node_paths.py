@@ -6,7 +6,8 @@ from errorkernel.domain.limits import Limits
 from errorkernel.web.api.openapi.parts import JSON, NDJSON, NODE, body, errors, ok
 from errorkernel.web.api.openapi.schemas import batch, ref
 from errorkernel.web.node_api.bodies import ENCODINGS
-from errorkernel.web.node_api.gateway import APPEAR_WAIT_S, WAIT_MAX_S
+from errorkernel.web.node_api.decision_waits import APPEAR_WAIT_S
+from errorkernel.web.node_api.gateway import WAIT_MAX_S
 from errorkernel.web.schemas import common
 
 _COMMANDS = {
