@@ -30,6 +30,7 @@ SAME_MASKED = _("Same error type and same text after ids, times, addresses, path
 GIVEN = _("Fingerprint set by the node:")
 KNOWN = _("Known text of Steward:")
 SAME_OF_STEWARD = _("Same text of a Steward node after masking.")
+_SAME_MASKED = str(SAME_MASKED)
 REASONS = (SAME_PLACE, SAME_MASKED, GIVEN, KNOWN, SAME_OF_STEWARD)
 """How every ``why`` begins. It is kept in English, and said in the reader's language where it is shown."""
 
@@ -56,7 +57,7 @@ def group(event: Event) -> Grouping:
 @lru_cache(maxsize=2048)
 def _computed(family: str, kind: str, text: str, place: str) -> Grouping:
     masked = masks.mask(text)
-    why = f"{SAME_PLACE} {place}" if place else str(SAME_MASKED)
+    why = f"{SAME_PLACE} {place}" if place else _SAME_MASKED
     return Grouping(_digest(family, VERSION, kind, place, masks.folded(masked)), masked[:TITLE_CHARS], why)
 
 
@@ -71,5 +72,5 @@ def _given(family: str, parts: tuple[str, ...], kind: str, text: str) -> Groupin
 
 def _digest(*parts: str) -> str:
     # Lengths keep ("a", "bc") and ("ab", "c") apart.
-    joined = "".join(f"{len(part)}:{part}" for part in parts)
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

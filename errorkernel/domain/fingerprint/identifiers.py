@@ -13,6 +13,8 @@ _HEX = re.compile(r"[0-9a-f]{7,}|[0-9A-F]{7,}")
 _DIGITS = re.compile(r"\d+")
 _UUID = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![A-Za-z0-9])")
 _UUID_CHARS = 36
+_POD_SUFFIX = re.compile(r"[bcdfghjklmnpqrstvwxz\d]{5}(?=_|\Z)")
+"""Kubernetes ends a pod's name so, after the hash of its replica set; five letters of it may look like a word."""
 _LONG = 16
 _UPPER_ID = 12
 
@@ -21,7 +23,14 @@ def masked(run: str) -> str:
     """``run`` (ASCII letters and digits, joined by ``-`` and ``_``) with its identifiers and numbers masked."""
     if len(run) > _UUID_CHARS:  # job_550e8400-e29b-…
         run = _UUID.sub("<id>", run)
-    return "-".join([_part(part) for part in run.split("-")]) if "-" in run else _part(run)
+    if "-" not in run:
+        return _part(run)
+    parts = run.split("-")
+    shown = [_part(part) for part in parts]
+    for index in range(1, len(parts)):
+        if shown[index - 1] == "<id>" and (suffix := _POD_SUFFIX.match(parts[index])):
+            shown[index] = "<id>" + parts[index][suffix.end() :]
+    return "-".join(shown)
 
 
 def _part(part: str) -> str:
