@@ -21,7 +21,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.errors import BrokerAway, BrokerRefused, ShareFull
 
 log = logging.getLogger("errorkernel.broker")
 
@@ -411,7 +411,14 @@ _FINAL_PUBLISH_ERRORS = {
 for example 10158, "duplicate message id is in process", while a stream's leader is paused."""
 
 
+_STREAM_FULL = 10077
+_SHARE_FULL_TEXT = "per subject"
+"""The server has one number for a stream that is full and for one of its subjects; only the text tells them apart."""
+
+
 def _publish_error(error: dict[str, Any]) -> BrokerAway | BrokerRefused:
+    if error.get("err_code") == _STREAM_FULL and _SHARE_FULL_TEXT in str(error.get("description")):
+        return ShareFull(_text(error))
     return BrokerRefused(_text(error)) if error.get("err_code") in _FINAL_PUBLISH_ERRORS else BrokerAway(_text(error))
 
 

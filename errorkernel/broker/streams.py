@@ -1,5 +1,6 @@
 """The streams and their durable consumers: created where missing, updated where they differ."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.protocol import subjects
+
+log = logging.getLogger("errorkernel.broker")
 
 NANOSECONDS = 1_000_000_000
 NEARLY_FULL = 0.8
@@ -20,16 +23,24 @@ EVENTS_DUPLICATE_WINDOW_S = 0.1
 """The shortest that a nats-server takes. Whoever publishes under an id that the stream remembers is told that it is
 stored, whatever it is and whoever published under it before; that doubles are harmless is the database's affair."""
 
+_SHARE = ("max_msgs_per_subject", "discard_new_per_subject")
 _STREAM_NOT_FOUND = 10059
 _CONSUMER_NOT_FOUND = 10014
 _NO_SUCH_MESSAGE = 2**62
 _NOT_THERE = ("stream store EOF", "no message found")
 
 
-def events_stream(max_bytes: int) -> dict[str, Any]:
+def events_stream(max_bytes: int, node_events: int = 0) -> dict[str, Any]:
     """What the kernel has stored leaves the stream (work queue). When it is full, publishers are refused and keep their
-    reports: dropping the oldest unseen ones would break the first promise."""
+    reports: dropping the oldest unseen ones would break the first promise.
+
+    ``node_events``: the share of a node, whose events all have one subject; beyond it that node alone is refused.
+    0: no limit. Outcomes have a subject each, so they are not limited. Direct gets are for ``stream_reader``.
+    """
+    share = {"max_msgs_per_subject": node_events, "discard_new_per_subject": True} if node_events else {}
     return {
+        **share,
+        "allow_direct": True,
         "name": subjects.EVENTS_STREAM,
         "subjects": subjects.EVENTS_SUBJECTS,
         "retention": "workqueue",
@@ -90,10 +101,10 @@ def _node_durables(node: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def definitions(*, events_max_bytes: int, nodes: Sequence[str]) -> dict[str, Any]:
+def definitions(*, events_max_bytes: int, node_events: int, nodes: Sequence[str]) -> dict[str, Any]:
     """All of them as JetStream's API takes them: for people who look after a broker of their own."""
     return {
-        "streams": [events_stream(events_max_bytes), decisions_stream(), commands_stream()],
+        "streams": [events_stream(events_max_bytes, node_events), decisions_stream(), commands_stream()],
         "consumers": [
             {"stream_name": subjects.EVENTS_STREAM, "config": kernel_durable()},
             *({"stream_name": stream, "config": config} for node in nodes for stream, config in _node_durables(node)),
@@ -110,11 +121,11 @@ class StreamIdentity:
     last: int
 
 
-async def ensure_streams(connection: Connection, *, events_max_bytes: int) -> StreamIdentity:
+async def ensure_streams(connection: Connection, *, events_max_bytes: int, node_events: int = 0) -> StreamIdentity:
     """Make the streams, or bring them up to date; returns that of reports. Raises BrokerError."""
     made = [
         await ensure_stream(connection, config)
-        for config in (events_stream(events_max_bytes), decisions_stream(), commands_stream())
+        for config in (events_stream(events_max_bytes, node_events), decisions_stream(), commands_stream())
     ]
     return made[0]
 
@@ -132,8 +143,9 @@ async def ensure_stream(connection: Connection, config: dict[str, Any]) -> Strea
     """Create the stream, or update it where its configuration differs. Raises BrokerError."""
     try:
         # Update first: creating one that exists would reserve its room a second time before it is compared.
-        found = await connection.api(f"STREAM.INFO.{config['name']}", {})
-        stream = await connection.api(f"STREAM.UPDATE.{config['name']}", with_operators_part(config, found["config"]))
+        found = (await connection.api(f"STREAM.INFO.{config['name']}", {}))["config"]
+        wanted = await _without_discarding(connection, with_operators_part(config, found), found)
+        stream = await connection.api(f"STREAM.UPDATE.{config['name']}", wanted)
     except BrokerRefused as exc:
         if not is_missing(exc):
             raise
@@ -144,6 +156,31 @@ async def ensure_stream(connection: Connection, config: dict[str, Any]) -> Strea
 def with_operators_part(config: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """``config`` with what the operators of a broker decide: on how many servers a stream is, and on which."""
     return config | {key: found[key] for key in ("num_replicas", "placement") if key in found and key not in config}
+
+
+async def _without_discarding(connection: Connection, config: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """``config``, with the share of a subject as it was found while more may be stored than a smaller one allows.
+
+    A server that is given a smaller share removes the oldest messages beyond it at once. The half is for what arrives
+    meanwhile.
+    """
+    share, former = config.get(_SHARE[0], -1), found.get(_SHARE[0], -1)
+    if share <= 0 or 0 < former <= share:
+        return config
+    most = max((await subject_counts(connection, config["name"], ">")).values(), default=0)
+    if most <= share // 2:
+        return config
+    log.warning("%s holds %d messages of one node; the share of %d applies from the next start on when it holds less",
+                config["name"], most, share)  # fmt: skip
+    return {key: value for key, value in config.items() if key not in _SHARE} | {
+        key: found[key] for key in _SHARE if key in found
+    }
+
+
+async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
+    """How many messages each of the subjects that match ``pattern`` has. Raises BrokerError."""
+    state = (await connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern}))["state"]
+    return {str(subject): int(count) for subject, count in (state.get("subjects") or {}).items()}
 
 
 async def probe_storage(connection: Connection, stream: str) -> None:

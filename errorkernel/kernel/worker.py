@@ -163,7 +163,11 @@ class KernelWorker(Worker):
 
     async def _connected(self) -> None:
         requested_at = datetime.now(UTC)
-        made = await streams.ensure_streams(self.connection, events_max_bytes=self._conf.stream_max_bytes)
+        made = await streams.ensure_streams(
+            self.connection,
+            events_max_bytes=self._conf.stream_max_bytes,
+            node_events=self._conf.node_stream_events,
+        )
         # Before the connection is ready: until then no heartbeat overwrites the last known number of waiting messages.
         waiting = await self._threads.run(
             broker_streams.seen, subjects.EVENTS_STREAM, **asdict(made), requested_at=requested_at

@@ -115,6 +115,10 @@ class Conf:
         8 * 1024**3,
         _("Maximum size of the event stream on the broker, in bytes. When it is full, nodes keep new events."),
     )
+    node_stream_events: int = _setting(
+        100_000,
+        _("Events of one node in the event stream; beyond it, this node alone keeps new events. 0: no limit."),
+    )
     metrics_port: int = _setting(0, _("Port on which `steward kernel` serves /metrics; 0: none."))
     kill_needs_two_above: int = _setting(
         20,

@@ -537,6 +537,21 @@ async def test_any_bytes_get_an_answer_that_is_the_clients_fault(stream, peer, b
         json.loads(told.content)
 
 
+async def test_a_full_share_of_the_stream_is_429_for_that_node_alone(stream, peer):
+    await streams.ensure_streams(stream.connection, events_max_bytes=STORE_BYTES, node_events=5)
+    try:
+        assert (await peer.post([event() for _ in range(5)])).status_code == 202
+        told = await peer.post(event())
+        assert told.status_code == 429
+        assert int(told["Retry-After"]) >= 1
+        other = await in_database(new_peer, "ship2")
+        assert (await other.post(event())).status_code == 202
+        await stream.connection.api(f"STREAM.PURGE.{streams.subjects.EVENTS_STREAM}", {})
+        assert (await peer.post(event())).status_code == 202
+    finally:
+        await streams.ensure_streams(stream.connection, events_max_bytes=STORE_BYTES)
+
+
 # The broker comes and goes
 
 

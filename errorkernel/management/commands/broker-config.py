@@ -45,7 +45,11 @@ class Command(StewardCommand):
         if options["steward"]:
             self.stdout.write(render_permissions(settings.legacy, settings.legacy_central), ending="")
             return
-        made = streams.definitions(events_max_bytes=settings.stream_max_bytes, nodes=nodes.node_names())
+        made = streams.definitions(
+            events_max_bytes=settings.stream_max_bytes,
+            node_events=settings.node_stream_events,
+            nodes=nodes.node_names(),
+        )
         if options["streams"]:
             self.stdout.write(json.dumps(made, indent=2))
             return

@@ -83,8 +83,12 @@ async def _connected(conf: Conf, connection: Connection, nodes: list[str] | None
         yield failed("jetstream", f"it is disabled: {exc}", "Enable JetStream as `steward broker-config` prints it.")
         return
     yield ok("jetstream", f"{bytes_of(account['storage'])} stored")
-    wanted = [streams.events_stream(conf.stream_max_bytes), streams.decisions_stream(), streams.commands_stream()]
-    wanted += stream_definitions(conf)
+    wanted = [
+        streams.events_stream(conf.stream_max_bytes, conf.node_stream_events),
+        streams.decisions_stream(),
+        streams.commands_stream(),
+        *stream_definitions(conf),
+    ]
     for stream in wanted:
         yield await _stream(connection, stream, _start_again(conf))
     if nodes is not None:

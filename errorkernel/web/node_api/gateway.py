@@ -23,7 +23,7 @@ import msgspec
 from django.db import InterfaceError, OperationalError
 
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.errors import BrokerAway, BrokerRefused, ShareFull
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.rate_limit import RateLimit
@@ -308,6 +308,11 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
     except bodies.BodyError as exc:
         body = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
         return _json(exc.status, body)
+    except ShareFull as exc:
+        metrics.count_rejected("share")
+        log.warning("A node's request is put off, its share of the stream is full: %s", exc)
+        text = "Too many events of this node are not stored yet; send all of it again."
+        return _json(429, ErrorBody(text), _retry_after(RETRY_AFTER_S))
     except BrokerAway as exc:
         log.warning("A node's request is put off, the broker is away: %s", exc)
         return _json(503, ErrorBody("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
