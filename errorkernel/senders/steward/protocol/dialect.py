@@ -9,7 +9,7 @@ import msgspec
 
 from errorkernel.senders.steward.protocol.envelope import Compression, Envelope, Format, pack
 from errorkernel.senders.steward.protocol.layout import CTRL, LAYOUTS, STEWARD, StewardMessage
-from errorkernel.senders.steward.protocol.message import Decoded, encode
+from errorkernel.senders.steward.protocol.message import Decoded, encode, encode_set_fields
 
 _TOKENS = (".EventACK", ".EventNACK")
 _READ_HEADERS = ("A23", "B24")
@@ -47,7 +47,10 @@ class Dialect(msgspec.Struct, frozen=True):
             if not self.reads_json:
                 raise ValueError("A node of this age does not read JSON; it would end.")
             return encode(message, Format.JSON), headers
-        body = encode(message, self.format, self.layout)
+        if self.format is Format.GOB:
+            body = encode_set_fields(message, self.layout)
+        else:
+            body = encode(message, self.format, self.layout)
         if self.declared:
             headers |= {"serial": self.format.value, "cmp": _COMPRESSION_HEADER[self.compression]}
         return pack(body, self.compression), headers

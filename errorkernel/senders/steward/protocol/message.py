@@ -5,6 +5,7 @@ of the layout that was asked for: a node demands its own number of them in CBOR.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,6 +44,11 @@ _KINDS = {
     **dict.fromkeys(("MethodTimeout", "ReplyMethodTimeout"), gob.INT),
 }
 """Types of the fields, in gob's terms; what is not here is a text."""
+_SLICES: dict[int, gob.Type] = {
+    _NODES: gob.Slice("[]Node", gob.STRING),
+    _STRINGS: gob.Slice("[]string", gob.STRING),
+    _INTS: gob.Slice("[]int", gob.INT),
+}
 
 _from_json = msgspec.json.Decoder(StewardMessage)
 _to_json = msgspec.json.Encoder()
@@ -76,7 +82,20 @@ def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> byte
         return _to_json.encode({key: value for key, value in _named(message, KEYS).items() if value})
     if form is Format.CBOR:
         return cbor.encode(_array(message, LAYOUTS[layout]))
-    return _writers[layout].encode(_named(message, {name: name for name in LAYOUTS[layout]}))
+    return _encode_gob(message, LAYOUTS[layout])
+
+
+def encode_set_fields(message: StewardMessage, layout: str = STEWARD) -> bytes:
+    """The message in gob that declares only those fields of ``layout`` that are set, for nodes of any age.
+
+    Go refuses a declared field of another type than its own, also where no value is sent: ``Data`` was a list of texts
+    in Steward until the end of January 2022. Raises ValueError for a number that has no place in 64 bits.
+    """
+    return _encode_gob(message, tuple(name for name in LAYOUTS[layout] if name in _set_fields(message)))
+
+
+def _encode_gob(message: StewardMessage, names: tuple[str, ...]) -> bytes:
+    return _writer(names).encode(_named(message, {name: name for name in names}))
 
 
 def _decode_gob(data: bytes) -> Decoded:
@@ -176,16 +195,19 @@ def _array(message: StewardMessage, names: tuple[str, ...]) -> list[Any]:
     return found
 
 
+def _set_fields(message: StewardMessage) -> set[str]:
+    """Go's names of the fields that are not zero, in the message or in one that it answers."""
+    found = {name for name, attribute in ATTRIBUTES.items() if getattr(message, attribute)}
+    return found | _set_fields(message.previous_message) if message.previous_message else found
+
+
+@lru_cache(maxsize=32)
 def _writer(names: tuple[str, ...]) -> gob.Writer:
-    types: dict[int, gob.Type] = {
-        _MESSAGE: gob.Struct("Message", tuple((name, _KINDS.get(name, gob.STRING)) for name in names)),
-        _NODES: gob.Slice("[]Node", gob.STRING),
-        _STRINGS: gob.Slice("[]string", gob.STRING),
-    }
-    if "Schedule" in names:
-        types[_INTS] = gob.Slice("[]int", gob.INT)
-    return gob.Writer(types, _MESSAGE)
+    """Writes a message of these fields, with the descriptions of their types alone."""
+    fields = tuple((name, _KINDS.get(name, gob.STRING)) for name in names)
+    used = {kind for _, kind in fields}
+    slices = {type_id: slice_type for type_id, slice_type in _SLICES.items() if type_id in used}
+    return gob.Writer({_MESSAGE: gob.Struct("Message", fields), **slices}, _MESSAGE)
 
 
 _KNOWN_KEYS = frozenset(KEYS.values())
-_writers = {layout: _writer(names) for layout, names in LAYOUTS.items()}
