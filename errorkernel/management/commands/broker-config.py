@@ -43,7 +43,7 @@ class Command(StewardCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = conf.get()
         if options["steward"]:
-            self.stdout.write(render_permissions(settings.legacy, settings.legacy_central), ending="")
+            self.stdout.write(render_permissions(settings.legacy_central), ending="")
             return
         made = streams.definitions(
             events_max_bytes=settings.stream_max_bytes,

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 
 from errorkernel.broker.config import NodeUser, SharedAccount
 from errorkernel.broker.connection import Connection, CoreMessage
@@ -16,15 +19,11 @@ from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain import sender_names
 from errorkernel.protocol.subjects import KERNEL_DURABLE, is_node_name
 from errorkernel.senders.steward.broker.account import ACCOUNT
-from errorkernel.senders.steward.broker.permissions import (
-    kernel_permissions,
-    node_permissions,
-    shared_account_permissions,
-)
+from errorkernel.senders.steward.broker.permissions import render_permissions, shared_account_permissions
 from errorkernel.senders.steward.broker.plain_subscription import PlainSubscription
 from errorkernel.senders.steward.broker.streams import ensure_error_stream
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM, ERROR_SUBJECTS
-from tests.support.steward.peer import CTRL, PlainServer, StewardPeer
+from tests.support.steward.peer import CTRL, STEW, PlainServer, StewardPeer
 from tests.support.waiting import PATIENCE_S, eventually
 
 
@@ -117,45 +116,99 @@ def test_only_a_users_public_key_goes_into_the_configuration() -> None:
     assert not any(map(is_public_nkey, (seed, key[:-1], key[:-1] + "1", "", "U" * 56)))
 
 
+def printed() -> list[dict[str, Any]]:
+    """The blocks that ``steward broker-config --steward`` prints: the kernel, a node, errorCentral, afterwards."""
+    _, *blocks = render_permissions("central").split("\npermissions: ")
+    return [json.JSONDecoder().raw_decode(block.replace("NODE", "ship1"))[0] for block in blocks]
+
+
+def merged(*permissions: dict[str, Any]) -> dict[str, Any]:
+    """The permissions of a user that has several blocks."""
+    whole: dict[str, Any] = {}
+    for block in permissions:
+        for way, rights in block.items():
+            for kind, subjects in rights.items():
+                whole.setdefault(way, {}).setdefault(kind, []).extend(subjects)
+    return whole
+
+
+@asynccontextmanager
+async def their_broker(directory: Path, users: dict[str, dict[str, Any]]) -> AsyncIterator[str]:
+    """A real broker with JetStream that has these users: public key → permissions."""
+    listed = [{"nkey": key, "permissions": permissions} for key, permissions in users.items()]
+    config = directory / "users.conf"
+    store = json.dumps(str(directory))
+    config.write_text(f"jetstream {{ store_dir: {store} }}\nauthorization: {{ users: {json.dumps(listed)} }}")
+    server = PlainServer(directory, "-c", str(config)).start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("mode", ["jetstream", "plain"])
 async def test_what_is_printed_for_a_broker_of_theirs_suffices(tmp_path: Path, mode: str) -> None:
     (seed, key), (node_seed, node_key) = make_nkey(), make_nkey()
-    users = [
-        {"nkey": key, "permissions": kernel_permissions(mode, "central")},
-        {"nkey": node_key, "permissions": node_permissions("ship1")},
-    ]
-    config = tmp_path / "users.conf"
-    store = json.dumps(str(tmp_path))
-    config.write_text(f"jetstream {{ store_dir: {store} }}\nauthorization: {{ users: {json.dumps(users)} }}")
-    server = PlainServer(tmp_path, "-c", str(config)).start()
-    connection = Connection(server.url, name="test", seed=seed)
-    source = (
-        PlainSubscription(connection, ERROR_SUBJECTS)
-        if mode == "plain"
-        else PullConsumer(connection, ERROR_STREAM, KERNEL_DURABLE, 10)
-    )
+    ours, node, _, afterwards = printed()
+    async with their_broker(tmp_path, {key: ours, node_key: merged(node, afterwards)}) as url:
+        connection = Connection(url, name="test", seed=seed)
+        source = (
+            PlainSubscription(connection, ERROR_SUBJECTS)
+            if mode == "plain"
+            else PullConsumer(connection, ERROR_STREAM, KERNEL_DURABLE, 10)
+        )
 
-    async def up() -> None:
-        if mode == "jetstream":
-            await ensure_error_stream(connection, max_bytes=1024**2)
-        await source.open()
-        for subject in ("central.REQHello.EventNACK", "central.hello", "errorkernel.>"):
-            await connection.subscribe(subject, ignored)
+        async def up() -> None:
+            if mode == "jetstream":
+                await ensure_error_stream(connection, max_bytes=1024**2)
+            await source.open()
+            for subject in ("central.REQHello.EventNACK", "central.REQHello", "central.hello", "errorkernel.>"):
+                await connection.subscribe(subject, ignored)
 
-    async def ignored(message: CoreMessage) -> None:
-        pass
+        async def ignored(message: CoreMessage) -> None:
+            pass
 
-    connection.on_connected(up)
-    connection.start()
-    await connection.wait_until_ready(PATIENCE_S)
-    await connection.flush()
-    peer = await StewardPeer(server.url, "ship1", CTRL, ack_timeout=200, seed=node_seed).start()
-    sending = asyncio.create_task(peer.error("error: x"))
-    (arrived,) = await asyncio.wait_for(source.get(10), PATIENCE_S)
-    await arrived.ack()
-    assert (await sending).acknowledged
-    await connection.flush()
-    assert not connection.denied
-    await peer.close()
-    await connection.close()
-    server.stop()
+        connection.on_connected(up)
+        connection.start()
+        await connection.wait_until_ready(PATIENCE_S)
+        await connection.flush()
+        peer = await StewardPeer(url, "ship1", CTRL, ack_timeout=200, seed=node_seed).start()
+        sending = asyncio.create_task(peer.error("error: x"))
+        (arrived,) = await asyncio.wait_for(source.get(10), PATIENCE_S)
+        await arrived.ack()
+        assert (await sending).acknowledged
+        await connection.flush()
+        assert not connection.denied
+        await peer.close()
+        await connection.close()
+
+
+async def test_the_old_error_central_works_on_until_its_block_is_removed(tmp_path: Path) -> None:
+    (node_seed, node_key), (old_seed, old_key) = make_nkey(), make_nkey()
+    _, node, error_central, afterwards = printed()
+    # Before anything was changed, the old errorCentral had what it needs; the printed blocks must not take it away.
+    before = {"publish": {"allow": ["old.>"]}, "subscribe": {"allow": ["old.>"]}}
+    for step, (permissions, receives) in enumerate(
+        [(merged(before, node, error_central), True), (merged(before, node, error_central, afterwards), False)]
+    ):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        async with their_broker(directory, {node_key: node, old_key: permissions}) as url:
+            refused: list[str] = []
+
+            async def said(exc: Exception, refused: list[str] = refused) -> None:
+                refused.append(str(exc))
+
+            old = await nats.connect(url, nkeys_seed_str=old_seed, error_cb=said)
+            for subject in ERROR_SUBJECTS:
+                await old.subscribe(subject, cb=acknowledge)
+            await old.flush()
+            peer = await StewardPeer(url, "ship1", STEW, ack_timeout=200 if receives else 1, seed=node_seed).start()
+            assert (await peer.error("error: x")).acknowledged == receives
+            await eventually(lambda refused=refused, receives=receives: bool(refused) != receives)
+            await peer.close()
+            await old.close()
+
+
+async def acknowledge(message: Msg) -> None:
+    await message.respond(b"")

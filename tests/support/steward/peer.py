@@ -188,7 +188,7 @@ class StewardPeer:
 
     async def hello(self, central: str = "central") -> Sent:
         """Say hello once; whether the version waits for an acknowledgement is not looked at by others."""
-        subject = f"{central}.REQHello.EventNACK" if self.version.token else f"{central}.hello"
+        subject = f"{central}.{self.version.method('hello')}{'.EventNACK' if self.version.token else ''}"
         message = StewardMessage(
             to_node=central,
             data=bytes(32),

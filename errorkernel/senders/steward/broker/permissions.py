@@ -1,7 +1,7 @@
 """Permissions on a broker that nodes of Steward and ctrl connect to: the kernel's and theirs.
 
 On the embedded broker they are part of its configuration. For another broker ``steward broker-config --steward`` prints
-them.
+them, in the order in which they are granted: the old errorCentral works on until its own block is removed.
 """
 
 import json
@@ -14,28 +14,45 @@ from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM, ERROR_SU
 _OPERATOR_METHODS = ("OpProcessList", "OpProcessStart", "OpProcessStop")
 _HEAD = """\
 # Permissions on a broker that nodes of Steward and ctrl connect to. Merge each block into the permissions of its user.
+# Leave a user alone that has no permissions: it may do everything, and a list would take the rest away.
 # `*` is one token. For node names with dots, name the nodes or add a line for each depth (*.*.REQ...).
 """
+_NODE = "# the user of each node; NODE is its name"
+_ERROR_CENTRAL = """\
+# the user of a node that is errorCentral, in addition, for as long as it is (until early 2022: every node by default)"""
+_AFTERWARDS = """\
+# the user of each node, in addition, once no node is errorCentral any more. Not earlier: a deny wins over each allow, and
+# the old errorCentral would receive nothing. Later, a node that still has the role cannot acknowledge in our place."""
 
 
-def kernel_permissions(mode: str, central: str) -> dict[str, Any]:
-    """``mode``: ``plain`` or ``jetstream``. The subjects with Op or the operator's name are for managing processes."""
+def heartbeat_subjects(central: str) -> tuple[str, ...]:
+    """Where nodes send heartbeats: Steward; ctrl until November 2024; ctrl since. ``central``: the name of the central
+    node."""
+    return f"{central}.REQHello.EventNACK", f"{central}.REQHello", f"{central}.hello"
+
+
+def kernel_permissions(central: str) -> dict[str, Any]:
+    """For both modes, so that a change between them needs none of the broker's configuration.
+
+    The subjects with Op or the operator's name are for managing processes.
+    """
     errors = list(ERROR_SUBJECTS)
-    heartbeats = [f"{central}.REQHello.EventNACK", f"{central}.hello"]
     requests = [f"*.REQ{method}.EventACK" for method in _OPERATOR_METHODS]
     requests += [f"*.{method[0].lower()}{method[1:]}" for method in _OPERATOR_METHODS]
-    publish = [*requests, f"{OPERATOR_NAME}.*.EventACK.reply", f"{OPERATOR_NAME}.*.reply"]
-    subscribe = [*heartbeats, f"{OPERATOR_NAME}.>", *(subject + ".reply" for subject in requests), "_INBOX.>"]
-    if mode == "plain":
-        return {
-            "publish": {"allow": [*(subject + ".reply" for subject in errors), *publish]},
-            "subscribe": {"allow": [*errors, *subscribe]},
-        }
     stream, durable = ERROR_STREAM, KERNEL_DURABLE
     api = [f"STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE", "INFO")]
     api += [f"CONSUMER.{verb}.{stream}.{durable}" for verb in ("DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")]
-    allowed = [*("$JS.API." + call for call in api), f"$JS.ACK.{stream}.{durable}.>"]
-    return {"publish": {"allow": [*allowed, *publish]}, "subscribe": {"allow": subscribe}}
+    publish = [
+        *(subject + ".reply" for subject in errors),
+        *("$JS.API." + call for call in api),
+        f"$JS.ACK.{stream}.{durable}.>",
+        *requests,
+        f"{OPERATOR_NAME}.*.EventACK.reply",
+        f"{OPERATOR_NAME}.*.reply",
+    ]
+    replies = [subject + ".reply" for subject in requests]
+    subscribe = [*errors, *heartbeat_subjects(central), f"{OPERATOR_NAME}.>", *replies, "_INBOX.>"]
+    return {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}
 
 
 def node_permissions(node: str) -> dict[str, Any]:
@@ -45,11 +62,23 @@ def node_permissions(node: str) -> dict[str, Any]:
     return {
         "publish": {"allow": [*ERROR_SUBJECTS, f"{node}.>", f"{OPERATOR_NAME}.>"]},
         "subscribe": {
-            "allow": [*replies, f"{node}.>", f"{OPERATOR_NAME}.*.EventACK.reply", f"{OPERATOR_NAME}.*.reply"],
-            # Nodes of early 2022 subscribe to errors by default, and would acknowledge them instead of the kernel.
-            "deny": list(ERROR_SUBJECTS),
+            "allow": [*replies, f"{node}.>", f"{OPERATOR_NAME}.*.EventACK.reply", f"{OPERATOR_NAME}.*.reply"]
         },
     }
+
+
+def error_central_permissions() -> dict[str, Any]:
+    """What a node needs in addition while it is errorCentral: to receive errors and to acknowledge them."""
+    return {
+        "publish": {"allow": [subject + ".reply" for subject in ERROR_SUBJECTS]},
+        "subscribe": {"allow": list(ERROR_SUBJECTS)},
+    }
+
+
+def former_central_permissions() -> dict[str, Any]:
+    """What is taken from each node once none is errorCentral: nodes of early 2022 subscribe to errors by default, and
+    would acknowledge them instead of the kernel."""
+    return {"subscribe": {"deny": list(ERROR_SUBJECTS)}}
 
 
 def shared_account_permissions() -> dict[str, Any]:
@@ -63,11 +92,12 @@ def shared_account_permissions() -> dict[str, Any]:
     }
 
 
-def render_permissions(mode: str, central: str) -> str:
-    """What ``steward broker-config --steward`` prints; ``mode`` as in the setting (``off`` counts as ``jetstream``)."""
-    kernel = json.dumps(kernel_permissions(mode, central), indent=2)
-    node = json.dumps(node_permissions("NODE"), indent=2)
-    return (
-        f"{_HEAD}\n# the kernel's user\npermissions: {kernel}\n"
-        f"\n# the user of each node; NODE is its name\npermissions: {node}\n"
+def render_permissions(central: str) -> str:
+    """What ``steward broker-config --steward`` prints."""
+    blocks = (
+        ("# the kernel's user", kernel_permissions(central)),
+        (_NODE, node_permissions("NODE")),
+        (_ERROR_CENTRAL, error_central_permissions()),
+        (_AFTERWARDS, former_central_permissions()),
     )
+    return _HEAD + "".join(f"\n{title}\npermissions: {json.dumps(block, indent=2)}\n" for title, block in blocks)

@@ -24,6 +24,7 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.broker.account import steward_access
+from errorkernel.senders.steward.broker.permissions import heartbeat_subjects
 from errorkernel.senders.steward.broker.plain_subscription import PlainSubscription
 from errorkernel.senders.steward.broker.streams import ensure_error_stream
 from errorkernel.senders.steward.protocol import event_mapping
@@ -103,8 +104,7 @@ class StewardIntake:
         self._nearly_full = nearly_full
 
     async def _subscribe_heartbeats(self) -> None:
-        central = self._conf.legacy_central
-        for subject in (f"{central}.REQHello.EventNACK", f"{central}.hello"):
+        for subject in heartbeat_subjects(self._conf.legacy_central):
             await self.connection.subscribe(subject, self._receive_heartbeat, queue=QUEUE)
 
     async def _receive_heartbeat(self, message: CoreMessage) -> None:
