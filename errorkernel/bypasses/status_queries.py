@@ -17,8 +17,8 @@ _NUMBERS = (
     " (SELECT COUNT(*) FROM errorkernel_rule WHERE enabled AND removed_at IS NULL AND suspended_at IS NOT NULL),"
     " (SELECT SUM(unstored) FROM errorkernel_brokerstream), (SELECT MAX(fill_ratio) FROM errorkernel_brokerstream),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled),"
-    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND heartbeat_at > %s AND heartbeat_at <= %s),"
-    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND heartbeat_at <= %s)"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND late_at <= %s AND gone_at > %s),"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND gone_at <= %s)"
 )
 
 
@@ -59,8 +59,8 @@ def newest_heartbeats(limit: int) -> list[Heartbeat]:
         ]
 
 
-def read_numbers(late_after: datetime | None, late_until: datetime | None, gone_until: datetime | None) -> Numbers:
-    """``late_after`` … ``late_until``: last heartbeats of late nodes; ``gone_until``: those of nodes that are gone."""
+def read_numbers(now: datetime) -> Numbers:
+    """``now`` decides which nodes are late or gone."""
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBERS, [moment(bound) for bound in (late_after, late_until, gone_until)])
+        cursor.execute(_NUMBERS, [moment(now)] * 3)
         return Numbers(*cursor.fetchone())

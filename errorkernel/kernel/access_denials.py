@@ -35,7 +35,9 @@ class AccessDenialWatch:
             if self._tail:
                 for attempt in map(log_tailer.parse, await asyncio.to_thread(self._tail.read)):
                     if attempt:
-                        metrics.count_refused_attempt(attempt.what)
                         self._denials.add(attempt)
             if taken := self._denials.take():
-                await self._threads.run(access_denials.record, taken, now=datetime.now(UTC))
+                for what, count in (
+                    await self._threads.run(access_denials.record, taken, now=datetime.now(UTC))
+                ).items():
+                    metrics.count_refused_attempt(what, count)

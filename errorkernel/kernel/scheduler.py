@@ -89,6 +89,7 @@ class Scheduler:
             requested_at, status = datetime.now(UTC), await self._stream_status()
             if status:
                 metrics.set_lag(status.waiting)
+                metrics.set_stream_filled(subjects.EVENTS_STREAM, status.filled)
                 await self._threads.run(
                     broker_streams.reaches,
                     subjects.EVENTS_STREAM,

@@ -1,9 +1,12 @@
 """Who reports: nodes, their processes, the lives of these, and what was tried by who may not."""
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 
 from errorkernel.domain.incarnations import Ending
+from errorkernel.domain.liveness import Expectation, Heard
 from errorkernel.models.fields import choices
 
 FAMILIES = [("steward", "Steward"), ("ctrl", "ctrl")]
@@ -41,6 +44,14 @@ class Node(models.Model):
     heartbeat_at = models.DateTimeField(
         "last heartbeat", null=True, blank=True, help_text="When we last heard its heartbeat (our clock)."
     )
+    late_at = models.DateTimeField(null=True, blank=True, help_text="When it is late without another heartbeat.")
+    gone_at = models.DateTimeField(null=True, blank=True, help_text="When it is gone without another heartbeat.")
+    heartbeat_pauses = models.JSONField(
+        default=list, blank=True, help_text="Seconds between its last heartbeats, where its interval is not known."
+    )
+    http_at = models.DateTimeField(
+        "last HTTP request", null=True, blank=True, help_text="When it last used HTTP (our clock), to half a minute."
+    )
     clock_skew_s = models.FloatField(
         "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last heartbeat."
     )
@@ -63,6 +74,17 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def contact_at(self) -> datetime | None:
+        """When it was last heard in any way."""
+        return max((at for at in (self.heartbeat_at, self.http_at, self.last_event_at) if at), default=None)
+
+    @property
+    def heard(self) -> Heard:
+        """What its liveness follows from."""
+        expected = Expectation(self.late_at, self.gone_at) if self.late_at and self.gone_at else None
+        return Heard(expected, self.contact_at)
 
 
 class Process(models.Model):

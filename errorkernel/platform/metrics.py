@@ -9,10 +9,11 @@ ours.
 Source: https://prometheus.io/docs/instrumenting/writing_exporters/
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +27,10 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
+from errorkernel.domain.access_denials import DenialKind
+from errorkernel.domain.process_actions import ActionKind, ActionOutcome
+from errorkernel.domain.values import Action, EventType, Level
+
 log = logging.getLogger("errorkernel.metrics")
 
 # A ``_created`` series beside every counter would double the scraped data without a use.
@@ -33,6 +38,15 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 OLD_PREFIXES = ("steward", "ctrl")
 """Prefixes of the names in existing dashboards; both have the same series."""
+
+REJECTION_REASONS = (
+    "aborted", "bad_compression", "bad_node", "bad_process", "bad_subject", "bad_time", "bad_token", "bad_version",
+    "body_too_big", "broker", "cannot_be_stored", "empty", "encoding", "no_token", "not_cbor", "not_gob", "not_gzip",
+    "not_json", "not_zstd", "rate", "refused", "too_big", "too_deep", "too_many", "too_many_nodes",
+    "unknown_command",
+    "unknown_incident", "unknown_layout", "wrong_incident", "wrong_shape",
+)  # fmt: skip
+"""Why input is rejected: the reasons of ``ProtocolError`` and those of the HTTP side."""
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,11 +56,12 @@ REGISTRY = CollectorRegistry()
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Numbers from the database at scrape time. ``heartbeat_last``: node name → Unix time of its last heartbeat (our
-    clock); ``nodes``: liveness → number of nodes."""
+    """Numbers from the database at scrape time. ``contact_last``: name of an enabled node → Unix time of its last
+    contact in any way (our clock); ``nodes``: liveness → number of nodes."""
 
     incidents_open: int = 0
-    heartbeat_last: Mapping[str, float] = field(default_factory=dict)
+    oldest_open_s: float = 0.0
+    contact_last: Mapping[str, float] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -65,14 +80,19 @@ class _FactsCollector:
             log.exception("The numbers from the database could not be read for /metrics")
             return
         yield GaugeMetricFamily("errorkernel_incidents_open", "Pending incidents.", value=facts.incidents_open)
+        yield GaugeMetricFamily(
+            "errorkernel_oldest_open_seconds",
+            "Age of the oldest pending incident, 0 without one.",
+            value=facts.oldest_open_s,
+        )
         for prefix in OLD_PREFIXES:
             yield GaugeMetricFamily(
-                f"{prefix}_hello_nodes_total", "Nodes that have sent a heartbeat.", value=len(facts.heartbeat_last)
+                f"{prefix}_hello_nodes_total", "Enabled nodes that were heard.", value=len(facts.contact_last)
             )
             contact = GaugeMetricFamily(
-                f"{prefix}_hello_node_contact_last", "Unix time of a node's last heartbeat.", labels=["nodeName"]
+                f"{prefix}_hello_node_contact_last", "Unix time of an enabled node's last contact.", labels=["nodeName"]
             )
-            for name, moment in facts.heartbeat_last.items():
+            for name, moment in facts.contact_last.items():
                 contact.add_metric([name], moment)
             yield contact
         alive = GaugeMetricFamily("errorkernel_nodes", "Enabled nodes, by liveness.", labels=["liveness"])
@@ -91,8 +111,15 @@ REGISTRY.register(_facts)
 ProcessCollector(registry=REGISTRY)
 
 
-def _counter(name: str, doc: str, *labels: str) -> Counter:
-    return Counter(name, doc, labels, registry=REGISTRY)
+def _counter(name: str, doc: str, labels: Mapping[str, Iterable[str]] | None = None) -> Counter:
+    """``labels``: name → the values that are known. Their series start at 0, because Prometheus' ``increase`` does not
+    see the first count of a series that begins with it."""
+    labels = labels or {}
+    counter = Counter(name, doc, tuple(labels), registry=REGISTRY)
+    if labels:
+        for values in itertools.product(*labels.values()):
+            counter.labels(*values)
+    return counter
 
 
 def _old_counters(name: str, doc: str) -> list[Counter]:
@@ -102,16 +129,30 @@ def _old_counters(name: str, doc: str) -> list[Counter]:
 _received = _old_counters("error_messages_received_total", "Stored events of any type.")
 _errors = _old_counters("error_messages_sent_total", "Stored events of type error or action.")
 _infos = _old_counters("info_messages_sent_total", "Stored events of type info.")
-_events = _counter("errorkernel_events_total", "Stored events.", "type", "level")
-_rejected = _counter("errorkernel_events_rejected_total", "Rejected events, by reason.", "reason")
-_refused_attempts = _counter("errorkernel_refused_attempts_total", "Access denials, by operation.", "what")
-_decisions = _counter("errorkernel_decisions_total", "Decisions, by action and kind of actor.", "action", "by")
+_events = _counter("errorkernel_events_total", "Stored events.", {"type": EventType, "level": Level})
+_rejected = _counter("errorkernel_events_rejected_total", "Rejected events, by reason.", {"reason": REJECTION_REASONS})
+_refused_attempts = _counter(
+    "errorkernel_refused_attempts_total", "Access denials, by operation.", {"what": get_args(DenialKind)}
+)
+_decisions = _counter(
+    "errorkernel_decisions_total",
+    "Decisions, by action and kind of actor.",
+    {"action": Action, "by": ("user", "rule", "deadline")},
+)
 _steward_actions = _counter(
-    "errorkernel_steward_actions_total", "Ended actions on nodes of Steward and ctrl.", "action", "result", "by"
+    "errorkernel_steward_actions_total",
+    "Ended actions on nodes of Steward and ctrl.",
+    {"action": ActionKind, "result": ActionOutcome, "by": ("user", "rule")},
 )
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds for which processes were blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
+_stream_filled = Gauge(
+    "errorkernel_stream_filled_ratio",
+    "Used share of a stream that has a limit, from 0 to 1.",
+    ["stream"],
+    registry=REGISTRY,
+)
 _legacy_waiting = Gauge(
     "errorkernel_legacy_waiting_messages", "Errors of Steward/ctrl nodes that are not stored yet.", registry=REGISTRY
 )
@@ -194,6 +235,11 @@ def observe_batch(seconds: float) -> None:
 
 def set_lag(n: int) -> None:
     _lag.set(n)
+
+
+def set_stream_filled(stream: str, filled: float) -> None:
+    """``filled``: the used share of the stream's limit, from 0 to 1."""
+    _stream_filled.labels(stream).set(filled)
 
 
 def set_legacy(waiting: int, filled: float) -> None:

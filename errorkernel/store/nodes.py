@@ -1,7 +1,9 @@
 """Nodes, their credentials and liveness; the kernel workers' own heartbeat."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, Sum
@@ -141,16 +143,29 @@ def names_by_token(tokens: list[str]) -> dict[str, str]:
     return {tokens_by_digest[token_digest]: name for token_digest, name in found}
 
 
+def note_http_contact(names: Iterable[str], *, now: datetime) -> None:
+    """These nodes have used HTTP."""
+    Node.objects.filter(name__in=list(names)).update(http_at=now)
+
+
 def nodes_by_liveness(wanted: Liveness, now: datetime, prefix: str = "") -> Q:
     """A filter for nodes of this liveness (``domain.liveness``); ``prefix``: the path to the node, e.g. ``node__``."""
-    heard = f"{prefix}heartbeat_at"
-    if wanted is Liveness.NEVER:
-        return Q(**{f"{heard}__isnull": True})
-    after, until = liveness.heartbeat_bounds(wanted, now)
-    bounds = Q(**{f"{heard}__isnull": False})
-    if after:
-        bounds &= Q(**{f"{heard}__gt": after})
-    return bounds & Q(**{f"{heard}__lte": until}) if until else bounds
+
+    def condition(**terms: Any) -> Q:
+        return Q(**{prefix + name: value for name, value in terms.items()})
+
+    silent = condition(late_at__isnull=True, http_at__isnull=True, last_event_at__isnull=True)
+    match wanted:
+        case Liveness.ALIVE:
+            return condition(late_at__gt=now)
+        case Liveness.LATE:
+            return condition(late_at__lte=now, gone_at__gt=now)
+        case Liveness.GONE:
+            return condition(gone_at__lte=now)
+        case Liveness.NO_HEARTBEAT:
+            return condition(late_at__isnull=True) & ~silent
+        case Liveness.NEVER:
+            return silent
 
 
 def processes_by_liveness(wanted: Liveness, now: datetime) -> Q:

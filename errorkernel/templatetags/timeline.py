@@ -74,7 +74,7 @@ def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
 
 
 def _silence(node: Node, now: datetime) -> str:
-    if node.heartbeat_at is None or of_node(node.heartbeat_at, now) is Liveness.ALIVE:
+    if node.heartbeat_at is None or of_node(node.heard, now) is Liveness.ALIVE:
         return ""
     return _("no heartbeat from {node} for {age}").format(node=node.name, age=roughly(now - node.heartbeat_at))
 

@@ -284,13 +284,13 @@ def django_system_status() -> AbstractContextManager[object]:
         newest = KernelHeartbeat.objects.order_by("-at").values_list(*columns)[:limit]
         return [status_queries.Heartbeat(*row) for row in newest]
 
-    def read_numbers(late_after: Any, late_until: Any, gone_until: Any) -> Any:
+    def read_numbers(now: Any) -> Any:
         suspended = Rule.objects.filter(enabled=True, removed_at__isnull=True, suspended_at__isnull=False)
         streams = BrokerStream.objects.aggregate(unstored=Sum("unstored"), fill_ratio=Max("fill_ratio"))
         of_nodes = Node.objects.filter(enabled=True).aggregate(
             all=Count("pk"),
-            late=Count("pk", filter=Q(heartbeat_at__gt=late_after, heartbeat_at__lte=late_until)),
-            gone=Count("pk", filter=Q(heartbeat_at__lte=gone_until)),
+            late=Count("pk", filter=Q(late_at__lte=now, gone_at__gt=now)),
+            gone=Count("pk", filter=Q(gone_at__lte=now)),
         )
         pending = Incident.objects.filter(state="open").count()
         return status_queries.Numbers(pending, suspended.count(), *streams.values(), *of_nodes.values())

@@ -68,7 +68,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     text = section("docs/reference.md", "Metrics")
     documented = dict(re.findall(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| \w+ \|", text, re.MULTILINE))
-    metrics.register_facts(lambda: metrics.Facts(1, {"ship1": 1.0}))
+    metrics.register_facts(lambda: metrics.Facts(1, 0.0, {"ship1": 1.0}))
     try:
         families = {one.name: one.type for one in metrics.REGISTRY.collect()}
     finally:

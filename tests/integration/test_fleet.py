@@ -17,10 +17,22 @@ from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.log_tailer import LogTailer
 from errorkernel.domain.access_denials import KEYS_MAX, Denial, DenialCounter
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, Liveness, of_node, of_process
+from errorkernel.domain.liveness import (
+    GONE_AFTER,
+    LATE_AFTER,
+    Expectation,
+    Heard,
+    Liveness,
+    expect,
+    learned_interval_s,
+    of_node,
+    of_process,
+    with_pause,
+)
 from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level, Outcome, OutcomeState, ProcessReport
 from errorkernel.live import rendering
 from errorkernel.models import AccessDenial, Decision, ErrorEvent, Incarnation, Incident, Node, Problem, Process
+from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import incarnations, kernel_heartbeats
 from errorkernel.store import nodes as fleet
 from errorkernel.store.accounts import access_denials
@@ -31,7 +43,9 @@ from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import system_status
 from errorkernel.templatetags.nodes import dropped_words, skew_words
-from tests.support.heartbeats import record_hellos
+from errorkernel.web.node_api import contacts
+from errorkernel.web.node_api.tokens import NodeTokens
+from tests.support.heartbeats import heard_node, record_hellos
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -73,38 +87,63 @@ def viewer() -> Client:
     ],
 )  # fmt: skip
 def test_one_missed_hello_is_late_and_three_are_gone(silence: timedelta, expected: str) -> None:
-    assert of_node(NOW - silence, NOW) == expected
+    assert of_node(Heard(expect(NOW - silence)), NOW) == expected
 
 
 def test_a_process_is_as_its_node_unless_the_node_says_otherwise() -> None:
-    heard = NOW - SECOND
-    assert of_process(heard, "running", heard, NOW) is Liveness.ALIVE
-    assert of_process(heard, "stopped", heard, NOW) is Liveness.GONE
-    assert of_process(heard, "running", heard - GONE_AFTER, NOW) is Liveness.GONE, "its node names it no more"
-    assert of_process(heard, "", heard - GONE_AFTER, NOW) is Liveness.ALIVE, "its node never named it"
-    assert of_process(NOW - LATE_AFTER, "running", NOW, NOW) is Liveness.LATE
-    assert of_process(None, "", NOW, NOW) is Liveness.NEVER
+    at = NOW - SECOND
+    heard = Heard(expect(at))
+    assert of_process(heard, at, "running", at, NOW) is Liveness.ALIVE
+    assert of_process(heard, at, "stopped", at, NOW) is Liveness.GONE
+    assert of_process(heard, at, "running", at - GONE_AFTER, NOW) is Liveness.GONE, "its node names it no more"
+    assert of_process(heard, at, "", at - GONE_AFTER, NOW) is Liveness.ALIVE, "its node never named it"
+    late = NOW - LATE_AFTER
+    assert of_process(Heard(expect(late)), late, "running", NOW, NOW) is Liveness.LATE
+    assert of_process(Heard(None), None, "", NOW, NOW) is Liveness.NEVER
+
+
+@pytest.mark.parametrize(
+    ("pauses", "interval_s"),
+    [([], 30), ([120], 120), ([10, 10, 10], 30), ([120, 3, 120], 120), ([120, 600, 120], 120), ([600, 30], 30)],
+)
+def test_the_interval_of_heartbeats_is_learned_from_their_pauses(pauses: list[float], interval_s: float) -> None:
+    # One restart between two heartbeats (a short pause) or one outage (a long one) changes nothing.
+    assert learned_interval_s(pauses) == interval_s
+
+
+def test_only_the_last_pauses_count_and_an_outage_is_none() -> None:
+    pauses: list[float] = []
+    for pause_s in (30, 30, 120, 7200, -5, 120, 120):
+        pauses = with_pause(pauses, pause_s)
+    assert pauses == [120, 120, 120]
+
+
+def test_a_node_with_another_interval_is_late_after_one_and_gone_after_three() -> None:
+    late_at, gone_at = expect(NOW, 120)
+    assert (late_at - NOW, gone_at - NOW) == (timedelta(seconds=180), timedelta(seconds=360))
+    heard = Heard(Expectation(late_at, gone_at))
+    assert [of_node(heard, NOW + timedelta(seconds=age)) for age in (120, 200, 400)] == ["alive", "late", "gone"]
 
 
 @pytest.mark.django_db
 def test_the_filters_of_the_lists_agree_with_the_pure_functions() -> None:
     number = 0
     moments = [NOW - part for part in (timedelta(0), LATE_AFTER - SECOND, LATE_AFTER, GONE_AFTER - SECOND, GONE_AFTER)]
-    for heartbeat_at in [None, *moments]:
+    for heartbeat_at, http_at in [(None, None), (None, NOW), *((moment, None) for moment in moments)]:
         for state in ("", "running", "stopped"):
             for before in (timedelta(0), GONE_AFTER - SECOND, GONE_AFTER):
                 number += 1
-                node = Node.objects.create(name=f"n{number}", heartbeat_at=heartbeat_at)
+                node = heard_node(f"n{number}", heartbeat_at, http_at=http_at)
                 seen = (heartbeat_at or NOW) - before
                 Process.objects.create(node=node, name="p", state=state, first_seen=seen, last_seen=seen)
     for wanted in Liveness:
         nodes = Node.objects.filter(fleet.nodes_by_liveness(wanted, NOW))
-        assert set(nodes) == {one for one in Node.objects.all() if of_node(one.heartbeat_at, NOW) is wanted}
+        assert set(nodes) == {one for one in Node.objects.all() if of_node(one.heard, NOW) is wanted}
         processes = Process.objects.filter(fleet.processes_by_liveness(wanted, NOW))
         assert set(processes) == {
             one
             for one in Process.objects.select_related("node")
-            if of_process(one.node.heartbeat_at, one.state, one.last_seen, NOW) is wanted
+            if of_process(one.node.heard, one.node.heartbeat_at, one.state, one.last_seen, NOW) is wanted
         }
     assert sum(fleet.count_nodes(NOW).values()) == number
 
@@ -456,7 +495,9 @@ def test_the_api_tells_liveness_and_lives(viewer: Client) -> None:
     assert (node["name"], node["liveness"], node["dropped_infos"], node["dropped_errors"]) == ("ship1", "alive", 2, 1)
     assert 0 <= node["heartbeat_age_s"] < 60
     assert abs(node["clock_skew_s"]) > 0
-    assert [one["name"] for one in items("nodes?liveness=never")] == ["silent"]
+    [silent] = items("nodes?liveness=no_heartbeat")
+    assert (silent["name"], datetime.fromisoformat(silent["contact_at"])) == ("silent", now)
+    assert items("nodes?liveness=never") == []
     [process] = items("processes?liveness=alive")
     assert (process["node"], process["liveness"], process["pid"]) == ("ship1", "alive", 102)
     found = items(f"processes/{process['id']}/incarnations?order=desc")
@@ -655,3 +696,30 @@ def test_the_map_opens_node_by_node_and_process_by_process(viewer: Client) -> No
     for wrong, status in (("node=none", 404), ("node=ship2&process=1", 404), ("process=x", 400), ("node=%00", 400)):
         assert viewer.get(f"/map/?{wrong}").status_code == status, wrong
     assert Client().get("/map/").status_code == 302
+
+
+@pytest.mark.django_db
+def test_a_node_that_the_broker_does_not_know_yet_is_no_denial() -> None:
+    # `steward node add` and `renew` try the new key until the broker accepts it.
+    fleet.add_node("ship1", Actor.system(NOW))
+    key = Node.objects.get(name="ship1").public_key
+    new, stranger = Denial("connect", claimed=f"key:{key}"), Denial("connect", claimed="key:U")
+    assert access_denials.record({new: 3, stranger: 2, Denial("publish", "x", "ship1"): 1}, now=NOW) == {
+        "connect": 2,
+        "publish": 1,
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_request_with_a_nodes_token_is_a_contact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contacts, "DELAY_S", 0.0)
+    threads = DatabaseThreads("test")
+    made = await threads.run(fleet.add_node, "ship1", Actor.system(NOW))
+    known = NodeTokens(threads)
+    assert await known.node(made.token) == "ship1"
+    assert known.contacts.stored is not None
+    await known.contacts.stored
+    assert await threads.run(Node.objects.filter(name="ship1", http_at__isnull=False).exists)
+    known.contacts.note("ship1")
+    assert known.contacts.stored.done(), "one write per node and half minute"
+    threads.close()

@@ -1,6 +1,9 @@
 """Liveness, readiness and metrics: true about what works and what does not, without login, and never kept."""
 
 import asyncio
+import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -10,12 +13,14 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError
 from django.test import AsyncClient, Client
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from errorkernel.broker.access import kernel_seed
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.domain.ids import uuid7
+from errorkernel.domain.liveness import Liveness
 from errorkernel.domain.values import Action, Event, EventType, Heartbeat, Level
 from errorkernel.models import KernelHeartbeat
 from errorkernel.platform import conf, metrics
@@ -28,6 +33,7 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.web.health import checks as probes
 from errorkernel.web.node_api import broker_connection
 from tests.support.heartbeats import record_hellos
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,6 +51,8 @@ NAMES = {
     "errorkernel_events_total": "counter",
     "errorkernel_events_rejected_total": "counter",
     "errorkernel_incidents_open": "gauge",
+    "errorkernel_oldest_open_seconds": "gauge",
+    "errorkernel_stream_filled_ratio": "gauge",
     "errorkernel_decisions_total": "counter",
     "errorkernel_decision_wait_seconds": "histogram",
     "errorkernel_decision_delivery_seconds": "histogram",
@@ -210,9 +218,44 @@ def test_facts_of_the_database_are_asked_for_at_each_scrape():
         assert value(text, f"{prefix}_hello_nodes_total") == 2
         assert value(text, f"{prefix}_hello_node_contact_last", nodeName="ship1") == now.timestamp()
     assert value(text, "steward_hello_node_contact_last", nodeName="silent") is None
+    assert value(text, "errorkernel_oldest_open_seconds") >= (timezone.now() - now).total_seconds() - 60
     decisions.decide(first, Action.CONTINUE, actor=Actor("user:a", now))
     assert value(scrape(), "errorkernel_incidents_open") == 1
-    assert second
+    decisions.decide(second, Action.CONTINUE, actor=Actor("user:a", now))
+    assert value(scrape(), "errorkernel_oldest_open_seconds") == 0
+
+
+def test_a_node_that_uses_http_only_is_in_contact_and_a_disabled_one_is_not():
+    now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+    for name in ("http-only", "silent", "disabled"):
+        nodes.add_node(name, actor=Actor.system(now))
+    nodes.note_http_contact(["http-only"], now=now)
+    record_hellos([("disabled", Heartbeat())], now=now)
+    nodes.set_node_enabled("disabled", False, Actor.system(now))
+    text = scrape()
+    assert value(text, "steward_hello_node_contact_last", nodeName="http-only") == now.timestamp()
+    assert value(text, "steward_hello_nodes_total") == 1
+    assert value(text, "steward_hello_node_contact_last", nodeName="disabled") is None
+    found = {liveness: value(text, "errorkernel_nodes", liveness=liveness) for liveness in Liveness}
+    assert found == {"alive": 0, "late": 0, "gone": 0, "no_heartbeat": 1, "never": 1}
+
+
+def test_known_labels_start_at_zero():
+    # In a process of its own: the first count of a series that begins with it is invisible to Prometheus' increase.
+    script = "from errorkernel.platform import metrics; print(metrics.render()[0].decode())"
+    text = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert value(text, "errorkernel_decisions_total", action="kill", by="deadline") == 0
+    assert value(text, "errorkernel_events_total", type="action", level="critical") == 0
+    assert value(text, "errorkernel_refused_attempts_total", what="connect") == 0
+    assert value(text, "errorkernel_steward_actions_total", action="kill", result="unclear", by="rule") == 0
+    counters = re.findall(r"^# TYPE (\w+) counter$", text, re.MULTILINE)
+    assert [name for name in counters if not re.search(rf"^{name}(\{{.*\}})? ", text, re.MULTILINE)] == []
+
+
+def test_every_reason_of_a_rejection_is_known_to_the_metric():
+    source = "\n".join(path.read_text() for path in (ROOT / "errorkernel").rglob("*.py"))
+    calls = r'(?:ProtocolError|BodyError|count_rejected|[a-z_]*refus(?:e|al))\((?:\w+, ){0,2}\s*"([a-z_]+)"'
+    assert set(re.findall(calls, source)) == set(metrics.REJECTION_REASONS)
 
 
 def ask(now) -> UUID:

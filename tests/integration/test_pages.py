@@ -40,7 +40,7 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import actor_name, brief, duration, lateness, one_line, visible
 from errorkernel.templatetags.timeline import blocked_since, timeline
 from errorkernel.web.console.incidents import record_of
-from tests.support.heartbeats import record_hellos
+from tests.support.heartbeats import heard_node, record_hellos
 
 pytestmark = pytest.mark.django_db
 
@@ -418,10 +418,7 @@ def test_nodes_that_want_a_look_come_first_on_whatever_page(viewer):
     now = timezone.now()
     heard = {"a-fine": 5, "b-late": 50, "c-gone": 500, "d-out": 500, "m-waits": 5, "z-gone": 9000, "b-silent": None}
     for name, age in heard.items():
-        found, _made = Node.objects.get_or_create(name=name)
-        found.heartbeat_at = age and now - timedelta(seconds=age)
-        found.enabled = name != "d-out"
-        found.save()
+        heard_node(name, age and now - timedelta(seconds=age), enabled=name != "d-out")
     Node.objects.bulk_create([Node(name=f"n-{number:02}") for number in range(50)])
 
     def listed(page):

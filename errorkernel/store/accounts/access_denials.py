@@ -1,12 +1,13 @@
 """Stores access denials for administrators: one row for repeated ones, and only the newest rows."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F
 
-from errorkernel.domain.access_denials import OTHERS, Denial
+from errorkernel.domain.access_denials import OTHERS, Denial, DenialKind
 from errorkernel.models import AccessDenial, Node
 
 KEPT_OF_A_NODE = 100
@@ -16,8 +17,10 @@ STORM = timedelta(hours=1)
 rest."""
 
 
-def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
-    """Count these denials. A key or token of a disabled node still identifies it."""
+def record(attempts: Mapping[Denial, int], *, now: datetime) -> dict[DenialKind, int]:
+    """Count these denials; returns how many of each kind there were. A key or token of a disabled node still identifies
+    it. A node that was just added or renewed, and that the broker does not know yet, is none."""
+    counted: Counter[DenialKind] = Counter()
     with transaction.atomic():
         nodes = set()
         for attempt, count in attempts.items():
@@ -25,9 +28,11 @@ def record(attempts: Mapping[Denial, int], *, now: datetime) -> None:
             if attempt.what == "connect" and _may_connect(node, claimed):
                 continue
             nodes.add(node)
+            counted[attempt.what] += count
             _count(attempt, node, claimed, count, now)
         for node in sorted(nodes):
             _prune(node)
+    return dict(counted)
 
 
 def _count(attempt: Denial, node: str, claimed: str, count: int, now: datetime) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 
-from errorkernel.domain.liveness import LATE_AFTER, QUARANTINED, STOPPED
+from errorkernel.domain.liveness import LATE_AFTER, QUARANTINED, STOPPED, expect
 from errorkernel.domain.values import Heartbeat, ProcessReport
 from errorkernel.models import Node, Process
 from errorkernel.store import incarnations, ingest_sql
@@ -33,8 +33,11 @@ def of_nodes(heartbeats: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> N
     with transaction.atomic():
         for name, heartbeat in sorted(heartbeats):
             node, _ = Node.objects.get_or_create(name=name)
+            late_at, gone_at = expect(now)
             Node.objects.filter(pk=node.pk).update(
                 heartbeat_at=now,
+                late_at=late_at,
+                gone_at=gone_at,
                 version=heartbeat.version,
                 started_at=heartbeat.started_at,
                 clock_skew_s=(heartbeat.at - now).total_seconds() if heartbeat.at else None,

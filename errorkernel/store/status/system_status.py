@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from errorkernel.bypasses import status_queries
-from errorkernel.domain import liveness
-from errorkernel.domain.liveness import Liveness
 from errorkernel.store import kernel_heartbeats
 
 
@@ -45,9 +43,7 @@ def read(now: datetime) -> SystemStatus:
     newest = beats[0] if beats else None
     age_s = max(0.0, (now - newest.at).total_seconds()) if newest else None
     missed = not kernel_heartbeats.is_late(age_s) and kernel_heartbeats.can_miss_nodes(now, beats)
-    numbers = status_queries.read_numbers(
-        *liveness.heartbeat_bounds(Liveness.LATE, now), liveness.heartbeat_bounds(Liveness.GONE, now)[1]
-    )
+    numbers = status_queries.read_numbers(now)
     return SystemStatus(
         now=now,
         waiting=numbers.pending,

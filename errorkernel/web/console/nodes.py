@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.liveness import GONE_AFTER, LATE_AFTER, QUARANTINED, Liveness, of_node, of_process
+from errorkernel.domain.liveness import QUARANTINED, Liveness, of_node, of_process
 from errorkernel.domain.query.tree import And, Pattern, Text
 from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
@@ -33,15 +33,15 @@ RESTARTS_OF = timedelta(hours=24)
 
 def hearing(node: Node, now: datetime) -> str:
     """Its liveness, or ``disabled``: such a node is refused, whatever it says."""
-    return of_node(node.heartbeat_at, now).value if node.enabled else "disabled"
+    return of_node(node.heard, now).value if node.enabled else "disabled"
 
 
 def _urgent_first(now: datetime) -> QuerySet[Node]:
     """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
     asking = Incident.objects.filter(state=State.OPEN).order_by().values("node")
     urgency = Case(
-        When(enabled=True, heartbeat_at__lte=now - GONE_AFTER, then=0),
-        When(enabled=True, heartbeat_at__lte=now - LATE_AFTER, then=1),
+        When(enabled=True, gone_at__lte=now, then=0),
+        When(enabled=True, late_at__lte=now, then=1),
         When(pk__in=asking, then=2),
         default=3,
     )
@@ -148,7 +148,7 @@ def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]
 
 
 def _liveness(process: Process, node: Node, now: datetime) -> Liveness:
-    return of_process(node.heartbeat_at, process.state, process.last_seen, now)
+    return of_process(node.heard, node.heartbeat_at, process.state, process.last_seen, now)
 
 
 @needs(VIEW)

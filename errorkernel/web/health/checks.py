@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import msgspec
 from django.db import Error
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from errorkernel.domain import sender_names
@@ -82,13 +83,26 @@ _rendering: asyncio.Task[tuple[bytes, str]] | None = None
 
 def read_facts() -> metrics.Facts:
     """What the metrics need from the database, in a few small queries."""
-    heard = Node.objects.filter(heartbeat_at__isnull=False).order_by("heartbeat_at").values_list("name", "heartbeat_at")
+    now = timezone.now()
+    waiting = Incident.objects.filter(state=State.OPEN.value).aggregate(count=Count("pk"), oldest=Min("opened_at"))
     return metrics.Facts(
-        incidents_open=Incident.objects.filter(state=State.OPEN.value).count(),
-        # By the names that old dashboards know; a node that is moving over is heard under both, and the later counts.
-        heartbeat_last={sender_names.without_suffix(name): at.timestamp() for name, at in heard if at is not None},
-        nodes=nodes.count_nodes(timezone.now()),
+        incidents_open=waiting["count"],
+        oldest_open_s=max(0.0, (now - waiting["oldest"]).total_seconds()) if waiting["oldest"] else 0.0,
+        contact_last=_contacts(),
+        nodes=nodes.count_nodes(now),
     )
+
+
+def _contacts() -> dict[str, float]:
+    """Node → Unix time of its last contact. A disabled node has none: its silence is no alarm.
+
+    By the names that old dashboards know; a node that is moving over is heard under both, and the later counts."""
+    latest: dict[str, float] = {}
+    for node in Node.objects.filter(enabled=True).only("name", "heartbeat_at", "http_at", "last_event_at"):
+        if (at := node.contact_at) is not None:
+            name = sender_names.without_suffix(node.name)
+            latest[name] = max(at.timestamp(), latest.get(name, 0.0))
+    return latest
 
 
 def _broker_fault(kernels: _Kernels | None) -> str:

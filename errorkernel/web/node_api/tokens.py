@@ -1,4 +1,4 @@
-"""Whose token it is: asked of the database, and remembered for a moment."""
+"""Whose token it is: asked of the database, and remembered for a moment. A node that uses it is in contact."""
 
 import hashlib
 import time
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from errorkernel.platform.batched_calls import BatchedCalls
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes
+from errorkernel.web.node_api.contacts import NodeContacts
 
 REMEMBERED_S = 2.0
 """A node that is disabled goes on for at most this long."""
@@ -18,6 +19,7 @@ class NodeTokens:
         self._threads = threads
         self._nodes: dict[bytes, tuple[str | None, float]] = {}
         self._look_ups: BatchedCalls[str, str] = BatchedCalls(self._look_up)
+        self.contacts = NodeContacts(threads)
 
     async def node(self, token: str) -> str | None:
         """The name of the node whose token it is; None: of none that is enabled."""
@@ -30,6 +32,8 @@ class NodeTokens:
             if len(self._nodes) >= REMEMBERED:
                 self._nodes.clear()
             self._nodes[key] = name, now + REMEMBERED_S
+            if name is not None:
+                self.contacts.note(name)
         return name
 
     async def _look_up(self, tokens: list[str]) -> Mapping[str, str]:

@@ -183,6 +183,7 @@ class NodeItem(msgspec.Struct):
     version: str
     started_at: datetime | None
     heartbeat_at: datetime | None
+    contact_at: datetime | None
     liveness: Liveness
     heartbeat_age_s: float | None
     clock_skew_s: float | None
@@ -271,7 +272,7 @@ def problem(row: Problem) -> ProblemItem:
 
 def process(row: Process, now: datetime) -> ProcessItem:
     """Needs ``select_related("node")``, or costs a query."""
-    alive = liveness.of_process(row.node.heartbeat_at, row.state, row.last_seen, now)
+    alive = liveness.of_process(row.node.heard, row.node.heartbeat_at, row.state, row.last_seen, now)
     return of_row(ProcessItem, row, node=row.node.name, liveness=alive, **_heard(row.node, now))
 
 
@@ -294,7 +295,7 @@ def _ending_decision(incident: Incident) -> DecisionSummary | None:
 
 
 def node(row: Node, now: datetime) -> NodeItem:
-    return of_row(NodeItem, row, liveness=liveness.of_node(row.heartbeat_at, now), **_heard(row, now))
+    return of_row(NodeItem, row, liveness=liveness.of_node(row.heard, now), **_heard(row, now))
 
 
 def rule(row: Rule) -> RuleItem:

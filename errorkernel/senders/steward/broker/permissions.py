@@ -19,10 +19,10 @@ _HEAD = """\
 """
 _NODE = "# the user of each node; NODE is its name"
 _ERROR_CENTRAL = """\
-# the user of a node that is errorCentral, in addition, for as long as it is (until early 2022: every node by default)"""
+# the user of a node that is errorCentral, in addition, for as long as it is (until early 2022 by default every node)"""
 _AFTERWARDS = """\
-# the user of each node, in addition, once no node is errorCentral any more. Not earlier: a deny wins over each allow, and
-# the old errorCentral would receive nothing. Later, a node that still has the role cannot acknowledge in our place."""
+# the user of each node, in addition, once no node is errorCentral any more. Not earlier: a deny wins over each allow,
+# and the old errorCentral would receive nothing. It keeps a node that has the role still from acknowledging for us."""
 
 
 def heartbeat_subjects(central: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import msgspec
 from django.db import transaction
 from django.db.models import Max
 
-from errorkernel.domain import sender_names
+from errorkernel.domain import liveness, sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node, UnnumberedMessage
@@ -54,12 +54,13 @@ class Memory:
     """What a kernel remembers between batches; losing it costs nothing but queries.
 
     ``shown``: node → family, format and dialect as they stand in the database, and the hour. ``folded_to``: the last
-    event that ``echoes`` knows of.
+    event that ``echoes`` knows of. ``heartbeats``: node → digest and time of its last one.
     """
 
     echoes: Echoes = field(default_factory=Echoes)
     folded_to: int = 0
     shown: dict[str, tuple[str, str, Any, int]] = field(default_factory=dict)
+    heartbeats: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
     names: frozenset[str] | None = None
 
 
@@ -223,15 +224,36 @@ def record_heartbeats(
         for name, incoming in heartbeats:
             if name in left_out:
                 continue
-            node, made = Node.objects.get_or_create(
-                name=sender_names.with_suffix(name), defaults={"family": incoming.family, "heartbeat_at": now}
+            node, _ = Node.objects.get_or_create(
+                name=sender_names.with_suffix(name), defaults={"family": incoming.family}
             )
-            if not made:
-                Node.objects.filter(pk=node.pk).update(family=incoming.family, heartbeat_at=now)
+            if not _is_repeated(name, incoming, memory, now):
+                _heard(node, incoming.family, now)
             shown = _shown(incoming, now)
             if incoming.form not in node.formats or dialects.is_due(node, shown[2], now):
                 _show(node.name, shown, now)
     return left_out
+
+
+def _is_repeated(name: str, incoming: Incoming, memory: Memory, now: datetime) -> bool:
+    """A node that waits for an acknowledgement repeats a heartbeat; the pause before that is not its interval."""
+    digest, at = memory.heartbeats.get(name, (b"", now))
+    sending = incoming.sending
+    if digest == incoming.digest and sending.numbered and (now - at).total_seconds() <= sending.window_s:
+        return True
+    memory.heartbeats[name] = incoming.digest, now
+    return False
+
+
+def _heard(node: Node, family: str, now: datetime) -> None:
+    """Store a heartbeat, and when the next one is expected: the interval is a setting of the node."""
+    pauses = node.heartbeat_pauses
+    if node.heartbeat_at:
+        pauses = liveness.with_pause(pauses, (now - node.heartbeat_at).total_seconds())
+    late_at, gone_at = liveness.expect(now, liveness.learned_interval_s(pauses))
+    Node.objects.filter(pk=node.pk).update(
+        family=family, heartbeat_at=now, heartbeat_pauses=pauses, late_at=late_at, gone_at=gone_at
+    )
 
 
 def error_lines(after: int, limit: int) -> tuple[list[str], int]:

@@ -95,6 +95,7 @@ class StewardIntake:
             return
         gone = await self._threads.run(broker_streams.stands, ERROR_STREAM, now=datetime.now(UTC), **asdict(found))
         metrics.set_legacy(found.waiting, found.filled)
+        metrics.set_stream_filled(ERROR_STREAM, found.filled)
         if gone:
             metrics.count_legacy_discarded(gone)
             log.error("The stream of errors of Steward's nodes was full; its %d oldest errors are gone", gone)

@@ -1,0 +1,49 @@
+"""When a node was last heard over HTTP, where it sends no heartbeats: noted here, and stored together."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from django.db import InterfaceError, OperationalError
+
+from errorkernel.platform.threads import DatabaseThreads
+from errorkernel.store import nodes
+
+log = logging.getLogger("errorkernel.gateway")
+
+INTERVAL_S = 30.0
+"""A node's contact is stored at most so often."""
+DELAY_S = 1.0
+"""Contacts of so long are stored in one statement."""
+NODES_MAX = 10_000
+
+
+class NodeContacts:
+    def __init__(self, threads: DatabaseThreads) -> None:
+        self._threads = threads
+        self._due: dict[str, float] = {}
+        self._noted: set[str] = set()
+        self.stored: asyncio.Task[None] | None = None
+        """Stores what was noted last."""
+
+    def note(self, node: str) -> None:
+        """The node has used its token now. Returns at once."""
+        now = time.monotonic()
+        if self._due.get(node, 0.0) > now:
+            return
+        if len(self._due) >= NODES_MAX:
+            self._due.clear()
+        self._due[node] = now + INTERVAL_S
+        self._noted.add(node)
+        if self.stored is None or self.stored.done():
+            self.stored = asyncio.get_running_loop().create_task(self._store())
+
+    async def _store(self) -> None:
+        while self._noted:
+            await asyncio.sleep(DELAY_S)
+            names, self._noted = self._noted, set()
+            try:
+                await self._threads.run(nodes.note_http_contact, names, now=datetime.now(UTC))
+            except (OperationalError, InterfaceError):
+                log.exception("The last contact of nodes could not be stored")
