@@ -42,9 +42,9 @@ OLD_PREFIXES = ("steward", "ctrl")
 REJECTION_REASONS = (
     "aborted", "bad_compression", "bad_node", "bad_process", "bad_subject", "bad_time", "bad_token", "bad_version",
     "body_too_big", "broker", "cannot_be_stored", "empty", "encoding", "no_token", "not_cbor", "not_gob", "not_gzip",
-    "not_json", "not_zstd", "rate", "refused", "too_big", "too_deep", "too_many", "too_many_nodes",
+    "not_json", "not_zstd", "rate", "refused", "share", "too_big", "too_deep", "too_many", "too_many_nodes",
     "unknown_command",
-    "unknown_incident", "unknown_layout", "wrong_incident", "wrong_shape",
+    "unknown_incident", "unknown_layout", "waits", "wrong_incident", "wrong_shape",
 )  # fmt: skip
 """Why input is rejected: the reasons of ``ProtocolError`` and those of the HTTP side."""
 
