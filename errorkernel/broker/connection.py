@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import nats
@@ -141,14 +141,22 @@ class Connection:
         except nats.errors.Error as exc:
             raise BrokerAway(str(exc)) from exc
 
-    async def store(self, subject: str, data: bytes, *, msg_id: str, timeout_s: float = REQUEST_TIMEOUT_S) -> int:
+    async def store(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        msg_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> int:
         """Publish to JetStream; returns the stream's sequence number once it is stored there.
 
         Nothing is stored, and the same said, where the stream remembers the ``msg_id`` (see ``streams``). Raises
         BrokerAway (try again with the same id) or BrokerRefused.
         """
-        headers = {"Nats-Msg-Id": msg_id}
-        content = _json(await self._request(subject, data, timeout_s, headers))
+        all_headers = {"Nats-Msg-Id": msg_id, **(headers or {})}
+        content = _json(await self._request(subject, data, timeout_s, all_headers))
         error = content.get("error")
         if error:
             raise _publish_error(error)

@@ -18,6 +18,7 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 
 from errorkernel.broker.pull_consumer import Delivery, DeliverySource
 from errorkernel.domain.limits import Limits
+from errorkernel.kernel.batches import EventOfBatch
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
@@ -208,6 +209,8 @@ def open_all(deliveries: Sequence[Delivery], limits: Limits) -> Opened:
         try:
             address = subjects.parse(delivery.subject)
             if address.root == "evt":
+                if isinstance(delivery, EventOfBatch) and delivery.error:
+                    raise delivery.error
                 opened.batch.events.append((address.node, json_codec.decode_event(delivery.data, limits)))
                 opened.events.append(delivery)
                 continue

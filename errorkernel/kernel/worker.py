@@ -20,6 +20,7 @@ from errorkernel.broker.config import NodeUser
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
 from errorkernel.kernel.access_denials import AccessDenialWatch, log_of
+from errorkernel.kernel.batches import UnpackingSource
 from errorkernel.kernel.bulk_runner import BulkRunner
 from errorkernel.kernel.extension import ExtensionFactory, KernelContext
 from errorkernel.kernel.heartbeats import NodeTracker
@@ -86,7 +87,7 @@ class KernelWorker(Worker):
             two_above=conf.kill_needs_two_above,
             sender_steps=[extension.rule_step for extension in self._extensions],
         )
-        self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
+        self._intake = self._make_intake(UnpackingSource(self._source), partial(take_in, limits=conf.limits))
         self._access_denials = AccessDenialWatch(log_of(conf), self._threads)
         probed = [*_STREAMS, *(name for extension in self._extensions for name in extension.streams())]
         self._storage_probe = StorageProbe(self.connection, probed, start_broker_again)

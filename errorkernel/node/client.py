@@ -65,6 +65,7 @@ class Kernel(Reporter):
     backlog in the journal. ``when_isolated``: the decision (continue or kill) on an incident with a deadline if the
     kernel was not heard from since before the deadline, ``isolated_grace_s`` after it; default: none. ``close_wait_s``:
     how long closing waits for the first connection if something is unsent: a short program ends before it is there.
+    ``bandwidth``: send the backlog with at most so many bytes a second.
 
     Raises JournalError if the journal cannot be used; the broker need not be there.
     """
@@ -84,6 +85,7 @@ class Kernel(Reporter):
         when_isolated: Action | str | None = None,
         isolated_grace_s: float = GRACE_S,
         close_wait_s: float = CLOSE_WAIT_S,
+        bandwidth: float | None = None,
     ) -> None:
         super().__init__()
         if not subjects.is_node_name(node):
@@ -107,6 +109,7 @@ class Kernel(Reporter):
             obey=self._obey,
             when_isolated=when_isolated,
             isolated_grace_s=isolated_grace_s,
+            bandwidth=bandwidth,
         )
         self.supervised_names: set[str] = set()
         """Names of the workers and supervisors of this program."""
@@ -131,9 +134,10 @@ class Kernel(Reporter):
     @classmethod
     def from_env(cls, **options: Any) -> "Kernel":
         """``STEWARD_NODE_CREDENTIALS`` names the file, or ``STEWARD_NODE_CREDENTIALS_JSON`` holds its contents;
-        ``STEWARD_NODE_JOURNAL`` names the journal. As ``from_file``."""
+        ``STEWARD_NODE_JOURNAL`` names the journal, ``STEWARD_NODE_BANDWIDTH`` is the bandwidth. As ``from_file``."""
         if os.environ.get(credentials.JOURNAL_VARIABLE):
             options.setdefault("journal", os.environ[credentials.JOURNAL_VARIABLE])
+        options.setdefault("bandwidth", credentials.bandwidth(os.environ))
         return cls.from_credentials(credentials.find(os.environ), **options)
 
     @classmethod

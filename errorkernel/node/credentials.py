@@ -1,5 +1,6 @@
 """A node's credentials: the JSON that ``steward node add NAME --json`` prints, in a file or in the environment."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from errorkernel.protocol import subjects
 FILE_VARIABLE = "STEWARD_NODE_CREDENTIALS"
 JSON_VARIABLE = "STEWARD_NODE_CREDENTIALS_JSON"
 JOURNAL_VARIABLE = "STEWARD_NODE_JOURNAL"
+BANDWIDTH_VARIABLE = "STEWARD_NODE_BANDWIDTH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,23 @@ def find(environ: Mapping[str, str]) -> Credentials:
     raise CredentialsError(
         f"No credentials of a node: set {FILE_VARIABLE} to the path of their file, or {JSON_VARIABLE} to its contents."
     )
+
+
+def bandwidth(environ: Mapping[str, str]) -> float | None:
+    """``STEWARD_NODE_BANDWIDTH``: bytes a second for the backlog; None where it is not set. Raises CredentialsError."""
+    text = environ.get(BANDWIDTH_VARIABLE, "")
+    try:
+        return check_bandwidth(text) if text else None
+    except ValueError as exc:
+        raise CredentialsError(f"The variable {BANDWIDTH_VARIABLE}: {exc}") from exc
+
+
+def check_bandwidth(text: str) -> float:
+    """Raises ValueError with a sentence."""
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < 1e12:
+            return number
+    raise ValueError(f"{text!r} is not a number of bytes a second.")
 
 
 def _parse(text: str, where: str) -> Credentials:

@@ -57,6 +57,10 @@ def event(node: str) -> str:
     return f"ek.evt.{node}"
 
 
+def is_event(subject: str) -> bool:
+    return subject.startswith("ek.evt.")
+
+
 def outcome(node: str, incident: UUID) -> str:
     return f"ek.out.{node}.{incident}"
 

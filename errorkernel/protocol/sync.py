@@ -4,15 +4,17 @@ The request has a node's open incidents and outcomes, the reply the decisions an
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from errorkernel.domain.limits import SYNC_MAX_BYTES
 from errorkernel.domain.values import Decision, Requeue, SyncRequest
-from errorkernel.protocol import commands, json_codec
+from errorkernel.protocol import batches, commands, json_codec
+from errorkernel.protocol.batches import BatchLimits
 from errorkernel.protocol.errors import ProtocolError
 
 T = TypeVar("T")
@@ -29,11 +31,27 @@ class _Sync(msgspec.Struct):
     outcomes: list[msgspec.Raw] | None = None
 
 
+class _Batch(msgspec.Struct):
+    events: Annotated[int, msgspec.Meta(ge=1)]
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class _Reply(msgspec.Struct):
     decisions: list[msgspec.Raw]
     unknown: list[UUID] = []
     commands: list[msgspec.Raw] = []
+    batch: _Batch | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply as a node reads it. ``commands`` are still encoded; ``batch`` is None for a kernel that takes none."""
+
+    decisions: list[Decision]
+    unknown: list[UUID]
+    commands: list[bytes]
+    batch: BatchLimits | None
 
 
 _open_decoder = msgspec.json.Decoder(UUID | _OpenItem)
@@ -75,17 +93,16 @@ def encode(sync: SyncRequest) -> bytes:
     return _encoder.encode({"v": json_codec.VERSION, "open": sync.open, "outcomes": outcomes})
 
 
-def decode_reply(data: bytes) -> tuple[list[Decision], list[UUID], list[bytes]]:
-    """Bytes of a sync reply → decisions, incidents unknown to the kernel, commands.
-
-    Raises ProtocolError, also where the kernel refused the request."""
+def decode_reply(data: bytes) -> Answer:
+    """Bytes of a sync reply → Answer. Raises ProtocolError, also where the kernel refused the request."""
     raw = json_codec.decode(_reply_decoder.decode, data)
     if raw.error:
         raise ProtocolError("refused", raw.error)
-    return (
+    return Answer(
         [json_codec.decode_decision(bytes(raw_decision)) for raw_decision in raw.decisions],
         raw.unknown,
         [bytes(raw_command) for raw_command in raw.commands],
+        BatchLimits(raw.batch.events, raw.batch.bytes) if raw.batch else None,
     )
 
 
@@ -120,7 +137,13 @@ class SyncReply:
         """The reply, with the commands in the order of their times."""
         ordered = [data for _, data in sorted(self._commands, key=lambda entry: entry[0])]
         return _encoder.encode(
-            {"v": json_codec.VERSION, "decisions": self._decisions, "unknown": self._unknown, "commands": ordered}
+            {
+                "v": json_codec.VERSION,
+                "decisions": self._decisions,
+                "unknown": self._unknown,
+                "commands": ordered,
+                "batch": {"events": batches.LIMITS.events, "bytes": batches.LIMITS.bytes},
+            }
         )
 
     def _add(self, data: bytes, append: Callable[[msgspec.Raw], None]) -> bool:

@@ -16,7 +16,7 @@ from errorkernel.domain.query.predicate import parse
 from errorkernel.domain.values import Action, EventType, Level, OnDeadline, OutcomeState
 from errorkernel.node.run import options as run_options
 from errorkernel.platform import conf, metrics
-from errorkernel.protocol import commands, subjects
+from errorkernel.protocol import batches, commands, subjects
 from errorkernel.protocol import json_codec as wire
 from errorkernel.protocol import sync as sync_wire
 from errorkernel.senders.steward.protocol.layout import LAYOUTS
@@ -116,7 +116,7 @@ def test_the_documented_payloads_are_read_by_the_wire() -> None:
     assert commands.decode(command).message.id == "8841"
     assert wire.decode_heartbeat(hello).processes[0].pid == 3391
     assert len(sync_wire.decode(sync).open) == 1
-    assert sync_wire.decode_reply(reply) == ([], [], [])
+    assert sync_wire.decode_reply(reply) == sync_wire.Answer([], [], [], batches.LIMITS)
     # Nothing that is understood may be missing from the examples.
     assert set(json.loads(event)) == set(wire._Event.__struct_fields__)
     assert set(json.loads(decision)) == set(wire._Decision.__struct_fields__)

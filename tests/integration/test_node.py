@@ -18,15 +18,14 @@ from uuid import UUID
 import nats
 import pytest
 
-from errorkernel.broker.errors import BrokerRefused
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.limits import DETAIL_MAX_BYTES
 from errorkernel.domain.liveness import HEARTBEAT_INTERVAL_S
 from errorkernel.domain.values import Event, EventType, Level, OutcomeState
 from errorkernel.node import Action, BlockingKernel, CredentialsError, Kernel, NodeError
-from errorkernel.node.delivery import decisions, sender
+from errorkernel.node.delivery import decisions
 from errorkernel.node.journal import incidents
-from errorkernel.node.journal.backlog import Item
+from errorkernel.node.journal.next_window import Window
 from errorkernel.protocol import subjects
 from tests.support.node_peer import NODE, Broker, PeerKernel, peer_kernel, program_env
 from tests.support.waiting import PATIENCE_S, eventually
@@ -532,16 +531,16 @@ async def test_a_program_that_reports_without_pause_lets_others_run(kernel: Kern
 
 async def test_an_unanswerable_journal_call_does_not_end_the_client(kernel: Kernel, peer: PeerKernel) -> None:
     """A background part that fails is logged and started again."""
-    real = kernel.backlog.next_batch
+    real = kernel.backlog.next_window
     calls = []
 
-    def failing(*arguments: int) -> list[Item]:
+    def failing(*arguments: int) -> Window:
         calls.append(arguments)
         if len(calls) < 2:
             raise RuntimeError("a fault of ours")
         return real(*arguments)
 
-    kernel.backlog.next_batch = failing  # type: ignore[method-assign]
+    kernel.backlog.next_window = failing  # type: ignore[method-assign]
     await kernel.error("still sent", process="p")
     await eventually(lambda: peer.texts() == ["still sent"])
 
@@ -628,39 +627,6 @@ async def test_from_env_names_credentials_and_journal(
         assert kernel.node == NODE
         await kernel.info("x")
     assert (tmp_path / "own" / "journal").exists()
-
-
-async def test_a_window_is_sent_together_and_what_went_wrong_goes_first(kernel: Kernel, peer: PeerKernel) -> None:
-    """One refusal within a window neither stops it nor reorders the rest."""
-    await kernel.flush(PATIENCE_S)
-    batches: list[int] = []
-    real = kernel._delivery.connection.store
-
-    async def store(subject: str, data: bytes, *, msg_id: str, timeout_s: float) -> int:
-        if b"refuse me" in data:
-            raise BrokerRefused("not this one")
-        return await real(subject, data, msg_id=msg_id, timeout_s=timeout_s)
-
-    next_items = kernel.backlog.next_batch
-
-    def counting(rows: int, size: int) -> list[Item]:
-        items = next_items(rows, size)
-        batches.append(len(items))
-        return items
-
-    kernel._delivery.connection.store = store  # type: ignore[method-assign]
-    kernel.backlog.next_batch = counting  # type: ignore[method-assign]
-    for number in range(400):
-        kernel.report_now(EventType.ERROR, "p", _report("refuse me" if number == 100 else f"{number}"))
-    await eventually(lambda: len(peer.events) == 399)
-    assert peer.texts() == [f"{number}" for number in range(400) if number != 100]
-    assert max(batches) == sender.WINDOW_ROWS
-
-
-def _report(text: str):
-    from errorkernel.node.reporting.event_builder import describe
-
-    return describe(text, {})
 
 
 async def test_settle_counts_once(kernel: Kernel, peer: PeerKernel) -> None:

@@ -21,8 +21,9 @@ from errorkernel.broker.embedded import EmbeddedServer, find_binary
 from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Action, Decision, Event, Heartbeat, Outcome
+from errorkernel.kernel.batches import UnpackingSource
+from errorkernel.protocol import batches, subjects
 from errorkernel.protocol import json_codec as wire
-from errorkernel.protocol import subjects
 from errorkernel.protocol import sync as sync_wire
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S, eventually
@@ -67,7 +68,12 @@ class PeerKernel:
         self.hellos: list[Heartbeat] = []
         self.syncs = 0
         self.decisions: dict[UUID, Decision] = {}
-        self.source = PullConsumer(self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, 500)
+        self.consumer = PullConsumer(self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, 500)
+        self.source = UnpackingSource(self.consumer)
+        self.takes_batches = True
+        """False: a kernel of before there were batches."""
+        self.messages: set[int] = set()
+        """Numbers of the stream's messages that held events."""
         self.deaf = False
         """Events stay in the stream."""
         self.silent = False
@@ -102,15 +108,17 @@ class PeerKernel:
             await streams.ensure_node_durable(self.connection, node)
         await self.connection.subscribe(subjects.ALL_HEARTBEATS, self._hello)
         await self.connection.subscribe(subjects.ALL_SYNCS, self._sync)
-        await self.source.open()
+        await self.consumer.open()
 
     async def run(self) -> None:
         while True:
             for delivery in await self.source.get(500):
                 while self.deaf:
                     await asyncio.sleep(0.02)
+                assert self.takes_batches or not batches.is_batch(delivery.headers)
                 if delivery.subject.startswith("ek.evt."):
                     self.arrived.append(wire.decode_event(delivery.data, Limits()))
+                    self.messages.add(delivery.sequence)
                 else:
                     self._outcome(wire.decode_outcome(delivery.data, Limits()))
                 await delivery.ack()
@@ -171,7 +179,10 @@ class PeerKernel:
         for one in (*asked.open, *(one.incident for one in asked.outcomes)):
             if one not in known:
                 reply.add_unknown(one)
-        await message.respond(reply.encode())
+        encoded = json.loads(reply.encode())
+        if not self.takes_batches:
+            del encoded["batch"]
+        await message.respond(json.dumps(encoded).encode())
 
 
 @asynccontextmanager

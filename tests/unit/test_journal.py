@@ -34,9 +34,10 @@ from errorkernel.node.errors import JournalError, ProcessTaken
 from errorkernel.node.journal import database
 from errorkernel.node.journal import incidents as incidents_module
 from errorkernel.node.journal import requeues as module_of_requeues
-from errorkernel.node.journal.backlog import ERROR, INFO, KEPT, Backlog
+from errorkernel.node.journal.backlog import ERROR, INFO, Backlog
 from errorkernel.node.journal.database import Journal, JournalBusy
 from errorkernel.node.journal.incidents import Incidents, Receipt
+from errorkernel.node.journal.next_window import KEPT, Window
 from errorkernel.node.journal.processes import Processes, Started
 from errorkernel.node.journal.requeues import Requeues
 from errorkernel.node.reporting.event_builder import build_event, cut, cut_middle, describe
@@ -67,10 +68,14 @@ class Program:
         return incident
 
     def waiting(self) -> list[str]:
-        return [item.msg_id for item in self.backlog.next_batch(1000, 10**9)]
+        """Ids of what may be sent, in the order of writing."""
+        return [item.msg_id for item in sorted(self.window().items, key=lambda item: item.number)]
+
+    def window(self, max_rows: int = 1000, max_bytes: int = 10**9) -> Window:
+        return self.backlog.next_window(max_rows, max_bytes)
 
     def outcomes(self) -> dict[UUID, Outcome]:
-        items = self.backlog.next_batch(1000, 10**9)
+        items = self.window().items
         found = [wire.decode_outcome(one.payload, Limits()) for one in items if one.subject.startswith("ek.out.")]
         return {one.incident: one for one in found}
 
@@ -120,7 +125,7 @@ def test_what_is_just_being_sent_is_not_dropped_and_so_not_counted(path: Path) -
     program = Program(path, max_rows=3)
     for number in range(3):
         program.report(f"info {number}", INFO)
-    sending = program.backlog.next_batch(1, 10**6)
+    sending = program.window(1).items
     program.report("info 3", INFO)
     assert program.waiting() == ["info 0", "info 2", "info 3"]
     program.backlog.remove(sending)
@@ -132,7 +137,7 @@ def test_a_refused_report_is_set_aside_and_a_refused_question_is_put_off(path: P
     program.report("bad")
     incident = program.ask()
     program.report("good")
-    bad, question, _ = program.backlog.next_batch(10, 10**6)
+    bad, question, _ = program.window().items
     program.backlog.set_aside(bad, "permission")
     program.backlog.set_aside(question, "permission")
     assert program.waiting() == ["good"]
@@ -199,7 +204,7 @@ def test_a_decision_on_a_withdrawn_question_is_stale(path: Path) -> None:
     program.incidents.withdraw(incident, "tired of waiting")
     assert program.outcomes()[incident].state == "withdrawn"
     assert program.incidents.accept(decision(incident)) is Receipt.STALE
-    states = [one.msg_id.partition(":")[2] for one in program.backlog.next_batch(10, 10**6)]
+    states = [one.msg_id.partition(":")[2] for one in program.window().items]
     assert states == ["", "withdrawn", "stale"]
 
 

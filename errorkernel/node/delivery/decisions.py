@@ -22,6 +22,7 @@ from errorkernel.node.journal.incidents import START, SYNC_ITEMS, Incidents, Rec
 from errorkernel.node.tasks import wait_at_most
 from errorkernel.node.threads import SerialThread
 from errorkernel.protocol import commands, json_codec, subjects, sync
+from errorkernel.protocol.batches import BatchLimits
 from errorkernel.protocol.errors import ProtocolError
 
 log = logging.getLogger("errorkernel.node")
@@ -42,7 +43,8 @@ class DecisionReceiver:
     """Receives the decisions of one node.
 
     ``obey`` gets every decision on an incident of this program once. ``accept_command`` gets what else reconciliation
-    brings, and returns whether it was new.
+    brings, and returns whether it was new. ``batches_accepted`` gets what the kernel takes by its latest reply; None
+    after a request without reply, since another kernel may have taken its place.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class DecisionReceiver:
         obey: Callable[[Decision], None],
         wake_sender: Callable[[], None],
         accept_command: Callable[[Requeue], Awaitable[bool]],
+        batches_accepted: Callable[[BatchLimits | None], None],
     ) -> None:
         self._connection = connection
         self._subject = subjects.sync(node)
@@ -63,6 +66,7 @@ class DecisionReceiver:
         self._obey = obey
         self._wake_sender = wake_sender
         self._accept_command = accept_command
+        self._batches_accepted = batches_accepted
         self._consumer = PullConsumer(connection, subjects.DECISIONS_STREAM, subjects.durable_of(node), batch=20)
         self._sync_now = asyncio.Event()
         self._losses_until = -math.inf
@@ -130,16 +134,18 @@ class DecisionReceiver:
                 request = SyncRequest(tuple(pending[:SYNC_ITEMS]), tuple(outcomes))
                 reply = await self._connection.request(self._subject, sync.encode(request))
                 self.last_contact = time.monotonic()
-                decisions, unknown, offered = sync.decode_reply(reply)
+                answer = sync.decode_reply(reply)
             except (BrokerAway, BrokerRefused, ProtocolError) as exc:
                 log.debug("Reconciliation failed: %s", exc)
+                self._batches_accepted(None)
                 return False
-            has_news |= await self._accept_all(decisions, offered)
-            all_unknown.update(unknown)
+            self._batches_accepted(answer.batch)
+            has_news |= await self._accept_all(answer.decisions, answer.commands)
+            all_unknown.update(answer.unknown)
             confirmed = [outcome.incident for outcome in outcomes if outcome.incident not in all_unknown]
             if confirmed:
                 await self._thread.run(self._incidents.confirm, confirmed)
-            await self._send_again(unknown)
+            await self._send_again(answer.unknown)
             pending, outcomes = pending[SYNC_ITEMS:], []
             if not pending:
                 self._resends = {incident: when for incident, when in self._resends.items() if incident in all_unknown}

@@ -36,7 +36,7 @@ class Delivery:
     """The tasks of one client. Each is started again after a fault of its own.
 
     ``report`` writes an event of a process. ``obey`` gets each decision once. ``when_isolated``, ``isolated_grace_s``:
-    see ``Isolation``, whose ValueError is raised here.
+    see ``Isolation``, whose ValueError is raised here. ``bandwidth``: see ``Pacer``.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Delivery:
         obey: Callable[[Decision], None],
         when_isolated: Action | str | None,
         isolated_grace_s: float,
+        bandwidth: float | None,
     ) -> None:
         self._node = connection.name
         self._journal = journal
@@ -61,7 +62,7 @@ class Delivery:
         self._has_connected = False
         self._tasks: list[asyncio.Task[None]] = []
         self.connection = connection
-        self.sender = Sender(connection, backlog, thread)
+        self.sender = Sender(connection, backlog, thread, bandwidth=bandwidth)
         self.heartbeat = Heartbeat(self._node, connection, processes, backlog, thread)
         self.handlers = MessageHandlers(
             self._node,
@@ -79,6 +80,7 @@ class Delivery:
             obey=obey,
             wake_sender=self.sender.wake,
             accept_command=self.handlers.accept,
+            batches_accepted=self.sender.set_batch_limits,
         )
         self.isolation = Isolation(
             when_isolated,

@@ -1,6 +1,6 @@
-"""Sends the backlog to JetStream: at least once, each message under its own id, in the order of each process.
+"""Sends the backlog to JetStream: at least once, blocked processes first, each process in its own order.
 
-A message is removed when JetStream has acknowledged it, and sent again until then; the id makes that harmless. Many are
+A message is removed when JetStream has acknowledged it, and sent again until then; its id makes that harmless. Many are
 in flight at a time, since an acknowledgement over a slow link may take a second. After a failure one message goes
 first, so that the later ones cannot overtake it while the broker is away or full.
 """
@@ -12,16 +12,20 @@ import time
 
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.node.delivery.pacing import Pacer
+from errorkernel.node.delivery.packing import Packer, Parcel
 from errorkernel.node.errors import JournalError
-from errorkernel.node.journal.backlog import KEPT, Backlog, Item
+from errorkernel.node.journal.backlog import Backlog
+from errorkernel.node.journal.next_window import KEPT, Item
 from errorkernel.node.tasks import wait_at_most
 from errorkernel.node.threads import SerialThread
+from errorkernel.protocol.batches import BatchLimits
 
 log = logging.getLogger("errorkernel.node")
 
-WINDOW_ROWS = 200
-WINDOW_BYTES = 256 * 1024
-"""With the slowest rate that counts as progress, this bounds how long an acknowledgement may take."""
+WINDOW_ROWS = 1000
+WINDOW_PAYLOAD_BYTES = 1024 * 1024
+"""Payloads that are read and packed for one window: about 10 ms in the thread of the journal."""
 SLOWEST_BYTES_PER_S = 4096
 ACK_TIMEOUT_S = 10.0
 RETRY_FIRST_S = 0.2
@@ -32,15 +36,24 @@ LOG_REFUSAL_EVERY_S = 60.0
 
 
 class Sender:
-    """Sends the part of the backlog that this program wrote."""
+    """Sends the part of the backlog that this program wrote. ``bandwidth``: see ``Pacer``."""
 
-    def __init__(self, connection: Connection, backlog: Backlog, thread: SerialThread) -> None:
+    def __init__(
+        self, connection: Connection, backlog: Backlog, thread: SerialThread, *, bandwidth: float | None = None
+    ) -> None:
         self._connection = connection
         self._backlog = backlog
         self._thread = thread
+        self._pacer = Pacer(bandwidth)
+        self._packer = Packer()
+        self._batch_limits: BatchLimits | None = None
         self._wake = asyncio.Event()
         self._pause_s = 0.0
         self._is_probing = True
+        self._batch_stored = False
+        """On this connection. Until then a batch goes alone: one that is refused must not be overtaken."""
+        self._batch_refused = False
+        """On this connection: everything is sent in single messages."""
         self._refusal_logged_at = 0.0
 
     @property
@@ -53,38 +66,70 @@ class Sender:
         self._wake.set()
 
     def on_connected(self) -> None:
-        """A new connection: send at once, one message first."""
+        """A new connection, perhaps to another kernel: send at once, one message first."""
         self._is_probing = True
         self._pause_s = 0.0
+        self._batch_stored = self._batch_refused = False
+        self._batch_limits = None
+        self._pacer.reset()
         self.wake()
+
+    def set_batch_limits(self, limits: BatchLimits | None) -> None:
+        """What the kernel takes in a batch, by its latest word; None: no batches."""
+        self._batch_limits = None if self._batch_refused else limits
 
     async def run(self) -> None:
         """Send the backlog until cancelled."""
         while True:
             await self._connection.wait_until_ready()
             self._wake.clear()
-            rows = 1 if self._is_probing else WINDOW_ROWS
-            items = await self._thread.run(self._backlog.next_batch, rows, WINDOW_BYTES)
-            if not items:
+            parcels = await self._thread.run(self._next_parcels)
+            if not parcels:
                 await wait_at_most(self._wake, POLL_INTERVAL_S)
                 continue
-            if await self._send(items):
+            began = time.monotonic()
+            link_bytes = sum(parcel.link_bytes for parcel in parcels)
+            is_sent = await self._send(parcels)
+            took_s = time.monotonic() - began
+            if is_sent:
                 self._is_probing, self._pause_s = False, 0.0
+                self._pacer.acknowledged(link_bytes, took_s)
+                await asyncio.sleep(self._pacer.pause_s(link_bytes, took_s))
                 continue
             self._is_probing = True
             self._pause_s = min(max(self._pause_s * 2, RETRY_FIRST_S), RETRY_LAST_S)
-            await asyncio.sleep(self._pause_s * random.uniform(0.7, 1.0))  # noqa: S311 - spreads a fleet's retries
+            pause_s = self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311 - spreads a fleet's retries
+            await asyncio.sleep(max(pause_s, self._pacer.pause_s(link_bytes, took_s)))
 
-    async def _send(self, items: list[Item]) -> bool:
+    def _next_parcels(self) -> list[Parcel]:
+        """Choose and pack the next window; in the thread of the journal."""
+        rows = 1 if self._is_probing else WINDOW_ROWS
+        link_bytes = self._pacer.window_bytes
+        payload_bytes = min(self._packer.payload_bytes(link_bytes), WINDOW_PAYLOAD_BYTES)
+        parcels = self._packer.pack(self._backlog.next_window(rows, payload_bytes), self._batch_limits)
+        sent: list[Parcel] = []
+        for parcel in parcels:
+            # What packs worse than before takes more of the link than was planned.
+            link_bytes -= parcel.link_bytes
+            if sent and link_bytes < 0:
+                break
+            sent.append(parcel)
+            if parcel.headers and not self._batch_stored:
+                break
+        return sent
+
+    async def _send(self, parcels: list[Parcel]) -> bool:
         """Send these; False if some were not acknowledged and must be sent again."""
-        timeout_s = ACK_TIMEOUT_S + sum(len(item.payload) for item in items) / SLOWEST_BYTES_PER_S
-        results = await asyncio.gather(*(self._store(item, timeout_s) for item in items), return_exceptions=True)
-        acknowledged, away = [], None
-        for item, result in zip(items, results, strict=True):
+        timeout_s = ACK_TIMEOUT_S + sum(parcel.link_bytes for parcel in parcels) / SLOWEST_BYTES_PER_S
+        results = await asyncio.gather(*(self._store(parcel, timeout_s) for parcel in parcels), return_exceptions=True)
+        acknowledged: list[Item] = []
+        away: BrokerAway | None = None
+        for parcel, result in zip(parcels, results, strict=True):
             if result is None:
-                acknowledged.append(item)
+                acknowledged += parcel.items
+                self._batch_stored |= bool(parcel.headers)
             elif isinstance(result, BrokerRefused):
-                await self._set_aside(item, result)
+                await self._refused(parcel, result)
             elif isinstance(result, BrokerAway):
                 away = result
             else:
@@ -92,11 +137,23 @@ class Sender:
         if acknowledged:
             await self._thread.run(self._backlog.remove, acknowledged)
         if away:
-            log.info("%d of %d messages are sent again: %s", len(items) - len(acknowledged), len(items), away)
+            count = sum(len(parcel.items) for parcel in parcels)
+            log.info("%d of %d messages are sent again: %s", count - len(acknowledged), count, away)
         return away is None
 
-    async def _store(self, item: Item, timeout_s: float) -> None:
-        await self._connection.store(item.subject, item.payload, msg_id=item.msg_id, timeout_s=timeout_s)
+    async def _store(self, parcel: Parcel, timeout_s: float) -> None:
+        await self._connection.store(
+            parcel.subject, parcel.data, msg_id=parcel.msg_id, headers=parcel.headers, timeout_s=timeout_s
+        )
+
+    async def _refused(self, parcel: Parcel, exc: BrokerRefused) -> None:
+        if parcel.headers:
+            # Which of its events is at fault is found when they are sent on their own.
+            self._batch_refused = True
+            self._batch_limits = None
+            log.info("The broker refuses a batch of %d events: %s", len(parcel.items), exc)
+        else:
+            await self._set_aside(parcel.items[0], exc)
 
     async def _set_aside(self, item: Item, exc: BrokerRefused) -> None:
         what = "is sent again in a minute" if item.weight == KEPT else "is set aside"

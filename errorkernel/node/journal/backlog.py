@@ -1,4 +1,4 @@
-"""The backlog: events, incidents and outcomes that wait in the journal for the connection, in the order of writing.
+"""The backlog: events, incidents and outcomes that wait in the journal for the connection.
 
 The backlog is bounded. During a long outage the oldest infos are dropped first, then the oldest errors; incidents and
 outcomes never are. Drops are counted. What is just being sent is not dropped, so the count is exact (where several
@@ -12,28 +12,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from errorkernel.node.journal.database import Journal
+from errorkernel.node.journal.next_window import KEPT, Chooser, Item, Window
 from errorkernel.protocol import subjects
 
-INFO, ERROR, KEPT = 0, 1, 2
-"""Weights: infos are dropped first, then errors; what is kept is never dropped."""
+INFO, ERROR = 0, 1
+"""Weights, beside ``KEPT``: infos are dropped first, then errors; what is kept is never dropped."""
 REFUSED_MAX = 1000
 REFUSED_RETRY_S = 60.0
+REMOVE_ROWS = 200
+"""Rows that are removed in one transaction: about 2 ms for which an event may have to wait."""
 _DROP_BATCH = 500
 _DROPPED = {INFO: "dropped_infos", ERROR: "dropped_errors"}
 _ADD = "INSERT OR IGNORE INTO backlog (client, process, subject, msg_id, weight, payload) VALUES (?, ?, ?, ?, ?, ?)"
 _SIZE = "SELECT rows, bytes FROM backlog_size"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One message for the broker."""
-
-    number: int
-    process: str
-    subject: str
-    msg_id: str
-    weight: int
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,7 @@ class Backlog:
         self._journal = journal
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._chooser = Chooser()
         self._sending: frozenset[int] = frozenset()
 
     def add(self, process: str, subject: str, msg_id: str, weight: int, payload: bytes, *, wait: bool = True) -> bool:
@@ -89,31 +81,20 @@ class Backlog:
                     rows_over -= len(sizes)
                     bytes_over -= sum(sizes.values())
 
-    def next_batch(self, max_rows: int, max_bytes: int) -> list[Item]:
-        """The oldest messages of this program that may be sent now: one if there is any, then as many as fit."""
+    def next_window(self, max_rows: int, max_bytes: int) -> Window:
+        """What this program sends next; ``max_bytes`` of payloads. Raises JournalError."""
         with self._journal.reading() as db:
-            rows = db.execute(
-                "SELECT number, process, subject, msg_id, weight, payload FROM backlog"
-                " WHERE client = ? AND not_before <= ? ORDER BY number LIMIT ?",
-                (self._journal.client, time.time(), max_rows),
-            )
-            batch: list[Item] = []
-            size = 0
-            for row in rows:
-                item = Item(*row)
-                size += len(item.payload)
-                if batch and size > max_bytes:
-                    break
-                batch.append(item)
-            rows.close()
-            self._sending = frozenset(item.number for item in batch)
-            return batch
+            window = self._chooser.choose(db, self._journal.client, max_rows, max_bytes, now=time.time())
+            self._sending = frozenset(item.number for item in window.items)
+            return window
 
     def remove(self, items: Sequence[Item]) -> None:
-        """Remove messages that the broker has acknowledged."""
-        with self._journal.transaction() as db:
-            db.executemany("DELETE FROM backlog WHERE number = ?", [(item.number,) for item in items])
-            self._sending = frozenset()
+        """Remove messages that the broker has acknowledged. Raises JournalError."""
+        for start in range(0, len(items), REMOVE_ROWS):
+            numbers = [(item.number,) for item in items[start : start + REMOVE_ROWS]]
+            with self._journal.transaction() as db:
+                db.executemany("DELETE FROM backlog WHERE number = ?", numbers)
+        self._sending = frozenset()
 
     def set_aside(self, item: Item, reason: str) -> None:
         """The broker refuses this message. An event is moved aside; what is never dropped is sent again later."""

@@ -32,7 +32,7 @@ from errorkernel.node.journal import corruption
 from errorkernel.node.journal.presence import Presence
 from errorkernel.node.journal.write_ahead_log import WriteAheadLog
 
-VERSION = 3
+VERSION = 4
 """Of the file's layout. An older file is migrated when it is opened; a newer one is refused."""
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 1024
@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS backlog (
   msg_id TEXT NOT NULL, weight INTEGER NOT NULL, not_before REAL NOT NULL DEFAULT 0, payload BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS backlog_client ON backlog (client, number);
 CREATE INDEX IF NOT EXISTS backlog_weight ON backlog (weight, number);
+CREATE INDEX IF NOT EXISTS backlog_process ON backlog (client, process, number);
+CREATE INDEX IF NOT EXISTS backlog_urgent ON backlog (client, process, number, not_before) WHERE weight = 2;
 CREATE UNIQUE INDEX IF NOT EXISTS backlog_kept ON backlog (msg_id) WHERE weight = 2;
 CREATE TABLE IF NOT EXISTS refused (
   number INTEGER PRIMARY KEY, process TEXT NOT NULL, subject TEXT NOT NULL, msg_id TEXT NOT NULL,
@@ -86,7 +88,7 @@ CREATE TRIGGER IF NOT EXISTS backlog_removed AFTER DELETE ON backlog BEGIN
 END;
 """
 
-# From layouts 1 and 2, which had other names; what is missing is then created as in a new file.
+# From layouts 1 and 2, which had other names; what is missing is then created as in a new file, also from layout 3.
 _MIGRATION = """
 DROP TRIGGER outgoing_added;
 DROP TRIGGER outgoing_gone;
@@ -360,7 +362,7 @@ class Journal:
             raise JournalError(
                 f"The journal {self.path} was written by a newer version of steward-error-kernel. Upgrade this program."
             )
-        if 0 < version < VERSION:
+        if 0 < version < 3:
             _execute_all(db, _MIGRATION)
         _execute_all(db, f"{_SCHEMA} PRAGMA user_version = {VERSION};")
         db.execute("COMMIT")

@@ -105,6 +105,7 @@ class _Run:
             when_isolated=self._options.when_isolated,
             isolated_grace_s=self._options.isolated_grace_s,
             close_wait_s=0,  # ``_close`` waits
+            bandwidth=self._options.bandwidth,
         )
         return await kernel.__aenter__()
 

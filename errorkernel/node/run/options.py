@@ -52,6 +52,7 @@ class Options:
     stderr_lines: int
     hide_arguments: bool
     pass_notify: bool
+    bandwidth: float | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,6 +78,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         parser.error("--deadline needs --ask")
     try:
         node_credentials = credentials.read(given.credentials) if given.credentials else credentials.find(environ)
+        bandwidth = credentials.bandwidth(environ) if given.bandwidth is None else given.bandwidth
     except CredentialsError as exc:
         parser.error(str(exc))
     if given.node and given.node != node_credentials.node:
@@ -101,6 +103,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         stderr_lines=given.stderr_lines,
         hide_arguments=given.hide_arguments,
         pass_notify=given.pass_notify,
+        bandwidth=bandwidth,
     )
 
 
@@ -177,6 +180,11 @@ def _add_event_options(group: argparse._ArgumentGroup) -> None:
         "--stderr-lines", metavar="N", type=_lines, default=30,
         help="how many of the last lines of standard error; 0: the program gets our standard error itself. Default 30",
     )  # fmt: skip
+    group.add_argument(
+        "--bandwidth", metavar="BYTES", type=_bandwidth,
+        help="send with at most so many bytes a second, incidents first; default: STEWARD_NODE_BANDWIDTH,"
+        " else no limit",
+    )  # fmt: skip
     group.add_argument("--hide-arguments", action="store_true", help="report the command without its arguments")
 
 
@@ -207,6 +215,13 @@ def _deadline(text: str) -> float:
     if not 0 < number <= DEADLINE_MAX_S:
         raise argparse.ArgumentTypeError(f"a deadline is more than 0 and at most {DEADLINE_MAX_S} seconds")
     return number
+
+
+def _bandwidth(text: str) -> float:
+    try:
+        return credentials.check_bandwidth(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def _lines(text: str) -> int:
