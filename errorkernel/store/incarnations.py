@@ -6,7 +6,6 @@ must not bring an ended incarnation back. The functions run inside the transacti
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from django.db.models import Count, Max, Q
 
@@ -15,6 +14,7 @@ from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import Action, Outcome
 from errorkernel.models import Decision, Incarnation
 from errorkernel.store import ingest_sql
+from errorkernel.store.ingest_sql import EndedIncarnation
 
 KEPT = 50
 """Incarnations that are kept of one process; older ones are deleted."""
@@ -58,7 +58,7 @@ def begin(reported: Sequence[StartedIncarnation], *, now: datetime) -> None:
         now=now,
         stopped=False,
     )
-    ingest_sql.forget_incarnations((process, number - KEPT) for process, number in newest.items() if number > KEPT)
+    ingest_sql.forget_incarnations({process: number - KEPT for process, number in newest.items() if number > KEPT})
 
 
 def _completed(reported: Sequence[StartedIncarnation]) -> list[StartedIncarnation]:
@@ -120,9 +120,7 @@ def count_failures(failures: Mapping[tuple[int, int], int], *, now: datetime) ->
     begin(
         [StartedIncarnation(*key) for key in sorted(set(failures) - ingest_sql.incarnations(failures.keys()))], now=now
     )
-    ingest_sql.count_failures(
-        (process, number, count) for (process, number), count in sorted(failures.items()) if count
-    )
+    ingest_sql.count_failures(failures)
 
 
 def of_process(process: int) -> Iterable[Incarnation]:
@@ -151,9 +149,9 @@ def _end(ending_now: Sequence[Incarnation], *, now: datetime, stopped: bool) -> 
         "incident__process", "incident__incarnation", "action", "incident_id"
     )
     decisions = {(process, number): (Action(action), incident) for process, number, action, incident in rows}
-    ended: list[tuple[int, str, UUID | None]] = []
+    ended: list[EndedIncarnation] = []
     for incarnation in ending_now:
         action, incident = decisions.get((incarnation.process_id, incarnation.number), (None, None))
         how = ending(action, stopped=stopped, failures=incarnation.failures)
-        ended.append((incarnation.pk, how.value, incident))
+        ended.append(EndedIncarnation(incarnation.pk, how.value, incident))
     ingest_sql.end_incarnations(ended, now=now)

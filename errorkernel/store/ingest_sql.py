@@ -6,8 +6,9 @@ commit.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -15,13 +16,97 @@ from django.db import connection
 from errorkernel.bypasses.sql_values import as_uuid, moment
 from errorkernel.domain.rollups import HOUR_MIN
 
-EVENT_COLUMNS = (
-    "seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text, stack, message, "
-    "relay_from_node, tags, cut, repeat, occurred_at, received_at"
-)
+
+class EventColumns(NamedTuple):
+    """A row of the table of events; ids, times and JSON as the driver takes them."""
+
+    seq: int
+    id: str
+    type: str
+    level: str
+    level_rank: int
+    node_id: int
+    process_id: int
+    problem_id: int
+    incarnation: int | None
+    kind: str
+    text: str
+    stack: str
+    message: str | None
+    relay_from_node: str
+    tags: str
+    cut: str
+    repeat: int
+    occurred_at: Any
+    received_at: Any
+
+
+@dataclass(slots=True)
+class StateCount:
+    """The counts of one process and problem. ``last_message``: digest of the message of its last event, or empty."""
+
+    count: int = 0
+    consecutive: int = 0
+    last_message: str = ""
+    last_seq: int = 0
+
+
+@dataclass(slots=True)
+class ProblemCount:
+    """The events of a problem in a batch, and the highest level among them."""
+
+    level: str
+    level_rank: int
+    events: int = 0
+
+
+@dataclass(slots=True)
+class ProcessCount:
+    """The events of a process in a batch, and the largest incarnation among them."""
+
+    events: int = 0
+    failures: int = 0
+    incarnation: int | None = None
+
+
+@dataclass(slots=True)
+class RollupCount:
+    """The events of a process or problem in one bucket."""
+
+    events: int = 0
+    failures: int = 0
+
+
+class ProcessState(NamedTuple):
+    """A process as its node reports it."""
+
+    process: int
+    state: str
+    pid: int | None
+    since: datetime | None
+    incarnation: int | None
+
+
+class EndedIncarnation(NamedTuple):
+    """``id``: of its row. ``incident``: the one whose decision ended it."""
+
+    id: int
+    ending: str
+    incident: UUID | None
+
+
+class HandledProblem(NamedTuple):
+    """``whole``: the problem that it is merged into, or itself. ``state``: of that one."""
+
+    whole: int
+    state: str
+
+
 _INSERT_EVENT = (
-    f"INSERT INTO errorkernel_errorevent ({EVENT_COLUMNS}) VALUES ({', '.join(['%s'] * len(EVENT_COLUMNS.split(',')))})"
+    f"INSERT INTO errorkernel_errorevent ({', '.join(EventColumns._fields)})"
+    f" VALUES ({', '.join(['%s'] * len(EventColumns._fields))})"
 )
+# first_seen is written for a new row only.
 _UPSERT_STATE = (
     "INSERT INTO errorkernel_errorstate"
     " (process_id, problem_id, node_id, count, consecutive, last_message, first_seen, last_seen, last_seq)"
@@ -80,27 +165,25 @@ def existing(ids: Sequence[UUID], action_ids: Sequence[UUID]) -> set[UUID]:
         return {as_uuid(found) for (found,) in cursor.fetchall()}
 
 
-def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int, str, Any]]:
-    """(process, problem) → (count, consecutive, last message, first seen) of the error states that exist."""
-    found: dict[tuple[int, int], tuple[int, int, str, Any]] = {}
+def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], StateCount]:
+    """(process, problem) → the counts of the error states that exist."""
+    found: dict[tuple[int, int], StateCount] = {}
     with connection.cursor() as cursor:
         for start in range(0, len(pairs), 400):
             part = pairs[start : start + 400]
             marks = ", ".join(["(%s, %s)"] * len(part))
             cursor.execute(
-                "SELECT process_id, problem_id, count, consecutive, last_message, first_seen"
-                " FROM errorkernel_errorstate"
+                "SELECT process_id, problem_id, count, consecutive, last_message FROM errorkernel_errorstate"
                 f" WHERE (process_id, problem_id) IN (VALUES {marks})",
                 [key for pair in part for key in pair],
             )
-            for process, problem, *state in cursor.fetchall():
-                found[process, problem] = (state[0], state[1], state[2], state[3])
+            for process, problem, count, consecutive, last_message in cursor.fetchall():
+                found[process, problem] = StateCount(count, consecutive, last_message)
     return found
 
 
-def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
-    """Problem → (the problem it is merged into, or itself; the state of that one), of those that are merged, muted or
-    resolved. Most are not."""
+def handled(problems: Collection[int]) -> dict[int, HandledProblem]:
+    """Those of the problems that are merged, muted or resolved. Most are not."""
     marks = ", ".join(["%s"] * len(problems))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -109,7 +192,7 @@ def handled(problems: Collection[int]) -> dict[int, tuple[int, str]]:
             f" WHERE p.id IN ({marks}) AND (p.merged_into_id IS NOT NULL OR p.state IN ('muted', 'resolved'))",
             list(problems),
         )
-        return {problem: (whole, state) for problem, whole, state in cursor.fetchall()}
+        return {problem: HandledProblem(whole, state) for problem, whole, state in cursor.fetchall()}
 
 
 def incarnations(keys: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -125,54 +208,81 @@ def incarnations(keys: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
         return set(cursor.fetchall())
 
 
-def insert_events(rows: Iterable[Sequence[Any]]) -> None:
-    """``rows``: values in the order of ``EVENT_COLUMNS``."""
+def insert_events(rows: Iterable[EventColumns]) -> None:
     _many(_INSERT_EVENT, rows)
 
 
-def upsert_states(rows: Iterable[Sequence[Any]]) -> None:
-    """(process, problem, node, count, consecutive, last message, first seen, last seen, last seq): the new values."""
-    _many(_UPSERT_STATE, rows)
+# Rows are updated in the order of their keys, so that two kernels never wait for each other.
+# ``seen``: when the last events arrived, as the driver takes it.
 
 
-def update_problems(rows: Iterable[tuple[int, int, str, int, Any]]) -> None:
-    """(problem, more events, highest level, its rank, last seen)."""
-    _many(_UPDATE_PROBLEM, ((more, seen, rank, level, rank, rank, pk) for pk, more, level, rank, seen in rows))
+def upsert_states(states: Mapping[tuple[int, int], StateCount], nodes: Mapping[int, int], seen: Any) -> None:
+    """Write the counts by (process, problem). ``nodes``: process → its node."""
+    _many(
+        _UPSERT_STATE,
+        (
+            (process, problem, nodes[process], at.count, at.consecutive, at.last_message, seen, seen, at.last_seq)
+            for (process, problem), at in sorted(states.items())
+        ),
+    )
+
+
+def update_problems(counts: Mapping[int, ProblemCount], seen: Any) -> None:
+    """Add the counts by problem."""
+    _many(
+        _UPDATE_PROBLEM,
+        (
+            (count.events, seen, count.level_rank, count.level, count.level_rank, count.level_rank, problem)
+            for problem, count in sorted(counts.items())
+        ),
+    )
 
 
 def count_problem_nodes(problems: Iterable[int]) -> None:
     """Recount the nodes on which these problems, each with its parts, occurred."""
-    _many(_COUNT_NODES, ((pk,) for pk in problems))
+    _many(_COUNT_NODES, ((problem,) for problem in problems))
 
 
-def update_processes(rows: Iterable[tuple[int, int, int, int | None, Any]]) -> None:
-    """(process, more events, more failures, incarnation seen, last seen)."""
-    _many(_UPDATE_PROCESS, ((n, bad, seen, inc, inc, pk) for pk, n, bad, inc, seen in rows))
+def update_processes(counts: Mapping[int, ProcessCount], seen: Any) -> None:
+    """Add the counts by process."""
+    _many(
+        _UPDATE_PROCESS,
+        (
+            (count.events, count.failures, seen, count.incarnation, count.incarnation, process)
+            for process, count in sorted(counts.items())
+        ),
+    )
 
 
-def set_process_states(rows: Iterable[tuple[int, str, int | None, datetime | None, int | None]]) -> None:
-    """(process, state, pid, since, incarnation) as its node reports them."""
-    _many(_SET_PROCESS_STATE, ((state, pid, moment(since), number, pk) for pk, state, pid, since, number in rows))
+def update_nodes(events: Mapping[int, int], seen: Any) -> None:
+    """Add the events by node."""
+    _many(_UPDATE_NODE, ((more, seen, node) for node, more in sorted(events.items())))
 
 
-def end_incarnations(rows: Iterable[tuple[int, str, UUID | None]], *, now: datetime) -> None:
-    """(key of the incarnation, how it ended, the incident whose decision ended it); they ended ``now``."""
-    _many(_END_INCARNATION, ((moment(now), how, incident and incident.hex, pk) for pk, how, incident in rows))
+def set_process_states(rows: Iterable[ProcessState]) -> None:
+    _many(
+        _SET_PROCESS_STATE,
+        ((row.state, row.pid, moment(row.since), row.incarnation, row.process) for row in rows),
+    )
 
 
-def forget_incarnations(rows: Iterable[tuple[int, int]]) -> None:
-    """(process, the largest number that is deleted)."""
-    _many(_FORGET_INCARNATIONS, rows)
+def end_incarnations(rows: Iterable[EndedIncarnation], *, now: datetime) -> None:
+    """They ended ``now``."""
+    at = moment(now)
+    _many(_END_INCARNATION, ((at, row.ending, row.incident and row.incident.hex, row.id) for row in rows))
 
 
-def count_failures(rows: Iterable[tuple[int, int, int]]) -> None:
-    """(process, incarnation, more failures)."""
-    _many(_COUNT_FAILURES, ((more, process, number) for process, number, more in rows))
+def forget_incarnations(largest: Mapping[int, int]) -> None:
+    """Delete the incarnations of each process up to the largest number."""
+    _many(_FORGET_INCARNATIONS, largest.items())
 
 
-def update_nodes(rows: Iterable[tuple[int, int, Any]]) -> None:
-    """(node, more events, last event)."""
-    _many(_UPDATE_NODE, ((more, seen, pk) for pk, more, seen in rows))
+def count_failures(failures: Mapping[tuple[int, int], int]) -> None:
+    """(process, incarnation) → more failures."""
+    _many(
+        _COUNT_FAILURES,
+        ((more, process, number) for (process, number), more in sorted(failures.items()) if more),
+    )
 
 
 def add_fleet(minute: int, counts: Sequence[int]) -> None:
@@ -181,9 +291,9 @@ def add_fleet(minute: int, counts: Sequence[int]) -> None:
     _many(_ADD_FLEET.format("hour"), [(minute // HOUR_MIN, *counts)])
 
 
-def add_rollups(rows: Iterable[tuple[int, int, int]]) -> None:
-    """(key, more events, more failures)."""
-    _many(_ADD_ROLLUP, rows)
+def add_rollups(counts: Mapping[int, RollupCount]) -> None:
+    """Add the counts by key of the rollup."""
+    _many(_ADD_ROLLUP, ((key, count.events, count.failures) for key, count in counts.items()))
 
 
 def add_blocked(by_minute: Mapping[int, float]) -> None:

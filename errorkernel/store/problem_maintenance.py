@@ -26,16 +26,16 @@ class HandledProblems:
 
     def whole(self, problem: int) -> int:
         """The problem that ``problem`` is merged into, or itself."""
-        return self._known[problem][0] if problem in self._known else problem
+        return self._known[problem].whole if problem in self._known else problem
 
     def note(self, events: Iterable[tuple[int, Mapping[str, str]]], *, now: datetime) -> None:
         """Reopen problems and end mutes by the stored ``events`` (problem and tags). Called after the totals are
         updated."""
         releases: dict[int, set[str]] = {}
         for problem, tags in events:
-            whole, state = self._known.get(problem, (problem, ""))
-            if state in (ProblemState.MUTED, ProblemState.RESOLVED):
-                seen = releases.setdefault(whole, set())
+            known = self._known.get(problem)
+            if known and known.state in (ProblemState.MUTED, ProblemState.RESOLVED):
+                seen = releases.setdefault(known.whole, set())
                 if release := tags.get(RELEASE_TAG):
                     seen.add(release)
         if releases:

@@ -25,6 +25,7 @@ from errorkernel.domain.rollups import (
 from errorkernel.domain.values import LEVEL_RANK, Level
 from errorkernel.models import EventRollup, HourRollup, Incident, MinuteRollup, Problem
 from errorkernel.store import ingest_sql
+from errorkernel.store.ingest_sql import RollupCount
 
 LEVELS = tuple(LEVEL_RANK)
 """From the lowest to the highest."""
@@ -61,21 +62,23 @@ _BY_TIME = (
 def count(events: Iterable[tuple[int, int, Level]], *, now: datetime) -> None:
     """(process, problem, level) of events that have just been stored, all received ``now``."""
     fleet = [0] * len(LEVELS)
-    processes: dict[int, list[int]] = {}
-    problems: dict[int, list[int]] = {}
+    processes: dict[int, RollupCount] = {}
+    problems: dict[int, RollupCount] = {}
     for process, problem, level in events:
         rank = LEVEL_RANK[level]
         fleet[rank] += 1
         for found, subject in ((processes, process), (problems, problem)):
-            counts = found.setdefault(subject, [0, 0])
-            counts[0] += 1
-            counts[1] += rank >= FAILURE_RANK
+            counts = found.get(subject)
+            if counts is None:
+                counts = found[subject] = RollupCount()
+            counts.events += 1
+            counts.failures += rank >= FAILURE_RANK
     ingest_sql.add_fleet(minute_of(now), fleet)
-    rows: list[tuple[int, int, int]] = []
+    rows: dict[int, RollupCount] = {}
     for series in Series:
         start = key(series, bucket_of(series, now))
         found = processes if series.of_processes else problems
-        rows += [(start + subject, events, failures) for subject, (events, failures) in sorted(found.items())]
+        rows |= {start + subject: found[subject] for subject in sorted(found)}
     ingest_sql.add_rollups(rows)
 
 

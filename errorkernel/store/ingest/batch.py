@@ -28,6 +28,7 @@ from errorkernel.store.ingest import rejected_events
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.ingest.rejected_events import Refusal
+from errorkernel.store.ingest_sql import EventColumns, ProblemCount, ProcessCount, StateCount
 from errorkernel.store.platform import counters
 from errorkernel.store.problem_maintenance import HandledProblems
 
@@ -158,80 +159,83 @@ def _place(placed: Sequence[_Placed], name_cache: NameCache, now: datetime) -> N
 def _count_states(placed: list[_Placed], handled: HandledProblems, seen: Any) -> None:
     """Continue each (process, problem)'s counts through the batch, in the order of the events."""
     pairs = sorted({(item.process_id, item.problem_id) for item in placed})
-    known = ingest_sql.states(pairs)
+    states = ingest_sql.states(pairs)
+    new = {problem for process, problem in pairs if (process, problem) not in states}
     nodes = {item.process_id: item.node_id for item in placed}
-    now_counts: dict[tuple[int, int], list[Any]] = {}
     for item in placed:
         pair = item.process_id, item.problem_id
-        state = now_counts.get(pair)
+        state = states.get(pair)
         if state is None:
-            count, consecutive, last_message, _ = known.get(pair, (0, 0, "", None))
-            state = now_counts[pair] = [count, consecutive, last_message, 0]
-        state[0] += 1
-        state[1] = 0 if not item.digest else state[1] + 1 if item.digest == state[2] else 1
-        state[2] = item.digest
-        state[3] = item.seq
-        item.repeat, item.consecutive = state[0], state[1]
-    ingest_sql.upsert_states(
-        # first_seen is written for a new row only.
-        (*pair, nodes[pair[0]], state[0], state[1], state[2], seen, seen, state[3])
-        for pair, state in sorted(now_counts.items())
-    )
-    new = {problem for process, problem in pairs if (process, problem) not in known}
+            state = states[pair] = StateCount()
+        state.count += 1
+        if not item.digest:
+            state.consecutive = 0
+        elif item.digest == state.last_message:
+            state.consecutive += 1
+        else:
+            state.consecutive = 1
+        state.last_message = item.digest
+        state.last_seq = item.seq
+        item.repeat, item.consecutive = state.count, state.consecutive
+    ingest_sql.upsert_states(states, nodes, seen)
     ingest_sql.count_problem_nodes(sorted(new | {handled.whole(problem) for problem in new}))
 
 
 def _count_totals(placed: list[_Placed], handled: HandledProblems, seen: Any, now: datetime) -> None:
-    problems: dict[int, list[Any]] = {}
-    processes: dict[int, list[Any]] = {}
+    problems: dict[int, ProblemCount] = {}
+    processes: dict[int, ProcessCount] = {}
     nodes: dict[int, int] = {}
     failures: dict[tuple[int, int], int] = {}
     for item in placed:
         event = item.event
         rank = LEVEL_RANK[event.level]
         for key in {item.problem_id, handled.whole(item.problem_id)}:
-            problem = problems.setdefault(key, [0, event.level.value, rank])
-            problem[0] += 1
-            if rank > problem[2]:
-                problem[1:] = event.level.value, rank
-        process = processes.setdefault(item.process_id, [0, 0, None])
-        process[0] += 1
-        process[1] += event.type is not EventType.INFO
-        if event.incarnation is not None and (process[2] is None or event.incarnation > process[2]):
-            process[2] = event.incarnation
+            problem = problems.get(key)
+            if problem is None:
+                problem = problems[key] = ProblemCount(event.level.value, rank)
+            problem.events += 1
+            if rank > problem.level_rank:
+                problem.level, problem.level_rank = event.level.value, rank
+        process = processes.get(item.process_id)
+        if process is None:
+            process = processes[item.process_id] = ProcessCount()
+        process.events += 1
+        process.failures += event.type is not EventType.INFO
         if event.incarnation is not None:
+            if process.incarnation is None or event.incarnation > process.incarnation:
+                process.incarnation = event.incarnation
             incarnation = item.process_id, event.incarnation
             failures[incarnation] = failures.get(incarnation, 0) + (event.type is not EventType.INFO)
         nodes[item.node_id] = nodes.get(item.node_id, 0) + 1
-    # Sorted, so that two kernels that update the same rows do so in the same order and never wait for each other.
-    ingest_sql.update_problems((pk, n, level, rank, seen) for pk, (n, level, rank) in sorted(problems.items()))
-    ingest_sql.update_processes((pk, n, bad, inc, seen) for pk, (n, bad, inc) in sorted(processes.items()))
-    ingest_sql.update_nodes((pk, n, seen) for pk, n in sorted(nodes.items()))
+    ingest_sql.update_problems(problems, seen)
+    ingest_sql.update_processes(processes, seen)
+    ingest_sql.update_nodes(nodes, seen)
     incarnations.count_failures(failures, now=now)
 
 
-def _columns(item: _Placed, seen: Any) -> tuple[Any, ...]:
+def _columns(item: _Placed, seen: Any) -> EventColumns:
     event = item.event
-    return (
-        item.seq,
-        event.id.hex,
-        event.type.value,
-        event.level.value,
-        LEVEL_RANK[event.level],
-        item.node_id,
-        item.process_id,
-        item.problem_id,
-        event.incarnation,
-        event.kind,
-        event.text,
-        event.stack,
-        _to_json(message).decode() if (message := _message(event.message)) is not None else None,
-        event.relay_from_node,
-        _to_json(event.tags).decode(),
-        ", ".join(dict.fromkeys(event.cut))[:200],
-        item.repeat,
-        moment(event.occurred_at) if event.occurred_at else None,
-        seen,
+    message = _message(event.message)
+    return EventColumns(
+        seq=item.seq,
+        id=event.id.hex,
+        type=event.type.value,
+        level=event.level.value,
+        level_rank=LEVEL_RANK[event.level],
+        node_id=item.node_id,
+        process_id=item.process_id,
+        problem_id=item.problem_id,
+        incarnation=event.incarnation,
+        kind=event.kind,
+        text=event.text,
+        stack=event.stack,
+        message=None if message is None else _to_json(message).decode(),
+        relay_from_node=event.relay_from_node,
+        tags=_to_json(event.tags).decode(),
+        cut=", ".join(dict.fromkeys(event.cut))[:200],
+        repeat=item.repeat,
+        occurred_at=moment(event.occurred_at) if event.occurred_at else None,
+        received_at=seen,
     )
 
 

@@ -15,6 +15,7 @@ from errorkernel.domain.values import Heartbeat, ProcessReport
 from errorkernel.models import Node, Process
 from errorkernel.store import incarnations, ingest_sql
 from errorkernel.store.incarnations import StartedIncarnation
+from errorkernel.store.ingest_sql import ProcessState
 
 
 class Row(NamedTuple):
@@ -72,7 +73,9 @@ def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime) ->
         changed = [(name, _after(latest[name], row)) for name, row in current.items()]
         changed = [(name, after) for name, after in changed if after != current[name]]
         Process.objects.filter(pk__in=[row.pk for row in current.values()]).update(last_seen=now)
-        ingest_sql.set_process_states((row.pk, row.state, row.pid, row.since, row.incarnation) for _, row in changed)
+        ingest_sql.set_process_states(
+            ProcessState(row.pk, row.state, row.pid, row.since, row.incarnation) for _, row in changed
+        )
         new = [name for name in latest if name not in known]
         # Another worker may be first, with equal data.
         Process.objects.bulk_create([_made(pk, latest[name], now) for name in new], ignore_conflicts=True)
