@@ -97,7 +97,7 @@ class ErrorEventAdmin(History):
 
     @admin.display(description="process")
     def process_name(self, row: ErrorEvent) -> SafeString:
-        return cut(row.process.name)
+        return cut(row.reported_process)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -18,7 +18,9 @@ _NUMBERS = (
     " (SELECT SUM(unstored) FROM errorkernel_brokerstream), (SELECT MAX(fill_ratio) FROM errorkernel_brokerstream),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND late_at <= %s AND gone_at > %s),"
-    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND gone_at <= %s)"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND gone_at <= %s),"
+    " (SELECT COUNT(*) FROM errorkernel_node WHERE names_folded_at > %s),"
+    " (SELECT CAST(held_since AS text) FROM errorkernel_kernelclock)"
 )
 
 
@@ -38,7 +40,8 @@ class Heartbeat:
 
 
 class Numbers(NamedTuple):
-    """``unstored``, ``fill_ratio``: None where no stream is known. ``nodes``: enabled ones."""
+    """``unstored``, ``fill_ratio``: None where no stream is known. ``nodes``: enabled ones. ``held_since``: since when
+    deadlines are held, as text."""
 
     pending: int
     rules_suspended: int
@@ -47,6 +50,8 @@ class Numbers(NamedTuple):
     nodes: int
     nodes_late: int
     nodes_gone: int
+    nodes_folded: int
+    held_since: str | None
 
 
 def newest_heartbeats(limit: int) -> list[Heartbeat]:
@@ -59,8 +64,8 @@ def newest_heartbeats(limit: int) -> list[Heartbeat]:
         ]
 
 
-def read_numbers(now: datetime) -> Numbers:
-    """``now`` decides which nodes are late or gone."""
+def read_numbers(now: datetime, *, folded_after: datetime) -> Numbers:
+    """``now`` decides which nodes are late or gone. ``folded_after``: nodes whose names are folded count."""
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBERS, [moment(now)] * 3)
+        cursor.execute(_NUMBERS, [moment(bound) for bound in (now, now, now, folded_after)])
         return Numbers(*cursor.fetchone())

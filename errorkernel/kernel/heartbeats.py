@@ -23,6 +23,7 @@ from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store import nodes
 from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.ingest import heartbeats
+from errorkernel.store.ingest.name_limit import NameLimit
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -36,7 +37,8 @@ ACKED_ALL = "$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.*"
 
 
 class NodeTracker:
-    """``apply_users``: gives the embedded broker its list of nodes; None for an external broker."""
+    """``apply_users``: gives the embedded broker its list of nodes; None for an external broker. ``node_names``: the
+    limit of processes of a node (0: none)."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class NodeTracker:
         announcer: Announcer,
         *,
         apply_users: Callable[[list[NodeUser]], None] | None,
+        node_names: int = 0,
     ) -> None:
         self._connection = connection
         self._threads = threads
@@ -53,6 +56,7 @@ class NodeTracker:
         self._revision = -1
         self._durables: set[str] = set()
         self._wanted: set[str] = set()
+        self._name_limit = NameLimit(node_names)
         self._heartbeats: dict[str, Heartbeat] = {}
         self._paced = PacedSteps(threads)
 
@@ -99,7 +103,9 @@ class NodeTracker:
                 await self._paced.run(heartbeats.of_nodes, part, now=now)
             for node, heartbeat in received:
                 for processes in parts(heartbeat.processes, PROCESSES_AT_ONCE):
-                    restarted = await self._paced.run(heartbeats.of_processes, node, processes, now=now)
+                    restarted = await self._paced.run(
+                        heartbeats.of_processes, node, processes, now=now, limit=self._name_limit
+                    )
                     if restarted:
                         log.warning(
                             "%s restarted the incarnation numbers of %s; they must never decrease", node, restarted

@@ -65,7 +65,8 @@ TakeIn: TypeAlias = Callable[[Sequence[Delivery], NameCache, datetime], tuple[Op
 
 class Intake:
     """``take_in`` decodes and stores the messages of ``source``. ``nodes_seen`` is called with the nodes of every
-    stored batch, ``incidents_stored`` after a batch with incidents."""
+    stored batch, ``incidents_stored`` after a batch with incidents. ``node_names``: the limit of processes and
+    problems of a node (0: none)."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Intake:
         announcer: Announcer,
         *,
         batch_events: int,
+        node_names: int,
         nodes_seen: Callable[[Iterable[str]], None],
         incidents_stored: Callable[[], None],
     ) -> None:
@@ -85,7 +87,7 @@ class Intake:
         self._batch_events = batch_events
         self._nodes_seen = nodes_seen
         self._incidents_stored = incidents_stored
-        self._name_cache = NameCache()
+        self._name_cache = NameCache(node_names)
         self._took_s = 0.0
         """How long the latest batch took, from its first query to its acknowledgement."""
 
@@ -188,8 +190,9 @@ class Intake:
     def _count(self, opened: Opened, recorded: Recorded, now: datetime) -> None:
         for row in recorded.rows:
             metrics.count_event(row.type, row.level)
-        for refusal in opened.batch.refusals:
+        for refusal in opened.batch.refusals + recorded.refused:
             metrics.count_rejected(refusal.reason)
+        metrics.count_names_folded(recorded.folded)
         for decided_at in recorded.applied:
             metrics.observe_decision_delivery((now - decided_at).total_seconds())
 

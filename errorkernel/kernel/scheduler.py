@@ -20,7 +20,8 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.store import kernel_heartbeats, problem_maintenance, rollups
 from errorkernel.store.incidents import decisions
-from errorkernel.store.platform import broker_streams, retention
+from errorkernel.store.platform import broker_streams, name_retention, retention
+from errorkernel.store.platform.name_retention import NameSweep
 
 DEADLINES_INTERVAL_S = 0.5
 DEADLINES_AT_ONCE = 20
@@ -55,6 +56,7 @@ class Scheduler:
         self._announcer = announcer
         self._trouble = trouble
         self._sender_prunes = sender_prunes
+        self._names = NameSweep(name_retention.keep_days(conf.names_keep_days, conf.retention_days))
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._started_at = datetime.now(UTC)
 
@@ -126,7 +128,7 @@ class Scheduler:
     def _prune(self, now: datetime) -> int:
         retention.prune_heartbeats(now=now)
         removed = retention.prune_rejected_events(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
-        removed += sum(prune(now=now) for prune in self._sender_prunes)
+        removed += sum(prune(now=now) for prune in self._sender_prunes) + self._names.step(now=now)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )

@@ -72,7 +72,9 @@ class KernelWorker(Worker):
         self.connection = Connection(access.url, name="steward kernel", seed=access.seed)
         self.announcer = Announcer()
         self.outbox = OutboxTask(self.connection, self._threads, DatabaseThreads("outbox"), self.announcer)
-        self.node_tracker = NodeTracker(self.connection, self._threads, self.announcer, apply_users=apply_users)
+        self.node_tracker = NodeTracker(
+            self.connection, self._threads, self.announcer, apply_users=apply_users, node_names=conf.node_names
+        )
         self._reconciler = Reconciler(self.connection, self._threads, self.announcer)
         self._bulk = BulkRunner(self._threads, self.announcer)
         self._source = PullConsumer(
@@ -111,6 +113,7 @@ class KernelWorker(Worker):
             self._threads,
             self.announcer,
             batch_events=self._conf.batch_events,
+            node_names=self._conf.node_names,
             nodes_seen=self.node_tracker.notice,
             incidents_stored=lambda: self._rule_runner.wake(),
         )

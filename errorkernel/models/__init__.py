@@ -9,7 +9,7 @@ from errorkernel.models.events import ErrorEvent, ErrorState, Problem, RejectedE
 from errorkernel.models.fields import Sequence
 from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.nodes import AccessDenial, Incarnation, Node, Process
-from errorkernel.models.platform import BrokerStream, Counter, KernelHeartbeat, Outbox
+from errorkernel.models.platform import BrokerStream, Counter, KernelClock, KernelHeartbeat, Outbox
 from errorkernel.models.problem_comments import ProblemComment
 from errorkernel.models.process_actions import ProcessAction, ProcessActionRequest
 from errorkernel.models.rollups import EventRollup, HourRollup, MinuteRollup
@@ -34,6 +34,7 @@ __all__ = [
     "HourRollup",
     "Incarnation",
     "Incident",
+    "KernelClock",
     "KernelHeartbeat",
     "MinuteRollup",
     "Node",

@@ -40,6 +40,9 @@ class Problem(models.Model):
     assignee = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    first_node = models.ForeignKey(
+        Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Whose event created it."
+    )
     merged_into = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="parts", help_text="Never a part itself."
     )
@@ -96,13 +99,16 @@ class ErrorEvent(models.Model):
     """One report, as it was made. ``seq`` is gap-free and in commit order: browsers resume from it."""
 
     seq = Sequence(primary_key=True)
-    id = models.UUIDField(unique=True)
+    id = models.UUIDField(help_text="Given by its node, so it is unique per node.")
     type = models.CharField(max_length=8, choices=choices(EventType))
     level = models.CharField(max_length=8, choices=choices(Level))
     level_rank = models.SmallIntegerField()
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="error_events", db_index=False)
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_events", db_index=False)
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_events", db_index=False)
+    process_name = models.CharField(
+        max_length=200, blank=True, help_text="As the node reported it, where its process is the folded one."
+    )
     incarnation = models.BigIntegerField(null=True, blank=True)
     kind = models.CharField(max_length=200, blank=True)
     text = models.TextField()
@@ -120,6 +126,7 @@ class ErrorEvent(models.Model):
         constraints = [
             models.CheckConstraint(condition=in_choices("type", EventType), name="event_type"),
             models.CheckConstraint(condition=in_choices("level", Level), name="event_level"),
+            models.UniqueConstraint(fields=["id", "node"], name="event_id_of_node"),
         ]
         indexes = [
             models.Index(fields=["node", "seq"], name="event_node_seq"),
@@ -130,6 +137,11 @@ class ErrorEvent(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.seq} {self.text[:80]}"
+
+    @property
+    def reported_process(self) -> str:
+        """The name that the node reported, also where the event is counted on another process."""
+        return self.process_name or self.process.name
 
 
 class RejectedEvent(models.Model):

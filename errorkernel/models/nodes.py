@@ -62,6 +62,10 @@ class Node(models.Model):
     dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Infos among the dropped.")
     dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Errors among the dropped.")
     refused = models.BigIntegerField(null=True, blank=True, help_text="Reports that the broker would not take.")
+    names_folded = models.BigIntegerField(
+        default=0, help_text="Events whose process or problem was folded, because it had reported too many."
+    )
+    names_folded_at = models.DateTimeField(null=True, blank=True, help_text="When a name was last folded.")
     last_event_at = models.DateTimeField(null=True, blank=True)
     events = models.BigIntegerField(default=0)
 

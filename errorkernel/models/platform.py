@@ -66,6 +66,24 @@ class BrokerStream(models.Model):
         return self.name
 
 
+class KernelClock(models.Model):
+    """The wall clock as the kernels saw it last, and whether a jump of it holds the deadlines. One row.
+
+    ``boot_id`` and ``uptime_s`` identify the clock of that machine that no setting moves.
+    """
+
+    seen_at = models.DateTimeField()
+    boot_id = models.CharField(max_length=64, blank=True)
+    uptime_s = models.FloatField(default=0.0)
+    held_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when deadlines are held; empty: not held."
+    )
+    jump_s = models.FloatField(default=0.0, help_text="By how much the clock jumped since then; negative: backwards.")
+
+    def __str__(self) -> str:
+        return "held" if self.held_since else "running"
+
+
 class KernelHeartbeat(models.Model):
     """When each kernel worker last wrote a heartbeat. Pages and readiness look here."""
 

@@ -110,6 +110,20 @@ class Conf:
     quarantine_keep: int = _setting(
         50_000, _("Maximum number of stored rejected events; the oldest are deleted first.")
     )
+    node_names: int = _setting(
+        2000,
+        _(
+            "Maximum number of processes, and of problems, that the events of one node create. Further ones are "
+            'counted as "other"; incidents are always kept apart. 0: no limit.'
+        ),
+    )
+    names_keep_days: int = _setting(
+        0,
+        _(
+            "Days after which processes, error states and problems without events are deleted, unless somebody or an "
+            "incident needs them. 0: four times STEWARD_RETENTION_DAYS."
+        ),
+    )
     batch_events: int = _setting(1000, _("Maximum number of events in one transaction."))
     stream_max_bytes: int = _setting(
         8 * 1024**3,

@@ -43,8 +43,7 @@ REJECTION_REASONS = (
     "aborted", "bad_compression", "bad_node", "bad_process", "bad_subject", "bad_time", "bad_token", "bad_version",
     "body_too_big", "broker", "cannot_be_stored", "empty", "encoding", "no_token", "not_cbor", "not_gob", "not_gzip",
     "not_json", "not_zstd", "rate", "refused", "share", "too_big", "too_deep", "too_many", "too_many_nodes",
-    "unknown_command",
-    "unknown_incident", "unknown_layout", "waits", "wrong_incident", "wrong_shape",
+    "id_reused", "unknown_command", "unknown_incident", "unknown_layout", "waits", "wrong_incident", "wrong_shape",
 )  # fmt: skip
 """Why input is rejected: the reasons of ``ProtocolError`` and those of the HTTP side."""
 
@@ -131,6 +130,10 @@ _errors = _old_counters("error_messages_sent_total", "Stored events of type erro
 _infos = _old_counters("info_messages_sent_total", "Stored events of type info.")
 _events = _counter("errorkernel_events_total", "Stored events.", {"type": EventType, "level": Level})
 _rejected = _counter("errorkernel_events_rejected_total", "Rejected events, by reason.", {"reason": REJECTION_REASONS})
+_names_folded = _counter(
+    "errorkernel_names_folded_total",
+    "Events counted on their node's process or problem “other”, because the node has too many names.",
+)
 _refused_attempts = _counter(
     "errorkernel_refused_attempts_total", "Access denials, by operation.", {"what": get_args(DenialKind)}
 )
@@ -196,6 +199,11 @@ def count_event(type: str, level: str, n: int = 1) -> None:
 def count_rejected(reason: str, n: int = 1) -> None:
     """``n`` events were rejected; ``reason``: a short stable word (``ProtocolError.reason`` or the gateway's)."""
     _rejected.labels(reason).inc(n)
+
+
+def count_names_folded(n: int) -> None:
+    """``n`` stored events were counted on their node's ``other`` process or problem."""
+    _names_folded.inc(n)
 
 
 def count_refused_attempt(what: str, n: int = 1) -> None:

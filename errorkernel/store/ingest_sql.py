@@ -28,6 +28,7 @@ class EventColumns(NamedTuple):
     node_id: int
     process_id: int
     problem_id: int
+    process_name: str
     incarnation: int | None
     kind: str
     text: str
@@ -150,19 +151,21 @@ _ADD_BLOCKED = (
     " VALUES (%s, 0, 0, 0, 0, 0, %s)"
     " ON CONFLICT ({0}) DO UPDATE SET blocked_s = m.blocked_s + excluded.blocked_s"
 )
+_COUNT_FOLDED = "UPDATE errorkernel_node SET names_folded = names_folded + %s, names_folded_at = %s WHERE id = %s"
 _UPDATE_NODE = "UPDATE errorkernel_node SET events = events + %s, last_event_at = %s WHERE id = %s"
 
 
-def existing(ids: Sequence[UUID], action_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these events are stored already; ``action_ids``: those of type action among them. An incident is kept
-    longer than its event and is not opened twice."""
-    select = "SELECT id FROM errorkernel_{} WHERE id IN ({})"
-    query = select.format("errorevent", ", ".join(["%s"] * len(ids)))
+def existing(ids: Sequence[UUID], action_ids: Sequence[UUID]) -> tuple[set[tuple[int, UUID]], set[UUID]]:
+    """(node, id) of the stored events with these ids, and which of ``action_ids``, those of type action among them, are
+    incidents. An incident is kept longer than its event, and no two nodes have one with the same id."""
+    select = "SELECT {}, id FROM errorkernel_{} WHERE id IN ({})"
+    query = select.format("node_id", "errorevent", ", ".join(["%s"] * len(ids)))
     if action_ids:
-        query += " UNION " + select.format("incident", ", ".join(["%s"] * len(action_ids)))
+        query += " UNION ALL " + select.format(-1, "incident", ", ".join(["%s"] * len(action_ids)))
     with connection.cursor() as cursor:
         cursor.execute(query, [event_id.hex for event_id in (*ids, *action_ids)])
-        return {as_uuid(found) for (found,) in cursor.fetchall()}
+        rows = [(node, as_uuid(found)) for node, found in cursor.fetchall()]
+    return {row for row in rows if row[0] >= 0}, {found for node, found in rows if node < 0}
 
 
 def states(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], StateCount]:
@@ -257,6 +260,11 @@ def update_processes(counts: Mapping[int, ProcessCount], seen: Any) -> None:
 def update_nodes(events: Mapping[int, int], seen: Any) -> None:
     """Add the events by node."""
     _many(_UPDATE_NODE, ((more, seen, node) for node, more in sorted(events.items())))
+
+
+def count_folded(events: Mapping[int, int], seen: Any) -> None:
+    """Add the events by node that were counted on its ``other`` process or problem."""
+    _many(_COUNT_FOLDED, ((more, seen, node) for node, more in sorted(events.items())))
 
 
 def set_process_states(rows: Iterable[ProcessState]) -> None:

@@ -162,7 +162,11 @@ def _text(term: Text, *, outermost: bool) -> Q:
         case "node":
             return _keyed("node_id", Node.objects.filter(_like(F("name"), parts)), outermost=outermost)
         case "process":
-            return _keyed("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
+            named = _keyed("process_id", Process.objects.filter(_like(F("name"), parts)), outermost=outermost)
+            if not Node.objects.filter(names_folded__gt=0).exists():
+                return named
+            # A folded event keeps its own name, beside the process that it is counted on.
+            return Q(named, process_name="") | Q(~Q(process_name=""), _like(F("process_name"), parts))
         case "method":
             # No message, or one without a method: "", so that a negation is true of it.
             return _like(Coalesce(KeyTextTransform("method", "message"), Value(""), output_field=TextField()), parts)

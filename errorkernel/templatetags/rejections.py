@@ -16,6 +16,7 @@ _WORDS = {
     "cannot_be_stored": gettext_lazy("cannot be stored in the database"),
     "empty": gettext_lazy("is empty"),
     "encoding": gettext_lazy("unknown encoding"),
+    "id_reused": gettext_lazy("has an id that was used for another event"),
     "not_cbor": gettext_lazy("invalid CBOR"),
     "not_gob": gettext_lazy("invalid gob"),
     "not_gzip": gettext_lazy("invalid gzip"),

@@ -19,6 +19,7 @@ from errorkernel.node.journal.backlog import Backlog
 from errorkernel.node.journal.next_window import KEPT, Item
 from errorkernel.node.tasks import wait_at_most
 from errorkernel.node.threads import SerialThread
+from errorkernel.protocol import message_ids
 from errorkernel.protocol.batches import BatchLimits
 
 log = logging.getLogger("errorkernel.node")
@@ -142,8 +143,9 @@ class Sender:
         return away is None
 
     async def _store(self, parcel: Parcel, timeout_s: float) -> None:
+        msg_id = message_ids.of(parcel.msg_id, parcel.subject, parcel.data)
         await self._connection.store(
-            parcel.subject, parcel.data, msg_id=parcel.msg_id, headers=parcel.headers, timeout_s=timeout_s
+            parcel.subject, parcel.data, msg_id=msg_id, headers=parcel.headers, timeout_s=timeout_s
         )
 
     async def _refused(self, parcel: Parcel, exc: BrokerRefused) -> None:

@@ -1,11 +1,12 @@
 """Stores a batch of events, outcomes and rejected events in one transaction.
 
-Guarantee: every event is stored exactly once however often it arrives, and the ``seq`` of the events has no gaps. When
-``record`` returns, the batch is committed and may be acknowledged; when it raises, nothing of the batch is stored and
-all of it may be delivered again.
+Guarantee: every event is stored exactly once however often it arrives, and the ``seq`` of the events has no gaps. An
+event whose id its node has used for another event becomes a rejected event (``id_reuse``). When ``record`` returns, the
+batch is committed and may be acknowledged. When it raises, nothing is stored and all may be delivered again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter as Counts
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,6 @@ from django.db import IntegrityError, transaction
 
 from errorkernel.bypasses.sql_values import moment
 from errorkernel.domain.fingerprint import grouping
-from errorkernel.domain.fingerprint.grouping import Grouping
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident
@@ -24,9 +24,10 @@ from errorkernel.store import incarnations, ingest_sql, rollups
 from errorkernel.store.incidents import dead_letters, decisions, requeues
 from errorkernel.store.incidents.dead_letters import Failure, digest_of
 from errorkernel.store.incidents.decisions import OutcomeResult
-from errorkernel.store.ingest import rejected_events
+from errorkernel.store.ingest import id_reuse, placing, rejected_events
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.name_cache import NameCache
+from errorkernel.store.ingest.placing import Placed
 from errorkernel.store.ingest.rejected_events import Refusal
 from errorkernel.store.ingest_sql import EventColumns, ProblemCount, ProcessCount, StateCount
 from errorkernel.store.platform import counters
@@ -42,6 +43,8 @@ class Batch:
     events: list[tuple[str, Event]] = field(default_factory=list)
     outcomes: list[tuple[str, Outcome]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    has_derived_ids: bool = False
+    """The kernel derived the ids from the messages, so an id that is stored means the same message."""
 
 
 @dataclass(slots=True)
@@ -53,23 +56,10 @@ class Recorded:
     outcomes: list[OutcomeResult] = field(default_factory=list)
     applied: list[datetime] = field(default_factory=list)
     """The times of the decisions that nodes reported as applied."""
-
-
-@dataclass(slots=True)
-class _Placed:
-    """An event on its way into the table."""
-
-    node: str
-    event: Event
-    group: Grouping
-    digest: str
-    """Of the event's message; empty where it has none."""
-    node_id: int = 0
-    process_id: int = 0
-    problem_id: int = 0
-    seq: int = 0
-    repeat: int = 1
-    consecutive: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+    """Events that were rejected because their ids were used before."""
+    folded: int = 0
+    """Events that were counted on their node's ``other`` process or problem."""
 
 
 def record(batch: Batch, name_cache: NameCache, *, now: datetime) -> Recorded:
@@ -85,18 +75,23 @@ def record(batch: Batch, name_cache: NameCache, *, now: datetime) -> Recorded:
 def _record(batch: Batch, name_cache: NameCache, now: datetime) -> Recorded:
     recorded = Recorded()
     # Work without the database is done before the transaction, because that delays all other writers.
-    unique = {event.id: (node, event) for node, event in reversed(batch.events)}
-    placed = [_Placed(*item, grouping.group(item[1]), digest_of(item[1].message)) for item in unique.values()]
-    placed.reverse()
+    unique, reused = id_reuse.split(batch.events)
+    placed = [Placed(node, event, grouping.group(event), digest_of(event.message)) for node, event in unique]
     try:
         with transaction.atomic():
             if placed:
-                recorded.rows = _record_events(placed, name_cache, now, changes=bool(batch.outcomes))
+                placed, more = _place_new(placed, name_cache, now, changes=bool(batch.outcomes))
+                reused += more
+            if placed:
+                recorded.rows = _record_events(placed, name_cache, now)
                 recorded.changed += [row.id for row in recorded.rows if row.incident]
+                recorded.folded = sum(item.is_folded for item in placed)
+            if not batch.has_derived_ids:
+                recorded.refused = [id_reuse.refusal(node, event) for node, event in reused]
             for node, outcome in batch.outcomes:
                 recorded.outcomes.append(_record_outcome(node, outcome, recorded, now))
-            if batch.refusals:
-                rejected_events.refuse_all(batch.refusals, now=now)
+            if refusals := batch.refusals + recorded.refused:
+                rejected_events.refuse_all(refusals, now=now)
     except BaseException:
         # Keys that were cached inside a transaction that is rolled back do not exist.
         name_cache.forget()
@@ -116,23 +111,36 @@ def _record_outcome(node: str, outcome: Outcome, recorded: Recorded, now: dateti
     return result
 
 
-def _record_events(placed: list[_Placed], name_cache: NameCache, now: datetime, *, changes: bool) -> list[EventRow]:
-    """``changes``: incidents change in this transaction, whether it opens some or not."""
-    _place(placed, name_cache, now)
+def _place_new(
+    placed: list[Placed], name_cache: NameCache, now: datetime, *, changes: bool
+) -> tuple[list[Placed], list[tuple[str, Event]]]:
+    """Those that are not stored yet, with their keys; and the events whose ids other events have.
+
+    ``changes``: incidents change in this transaction, whether it opens some or not."""
+    placing.place(placed, name_cache, now)
     # The locks are taken here, as late as possible: everything below needs them, nothing above does.
-    last = counters.lock(Counter.EVENTS)
+    counters.lock(Counter.EVENTS)
     action_ids = [item.event.id for item in placed if item.event.type is EventType.ACTION]
     if changes or action_ids:
         counters.hold(Counter.CHANGES)
-    stored = ingest_sql.existing([item.event.id for item in placed], action_ids)
-    placed = [item for item in placed if item.event.id not in stored]
-    if not placed:
-        return []
-    for seq, item in enumerate(placed, last + 1):
+    events, incidents = ingest_sql.existing([item.event.id for item in placed], action_ids)
+    if not events and not incidents:
+        return placed, []
+    new: list[Placed] = []
+    known: list[Placed] = []
+    for item in placed:
+        blocks = item.is_kept_apart and item.event.id in incidents
+        (known if blocks or (item.node_id, item.event.id) in events else new).append(item)
+    return new, id_reuse.differing([(item.node, item.event) for item in known])
+
+
+def _record_events(placed: list[Placed], name_cache: NameCache, now: datetime) -> list[EventRow]:
+    for seq, item in enumerate(placed, counters.current(Counter.EVENTS) + 1):
         item.seq = seq
     seen = moment(now)
+    states = placing.fold_states(placed, name_cache, now)
     handled = HandledProblems({item.problem_id for item in placed})
-    _count_states(placed, handled, seen)
+    _count_states(placed, states, handled, seen)
     ingest_sql.insert_events([_columns(item, seen) for item in placed])
     _count_totals(placed, handled, seen, now)
     rollups.count(((item.process_id, item.problem_id, item.event.level) for item in placed), now=now)
@@ -144,22 +152,15 @@ def _record_events(placed: list[_Placed], name_cache: NameCache, now: datetime, 
     return rows
 
 
-def _place(placed: Sequence[_Placed], name_cache: NameCache, now: datetime) -> None:
-    """Look up the node, process and problem of each event, or create them."""
-    name_cache.learn_nodes(item.node for item in placed)
-    for item in placed:
-        item.node_id = name_cache.nodes[item.node]
-    name_cache.learn_processes(((item.node_id, item.event.process) for item in placed), now)
-    name_cache.learn_problems(((item.group, item.event.kind, item.event.level.value) for item in placed), now)
-    for item in placed:
-        item.process_id = name_cache.processes[item.node_id, item.event.process]
-        item.problem_id = name_cache.problems[item.group.key]
-
-
-def _count_states(placed: list[_Placed], handled: HandledProblems, seen: Any) -> None:
-    """Continue each (process, problem)'s counts through the batch, in the order of the events."""
-    pairs = sorted({(item.process_id, item.problem_id) for item in placed})
-    states = ingest_sql.states(pairs)
+def _count_states(
+    placed: list[Placed],
+    states: dict[tuple[int, int], StateCount],
+    handled: HandledProblems,
+    seen: Any,
+) -> None:
+    """Continue each (process, problem)'s counts through the batch, in the order of the events. ``states``: those that
+    exist."""
+    pairs = {(item.process_id, item.problem_id) for item in placed}
     new = {problem for process, problem in pairs if (process, problem) not in states}
     nodes = {item.process_id: item.node_id for item in placed}
     for item in placed:
@@ -181,7 +182,7 @@ def _count_states(placed: list[_Placed], handled: HandledProblems, seen: Any) ->
     ingest_sql.count_problem_nodes(sorted(new | {handled.whole(problem) for problem in new}))
 
 
-def _count_totals(placed: list[_Placed], handled: HandledProblems, seen: Any, now: datetime) -> None:
+def _count_totals(placed: list[Placed], handled: HandledProblems, seen: Any, now: datetime) -> None:
     problems: dict[int, ProblemCount] = {}
     processes: dict[int, ProcessCount] = {}
     nodes: dict[int, int] = {}
@@ -201,19 +202,21 @@ def _count_totals(placed: list[_Placed], handled: HandledProblems, seen: Any, no
             process = processes[item.process_id] = ProcessCount()
         process.events += 1
         process.failures += event.type is not EventType.INFO
-        if event.incarnation is not None:
-            if process.incarnation is None or event.incarnation > process.incarnation:
-                process.incarnation = event.incarnation
-            incarnation = item.process_id, event.incarnation
+        number = item.incarnation
+        if number is not None:
+            if process.incarnation is None or number > process.incarnation:
+                process.incarnation = number
+            incarnation = item.process_id, number
             failures[incarnation] = failures.get(incarnation, 0) + (event.type is not EventType.INFO)
         nodes[item.node_id] = nodes.get(item.node_id, 0) + 1
     ingest_sql.update_problems(problems, seen)
     ingest_sql.update_processes(processes, seen)
     ingest_sql.update_nodes(nodes, seen)
+    ingest_sql.count_folded(Counts(item.node_id for item in placed if item.is_folded), seen)
     incarnations.count_failures(failures, now=now)
 
 
-def _columns(item: _Placed, seen: Any) -> EventColumns:
+def _columns(item: Placed, seen: Any) -> EventColumns:
     event = item.event
     message = _message(event.message)
     return EventColumns(
@@ -225,6 +228,7 @@ def _columns(item: _Placed, seen: Any) -> EventColumns:
         node_id=item.node_id,
         process_id=item.process_id,
         problem_id=item.problem_id,
+        process_name=event.process if item.is_process_folded else "",
         incarnation=event.incarnation,
         kind=event.kind,
         text=event.text,
@@ -239,7 +243,7 @@ def _columns(item: _Placed, seen: Any) -> EventColumns:
     )
 
 
-def _row(item: _Placed, whole: int, now: datetime) -> EventRow:
+def _row(item: Placed, whole: int, now: datetime) -> EventRow:
     event = item.event
     return EventRow(
         seq=item.seq,
@@ -262,7 +266,7 @@ def _row(item: _Placed, whole: int, now: datetime) -> EventRow:
     )
 
 
-def _open_incidents(placed: list[_Placed], now: datetime) -> None:
+def _open_incidents(placed: list[Placed], now: datetime) -> None:
     actions = [item for item in placed if item.event.type is EventType.ACTION]
     if not actions:
         return
@@ -296,7 +300,7 @@ def _open_incidents(placed: list[_Placed], now: datetime) -> None:
     )
 
 
-def _poisonous(placed: list[_Placed]) -> Iterator[Failure]:
+def _poisonous(placed: list[Placed]) -> Iterator[Failure]:
     for item in placed:
         event = item.event
         if not is_poison(item.consecutive) or event.message is None or event.type is EventType.INFO:

@@ -45,7 +45,7 @@ class EventRow(msgspec.Struct):
             type=found.type,
             level=found.level,
             node=found.node__name,
-            process=found.process__name,
+            process=found.process_name or found.process__name,
             incarnation=found.incarnation,
             kind=found.kind,
             text=found.text,
@@ -68,8 +68,8 @@ class EventRow(msgspec.Struct):
 
 
 _COLUMNS = (
-    *("seq", "id", "type", "level", "node__name", "process__name", "incarnation", "kind", "text", "message"),
-    *("occurred_at", "received_at", "problem_id", "problem__merged_into_id", "repeat", "relay_from_node"),
+    *("seq", "id", "type", "level", "node__name", "process__name", "process_name", "incarnation", "kind", "text"),
+    *("message", "occurred_at", "received_at", "problem_id", "problem__merged_into_id", "repeat", "relay_from_node"),
     *("cut", "node__family"),
 )
 

@@ -15,6 +15,7 @@ from errorkernel.domain.values import Heartbeat, ProcessReport
 from errorkernel.models import Node, Process
 from errorkernel.store import incarnations, ingest_sql
 from errorkernel.store.incarnations import StartedIncarnation
+from errorkernel.store.ingest.name_limit import NameLimit
 from errorkernel.store.ingest_sql import ProcessState
 
 
@@ -50,23 +51,27 @@ def of_nodes(heartbeats: Sequence[tuple[str, Heartbeat]], *, now: datetime) -> N
             )
 
 
-def of_processes(node: str, reports: Iterable[ProcessReport], *, now: datetime) -> list[str]:
+def of_processes(
+    node: str, reports: Iterable[ProcessReport], *, now: datetime, limit: NameLimit | None = None
+) -> list[str]:
     """Store processes of a node from its heartbeat; returns those whose incarnation numbers start again.
 
     A heartbeat that is older than a restart must not bring the ended incarnation back. But where the larger number has
     not been reported for so long that no message can still be on its way, the node's number counts. Nothing is stored
     for a node that was removed meanwhile, or where another worker stores the same processes: the next heartbeat comes
-    soon."""
+    soon. New processes above the ``limit`` of the node are left out."""
     try:
-        return _of_processes(node, reports, now)
+        return _of_processes(node, reports, now, limit)
     except (Node.DoesNotExist, IntegrityError):
         return []
 
 
-def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime) -> list[str]:
+def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime, limit: NameLimit | None) -> list[str]:
     latest = {report.name: report for report in reports}
     with transaction.atomic():
         pk = Node.objects.values_list("pk", flat=True).get(name=node)
+        if limit:
+            _leave_out_surplus(pk, latest, limit, now)
         known = _known(pk, latest)
         restarted = [name for name, row in known.items() if _restarts_numbers(latest[name], row, now)]
         current = {name: row for name, row in known.items() if name in restarted or _is_newer(latest[name], row)}
@@ -82,6 +87,18 @@ def _of_processes(node: str, reports: Iterable[ProcessReport], now: datetime) ->
         rows = known | _known(pk, new)
         _store_incarnations([(rows[name].pk, latest[name]) for name in (*new, *(name for name, _ in changed))], now=now)
     return restarted
+
+
+def _leave_out_surplus(node: int, latest: dict[str, ProcessReport], limit: NameLimit, now: datetime) -> None:
+    """Remove the new processes for which the node has no room. Called before any process is locked: the limit locks the
+    events' counter, as the intake does before it changes processes."""
+    known = set(Process.objects.filter(node=node, name__in=list(latest)).values_list("name", flat=True))
+    new = latest.keys() - known
+    surplus = new - set(limit.processes((node, name) for name in latest if name in new)) if new else set()
+    for name in surplus:
+        del latest[name]
+    if surplus:
+        Node.objects.filter(pk=node).update(names_folded_at=now)
 
 
 def _known(node: int, names: Iterable[str]) -> dict[str, Row]:

@@ -1,10 +1,12 @@
 """The retention: deletes events by age and number, rejected events by number.
 
-It deletes in small steps, so that nothing waits for it. Error states, problems, incidents, decisions, dead letters and
-the audit trail are kept longer than their events.
+It deletes in small steps, so that nothing waits for it. Processes, error states and problems go later
+(``name_retention``). Incidents, decisions, dead letters and the audit trail are kept.
 """
 
 from datetime import datetime, timedelta
+
+from django.db.models import Count
 
 from errorkernel.models import Counter, ErrorEvent, KernelHeartbeat, RejectedEvent
 from errorkernel.store.platform import counters
@@ -36,12 +38,16 @@ def prune_events(*, days: int, keep: int, now: datetime) -> int:
 
 
 def prune_rejected_events(*, keep: int) -> int:
-    """Remove one step of rejected events beyond the newest ``keep``; returns how many went."""
-    edge = RejectedEvent.objects.order_by("-pk").values_list("pk", flat=True)[keep : keep + 1].first()
-    if edge is None:
+    """Remove one step of rejected events beyond ``keep``, the oldest of the node that has most of them, so that a node
+    that floods the table removes its own; returns how many went."""
+    surplus = RejectedEvent.objects.count() - keep
+    if surplus <= 0:
         return 0
-    oldest = list(RejectedEvent.objects.filter(pk__lte=edge).order_by("pk").values_list("pk", flat=True)[:STEP_ROWS])
-    removed, _ = RejectedEvent.objects.filter(pk__in=oldest).delete()
+    by_node = RejectedEvent.objects.order_by().values("node").annotate(count=Count("pk")).order_by("-count", "node")
+    largest = RejectedEvent.objects.filter(node=by_node.values_list("node", flat=True)[0]).order_by("pk")
+    removed, _ = RejectedEvent.objects.filter(
+        pk__in=list(largest.values_list("pk", flat=True)[: min(surplus, STEP_ROWS)])
+    ).delete()
     return removed
 
 

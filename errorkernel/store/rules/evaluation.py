@@ -114,7 +114,7 @@ def facts_of(found: Incident | ErrorEvent) -> IncidentFacts:
         id=found.pk if isinstance(found, Incident) else found.id,
         seq=found.seq,
         node=found.node.name,
-        process=found.process.name,
+        process=found.process.name if isinstance(found, Incident) else found.reported_process,
         kind=found.kind,
         text=found.text,
         level=found.level,

@@ -1,10 +1,13 @@
 """System status: the numbers on every page."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from errorkernel.bypasses import status_queries
+from errorkernel.bypasses.sql_values import when
 from errorkernel.store import kernel_heartbeats
+
+FOLDED_LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class SystemStatus:
 
     ``lag``: messages that wait at the broker to be stored, as far as they were seen. ``fullest``: to how much of 1 the
     fullest stream is full. Of ``nodes``, which are those that are let in, ``late`` and ``gone`` have not been heard
-    from; none of them are while nobody could have heard them.
+    from; none of them are while nobody could have heard them. ``nodes_folded``: nodes that reported too many names
+    within the last day. ``held_since``: since when a jump of the clock holds deadlines.
     """
 
     now: datetime
@@ -26,6 +30,8 @@ class SystemStatus:
     nodes: int
     late: int
     gone: int
+    nodes_folded: int
+    held_since: datetime | None
 
     @property
     def kernel_is_late(self) -> bool:
@@ -43,7 +49,7 @@ def read(now: datetime) -> SystemStatus:
     newest = beats[0] if beats else None
     age_s = max(0.0, (now - newest.at).total_seconds()) if newest else None
     missed = not kernel_heartbeats.is_late(age_s) and kernel_heartbeats.can_miss_nodes(now, beats)
-    numbers = status_queries.read_numbers(now)
+    numbers = status_queries.read_numbers(now, folded_after=now - FOLDED_LATELY)
     return SystemStatus(
         now=now,
         waiting=numbers.pending,
@@ -55,4 +61,6 @@ def read(now: datetime) -> SystemStatus:
         nodes=numbers.nodes,
         late=numbers.nodes_late if missed else 0,
         gone=numbers.nodes_gone if missed else 0,
+        nodes_folded=numbers.nodes_folded,
+        held_since=when(numbers.held_since) if numbers.held_since else None,
     )

@@ -6,11 +6,12 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from errorkernel.domain.folded_names import OTHER_PROCESS
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import EventType, Level
@@ -126,8 +127,11 @@ class EventFilter:
         """By what has an index of its own, newest first: a process, a node or a problem."""
         if self.node and self.process:
             # Their numbers first: then the index finds the newest without a walk over all events.
-            named = Process.objects.filter(name=self.process, node__name=self.node)
-            return events.filter(process__in=list(named.values_list("pk", flat=True)))
+            named = Process.objects.filter(name__in=(self.process, OTHER_PROCESS), node__name=self.node)
+            found = dict(named.values_list("name", "pk"))
+            own = Q(process=found.get(self.process))
+            folded = Q(process=found.get(OTHER_PROCESS), process_name=self.process)
+            return events.filter(own | folded if OTHER_PROCESS in found else own)
         if self.node:
             return events.filter(node__in=list(Node.objects.filter(name=self.node).values_list("pk", flat=True)))
         return events if self.problem is None else self._of_problem(events, self.problem)
@@ -141,7 +145,7 @@ class EventFilter:
         """By everything. Only over so many as ``looked_to`` allows."""
         events = self.narrow(events)
         if self.process and not self.node:
-            events = events.filter(process__name=self.process)
+            events = events.filter(Q(process__name=self.process) | Q(process_name=self.process))
         if self.problem is not None:
             events = self._of_problem(events, self.problem)
         if self.type:

@@ -13,12 +13,13 @@ from errorkernel.domain.incarnations import Ending
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import QUARANTINED, Liveness, of_node, of_process
 from errorkernel.domain.query.tree import And, Pattern, Text
-from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process
+from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process, RejectedEvent
+from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, number
 from errorkernel.store import incarnations
 from errorkernel.store.incidents import quarantined_processes
 from errorkernel.store.incidents.decisions import with_relations
-from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.auth.permissions import SEE_REFUSED, VIEW, needs
 from errorkernel.web.console import heat_map
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
@@ -105,8 +106,15 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
         "events": rows(stored().filter(node=found)[:PART_ROWS]),
         **contributed("node", found, now),
         "attempts": AccessDenial.objects.filter(node=found.name)[:ATTEMPTS_SHOWN],
+        "node_names": conf.get().node_names,
+        "rejected_total": _rejected_total(found) if request.user.has_perm(SEE_REFUSED) else 0,
     }
     return render(request, "errorkernel/node.html", context)
+
+
+def _rejected_total(node: Node) -> int:
+    """How many rejected events of this node are kept."""
+    return RejectedEvent.objects.filter(node=node.name).count()
 
 
 def _named(node: Node) -> Text:

@@ -20,9 +20,11 @@ from errorkernel.domain.problem_state import LISTED
 from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
+from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations
+from errorkernel.store.platform import name_retention
 from errorkernel.store.problems import deciders, unmerged
 from errorkernel.store.search import problem_q
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
@@ -144,10 +146,19 @@ def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
     """One problem: why its events are one, where it is met, what was answered and said; a part leads to its whole."""
     found = Problem.objects.select_related("assignee").filter(pk=min(problem_id, LARGEST)).first()
     if found is None:
-        raise Http404
+        return _missing(request, problem_id)
     if found.merged_into_id is not None:
         return HttpResponseRedirect(reverse("problem", args=[found.merged_into_id]))
     return render(request, "errorkernel/problem.html", opened(found, timezone.now()))
+
+
+def _missing(request: HttpRequest, problem_id: int) -> HttpResponse:
+    """The page for a problem that is not there, which says whether the retention removed it. Raises Http404."""
+    settings = conf.get()
+    days = name_retention.keep_days(settings.names_keep_days, settings.retention_days)
+    if not days or not name_retention.was_removed(min(problem_id, LARGEST)):
+        raise Http404
+    return render(request, "404.html", {"removed_problem": problem_id, "days": days}, status=404)
 
 
 def opened(found: Problem, now: datetime) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from errorkernel.domain.limits import Limits
 from errorkernel.domain.rate_limit import RateLimit
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.protocol import commands, json_codec, lenient_json, subjects
+from errorkernel.protocol import commands, json_codec, lenient_json, message_ids, subjects
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import rejected_events
@@ -376,10 +376,7 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
 
 
 async def _store(connection: Connection, subject: str, name: UUID, data: bytes) -> None:
-    # The message id is of all that the message is: under one that the broker remembers it stores nothing, also where
-    # something else is said, or another node says it.
-    content = hashlib.blake2b(subject.encode() + data, digest_size=16).hexdigest()
-    await connection.store(subject, data, msg_id=f"{name}:{content}")
+    await connection.store(subject, data, msg_id=message_ids.of(str(name), subject, data))
 
 
 def _refusal(node: str, reason: str, detail: str, data: bytes, incident: UUID | None = None) -> rejected_events.Refusal:

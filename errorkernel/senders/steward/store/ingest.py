@@ -105,6 +105,7 @@ def record(
     except BaseException:
         # What was learnt inside a transaction that is rolled back does not exist.
         memory.echoes, memory.folded_to = Echoes(), 0
+        name_cache.forget()
         raise
 
 
@@ -119,7 +120,7 @@ def _record(
     # Only one kernel at a time judges and folds: two could take two failures for the same, or miss each other's texts.
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
-    given = Batch(refusals=refusals)
+    given = Batch(refusals=refusals, has_derived_ids=True)
     for arrival in arrivals:
         event = _waited(arrival, _folded(arrival, _event(arrival, memory, limits, now), memory), now)
         given.events.append((sender_names.with_suffix(arrival.report.node), event))

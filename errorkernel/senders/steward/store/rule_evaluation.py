@@ -90,7 +90,7 @@ def _is_of_now(event: ErrorEvent) -> bool:
 
 def _was_acted_on(event: ErrorEvent) -> bool:
     """Something is being done to that process, or was when the error came: it may be of the one that is gone."""
-    done = ProcessAction.objects.filter(node=event.node_id, method=event.process.name).exclude(plan=ActionKind.LIST)
+    done = ProcessAction.objects.filter(node=event.node_id, method=event.reported_process).exclude(plan=ActionKind.LIST)
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
@@ -110,7 +110,7 @@ def _carry_out(verdict: RuleMatch, event: ErrorEvent, revision: int, begin: int,
 def _order(row: Rule, verdict: RuleMatch, event: ErrorEvent, now: datetime) -> None:
     plan = rule_policy.plan_of(verdict.rule.action)
     assert plan is not None, "a verdict to do nothing is none"  # noqa: S101
-    wish = ActionRequest(plan, event.process.name, row.reason, event.seq)
+    wish = ActionRequest(plan, event.reported_process, row.reason, event.seq)
     try:
         actions.request(event.node.name, wish, actor=rule_actor(row, now), rule=row)
     except ActionRefused as exc:
@@ -122,7 +122,7 @@ def _order(row: Rule, verdict: RuleMatch, event: ErrorEvent, now: datetime) -> N
 
 def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str | None:
     """Why the rule must not act but be suspended; what its present revision has done counts."""
-    process, node = event.process.name, event.node.name
+    process, node = event.reported_process, event.node.name
     since = now - timedelta(seconds=LOOP_WINDOW_S)
     own = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
     again = own.filter(node=event.node_id, method=process).count()

@@ -117,7 +117,7 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
     last = actions.with_lines().filter(node=node).exclude(listed_processes=[]).first()
     may = actions.choices(dialect) if dialect else []
     listed = _listed(last, node)
-    guess = event.process.name if event else ""
+    guess = event.reported_process if event else ""
     running = {method for _process, method in listed}
     return {
         "section": "nodes",
