@@ -280,6 +280,42 @@ def test_what_a_killed_program_left_is_taken_over_and_a_living_ones_is_not(path:
         theirs.wait()
 
 
+def test_a_program_that_follows_a_dead_one_moves_no_row_of_its_backlog(path: Path) -> None:
+    """100,000 rows under another number would be 100 MB to write before the first incident is sent."""
+    first = Program(path)
+    first.processes.start("p", worker=False)
+    for number in range(500):
+        first.report(f"{number}")
+    incident = first.ask()
+    first.journal.close()
+    again = Program(path)
+    with again.journal.reading() as db:
+        before = db.total_changes
+        assert again.processes.adopt()
+        assert db.total_changes - before < 10
+    assert again.waiting() == [*(f"{number}" for number in range(500)), str(incident), f"{incident}:withdrawn"]
+    again.processes.start("q", worker=False)
+    assert not again.processes.adopt()
+    assert [report.state for report in again.processes.reports()] == ["running", "stopped"]
+
+
+def test_the_longest_backlog_of_dead_programs_stays_and_the_others_come_along(path: Path) -> None:
+    programs = [Program(path) for _ in range(3)]
+    for length, program in zip((2, 5, 1), programs, strict=True):
+        for number in range(length):
+            program.report(f"{length}.{number}")
+    living = programs.pop(0)
+    for program in programs:
+        program.journal.close()
+    again = Program(path)
+    assert again.journal.client == programs[0].journal.client
+    assert again.processes.adopt()
+    assert again.waiting() == ["5.0", "5.1", "5.2", "5.3", "5.4", "1.0"]
+    assert living.waiting() == ["2.0", "2.1"]
+    newest = Program(path)
+    assert newest.journal.client not in (living.journal.client, again.journal.client)
+
+
 def test_two_living_programs_share_a_plain_process_and_its_incarnation(path: Path) -> None:
     ours = Program(path)
     theirs = run_program(path, "program.processes.start('web', worker=False)\nprogram.ask('web')")

@@ -1,7 +1,9 @@
 """The processes of a node in its journal: incarnation, state, and the program that runs them."""
 
+import contextlib
 import sqlite3
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -39,8 +41,7 @@ class Processes:
         A plain process that another running program reports for as well is joined, not started again. Raises
         ProcessTaken for a worker that runs already.
         """
-        with self._journal.transaction(durable=True) as db:
-            self._adopt(db)
+        with self._adopting() as (db, _):
             row = db.execute("SELECT incarnation, client, worker, mark FROM process WHERE name = ?", (name,)).fetchone()
             incarnation, client, was_worker, former_mark = row or (0, 0, 0, None)
             if row and client not in (0, self._journal.client):
@@ -55,7 +56,8 @@ class Processes:
             )
             # One program sends all of it, so that its order is kept.
             db.execute(
-                "UPDATE backlog SET client = ? WHERE process = ? AND client != ?",
+                "UPDATE backlog SET client = ?"
+                " WHERE process = ? AND client IN (SELECT number FROM client WHERE number != ?)",
                 (self._journal.client, name, self._journal.client),
             )
             incidents.end_former(self._writer(db), name, incarnation, keep)
@@ -88,10 +90,10 @@ class Processes:
     def adopt(self) -> bool:
         """Take over what programs that died have left behind; True if there were any."""
         with self._journal.reading() as db:
-            if not self._journal.find_dead_clients(db):
+            if not self._journal.inherited and not self._journal.find_dead_clients(db):
                 return False
-        with self._journal.transaction(durable=True) as db:
-            return self._adopt(db)
+        with self._adopting() as (_, adopted):
+            return adopted
 
     def reports(self) -> tuple[ProcessReport, ...]:
         """For the heartbeat: the most recent processes of all programs that share the journal."""
@@ -113,14 +115,25 @@ class Processes:
             for name, state, incarnation, pid, since, blocked_since in rows
         )
 
+    @contextlib.contextmanager
+    def _adopting(self) -> Iterator[tuple[sqlite3.Connection, bool]]:
+        """A durable transaction that begins with taking over what dead programs have left; whether there were any."""
+        with self._journal.transaction(durable=True) as db:
+            yield db, self._adopt(db)
+        self._journal.inherited = 0
+
     def _adopt(self, db: sqlite3.Connection) -> bool:
+        own = self._journal.client
         dead = self._journal.find_dead_clients(db)
+        if self._journal.inherited:
+            dead.append(own)
         for client in dead:
-            db.execute("UPDATE backlog SET client = ? WHERE client = ?", (self._journal.client, client))
+            if client != own:
+                db.execute("UPDATE backlog SET client = ? WHERE client = ?", (own, client))
+                db.execute("DELETE FROM client WHERE number = ?", (client,))
             incidents.end_of_dead(self._writer(db), client)
             requeues.end_of_dead(self._writer(db), client)
             _stop(db, client)
-            db.execute("DELETE FROM client WHERE number = ?", (client,))
         return bool(dead)
 
     def _writer(self, db: sqlite3.Connection) -> Writer:
