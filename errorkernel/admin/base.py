@@ -1,7 +1,7 @@
-"""What the pages of the admin share: bounded lists, read-only history, hostile text shown as text.
+"""Shared parts of the admin's pages: bounded lists, read-only history, safe display of texts from nodes.
 
-What nodes sent is hostile until shown otherwise: it is escaped as everything is, cut, and kept from turning the
-writing direction of the page. Tables may hold millions of rows, so nothing here counts or sorts them all.
+Texts from nodes may be hostile: they are escaped, truncated, and cannot change the writing direction of the page.
+Tables may hold millions of rows, so nothing here counts or sorts them all.
 """
 
 from collections.abc import Callable
@@ -122,7 +122,7 @@ class Admin(admin.ModelAdmin):
 
 
 class History(Admin):
-    """Read only, for everybody: what happened is changed by nobody, also not by a superuser.
+    """Read-only for all users, also for superusers.
 
     Texts and names in its list are shown as ``excerpt`` does, on a row's page as ``written_out`` does, who wrote
     them: nobody has to think of it.

@@ -1,4 +1,4 @@
-"""Credentials: what is changed here, through the store. Secrets are shown once, on a page kept nowhere."""
+"""Credentials of nodes and people, changed through the store. Secrets are shown once, on a page that is not stored."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def _show_secrets(
 
 @admin.register(Node)
 class NodeAdmin(Admin):
-    """A node is added, renamed never, shut out instead of removed: its history hangs on it."""
+    """Nodes are added and disabled, never renamed or removed, because their history refers to them."""
 
     console = ("node", "name")
     list_display = ["name", "enabled", "demo", "last_heartbeat", "clock", "backlog", "dropped", "events", "version"]
@@ -54,7 +54,7 @@ class NodeAdmin(Admin):
     search_help_text = "Part of a name or note."
     actions = ["let_in", "shut_out", "renew"]
 
-    last_heartbeat = moment("heartbeat_at", "last hello (UTC)", "heartbeat_at")
+    last_heartbeat = moment("heartbeat_at", "last heartbeat (UTC)", "heartbeat_at")
 
     @admin.display(description="clock ahead (s)", ordering="clock_skew_s")
     def clock(self, row: Node) -> str:

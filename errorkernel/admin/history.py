@@ -1,4 +1,4 @@
-"""What happened: shown, never changed."""
+"""Read-only pages of events, incidents and all other history."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ SEARCH_EVENTS = 200_000
 
 @admin.register(RejectedEvent)
 class RejectedEventAdmin(History):
-    """What was refused, and why. An administrator may throw it away, which is noted."""
+    """Rejected events. An administrator may delete them, which the audit trail records."""
 
     list_display = ["id", "received_at", "reason", "size", "node", "short_subject", "short_detail"]
     list_filter = ["reason"]
@@ -251,7 +251,7 @@ class IncarnationAdmin(History):
 
 @admin.register(AccessDenial)
 class AccessDenialAdmin(History):
-    """Who tried what they may not. The same thing again and again is one row."""
+    """Access denials; repeated ones share a row."""
 
     list_display = ["last_at", "operation", "count", "first_at", "node", "address", "short_target", "short_credential"]
     list_filter = ["operation"]

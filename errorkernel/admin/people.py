@@ -1,4 +1,4 @@
-"""People and groups: Django's own pages, and a word in the audit trail for whatever they change."""
+"""People and groups: Django's own pages, with an audit entry for each change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the product remembers. The database is the truth; every change of it goes through ``errorkernel.store``.
+"""The database tables. The database is authoritative; every change of it goes through ``errorkernel.store``.
 
 Times that a node's clock gave are called ``occurred_at``; all others are ours. Ids that nodes give are UUIDs.
 """

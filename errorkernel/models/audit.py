@@ -1,14 +1,14 @@
-"""Who did what."""
+"""The audit trail."""
 
 from django.conf import settings
 from django.db import models
 
 
 class AuditEntry(models.Model):
-    """Who did what, why, when and from where; one row per state change.
+    """One change: actor, action, target, reason, time and origin.
 
-    Written once: the database itself refuses to change or remove a row (migration 0003). So the person's number stays
-    when the person is removed; ``actor`` has the name.
+    A row is written once: the database itself refuses to change or remove a row (migration 0002). So the person's
+    number stays when the person is removed; ``actor`` has the name.
     """
 
     at = models.DateTimeField()
@@ -22,11 +22,11 @@ class AuditEntry(models.Model):
         related_name="+",
     )
     action = models.CharField(max_length=64)
-    target = models.CharField(max_length=300, help_text="What it was done to, e.g. incident:<id>.")
+    target = models.CharField(max_length=300, help_text="The changed object, e.g. incident:<id>.")
     reason = models.TextField(blank=True)
     before = models.JSONField(default=dict, blank=True)
     after = models.JSONField(default=dict, blank=True)
-    origin = models.CharField(max_length=200, blank=True, help_text="Address and session or token that it came from.")
+    origin = models.CharField(max_length=200, blank=True, help_text="Address, and session or token, of the request.")
 
     class Meta:
         verbose_name_plural = "audit entries"

@@ -10,7 +10,7 @@ from errorkernel.models.incidents import Incident
 
 
 class BulkDecision(models.Model):
-    """One decision for the incidents that a filter found when it was proposed; later incidents are not among them.
+    """One decision for the incidents that a filter found when it was proposed; it never includes later incidents.
 
     ``canary``: one of them has been decided first; the rest may follow once it has done well.
     """
@@ -24,27 +24,27 @@ class BulkDecision(models.Model):
 
     UNDER_WAY = (State.CANARY, State.APPLYING)
 
-    query = models.TextField(help_text="The filter that found them.")
+    query = models.TextField(help_text="The filter that found the incidents.")
     action = models.CharField(max_length=8, choices=choices(Action))
-    reason = models.TextField(help_text="Goes with every decision.")
-    actor = models.CharField(max_length=200, help_text="user:<name>: proposed it; each decision bears this name.")
+    reason = models.TextField(help_text="The reason of each decision.")
+    actor = models.CharField(max_length=200, help_text="user:<name> who proposed it, and the actor of each decision.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     origin = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=8, choices=State.choices, default=State.PROPOSED)
     count = models.IntegerField(help_text="Number of incidents.")
-    needs_approval = models.BooleanField(default=False, help_text="Somebody else than the proposer must approve it.")
+    needs_approval = models.BooleanField(default=False, help_text="A person other than the proposer must approve it.")
     approved_by = models.CharField(max_length=200, blank=True, help_text="user:<name>: the second person.")
     canary = models.ForeignKey(
         Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
-        help_text="The incident that is decided first, and watched.",
+        help_text="The incident that is decided first and watched.",
     )  # fmt: skip
     proposed_at = models.DateTimeField()
-    expires_at = models.DateTimeField(help_text="After this nobody can approve it any more.")
+    expires_at = models.DateTimeField(help_text="Until when it can be approved.")
     approved_at = models.DateTimeField(null=True, blank=True)
     watch_s = models.IntegerField(
-        null=True, blank=True, help_text="Seconds for which the canary is watched once it was applied."
+        null=True, blank=True, help_text="Seconds for which the canary is watched after it was applied."
     )
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,4 +1,4 @@
-"""What was reported, grouped and counted, and what could not be read."""
+"""Events, grouped into problems and counted per process, and rejected events."""
 
 from django.conf import settings
 from django.db import models
@@ -24,17 +24,19 @@ class Problem(models.Model):
     level = models.CharField(max_length=8, choices=choices(Level))
     level_rank = models.SmallIntegerField()
     count = models.BigIntegerField(default=0)
-    nodes = models.IntegerField(default=0, help_text="Number of nodes that it was seen on.")
+    nodes = models.IntegerField(default=0, help_text="Number of nodes on which it occurred.")
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     state = models.CharField(max_length=8, choices=choices(ProblemState), default=ProblemState.OPEN.value)
     state_at = models.DateTimeField(null=True, blank=True)
-    state_actor = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system: it ended by itself.")
+    state_actor = models.CharField(max_length=200, blank=True, help_text="user:<name>, or system (automatic).")
     state_reason = models.TextField(blank=True)
     muted_until = models.DateTimeField(null=True, blank=True)
     muted_until_count = models.BigIntegerField(null=True, blank=True, help_text="The count at which the mute ends.")
     muted_releases = models.JSONField(
-        null=True, blank=True, help_text="The releases that it was seen in when it was muted until another one."
+        null=True,
+        blank=True,
+        help_text="Releases in which it had occurred when it was muted.",
     )
     resolved_count = models.BigIntegerField(null=True, blank=True, help_text="Its count when it was last resolved.")
     assignee = models.ForeignKey(
@@ -44,7 +46,12 @@ class Problem(models.Model):
         Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Whose event created it."
     )
     merged_into = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="parts", help_text="Never a part itself."
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="parts",
+        help_text="Never a part itself.",
     )
 
     class Meta:
@@ -64,22 +71,23 @@ class Problem(models.Model):
 
     @property
     def since_resolved(self) -> int | None:
-        """How many events came since it was last resolved; None: it never was."""
+        """The number of events since it was last resolved; None if it never was."""
         return None if self.resolved_count is None else self.count - self.resolved_count
 
 
 class ErrorState(models.Model):
-    """How often one process met one problem. ``consecutive``: failures on the same message, none other between."""
+    """How often one problem occurred in one process. ``consecutive``: failures on the same message, without another
+    failure in between."""
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="error_states")
     node = models.ForeignKey(
         Node, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False,
-        help_text="That of the process: a node's latest states come out of one index.",
+        help_text="Node of the process: a node's latest states are read from one index.",
     )  # fmt: skip
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="error_states")
     count = models.BigIntegerField(default=0)
     consecutive = models.BigIntegerField(default=0)
-    last_message = models.CharField(max_length=64, blank=True, help_text="Digest of the message it last failed on.")
+    last_message = models.CharField(max_length=64, blank=True, help_text="Digest of the message of its last event.")
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     last_seq = models.BigIntegerField(default=0)
@@ -96,7 +104,7 @@ class ErrorState(models.Model):
 
 
 class ErrorEvent(models.Model):
-    """One report, as it was made. ``seq`` is gap-free and in commit order: browsers resume from it."""
+    """One event, as it was reported. ``seq`` is gap-free and in commit order: browsers resume from it."""
 
     seq = Sequence(primary_key=True)
     id = models.UUIDField(help_text="Given by its node, so it is unique per node.")
@@ -116,10 +124,10 @@ class ErrorEvent(models.Model):
     message = models.JSONField(null=True, blank=True)
     relay_from_node = models.CharField(max_length=200, blank=True)
     tags = models.JSONField(default=dict, blank=True)
-    cut = models.CharField(max_length=200, blank=True, help_text="Fields that were over their limit and were cut.")
-    repeat = models.BigIntegerField(default=1, help_text="How often this process had met this problem by then.")
+    cut = models.CharField(max_length=200, blank=True, help_text="Fields that were truncated to their limit.")
+    repeat = models.BigIntegerField(default=1, help_text="Number of this event among those of its process and problem.")
     occurred_at = models.DateTimeField(null=True, blank=True, help_text="By the node's clock.")
-    received_at = models.DateTimeField(help_text="By ours.")
+    received_at = models.DateTimeField(help_text="By the server's clock.")
 
     class Meta:
         ordering = ["-seq"]
@@ -145,7 +153,7 @@ class ErrorEvent(models.Model):
 
 
 class RejectedEvent(models.Model):
-    """Input that was refused, with its beginning and the reason, so that somebody can see what it was."""
+    """A rejected event with its first bytes and the reason, for a person to examine."""
 
     source = models.CharField(
         max_length=120, unique=True, help_text="Stream, number and time: a redelivery adds no row."

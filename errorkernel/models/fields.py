@@ -1,4 +1,4 @@
-"""What several tables share: the key that we number ourselves, and words of a fixed choice."""
+"""Shared parts of tables: keys that we number ourselves, and columns with fixed choices."""
 
 from typing import TypeAlias
 
@@ -15,8 +15,8 @@ from errorkernel.domain.values import Action, EventType, Level, OnDeadline
 
 
 class Sequence(models.BigIntegerField):
-    """A primary key that we number ourselves. On SQLite it must be declared ``integer``, or the table keeps a second
-    index beside its own order and every insert feeds both."""
+    """A primary key that we number ourselves. SQLite needs the declaration ``integer``: otherwise the table has a
+    second index, and each insert updates both."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)

@@ -1,4 +1,4 @@
-"""Incidents, their one answer, and what became of the message that failed."""
+"""Incidents, their decisions, dead letters and requeues."""
 
 from django.conf import settings
 from django.db import models
@@ -14,13 +14,13 @@ from errorkernel.models.rules import Rule
 
 
 class Incident(models.Model):
-    """The open incident of an ``action`` event: one blocked process waiting for one answer.
+    """The incident of an ``action`` event: one blocked process that waits for one decision.
 
-    It keeps what it needs of its event, so that it outlives the event's retention.
+    It copies the fields that it needs from its event, because it is kept longer.
     """
 
     id = models.UUIDField(primary_key=True)
-    seq = models.BigIntegerField(help_text="seq of the event that raised it.")
+    seq = models.BigIntegerField(help_text="seq of its event.")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="incidents")
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="incidents")
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="incidents")
@@ -29,28 +29,31 @@ class Incident(models.Model):
     kind = models.CharField(max_length=200, blank=True)
     text = models.TextField()
     message = models.JSONField(null=True, blank=True)
-    repeat = models.BigIntegerField(default=1, help_text="How often this process had met this problem by then.")
-    consecutive = models.BigIntegerField(default=0, help_text="How often in a row on this same message.")
+    repeat = models.BigIntegerField(default=1, help_text="Number of its event among those of its process and problem.")
+    consecutive = models.BigIntegerField(default=0, help_text="Number of consecutive failures on this message.")
     state = models.CharField(
         max_length=12, choices=choices(incident_state.State), default=incident_state.State.OPEN.value
     )
     change = models.BigIntegerField(default=0, help_text="Number of its last change, from the counter of all changes.")
     raised_at = models.DateTimeField(help_text="When the process blocked, by the node's clock.")
-    opened_at = models.DateTimeField(help_text="When we stored it.")
+    opened_at = models.DateTimeField(help_text="When the server stored it.")
     deadline_at = models.DateTimeField(null=True, blank=True)
     on_deadline = models.CharField(
-        "answer at deadline", max_length=8, choices=choices(OnDeadline), default=OnDeadline.ESCALATE.value
+        "decision at deadline", max_length=8, choices=choices(OnDeadline), default=OnDeadline.ESCALATE.value
     )
     escalated_at = models.DateTimeField(null=True, blank=True)
     node_missing = models.CharField(
-        max_length=5, blank=True, help_text="late or gone while it waits: its node has not said heartbeat."
+        max_length=5, blank=True, help_text="late or gone while it is pending: its node misses heartbeats."
     )
-    rules_evaluated = models.BooleanField(default=False, help_text="The rules have been asked about it.")
+    rules_evaluated = models.BooleanField(default=False, help_text="Whether the rules were evaluated on it.")
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome_detail = models.TextField(blank=True)
     by_itself = models.CharField(
-        max_length=8, blank=True, choices=choices(Action), help_text="What its node answered while it was isolated."
+        max_length=8,
+        blank=True,
+        choices=choices(Action),
+        help_text="Decision of its node during isolation.",
     )
     new_incarnation = models.BigIntegerField(null=True, blank=True)
 
@@ -73,7 +76,7 @@ class Incident(models.Model):
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),
             models.Index(fields=["process", "problem", "seq"], name="incident_asked_again"),
-            # Without the state: SQLite uses a partial index only where no parameter stands in its condition.
+            # Without the state: SQLite uses a partial index only if its condition has no parameter.
             models.Index(fields=["seq"], condition=Q(rules_evaluated=False), name="incident_unevaluated"),
         ]
 
@@ -82,12 +85,13 @@ class Incident(models.Model):
 
     @property
     def is_poison(self) -> bool:
-        """Its process had failed on this message so often in a row that the message is kept as a dead letter."""
+        """Whether its process has failed on this message so often in a row that the message is kept as a dead
+        letter."""
         return is_poison(self.consecutive)
 
 
 class Decision(models.Model):
-    """The one answer to an incident; the database allows no second."""
+    """The only decision on an incident; the database allows no second."""
 
     id = models.UUIDField(primary_key=True)
     incident = models.OneToOneField(Incident, on_delete=models.CASCADE, related_name="decision")
@@ -96,14 +100,14 @@ class Decision(models.Model):
     rule = models.ForeignKey(
         Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="decisions", db_index=False
     )
-    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that answered.")
+    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that decided.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
     decided_at = models.DateTimeField()
-    sent_at = models.DateTimeField(null=True, blank=True, help_text="When the broker had it.")
+    sent_at = models.DateTimeField(null=True, blank=True, help_text="When the broker stored it.")
 
     class Meta:
         ordering = ["-decided_at"]
@@ -118,11 +122,11 @@ class Decision(models.Model):
 
 
 class Requeue(models.Model):
-    """What an operator did with a message that failed, and what became of it.
+    """An operator's action on a message that failed, and its result.
 
-    ``sent`` to its process again from the operator's word on (``sent_at``: when the broker had it), ``received`` once
-    the node has it in its journal; the node's outcome ends it. ``dropped``: an operator decided that it is not wanted
-    any more; ``kept``: as a dead letter. Of an incident, of a dead letter that no incident was asked about, or of both.
+    ``sent`` from the operator's request on (``sent_at``: when the broker stored it), ``received`` once the node has it
+    in its journal; the node's outcome ends it. ``dropped``: the operator discarded the message; ``kept``: as a dead
+    letter. It belongs to an incident, to a dead letter without one, or to both.
     """
 
     class State(models.TextChoices):
@@ -142,7 +146,7 @@ class Requeue(models.Model):
     )
     dead_letter = models.ForeignKey(
         "DeadLetter", null=True, blank=True, on_delete=models.CASCADE, related_name="requeues",
-        help_text="The dead letter that the message was then.",
+        help_text="The dead letter of the message at that time.",
     )  # fmt: skip
     state = models.CharField(max_length=8, choices=State.choices, default=State.SENT)
     actor = models.CharField(max_length=200, help_text="user:<name>.")
@@ -164,7 +168,7 @@ class Requeue(models.Model):
             models.CheckConstraint(
                 condition=Q(incident__isnull=False) | Q(dead_letter__isnull=False), name="requeue_of_something"
             ),
-            # One at a time: the process must not get the same message twice because two people were quick.
+            # One at a time: two simultaneous requests must not send the same message twice.
             models.UniqueConstraint(
                 fields=["incident"], condition=Q(state__in=["sent", "received"]), name="requeue_one_under_way"
             ),
@@ -179,8 +183,8 @@ class Requeue(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A message that is kept to be looked at: one process failed on it three times in a row for the same reason, or
-    somebody kept it (``requeues``). One that was sent again and failed is kept again."""
+    """A message that is kept for an operator: one process failed on it three times in a row for the same reason, or
+    an operator kept it (``requeues``). A message that was sent again and failed is kept again."""
 
     class State(models.TextChoices):
         KEPT = "kept"
@@ -189,13 +193,13 @@ class DeadLetter(models.Model):
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="dead_letters", db_index=False)
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="dead_letters")
-    digest = models.CharField(max_length=64, help_text="Digest of the message: two with one digest are one message.")
+    digest = models.CharField(max_length=64, help_text="Digest of the message, equal for equal messages.")
     message = models.JSONField()
     state = models.CharField(max_length=12, choices=State.choices, default=State.KEPT)
-    failures = models.BigIntegerField(help_text="How often in a row the process had failed on it.")
+    failures = models.BigIntegerField(help_text="Number of consecutive failures of the process on it.")
     incident = models.ForeignKey(
         Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="dead_letters",
-        help_text="The latest incident about it, if it asked.",
+        help_text="The latest incident about it, if there is one.",
     )  # fmt: skip
     seq = models.BigIntegerField(help_text="seq of the latest failure.")
     first_at = models.DateTimeField(help_text="When it became a dead letter.")
@@ -214,7 +218,7 @@ class DeadLetter(models.Model):
 
     @property
     def waits_for_somebody(self) -> bool:
-        """It is kept, not on its way to its process, and no process is asking about it."""
+        """Whether it is kept, not being sent again, and without a pending incident."""
         if self.incident and not self.incident.ended_at:
             return False
         done = [requeue.state for requeue in self.requeues.all()]

@@ -1,4 +1,4 @@
-"""Who reports: nodes, their processes, the lives of these, and what was tried by who may not."""
+"""Nodes, their processes, incarnations and access denials."""
 
 from datetime import datetime
 
@@ -13,27 +13,28 @@ FAMILIES = [("steward", "Steward"), ("ctrl", "ctrl")]
 
 
 class Node(models.Model):
-    """A named sender with its own credentials. Only what verifies them is kept: a public key and a hash.
+    """A named sender with its own credentials. The database stores only what verifies them: a public key and a hash.
 
-    Nodes of Steward and ctrl appear by themselves and have none; their ``name`` ends as ``core.sender_names`` says.
+    Nodes of Steward and ctrl are added with their first event and have none; their ``name`` has the suffix of
+    ``errorkernel.domain.sender_names``.
     """
 
     name = models.CharField(max_length=80, unique=True)
     family = models.CharField(
-        max_length=8, blank=True, choices=FAMILIES, help_text="Empty: one of ours. Others have no credentials."
+        max_length=8, blank=True, choices=FAMILIES, help_text="Empty for our own nodes; others have no credentials."
     )
-    formats = models.JSONField(default=list, blank=True, help_text="In which its messages came, the latest last.")
-    dialect = models.JSONField(null=True, blank=True, help_text="How it is spoken to, if its messages told.")
+    formats = models.JSONField(default=list, blank=True, help_text="Formats of its messages, the latest last.")
+    dialect = models.JSONField(null=True, blank=True, help_text="Dialect of commands to it, as its messages show it.")
     dialects = models.JSONField(
-        default=list, blank=True, help_text="Ways in which its messages came lately, and when each was last seen."
+        default=list, blank=True, help_text="Dialects of its recent messages, each with its last time."
     )
     dialect_override = models.JSONField(
-        null=True, blank=True, help_text="Which of them somebody said is its own, and which were known then."
+        null=True, blank=True, help_text="The dialect that an operator chose, and those known at that time."
     )
     enabled = models.BooleanField(default=True, help_text="A disabled node is refused by the broker and over HTTP.")
     public_key = models.CharField(max_length=64, blank=True, help_text="Public half of the node's nkey.")
     previous_public_key = models.CharField(
-        max_length=64, blank=True, help_text="The one before it: who still comes with it."
+        max_length=64, blank=True, help_text="The previous key: a connection with it is recorded as that node's."
     )
     token_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the node's HTTP token.")
     demo = models.BooleanField(default=False)
@@ -42,26 +43,29 @@ class Node(models.Model):
     version = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(
-        "last heartbeat", null=True, blank=True, help_text="When we last heard its heartbeat (our clock)."
+        "last heartbeat", null=True, blank=True, help_text="Time of its last heartbeat, by the server's clock."
     )
-    late_at = models.DateTimeField(null=True, blank=True, help_text="When it is late without another heartbeat.")
-    gone_at = models.DateTimeField(null=True, blank=True, help_text="When it is gone without another heartbeat.")
+    late_at = models.DateTimeField(null=True, blank=True, help_text="When it becomes late without another heartbeat.")
+    gone_at = models.DateTimeField(null=True, blank=True, help_text="When it becomes gone without another heartbeat.")
     heartbeat_pauses = models.JSONField(
         default=list, blank=True, help_text="Seconds between its last heartbeats, where its interval is not known."
     )
     http_at = models.DateTimeField(
-        "last HTTP request", null=True, blank=True, help_text="When it last used HTTP (our clock), to half a minute."
+        "last HTTP request",
+        null=True,
+        blank=True,
+        help_text="Last HTTP request (server's clock), to half a minute.",
     )
     clock_skew_s = models.FloatField(
-        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus ours at the last heartbeat."
+        "clock ahead (s)", null=True, blank=True, help_text="Its clock minus the server's at the last heartbeat."
     )
     backlog = models.BigIntegerField(
-        "still to send", null=True, blank=True, help_text="Reports in its journal that it has yet to send."
+        "backlog", null=True, blank=True, help_text="Events in its journal that are not sent yet."
     )
-    dropped = models.BigIntegerField(null=True, blank=True, help_text="Reports that its journal had no room for.")
-    dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Infos among the dropped.")
-    dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Errors among the dropped.")
-    refused = models.BigIntegerField(null=True, blank=True, help_text="Reports that the broker would not take.")
+    dropped = models.BigIntegerField(null=True, blank=True, help_text="Events for which its journal had no space.")
+    dropped_infos = models.BigIntegerField(null=True, blank=True, help_text="Dropped infos.")
+    dropped_errors = models.BigIntegerField(null=True, blank=True, help_text="Dropped errors.")
+    refused = models.BigIntegerField(null=True, blank=True, help_text="Events that the broker refused for good.")
     names_folded = models.BigIntegerField(
         default=0, help_text="Events whose process or problem was folded, because it had reported too many."
     )
@@ -81,23 +85,23 @@ class Node(models.Model):
 
     @property
     def contact_at(self) -> datetime | None:
-        """When it was last heard in any way."""
+        """The time of its last contact of any kind."""
         return max((at for at in (self.heartbeat_at, self.http_at, self.last_event_at) if at), default=None)
 
     @property
     def heard(self) -> Heard:
-        """What its liveness follows from."""
+        """The data from which its liveness is computed."""
         expected = Expectation(self.late_at, self.gone_at) if self.late_at and self.gone_at else None
         return Heard(expected, self.contact_at)
 
 
 class Process(models.Model):
-    """A named unit of work on a node, and what is known of its present incarnation."""
+    """A named unit of work on a node, and the data of its present incarnation."""
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="processes")
     name = models.CharField(max_length=200)
     incarnation = models.BigIntegerField(null=True, blank=True)
-    state = models.CharField(max_length=200, blank=True, help_text="As the node's heartbeat says it.")
+    state = models.CharField(max_length=200, blank=True, help_text="As in the node's heartbeat.")
     pid = models.BigIntegerField(null=True, blank=True)
     since = models.DateTimeField(null=True, blank=True)
     first_seen = models.DateTimeField()
@@ -116,14 +120,14 @@ class Process(models.Model):
 
 
 class Incarnation(models.Model):
-    """One life of a process: from when to when, how it ended, what it reported. The newest of each process are kept."""
+    """One incarnation of a process: start, end, ending and failures. The newest of each process are kept."""
 
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="incarnations")
     number = models.BigIntegerField()
     pid = models.BigIntegerField(null=True, blank=True)
-    first_seen = models.DateTimeField(help_text="When we first heard of it.")
-    since = models.DateTimeField(null=True, blank=True, help_text="When it began, by its node's clock.")
-    ended_at = models.DateTimeField(null=True, blank=True, help_text="When we knew that it had ended.")
+    first_seen = models.DateTimeField(help_text="Time of its first sign, by the server's clock.")
+    since = models.DateTimeField(null=True, blank=True, help_text="Its start, by the node's clock.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When the server learned of its end.")
     ending = models.CharField(max_length=8, blank=True, choices=choices(Ending))
     incident = models.ForeignKey(
         "Incident",
@@ -131,7 +135,7 @@ class Incarnation(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="Whose answer ended it.",
+        help_text="The incident whose decision ended it.",
     )
     failures = models.BigIntegerField(default=0)
 
@@ -144,11 +148,11 @@ class Incarnation(models.Model):
 
 
 class AccessDenial(models.Model):
-    """What somebody tried who may not: one row for the same thing tried again and again."""
+    """An access without the right to; repeated ones share a row."""
 
     operation = models.CharField(max_length=12, help_text="publish, subscribe, connect or http.")
     target = models.CharField(max_length=200, blank=True, help_text="The subject, or the address over HTTP.")
-    node = models.CharField(max_length=64, blank=True, help_text="The node that it was, as far as that is certain.")
+    node = models.CharField(max_length=64, blank=True, help_text="The node, if it is certain.")
     credential = models.CharField(max_length=80, blank=True, help_text="Public key, user name or digest of the token.")
     address = models.CharField(max_length=64, blank=True)
     count = models.BigIntegerField(default=0)

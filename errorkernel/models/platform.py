@@ -1,4 +1,4 @@
-"""How the kernel numbers, sends, and is seen to live."""
+"""Counters, outbox, broker streams and heartbeats of the kernel."""
 
 from django.db import models
 
@@ -8,8 +8,8 @@ class Counter(models.Model):
 
     ``events`` numbers stored events (their ``seq``), ``changes`` numbers changes of incidents, ``nodes`` is the
     revision of the credentials: the broker's configuration is written anew when it moves. ``rules`` is the revision of
-    all rules together: who judges by rules that have changed meanwhile notices, and begins anew. ``acted`` is the
-    number of the last event of Steward's and ctrl's nodes that the rules have been asked about.
+    all rules together: an evaluation that finds it changed starts again. ``acted`` is the
+    number of the last event of Steward/ctrl nodes on which the rules were evaluated.
     """
 
     EVENTS = "events"
@@ -26,7 +26,7 @@ class Counter(models.Model):
 
 
 class Outbox(models.Model):
-    """What the kernel still has to publish. Written with the change that causes it; removed when the broker has it."""
+    """Messages to publish. Written in the transaction of the change; removed when the broker has them."""
 
     subject = models.CharField(max_length=200)
     msg_id = models.CharField(max_length=100, unique=True)
@@ -45,22 +45,20 @@ class Outbox(models.Model):
 
 
 class BrokerStream(models.Model):
-    """The broker's streams as they were last seen. One that was made anew, or went back, has lost what was in it.
+    """The last known state of the broker's streams. A stream that was created again, or went back, lost its messages.
 
-    All but the first four fields are of the stream of Steward's nodes alone, which the broker cannot refuse anything.
+    All but the first four fields are set only for the stream of Steward nodes, which never refuses a message.
     """
 
     name = models.CharField(max_length=64, primary_key=True)
-    created = models.CharField(max_length=64, help_text="When the broker made it, as the broker writes it.")
-    observed_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the broker was asked whose reply this is."
-    )
+    created = models.CharField(max_length=64, help_text="Its creation time, as the broker formats it.")
+    observed_at = models.DateTimeField(null=True, blank=True, help_text="When the broker was queried.")
     last_seq = models.BigIntegerField(default=0, help_text="Number of its newest message.")
     unstored = models.BigIntegerField(default=0, help_text="Messages in it that are not stored yet.")
     fill_ratio = models.FloatField(default=0.0, help_text="Used share of its limit, from 0 to 1.")
-    discarded = models.BigIntegerField(default=0, help_text="Messages that the broker threw away because it was full.")
-    discarded_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message counted as thrown away.")
-    stored_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message that was stored here.")
+    discarded = models.BigIntegerField(default=0, help_text="Messages that the broker discarded when full.")
+    discarded_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message counted as discarded.")
+    stored_to_seq = models.BigIntegerField(default=0, help_text="Number of the last message stored in the database.")
 
     def __str__(self) -> str:
         return self.name
@@ -85,17 +83,17 @@ class KernelClock(models.Model):
 
 
 class KernelHeartbeat(models.Model):
-    """When each kernel worker last wrote a heartbeat. Pages and readiness look here."""
+    """The last heartbeat of each kernel worker, read by pages and readiness."""
 
     worker = models.CharField(max_length=200, unique=True, help_text="host:pid")
     at = models.DateTimeField()
     started_at = models.DateTimeField()
     broker_connected = models.BooleanField(default=False)
     broker_connected_since = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it is connected without a break."
+        null=True, blank=True, help_text="Since when it is connected without interruption."
     )
     lag = models.BigIntegerField(default=0, help_text="Messages in the stream that are not stored yet.")
-    broker_error = models.TextField(default="", blank=True, help_text="Why the broker cannot store, as it says it.")
+    broker_error = models.TextField(default="", blank=True, help_text="Why the broker cannot store, as it reports it.")
 
     def __str__(self) -> str:
         return self.worker

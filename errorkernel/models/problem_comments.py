@@ -1,4 +1,4 @@
-"""What is kept beside a problem: what people said of it."""
+"""Comments on problems."""
 
 from django.conf import settings
 from django.db import models
@@ -7,7 +7,7 @@ from errorkernel.models.events import Problem
 
 
 class ProblemComment(models.Model):
-    """What somebody wrote under a problem. Kept as it was written."""
+    """A comment of a person on a problem; it cannot be changed."""
 
     problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="comments")
     user = models.ForeignKey(

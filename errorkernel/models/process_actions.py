@@ -1,4 +1,4 @@
-"""What operators do to the processes of Steward and ctrl nodes."""
+"""Actions on the processes of Steward/ctrl nodes."""
 
 from django.conf import settings
 from django.db import models
@@ -12,11 +12,10 @@ from errorkernel.models.rules import Rule
 
 
 class ProcessAction(models.Model):
-    """One thing that somebody wants of such a node: its list, or a process stopped, started or killed.
+    """One action on such a node: list its processes, or stop, start or kill one.
 
-    ``queued`` until a kernel takes it, ``running`` while one has it, then as it ended. What was sent and what came
-    back are its requests. It keeps the number of the event that it was begun from, and the problem, since events are
-    forgotten in time.
+    ``queued`` until a kernel claims it, ``running`` while a kernel carries it out, then its result. Its requests hold
+    the messages and their replies. It copies the number of its event and the problem, because events are deleted.
     """
 
     class State(models.TextChoices):
@@ -28,29 +27,29 @@ class ProcessAction(models.Model):
 
     UNDER_WAY = (State.QUEUED, State.RUNNING)
 
-    token = models.CharField(max_length=32, unique=True, help_text="Known to the node and us: its replies bear it.")
+    token = models.CharField(max_length=32, unique=True, help_text="Sent with each request and in each reply.")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="process_actions", db_index=False)
     plan = models.CharField(max_length=8, choices=choices(ActionKind))
-    method = models.CharField(max_length=64, blank=True, help_text="Of the process, as the node spells it.")
+    method = models.CharField(max_length=64, blank=True, help_text="Method of the process, in the node's spelling.")
     state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
-    summary = models.TextField(blank=True, help_text="How it ended, in a sentence.")
+    summary = models.TextField(blank=True, help_text="Its result in one sentence.")
     actor = models.CharField(max_length=200, help_text="user:<name> or rule:<id>.")
     rule = models.ForeignKey(
         Rule, null=True, blank=True, on_delete=models.PROTECT, related_name="process_actions", db_index=False
     )
-    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that ordered it.")
+    rule_revision = models.IntegerField(null=True, blank=True, help_text="Revision of the rule that requested it.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
-    event_seq = models.BigIntegerField(null=True, blank=True, help_text="Number of the event that it was begun from.")
+    event_seq = models.BigIntegerField(null=True, blank=True, help_text="Number of the event that it is based on.")
     problem = models.ForeignKey(
         Problem, null=True, blank=True, on_delete=models.SET_NULL, related_name="process_actions"
     )
     listed_processes = models.JSONField(default=list, blank=True, help_text="The processes in the node's last list.")
     worker = models.CharField(max_length=200, blank=True, help_text="The kernel that carries it out.")
-    leased_until = models.DateTimeField(null=True, blank=True, help_text="After this another kernel may go on with it.")
+    leased_until = models.DateTimeField(null=True, blank=True, help_text="Until when its kernel has it alone.")
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -58,7 +57,7 @@ class ProcessAction(models.Model):
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(condition=in_choices("plan", ActionKind), name="process_action_plan"),
-            # One at a time: two that stop and start the same process would undo each other.
+            # One at a time: two actions that stop and start the same process would undo each other.
             models.UniqueConstraint(
                 fields=["node", "method"],
                 condition=Q(state__in=["queued", "running"]),
@@ -79,14 +78,14 @@ class ProcessAction(models.Model):
 
 
 class ProcessActionRequest(models.Model):
-    """One message to the node, written before it was sent, and what came back. ``result`` is empty while it waits."""
+    """One message to the node, stored before it is sent, and its reply. ``result`` is empty until the reply."""
 
     action = models.ForeignKey(ProcessAction, on_delete=models.CASCADE, related_name="requests", db_index=False)
     number = models.IntegerField()
     ask = models.CharField(max_length=8, choices=choices(RequestKind))
     result = models.CharField(max_length=12, blank=True, choices=choices(RequestResult))
-    numbers = models.JSONField(default=list, blank=True, help_text="The node's own of the process, as listed.")
-    detail = models.TextField(blank=True, help_text="What the node said, or why nothing came.")
+    numbers = models.JSONField(default=list, blank=True, help_text="The node's numbers of the process, as listed.")
+    detail = models.TextField(blank=True, help_text="The node's reply, or why there is none.")
     sent_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,4 +1,4 @@
-"""What was counted while it came in, so that pictures need not count it again."""
+"""Rollups: numbers per time bucket, counted while events are stored."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from errorkernel.models.fields import Sequence
 
 
 class FleetRollup(models.Model):
-    """What the whole fleet reported in some time, and how long its processes stood still in it, added up."""
+    """The events of the whole fleet in one bucket, and the blocked seconds of its processes."""
 
     debug = models.BigIntegerField(default=0)
     info = models.BigIntegerField(default=0)
@@ -29,7 +29,7 @@ class MinuteRollup(FleetRollup):
 
 
 class HourRollup(FleetRollup):
-    """Of one hour: its minutes added up, for pictures of weeks."""
+    """Of one hour: the sum of its minutes, for charts of weeks."""
 
     hour = Sequence(primary_key=True, help_text="Number of the hour, from 1970 on.")
 
@@ -38,14 +38,14 @@ class HourRollup(FleetRollup):
 
 
 class EventRollup(models.Model):
-    """What one process or problem reported in one hour or day. The key says which: ``errorkernel.domain.rollups``."""
+    """The events of one process or problem in one hour, day or week. Key: ``errorkernel.domain.rollups``."""
 
     id = Sequence(primary_key=True)
     events = models.BigIntegerField()
-    failures = models.BigIntegerField(help_text="Errors and critical ones among them.")
+    failures = models.BigIntegerField(help_text="Events of level error or critical.")
 
     class Meta:
         verbose_name_plural = "tallies"
 
     def __str__(self) -> str:
-        return f"tally {self.pk}"
+        return f"rollup {self.pk}"

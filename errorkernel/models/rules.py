@@ -1,4 +1,4 @@
-"""The policy: who answers without a person."""
+"""Rules, which decide incidents without a person."""
 
 from django.db import models
 
@@ -7,9 +7,9 @@ from errorkernel.models.fields import choices, in_choices
 
 
 class Rule(models.Model):
-    """An entry of the policy: what is said to an incident without a person. First match wins, by ``position``.
+    """One rule: a condition and the action for matching incidents. The first match by ``position`` applies.
 
-    A removed rule stays as a row, so that what it once answered can still say by what.
+    A removed rule stays as a row, because its decisions refer to it.
     """
 
     name = models.CharField(max_length=NAME_MAX_CHARS)
@@ -17,8 +17,8 @@ class Rule(models.Model):
     enabled = models.BooleanField(default=False)
     condition = models.TextField(help_text="A query over the fields of an incident.")
     action = models.CharField(max_length=8, choices=choices(RuleAction))
-    reason = models.TextField(help_text="Goes with every answer that it gives.")
-    author = models.CharField(max_length=200, help_text="Who wrote the present revision: user:<name>.")
+    reason = models.TextField(help_text="The reason of each of its decisions.")
+    author = models.CharField(max_length=200, help_text="user:<name> of the present revision.")
     revision = models.IntegerField(default=1, help_text="Grows by one with every change.")
     after_seq = models.BigIntegerField(default=0, help_text="Incidents up to this number are older than the rule.")
     created_at = models.DateTimeField()
@@ -27,13 +27,13 @@ class Rule(models.Model):
     max_uses = models.IntegerField(null=True, blank=True)
     uses = models.IntegerField(default=0)
     last_used_at = models.DateTimeField(null=True, blank=True)
-    storm_limit = models.IntegerField(default=STORM_LIMIT, help_text="More answers within 60 s suspend it.")
-    loop_limit = models.IntegerField(default=LOOP_LIMIT, help_text="More answers in a row on one message suspend it.")
+    storm_limit = models.IntegerField(default=STORM_LIMIT, help_text="More decisions within 60 s suspend it.")
+    loop_limit = models.IntegerField(default=LOOP_LIMIT, help_text="More decisions in a row on one message suspend it.")
     controlled_nodes = models.JSONField(
-        default=list, blank=True, help_text="Names of Steward's and ctrl's nodes on which it may act."
+        default=list, blank=True, help_text="Names of Steward/ctrl nodes on which it may act."
     )
     acts_after_seq = models.BigIntegerField(
-        default=0, help_text="Errors of such nodes up to this number are older than its present wording."
+        default=0, help_text="Errors of such nodes up to this number are older than its present revision."
     )
     suspended_at = models.DateTimeField(null=True, blank=True)
     suspended_reason = models.TextField(blank=True)

@@ -1,4 +1,4 @@
-"""Searches that people keep."""
+"""Saved searches."""
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +10,7 @@ class SavedSearch(models.Model):
 
     page = models.CharField(max_length=20, help_text="live, events or problems.")
     name = models.CharField(max_length=60)
-    query_string = models.CharField(max_length=2000, help_text="The page's parameters, as they stand in its address.")
+    query_string = models.CharField(max_length=2000, help_text="The parameters in the page's address.")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -1,11 +1,11 @@
-"""How operators' programs come in."""
+"""API tokens of operators."""
 
 from django.conf import settings
 from django.db import models
 
 
 class ApiToken(models.Model):
-    """An operator's personal token for the API; only its hash is kept."""
+    """An operator's personal token for the API; the database stores only its hash."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     digest = models.CharField(max_length=64, unique=True)

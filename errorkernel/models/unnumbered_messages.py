@@ -4,12 +4,12 @@ from django.db import models
 
 
 class UnnumberedMessage(models.Model):
-    """A message of a Steward node that does not number its messages: which failure of the same bytes it reported."""
+    """A message of a Steward node that does not number its messages: which of several equal failures it reported."""
 
     source = models.CharField(max_length=120, unique=True, help_text="Its place in the stream.")
     digest = models.BinaryField(max_length=32)
-    occurrence = models.IntegerField(help_text="Failures with these bytes before it.")
-    at = models.FloatField(help_text="Unix time at which the broker got it.")
+    occurrence = models.IntegerField(help_text="Earlier failures with the same bytes.")
+    at = models.FloatField(help_text="Unix time at which the broker received it.")
     recorded_at = models.DateTimeField()
 
     class Meta:

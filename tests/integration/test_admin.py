@@ -197,7 +197,7 @@ def test_the_admin_has_the_consoles_icon_and_colours(root, filled):
 
 def test_columns_and_lists_have_names_that_are_words(root, filled):
     page = root.get(url(Node, "changelist")).content.decode()
-    for words in ("Last hello", "Clock ahead (s)", "Still to send", "API tokens"):
+    for words in ("Last heartbeat", "Clock ahead (s)", "Backlog", "API tokens"):
         assert words in page
     assert "Clock skew s" not in root.get(url(Node, "change", Node.objects.get().pk)).content.decode()
 

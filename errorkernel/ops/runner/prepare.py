@@ -1,4 +1,4 @@
-"""What a role needs before it starts: the data directory, the database, a port, a broker."""
+"""Prepares a role's start: data directory, database, port and broker."""
 
 import contextlib
 import errno
@@ -30,7 +30,7 @@ from errorkernel.store.platform import schema
 
 
 class StartError(Exception):
-    """The product cannot start; the message is one sentence for whoever started it."""
+    """The product cannot start; the message is one sentence for the person who started it."""
 
 
 def protect_data_dir(conf: Conf) -> None:

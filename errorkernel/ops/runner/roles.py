@@ -1,7 +1,7 @@
 """``steward up``, ``web`` and ``kernel``: the roles, put together from their parts, started and stopped in order.
 
 Daphne has no ASGI lifespan, so the kernel's tasks are started from its ``ready_callable`` and stopped from a trigger
-before the reactor's shutdown. Whatever keeps the product from starting is told in one sentence (``StartError``).
+before the reactor's shutdown. An error at the start is one sentence (``StartError``).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ log = logging.getLogger("errorkernel.runner")
 
 @dataclass(slots=True)
 class Options:
-    """What the command line says."""
+    """Options of the command line."""
 
     host: str = "127.0.0.1"
     port: int = 8000

@@ -1,4 +1,4 @@
-"""What runs beside the web server: the kernel's worker, the broker's keeper, the demo; started and stopped in order."""
+"""Starts and stops the parts beside the web server in order: the kernel worker, the broker's keeper, the demo."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ KERNEL_READY_S = 20.0
 DEMO_LOOK_S = 1.0
 DATABASE_PAUSE_S = 1.0
 SWITCH_INTERVAL_S = 0.001
-"""So long a thread that computes keeps another waiting. With Python's 5 ms the way from a click to its process takes a
+"""A computing thread delays another by at most this. With Python's 5 ms the way from a click to its process takes a
 fifth longer at the median (``tests.bench.click``); the intake is as fast either way."""
 
 
@@ -55,7 +55,7 @@ class Services:
         self._fleet: Any = None
 
     async def start(self, application: Any, fail: Callable[[BaseException], None]) -> None:
-        """Start everything; ``fail`` is told when a part ends by itself."""
+        """Start everything; ``fail`` is called when a part ends by itself."""
         try:
             calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -138,7 +138,7 @@ class Services:
 
 
 async def note_settings(role: str, conf: Conf) -> None:
-    """Put on record what the role has started with, as soon as the database can be used."""
+    """Record the settings of the role's start, as soon as the database is available."""
     now, origin = datetime.now(UTC), f"steward {role} on {socket.gethostname()}"
     given, unset = ({name: value for name, value, _ in describe(settings)} for settings in (conf, usual()))
     threads = DatabaseThreads("settings")

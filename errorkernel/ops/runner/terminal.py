@@ -1,4 +1,4 @@
-"""What a role prints for whoever started it: the steps of the start, and how to go on."""
+"""Prints the steps of a start, and what to do next."""
 
 import sys
 
