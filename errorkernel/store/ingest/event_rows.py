@@ -70,7 +70,7 @@ class EventRow(msgspec.Struct):
 _COLUMNS = (
     *("seq", "id", "type", "level", "node__name", "process__name", "process_name", "incarnation", "kind", "text"),
     *("message", "occurred_at", "received_at", "problem_id", "problem__merged_into_id", "repeat", "relay_from_node"),
-    *("cut", "node__family"),
+    *("cut", "tags", "node__family"),
 )
 
 

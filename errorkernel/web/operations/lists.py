@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.db.models.fields.json import KT
 
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness
@@ -114,7 +113,7 @@ LISTS = (
         permission="errorkernel.view_errorevent",
         item=items.EventItem,
         encode=lambda row, now: items.event(row),
-        rows=lambda: stored(guess=KT("tags__process")),
+        rows=lambda: stored(),
         order_by="seq",
         search=_search,
         search_schema={"type": "string", "format": QUERY_FORMAT},

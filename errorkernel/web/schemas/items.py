@@ -161,11 +161,13 @@ class IncarnationItem(msgspec.Struct):
 class EventItem(EventRow):
     """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
     is ``named_in_text``, ``guessed_from_text`` or ``not_named``, since such nodes send no more than a text.
-    ``cut``: the fields that were over their limit, so only their beginning is kept."""
+    ``cut``: the fields that were over their limit, so only their beginning is kept. ``tags``: the sender's, and for
+    such nodes what was read from the text."""
 
     family: NodeFamily = ""
     process_guess: str = ""
     cut: list[str] = []
+    tags: dict[str, str] = {}
 
 
 class NodeItem(msgspec.Struct):
@@ -239,10 +241,10 @@ def incident(row: Incident, cut: str | None) -> IncidentItem:
 
 
 def event(row: Any) -> EventItem:
-    """An event of ``store.rows.stored`` with ``guess``: what its tag ``process`` says."""
+    """An event of ``event_rows.stored``."""
     family = row.node__family
-    more = {"family": family, "process_guess": (row.guess or "") if family else ""}
-    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut))
+    more = {"family": family, "process_guess": row.tags.get("process", "") if family else ""}
+    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut), tags=row.tags)
 
 
 def _names(cut: str) -> list[str]:

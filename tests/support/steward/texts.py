@@ -173,6 +173,44 @@ EXAMPLES = [
         "error",
     ),
     (
+        "error: newSubjectAndMessage : error: newSubjectAndMessage: no such request type defined: REQNopeReply, "
+        f"message: {DUMP}",
+        ("no such method", "nopeReply"),
+        "error",
+    ),
+    (
+        "error: newSubjectAndMessage: error: newSubjectAndMessage: no such request type defined: REQNope",
+        ("no such method", "nope"),
+        "error",
+    ),
+    (
+        "error: subscriberHandler: newSubjectAndMessage : error: newSubjectAndMessage: no such request type defined: "
+        f"REQNope, message copy: {DUMP}",
+        ("no such method", "nope"),
+        "error",
+    ),
+    (
+        "error: routeMessagesToProcess: the method do not exist, message dropped: ",
+        ("no such method", ""),
+        "error",
+    ),
+    (
+        "error: OpProcessStop: no such request type defined: REQNope, check that the methodArgs are correct: ",
+        ("no such method", "nope"),
+        "error",
+    ),
+    (
+        "error: OpProcessStop: no such request type defined: %!v(MISSING), check that the methodArgs are correct: "
+        "REQNope",
+        ("no such method", "nope"),
+        "error",
+    ),
+    (
+        "<nil>",
+        ("reply written",),
+        "info",
+    ),
+    (
         f"info: message read from socket on ship1: {DUMP}",
         ("message read",),
         "info",

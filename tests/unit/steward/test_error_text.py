@@ -9,11 +9,20 @@ from errorkernel.domain.fingerprint import grouping
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Event, EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump, methods, text_parser, text_record
-from errorkernel.senders.steward.protocol.repeats import Echoes, RepeatVerdict, Seen, Sending, judge
+from errorkernel.senders.steward.protocol.repeats import Echoes, RepeatVerdict, Seen, Sending, judge, lateness_s
 from errorkernel.senders.steward.protocol.text_parser import Understood
 from errorkernel.senders.steward.protocol.text_record import Record
 from errorkernel.senders.steward.protocol.text_templates import TEMPLATES, find
 from tests.support.steward.texts import DUMP, EXAMPLES, UNREACHABLE
+
+OTHER_METHODS = (
+    *("REQOpProcessList", "REQErrorLog", "REQHello", "REQKeysRequestUpdate", "REQKeysDeliverUpdate", "REQKeysAllow"),
+    *("REQAclRequestUpdate", "REQSUBCopySrc", "REQSUBCopyDst", "REQTuiToConsole", "REQNone"),
+    *("opProcessStop", "errorLog", "hello", "keysUpdateRequest", "keysUpdateReceive", "keysAllow", "subCopySrc"),
+    *("aclDeliverUpdate", "webUI", "helloPublisher"),
+)
+"""Methods of both projects that are not stopped or started from here."""
+NO_METHOD = "error: newSubjectAndMessage : error: newSubjectAndMessage: no such request type defined: "
 
 
 def understand(text: str, node: str = "ship1", **more: frozenset[str]) -> Understood:
@@ -150,6 +159,19 @@ def test_any_text_can_be_understood(noise: str, text: str, at: int) -> None:
         ("error: methodREQAclAddAccessList: x", "REQAclAddCommand", False),
         ("error: methodKeysRequestUpdate: x", "keysUpdateRequest", False),
         ("error: methodPortDst: x", "PortDst", False),
+        ("error: methodREQKeysRequestUpdate: x", "REQKeysRequestUpdate", False),
+        ("error: methodKeysReceiveUpdate : x", "keysUpdateReceive", False),
+        ("error: copySrcSubHandler: x", "copySrc", False),
+        ("error: copySrcSubProcFunc: failed to open file: x", "copySrc", False),
+        ("error: copyDstSubProcFunc: x", "copyDst", False),
+        ("copyDstProcSubFunc: x", "copyDst", False),
+        ("error: portDstSubProcFunc: conn.Write failed. err=x", "PortDst", False),
+        (
+            "error: newSubjectAndMessage : error: newSubjectAndMessage: no such request type defined: REQNope, "
+            f"message: {DUMP}",
+            "REQHttpGet",
+            True,
+        ),
         ("info: method timeout reached REQTailFile, canceling: [a]", "REQTailFile", False),
         ("info: OpProcessStop: process stopped id: 1, method: {a httpGet} on: a", "httpGet", True),
         (
@@ -173,6 +195,8 @@ def test_a_label_gives_a_guess_at_the_process(text: str, method: str, certain: b
         "error: subscriberHandler: no such method type: REQNope",
         "error: spawnWorker: start procFunc failed: REQNope",
         "error: routeMessagesToProcess: the method do not exist, message dropped: REQNope",
+        "error: newSubjectAndMessage: error: newSubjectAndMessage: no such request type defined: REQNope",
+        "error: OpProcessStop: no such request type defined: REQNope, check that the methodArgs are correct: ",
         "error: readFolder: failed to open readFile from readFolder: REQNope",
         f"info: message read from socket on ship1: {DUMP}",
         "error: methodEventTextLogging: x",
@@ -193,8 +217,26 @@ def test_a_method_that_reports_under_anothers_label_is_named_as_well() -> None:
 
 
 def test_names_go_both_ways() -> None:
-    for name in methods.SAFE_METHODS:
+    for name in (*methods.SAFE_METHODS, *OTHER_METHODS):
         assert methods.spelled(methods.canonical(name), name.startswith("REQ")) == name
+
+
+def test_the_same_unknown_method_is_one_problem_in_both_families() -> None:
+    found = {
+        understand(text).fingerprint
+        for text in (
+            f"{NO_METHOD}REQNope, message: {DUMP}",
+            "error: newSubjectAndMessage: error: newSubjectAndMessage: no such request type defined: REQNope",
+            "error: routeMessagesToProcess: the method do not exist, message dropped: nope",
+            "error: OpProcessStart: no such request type defined: nope",
+        )
+    }
+    assert len(found) == 1
+
+
+def test_a_reply_that_was_written_is_no_error() -> None:
+    found = understand("<nil>")
+    assert (found.type, found.level, found.process) == (EventType.INFO, Level.DEBUG, None)
 
 
 # The message in progress
@@ -277,6 +319,50 @@ def test_without_numbers_the_same_bytes_are_told_apart_by_when_they_come() -> No
     ]
 
 
+QUICK = Sending(ack_timeout_s=5, retry_wait_s=0, retries=10, numbered=False)
+
+
+@pytest.mark.parametrize(
+    ("sending", "outage_s", "copies", "failures"),
+    [
+        (QUICK, 35, 8, 1),  # sent when it failed and every 5 s after, all of them kept by the node's client
+        (SEED, 75, 2, 1),
+        (QUICK, 35, 10, 3),  # two more failures of that second, sent after the first was acknowledged
+        (QUICK, 300, 10, 1),  # given up after ten
+        (QUICK, 300, 25, 3),  # the next failures of that second, given up as well
+        (QUICK, 0, 5, 5),  # five failures in one second, no outage
+        (SEED, 40, 5, 5),  # later than usual, but before it can have been repeated
+    ],
+)
+def test_what_a_client_kept_in_an_outage_is_one_failure(
+    sending: Sending, outage_s: float, copies: int, failures: int
+) -> None:
+    seen: Seen | None = None
+    occurrences: list[int] = []
+    for number in range(copies):
+        now_s = outage_s + number * 0.001
+        found = judge(seen, sending, now_s=now_s, late_s=now_s, highest=max(occurrences, default=-1))
+        occurrences.append(found.occurrence)
+        seen = Seen(found.occurrence, now_s, occurrences.count(found.occurrence), len(occurrences))
+    assert len(set(occurrences)) == failures
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "others", "late_s"),
+    [
+        (35, [], 35),
+        (7235, [], 35),  # two hours east of UTC
+        (-7165, [], 35),
+        (-20, [], -20),  # its clock runs ahead
+        (635, [600, 640, 601], 35),  # its clock is ten minutes behind
+    ],
+)
+def test_the_way_of_a_message_is_seen_whatever_the_clock_of_its_node(
+    delay_s: float, others: list[float], late_s: float
+) -> None:
+    assert lateness_s(delay_s, others) == late_s
+
+
 def test_a_node_that_never_sees_an_acknowledgement_reports_once() -> None:
     moments = [60.0 * number for number in range(11)]
     assert verdicts(SEED, *moments) == [RepeatVerdict(False, 0), *[RepeatVerdict(True, 0)] * 10]
@@ -305,7 +391,8 @@ def test_the_memory_is_bounded() -> None:
 
 
 def folded(echoes: Echoes, text: str, now_s: float, event: UUID | None = None, node: str = "ship1") -> UUID | None:
-    return echoes.belongs_to(node, event or uuid4(), understand(text).echoes, now_s=now_s)
+    first = echoes.belongs_to(node, event or uuid4(), understand(text).echoes, now_s=now_s)
+    return first.event if first else None
 
 
 PAIRS = [
@@ -316,6 +403,14 @@ PAIRS = [
     (
         'error: methodREQHttpGet: client.Do failed: Get "http://h/": no, bailing out: [http://h/]',
         "error: methodREQHttpGet: method timed out: [http://h/]",
+    ),
+    (
+        f"error: methodREQHttpGet: not 200, were 404, bailing out: {DUMP}",
+        "error: methodREQHttpGet: method timed out: [http://x]",
+    ),
+    (
+        f"{NO_METHOD}REQA, message: {DUMP}",
+        "error: routeMessagesToProcess: the method do not exist, message dropped: ",
     ),
     ("error: odd thing", text_parser.WRAPPER + "error: odd thing"),
     (

@@ -31,6 +31,8 @@ _OTHER_NAMES = {
     "opStopProcess": "opProcessStop",
     "aclAddAccessList": "aclAddCommand",
     "copyFile": "copyFileFrom",
+    "keysDeliverUpdate": "keysUpdateReceive",
+    "keysReceiveUpdate": "keysUpdateReceive",
 }
 """Labels and names that differ from the canonical one by more than ``REQ`` and the case of a letter."""
 _MISTAKEN = {"cliCommand": ("cliCommandCont",), "httpGet": ("httpGetScheduled",)}
@@ -38,10 +40,12 @@ _MISTAKEN = {"cliCommand": ("cliCommandCont",), "httpGet": ("httpGetScheduled",)
 _NO_PROCESS = {"args", "timeout", "eventTextLogging", "subscriberHandler"}
 """What follows ``method`` in texts and is none, or, as the writer of files, is any of several."""
 
-_LABEL = re.compile(r"\bmethod(REQ\w+|[A-Z]\w+)|\b(REQ[A-Z]\w+)")
+_LABEL = re.compile(
+    r"\bmethod(REQ\w+|[A-Z]\w+)|\b(REQ[A-Z]\w+)|\b((?:copy|port)(?:Src|Dst))(?:Sub|Proc)\w*(?:Func|Handler)\b"
+)
 _NAMES_NONE = re.compile(
     r"(?:error|info): ?(?:subscriberHandler|spawnWorker|routeMessagesToProcess|readFolder|readSocket|fillBuffer"
-    r"|OpProcessStart: no such|message read)"
+    r"|OpProcessSt(?:art|op): no such|newSubjectAndMessage|message read)"
 )
 """What speaks in these texts is the node, and the methods in them are what somebody asked for."""
 _SEARCHED_CHARS = 2000
@@ -62,7 +66,9 @@ def canonical(label: str) -> str:
     return _OTHER_NAMES.get(name, name)
 
 
-_STEWARD_NAMES = {canonical(name): name for name in _STEWARD_SAFE}
+_STEWARD_OTHERS = ("REQKeysRequestUpdate", "REQKeysDeliverUpdate", "REQSUBCopySrc", "REQSUBCopyDst")
+"""Names in Steward that differ from ctrl's by more than ``REQ`` and the case of a letter."""
+_STEWARD_NAMES = {canonical(name): name for name in _STEWARD_SAFE + _STEWARD_OTHERS}
 _CTRL_NAMES = {canonical(name): name for name in _CTRL_SAFE}
 
 
@@ -79,7 +85,7 @@ def guess(text: str, req: bool) -> Guess | None:
         return None
     # A printed message is what was to be done, not who failed at it.
     for found in _LABEL.finditer(text[:_SEARCHED_CHARS].partition("{{} ")[0]):
-        name = canonical(found.group(1) or found.group(2))
+        name = canonical(found.group(1) or found.group(2) or found.group(3))
         if name not in _NO_PROCESS and not name.startswith("sub"):
             others = tuple(spelled(other, req) for other in _MISTAKEN.get(name, ()))
             return Guess(spelled(name, req), others)

@@ -6,6 +6,10 @@ Those of early 2022 do not, and their clock has whole seconds: two failures in o
 a node sends its next error only after the acknowledgement or the timeout of the one before. So what comes again
 *before* the timeout is another occurrence, and what comes again at about the timeout is a retransmission.
 
+While the link is down, the NATS client of such a node keeps each retransmission, and sends all of them within a
+millisecond when it is back. So what comes again at once, but so late after the time in its text that the node had
+repeated it, is a retransmission as well: as often as the node can have repeated it until then.
+
 One failure may also make several different texts, a moment apart; these are folded by the keys that the text gives.
 
 Everything here is pure: times are arguments (seconds on any one clock), what was before is given, memory is bounded.
@@ -14,6 +18,7 @@ Everything here is pure: times are arguments (seconds on any one clock), what wa
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -25,6 +30,12 @@ EARLY_SHARE = 0.8
 ECHO_WINDOW_S = 30.0
 """A method's timeout is 10 s by default, and its second text comes when that is over."""
 REMEMBERED_MAX = 50_000
+FLUSH_S = 1.0
+"""What a client kept while the link was down arrives within this, on slow links too."""
+ZONE_STEP_S = 900.0
+"""Time zones differ by quarters of an hour."""
+CLOCK_OFF_S = 60.0
+"""By so much a clock may run ahead where nothing else is known of it."""
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -44,12 +55,22 @@ class Sending(msgspec.Struct, frozen=True):
         """How long retransmissions may come, with one interval to spare; a clock of whole seconds has at least one."""
         return max(self.interval_s * (max(self.retries, 0) + 2), 1.0)
 
+    def was_flushed(self, seen: "Seen", late_s: float) -> bool:
+        """Whether another copy that arrives ``late_s`` after its failure can be one that was kept in an outage. A node
+        without an acknowledgement sends one copy per interval, so many of a failure, and then those of the next."""
+        if late_s <= EARLY_SHARE * self.interval_s or self.interval_s == 0:
+            return False
+        return seen.copies < max(self.retries, 1) and seen.arrivals < 1 + int(late_s / self.interval_s)
+
 
 class Seen(msgspec.Struct, frozen=True):
-    """The last arrival of some bytes; ``occurrence`` counts from 0 the failures that had these bytes."""
+    """The last arrival of some bytes; ``occurrence`` counts from 0 the failures that had these bytes, ``copies``
+    the arrivals of that one, and ``arrivals`` those of all."""
 
     occurrence: int
     at_s: float
+    copies: int = 1
+    arrivals: int = 1
 
 
 class RepeatVerdict(msgspec.Struct, frozen=True):
@@ -59,8 +80,25 @@ class RepeatVerdict(msgspec.Struct, frozen=True):
     occurrence: int
 
 
-def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1) -> RepeatVerdict:
+def lateness_s(delay_s: float, other_delays_s: Iterable[float]) -> float:
+    """How long a message was on its way. ``delay_s``: from the time in its text to its arrival; ``other_delays_s``:
+    of earlier messages of its node.
+
+    The node's clock says no zone and may be off, but it is off by the same each time: the quickest message tells by how
+    much. Without others only the zone is taken off.
+    """
+    quickest = min(other_delays_s, default=None)
+    if quickest is not None:
+        return delay_s - quickest
+    return (delay_s + CLOCK_OFF_S) % ZONE_STEP_S - CLOCK_OFF_S
+
+
+def judge(
+    seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1, late_s: float = 0.0
+) -> RepeatVerdict:
     """Whether a payload that was last ``seen`` so is the same failure or another one.
+
+    ``late_s``: how long it was on its way (``lateness_s``).
 
     ``highest``: the highest occurrence of any arrival within the window, also of later ones: where several kernels
     judge, payloads are not judged in the order in which they came.
@@ -75,16 +113,27 @@ def judge(seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -
     waited_s = now_s - seen.at_s
     if waited_s > sending.window_s:
         return RepeatVerdict(False, highest + 1)
+    if waited_s <= FLUSH_S and sending.was_flushed(seen, late_s):
+        return RepeatVerdict(True, seen.occurrence)
     if waited_s < EARLY_SHARE * sending.interval_s or sending.interval_s == 0:
         return RepeatVerdict(False, max(seen.occurrence, highest) + 1)
     return RepeatVerdict(True, seen.occurrence)
 
 
-@dataclass(slots=True)
-class _Made:
-    """What one failure has made so far: its first event, and the role of each event since."""
+class FirstText(NamedTuple):
+    """The first event of a failure that made several; ``cause``: the parts of its fingerprint."""
 
     event: UUID
+    cause: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Made:
+    """What one failure has made so far: its first event with the parts of its fingerprint, and the role of each event
+    since."""
+
+    event: UUID
+    cause: tuple[str, ...]
     at_s: float
     roles: dict[str, UUID]
 
@@ -96,24 +145,27 @@ class Echoes:
     limit: int = REMEMBERED_MAX
     _made: OrderedDict[tuple[str, str], _Made] = field(default_factory=OrderedDict)
 
-    def belongs_to(self, node: str, event: UUID, echoes: Iterable[Echo], *, now_s: float) -> UUID | None:
+    def belongs_to(
+        self, node: str, event: UUID, echoes: Iterable[Echo], *, now_s: float, cause: tuple[str, ...] = ()
+    ) -> FirstText | None:
         """The earlier event of ``node`` that the same failure made, or None. A repetition gets the same answer.
 
-        Texts of one role are occurrences of their own: only a role that the failure has not had is folded.
+        Texts of one role are occurrences of their own: only a role that the failure has not had is folded. ``cause``:
+        the parts of the event's fingerprint, remembered if it is the first.
         """
-        first: UUID | None = None
+        first: FirstText | None = None
         for echo in echoes:
             key = (node, echo.key)
             made = self._made.get(key)
             if made is None or not self._joins(made, event, echo.role, now_s):
-                made = _Made(event, now_s, {})
+                made = _Made(event, cause, now_s, {})
             made.roles[echo.role] = event
             self._made[key] = made
             self._made.move_to_end(key)
             if len(self._made) > self.limit:
                 self._made.popitem(last=False)
             if made.event != event:
-                first = first or made.event
+                first = first or FirstText(made.event, made.cause)
         return first
 
     @staticmethod

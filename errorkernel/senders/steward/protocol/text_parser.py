@@ -14,7 +14,7 @@ from errorkernel.domain.fingerprint import grouping, masks
 from errorkernel.domain.values import EventType, Level, Message
 from errorkernel.senders.steward.protocol import go_dump
 from errorkernel.senders.steward.protocol.methods import Guess, canonical, guess, spelled
-from errorkernel.senders.steward.protocol.text_templates import Template, find, method_of_subject, process_in
+from errorkernel.senders.steward.protocol.text_templates import NO_METHOD, Template, find, method_of_subject, process_in
 
 SOURCE = grouping.RECOGNISED
 WRAPPER = "error: subscriberHandler: handler method failed: "
@@ -49,6 +49,11 @@ class Understood(msgspec.Struct, frozen=True):
     message: Message | None = None
     about: str = ""
     echoes: tuple[Echo, ...] = ()
+
+    @property
+    def lacks_cause(self) -> bool:
+        """It names no method although the method is its cause; another text of the same failure does."""
+        return self.kind == NO_METHOD and not self.fingerprint[-1]
 
 
 def understand(text: str, *, node: str, req: bool, nodes: frozenset[str] = frozenset()) -> Understood:
@@ -98,6 +103,10 @@ def _process(template: Template, values: dict[str, str], text: str, req: bool) -
     if template.kind == "node not reached":
         # Sent by the publisher to that node, which is a process in Steward alone; no subscriber is to blame.
         return None
+    if template.kind == NO_METHOD:
+        # The method that does not exist is no process; the one that was to send a reply is in the printed message.
+        printed = go_dump.parse(text)
+        return Guess(spelled(canonical(printed.method), req), certain=True) if printed and printed.method else None
     if named := process_in(values) if "process" in values or template.echo == "unsubscribed before" else "":
         return Guess(spelled(named, req), certain=True)
     return guess(text, req)
@@ -127,7 +136,15 @@ def _echoes(text: str, wrapped: bool, found: tuple[Template, dict[str, str]] | N
     template, values = found
     if template.kind == "process stopped":
         return (whole, Echo(_digest("stop", process_in(values)), template.echo))
-    return (whole, Echo(_digest("failure", values["method"], values["args"]), template.echo))
+    if template.kind == NO_METHOD:
+        return (whole, Echo(_digest(NO_METHOD), template.echo))
+    return (whole, Echo(_digest("failure", values["method"], _arguments(values["args"])), template.echo))
+
+
+def _arguments(printed: str) -> str:
+    """The arguments in a text that prints them, or the whole message with them."""
+    message = go_dump.parse(printed)
+    return (message.data if message else printed.removeprefix("[").removesuffix("]")).partition("\n")[0]
 
 
 def _digest(*parts: str) -> str:

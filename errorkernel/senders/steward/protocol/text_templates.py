@@ -27,6 +27,8 @@ _WORD = re.compile(r"[\w./-]{1,80}\Z")
 _ENDED = re.compile(r"exit status \d{1,3}|signal: [\w ]{1,40}")
 _HOST = re.compile(r"\w{1,20}://([^/\s\"'\]?#]{1,200})")
 _IN_BRACES = re.compile(r"\{\S{1,200} (?:Event\w+ )?(\w+)(?: 0x\w+)?\}")
+NO_METHOD = "no such method"
+"""Kind of the texts about a method that the node does not know."""
 _SEARCHED_CHARS = 1000
 """A value is any text of the sender's; what is looked for in it stands near its beginning."""
 PART_MAX_CHARS = 200
@@ -83,6 +85,12 @@ def _as_is(name: str) -> Part:
 def _named(values: Values) -> str:
     # Go's complaint about its own format stands in front of the name in some versions.
     return canonical(values["name"].removeprefix("%!v(MISSING)"))[:PART_MAX_CHARS]
+
+
+def _after_named(values: Values) -> str:
+    """Go's complaint about its own format stands where the name belongs in some versions, and the name at the end."""
+    name = _named(values)
+    return name or canonical(values["rest"].strip())[:PART_MAX_CHARS]
 
 
 def _masked(name: str) -> Part:
@@ -183,6 +191,7 @@ TEMPLATES: tuple[Template, ...] = (
         "http status",
         "error: method{method}: not 200, were {status}, bailing out: {args}",
         (_method, _as_is("status"), _target),
+        echo="status",
     ),
     Template(
         "http answer not read",
@@ -195,7 +204,36 @@ TEMPLATES: tuple[Template, ...] = (
         (_method, _as_is("what")),
     ),
     Template("file not followed", "error: method{method}: tailFile: {cause}", (_method, _masked("cause"))),
-    Template("no such method", "error: subscriberHandler: no such method type: {name}", (_named,)),
+    Template(NO_METHOD, "error: subscriberHandler: no such method type: {name}", (_named,)),
+    # Steward tells of one message twice: by the first of these, and by the second without a name.
+    Template(
+        NO_METHOD,
+        "error: newSubjectAndMessage{calls}no such request type defined: {name}, message{dump}",
+        (_named,),
+        echo="named",
+    ),
+    Template(
+        NO_METHOD, "error: newSubjectAndMessage{calls}no such request type defined: {name}", (_named,), echo="named"
+    ),
+    Template(
+        NO_METHOD,
+        "error: subscriberHandler: newSubjectAndMessage{calls}no such request type defined: {name}, message{dump}",
+        (_named,),
+        echo="named",
+    ),
+    Template(
+        NO_METHOD,
+        "error: routeMessagesToProcess: the method do not exist, message dropped: {name}",
+        (_named,),
+        echo="unnamed",
+        only=lambda values: not values["name"],
+    ),
+    Template(
+        NO_METHOD,
+        "error: routeMessagesToProcess: the method do not exist, message dropped: {name}",
+        (_named,),
+        echo="named",
+    ),
     Template("refused", "error: subscriberHandler: {cause} verified not-OK, doing nothing"),
     Template("refused", "error: subscriberHandler: {cause}doHandler=false{rest}"),
     Template(
@@ -208,11 +246,6 @@ TEMPLATES: tuple[Template, ...] = (
     Template(
         "not unsubscribed",
         "error: spawnWorker: got <-ctx.Done, but unable to unsubscribe natsSubscription failed: {cause}",
-    ),
-    Template(
-        "no such method",
-        "error: routeMessagesToProcess: the method do not exist, message dropped: {name}",
-        (_named,),
     ),
     Template("no such event", "error: fillBuffer: the event type do not exist{rest}"),
     Template("queue not kept", "error: dbUpdate samValue failed: {cause}"),
@@ -237,7 +270,14 @@ TEMPLATES: tuple[Template, ...] = (
         "error: OpProcessStop: did not find process to stop: {process} on {node}",
         (process_in,),
     ),
-    Template("no such method", "error: OpProcessStart: no such request type defined: {name}", (_named,)),
+    Template(NO_METHOD, "error: OpProcessStart: no such request type defined: {name}", (_named,)),
+    Template(
+        NO_METHOD,
+        "error: OpProcessStop: no such request type defined: {name}, check that the methodArgs are correct: {rest}",
+        (_after_named,),
+    ),
+    # The last Steward reports each reply that it has written to a file in the way of an error, without one.
+    Template("reply written", "<nil>", type=_INFO, level=Level.DEBUG),
     Template(
         # Comes with every stop: the process was stopped all the same.
         "process stopped",

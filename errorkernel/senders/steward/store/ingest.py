@@ -7,22 +7,23 @@ makes are folded also when another kernel, or this one before its restart, has s
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import Max
 
 from errorkernel.domain import liveness, sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
-from errorkernel.models import Counter, ErrorEvent, Node, UnnumberedMessage
+from errorkernel.models import Counter, ErrorEvent, Node
+from errorkernel.protocol.sanitize import plain
 from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
-from errorkernel.senders.steward.protocol.repeats import Echoes, Seen, judge
+from errorkernel.senders.steward.protocol.repeats import Echoes
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
-from errorkernel.senders.steward.store import dialects
+from errorkernel.senders.steward.store import dialects, repeated_messages
+from errorkernel.senders.steward.store.repeated_messages import EarlierDelays
 from errorkernel.store.ingest import batch
 from errorkernel.store.ingest.batch import Batch, Recorded
 from errorkernel.store.ingest.name_cache import NameCache
@@ -30,12 +31,9 @@ from errorkernel.store.ingest.rejected_events import Refusal
 from errorkernel.store.platform import broker_streams, counters
 
 FORMATS_KEPT = 6
-ARRIVALS_KEPT = timedelta(days=1)
 NAMES_MASKED_MAX = 5000
 WAITED_S = 60
 """An error that was with the broker for longer says so: what it tells may be over."""
-AROUND_MAX = 5000
-"""Arrivals of the same bytes among which the highest occurrence is looked for: more than kernels have in hand."""
 FOLDED_BACK = 2000
 """Numbers of events before ours that are looked through for the first text of a failure."""
 
@@ -121,8 +119,10 @@ def _record(
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
     given = Batch(refusals=refusals, has_derived_ids=True)
+    delays = EarlierDelays()
     for arrival in arrivals:
-        event = _waited(arrival, _folded(arrival, _event(arrival, memory, limits, now), memory), now)
+        event = _event(arrival, memory, delays, limits, now)
+        event = _waited(arrival, _folded(arrival, event, memory), now)
         given.events.append((sender_names.with_suffix(arrival.report.node), event))
     recorded = batch.record(given, name_cache, now=now)
     reported = {
@@ -138,32 +138,15 @@ def _record(
     return recorded
 
 
-def _event(arrival: Arrival, memory: Memory, limits: Limits, now: datetime) -> Event:
+def _event(arrival: Arrival, memory: Memory, delays: EarlierDelays, limits: Limits, now: datetime) -> Event:
     """The event of a message; of messages with the same bytes, that of the failure which this one reports."""
     incoming = arrival.report.incoming
     if incoming.sending.numbered:
         return arrival.report.event
-    occurrence = _occurrence(arrival, now)
+    occurrence = repeated_messages.occurrence(arrival.source, arrival.at, arrival.report, delays, now)
     if not occurrence:
         return arrival.report.event
     return event_mapping.report(incoming, limits, occurrence=occurrence, nodes=masked_names(memory)).event
-
-
-def _occurrence(arrival: Arrival, now: datetime) -> int:
-    judged = UnnumberedMessage.objects.filter(source=arrival.source).values_list("occurrence", flat=True).first()
-    if judged is not None:
-        return judged
-    incoming = arrival.report.incoming
-    same = UnnumberedMessage.objects.filter(digest=incoming.digest)
-    last = same.filter(at__lte=arrival.at).order_by("-at", "-occurrence").first()
-    seen = Seen(last.occurrence, last.at) if last else None
-    around = same.filter(at__gte=arrival.at - incoming.sending.window_s).order_by("-at")[:AROUND_MAX]
-    near = around.aggregate(highest=Max("occurrence"))["highest"]
-    verdict = judge(seen, incoming.sending, now_s=arrival.at, highest=-1 if near is None else near)
-    UnnumberedMessage.objects.create(
-        source=arrival.source, digest=incoming.digest, occurrence=verdict.occurrence, at=arrival.at, recorded_at=now
-    )
-    return verdict.occurrence
 
 
 def _catch_up(memory: Memory, last: int) -> None:
@@ -178,17 +161,24 @@ def _catch_up(memory: Memory, last: int) -> None:
     )
     for event, name, text, occurred_at, received_at in found:
         node = sender_names.without_suffix(name)
-        echoes = text_parser.understand(text, node=node, req=True).echoes
-        memory.echoes.belongs_to(node, event, echoes, now_s=(occurred_at or received_at).timestamp())
+        understood = text_parser.understand(text, node=node, req=True)
+        at_s = (occurred_at or received_at).timestamp()
+        memory.echoes.belongs_to(node, event, understood.echoes, now_s=at_s, cause=understood.fingerprint)
 
 
 def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
-    """With a word on it where the same failure has made another text before, by the node's own clock."""
+    """With a word on it where the same failure has made another text before, by the node's own clock. A text that does
+    not name its cause gets that of the first."""
+    understood = arrival.report.understood
     at_s = event.occurred_at.timestamp() if event.occurred_at else arrival.at
-    first = memory.echoes.belongs_to(arrival.report.node, event.id, arrival.report.understood.echoes, now_s=at_s)
+    first = memory.echoes.belongs_to(
+        arrival.report.node, event.id, understood.echoes, now_s=at_s, cause=understood.fingerprint
+    )
     if first is None:
         return event
-    return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first)})
+    fingerprint = first.cause if understood.lacks_cause and first.cause else understood.fingerprint
+    tags = {**event.tags, "part_of": str(first.event)}
+    return msgspec.structs.replace(event, tags=tags, fingerprint=tuple(plain(part) for part in fingerprint))
 
 
 def _waited(arrival: Arrival, event: Event, now: datetime) -> Event:
@@ -275,8 +265,3 @@ def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str,
         return text + "\n"
     node = tags.get("node_in_text") or sender_names.without_suffix(name)
     return text_record.line(at, node, relay, text) + "\n"
-
-
-def prune_arrivals(*, now: datetime) -> None:
-    """Forget messages that no node repeats any more."""
-    UnnumberedMessage.objects.filter(recorded_at__lt=now - ARRIVALS_KEPT).delete()
