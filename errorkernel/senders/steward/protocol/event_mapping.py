@@ -120,11 +120,16 @@ def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: fr
         message=_message(understood.message, limits, cut),
         relay_from_node=short(record.relay_node or message.relay_from_node, "relay_from_node", cut),
         occurred_at=record.local_time.replace(tzinfo=UTC) if _shown(record) and record.local_time else None,
-        fingerprint=tuple(plain(part) for part in understood.fingerprint),
+        fingerprint=fingerprint(understood),
         tags=_tags(incoming, record, understood, limits),
         cut=tuple(cut),
     )
     return Report(node, event, understood, incoming)
+
+
+def fingerprint(understood: Understood) -> tuple[str, ...]:
+    """What an event of this text is grouped by."""
+    return tuple(plain(part) for part in understood.fingerprint)
 
 
 def _digest_of(incoming: Incoming, occurrence: int) -> bytes:

@@ -17,7 +17,6 @@ from errorkernel.domain import liveness, sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node
-from errorkernel.protocol.sanitize import plain
 from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.repeats import Echoes
@@ -163,7 +162,9 @@ def _catch_up(memory: Memory, last: int) -> None:
         node = sender_names.without_suffix(name)
         understood = text_parser.understand(text, node=node, req=True)
         at_s = (occurred_at or received_at).timestamp()
-        memory.echoes.belongs_to(node, event, understood.echoes, now_s=at_s, cause=understood.fingerprint)
+        memory.echoes.belongs_to(
+            node, event, understood.echoes, now_s=at_s, cause=event_mapping.fingerprint(understood)
+        )
 
 
 def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
@@ -172,13 +173,12 @@ def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
     understood = arrival.report.understood
     at_s = event.occurred_at.timestamp() if event.occurred_at else arrival.at
     first = memory.echoes.belongs_to(
-        arrival.report.node, event.id, understood.echoes, now_s=at_s, cause=understood.fingerprint
+        arrival.report.node, event.id, understood.echoes, now_s=at_s, cause=event.fingerprint
     )
     if first is None:
         return event
-    fingerprint = first.cause if understood.lacks_cause and first.cause else understood.fingerprint
-    tags = {**event.tags, "part_of": str(first.event)}
-    return msgspec.structs.replace(event, tags=tags, fingerprint=tuple(plain(part) for part in fingerprint))
+    cause = first.cause if understood.lacks_cause and first.cause else event.fingerprint
+    return msgspec.structs.replace(event, tags={**event.tags, "part_of": str(first.event)}, fingerprint=cause)
 
 
 def _waited(arrival: Arrival, event: Event, now: datetime) -> Event:
