@@ -15,14 +15,17 @@ from errorkernel.bypasses.request_threads import Django, KeptThreads
 from errorkernel.kernel.consumer import KernelConsumer
 from errorkernel.live.publisher import KERNEL_CHANNEL
 from errorkernel.live.websocket import websocket_urls
+from errorkernel.platform import conf
 from errorkernel.web.asgi.origin import SameOrigin
+from errorkernel.web.asgi.proxies import BehindProxies
 from errorkernel.web.health.front import ProbesFirst
 from errorkernel.web.node_api.front import NodesFirst
 
-application = ProtocolTypeRouter(
+_routes = ProtocolTypeRouter(
     {
         "http": ProbesFirst(NodesFirst(KeptThreads(Django()))),
         "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urls))),
         "channel": ChannelNameRouter({KERNEL_CHANNEL: KernelConsumer.as_asgi()}),
     }
 )
+application = BehindProxies(_routes, trusted=conf.get().trusted_networks, prefix=conf.get().base_path)

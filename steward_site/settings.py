@@ -1,5 +1,6 @@
 """Django's settings. Everything that can be set is read from the environment by ``errorkernel.platform.conf``."""
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ DEBUG = CONF.debug
 ALLOWED_HOSTS = list(CONF.allowed_hosts)
 if CONF.base_url and (_host := urlsplit(CONF.base_url).hostname):
     ALLOWED_HOSTS.append(_host)
-CSRF_TRUSTED_ORIGINS = [CONF.base_url.rstrip("/")] if CONF.base_url else []
-_BEHIND_TLS = CONF.base_url.startswith("https://")
+_BASE = urlsplit(CONF.base_url)
+CSRF_TRUSTED_ORIGINS = [f"{_BASE.scheme}://{_BASE.netloc}"] if CONF.base_url else []
 
 INSTALLED_APPS = [
     "steward_site.apps.Daphne",
@@ -59,6 +60,7 @@ TEMPLATES = [
         "DIRS": [ASSETS / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["errorkernel.templatetags.root"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -146,8 +148,14 @@ LOGOUT_REDIRECT_URL = "login"
 SESSION_ENGINE = "errorkernel.bypasses.sessions"
 AUTHENTICATION_BACKENDS = ["errorkernel.bypasses.sessions.Backend"]
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = CONF.is_behind_tls
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = CONF.base_path or "/"
+# Whether a request came by https, ``errorkernel.web.asgi.proxies`` says.
+SECURE_SSL_REDIRECT = CONF.is_behind_tls
+SECURE_SSL_HOST = _BASE.netloc or None
+# Programs would not follow, or would send their token a second time; probes come from next to the server.
+SECURE_REDIRECT_EXEMPT = [rf"^(?:{re.escape(CONF.base_path[1:])}/)?(?:api/|health/|metrics$)"]
+SECURE_HSTS_SECONDS = 365 * 86400 if CONF.is_behind_tls else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -175,7 +183,8 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-STATIC_URL = "/static/"
+FORCE_SCRIPT_NAME = CONF.base_path or None
+STATIC_URL = f"{CONF.base_path}/static/"
 STATICFILES_DIRS = [ASSETS / "static"]
 # Served straight from where they are installed: `steward up` needs no collectstatic step.
 WHITENOISE_USE_FINDERS = True

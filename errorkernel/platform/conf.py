@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.messages import TranslatableText
@@ -101,6 +103,13 @@ class Conf:
             "empty: where the web process listens."
         ),
     )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (),
+        _(
+            "Addresses or networks (CIDR) of the proxies in front, separated by commas. The sender's address and https "
+            "are taken from the X-Forwarded headers of these alone."
+        ),
+    )
     log_format: str = _setting("text", _("text or json."))
     log_level: str = _setting("INFO", _("DEBUG, INFO, WARNING or ERROR."))
     retention_days: int = _setting(90, _("Days after which events and actions of Steward nodes are deleted; 0: never."))
@@ -189,6 +198,19 @@ class Conf:
         """Whether Steward/ctrl nodes connect to the embedded broker."""
         return self.legacy != "off" and not self.legacy_nats_url and self.embedded_broker
 
+    @property
+    def base_path(self) -> str:
+        """The path of the base URL without a slash at its end: every address begins with it."""
+        return urlsplit(self.base_url).path.rstrip("/")
+
+    @property
+    def is_behind_tls(self) -> bool:
+        return self.base_url.lower().startswith("https://")
+
+    @property
+    def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(text, strict=False) for text in self.trusted_proxies]
+
     def data_file(self, name: str) -> Path:
         return self.data_dir / name
 
@@ -234,6 +256,7 @@ def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
     return rows
 
 
+_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 _CREDENTIALS = re.compile(r"((?:\A|,)\s*(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", re.IGNORECASE)
 """User and password in an address, or in one of a list; a password may hold a slash."""
 
@@ -300,6 +323,17 @@ def _check(conf: Conf) -> None:
         raise ConfError(f"STEWARD_LOG_LEVEL={conf.log_level!r} must be DEBUG, INFO, WARNING or ERROR.")
     if conf.channel_layer not in ("memory", "nats") and not conf.channel_layer.startswith(("redis://", "rediss://")):
         raise ConfError(f"STEWARD_CHANNEL_LAYER={conf.channel_layer!r} must be memory, nats or redis://….")
+    if not _BASE_PATH.fullmatch(urlsplit(conf.base_url).path):
+        raise ConfError(
+            f"STEWARD_BASE_URL={conf.base_url!r}: its path may hold letters, digits and .-_~ only, and no empty part."
+        )
+    for text in conf.trusted_proxies:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ConfError(
+                f"STEWARD_TRUSTED_PROXIES={text!r} is no address or network, for example 10.0.0.7 or 10.0.0.0/24."
+            ) from None
     if conf.legacy not in ("off", "jetstream", "plain"):
         raise ConfError(f"STEWARD_LEGACY={conf.legacy!r} must be off, jetstream or plain.")
     if conf.legacy != "off" and not conf.legacy_nats_url and not conf.embedded_broker:

@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections, connections
+from django.urls import set_script_prefix
+
+from errorkernel.platform import conf
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,7 +22,7 @@ class DatabaseThreads:
     """``count`` threads, each with its own database connection that is renewed when it is broken."""
 
     def __init__(self, name: str, count: int = 1) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_use_base_path)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in one of the threads and return what it returns, or raise its error."""
@@ -37,3 +40,8 @@ class DatabaseThreads:
         for _ in range(self._executor._max_workers):
             self._executor.submit(connections.close_all)
         self._executor.shutdown(wait=False)
+
+
+def _use_base_path() -> None:
+    """Addresses in what is rendered here have the prefix that those in requests have; Django keeps it by thread."""
+    set_script_prefix(f"{conf.get().base_path}/")

@@ -1,6 +1,7 @@
 // Cards of pending and decided incidents: added, replaced and removed as they change, while nobody is on them.
 
 import { isInUse } from "./activity.js";
+import { ROOT } from "./addresses.js";
 import { now, showInZone } from "./clock.js";
 import { isUnsent, prepareForm } from "./decision_form.js";
 import { fetchPage, parseFragment } from "./fragments.js";
@@ -18,7 +19,7 @@ const IS_ACTIVE = new Set(["open", "decided", "delivered"]);
 // The card from the incident's own page, which has it however long ago it ended.
 async function fetchCard(id) {
   try {
-    const page = await fetchPage(`/incidents/${id}/`);
+    const page = await fetchPage(`${ROOT}/incidents/${id}/`);
     const card = page?.getElementById(`incident-${id}`);
     if (card) replaceCard(card.outerHTML);
   } catch {

@@ -3,6 +3,7 @@
 // Every frame names the sequence numbers it covers. A row that has been shown is not shown again; where numbers are
 // missing, the connection restarts after the last one shown, and the server sends the missing rows from the database.
 
+import { ROOT } from "./addresses.js";
 import { renewLogin } from "./login.js";
 
 const SILENCE_MS = 15_000; // a frame with the status alone comes every 5 s
@@ -47,7 +48,7 @@ export class Connection {
     const query = new URLSearchParams(this.position === null ? { events: "0" } : { after: this.position });
     if (this.query) query.set("q", this.query);
     query.set("lang", document.documentElement.lang);
-    const socket = new WebSocket(`${scheme}://${location.host}/ws/live?${query}`);
+    const socket = new WebSocket(`${scheme}://${location.host}${ROOT}/ws/live?${query}`);
     this.socket = socket;
     this.isFirst = true;
     this.openedAt = Date.now();

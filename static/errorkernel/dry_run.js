@@ -1,6 +1,7 @@
 // Continues a long dry run, step by step, where the page stopped after its first second. Without this a button does so.
 // Each step is a request of its own: leaving the page ends it.
 
+import { ROOT } from "./addresses.js";
 import { number, text } from "./texts.js";
 
 const part = document.querySelector("[data-dry-run][data-next]");
@@ -18,7 +19,7 @@ async function step(start) {
   const { condition, days, rule } = part.dataset;
   const body = { condition, days: Number(days), start };
   if (rule) body.rule = Number(rule);
-  const response = await fetch("/api/v1/rules/dry-run", {
+  const response = await fetch(`${ROOT}/api/v1/rules/dry-run`, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
     body: JSON.stringify(body),

@@ -1,6 +1,7 @@
 // The rows of the live page: newest on top, bounded, and held while the pointer or the focus is on them.
 
 import { isInUse } from "./activity.js";
+import { ROOT } from "./addresses.js";
 import { showInZone } from "./clock.js";
 import { parseFragment } from "./fragments.js";
 import { hideOnboarding } from "./onboarding.js";
@@ -121,7 +122,7 @@ export class EventStream {
       this.skipLine = line;
     }
     line.firstChild.textContent = text("skipped", { count: line.skipped });
-    line.lastChild.href = `/events/?${new URLSearchParams({ ...this.search, from: line.from, to: frame.to })}`;
+    line.lastChild.href = `${ROOT}/events/?${new URLSearchParams({ ...this.search, from: line.from, to: frame.to })}`;
   }
 
   pause(paused) {

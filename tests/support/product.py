@@ -73,7 +73,7 @@ class Product:
     def start(self) -> "Product":
         if not self._new:
             self.make_tables()
-        port = self.http_url.rsplit(":", 1)[1] if self.http_url else "0"
+        port = self.http_url.rsplit(":", 1)[1].partition("/")[0] if self.http_url else "0"
         with self._log.open("ab") as out:
             argv = ["up", "--port", port, *self.options]
             if self._new:

@@ -168,6 +168,12 @@ def _hosts(conf: Conf) -> Check:
             "requests for any host name are accepted",
             "Name your hosts in STEWARD_ALLOWED_HOSTS instead of *.",
         )
+    if conf.is_behind_tls and not conf.trusted_proxies:
+        return warning(
+            "addresses",
+            "STEWARD_TRUSTED_PROXIES is empty: no request counts as https, and pages redirect to https again and again",
+            "Set it to the address of the proxy that ends TLS, for example 127.0.0.1.",
+        )
     if url.scheme == "http" and not _is_here(url.hostname or ""):
         return warning(
             "addresses",

@@ -17,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.db import DatabaseError, connection
+from django.urls import URLResolver, get_resolver
 
 from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed
@@ -135,6 +136,26 @@ def _given_password(file: str) -> str:
     if not password:
         raise StartError(f"STEWARD_ADMIN_PASSWORD_FILE={file} is empty. Write a password into it.")
     return password
+
+
+def check_base_path(conf: Conf) -> None:
+    """Raises StartError where the prefix of the base URL begins like an address of ours: a proxy may strip the prefix,
+    and nobody could tell whether it did."""
+    if not conf.base_path:
+        return
+    first = conf.base_path.split("/")[1]
+    patterns = list(get_resolver().url_patterns)
+    ours = {"static", "ws"}
+    while patterns:
+        pattern = patterns.pop()
+        begin = str(pattern.pattern).split("/")[0]
+        ours.add(begin)
+        if not begin and isinstance(pattern, URLResolver):
+            patterns += pattern.url_patterns
+    if first in ours:
+        raise StartError(
+            f"STEWARD_BASE_URL={conf.base_url}: /{first} is an address of Steward's own. Choose another prefix."
+        )
 
 
 def hold_port(host: str, port: int) -> socket.socket:

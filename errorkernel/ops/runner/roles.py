@@ -19,6 +19,7 @@ from errorkernel.broker.errors import BrokerStartError
 from errorkernel.ops.runner.prepare import (
     StartError,
     begin_first_account,
+    check_base_path,
     check_database,
     hold_data_dir,
     hold_port,
@@ -54,6 +55,7 @@ class _State:
 
 def up(conf: Conf, options: Options) -> int:
     """The whole product in this process, and a broker as its child; returns the exit status. Raises StartError."""
+    check_base_path(conf)
     lock = hold_data_dir(conf)
     held = hold_port(options.host, options.port)
     endpoints = conf.data_file("endpoints.json")
@@ -74,7 +76,7 @@ def up(conf: Conf, options: Options) -> int:
         if broker:
             broker.finish_start()
             report_step("Broker", broker.url)
-        http_url = f"http://{_shown_host(options.host)}:{held.getsockname()[1]}"
+        http_url = _address(conf, options.host, held)
         nats_url = broker.url if broker else conf.nats_url
 
         def ready() -> None:
@@ -96,13 +98,14 @@ def up(conf: Conf, options: Options) -> int:
 
 def web(conf: Conf, options: Options) -> int:
     """Only pages, API and websockets; returns the exit status. Raises StartError."""
+    check_base_path(conf)
     protect_data_dir(conf)
     check_database()
     held = hold_port(options.host, options.port)
-    port = held.getsockname()[1]
+    http_url = _address(conf, options.host, held)
 
     def ready() -> None:
-        report_step("Web", f"http://{_shown_host(options.host)}:{port}/")
+        report_step("Web", f"{http_url}/")
         say("Press Ctrl-C to stop.")
 
     services = Services(conf, kernel=False, broker=None, ready=ready, demo=[], nats_url=conf.nats_url)
@@ -212,6 +215,11 @@ def _write_endpoints(path: Path, http_url: str, nats_url: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"http_url": http_url, "nats_url": nats_url, "pid": os.getpid()}) + "\n")
     new.rename(path)
+
+
+def _address(conf: Conf, host: str, held: socket.socket) -> str:
+    """Where the web server can be reached on this machine, without a slash at the end."""
+    return f"http://{_shown_host(host)}:{held.getsockname()[1]}{conf.base_path}"
 
 
 def _shown_host(host: str) -> str:

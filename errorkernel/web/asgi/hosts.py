@@ -27,7 +27,7 @@ class KnownHosts(CommonMiddleware):
     """Django's, which checks the host, except for probes; a name that is not ours is told of once, in one line."""
 
     def process_request(self, request: HttpRequest) -> HttpResponseBase | None:  # type: ignore[override]
-        if request.path in PROBES:
+        if request.path_info in PROBES:
             return None
         try:
             return super().process_request(request)

@@ -164,7 +164,7 @@ def unknown(request: HttpRequest) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """What Django itself refuses before a view is called (a host name that is not ours): in JSON below ``/api/v1``."""
-    if request.path.startswith("/api/v1/"):
+    if request.path_info.startswith("/api/v1/"):
         return as_json(400, ErrorBody("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
     return defaults.bad_request(request, exception)
 

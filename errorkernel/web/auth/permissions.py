@@ -53,7 +53,7 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
                 if is_fetched(request):
                     return HttpResponse("Signed out.", status=401, content_type="text/plain")
                 # After a login, a page is worth returning to; an answer is not, it would be a GET of a POST address.
-                return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+                return redirect_to_login(request.get_full_path() if request.method == "GET" else reverse("live"))
             if not request.user.has_perm(permission):
                 raise Missing(permission)
             return view(request, *args, **kwargs)

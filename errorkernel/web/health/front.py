@@ -28,7 +28,7 @@ class ProbesFirst:
         self._others = others
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        check = CHECKS.get(scope["path"]) if scope["type"] == "http" else None
+        check = CHECKS.get(scope["path"].removeprefix(scope.get("root_path", ""))) if scope["type"] == "http" else None
         if check is None or scope["method"] not in ("GET", "HEAD"):
             await self._others(scope, receive, send)
             return

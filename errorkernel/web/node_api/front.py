@@ -57,7 +57,7 @@ class NodesFirst:
 
 def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
     """What answers this request; None where it is not a node's."""
-    path = _PATH.match(scope["path"]) if scope["type"] == "http" else None
+    path = _PATH.match(scope["path"].removeprefix(scope.get("root_path", ""))) if scope["type"] == "http" else None
     if path is None:
         return None
     incident, what = path["incident"], path["own"] or path["what"]
