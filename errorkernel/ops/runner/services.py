@@ -20,6 +20,7 @@ from errorkernel.platform.conf import Conf, describe, usual
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes
 from errorkernel.store.platform import settings_record
+from errorkernel.web.auth import denied_requests
 from errorkernel.web.node_api import broker_connection, views
 
 log = logging.getLogger("errorkernel.runner")
@@ -60,6 +61,7 @@ class Services:
             calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._watch(note_settings("up" if self._kernel else "web", self._conf), fail, may_end=True)
+            self._watch(denied_requests.store_forever(), fail)
             if self._broker:
                 self._watch(self._broker.keep(), fail)
             if self._kernel:

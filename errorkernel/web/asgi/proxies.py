@@ -50,14 +50,18 @@ class BehindProxies:
     def _sender(self, scope: dict[str, Any]) -> dict[str, Any]:
         headers = scope["headers"]
         peer, port = scope.get("client") or ("", 0)
-        said = [(name, value) for name, value in headers if name == b"forwarded" or name.startswith(b"x-forwarded-")]
-        kept = [(name, value) for name, value in headers if (name, value) not in said] if said else headers
+        forwarded = [
+            (name, value) for name, value in headers if name == b"forwarded" or name.startswith(b"x-forwarded-")
+        ]
+        kept = [(name, value) for name, value in headers if (name, value) not in forwarded] if forwarded else headers
         if not is_within(peer, self._trusted):
-            if said:
+            if forwarded:
                 self._log_once(peer)
             return {"headers": kept, "scheme": _SCHEMES[scope["type"], b"http"]}
-        chain = b",".join(value for name, value in said if name == FORWARDED_FOR).decode("latin-1")
-        proto = b",".join(value for name, value in said if name == FORWARDED_PROTO).rpartition(b",")[2].strip().lower()
+        chain = b",".join(value for name, value in forwarded if name == FORWARDED_FOR).decode("latin-1")
+        proto = (
+            b",".join(value for name, value in forwarded if name == FORWARDED_PROTO).rpartition(b",")[2].strip().lower()
+        )
         client = sender_of(chain, peer, self._trusted)
         scheme = _SCHEMES.get((scope["type"], proto), _SCHEMES[scope["type"], b"http"])
         return {"headers": kept, "client": (client, port if client == peer else 0), "scheme": scheme}

@@ -23,6 +23,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.platform.actor import Actor
+from errorkernel.web.auth import denied_requests
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.schemas.common import ErrorBody
 
@@ -130,6 +131,7 @@ def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
         scheme, _, token = given.partition(" ")
         found = api_tokens.user_of(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
         if found is None:
+            denied_requests.note(request.META.get("REMOTE_ADDR", ""), request.path_info, token.strip())
             raise _unauthorized("This token is not known, or was revoked.", ', error="invalid_token"')
         return found, token.strip()
     if not request.user.is_authenticated:

@@ -33,8 +33,8 @@ from errorkernel.protocol import commands, json_codec, lenient_json, message_ids
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import rejected_events
+from errorkernel.web.auth import denied_requests
 from errorkernel.web.node_api import bodies
-from errorkernel.web.node_api.access_denials import RefusedTokens
 from errorkernel.web.node_api.decision_waits import (
     Announce,
     DecisionWaits,
@@ -109,7 +109,6 @@ class Gateway:
         self._announce = announce
         self._waits = DecisionWaits(threads, wait_incident=wait_incident, announce=announce, per_node=limits.node_waits)
         self._rate = RateLimit(limits.node_rate_per_s, limits.node_burst)
-        self._refused = RefusedTokens(threads)
         self._tokens = NodeTokens(threads)
 
     async def post_events(self, headers: Mapping[str, str], chunks: AsyncIterator[bytes]) -> Response:
@@ -253,12 +252,12 @@ class Gateway:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             metrics.count_rejected("no_token")
-            self._refused.note(headers.get(CLIENT, ""), None)
+            denied_requests.note(headers.get(CLIENT, ""), _DENIED_TARGET)
             raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
         node = await self._tokens.node(token)
         if node is None:
             metrics.count_rejected("bad_token")
-            self._refused.note(headers.get(CLIENT, ""), token)
+            denied_requests.note(headers.get(CLIENT, ""), _DENIED_TARGET, token)
             raise Refused(
                 401,
                 "This token is not known, or its node is disabled.",
@@ -292,6 +291,7 @@ class Gateway:
 
 
 _JSON = {"Content-Type": "application/json"}
+_DENIED_TARGET = "/api/v1/"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="steward"'}
 
 
