@@ -21,7 +21,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from errorkernel.broker.errors import BrokerAway, BrokerRefused, ShareFull
+from errorkernel.broker.errors import BrokerAway, BrokerRefused, BrokerSilent, ShareFull
 
 log = logging.getLogger("errorkernel.broker")
 
@@ -88,6 +88,8 @@ class Connection:
         self.denied: list[str] = []
         """The latest permission violations that the broker told us, newest last."""
         self.last_error = ""
+        self.unanswered_connects = 0
+        """Connection attempts in a row that the broker's machine accepted and the broker did not answer."""
         self.refused = ""
         """Why the broker refused what ``on_connected`` registered, on the latest connection; empty: it did not."""
 
@@ -257,7 +259,9 @@ class Connection:
             raise BrokerAway(f"Nobody answers on {subject}.") from None
         except nats.errors.MaxPayloadError:
             raise BrokerRefused(_TOO_LARGE) from None
-        except (TimeoutError, nats.errors.Error, OSError) as exc:
+        except TimeoutError as exc:
+            raise BrokerSilent(f"No answer on {subject}: {exc!r}") from exc
+        except (nats.errors.Error, OSError) as exc:
             raise BrokerAway(f"No answer on {subject}: {exc!r}") from exc
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -309,22 +313,28 @@ class Connection:
 
         client = Client()
         # wait_for as well: a broker that accepts and then says nothing is not bounded by connect_timeout.
-        await asyncio.wait_for(
-            client.connect(
-                self.servers,
-                name=self.name,
-                allow_reconnect=False,
-                connect_timeout=int(CONNECT_TIMEOUT_S),
-                ping_interval=PING_INTERVAL_S,
-                max_outstanding_pings=2,
-                nkeys_seed_str=self._seed,
-                inbox_prefix=self._inbox_prefix,
-                closed_cb=closed,
-                disconnected_cb=closed,
-                error_cb=self._on_error,
-            ),
-            CONNECT_TIMEOUT_S * 2,
+        connecting = client.connect(
+            self.servers,
+            name=self.name,
+            allow_reconnect=False,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            nkeys_seed_str=self._seed,
+            inbox_prefix=self._inbox_prefix,
+            closed_cb=closed,
+            disconnected_cb=closed,
+            error_cb=self._on_error,
         )
+        try:
+            await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S * 2)
+        except TimeoutError:
+            self.unanswered_connects += 1
+            raise
+        except (OSError, nats.errors.Error):
+            self.unanswered_connects = 0
+            raise
+        self.unanswered_connects = 0
         self._client = client
 
     async def _until_lost(self) -> None:

@@ -9,6 +9,10 @@ class BrokerAway(BrokerError):
     """Not connected, or no answer in time: the same call may succeed later."""
 
 
+class BrokerSilent(BrokerAway):
+    """Connected, and no answer in time."""
+
+
 class ShareFull(BrokerAway):
     """The node's share of the stream is full: the same call succeeds when the kernel has stored some of it."""
 

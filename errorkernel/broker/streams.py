@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errorkernel.broker.connection import Connection
+from errorkernel.broker.connection import REQUEST_TIMEOUT_S, Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.protocol import subjects
 
@@ -183,7 +183,7 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
     return {str(subject): int(count) for subject, count in (state.get("subjects") or {}).items()}
 
 
-async def probe_storage(connection: Connection, stream: str) -> None:
+async def probe_storage(connection: Connection, stream: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
     """Return when the broker has shown that it can store in this stream. Raises BrokerAway, or BrokerRefused with what
     it says of its disk.
 
@@ -192,10 +192,11 @@ async def probe_storage(connection: Connection, stream: str) -> None:
     failed before is remembered, as the end of storing for this run of the broker: that is what is refused when a
     message is to be removed that there cannot be, instead of saying that it is not there.
     """
-    config = (await connection.api(f"STREAM.INFO.{stream}", {}))["config"]
-    await connection.api(f"STREAM.UPDATE.{stream}", config)
+    config = (await connection.api(f"STREAM.INFO.{stream}", {}, timeout_s=timeout_s))["config"]
+    await connection.api(f"STREAM.UPDATE.{stream}", config, timeout_s=timeout_s)
     try:
-        await connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": _NO_SUCH_MESSAGE, "no_erase": True})
+        removed = {"seq": _NO_SUCH_MESSAGE, "no_erase": True}
+        await connection.api(f"STREAM.MSG.DELETE.{stream}", removed, timeout_s=timeout_s)
     except BrokerRefused as exc:
         if not any(healthy in str(exc) for healthy in _NOT_THERE):
             raise
@@ -264,11 +265,12 @@ class StreamStatus:
     delivered: int
 
 
-async def stream_status(connection: Connection, stream: str) -> StreamStatus:
+async def stream_status(connection: Connection, stream: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> StreamStatus:
     """How a stream stands. Raises BrokerError, also where it or its durable is not there."""
     # In this order: what is delivered and leaves the stream between the two questions must not look discarded.
-    found = await connection.api(f"STREAM.INFO.{stream}", {})
-    consumer = await connection.api(f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}", {})
+    found = await connection.api(f"STREAM.INFO.{stream}", {}, timeout_s=timeout_s)
+    durable = f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}"
+    consumer = await connection.api(durable, {}, timeout_s=timeout_s)
     return StreamStatus(
         made=str(found["created"]),
         waiting=int(consumer.get("num_pending", 0)) + int(consumer.get("num_ack_pending", 0)),

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from errorkernel.broker import streams
+from errorkernel.broker.answer_watch import ANSWER_S
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
 from errorkernel.kernel.stepped_work import PacedSteps
@@ -114,7 +115,7 @@ class Scheduler:
             # A new connection is first checked for lost messages, by the last known number of waiting ones.
             return None
         try:
-            return await streams.stream_status(self._connection, subjects.EVENTS_STREAM)
+            return await streams.stream_status(self._connection, subjects.EVENTS_STREAM, timeout_s=ANSWER_S)
         except BrokerError:
             return None
 

@@ -1,7 +1,8 @@
 """Probes periodically whether the broker can store messages, because the broker does not report that it cannot.
 
 A nats-server whose files were removed, or whose disk was full for a moment, still accepts connections and reports the
-state of its streams, but never acknowledges a message again. Only a restart helps.
+state of its streams, but never acknowledges a message again. One that was stopped or hangs does not answer at all.
+Only a restart helps.
 """
 
 import asyncio
@@ -10,12 +11,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from errorkernel.broker import streams
+from errorkernel.broker.answer_watch import ANSWER_S, SILENT, UNANSWERED_MAX, AnswerWatch
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.errors import BrokerAway, BrokerRefused
+from errorkernel.broker.errors import BrokerAway, BrokerRefused, BrokerSilent
 
 log = logging.getLogger("errorkernel.kernel")
 
 LOOK_INTERVAL_S = 2.0
+LOOK_AGAIN_S = 0.5
+"""After a probe without an answer."""
 OFF_LOOKS = 3
 """A connected broker that reports JetStream as unavailable this often in a row has failed; before, it may be
 starting."""
@@ -37,18 +41,22 @@ class StorageProbe:
         self._names = names
         self._start_again = start_again
         self._off = 0
+        self._answers = AnswerWatch()
         self._patience_s = PATIENCE_FIRST_S
         self._not_before = 0.0
         self._not_restarted = ""
+        self._probed = ""
         self.trouble = ""
         """Why the broker cannot store, in its own words; empty while no failure is known."""
 
     async def run(self) -> None:
         """Probe while the worker runs."""
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await asyncio.sleep(LOOK_AGAIN_S if self._answers.is_in_doubt else LOOK_INTERVAL_S)
             if self._connection.is_ready:
                 await self._look()
+            elif self._connection.unanswered_connects >= UNANSWERED_MAX:
+                await self._found(SILENT)
             elif self._connection.refused:
                 # The set-up of every connection fails with this, so none becomes ready until the broker is restarted.
                 await self._found(self._connection.refused)
@@ -56,14 +64,17 @@ class StorageProbe:
     async def _look(self) -> None:
         began = time.monotonic()
         try:
-            for name in self._names:
-                await streams.probe_storage(self._connection, name)
+            await self._answers.watch(self._probe)
         except BrokerRefused as exc:
             if streams.is_missing(exc):
                 log.warning("The broker has lost a stream; creating it again")
                 self._connection.drop_connection()
             else:
-                await self._found(f"{name}: {exc}")
+                await self._found(f"{self._probed}: {exc}")
+        except BrokerSilent:
+            self._off = 0
+            if self._answers.is_silent:
+                await self._found(SILENT)
         except BrokerAway as exc:
             is_confirmed = self._connection.connected and time.monotonic() - began < REPLY_MAX_S
             self._off = self._off + 1 if is_confirmed else 0
@@ -71,6 +82,11 @@ class StorageProbe:
                 await self._found(str(exc))
         else:
             self._reset()
+
+    async def _probe(self) -> None:
+        for name in self._names:
+            self._probed = name
+            await streams.probe_storage(self._connection, name, timeout_s=ANSWER_S)
 
     async def _found(self, trouble: str) -> None:
         if trouble != self.trouble:

@@ -27,6 +27,7 @@ from errorkernel.platform import conf, metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import kernel_heartbeats, nodes
 from errorkernel.store.incidents import decisions
+from errorkernel.store.ingest import id_reuse
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
@@ -255,7 +256,7 @@ def test_known_labels_start_at_zero():
 def test_every_reason_of_a_rejection_is_known_to_the_metric():
     source = "\n".join(path.read_text() for path in (ROOT / "errorkernel").rglob("*.py"))
     calls = r'(?:ProtocolError|BodyError|count_rejected|[a-z_]*refus(?:e|al))\((?:\w+, ){0,2}\s*"([a-z_]+)"'
-    assert set(re.findall(calls, source)) == set(metrics.REJECTION_REASONS)
+    assert {*re.findall(calls, source), id_reuse.REASON} == set(metrics.REJECTION_REASONS)
 
 
 def ask(now) -> UUID:

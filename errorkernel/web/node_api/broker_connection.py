@@ -5,19 +5,23 @@ again, and a connection to a changed one replaces ours.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
 from dataclasses import dataclass, field
 
 from errorkernel.broker.access import Access, own_access
+from errorkernel.broker.answer_watch import ANSWER_S, SILENT, AnswerWatch
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.errors import BrokerAway
+from errorkernel.broker.errors import BrokerAway, BrokerError
 from errorkernel.platform import conf
 
 FIRST_WAIT_S = 3.0
 """How long callers wait for a connection that is just being made; later on, unconnected is an answer at once."""
 READ_AGAIN_S = 1.0
+ASK_INTERVAL_S = 2.0
+ASK_AGAIN_S = 0.5
 
 
 @dataclass(slots=True)
@@ -27,6 +31,8 @@ class _Uplink:
     loop: asyncio.AbstractEventLoop
     made_at: float = field(default_factory=time.monotonic)
     requested_at: float = field(default_factory=time.monotonic)
+    answers: AnswerWatch = field(default_factory=AnswerWatch)
+    watching: asyncio.Task[None] | None = None
 
 
 _current: _Uplink | None = None
@@ -47,7 +53,7 @@ def uplink() -> Connection:
         _current.requested_at = time.monotonic()
         access = _access()
         if access != _current.access:
-            task = loop.create_task(_current.connection.close())
+            task = loop.create_task(_end(_current))
             _closing.add(task)
             task.add_done_callback(_closing.discard)
             _current = _make(access, loop)
@@ -57,6 +63,8 @@ def uplink() -> Connection:
 async def connected_uplink() -> Connection:
     """The connection, once it is up. Raises BrokerAway; at once, unless it is only just being made."""
     connection = uplink()
+    if _current and _current.answers.is_silent:
+        raise BrokerAway(SILENT)
     if not connection.connected:
         waited_s = time.monotonic() - _current.made_at if _current else 0.0
         await connection.wait_until_ready(max(0.0, FIRST_WAIT_S - waited_s))
@@ -66,7 +74,8 @@ async def connected_uplink() -> Connection:
 def is_connected() -> bool:
     """Whether the broker can be spoken to now; also begins to connect where nobody has yet."""
     try:
-        return uplink().connected
+        connected = uplink().connected
+        return connected and _current is not None and not _current.answers.is_silent
     except BrokerAway:
         return False
 
@@ -76,7 +85,26 @@ async def close() -> None:
     global _current
     gone, _current = _current, None
     if gone is not None and gone.loop is asyncio.get_running_loop():
-        await gone.connection.close()
+        await _end(gone)
+
+
+async def _end(gone: _Uplink) -> None:
+    if gone.watching:
+        gone.watching.cancel()
+    await gone.connection.close()
+
+
+async def _watch(made: _Uplink) -> None:
+    """Ask the broker periodically, so that a request need not find out that it does not answer."""
+
+    async def ask() -> None:
+        await made.connection.api("INFO", {}, timeout_s=ANSWER_S)
+
+    while True:
+        await asyncio.sleep(ASK_AGAIN_S if made.answers.is_in_doubt else ASK_INTERVAL_S)
+        if made.connection.connected or made.answers.is_in_doubt:
+            with contextlib.suppress(BrokerError):
+                await made.answers.watch(ask)
 
 
 def _access() -> Access:
@@ -92,4 +120,6 @@ def _access() -> Access:
 def _make(access: Access, loop: asyncio.AbstractEventLoop) -> _Uplink:
     connection = Connection(access.url, name=f"web {socket.gethostname()}:{os.getpid()}", seed=access.seed)
     connection.start()
-    return _Uplink(connection, access, loop)
+    made = _Uplink(connection, access, loop)
+    made.watching = loop.create_task(_watch(made), name="broker answers")
+    return made
