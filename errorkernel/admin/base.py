@@ -30,7 +30,7 @@ COUNT_MAX = 10_000
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than COUNT_MAX: counting a table of millions would take longer than showing its page."""
+    """Counts up to COUNT_MAX: counting millions of rows would take longer than showing the page."""
 
     @cached_property
     def count(self) -> int:
@@ -39,8 +39,8 @@ class BoundedPaginator(Paginator):
 
 
 def excerpt(field: str, name: str = "", ordering: str | None = None) -> Callable[[Any, models.Model], SafeString]:
-    """A column with the beginning of a text that somebody else wrote, isolated from the writing around it, and with
-    what is invisible in it or turns the writing direction written out."""
+    """A column with the beginning of a foreign text. It is isolated from the surrounding text; invisible characters and
+    those that change the writing direction are written out."""
 
     @admin.display(description=name or field.replace("_", " "), ordering=ordering)
     def column(_: Any, row: models.Model) -> SafeString:
@@ -50,13 +50,13 @@ def excerpt(field: str, name: str = "", ordering: str | None = None) -> Callable
 
 
 def cut(written: object) -> SafeString:
-    """The beginning of a text that somebody else wrote, as ``excerpt`` shows it."""
+    """The beginning of a foreign text, as ``excerpt`` shows it."""
     text = visible(written)
     return format_html("<bdi>{}</bdi>", text[:EXCERPT_CHARS] + "…" if len(text) > EXCERPT_CHARS else text)
 
 
 def moment(field: str, name: str, ordering: str | None) -> Callable[[Any, models.Model], SafeString | None]:
-    """A column with a time that can be compared at a glance, on one line or two."""
+    """A column with a time on one or two lines."""
 
     @admin.display(description=name, ordering=ordering)
     def column(_: Any, row: models.Model) -> SafeString | None:
@@ -67,7 +67,7 @@ def moment(field: str, name: str, ordering: str | None) -> Callable[[Any, models
 
 
 def shown(data: bytes | memoryview) -> SafeString:
-    """Bytes as text where they are text, else in hexadecimal with what can be read beside it."""
+    """Bytes as text if they are text, else as a hexadecimal dump."""
     data = bytes(data)
     try:
         text = data.decode()
@@ -80,8 +80,8 @@ def shown(data: bytes | memoryview) -> SafeString:
 
 
 def written_out(row: models.Model, depth: int = 2) -> None:
-    """Change the row, and those that it names, for a page that shows it and never saves it: in its texts stands what
-    is invisible in them or turns the writing direction."""
+    """Write out invisible characters and direction changes in the texts of the row and of the rows it refers to. For a
+    page that never saves them."""
     for field in row._meta.concrete_fields:
         value = getattr(row, field.name)
         if isinstance(value, models.Model):
@@ -100,14 +100,14 @@ def _written_out(value: Any) -> Any:
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The person who uses the admin."""
+    """The user of the admin as an actor."""
     user = request.user
     assert not isinstance(user, AnonymousUser), "the admin is for people who are logged in"  # noqa: S101
     return Actor.person(user, f"{request.META.get('REMOTE_ADDR', '?')} admin", timezone.now())
 
 
 class Admin(admin.ModelAdmin):
-    """Bounded in what it reads. ``console``: (URL name, field) of the console's page about a row."""
+    """Reads a bounded number of rows. ``console``: (URL name, field) of the console's page of a row."""
 
     show_full_result_count = False
     paginator = BoundedPaginator
@@ -124,8 +124,7 @@ class Admin(admin.ModelAdmin):
 class History(Admin):
     """Read-only for all users, also for superusers.
 
-    Texts and names in its list are shown as ``excerpt`` does, on a row's page as ``written_out`` does, who wrote
-    them: nobody has to think of it.
+    All texts and names are shown as ``excerpt`` does in lists, and as ``written_out`` does on a row's page.
     """
 
     def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:

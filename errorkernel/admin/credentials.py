@@ -29,7 +29,7 @@ _SECRETS = """{% extends "admin/base_site.html" %}
 def _show_secrets(
     model: admin.ModelAdmin, request: HttpRequest, intro: str, secrets: list[tuple[str, str]]
 ) -> HttpResponse:
-    """A page of its own, kept nowhere. A message after a redirect would travel through a cookie or the session."""
+    """A page of its own, because a message after a redirect would be stored in a cookie or the session."""
     back = reverse(f"admin:errorkernel_{model.opts.model_name}_changelist")
     context = {
         **model.admin_site.each_context(request),
@@ -76,7 +76,7 @@ class NodeAdmin(Admin):
         return form if change else type("NodeForm", (NewNodeForm, form), {})
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """The note alone is written: a whole row would put the counters back to what they were when the page opened."""
+        """Saves the note alone: saving the row would reset the counters to their values when the page was opened."""
         if not change:
             note = obj.note
             obj.made = nodes.add_node(obj.name, actor_of(request))
@@ -122,7 +122,7 @@ class NodeAdmin(Admin):
 
 
 class NewNodeForm(ModelForm):
-    """Names that the broker could not address are refused before anything is made."""
+    """Refuses names that the broker cannot address."""
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -133,7 +133,8 @@ class NewNodeForm(ModelForm):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(Admin):
-    """Shown once when made; revoked, never removed. Only a superuser makes tokens for others: a token is a login."""
+    """Tokens are shown once and revoked, never removed. Only a superuser makes tokens for others, because a token is a
+    login."""
 
     list_display = ["id", "user", "note", "created", "last_used", "revoked"]
     list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
@@ -152,7 +153,7 @@ class ApiTokenAdmin(Admin):
         return ["user", "note", "created_at", "last_used_at", "revoked_at"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # The list needs it for its action; a single token has nothing to change.
+        # Needed for the action of the list; a token itself cannot be changed.
         return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -168,7 +169,7 @@ class ApiTokenAdmin(Admin):
         obj.made = api_tokens.add(owner, actor_of(request), note=obj.note)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """The audit trail has it; the admin's own log would want the row's id, which the store keeps to itself."""
+        """The audit trail records it; the admin's own log needs the row's id, which the store does not return."""
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return _show_secrets(self, request, f"A personal API token of {obj.user}.", [("token", obj.made)])

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 
 def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
-    """In the place of Django's page, which asks those who are logged in to do so again, and leads nowhere else."""
+    """Replaces Django's page, which asks a logged-in user to log in again."""
     if request.user.is_authenticated and not admin.site.has_permission(request):
         raise PermissionDenied
     return redirect_to_login(request.GET.get("next") or reverse("admin:index"))

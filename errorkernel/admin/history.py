@@ -88,7 +88,7 @@ class ErrorEventAdmin(History):
     list_display = ["seq", "received_at", "type", "level", "repeat", "node", "process_name", "kind", "short_text"]
     list_filter = ["type", "level"]
     sortable_by = ["seq"]  # the other columns have no index that could sort a million rows
-    search_fields = ["text"]  # its presence shows the search box; the search itself is below
+    search_fields = ["text"]  # shows the search box; the search itself is below
     search_help_text = "As on the live page: node:ship* level>=error text:… In the newest 200,000 events."
     short_text = excerpt("text")
 
@@ -149,7 +149,7 @@ class DecisionAdmin(History):
 
 @admin.register(Rule)
 class RuleAdmin(History):
-    """To look at; a rule is written on its own page, which can try it first."""
+    """Read-only: a rule is edited on its own page, which offers a dry run."""
 
     console = ("rule", "pk")
     list_display = ["id", "position", "action", "enabled", "suspended_at", "uses", "expires_at", "revision", "name"]
@@ -208,7 +208,7 @@ class ProcessActionRequests(admin.TabularInline):
 
 @admin.register(ProcessAction)
 class ProcessActionAdmin(History):
-    """What was done to processes of Steward's and ctrl's nodes, with its lines."""
+    """Actions on processes of Steward/ctrl nodes, with their requests."""
 
     list_display = [
         "created_at",
@@ -224,7 +224,7 @@ class ProcessActionAdmin(History):
     list_filter = ["state", "plan"]
     list_select_related = ["node"]
     search_fields = ["=node__name", "=method", "=actor"]
-    exclude = ("token",)  # whoever knows it can answer in the node's place
+    exclude = ("token",)  # secret: with it anybody can reply in the node's name
     inlines = (ProcessActionRequests,)
     short_reason = excerpt("reason")
     short_summary = excerpt("summary")

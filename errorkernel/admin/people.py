@@ -17,14 +17,14 @@ _KINDS = {User: ("user", people.person), Group: ("group", people.group)}
 
 
 class Noted(admin.ModelAdmin):
-    """Whatever its pages change of people or groups is in the audit trail; Django has each change in a transaction."""
+    """Adds an audit entry to each change of people and groups, in the transaction of the change."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.was = self._state(obj)
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Groups and permissions are stored here, after the row itself."""
+        """Groups and permissions are saved here, after the row."""
         super().save_related(request, form, formsets, change)
         self._note(request, form.instance.was, self._state(form.instance))
 
@@ -55,7 +55,8 @@ class GroupOfPeopleAdmin(Noted, GroupAdmin):
 
 @admin.register(User)
 class PersonAdmin(Noted, UserAdmin):
-    """Django's, except that nobody makes a superuser who is none: who may edit people could make himself one."""
+    """Django's, except that only superusers can make superusers: otherwise a person who may edit people could promote
+    himself."""
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():
@@ -74,7 +75,7 @@ class PersonAdmin(Noted, UserAdmin):
 
 
 def own_password(request: HttpRequest) -> HttpResponse:
-    """Django's page to change the own password, and a word in the audit trail."""
+    """Django's page to change one's password, with an audit entry."""
     with transaction.atomic():
         before = people.person(request.user.pk)
         response = admin.site.password_change(request)

@@ -9,7 +9,7 @@ from errorkernel.platform.conf import Conf, ConfError, read_or_make_secret
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``url`` is empty while an embedded broker has never been started."""
+    """``url`` is empty until the embedded broker has been started once."""
 
     url: str
     seed: str | None
@@ -31,12 +31,12 @@ def make_seed_file(conf: Conf) -> bool:
 
 
 def kernel_seed(conf: Conf) -> str:
-    """Our own nkey seed for the embedded broker, made (0600) where it is missing. Raises ConfError."""
+    """The kernel's nkey seed for the embedded broker, made (mode 0600) if it is missing. Raises ConfError."""
     return own_seed(conf, "kernel.nk")
 
 
 def own_seed(conf: Conf, file: str) -> str:
-    """The nkey seed in a file of the data directory, made (0600) where it is missing. Raises ConfError."""
+    """The nkey seed in a file of the data directory, made (mode 0600) if it is missing. Raises ConfError."""
     try:
         return read_or_make_secret(conf.data_file(file), lambda: make_nkey()[0])
     except OSError as exc:
@@ -44,7 +44,7 @@ def own_seed(conf: Conf, file: str) -> str:
 
 
 def own_access(conf: Conf) -> Access:
-    """Address and seed for the web and kernel roles. Raises ConfError for a seed file that cannot be used."""
+    """Address and seed for the web and kernel roles. Raises ConfError for an unusable seed file."""
     if conf.embedded_broker:
         try:
             port = int((conf.data_file("nats") / "port").read_text())
@@ -56,7 +56,7 @@ def own_access(conf: Conf) -> Access:
 
 
 def read_seed(variable: str, path: str) -> str | None:
-    """The nkey seed in the file that the setting ``variable`` names; None where it names none. Raises ConfError."""
+    """The nkey seed in the file of the setting ``variable``; None if it is not set. Raises ConfError."""
     if not path:
         return None
     try:

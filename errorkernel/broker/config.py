@@ -1,12 +1,12 @@
-"""The nats-server configuration, generated from who may connect: narrow permissions, an account a node, JetStream.
+"""Generates the nats-server configuration: an account per node, narrow permissions, JetStream.
 
-A node may publish its own reports, outcomes, hello and sync; pull and acknowledge decisions and commands from its own
-durable consumers; and listen on its own inbox. Nothing else: the subject is the identity that everything else trusts.
+A node may publish its own events, outcomes, heartbeats and syncs, pull and acknowledge decisions and commands from its
+own durable consumers, and subscribe to its own inbox. Nothing else: the subject is the only identity of a node.
 
-Permissions do not cover the reply subject of a request, and JetStream answers wherever it says, with all rights of the
-account: in one account for all, a node that asks for its decisions with the reply ``$JS.API.STREAM.DELETE.EK_EVENTS``
-deletes that stream. So every node has an account of its own, into which answers come back and where nobody else is;
-the kernel's account offers it what the contract names, and each node imports what is its own.
+Permissions do not cover the reply subject of a request, and JetStream replies to it with all rights of the account. In
+a shared account, a node that requests its decisions with the reply ``$JS.API.STREAM.DELETE.EK_EVENTS`` deletes that
+stream. So every node has its own account, which receives the replies. The kernel's account exports the subjects of the
+contract, and each node's account imports its own.
 """
 
 import json
@@ -24,12 +24,12 @@ LOG_FILES = 3
 _ACCOUNT_PREFIX = "node-"
 _CONSUMER_INFO = "ek.api.consumer-info."
 STREAMS = (subjects.DECISIONS_STREAM, subjects.COMMANDS_STREAM)
-"""In each of these a node has a durable consumer."""
+"""Each node has a durable consumer in each of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeUser:
-    """A node as the broker sees it."""
+    """The data of a node that the configuration needs."""
 
     name: str
     public_key: str
@@ -37,7 +37,7 @@ class NodeUser:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What an embedded server is started with. ``port`` -1: any free one."""
+    """Parameters of an embedded server. ``port`` -1: any free one."""
 
     store_dir: str
     host: str
@@ -52,10 +52,10 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class SharedAccount:
-    """One account for all nodes that speak a foreign protocol, and for the kernel under ``kernel_key``.
+    """One account for all nodes with a foreign protocol, and for the kernel with ``kernel_key``.
 
-    ``node_permissions``: of each node. ``stored_subjects``: what is published there goes to a stream in the kernel's
-    account, which the nodes cannot reach; the broker acknowledges it.
+    ``node_permissions``: of each node. ``stored_subjects``: messages to them go to a stream in the kernel's account,
+    which the nodes cannot access; the broker acknowledges them.
     """
 
     name: str
@@ -71,12 +71,12 @@ def account_of(name: str) -> str:
 
 
 def node_of_account(account: str) -> str:
-    """The node whose account it is; empty for any other account."""
+    """The node of an account; empty for other accounts."""
     return account.removeprefix(_ACCOUNT_PREFIX) if account.startswith(_ACCOUNT_PREFIX) else ""
 
 
 def node_permissions(name: str) -> dict[str, Any]:
-    """Exactly what the contract lets a node do."""
+    """The permissions of a node, exactly those of the contract."""
     durable = subjects.durable_of(name)
     return {
         "publish": {
@@ -95,7 +95,7 @@ def node_permissions(name: str) -> dict[str, Any]:
 
 
 def exports() -> list[dict[str, Any]]:
-    """What the kernel's account offers to the accounts of nodes; each of them imports only what is its own."""
+    """The exports of the kernel's account; each node's account imports only its own."""
     return [
         {"service": subjects.event("*")},
         {"service": subjects.outcomes("*")},
@@ -108,10 +108,10 @@ def exports() -> list[dict[str, Any]]:
 
 
 def node_account(node: NodeUser) -> dict[str, Any]:
-    """The node's account: one user, and what it may say to the kernel's account.
+    """The node's account: one user and its imports from the kernel's account.
 
-    The server answers ``$JS.API`` in every account by itself ("JetStream not enabled"), so the calls that a node
-    may make there go by another name on its way; permissions are looked up after that.
+    The server itself replies to ``$JS.API`` in every account ("JetStream not enabled"), so the import renames the
+    allowed calls; permissions apply to the new names.
     """
     permissions = node_permissions(node.name)
     renamed = {
@@ -141,7 +141,7 @@ def _shared_account(account: SharedAccount) -> dict[str, Any]:
 
 
 def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], shared_accounts: Sequence[SharedAccount] = ()) -> str:
-    """The ``accounts`` block: what changes when nodes are added or disabled."""
+    """The ``accounts`` block, which changes when nodes are added or disabled."""
     stored = [{"service": subject} for account in shared_accounts for subject in account.stored_subjects]
     exported = ",\n".join("      " + json.dumps(export) for export in [*exports(), *stored])
     accounts = [(account_of(node.name), node_account(node)) for node in nodes]
@@ -163,7 +163,7 @@ def render_accounts(kernel_key: str, nodes: Sequence[NodeUser], shared_accounts:
 def render_external(
     kernel_key: str, nodes: Sequence[NodeUser], *, listen: str, store_dir: str, max_file_store: int
 ) -> str:
-    """A whole configuration for a server that somebody else starts."""
+    """A complete configuration for an external server."""
     return (
         'server_name: "steward"\n'
         f"listen: {json.dumps(listen)}\n"
@@ -185,7 +185,7 @@ def _jetstream(store_dir: str, max_file_store: int) -> str:
 
 
 def render(options: ServerOptions, nodes: Sequence[NodeUser]) -> str:
-    """The whole configuration file of the embedded server."""
+    """The complete configuration of the embedded server."""
     return (
         "# Written by `steward up`, which overwrites it; change nodes with `steward node`.\n"
         'server_name: "steward"\n'

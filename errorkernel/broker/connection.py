@@ -1,9 +1,9 @@
-"""A connection to the broker that is made again whenever it ends, for as long as it takes.
+"""A connection to the broker that reconnects until it is closed.
 
 nats-py can reconnect on its own, but an authorization change closes its client for good, a half-open link can hang a
-reconnect, and a cancelled ``flush()`` leaves a client that reads nothing while it reports that it is connected. So a
-nats-py client is used for one connection only: it never reconnects, and whenever it ends, a new client is made. What is
-needed on every connection (a subscription) is registered with ``on_connected``.
+reconnect, and after a cancelled ``flush()`` a client reads nothing but reports that it is connected. So each nats-py
+client serves one connection and never reconnects; a new client replaces it. Subscriptions are made by callbacks of
+``on_connected``.
 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
@@ -35,16 +35,16 @@ REQUEST_TIMEOUT_S = 5.0
 _DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
 _TOO_LARGE = "The message is larger than the broker takes."
 _ALWAYS_LOUD = 3
-"""Failed connection attempts before a warning: a broker that starts beside us is simply not there yet."""
+"""Failed connection attempts before a warning, because the broker may still be starting."""
 
 RawMessage: TypeAlias = Msg
-"""The client library's own message object, which ``subscribe_raw`` passes on."""
+"""The client library's message object, as ``subscribe_raw`` passes it."""
 OnConnected = Callable[[], Awaitable[None]]
 OnMessage = Callable[["CoreMessage"], Awaitable[None]]
 
 
 class CoreMessage:
-    """A core message: ``subject``, ``headers``, ``data``, and ``respond`` where an answer is wanted."""
+    """A core message: ``subject``, ``headers``, ``data``, and ``respond`` if a reply is expected."""
 
     __slots__ = ("_connection", "data", "headers", "reply", "subject")
 
@@ -56,7 +56,7 @@ class CoreMessage:
         self.headers: dict[str, str] = message.headers or {}
 
     async def respond(self, data: bytes) -> None:
-        """Answer, if the sender asked for an answer and is still there."""
+        """Send a reply, if the sender expects one."""
         if self.reply:
             try:
                 await self._connection.send(self.reply, data)
@@ -69,7 +69,7 @@ class CoreMessage:
 class Connection:
     """One program's connection to the broker.
 
-    ``servers``: NATS URLs. ``seed``: our nkey seed. ``inbox_prefix``: nodes must use their own, ``_INBOX_<node>``.
+    ``servers``: NATS URLs. ``seed``: nkey seed of this program. ``inbox_prefix``: ``_INBOX_<node>`` for nodes.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._pending: dict[str, set[asyncio.Future[Msg]]] = {}
         self.denied: list[str] = []
-        """The latest permission violations that the broker told us, newest last."""
+        """The latest permission violations that the broker reported, newest last."""
         self.last_error = ""
         self.unanswered_connects = 0
         """Connection attempts in a row that the broker's machine accepted and the broker did not answer."""
         self.refused = ""
-        """Why the broker refused what ``on_connected`` registered, on the latest connection; empty: it did not."""
+        """Why the broker refused a callback of ``on_connected`` on the latest connection; empty if it did not."""
 
     @property
     def connected(self) -> bool:
@@ -99,27 +99,27 @@ class Connection:
 
     @property
     def is_ready(self) -> bool:
-        """Connected, and everything that ``on_connected`` registered has been done on this connection."""
+        """Whether all callbacks of ``on_connected`` have succeeded on this connection."""
         return self._up.is_set()
 
     @property
     def max_payload(self) -> int:
-        """How many bytes a message may have, by the broker's word. Raises BrokerAway."""
+        """The largest size of a message in bytes, as the broker reports it. Raises BrokerAway."""
         return int(self._need().max_payload)
 
     def on_connected(self, callback: OnConnected) -> None:
-        """Call ``callback()`` on every new connection, in the order of registration, and now if there is one."""
+        """Call ``callback()`` on every new connection, in the order of registration, and at once if connected."""
         self._on_up.append(callback)
 
     def start(self) -> None:
-        """Begin to connect, and keep connected until ``close``."""
+        """Connect in the background, and stay connected until ``close``."""
         if self._task is None:
             self._task = asyncio.create_task(self._supervise(), name=f"broker connection {self.name}")
 
     async def close(self) -> None:
         if self._task:
-            # Again until it has ended: Python 3.11's wait_for swallows a cancellation that arrives as its inner call
-            # finishes, and a connection that is just being made would then be supervised for ever.
+            # Repeated until it has ended: Python 3.11's wait_for swallows a cancellation that arrives when its inner
+            # call finishes, and the task would then run for ever.
             while not self._task.done():
                 self._task.cancel()
                 await asyncio.wait({self._task}, timeout=1)
@@ -134,7 +134,7 @@ class Connection:
             raise BrokerAway(self.last_error or "The broker cannot be reached.") from None
 
     async def send(self, subject: str, data: bytes, *, reply: str = "") -> None:
-        """Publish without acknowledgement (at most once). Raises BrokerAway, or BrokerRefused where it is too large."""
+        """Publish without acknowledgement (at most once). Raises BrokerAway, or BrokerRefused if it is too large."""
         client = self._need()
         try:
             await client.publish(subject, data, reply=reply)
@@ -152,10 +152,10 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> int:
-        """Publish to JetStream; returns the stream's sequence number once it is stored there.
+        """Publish to JetStream; returns the stream's sequence number once the message is stored.
 
-        Nothing is stored, and the same said, where the stream remembers the ``msg_id`` (see ``streams``). Raises
-        BrokerAway (try again with the same id) or BrokerRefused.
+        If the stream remembers the ``msg_id`` (see ``streams``), nothing is stored, and the call returns the same.
+        Raises BrokerAway (try again with the same id) or BrokerRefused.
         """
         all_headers = {"Nats-Msg-Id": msg_id, **(headers or {})}
         content = _json(await self._request(subject, data, timeout_s, all_headers))
@@ -165,17 +165,17 @@ class Connection:
         return int(content["seq"])
 
     async def request(self, subject: str, data: bytes, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
-        """Ask and wait for one answer. Raises BrokerAway or BrokerRefused."""
+        """Send a request and return its reply. Raises BrokerAway or BrokerRefused."""
         content: bytes = (await self._request(subject, data, timeout_s, None)).data
         return content
 
     async def publish_with_shared_reply(
         self, subject: str, data: bytes, *, reply: str, headers: dict[str, str], timeout_s: float
     ) -> bool:
-        """Publish to somebody who answers on ``reply``, a subject that is not ours alone; True once anything came.
+        """Publish with the shared reply subject ``reply``; True once any message arrived there.
 
-        That is a hint and no proof: it may have been meant for another. False is the broker's own word, and certain:
-        nobody listens on ``subject``. Raises BrokerAway where neither came within ``timeout_s``.
+        True is no proof, because the message may be for another request. False is certain: the broker reports that
+        ``subject`` has no subscriber. Raises BrokerAway if neither arrives within ``timeout_s``.
         """
         client = self._need()
         try:
@@ -198,7 +198,7 @@ class Connection:
         return content
 
     async def subscribe(self, subject: str, callback: OnMessage, *, queue: str = "") -> None:
-        """Subscribe on the present connection; call it from ``on_connected``. Raises BrokerAway."""
+        """Subscribe on the present connection; call it from an ``on_connected`` callback. Raises BrokerAway."""
 
         async def deliver(message: Msg) -> None:
             try:
@@ -206,7 +206,7 @@ class Connection:
             except BrokerAway:
                 pass
             except Exception:
-                # An exception that escapes from a callback would leave nats-py's client stuck.
+                # An exception that leaves a callback would block nats-py's client.
                 log.exception("Handling a message on %s failed", message.subject)
 
         await self.subscribe_raw(subject, deliver, queue=queue)
@@ -214,10 +214,11 @@ class Connection:
     async def subscribe_raw(
         self, subject: str, callback: Callable[[RawMessage], Awaitable[None]], *, queue: str = ""
     ) -> None:
-        """As ``subscribe``, with the client's own message object and no safety net: for hot paths of this package."""
+        """As ``subscribe``, with the client's message object and without catching exceptions: for hot paths of this
+        package."""
         client = self._need()
         try:
-            # Unbounded: the flow is limited by what we ask for, and dropping silently is the one thing not to do.
+            # Unbounded: pull requests limit the flow, and a bounded queue would drop messages silently.
             await client.subscribe(subject, queue=queue, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=-1)
         except nats.errors.Error as exc:
             raise BrokerAway(str(exc)) from exc
@@ -226,13 +227,13 @@ class Connection:
         return str(self._need().new_inbox())
 
     def drop_connection(self) -> None:
-        """Give the present connection up and make a new one: for callers that see it is dead before it notices."""
+        """Replace the present connection, for callers that notice its end first."""
         self._lost.set()
 
     async def flush(self, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """Return when the broker has handled what was sent so far. Raises BrokerAway."""
+        """Return when the broker has processed everything sent so far. Raises BrokerAway."""
         client = self._need()
-        # Shielded: a flush that is cancelled or timed out from outside kills nats-py's read loop.
+        # Shielded: a cancelled or timed-out flush ends nats-py's read loop.
         flushing = asyncio.ensure_future(client.flush(timeout=int(timeout_s) or 1))
         try:
             await asyncio.wait_for(asyncio.shield(flushing), timeout_s)
@@ -248,7 +249,7 @@ class Connection:
 
     async def _request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None) -> Msg:
         client = self._need()
-        # A denial from before (other permissions, another connection) says nothing about this request.
+        # An earlier denial (other permissions, another connection) does not concern this request.
         self.denied = [denied for denied in self.denied if denied != subject]
         asking = asyncio.ensure_future(client.request(subject, data, timeout=timeout_s, headers=headers))
         waiting = self._pending.setdefault(subject, set())
@@ -266,7 +267,7 @@ class Connection:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task and task.cancelling():
-                # It is the caller that is being cancelled, not its request by us.
+                # The caller is cancelled, not the request.
                 asking.cancel()
                 raise
             if asking.cancelled() and subject in self.denied:
@@ -298,7 +299,7 @@ class Connection:
                 if failures == _ALWAYS_LOUD:
                     log.warning("The broker at %s cannot be used: %s", ", ".join(self.servers), self.last_error)
             except Exception:
-                # A callback failed outside the broker (a database that is away): everything is tried again.
+                # A callback failed for another reason, such as an unavailable database: all callbacks run again.
                 failures += 1
                 log.exception("The connection of %s to the broker could not be made ready", self.name)
             await self._drop()
@@ -312,7 +313,7 @@ class Connection:
             lost.set()
 
         client = Client()
-        # wait_for as well: a broker that accepts and then says nothing is not bounded by connect_timeout.
+        # wait_for as well: connect_timeout does not cover a broker that accepts and then sends nothing.
         connecting = client.connect(
             self.servers,
             name=self.name,
@@ -338,10 +339,10 @@ class Connection:
         self._client = client
 
     async def _until_lost(self) -> None:
-        """Return when the connection is gone: by the client's word, or by its silence.
+        """Return when the connection has ended: when the client reports it, or when it stays silent.
 
-        Its word is not enough: when a connection ends while a close or a flush of the client's own is stuck on it (a
-        process that stood still while the broker went away), it never calls back, and we would wait for ever.
+        The report is not enough: if the connection ends while a close or flush of the client hangs on it (a process
+        that was frozen while the broker ended), the client never calls back.
         """
         lost = asyncio.ensure_future(self._lost.wait())
         try:
@@ -373,7 +374,7 @@ class Connection:
             for asking in list(waiting):
                 asking.cancel()
         if client is not None:
-            # close() waits for a flush that a dead connection never finishes.
+            # close() waits for a flush, which never ends on a dead connection.
             closing = asyncio.ensure_future(client.close())
             await asyncio.wait([closing], timeout=1)
 
@@ -386,13 +387,13 @@ class Connection:
         if subject not in self.denied:
             log.warning("The broker denied %s: %s to %s", self.name, found[1], subject)
         self.denied = [*self.denied[-99:], subject]
-        # Without this a denied publish would look like a broker that does not answer.
+        # Without this a denied publish would look like a missing reply.
         for asking in list(self._pending.get(subject, ())):
             asking.cancel()
 
 
 def _is_deaf(client: Client | None) -> bool:
-    # Its flush says that all is well when nothing reads any more.
+    # Its flush succeeds even when nothing reads any more.
     reading = getattr(client, "_reading_task", None)
     return reading is not None and reading.done()
 
@@ -413,7 +414,7 @@ _TRANSIENT_API_ERRORS = {
     10039,  # JetStream not enabled for account (while it is starting)
     10047,
     10028,  # memory or storage resources exceeded
-    10077,  # maximum messages/bytes exceeded with discard new: the stream is full, the kernel will make room
+    10077,  # maximum messages/bytes exceeded with discard new: the stream is full until the kernel stores some of it
 }
 
 
@@ -425,13 +426,14 @@ _FINAL_PUBLISH_ERRORS = {
     10097,  # header size exceeds maximum allowed
     10164,  # wrong last sequence, in a cluster
 }
-"""What no repetition changes. Everything else is tried again with the same id: a cluster answers 400 for what passes,
-for example 10158, "duplicate message id is in process", while a stream's leader is paused."""
+"""Errors that no repetition changes. After all others the caller tries again with the same id: a cluster reports
+temporary errors as 400 too, for example 10158, "duplicate message id is in process", while a stream's leader is
+paused."""
 
 
 _STREAM_FULL = 10077
 _SHARE_FULL_TEXT = "per subject"
-"""The server has one number for a stream that is full and for one of its subjects; only the text tells them apart."""
+"""The server uses one number for a full stream and a full subject; only the text differs."""
 
 
 def _publish_error(error: dict[str, Any]) -> BrokerAway | BrokerRefused:

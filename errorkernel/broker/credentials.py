@@ -1,4 +1,4 @@
-"""Secrets of nodes and operators: made here, shown once, kept only as what verifies them."""
+"""Makes secrets of nodes and operators. They are shown once; the database stores only what verifies them."""
 
 import base64
 import binascii
@@ -10,13 +10,13 @@ import nkeys
 
 
 def make_nkey() -> tuple[str, str]:
-    """A new user nkey: (seed, public key). The seed is the secret."""
+    """A new user nkey: (seed, public key). The seed is secret."""
     pair = nkeys.from_seed(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
     return pair.seed.decode(), pair.public_key.decode()
 
 
 def public_nkey(seed: str) -> str:
-    """The public key of a seed. Raises ValueError for what is no seed."""
+    """The public key of a seed. Raises ValueError if it is not a seed."""
     try:
         return nkeys.from_seed(bytearray(seed.strip().encode())).public_key.decode()  # type: ignore[no-any-return]
     except Exception as exc:
@@ -24,7 +24,7 @@ def public_nkey(seed: str) -> str:
 
 
 def is_public_nkey(text: str) -> bool:
-    """Whether it is the public key of a user: the broker does not start with another one among its users."""
+    """Whether it is the public key of a user: the broker does not start with an invalid key."""
     try:
         raw = base64.b32decode(text)
     except ValueError:
@@ -37,10 +37,10 @@ def is_public_nkey(text: str) -> bool:
 
 
 def make_token(prefix: str) -> str:
-    """A new bearer token; the prefix lets people and secret scanners see what it is."""
+    """A new bearer token; people and secret scanners recognize its prefix."""
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
 def digest(token: str) -> str:
-    """What the database keeps of a token. A plain hash suffices: a token has 256 random bits, nobody guesses it."""
+    """The digest that the database stores of a token. A plain hash suffices: a token has 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""A real nats-server as our child: started with a configuration that we write, stopped with us, never left behind.
+"""Runs nats-server as a child process with a generated configuration, and ends it with the program.
 
-On Linux the kernel kills it when we are killed (``PR_SET_PDEATHSIG``); everywhere else, and for the moment between
-fork and that call, a pid file is checked at the next start.
+On Linux the operating system kills it when the program is killed (``PR_SET_PDEATHSIG``). On other systems, and between
+fork and that call, a pid file serves: the next start ends the process that it names.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ STOP_TIMEOUT_S = 2.5
 RELOAD_TIMEOUT_S = 5.0
 LOOK_S = 0.2
 RESTARTS, RESTARTS_S = 5, 60.0
-"""So often within so long is a server that ends by itself started again; whoever supervises us is told of more."""
+"""Restarts of a server that ends by itself, and the period in seconds. More end the program with an error."""
 RESTART_PAUSE_S = 1.0
 PROBE_BYTES = 1024 * 1024
-"""More than a start writes: with less free space it would fail."""
+"""More than a start writes: with less free space a start would fail."""
 _RELOADED = (b"Reloaded server configuration", b"Failed to reload")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def find_binary(configured: str) -> str:
-    """Path of nats-server: as configured, beside our Python, or on the PATH. Raises BrokerStartError."""
+    """Path of nats-server: as configured, beside the Python interpreter, or on the PATH. Raises BrokerStartError."""
     if configured:
         if not os.access(configured, os.X_OK):
             raise BrokerStartError(f"STEWARD_NATS_SERVER={configured} is not a program that can be run.")
@@ -55,18 +55,18 @@ def find_binary(configured: str) -> str:
 
 
 def server_log(data_dir: Path) -> Path:
-    """Where the embedded server of a data dir writes its log."""
+    """The log file of the embedded server of a data directory."""
     return data_dir / "nats" / "server.log"
 
 
 def die_with_parent() -> None:
-    """In a child between fork and exec: be killed when the parent dies, however it dies (Linux)."""
+    """In a child between fork and exec: be killed when the parent ends for any reason (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class EmbeddedServer:
-    """One nats-server below ``data_dir``. ``port`` 0: the one it had last time if that is free, else any."""
+    """One nats-server below ``data_dir``. ``port`` 0: its last port if that is free, else any."""
 
     def __init__(
         self,
@@ -120,15 +120,15 @@ class EmbeddedServer:
     def finish_start(self) -> None:
         """Return when the started server accepts connections. Raises BrokerStartError."""
         self._await_ready()
-        # From now on the file names the port that it got, so that a reload finds nothing changed.
+        # The file now contains the assigned port, so that a reload finds no change.
         self._write_config(self.port)
         self._note_port()
 
     def reload(self, nodes: Sequence[NodeUser]) -> None:
-        """Let it know who may connect now, and return when it does; connections of those who still may are kept."""
+        """Apply changed accounts and return when the server uses them; valid connections stay open."""
         self._nodes = nodes
         self._write_config(self.port)
-        # Twice: nats-server begins to serve a new account's imports at the reload after the one that made the account.
+        # Twice: nats-server serves a new account's imports only after a second reload.
         for _ in range(2):
             self._reload_once()
 
@@ -147,7 +147,7 @@ class EmbeddedServer:
                 output = output[-4096:] + log_file.read()
 
     def stop(self) -> None:
-        """End it, by force after a moment."""
+        """End it, by force after some seconds."""
         if not self._process:
             return
         if self._process.poll() is None:
@@ -161,8 +161,8 @@ class EmbeddedServer:
         self._process = None
 
     async def keep(self) -> None:
-        """Start it again, where it was, whenever it ends by itself, for ever. To be called in the main thread, with
-        which it ends. Raises BrokerStartError, with the end of its log, where that would be once too often."""
+        """Restart it at its address whenever it ends by itself. Call this in the main thread, with which the server
+        ends. Raises BrokerStartError with the end of its log after too many restarts."""
         while True:
             while self._process and self._process.poll() is None:
                 await asyncio.sleep(LOOK_S)
@@ -182,10 +182,10 @@ class EmbeddedServer:
                 await asyncio.sleep(RESTART_PAUSE_S)
 
     async def start_again(self, why: str) -> str:
-        """End it, so that ``keep`` starts it again: ``why`` says what it has found that it does not get over by itself.
+        """End it, so that ``keep`` restarts it; ``why`` is for the log.
 
-        Returns why that is not done, empty where it is: it would not start where nothing can be written, and the last
-        of the restarts that ``keep`` may do is left for an end of its own.
+        Returns why it was not restarted, or an empty text: it is not restarted while its directory cannot be written,
+        and the last allowed restart is left for an unexpected end.
         """
         if self._restarts_of_late() >= RESTARTS - 1:
             return f"it was started {RESTARTS - 1} times within {RESTARTS_S:.0f} s"
@@ -194,12 +194,12 @@ class EmbeddedServer:
         if self._process is None or self._process.poll() is not None:
             return "it is being started just now"
         self._ended_for = f"nats-server was ended, since it does not store any more: {why}"
-        # What it has acknowledged is in files; it may hang on a good end, by what it is ended for.
+        # Acknowledged messages are in files; an orderly end may hang for the same reason as the server.
         self._process.kill()
         return ""
 
     def _note_port(self) -> None:
-        """Where the next start, and who else looks for the broker, finds it; somebody may have taken it away."""
+        """Written again for the next start and for other roles, because the file may have been removed."""
         with contextlib.suppress(OSError):
             (self._dir / "port").write_text(str(self.port))
 
@@ -207,7 +207,7 @@ class EmbeddedServer:
         return sum(time.monotonic() - at < RESTARTS_S for at in self._restarts)
 
     def _why_not_written(self) -> str:
-        """Why a new start could not write what it must; empty where it could."""
+        """Why a new start could not write its files; empty if it could."""
         for place in (self._dir, self._store_dir):
             try:
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -219,12 +219,12 @@ class EmbeddedServer:
         return ""
 
     def _spawn(self) -> None:
-        """Start it on the configuration that is there, or was until somebody took it away. Raises BrokerStartError."""
+        """Start it with its last configuration, also if the file was removed. Raises BrokerStartError."""
         try:
             (self._dir / "ports").mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self._config.exists():
                 self._write_config(self.port)
-            # What it says before it knows where its log is, that is, why it does not start.
+            # Its output before it opens its log: why it does not start.
             with self._start_log.open("wb") as out:
                 self._process = subprocess.Popen(
                     [self._binary, "-c", str(self._config)],
@@ -232,7 +232,7 @@ class EmbeddedServer:
                     stdout=out,
                     stderr=out,
                     preexec_fn=die_with_parent,
-                    start_new_session=True,  # a Ctrl-C in the terminal is ours to handle: we stop it, last
+                    start_new_session=True,  # Ctrl-C in the terminal is for the program, which stops the server last
                 )
         except OSError as exc:
             raise _not_started(exc) from exc
@@ -271,7 +271,7 @@ class EmbeddedServer:
         )
 
     def _write_config(self, port: int) -> None:
-        # Renamed into place: a server that reloads meanwhile reads the old file or the new one, never half of one.
+        # Renamed into place: a server that reloads meanwhile reads the old or the new file, never a part.
         new = self._config.with_suffix(".new")
         new.write_text(render(self._options(port), self._nodes))
         new.chmod(0o600)
@@ -282,10 +282,10 @@ class EmbeddedServer:
             if not _is_free(self._host, self._wanted_port):
                 raise BrokerStartError(f"Port {self._wanted_port} for the broker (STEWARD_NATS_PORT) is taken.")
             return self._wanted_port
-        # Nodes keep the address that they were given: take the same port again where that is possible.
+        # Use the same port again if possible, because nodes keep their address.
         with contextlib.suppress(OSError, ValueError):
             last = int((self._dir / "port").read_text())
-            # After a kill, the server that ended with us may hold its port for some more milliseconds.
+            # After a kill, the old server may hold its port for some milliseconds.
             deadline = time.monotonic() + (PORT_WAIT_S if self._pid_file.exists() else 0)
             while not (free := _is_free(self._host, last)) and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -1,12 +1,12 @@
-"""Errors of the broker connection: one class for each way in which a caller can react."""
+"""Errors of the broker connection, by the reaction of the caller."""
 
 
 class BrokerError(Exception):
-    """Base of all of them."""
+    """Base class of all errors of the broker connection."""
 
 
 class BrokerAway(BrokerError):
-    """Not connected, or no answer in time: the same call may succeed later."""
+    """Not connected, or no reply in time: the same call may succeed later."""
 
 
 class BrokerSilent(BrokerAway):
@@ -18,7 +18,7 @@ class ShareFull(BrokerAway):
 
 
 class BrokerRefused(BrokerError):
-    """The broker answered no (permission, limit, wrong stream): the same call will not succeed by being repeated."""
+    """The broker refused the call (permission, limit, wrong stream): repeating it does not help."""
 
 
 class BrokerStartError(BrokerError):

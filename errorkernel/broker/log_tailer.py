@@ -1,9 +1,8 @@
 """Access denials of the broker, read from its log.
 
-nats-server tells the client about a denied publish or subscription, and its log, and nobody else: its system account
-has events for refused connections only. So the log is what is read, for both; its lines quote everything that a client
-may choose, and name the account, which is the node's.
-Source: nats-server 2.15, ``server/client.go``.
+nats-server reports a denied publish or subscription only to the client and in its log; its system account has events
+for refused connections only. So both are read from the log. Its lines quote all text from clients and contain the
+account, which identifies the node. Source: nats-server 2.15, ``server/client.go``.
 """
 
 import json
@@ -16,9 +15,9 @@ from errorkernel.broker.config import node_of_account
 from errorkernel.domain.access_denials import TARGET_CHARS, Denial, DenialKind
 
 READ_BYTES = 1024 * 1024
-"""At a time; a flood is read in steps."""
+"""Lines read at once; a flood is read in steps."""
 BEHIND_BYTES = 8 * 1024 * 1024
-"""Further behind than this, the oldest lines are left unread: the latest say what is going on."""
+"""If more bytes are unread, the oldest lines are skipped."""
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _CLIENT = r"\[ERR\] (?P<address>\S+):\d+ - cid:\d+"
@@ -30,7 +29,7 @@ _LOGIN = re.compile(rf"{_CLIENT}(?: - {_QUOTED})* - authentication error(?: - (?
 
 
 def parse(line: str) -> Denial | None:
-    """The attempt that a line of the log tells of, if it tells of one."""
+    """The access denial in a line of the log, if it contains one."""
     if found := _VIOLATION.search(line):
         account, _, user = _unquoted(found["account"]).partition("/")
         what: DenialKind = "publish" if found["what"] == "Publish" else "subscribe"
@@ -46,7 +45,7 @@ def parse(line: str) -> Denial | None:
 
 
 def _unquoted(text: str) -> str:
-    """What Go's %q wrote; close enough to JSON for everything that is not a strange character."""
+    """Text in Go's %q format, which equals JSON for ordinary characters."""
     try:
         return str(json.loads(text))
     except ValueError:
@@ -58,7 +57,7 @@ def _claimed(user: str) -> str:
 
 
 class LogTailer:
-    """New lines of a log that may be rotated (renamed and begun anew). Begins at its present end."""
+    """New lines of a log that may be rotated (renamed and created again). Starts at its present end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +67,7 @@ class LogTailer:
             self._file.seek(0, os.SEEK_END)
 
     def read(self) -> list[str]:
-        """Complete lines that have come since the last call; empty while there is no log."""
+        """Complete lines since the last call; empty if there is no log."""
         file = self._file = self._file or self._open()
         if file is None:
             return []
@@ -88,7 +87,8 @@ class LogTailer:
             return None
 
     def _follow(self, file: BinaryIO) -> None:
-        """At the end of the file: go on with the new one if it was rotated, from the beginning if it was cut."""
+        """At the end of the file: continue with the new file after a rotation, from the beginning after a
+        truncation."""
         here = os.fstat(file.fileno())
         try:
             there = self._path.stat()

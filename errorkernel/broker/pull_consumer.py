@@ -1,7 +1,9 @@
-"""JetStream's pull protocol on a plain subscription: one request is kept open, whatever has arrived is handed over.
+"""JetStream's pull protocol on a plain subscription: one request is kept open; ``get`` returns all messages that have
+arrived.
 
-nats-py's ``fetch(n)`` waits for n messages or its timeout, and can stall; here a single message goes through at once,
-and hundreds that are there together come as one batch. Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
+nats-py's ``fetch(n)`` waits for n messages or its timeout, and can stall; here a single message is returned at once,
+and hundreds that arrive together are one batch. Source:
+https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
 import asyncio
@@ -21,14 +23,14 @@ log = logging.getLogger("errorkernel.broker")
 EXPIRES_S = 30
 HEARTBEAT_S = 10
 REQUEST_MAX_BYTES = 16 * 1024 * 1024
-"""Bytes on their way at a time. A broker cuts the connection of a client that lets 64 MiB pile up."""
+"""Bytes requested at a time. A broker closes the connection of a client with 64 MiB pending."""
 _ASK_AGAIN_AFTER_S = 1.0
 
 
 class StreamDelivery:
-    """A message of a stream, to be answered with exactly one of ``ack``, ``nak`` or ``term``.
+    """A message of a stream; call exactly one of ``ack``, ``nak`` or ``term``.
 
-    Answers are fire-and-forget: one that is lost means a redelivery, which must be harmless anyway.
+    They are not confirmed: after a lost one the message is delivered again, which must be harmless.
     """
 
     __slots__ = ("_connection", "_reply", "data", "headers", "subject")
@@ -42,12 +44,12 @@ class StreamDelivery:
 
     @property
     def stored_at(self) -> float:
-        """Unix time at which the broker got it."""
+        """Unix time at which the broker received it."""
         return int(self._metadata()[3]) / 1e9
 
     @property
     def deliveries(self) -> int:
-        """How often it has been delivered, this time included."""
+        """Number of its deliveries, including this one."""
         return int(self._metadata()[0])
 
     @property
@@ -57,7 +59,7 @@ class StreamDelivery:
 
     @property
     def source(self) -> str:
-        """What no other message of the stream has, even when the stream was wiped and numbers begin anew."""
+        """An identity that no other message has, even if the stream was deleted and its numbers start again."""
         _, sequence, _, stored_ns = self._metadata()[:4]
         return f"{self._stream}:{sequence}:{stored_ns}"
 
@@ -83,16 +85,16 @@ class StreamDelivery:
             pass
 
     def _metadata(self) -> list[str]:
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored ns>.<pending>;
-        # newer servers may put domain and account hash before the stream, and a random token at the end.
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<stored ns>.<pending>; newer servers may
+        # add domain and account hash before the stream, and a random token at the end.
         parts = self._reply.split(".")
         return parts[4:] if len(parts) == 9 else parts[6:]
 
 
 class Delivery(Protocol):
-    """A message to be acknowledged, from any source; ``source`` names it for good.
+    """A message to be acknowledged, from any source; ``source`` identifies it permanently.
 
-    ``sequence``: its number in its stream; 0 where it did not come from one."""
+    ``sequence``: its number in its stream, or 0."""
 
     @property
     def subject(self) -> str: ...
@@ -115,7 +117,7 @@ class Delivery(Protocol):
 
 
 class DeliverySource(Protocol):
-    """Where messages come from: ``get`` returns at least one, ``waiting`` says how many more have come."""
+    """A source of messages: ``get`` returns at least one, ``waiting`` is the number of others that have arrived."""
 
     @property
     def waiting(self) -> int: ...
@@ -125,7 +127,7 @@ class DeliverySource(Protocol):
 class PullConsumer:
     """Messages of one durable consumer, for as long as the connection lives.
 
-    ``batch``: how many messages may be on their way to us at a time.
+    ``batch``: messages that are requested at a time.
     """
 
     def __init__(self, connection: Connection, stream: str, durable: str, batch: int) -> None:
@@ -138,16 +140,16 @@ class PullConsumer:
         self._inbox = ""
         self._heard = time.monotonic()
         self.trouble = asyncio.Event()
-        """Set when the broker says that the consumer is gone; whoever makes consumers clears it."""
+        """Set when the broker reports that the consumer does not exist; cleared by the code that creates it."""
 
     @property
     def waiting(self) -> int:
-        """How many messages have arrived that nobody has taken yet."""
+        """The number of messages that have arrived and were not returned by ``get``."""
         return len(self._buffer)
 
     async def open(self) -> None:
-        """Subscribe and ask for the first batch; to be called on every new connection. Raises BrokerAway."""
-        # What a former connection delivered can still be stored; its acknowledgement goes over the new connection.
+        """Subscribe and request the first batch; call it on every new connection. Raises BrokerAway."""
+        # Messages of an earlier connection stay valid; they are acknowledged over the new connection.
         self._outstanding = 0
         self._inbox = self._connection.new_inbox()
         inbox = self._inbox
@@ -160,7 +162,7 @@ class PullConsumer:
         await self._ask()
 
     async def get(self, limit: int) -> list[StreamDelivery]:
-        """Up to ``limit`` messages, at least one; waits for it as long as it takes, asking again when all is silent."""
+        """Up to ``limit`` messages, at least one; waits without limit and repeats the request after silence."""
         while not self._buffer:
             self._wake.clear()
             try:
@@ -168,7 +170,7 @@ class PullConsumer:
             except TimeoutError:
                 await self._ask_after_silence()
         taken, self._buffer = self._buffer[:limit], self._buffer[limit:]
-        # Asking here, not on arrival, is the back-pressure: what is not taken is not asked for again.
+        # Requesting here and not on arrival is the back-pressure.
         if self._outstanding + len(self._buffer) < self._batch // 2:
             await self._ask()
         return taken
@@ -191,7 +193,7 @@ class PullConsumer:
             await self._connection.send(self._subject, json.dumps(request).encode(), reply=self._inbox)
             self._outstanding += wanted
         except BrokerAway:
-            pass  # the next connection opens anew
+            pass  # the next connection opens it again
 
     async def _arrived(self, message: Msg) -> None:
         self._heard = time.monotonic()
@@ -204,11 +206,12 @@ class PullConsumer:
             await self._request_ended(status, message)
 
     async def _request_ended(self, status: str, message: Msg) -> None:
-        # 408 expired, 404 none (never for us), 409 consumer deleted or leader changed or limits, 503 nobody there.
+        # 408 expired, 404 none (does not occur here), 409 consumer deleted or leader changed or limits, 503 no
+        # responder.
         self._outstanding = 0
         text = (message.headers or {}).get("Description", "")
         if status == "409" and "maxbytes" in text.lower():
-            # All that was asked for has come. Whoever takes it from the buffer asks for more.
+            # Everything requested has arrived; ``get`` requests more.
             if not self._buffer:
                 await self._ask()
         elif status == "503" or (status == "409" and "deleted" in text.lower()) or status == "404":

@@ -1,4 +1,4 @@
-"""The streams and their durable consumers: created where missing, updated where they differ."""
+"""Creates the streams and their durable consumers, and updates those that differ."""
 
 import logging
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ log = logging.getLogger("errorkernel.broker")
 
 NANOSECONDS = 1_000_000_000
 NEARLY_FULL = 0.8
-"""Fill ratio of a stream from which on it is reported."""
+"""Fill ratio from which a stream is reported."""
 ACK_WAIT_S = 20
 """Messages of a killed kernel are delivered to the other kernels after this time."""
 MAX_ACK_PENDING = 20_000
 DECISIONS_MAX_AGE_S = 30 * 86400
 DUPLICATE_WINDOW_S = 120
 EVENTS_DUPLICATE_WINDOW_S = 0.1
-"""The shortest that a nats-server takes. Whoever publishes under an id that the stream remembers is told that it is
-stored, whatever it is and whoever published under it before; that doubles are harmless is the database's affair."""
+"""The shortest that nats-server accepts. A message whose id the stream remembers is acknowledged and not stored,
+whatever its content and sender; so the database, not the stream, removes duplicates."""
 
 _SHARE = ("max_msgs_per_subject", "discard_new_per_subject")
 _STREAM_NOT_FOUND = 10059
@@ -31,11 +31,11 @@ _NOT_THERE = ("stream store EOF", "no message found")
 
 
 def events_stream(max_bytes: int, node_events: int = 0) -> dict[str, Any]:
-    """What the kernel has stored leaves the stream (work queue). When it is full, publishers are refused and keep their
-    reports: dropping the oldest unseen ones would break the first promise.
+    """Messages leave the stream once the kernel has stored them (work queue). A full stream refuses messages and
+    publishers keep them, because dropping the oldest would lose events.
 
-    ``node_events``: the share of a node, whose events all have one subject; beyond it that node alone is refused.
-    0: no limit. Outcomes have a subject each, so they are not limited. Direct gets are for ``stream_reader``.
+    ``node_events``: the share of one node, whose events have one subject; above it only that node is refused. 0: no
+    limit. Outcomes have a subject each, so they are not limited. Direct gets are for ``stream_reader``.
     """
     share = {"max_msgs_per_subject": node_events, "discard_new_per_subject": True} if node_events else {}
     return {
@@ -52,7 +52,7 @@ def events_stream(max_bytes: int, node_events: int = 0) -> dict[str, Any]:
 
 
 def decisions_stream() -> dict[str, Any]:
-    """One message per incident; a node that stays away longer than the age gets its decisions by sync."""
+    """One message per incident; a node that is away for longer receives its decisions by reconciliation."""
     return {
         "name": subjects.DECISIONS_STREAM,
         "subjects": subjects.DECISIONS_SUBJECTS,
@@ -65,7 +65,7 @@ def decisions_stream() -> dict[str, Any]:
 
 
 def commands_stream() -> dict[str, Any]:
-    """What operators sent to nodes; what got lost, or is older than the age, a node gets by sync."""
+    """Commands of operators to nodes; a node receives lost or older ones by reconciliation."""
     return {**decisions_stream(), "name": subjects.COMMANDS_STREAM, "subjects": subjects.COMMANDS_SUBJECTS}
 
 
@@ -81,8 +81,8 @@ def kernel_durable() -> dict[str, Any]:
 
 
 def node_durable(node: str, subject: str) -> dict[str, Any]:
-    """A node's consumer of what is meant for it below ``subject``."""
-    # sample_freq: the broker tells us of every acknowledgement, which is how "received by the node" is known.
+    """A node's consumer of its messages below ``subject``."""
+    # sample_freq: the broker reports every acknowledgement, which shows that the node has the message.
     return {
         "durable_name": subjects.durable_of(node),
         "filter_subject": subject,
@@ -102,7 +102,7 @@ def _node_durables(node: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def definitions(*, events_max_bytes: int, node_events: int, nodes: Sequence[str]) -> dict[str, Any]:
-    """All of them as JetStream's API takes them: for people who look after a broker of their own."""
+    """All streams and consumers in the form of JetStream's API, for operators of an external broker."""
     return {
         "streams": [events_stream(events_max_bytes, node_events), decisions_stream(), commands_stream()],
         "consumers": [
@@ -114,15 +114,15 @@ def definitions(*, events_max_bytes: int, node_events: int, nodes: Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class StreamIdentity:
-    """Which stream it is: when the broker made it, as the broker writes it (another moment is another stream), and the
-    number of its newest message (one that goes back has lost messages)."""
+    """Identity of a stream: its creation time, as the broker formats it, and the number of its newest message. A
+    smaller number means lost messages."""
 
     made: str
     last: int
 
 
 async def ensure_streams(connection: Connection, *, events_max_bytes: int, node_events: int = 0) -> StreamIdentity:
-    """Make the streams, or bring them up to date; returns that of reports. Raises BrokerError."""
+    """Create or update the streams; returns that of events. Raises BrokerError."""
     made = [
         await ensure_stream(connection, config)
         for config in (events_stream(events_max_bytes, node_events), decisions_stream(), commands_stream())
@@ -133,16 +133,16 @@ async def ensure_streams(connection: Connection, *, events_max_bytes: int, node_
 async def ensure_kernel_consumer(connection: Connection, stream: str = subjects.EVENTS_STREAM) -> None:
     """Create or update the kernel's durable consumer of a stream that exists. Raises BrokerError.
 
-    What was delivered to a kernel that ended without storing it is delivered again, before what followed it.
+    Messages that were delivered to an ended kernel and not stored are delivered again, before later ones.
     """
     await _forget_deliveries(connection, stream)
     await _ensure_durable(connection, stream, kernel_durable())
 
 
 async def ensure_stream(connection: Connection, config: dict[str, Any]) -> StreamIdentity:
-    """Create the stream, or update it where its configuration differs. Raises BrokerError."""
+    """Create the stream, or update it if its configuration differs. Raises BrokerError."""
     try:
-        # Update first: creating one that exists would reserve its room a second time before it is compared.
+        # Update first: creating an existing stream would reserve its space a second time before the comparison.
         found = (await connection.api(f"STREAM.INFO.{config['name']}", {}))["config"]
         wanted = await _without_discarding(connection, with_operators_part(config, found), found)
         stream = await connection.api(f"STREAM.UPDATE.{config['name']}", wanted)
@@ -154,15 +154,14 @@ async def ensure_stream(connection: Connection, config: dict[str, Any]) -> Strea
 
 
 def with_operators_part(config: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with what the operators of a broker decide: on how many servers a stream is, and on which."""
+    """``config`` with the values that the broker's operator decides: number of replicas and placement."""
     return config | {key: found[key] for key in ("num_replicas", "placement") if key in found and key not in config}
 
 
 async def _without_discarding(connection: Connection, config: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """``config``, with the share of a subject as it was found while more may be stored than a smaller one allows.
+    """``config`` with the present share of a subject if a smaller one could remove messages.
 
-    A server that is given a smaller share removes the oldest messages beyond it at once. The half is for what arrives
-    meanwhile.
+    A server at once removes the oldest messages above a new share. Half is reserved for messages that arrive meanwhile.
     """
     share, former = config.get(_SHARE[0], -1), found.get(_SHARE[0], -1)
     if share <= 0 or 0 < former <= share:
@@ -178,19 +177,19 @@ async def _without_discarding(connection: Connection, config: dict[str, Any], fo
 
 
 async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
-    """How many messages each of the subjects that match ``pattern`` has. Raises BrokerError."""
+    """The number of messages of each subject that matches ``pattern``. Raises BrokerError."""
     state = (await connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern}))["state"]
     return {str(subject): int(count) for subject, count in (state.get("subjects") or {}).items()}
 
 
 async def probe_storage(connection: Connection, stream: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-    """Return when the broker has shown that it can store in this stream. Raises BrokerAway, or BrokerRefused with what
-    it says of its disk.
+    """Return when the broker has shown that it can store in this stream. Raises BrokerAway, or BrokerRefused with its
+    error about the disk.
 
-    It says nothing of that by itself, and tells how a stream stands from its memory, also when the files below are
-    gone. Giving the stream the configuration that it has makes it write in the stream's directory. A write that has
-    failed before is remembered, as the end of storing for this run of the broker: that is what is refused when a
-    message is to be removed that there cannot be, instead of saying that it is not there.
+    The broker does not report disk errors by itself, and returns the state of a stream from memory even if its files
+    are missing. Setting the stream's present configuration makes it write in the stream's directory. After a failed
+    write it stores nothing until its restart: then it refuses to remove a message that does not exist, instead of
+    reporting that it does not exist.
     """
     config = (await connection.api(f"STREAM.INFO.{stream}", {}, timeout_s=timeout_s))["config"]
     await connection.api(f"STREAM.UPDATE.{stream}", config, timeout_s=timeout_s)
@@ -203,16 +202,16 @@ async def probe_storage(connection: Connection, stream: str, *, timeout_s: float
 
 
 def is_missing(exc: BrokerRefused) -> bool:
-    """Whether what was refused was so because there is no such stream."""
+    """Whether the stream does not exist."""
     return f"({_STREAM_NOT_FOUND})" in str(exc)
 
 
 async def _forget_deliveries(connection: Connection, stream: str) -> None:
-    """Remove the kernel's durable where something was delivered and nobody pulls any more.
+    """Remove the kernel's durable consumer if messages are unacknowledged and no kernel pulls.
 
-    Waiting for the acknowledgement's time instead would store what follows first: the order of a process would be lost.
-    In a work queue nothing goes with a consumer but the memory of what it has delivered. A kernel that lives has a pull
-    request open; should one be overlooked all the same, it gets some messages twice, which is harmless.
+    Waiting for their redelivery would store later messages first and lose the order of a process. In a work queue,
+    deleting a consumer loses only the record of what it has delivered. A running kernel has a pull request open; if one
+    is overlooked, it receives some messages twice, which is harmless.
     """
     durable = f"{stream}.{subjects.KERNEL_DURABLE}"
     try:
@@ -231,7 +230,8 @@ async def ensure_node_durable(connection: Connection, node: str) -> None:
 
 
 async def await_node_consumer(connection: Connection, node: str) -> None:
-    """Return when the node's durable consumer exists, asked for as the node itself. Raises BrokerAway where not yet."""
+    """Return if the node's durable consumer exists, with the node's own permissions. Raises BrokerAway if it does not
+    exist yet."""
     try:
         await connection.api(f"CONSUMER.INFO.{subjects.DECISIONS_STREAM}.{subjects.durable_of(node)}", {})
     except BrokerRefused as exc:
@@ -251,10 +251,10 @@ async def consumer_names(connection: Connection, stream: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """How a stream stands, and the kernel in it.
+    """State of a stream and of the kernel in it.
 
-    ``waiting``: messages to be stored yet; ``filled``: the share of its room that is taken, from 0 to 1; ``first``
-    and ``last``: numbers of the oldest and the newest message; ``delivered``: that of the last one that a kernel got.
+    ``waiting``: messages that are not stored yet; ``filled``: used share of its space, from 0 to 1; ``first`` and
+    ``last``: numbers of the oldest and newest message; ``delivered``: number of the last message delivered to a kernel.
     """
 
     made: str
@@ -266,8 +266,8 @@ class StreamStatus:
 
 
 async def stream_status(connection: Connection, stream: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> StreamStatus:
-    """How a stream stands. Raises BrokerError, also where it or its durable is not there."""
-    # In this order: what is delivered and leaves the stream between the two questions must not look discarded.
+    """The state of a stream. Raises BrokerError, also if it or its consumer does not exist."""
+    # In this order: a message that is stored between the two requests must not look discarded.
     found = await connection.api(f"STREAM.INFO.{stream}", {}, timeout_s=timeout_s)
     durable = f"CONSUMER.INFO.{stream}.{subjects.KERNEL_DURABLE}"
     consumer = await connection.api(durable, {}, timeout_s=timeout_s)
@@ -282,12 +282,12 @@ async def stream_status(connection: Connection, stream: str, *, timeout_s: float
 
 
 def filled(info: dict[str, Any]) -> float:
-    """Of what the broker says of a stream: the share of its room that is taken, from 0 to 1."""
+    """The used share of a stream's space, from 0 to 1, by the broker's data."""
     max_bytes = int(info["config"].get("max_bytes", -1))
     return int(info["state"]["bytes"]) / max_bytes if max_bytes > 0 else 0.0
 
 
 async def _ensure_durable(connection: Connection, stream: str, config: dict[str, Any]) -> None:
-    # Creating a durable with the configuration that it already has is a success, so no look-up comes first.
+    # Creating a durable consumer that exists with the same configuration succeeds, so it is not looked up first.
     name = config["durable_name"]
     await connection.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
