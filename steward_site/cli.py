@@ -38,8 +38,10 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
         _run_without_server(command, arguments)
     from django.core.management import execute_from_command_line
 
-    from errorkernel.platform.conf import ConfError
+    from errorkernel.platform import conf
 
+    if command not in catalogue.CREATING:
+        conf.serve_one_command()
     try:
         if command == "help":
             print(_overview_of_all())  # noqa: T201
@@ -47,7 +49,7 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
             sys.exit(f"{catalogue.PROGRAM}: {catalogue.unknown(command, known)}")
         else:
             execute_from_command_line([catalogue.PROGRAM, *arguments])
-    except ConfError as exc:
+    except conf.ConfError as exc:
         if command == "doctor":
             from errorkernel.ops.doctor.report import without_settings
 

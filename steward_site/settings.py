@@ -1,5 +1,6 @@
 """Django's settings. Everything that can be set is read from the environment by ``errorkernel.platform.conf``."""
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -201,7 +202,12 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": CONF.log_format}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        "errorkernel": {"level": CONF.log_level.upper()},
+        # What a command does is on its output; how it did that, say its connection to the broker, is nobody's concern.
+        "errorkernel": {
+            "level": "ERROR"
+            if conf.serves_one_command() and "STEWARD_LOG_LEVEL" not in os.environ
+            else CONF.log_level.upper()
+        },
         "django": {"handlers": [], "level": "WARNING"},
         "django.server": {"handlers": [], "propagate": True, "level": "WARNING"},
         # A 4xx is what somebody else did: denials are listed and counted, and a page says what to do. A flood of them,

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -57,16 +58,25 @@ class StewardCommand(OurHelp):
     """A command of ours. The console script has read ``--data-dir`` by the time that it runs."""
 
     requires_system_checks: list[str] = []
+    requires_migrations_checks = False
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Raises SystemExit where there are no tables yet, most often because of a forgotten ``--data-dir``."""
         try:
             return super().execute(*args, **options)
         except (OperationalError, ProgrammingError):
-            if "errorkernel_node" in connection.introspection.table_names():
+            if _has_tables():
                 raise
             where = conf.get().data_dir if connection.vendor == "sqlite" else "the database"
             sys.exit(
                 f"{catalogue.PROGRAM}: Steward has never been started on {where}. Run `steward up` first, or name the"
                 " right directory with --data-dir."
             )
+
+
+def _has_tables() -> bool:
+    try:
+        return "errorkernel_node" in connection.introspection.table_names()
+    except OperationalError:
+        # A file that is missing is no fault of the database; anything else is.
+        return connection.vendor != "sqlite" or Path(str(connection.settings_dict["NAME"])).exists()

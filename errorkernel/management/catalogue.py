@@ -38,6 +38,10 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 
 
+CREATING = frozenset(("up", "web", "kernel", "chaos", "migrate"))
+"""Commands that may create secrets and a database. All others work on what is there."""
+
+
 def names() -> Iterator[str]:
     """The names of all commands, in the order of the help."""
     for commands in GROUPS.values():

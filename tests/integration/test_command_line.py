@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +16,7 @@ from django.contrib.auth import authenticate
 from django.core.management import call_command, load_command_class
 
 from errorkernel.management import catalogue, completion
+from errorkernel.models import AuditEntry, Node
 from errorkernel.ops.runner import prepare, terminal
 from steward_site.cli import main
 from tests.support.paths import ROOT
@@ -132,6 +134,52 @@ def test_nodes_are_listed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         {"name": "ship1", "enabled": False, "events": 0, "heartbeat_at": None}
     ]
     assert set(made) == {"node", "nkey_seed", "token", "nats_url", "http_url"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("out", ["no-such-directory/x", "/dev/full"])
+@pytest.mark.parametrize("action", ["add", "renew"])
+def test_credentials_that_cannot_be_written_change_nothing(action: str, out: str, tmp_path: Path) -> None:
+    if action == "renew":
+        call_command("node", "add", "ship1", "--out", str(tmp_path / "first"))
+    before = list(Node.objects.values("name", "public_key", "token_digest")), AuditEntry.objects.count()
+    with pytest.raises(SystemExit, match=r"cannot be written .*Nothing was changed"):
+        call_command("node", action, "ship1", "--out", str(tmp_path / out))
+    assert (list(Node.objects.values("name", "public_key", "token_digest")), AuditEntry.objects.count()) == before
+
+
+@pytest.mark.django_db
+def test_credentials_in_a_file_are_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("old")
+    file.chmod(0o644)
+    call_command("node", "add", "ship1", "--out", str(file))
+    assert json.loads(file.read_text())["node"] == "ship1"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["credentials"]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["node", "list", "--json"], "has never been started"),
+        (["node", "add", "ship1"], "has never been started"),
+        (["token", "add", "vera"], "has never been started"),
+        (["changepassword", "vera"], "has never been started"),
+        (["broker-config", "--streams"], "has never been started"),
+        (["signing-key", "show"], "there is no key yet"),
+        (["signing-key", "make"], "has never been started"),
+        (["broker-config", "--steward"], ""),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_a_command_on_a_new_data_directory_creates_nothing(command: list[str], says: str, tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    done = steward(*command, "--data-dir", str(place))
+    assert says in done.stderr
+    assert done.returncode == bool(says)
+    assert "Traceback" not in done.stderr
+    assert not place.exists()
 
 
 @pytest.mark.django_db

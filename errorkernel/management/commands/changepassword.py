@@ -5,11 +5,11 @@ from django.contrib.auth.management.commands import changepassword
 from django.contrib.auth.models import User
 
 from errorkernel.management import catalogue
-from errorkernel.management.base import OurHelp, command_actor
+from errorkernel.management.base import StewardCommand, command_actor
 from errorkernel.store.accounts import people
 
 
-class Command(OurHelp, changepassword.Command):
+class Command(StewardCommand, changepassword.Command):
     """Django's, with an entry in the audit trail."""
 
     help = catalogue.summary("changepassword")

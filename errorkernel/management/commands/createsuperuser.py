@@ -3,11 +3,11 @@ from typing import Any
 from django.contrib.auth.management.commands import createsuperuser
 from django.contrib.auth.models import User
 
-from errorkernel.management.base import OurHelp, command_actor
+from errorkernel.management.base import StewardCommand, command_actor
 from errorkernel.store.accounts import people
 
 
-class Command(OurHelp, createsuperuser.Command):
+class Command(StewardCommand, createsuperuser.Command):
     """Django's, with an entry in the audit trail."""
 
     def handle(self, *args: Any, **options: Any) -> None:

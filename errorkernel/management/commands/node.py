@@ -2,11 +2,14 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.management.base import CommandParser
+from django.db import transaction
 
 from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
@@ -46,10 +49,10 @@ class Command(StewardCommand):
             sys.exit(f"steward: {exc}")
 
     def _add(self, options: dict[str, Any]) -> None:
-        self._give_out(nodes.add_node(options["name"], command_actor()), options)
+        self._issue(options, lambda: nodes.add_node(options["name"], command_actor()))
 
     def _renew(self, options: dict[str, Any]) -> None:
-        self._give_out(nodes.renew_node(options["name"], command_actor()), options)
+        self._issue(options, lambda: nodes.renew_node(options["name"], command_actor()))
 
     def _list(self, options: dict[str, Any]) -> None:
         listed = Node.objects.order_by("name")
@@ -67,8 +70,23 @@ class Command(StewardCommand):
     def _enable(self, options: dict[str, Any]) -> None:
         nodes.set_node_enabled(options["name"], True, command_actor())
 
-    def _give_out(self, made: nodes.NodeSecrets, options: dict[str, Any]) -> None:
-        http_url, nats_url = _urls()
+    def _issue(self, options: dict[str, Any], make: Callable[[], nodes.NodeSecrets]) -> None:
+        """Make credentials and give them out, both or neither: they are shown once."""
+        try:
+            with transaction.atomic():
+                made = make()
+                http_url, nats_url = _urls()
+                self._give_out(made, http_url, nats_url, options)
+        except OSError as exc:
+            where = options["out"] or "The output"
+            sys.exit(f"steward: {where} cannot be written ({exc.strerror}). Nothing was changed.")
+        if not _works(made, nats_url):
+            self.stderr.write("The broker accepts the node as soon as `steward up` or `steward kernel` runs.")
+        if hint := _reach_hint(nats_url, http_url):
+            self.stderr.write(hint)
+
+    def _give_out(self, made: nodes.NodeSecrets, http_url: str, nats_url: str, options: dict[str, Any]) -> None:
+        """Raises OSError."""
         given = {
             "node": made.node,
             "nkey_seed": made.nkey_seed,
@@ -77,7 +95,7 @@ class Command(StewardCommand):
             "http_url": http_url,
         }
         if options["out"]:
-            self._write(Path(options["out"]), given)
+            _write(Path(options["out"]), json.dumps(given) + "\n")
         elif options["json"]:
             self.stdout.write(json.dumps(given))
         else:
@@ -85,20 +103,25 @@ class Command(StewardCommand):
             for key, value in given.items():
                 self.stdout.write(f"  {key:<10} {value}")
         self.stdout.flush()
-        if not _works(made, nats_url):
-            self.stderr.write("The broker accepts the node as soon as `steward up` or `steward kernel` runs.")
-        if hint := _reach_hint(nats_url, http_url):
-            self.stderr.write(hint)
 
-    def _write(self, path: Path, given: dict[str, str]) -> None:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as out:
-                out.write(json.dumps(given) + "\n")
-        except OSError as exc:
-            sys.exit(
-                f"steward: {path} cannot be written ({exc.strerror}). Print new credentials with `steward node renew`."
-            )
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all. Raises OSError."""
+    if path.exists() and not path.is_file():
+        # A pipe or a device: nothing can be renamed into its place.
+        with path.open("w") as out:
+            out.write(text)
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _described(node: Node) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import transaction
 
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
@@ -43,7 +44,9 @@ class Command(StewardCommand):
 
     def _make(self, settings: conf.Conf, *, force: bool) -> bytes:
         try:
-            seed = signing_key.make(settings, force=force)
+            with transaction.atomic():
+                seed = signing_key.make(settings, force=force)
+                nodes.note_signing_key(_text(seed), command_actor())
         except signing_key.KeyExists:
             sys.exit(
                 f"steward: {signing_key.path(settings)} is there already, and nodes may know it; "
@@ -51,7 +54,6 @@ class Command(StewardCommand):
             )
         except OSError as exc:
             sys.exit(f"steward: {signing_key.path(settings)} cannot be written: {exc.strerror}.")
-        nodes.note_signing_key(_text(seed), command_actor())
         return seed
 
     def _show(self, seed: bytes, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
+from django.db import transaction
 
 from errorkernel.management import catalogue
 from errorkernel.management.base import StewardCommand, add_data_dir, command_actor
@@ -27,5 +28,11 @@ class Command(StewardCommand):
             owner = users.objects.get_by_natural_key(options["user"])
         except users.DoesNotExist:
             sys.exit(f"steward: there is no user named {options['user']}.")
-        token = api_tokens.add(owner, command_actor(), note=options["note"])
-        self.stdout.write(json.dumps({"user": options["user"], "token": token}) if options["json"] else token)
+        try:
+            # Shown once, so it is made and shown, or neither.
+            with transaction.atomic():
+                token = api_tokens.add(owner, command_actor(), note=options["note"])
+                self.stdout.write(json.dumps({"user": options["user"], "token": token}) if options["json"] else token)
+                self.stdout.flush()
+        except OSError as exc:
+            sys.exit(f"steward: The output cannot be written ({exc.strerror}). Nothing was changed.")

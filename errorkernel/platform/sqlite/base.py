@@ -6,11 +6,13 @@ statements outside transactions, wait as SQLite does.
 """
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from django.db.backends.sqlite3 import base
 from django.db.utils import OperationalError
 
+from errorkernel.platform import conf
 from errorkernel.platform.sqlite.write_queue import Turns
 
 _turns: defaultdict[str, Turns] = defaultdict(Turns)
@@ -18,6 +20,12 @@ _turns: defaultdict[str, Turns] = defaultdict(Turns)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Raises OperationalError where a command finds no database: connecting would create an empty one."""
+        if conf.serves_one_command() and not Path(str(self.settings_dict["NAME"])).exists():
+            raise OperationalError("unable to open database file")
+        return super().get_new_connection(conn_params)
+
     _turn: Turns | None = None
     """Set during a transaction of this connection."""
 
