@@ -1,4 +1,4 @@
-"""What all senders add to the product's broker, and the brokers of others that their nodes connect to."""
+"""Registry: what senders add to the broker, and the external brokers of their nodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from errorkernel.senders.steward.broker.streams import error_stream
 
 @dataclass(frozen=True, slots=True)
 class ExternalBroker:
-    """A broker that is not the product's. ``access`` raises ConfError; ``remedy``: what to do where it cannot be used;
-    ``streams``: those that the kernel needs there."""
+    """An external broker. ``access`` raises ConfError; ``remedy``: the action if it cannot be used; ``streams``: those
+    that the kernel needs there."""
 
     name: str
     access: Callable[[Conf], Access]
@@ -23,13 +23,13 @@ class ExternalBroker:
 
 
 def shared_accounts(conf: Conf) -> list[SharedAccount]:
-    """Their accounts on the embedded broker. Raises ConfError."""
+    """Accounts of senders on the embedded broker. Raises ConfError."""
     account = shared_account(conf)
     return [account] if account else []
 
 
 def stream_definitions(conf: Conf) -> list[dict[str, Any]]:
-    """Their streams on the product's broker, as JetStream's API takes them."""
+    """Streams of senders on the product's broker, in the form of JetStream's API."""
     return _steward_streams(conf) if conf.legacy_on_ours else []
 
 

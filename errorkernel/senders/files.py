@@ -1,4 +1,4 @@
-"""Files of the data directory that belong to senders."""
+"""Registry: files of senders in the data directory."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ from errorkernel.senders.steward.protocol import signing_key
 
 
 def secret_files(conf: Conf) -> list[Path]:
-    """Secrets of senders; each may be missing. Nobody but their owner may read them."""
+    """Secrets of senders, readable for their owner only; each may be missing."""
     return [signing_key.path(conf), conf.data_file(SEED_FILE)]

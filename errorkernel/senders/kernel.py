@@ -1,4 +1,4 @@
-"""What all senders add to the kernel worker."""
+"""Registry: what senders add to the kernel worker."""
 
 from errorkernel.kernel.extension import ExtensionFactory
 from errorkernel.senders.steward.worker.extension import StewardExtension

@@ -1,4 +1,4 @@
-"""How the kernel reaches the nodes of Steward and ctrl, and the account that they share on the embedded broker."""
+"""The connection to the broker of Steward/ctrl nodes, and their shared account on the embedded broker."""
 
 from errorkernel.broker.access import Access, own_access, own_seed, read_seed
 from errorkernel.broker.config import NodeUser, SharedAccount
@@ -12,9 +12,9 @@ SEED_FILE = "legacy.nk"
 
 
 def steward_access(conf: Conf) -> Access:
-    """Address and seed for the broker, or the embedded broker's account, that the nodes connect to.
+    """Address and seed for the broker, or the embedded broker's account, of the nodes.
 
-    Raises ConfError for a seed file that cannot be used.
+    Raises ConfError for an unusable seed file.
     """
     if conf.legacy_on_ours:
         return Access(own_access(conf).url, own_seed(conf, SEED_FILE))
@@ -22,7 +22,7 @@ def steward_access(conf: Conf) -> Access:
 
 
 def shared_account(conf: Conf) -> SharedAccount | None:
-    """The nodes' account on the embedded broker; None where they connect elsewhere. Raises ConfError."""
+    """The nodes' account on the embedded broker; None if they use another broker. Raises ConfError."""
     if not conf.legacy_on_ours:
         return None
     return SharedAccount(

@@ -1,7 +1,7 @@
-"""Permissions on a broker that nodes of Steward and ctrl connect to: the kernel's and theirs.
+"""Permissions of Steward/ctrl nodes and of the kernel on their broker.
 
 On the embedded broker they are part of its configuration. For another broker ``steward broker-config --steward`` prints
-them, in the order in which they are granted: the old errorCentral works on until its own block is removed.
+them in the order in which to grant them: the old errorCentral works until its own block is removed.
 """
 
 import json
@@ -26,13 +26,13 @@ _AFTERWARDS = """\
 
 
 def heartbeat_subjects(central: str) -> tuple[str, ...]:
-    """Where nodes send heartbeats: Steward; ctrl until November 2024; ctrl since. ``central``: the name of the central
+    """Subjects of heartbeats: Steward; ctrl until November 2024; ctrl since. ``central``: the name of the central
     node."""
     return f"{central}.REQHello.EventNACK", f"{central}.REQHello", f"{central}.hello"
 
 
 def kernel_permissions(central: str) -> dict[str, Any]:
-    """For both modes, so that a change between them needs none of the broker's configuration.
+    """The same for both modes, so that a change of mode needs no change of the broker's configuration.
 
     The subjects with Op or the operator's name are for managing processes.
     """
@@ -56,8 +56,8 @@ def kernel_permissions(central: str) -> dict[str, Any]:
 
 
 def node_permissions(node: str) -> dict[str, Any]:
-    """What a node needs in addition. Without the replies in ``subscribe`` it never receives the acknowledgement of an
-    error, and sends it ten times."""
+    """Additional permissions of a node. Without the replies in ``subscribe`` it never receives the acknowledgement of
+    an error, and sends it ten times."""
     replies = [subject + ".reply" for subject in ERROR_SUBJECTS]
     return {
         "publish": {"allow": [*ERROR_SUBJECTS, f"{node}.>", f"{OPERATOR_NAME}.>"]},
@@ -68,7 +68,7 @@ def node_permissions(node: str) -> dict[str, Any]:
 
 
 def error_central_permissions() -> dict[str, Any]:
-    """What a node needs in addition while it is errorCentral: to receive errors and to acknowledge them."""
+    """Additional permissions of the node that is errorCentral: to receive and acknowledge errors."""
     return {
         "publish": {"allow": [subject + ".reply" for subject in ERROR_SUBJECTS]},
         "subscribe": {"allow": list(ERROR_SUBJECTS)},
@@ -76,15 +76,15 @@ def error_central_permissions() -> dict[str, Any]:
 
 
 def former_central_permissions() -> dict[str, Any]:
-    """What is taken from each node once none is errorCentral: nodes of early 2022 subscribe to errors by default, and
-    would acknowledge them instead of the kernel."""
+    """Denied to each node once none is errorCentral: nodes of early 2022 subscribe to errors by default, and would
+    acknowledge them instead of the kernel."""
     return {"subscribe": {"deny": list(ERROR_SUBJECTS)}}
 
 
 def shared_account_permissions() -> dict[str, Any]:
-    """What a node in the shared account may not do: receive errors or acknowledge them, which the broker does.
+    """Denied in the shared account: receiving and acknowledging errors, which the broker does.
 
-    What such nodes send each other is not restricted.
+    Messages between such nodes are not restricted.
     """
     return {
         "publish": {"deny": [subject + ".reply" for subject in ERROR_SUBJECTS]},
@@ -93,7 +93,7 @@ def shared_account_permissions() -> dict[str, Any]:
 
 
 def render_permissions(central: str) -> str:
-    """What ``steward broker-config --steward`` prints."""
+    """The output of ``steward broker-config --steward``."""
     blocks = (
         ("# the kernel's user", kernel_permissions(central)),
         (_NODE, node_permissions("NODE")),

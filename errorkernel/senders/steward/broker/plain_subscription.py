@@ -1,6 +1,6 @@
-"""Errors of Steward's nodes from a broker without JetStream: subscribed to, and acknowledged by us once stored.
+"""Errors of Steward nodes from a broker without JetStream: the kernel subscribes, stores and acknowledges them.
 
-All nodes wait on the same reply subject, so exactly those messages are answered that want it, and only there.
+All nodes share one reply subject, so only messages that expect a reply get one.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from errorkernel.broker.errors import BrokerAway
 log = logging.getLogger("errorkernel.broker")
 
 QUEUE = "errorkernel"
-"""Several kernels share the errors; another name than the subject, which is the group of the old central node."""
+"""Several kernels share the errors; the name differs from the subject, which is the group of the old central node."""
 WAITING_MAX = 20_000
-"""What is beyond is not taken: its node sends it again, as nobody has acknowledged it."""
+"""Messages above this are dropped unacknowledged, and their nodes send them again."""
 
 
 class PlainDelivery:
-    """A message that is gone from the broker. ``ack`` tells its node that it is stored; the rest is the node's part."""
+    """A message that the broker does not keep. ``ack`` tells its node that it is stored; without it the node sends it
+    again."""
 
     __slots__ = ("_connection", "_reply", "data", "headers", "source", "stored_at", "subject")
     deliveries = 1
@@ -37,7 +38,7 @@ class PlainDelivery:
         self.source = f"plain:{uuid4()}"
 
     async def ack(self) -> None:
-        # What we publish has our rights: a node must not choose where.
+        # Messages are published with the kernel's permissions: a node must not choose the subject.
         if self._reply != self.subject + ".reply":
             return
         try:
@@ -46,16 +47,17 @@ class PlainDelivery:
             pass
 
     async def nak(self, delay_s: float) -> None:
-        """Its node sends it again by itself."""
+        """Nothing to do: its node sends it again."""
 
     async def term(self) -> None:
-        """Quarantined, so it need not come again; whether it wants an answer, only its subject can say."""
+        """It is stored as a rejected event and need not come again; only its subject shows whether it expects a
+        reply."""
         if self.subject.endswith(".EventACK"):
             await self.ack()
 
 
 class PlainSubscription:
-    """Messages of some subjects, for as long as the connection lives."""
+    """Messages of some subjects, while the connection lasts."""
 
     def __init__(self, connection: Connection, subjects: Sequence[str]) -> None:
         self._connection = connection
@@ -65,16 +67,16 @@ class PlainSubscription:
 
     @property
     def waiting(self) -> int:
-        """How many messages have arrived that nobody has taken yet."""
+        """The number of messages that have arrived and were not returned by ``get``."""
         return len(self._buffer)
 
     async def open(self) -> None:
-        """Subscribe; to be called on every new connection. Raises BrokerAway."""
+        """Subscribe; call it on every new connection. Raises BrokerAway."""
         for subject in self._subjects:
             await self._connection.subscribe_raw(subject, self._arrived, queue=QUEUE)
 
     async def get(self, limit: int) -> Sequence[PlainDelivery]:
-        """Up to ``limit`` messages, at least one; waits for it as long as it takes."""
+        """Up to ``limit`` messages, at least one; waits without limit."""
         while not self._buffer:
             self._wake.clear()
             await self._wake.wait()

@@ -1,4 +1,4 @@
-"""The stream that stores the errors of Steward's and ctrl's nodes."""
+"""The stream that stores the errors of Steward/ctrl nodes."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM, ERROR_SU
 
 
 def error_stream(max_bytes: int) -> dict[str, Any]:
-    """The stream's configuration. The broker's acknowledgement of a stored error is the one that the node waits for; a
-    stream on more subjects, those of acknowledgements among them, would answer itself.
+    """The stream's configuration. The broker's acknowledgement of a stored error is the one that the node expects; a
+    stream that also covers the subjects of acknowledgements would acknowledge itself.
 
-    A node takes a refusal of the broker for an acknowledgement too, so a full stream must not refuse. An error is lost
-    either way, but the broker counts the oldest ones that it discards.
+    A node treats a refusal as an acknowledgement, so a full stream must not refuse. An error is lost either way, but
+    the broker counts the old ones that it discards.
     """
     return {
         **streams.events_stream(max_bytes),

@@ -1,9 +1,8 @@
-"""The corner of CBOR that Steward's messages use, read with care.
+"""Decodes the subset of CBOR that Steward messages use.
 
-cbor2 makes what it is told to: shared references and so circles, regular expressions, decimals with exponents of
-billions, and it says nothing of bytes that follow. None of this can be in a message, so the bytes are looked over
-first, without making anything: whole numbers, texts, bytes, lists, maps with texts as keys, true, false and null, all
-with their length in front. What cbor2 then sees can only become what was counted here.
+cbor2 supports shared references (and so cycles), regular expressions and decimals with exponents of billions, and
+ignores trailing bytes. No message contains these, so the bytes are first checked without creating objects. Allowed are
+integers, texts, bytes, lists, maps with text keys, true, false and null, all with explicit lengths.
 """
 
 from typing import Any
@@ -35,7 +34,7 @@ def encode(value: Any) -> bytes:
 
 def _look_over(data: bytes) -> None:
     at, end, items = 0, len(data), 0
-    # Of each open list how many items are to come; of a map, twice as many with a mark, since keys are looked at.
+    # For each open list, the number of items to come; for a map, twice as many and a mark, because keys are checked.
     open_lists: list[int] = []
     open_maps: list[bool] = []
     left, in_map = 1, False
@@ -70,7 +69,7 @@ def _look_over(data: bytes) -> None:
 
 
 def _head(data: bytes, at: int, end: int) -> tuple[int, int, int]:
-    """(major type, number or length, where its content begins)."""
+    """(major type, number or length, start of its content)."""
     if at >= end:
         raise _torn()
     first = data[at]

@@ -1,8 +1,8 @@
-"""In which way a node is spoken to: the way in which it speaks itself.
+"""The dialect of messages to a node: that of the node's own messages.
 
-A ctrl node ends when it gets what it cannot decode, so nothing is sent to a node whose own messages we have not
-read, and then in exactly its own layout, format and compression. Steward nodes read gob whatever they write, and
-match fields by their names.
+A ctrl node ends when it receives a message that it cannot decode. So a message is sent only to nodes whose messages
+were decoded, in exactly their layout, format and compression. Steward nodes read gob in any case, and match fields by
+name.
 """
 
 import msgspec
@@ -13,12 +13,12 @@ from errorkernel.senders.steward.protocol.message import Decoded, encode, encode
 
 _TOKENS = (".EventACK", ".EventNACK")
 _READ_HEADERS = ("A23", "B24")
-"""Layouts of ctrl while it still looked at headers; B24 saw both. Since then everything is zstd with CBOR in it."""
+"""Layouts of ctrl that read headers; B24 exists with and without. Later ones are always CBOR in zstd."""
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """``token``: subjects end in EventACK or EventNACK (Steward). ``req``: methods are spelled with REQ.
-    ``declared``: headers say format and compression."""
+    """``token``: subjects end in EventACK or EventNACK (Steward). ``req``: methods are spelled with REQ. ``declared``:
+    headers contain format and compression."""
 
     token: bool
     req: bool
@@ -33,15 +33,16 @@ class Dialect(msgspec.Struct, frozen=True):
 
     @property
     def reads_json(self) -> bool:
-        """ctrl since February 2025 reads plain JSON, for its own web page."""
+        """Whether it also reads plain JSON: ctrl since February 2025, for its web page."""
         return self.is_ctrl and self.layout == CTRL
 
     def subject(self, node: str, method: str) -> str:
-        """Where ``node`` listens for operators' messages of ``method``; all of them are acknowledged."""
+        """The subject of operators' messages of ``method`` to ``node``; the node acknowledges all of them."""
         return f"{node}.{method}.EventACK" if self.token else f"{node}.{method}"
 
     def pack(self, message: StewardMessage, *, as_json: bool = False) -> tuple[bytes, dict[str, str]]:
-        """Payload and headers of a message to a node of this dialect. Raises ValueError where it could do harm."""
+        """Payload and headers of a message to a node of this dialect. Raises ValueError for a message that could end
+        the node."""
         headers = {"fromNode": message.from_node}
         if as_json:
             if not self.reads_json:
@@ -60,7 +61,7 @@ _COMPRESSION_HEADER = {Compression.NONE: "none", Compression.ZSTD: "z", Compress
 
 
 def dialect_of(subject: str, envelope: Envelope, decoded: Decoded) -> Dialect | None:
-    """How the sender of a message is spoken to; None if its message does not tell, and then it is not."""
+    """The dialect of the sender of a message; None if the message does not show it."""
     req = decoded.message.method.startswith("REQ")
     if subject.endswith(_TOKENS):
         return Dialect(True, req, Format.GOB, Compression.NONE, STEWARD, declared=True)

@@ -1,10 +1,10 @@
-"""What is around a message of Steward or ctrl: compression, and the format to read it in.
+"""Compression and format of a message of Steward or ctrl.
 
-The first bytes decide; the headers say only what those leave open. Headers were absent, then always there, then
-absent again with another meaning (ctrl sends zstd with CBOR in it and says so nowhere), while the beginnings exclude
-each other: no gob begins like a compressed frame, like a CBOR list or map, or like a JSON object.
+The first bytes decide; headers are used only if those are ambiguous. Headers were absent, then always present, then
+absent again with another meaning (ctrl sends CBOR in zstd without saying so). The beginnings are distinct: no gob
+begins like a compressed frame, a CBOR list or map, or a JSON object.
 
-What comes out of a compressed frame is bounded before it is made.
+The size of uncompressed data is bounded before it is allocated.
 """
 
 import zlib
@@ -17,9 +17,9 @@ import zstandard
 from errorkernel.protocol.errors import ProtocolError
 
 MESSAGE_MAX_BYTES = 2 * 1024 * 1024
-"""Of a message once it is unpacked: twice what a broker takes unless told otherwise."""
+"""Bytes of an uncompressed message: twice the default limit of a broker."""
 WINDOW_MAX_BYTES = 8 * 1024 * 1024
-"""Memory that a zstd frame may ask for; what the nodes' encoder asks for at most by default."""
+"""Memory in bytes that a zstd frame may require; the default maximum of the nodes' encoder."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC = b"\x1f\x8b"
 _JSON_STARTS = tuple(b"{" + follows for follows in (b'"', b"}", b" ", b"\t", b"\r", b"\n"))
@@ -40,7 +40,8 @@ class Compression(StrEnum):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """``body`` is unpacked. ``declared``: headers said how it was packed, as ctrl's do not since December 2024."""
+    """``body`` is uncompressed. ``declared``: headers contain compression and format; ctrl omits them since December
+    2024."""
 
     format: Format
     compression: Compression
@@ -49,7 +50,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def unpack(payload: bytes, headers: Mapping[str, str], max_bytes: int = MESSAGE_MAX_BYTES) -> Envelope:
-    """Payload → its unpacked content. Raises ProtocolError (``too_big``, ``not_zstd``, ``not_gzip``, ``empty``)."""
+    """Payload → its uncompressed content. Raises ProtocolError (``too_big``, ``not_zstd``, ``not_gzip``, ``empty``)."""
     compression = _compression(payload, headers.get("cmp", ""))
     body = payload
     if compression is Compression.ZSTD:
@@ -102,15 +103,15 @@ def _from_zstd(payload: bytes, max_bytes: int) -> bytes:
             raise _too_big(max_bytes)
         _check_single_frame(payload, zstandard.frame_header_size(payload), frame.has_checksum)
         unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX_BYTES)
-        # Small frames do not say how long their content is, so the room has to be given.
+        # Small frames do not contain the length of their content, so the limit is given.
         return unpacker.decompress(payload, max_output_size=max_bytes)
     except zstandard.ZstdError as exc:
-        # The library says the same of a frame that has more in it than there is room for.
+        # The library raises the same error for a frame whose content exceeds the limit.
         raise ProtocolError("not_zstd", f"{exc} (or it has more than {max_bytes} bytes in it)") from None
 
 
 def _check_single_frame(payload: bytes, at: int, has_checksum: bool) -> None:
-    """The frame is there to its end and nothing follows it, which the library does not look at (RFC 8878, 3.1.1)."""
+    """Whether the frame is complete and nothing follows it, which the library does not check (RFC 8878, 3.1.1)."""
     last = 0
     while not last:
         head = int.from_bytes(payload[at : at + 3], "little")

@@ -1,10 +1,9 @@
 """An error message of a Steward or ctrl node → an Event of ours.
 
-``read`` turns what a subject brought into a message, ``report`` turns an error message into an Event. Both are pure.
-The event's id comes from the payload and the occurrence, so that a message that comes again, from the node or from
-the broker, is the same event.
+``read`` decodes the payload of a subject, ``report`` maps an error message to an Event. Both are pure. The event's id
+comes from the payload and the occurrence, so that a repeated message, from the node or the broker, is the same event.
 
-FromNode is all that says who sent it; the broker's permissions decide whether it can be believed.
+FromNode is the only indication of the sender; the broker's permissions decide whether it is reliable.
 """
 
 import hashlib
@@ -29,12 +28,12 @@ from errorkernel.senders.steward.protocol.text_record import Record
 
 NODE_NAME_MAX_CHARS = 64
 UNNAMED_PROCESS = "(not named)"
-"""Errors whose text names no process are kept under this one."""
+"""The process of errors whose text names none."""
 _EARLIEST, _LATEST = 1970, 2199
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A message as it came. ``digest`` is of the payload; retransmissions have the same. ``form`` is for people."""
+    """A received message. ``digest`` is of the payload; retransmissions have the same. ``form`` is for people."""
 
     subject: str
     message: StewardMessage
@@ -44,13 +43,13 @@ class Incoming(msgspec.Struct, frozen=True):
 
     @property
     def family(self) -> str:
-        """``steward`` or ``ctrl``, by where it was sent: their subjects differ."""
+        """``steward`` or ``ctrl``, by its subject."""
         return "steward" if self.subject.endswith((".EventACK", ".EventNACK")) else "ctrl"
 
     @property
     def wants_ack(self) -> bool:
-        """Whether its node waits for an empty message on the reply subject. Others must not get one: all nodes share
-        that subject, so it would tell some other node that its message was received."""
+        """Whether its node waits for an empty message on the reply subject. Other messages must not get one: all nodes
+        share that subject, so another node would assume that its message was received."""
         return self.subject.endswith(".EventACK") or self.message.ack_timeout >= 1
 
     @property
@@ -60,7 +59,7 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """``understood`` holds what an Event has no place for: the guess at the process, the echoes, the node meant."""
+    """``understood`` holds what an Event has no field for: the guessed process, the repetitions, the node meant."""
 
     node: str
     event: Event
@@ -69,7 +68,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def read(subject: str, headers: Mapping[str, str], payload: bytes, *, max_bytes: int = MESSAGE_MAX_BYTES) -> Incoming:
-    """Whatever a node has sent → the message in it. Raises ProtocolError."""
+    """A payload of a node → its message. Raises ProtocolError."""
     if is_reply_subject(subject):
         raise ProtocolError("bad_subject", "Acknowledgements are no messages.")
     if len(payload) > max_bytes:
@@ -87,7 +86,7 @@ def _form(envelope: Envelope, layout: str) -> str:
 
 
 def sender(message: StewardMessage) -> str:
-    """The node that a message says it is from. Raises ProtocolError (``bad_node``)."""
+    """The sender by FromNode. Raises ProtocolError (``bad_node``)."""
     node = message.from_node
     if not 1 <= len(node) <= NODE_NAME_MAX_CHARS or not node.isprintable() or not node.strip():
         raise ProtocolError("bad_node", f"A node name has 1 to {NODE_NAME_MAX_CHARS} printable characters.")
@@ -95,14 +94,14 @@ def sender(message: StewardMessage) -> str:
 
 
 def report(incoming: Incoming, limits: Limits, *, occurrence: int = 0, nodes: frozenset[str] = frozenset()) -> Report:
-    """An error message → the Event in it. ``occurrence`` tells apart failures that have the same bytes.
+    """An error message → the Event in it. ``occurrence`` distinguishes failures with the same bytes.
 
-    ``nodes`` are names of nodes to mask in texts that are grouped by their words. Raises ProtocolError (``bad_node``).
+    ``nodes``: names of nodes to mask in texts without a template. Raises ProtocolError (``bad_node``).
     """
     message = incoming.message
     node = sender(message)
     cut: list[str] = []
-    # Bytes beyond the limit are not even decoded; the room is for the time and the names before the text.
+    # Bytes beyond the limit are not decoded; the addition is for the time and the names before the text.
     most = limits.text_bytes + 2 * SHORT_TEXT_MAX_CHARS
     record = text_record.parse(message.data[:most].decode("utf-8", "replace"))
     text = shorten(record.text, limits.text_bytes, "text", cut)
@@ -143,7 +142,7 @@ def _shown(record: Record) -> bool:
 
 
 def _milliseconds(record: Record) -> int:
-    """Of the node's clock, so that ids are about in the order of time; 0 if the text has none."""
+    """Milliseconds by the node's clock, so that ids are roughly in order of time; 0 if the text has no time."""
     if record.local_time is None or not _shown(record):
         return 0
     return int(record.local_time.replace(tzinfo=UTC).timestamp()) * 1000
@@ -168,7 +167,7 @@ def _message(found: Message | None, limits: Limits, cut: list[str]) -> Message |
 
 
 def _tags(incoming: Incoming, record: Record, understood: Understood, limits: Limits) -> dict[str, str]:
-    """How the rest was come by, for people to see and search."""
+    """Tags that explain the other fields, to be read and searched."""
     guess = understood.process
     tags = {
         "source": incoming.family,
@@ -177,7 +176,7 @@ def _tags(incoming: Incoming, record: Record, understood: Understood, limits: Li
     if guess and guess.alternatives:
         tags["process_or"] = ", ".join(guess.alternatives)
     if record.local_time is not None:
-        # The event's time is this one, taken as if it were UTC: a node does not say in which zone it is.
+        # The node's local time is read as UTC, because a node does not send its time zone.
         tags["clock"] = "local time of the node, zone not known"
     if not understood.prefix:
         tags["prefix"] = "none"

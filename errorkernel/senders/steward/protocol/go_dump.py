@@ -1,7 +1,8 @@
-"""Messages that a node has printed into a text, as Go prints a struct: ``{{} ship2 [] 0 [] REQHttpGet [http://x] …}``.
+"""Finds messages that a node has printed into a text, as Go prints a struct: ``{{} ship2 [] 0 [] REQHttpGet [http://x]
+…}``.
 
-No names, no quotes, blanks between the fields as well as inside them. What is found is what stands between things
-that cannot be mistaken: numbers, true and false, lists of numbers. A dump that does not fit is left alone.
+It has no names and no quotes, and blanks between and inside fields. The text between unambiguous parts (numbers, true
+and false, lists of numbers) is used. A dump that does not match is ignored.
 """
 
 import re
@@ -10,13 +11,13 @@ from errorkernel.domain.values import Message
 
 DUMP_MAX_CHARS = 65_536
 _ENDS_TRIED = 32
-"""Arguments may hold brackets: this many of them are tried as the end of the list."""
+"""Arguments may contain brackets: this many of them are tried as the end of the list."""
 
 _WORD = r"\S{0,200}"
 _HEAD = re.compile(
     rf"\{{\{{\}} (?P<to>{_WORD}) \[[^\]]*\] (?:{_WORD} )?(?P<id>-?\d+) \[(?P<data>[\d ]*)\] (?P<method>{_WORD}) \["
 )
-# The signature is a list of numbers in layouts that have one; from and a timeout close what is looked at.
+# The signature is a list of numbers in layouts that have one; the match ends with FromNode and a timeout.
 _TAIL = re.compile(rf"\](?: \[[\d ]*\])? {_WORD} \[[^\]]*\] (?:true|false) (?P<sender>{_WORD}) -?\d+ -?\d+ ")
 
 

@@ -1,12 +1,11 @@
-"""Go's gob: a stream that carries the description of its own types, read and written.
+"""Reads and writes Go's gob: a stream that contains the descriptions of its types.
 
-A stream is a row of blocks, each with its length in front. A block with a negative type id describes a type; one with
-a positive id is the value. The numbers are the sender's own choice, so nothing here knows an id of anybody's types:
-only the built-in ones are fixed, among them those that describe types, which is why the descriptions are read by the
-same code as the values.
+A stream is a sequence of blocks with their length in front. A block with a negative type id describes a type; a block
+with a positive id is the value. The sender chooses the ids; only those of built-in types are fixed. The types of
+descriptions are built in too, so the same code reads descriptions and values.
 
-Reading is bounded before anything is made: lengths and counts are compared with the bytes that are left, nesting and
-the number of things with a limit. Any bytes give a value or a ProtocolError (``not_gob``, ``too_deep``, ``too_many``).
+Lengths and counts are checked against the remaining bytes before allocation; nesting and the number of values are
+limited. Any bytes give a value or a ProtocolError (``not_gob``, ``too_deep``, ``too_many``).
 """
 
 import struct
@@ -20,16 +19,16 @@ from errorkernel.protocol.errors import ProtocolError
 BOOL, INT, UINT, FLOAT, BYTES, STRING = 1, 2, 3, 4, 5, 6
 DEPTH_MAX = 32
 THINGS_MAX = 16_384
-"""Members of structs, lists and maps in one stream: what a byte of input may cost in memory is some hundredfold."""
+"""Members of structs, lists and maps in one stream: a byte of input may cost some hundred bytes of memory."""
 TYPES_MAX = 64
 FIELDS_MAX = 256
 REMEMBERED_BYTES_MAX = 4096
-"""Descriptions of at most this length are remembered: a sender repeats them before every single value."""
+"""Descriptions of at most this length are cached, because a sender repeats them before every value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """Fields in their order, each with the id of its type. Its values are dicts without the fields that are zero."""
+    """Fields in their order, each with the id of its type. Its values are dicts without zero fields."""
 
     name: str
     fields: tuple[tuple[str, int], ...]
@@ -37,7 +36,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Also an array, which looks the same on the wire. Its values are lists."""
+    """Also an array, which has the same encoding. Its values are lists."""
 
     name: str
     element: int
@@ -45,7 +44,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Its values are dicts. Only names can be keys here: numbers could be chosen so that they collide."""
+    """Its values are dicts. Only text keys are allowed: numbers could be chosen to collide."""
 
     key: int
     element: int
@@ -53,12 +52,12 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """What a Go type encodes by a method of its own. Its values are bytes."""
+    """A Go type with its own encoding. Its values are bytes."""
 
 
 Type = Struct | Slice | Map | Opaque
 
-# The types in which types are described. Their ids are Go's own and never sent; the last has none that anybody sees.
+# The types of descriptions. Their ids are fixed in Go and never sent.
 _WIRE_TYPE, _ARRAY, _COMMON, _SLICE, _STRUCT, _FIELD, _FIELDS, _MAP = range(16, 24)
 _OPAQUE = -1
 _BUILT_IN: dict[int, Type] = {
@@ -87,14 +86,14 @@ _BUILT_IN: dict[int, Type] = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """``type`` is the description that came with the value; None for a built-in type."""
+    """``type``: the description in the stream; None for a built-in type."""
 
     value: Any
     type: Type | None
 
 
 def decode(data: bytes) -> Decoded:
-    """The one value of a stream. The caller bounds the length of ``data``. Raises ProtocolError."""
+    """The value of a stream. The caller bounds the length of ``data``. Raises ProtocolError."""
     at, length = 0, len(data)
     while at < length:
         reader = _Reader(data, at, length)
@@ -117,7 +116,7 @@ def decode(data: bytes) -> Decoded:
 
 
 def _types(descriptions: bytes) -> Mapping[int, Type]:
-    """The types that the blocks before the value describe."""
+    """The types described before the value."""
     known: dict[int, Type] = {}
     at, things = 0, THINGS_MAX
     while at < len(descriptions):
@@ -157,7 +156,7 @@ def _type(described: dict[str, Any]) -> Type:
 
 
 class _Reader:
-    """A place in the bytes of one block, with what may still be spent on it."""
+    """A position in one block, with the remaining limits."""
 
     __slots__ = ("at", "data", "end", "things", "types")
 
@@ -198,7 +197,7 @@ class _Reader:
         return self.data[start:end]
 
     def top(self, type_id: int) -> Any:
-        """The value of a block, which must end with it. What is no struct has a zero in front."""
+        """The value of a block, which must end with it. Values other than structs have a zero in front."""
         if not isinstance(self.types.get(type_id), Struct) and self.uint() != 0:
             raise ProtocolError("not_gob", "A value that is no struct lacks its zero.")
         value = self.value(type_id, 0)
@@ -219,7 +218,7 @@ class _Reader:
         if type_id == UINT:
             return self.uint()
         if type_id == FLOAT:
-            # The bytes of the IEEE number stand in reverse, so that its zeros are in front and need not be sent.
+            # The bytes of the IEEE number are reversed, so that its zeros are in front and are omitted.
             return struct.unpack("<d", self.uint().to_bytes(8))[0]
         return self._made_of(self.types.get(type_id), type_id, depth + 1)
 
@@ -251,7 +250,7 @@ class _Reader:
         return found
 
     def _count(self) -> int:
-        """How many follow. Each has at least a byte, so a count beyond the bytes left is a lie."""
+        """The number of items. Each has at least a byte, so a count above the remaining bytes is invalid."""
         count = self.uint()
         if count > self.end - self.at:
             raise _torn()
@@ -280,7 +279,7 @@ class Writer:
         )
 
     def encode(self, value: Any) -> bytes:
-        """A whole stream. Raises ValueError for a number that has no place in 64 bits."""
+        """A whole stream. Raises ValueError for a number of more than 64 bits."""
         zero = b"" if isinstance(self._types.get(self._root), Struct) else b"\0"
         return self._descriptions + _sized(_int(self._root) + zero + self._encode(value, self._root, self._types))
 

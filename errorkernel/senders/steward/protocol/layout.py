@@ -1,16 +1,16 @@
-"""The layouts that Steward's and ctrl's messages have had, and the value they all become.
+"""The layouts of Steward and ctrl messages, and the value of all of them.
 
-In CBOR a message is an array without names: its length, and whether its third element is a number (family A: Steward,
-and ctrl until November 2024) or a text (family B: ctrl with JetStream), say which fields it has. A length that is not
-in the table is refused, because guessing would put one field's content into another. In gob and in JSON fields have
-names, and any set of them can be read.
+In CBOR a message is an array without names: its length and the type of its third element, a number (family A: Steward,
+and ctrl until November 2024) or a text (family B: ctrl with JetStream), determine its fields. A length that is not in
+the table is refused, because a guess could assign a value to the wrong field. In gob and JSON fields have names, and
+any set of them can be read.
 """
 
 from typing import Annotated
 
 import msgspec
 
-# The fields in their order; layouts differ by what was added or taken away, and where.
+# The fields in their order; layouts differ by added and removed fields.
 _A26 = [
     "ToNode", "ToNodes", "ID", "Data", "Method", "MethodArgs", "ArgSignature", "ReplyMethod", "ReplyMethodArgs",
     "IsReply", "FromNode", "ACKTimeout", "Retries", "ReplyACKTimeout", "ReplyRetries", "MethodTimeout",
@@ -39,10 +39,10 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 """Family and number of elements → the fields in their order."""
 STEWARD, CTRL = "A23", "B27"
-"""The last ones of both projects."""
+"""The latest layouts of both projects."""
 LAYOUT_OF_FIELDS = {frozenset(fields): name for name, fields in LAYOUTS.items()}
 FAMILY_ELEMENT = 2
-"""Its type tells the family."""
+"""Its type determines the family."""
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -54,7 +54,7 @@ def go_name(attribute: str) -> str:
 
 
 def json_name(attribute: str) -> str:
-    """The key in JSON, which begins with a small letter, two fields excepted."""
+    """The key in JSON, which begins with a lower-case letter, except for two fields."""
     name = go_name(attribute)
     if name == "ID":
         return "id"
@@ -62,10 +62,10 @@ def json_name(attribute: str) -> str:
 
 
 class StewardMessage(msgspec.Struct, frozen=True, rename=json_name):
-    """A message of Steward or ctrl, whatever its layout; fields that a layout lacks have their zero.
+    """A message of Steward or ctrl, whatever its layout; fields that a layout lacks are zero.
 
-    Timeouts and waits are in seconds, -1 standing for none; ``data`` is the payload. Nothing in it can be trusted,
-    ``directory`` and ``file_name`` least: they are never used as a path.
+    Timeouts and waits are in seconds, -1 for none; ``data`` is the payload. Nothing in it is trusted; ``directory`` and
+    ``file_name`` are never used as a path.
     """
 
     to_node: str = ""

@@ -1,7 +1,7 @@
 """A message of Steward or ctrl: bytes ⇄ value, in each of its formats and layouts.
 
-Decoding gives a StewardMessage, or a ProtocolError for any bytes whatever. An encoded message has exactly the elements
-of the layout that was asked for: a node demands its own number of them in CBOR.
+Decoding any bytes gives a StewardMessage or raises ProtocolError. An encoded message has exactly the elements of its
+layout: in CBOR a node requires its own number of elements.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from errorkernel.senders.steward.protocol.layout import (
 )
 
 PREVIOUS_MAX = 8
-"""A message, the one it answers, the one that answered, …: more than two are not seen in practice."""
+"""Nesting of a message and the messages that it replies to; two occur in practice."""
 
 _MESSAGE, _NODES, _STRINGS, _INTS = range(64, 68)
 _KINDS = {
@@ -43,7 +43,7 @@ _KINDS = {
     **dict.fromkeys(("ID", "ACKTimeout", "RetryWait", "Retries", "ReplyACKTimeout", "ReplyRetries"), gob.INT),
     **dict.fromkeys(("MethodTimeout", "ReplyMethodTimeout"), gob.INT),
 }
-"""Types of the fields, in gob's terms; what is not here is a text."""
+"""Types of the fields in gob; fields that are not listed are texts."""
 _SLICES: dict[int, gob.Type] = {
     _NODES: gob.Slice("[]Node", gob.STRING),
     _STRINGS: gob.Slice("[]string", gob.STRING),
@@ -74,9 +74,9 @@ def decode(data: bytes, form: Format) -> Decoded:
 
 
 def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> bytes:
-    """The message in a format; ``layout`` says which fields are written, in JSON all that are not zero.
+    """The message in a format; ``layout`` determines the fields; in JSON all that are not zero are written.
 
-    Raises ValueError for what the format can not hold.
+    Raises ValueError for a value that the format cannot represent.
     """
     if form is Format.JSON:
         return _to_json.encode({key: value for key, value in _named(message, KEYS).items() if value})
@@ -88,8 +88,8 @@ def encode(message: StewardMessage, form: Format, layout: str = STEWARD) -> byte
 def encode_set_fields(message: StewardMessage, layout: str = STEWARD) -> bytes:
     """The message in gob that declares only those fields of ``layout`` that are set, for nodes of any age.
 
-    Go refuses a declared field of another type than its own, also where no value is sent: ``Data`` was a list of texts
-    in Steward until the end of January 2022. Raises ValueError for a number that has no place in 64 bits.
+    Go refuses a declared field of another type, also without a value: ``Data`` was a list of texts in Steward until the
+    end of January 2022. Raises ValueError for a number of more than 64 bits.
     """
     return _encode_gob(message, tuple(name for name in LAYOUTS[layout] if name in _set_fields(message)))
 
@@ -107,7 +107,7 @@ def _decode_gob(data: bytes) -> Decoded:
 
 
 def _keyed(fields: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """Fields by Go's names or JSON's → by JSON's, those without content and those not known left out."""
+    """Fields by Go's or JSON's names → by JSON's names, without empty and unknown ones."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         key = KEYS.get(name) or (name if name in _KNOWN_KEYS else None)
@@ -117,12 +117,12 @@ def _keyed(fields: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
 
 
 def _tidied(fields: dict[str, Any], depth: int) -> dict[str, Any]:
-    """What the formats leave open is settled in place: lists of texts as data, and the message before."""
+    """Normalizes differences of the formats in place: lists of texts as data, and the previous message."""
     data = fields.get("data", b"")
     # Until the end of January 2022 data was a list of texts.
     if isinstance(data, list) and all(isinstance(text, str) for text in data):
         fields["data"] = data = "".join(data).encode("utf-8", "replace")
-    # A text here would be taken for base64.
+    # A text would be decoded as base64.
     if not isinstance(data, bytes) or not isinstance(fields.get("argSignature", b""), bytes):
         raise ProtocolError("wrong_shape", "Data or the signature is neither bytes nor, for data, a list of texts.")
     if (previous := fields.get("PreviousMessage")) is not None:
@@ -174,7 +174,7 @@ def _json(data: bytes) -> StewardMessage:
 
 
 def _named(message: StewardMessage, names: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of Go's ``names`` by what they stand for there; messages within messages too."""
+    """The fields of Go's ``names`` by their names in Go, also of nested messages."""
     found = {shown: getattr(message, ATTRIBUTES[name]) for name, shown in names.items()}
     shown = names.get("PreviousMessage")
     if shown and message.previous_message:
@@ -183,7 +183,7 @@ def _named(message: StewardMessage, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _array(message: StewardMessage, names: tuple[str, ...]) -> list[Any]:
-    """As Go writes it: nothing left out, empty lists and bytes as null."""
+    """In the form of Go: all fields, empty lists and bytes as null."""
     found: list[Any] = []
     for name in names:
         value = getattr(message, ATTRIBUTES[name])
@@ -196,14 +196,14 @@ def _array(message: StewardMessage, names: tuple[str, ...]) -> list[Any]:
 
 
 def _set_fields(message: StewardMessage) -> set[str]:
-    """Go's names of the fields that are not zero, in the message or in one that it answers."""
+    """Go's names of the fields that are not zero in the message or its previous message."""
     found = {name for name, attribute in ATTRIBUTES.items() if getattr(message, attribute)}
     return found | _set_fields(message.previous_message) if message.previous_message else found
 
 
 @lru_cache(maxsize=32)
 def _writer(names: tuple[str, ...]) -> gob.Writer:
-    """Writes a message of these fields, with the descriptions of their types alone."""
+    """Writes a message of these fields with the descriptions of their types."""
     fields = tuple((name, _KINDS.get(name, gob.STRING)) for name in names)
     used = {kind for _, kind in fields}
     slices = {type_id: slice_type for type_id, slice_type in _SLICES.items() if type_id in used}

@@ -1,8 +1,9 @@
-"""The methods of Steward and ctrl nodes: their names in both projects, which may be restarted, which a text speaks of.
+"""The methods of Steward and ctrl nodes: their names in both projects, which of them may be restarted, and which one a
+text refers to.
 
 A process of such a node is a subscriber of one method (or, in Steward, a publisher of one to another node). Steward
 writes ``REQHttpGet`` where ctrl writes ``httpGet``, and the labels in texts differ from both in places. ``canonical``
-brings all of them to one name, which is ctrl's; ``spelled`` goes the other way.
+maps all of them to ctrl's name; ``spelled`` is the inverse.
 """
 
 import re
@@ -19,8 +20,8 @@ _CTRL_SAFE = (
     "publicKey", "portSrc", "PortDst",
 )  # fmt: skip
 SAFE_METHODS = frozenset(_STEWARD_SAFE + _CTRL_SAFE)
-"""Subscribers that can be stopped and started again. Others have a part that a start does not bring back, or are the
-very means of managing the node, so it could not be managed afterwards."""
+"""Subscribers that can be stopped and started again. Others have a part that a start does not restore, or are needed to
+manage the node."""
 
 _OTHER_NAMES = {
     "toFile": "file",
@@ -36,9 +37,9 @@ _OTHER_NAMES = {
 }
 """Labels and names that differ from the canonical one by more than ``REQ`` and the case of a letter."""
 _MISTAKEN = {"cliCommand": ("cliCommandCont",), "httpGet": ("httpGetScheduled",)}
-"""Methods that report some of their errors under another one's label."""
+"""Methods that report some of their errors with the label of another method."""
 _NO_PROCESS = {"args", "timeout", "eventTextLogging", "subscriberHandler"}
-"""What follows ``method`` in texts and is none, or, as the writer of files, is any of several."""
+"""Words after ``method`` in texts that are no method, or, as the writer of files, one of several."""
 
 _LABEL = re.compile(
     r"\bmethod(REQ\w+|[A-Z]\w+)|\b(REQ[A-Z]\w+)|\b((?:copy|port)(?:Src|Dst))(?:Sub|Proc)\w*(?:Func|Handler)\b"
@@ -47,12 +48,12 @@ _NAMES_NONE = re.compile(
     r"(?:error|info): ?(?:subscriberHandler|spawnWorker|routeMessagesToProcess|readFolder|readSocket|fillBuffer"
     r"|OpProcessSt(?:art|op): no such|newSubjectAndMessage|message read)"
 )
-"""What speaks in these texts is the node, and the methods in them are what somebody asked for."""
+"""Texts of the node itself; the methods in them are those of requests."""
 _SEARCHED_CHARS = 2000
 
 
 class Guess(msgspec.Struct, frozen=True):
-    """The method that a text probably speaks of. ``certain``: the text names the process instead of a label."""
+    """The method that a text probably refers to. ``certain``: the text contains the process itself, not a label."""
 
     method: str
     alternatives: tuple[str, ...] = ()
@@ -83,7 +84,7 @@ def guess(text: str, req: bool) -> Guess | None:
     """The process that a text is about, from the labels in it. None when there is no label of a method."""
     if _NAMES_NONE.match(text):
         return None
-    # A printed message is what was to be done, not who failed at it.
+    # A printed message is the request, not the process that failed.
     for found in _LABEL.finditer(text[:_SEARCHED_CHARS].partition("{{} ")[0]):
         name = canonical(found.group(1) or found.group(2) or found.group(3))
         if name not in _NO_PROCESS and not name.startswith("sub"):

@@ -1,9 +1,9 @@
-"""Operators' messages to Steward and ctrl nodes: list, stop and start processes; and what is answered.
+"""Operators' messages to Steward/ctrl nodes and their replies: list, stop and start processes.
 
-A stop and a start together replace a process. A node ends when a stop has too few arguments, so it always gets three;
-and what a start does not wholly bring back, or what the node is managed by, is not stopped at all
-(``SAFE_METHODS``). An acknowledgement says that a message was received, never that anything was done: that is in the
-reply, a message of its own.
+A stop and a start together replace a process. A node ends when a stop has too few arguments, so a stop always has
+three. Processes that a start does not fully restore, or that are needed to manage the node, are never stopped
+(``SAFE_METHODS``). An acknowledgement means that a message was received; its result is in the reply, a separate
+message.
 """
 
 import re
@@ -17,7 +17,7 @@ from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS, canonical, spelled
 
 OPERATOR_NAME = "errorkernel"
-"""Our name among nodes: they answer to it, and know our key by it."""
+"""The name of this sender: nodes reply to it and look up its key by it."""
 SUBSCRIBER, PUBLISHER = "subscriber", "publisher"
 SIGNING_SEED_BYTES = 32
 PROCESSES_MAX = 10_000
@@ -28,7 +28,7 @@ _LINE = re.compile(r"\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}, (?:process: (\w+), )?id
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """Who asks: the name that nodes answer to, and the seed of its signing key (32 bytes) where they check one."""
+    """The sender: its name, and the seed of its signing key (32 bytes) for nodes that check signatures."""
 
     name: str
     signing_seed: bytes = b""
@@ -36,7 +36,7 @@ class Operator(msgspec.Struct, frozen=True):
     def sign(self, arguments: Sequence[str]) -> bytes:
         """ed25519 over the arguments with blanks between them; empty without a key.
 
-        It covers neither method nor node nor time: whoever has seen it can use it for the same arguments.
+        It covers neither method nor node nor time, so it can be reused for the same arguments.
         """
         if not self.signing_seed:
             return b""
@@ -44,12 +44,12 @@ class Operator(msgspec.Struct, frozen=True):
 
     @property
     def public_key(self) -> bytes:
-        """What nodes check signatures with (32 bytes); empty without a key."""
+        """The public key (32 bytes); empty without a key."""
         return nacl.signing.SigningKey(self.signing_seed).verify_key.encode() if self.signing_seed else b""
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A line of a node's list. ``kind`` is empty from ctrl; ``number`` counts up while the node lives."""
+    """A line of a node's list. ``kind`` is empty from ctrl; ``number`` grows while the node runs."""
 
     name: str
     number: int
@@ -61,22 +61,22 @@ def list_processes(operator: Operator, node: str, dialect: Dialect, correlation:
 
 
 def stop_process(operator: Operator, node: str, dialect: Dialect, method: str, correlation: str) -> StewardMessage:
-    """Ends the subscriber of ``method``. Raises ValueError for one that could not be brought back."""
+    """Ends the subscriber of ``method``. Raises ValueError if a start would not restore it."""
     return _message(operator, node, dialect, "opProcessStop", (_safe(method), node, SUBSCRIBER), correlation)
 
 
 def start_process(operator: Operator, node: str, dialect: Dialect, method: str, correlation: str) -> StewardMessage:
-    """Starts a subscriber of ``method``; one that runs already would then be there twice, so list before."""
+    """Starts a subscriber of ``method``. If it is running, it then runs twice, so list processes first."""
     return _message(operator, node, dialect, "opProcessStart", (_safe(method),), correlation)
 
 
 def reply_correlation(message: StewardMessage) -> str:
-    """The correlation of the request that ``message`` answers; empty if it is no reply."""
+    """The correlation of the request that ``message`` replies to; empty if it is no reply."""
     return message.method_args[0] if message.is_reply and message.method_args else ""
 
 
 def parse_list(message: StewardMessage) -> tuple[Listed, ...]:
-    """The processes in a reply to a list, at most PROCESSES_MAX; lines of another form are passed over."""
+    """The processes in a reply to a list, at most PROCESSES_MAX; lines of another form are skipped."""
     listed = []
     for line in message.data.decode("utf-8", "replace").splitlines()[:PROCESSES_MAX]:
         if found := _LINE.fullmatch(line):
@@ -85,7 +85,7 @@ def parse_list(message: StewardMessage) -> tuple[Listed, ...]:
 
 
 def subscriber_of(listed: Listed, node: str) -> str:
-    """The method whose subscriber on ``node`` a line of its list is; empty for a publisher, and for anything else."""
+    """The method of a subscriber in the list of ``node``; empty for a publisher and anything else."""
     method = listed.name.removeprefix(f"{node}.")
     if method == listed.name or listed.kind not in ("", SUBSCRIBER):
         return ""
@@ -114,7 +114,7 @@ def _message(
         method=f"REQ{method[0].upper()}{method[1:]}" if req else method,
         method_args=arguments,
         arg_signature=operator.sign(arguments),
-        # A reply method that the node does not know ends a node of 2022, so it is one that all of them have.
+        # An unknown reply method ends a node of 2022, so a method of all versions is used.
         reply_method="REQToFileAppend" if req else "fileAppend",
         reply_method_args=(correlation,),
         ack_timeout=_ACK_TIMEOUT_S,
@@ -123,7 +123,7 @@ def _message(
         reply_retries=_RETRIES,
         method_timeout=_METHOD_TIMEOUT_S,
         reply_method_timeout=_METHOD_TIMEOUT_S,
-        # Names for a file that our side never writes; nodes want some.
+        # File names that nodes require; no file is written.
         directory=operator.name,
         file_name="op.log",
     )

@@ -1,18 +1,16 @@
-"""How a process of a Steward or ctrl node is listed, stopped, started and killed: what to send next, as a function.
+"""Decides the next message when a process of a Steward/ctrl node is listed, stopped, started or killed.
 
-Such a node acknowledges that it received a message, and answers with a text of its own, later or never. So nothing is
-known of it but what has been asked of it and what came back: the *lines* of an action, each of them one message and its
-result. ``next_step`` looks at all lines and says what to send now, or how it ended. It remembers nothing else; whoever
-carries it out can be replaced between any two lines.
+Such a node acknowledges a message, and replies with a text later or never. The state of an action is therefore its
+*lines*, each with one message and its result. ``next_step`` returns the next message or the result from all lines. It
+has no other state, so another kernel can continue after any line.
 
-What it keeps to:
+Rules:
 
 * The list comes first, and again after every message whose effect is not certain. So a stop or a start is never sent
-  twice without a look in between, and a start never while the process is listed: a node would then have it twice. (A
-  node that begins anew between that list and the start has it twice all the same; that cannot be seen from here.)
-* A process is replaced when it is listed, and was seen to be gone or has another number. Numbers count up while a node
-  lives; 0 is none.
-* What cannot be found out is not called done, and not called failed: it is ``unclear``, and a person has to look.
+twice without a list in between, and a start never while the process is listed: the node would run it twice. (A node
+that restarts between the list and the start runs it twice all the same, which cannot be detected.) * A process is
+replaced when it is listed, and was seen to be gone or has another number. Numbers grow while a node runs; 0 is none. *
+An unknown result is ``unclear``, neither done nor failed: a person must check it.
 """
 
 import re
@@ -25,13 +23,13 @@ from errorkernel.domain.process_actions import ActionKind, ActionOutcome, Reques
 TRIES = 2
 """How often a stop, or a start, is sent at most."""
 LISTS = 4
-"""How often a list is asked for in a row before the node counts as silent."""
+"""Consecutive requests for a list before the node counts as silent."""
 STEP_TIMEOUT_S = 10.0
-"""How long a reply is waited for."""
+"""Wait for a reply."""
 PAUSE_S = 5.0
-"""Between two lists where the first one found nobody, or nothing that could be read: a node may be starting."""
+"""Pause after a list without a usable reply: the node may be starting."""
 LINES_MAX = 2 * TRIES + (2 * TRIES + 1) * LISTS
-"""An action has ended after so many lines, whatever comes back."""
+"""Limit of the lines of an action."""
 
 _STOPPED = re.compile(r"info: OpProcessStop: process stopped id: ")
 _NOT_FOUND = re.compile(r"error: OpProcessStop: did not find process to stop: ")
@@ -42,7 +40,7 @@ _REPORTED = (RequestResult.STOPPED, RequestResult.NOT_FOUND, RequestResult.START
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One message and its result. ``numbers``: of the process, where it was listed; empty where it was not."""
+    """One message and its result. ``numbers``: of the process, if it was listed; else empty."""
 
     ask: RequestKind
     result: RequestResult
@@ -61,14 +59,14 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """``summary``: one sentence for the person who wanted it."""
+    """``summary``: one sentence for the operator."""
 
     outcome: ActionOutcome
     summary: str
 
 
 def understand(ask: RequestKind, text: str) -> RequestResult:
-    """What the reply to a stop or a start says. A reply to a list is understood by its lines."""
+    """The result in the reply to a stop or a start. A reply to a list is evaluated by its lines."""
     if ask is RequestKind.STOP and _STOPPED.match(text):
         return RequestResult.STOPPED
     if ask is RequestKind.STOP and _NOT_FOUND.match(text):
@@ -84,7 +82,7 @@ def next_step(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
         return Send(RequestKind.LIST)
     last = lines[-1]
     if last.ask is not RequestKind.LIST:
-        # Where a kill's stop is certain, the start follows at once: nobody is served meanwhile.
+        # After the certain stop of a kill the start follows at once, because the process is missing meanwhile.
         if plan is ActionKind.KILL and last.result is RequestResult.STOPPED:
             return Send(RequestKind.START)
         return Send(RequestKind.LIST, _pause(last))
@@ -96,7 +94,7 @@ def next_step(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
 
 
 def _list_again(lines: Sequence[Line]) -> Send | Ended:
-    """The last list brought nothing."""
+    """After a list without a result."""
     in_a_row = 0
     for line in reversed(lines):
         if line.ask is not RequestKind.LIST or line.result is RequestResult.LISTED:
@@ -120,7 +118,7 @@ def _pause(last: Line) -> float:
 
 
 def _seen_running(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
-    """The last list shows the process."""
+    """After a list with the process."""
     if plan is ActionKind.START:
         if any(map(_arrived, lines)):
             return Ended(ActionOutcome.DONE, "The process was started, and the node lists it.")
@@ -135,7 +133,7 @@ def _seen_running(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
 
 
 def _seen_gone(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
-    """The last list does not show the process."""
+    """After a list without the process."""
     stopped = any(line.ask is RequestKind.STOP and _arrived(line) for line in lines)
     if plan is ActionKind.STOP:
         if stopped:
@@ -151,7 +149,7 @@ def _seen_gone(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
 
 
 def was_replaced(lines: Sequence[Line]) -> bool:
-    """The process that is listed last is not the one that was listed first."""
+    """Whether the process was replaced between the first and the last list."""
     listed = [line for line in lines if line.result is RequestResult.LISTED]
     if len(listed) < 2 or not listed[-1].numbers:
         return False
@@ -166,7 +164,7 @@ def was_replaced(lines: Sequence[Line]) -> bool:
 
 
 def _arrived(line: Line) -> bool:
-    """It may have changed something."""
+    """Whether it may have changed something."""
     return line.ask is not RequestKind.LIST and line.result is not RequestResult.ABSENT
 
 

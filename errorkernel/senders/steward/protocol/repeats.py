@@ -1,18 +1,18 @@
-"""The same again: a retransmission, or the same failure once more? And which texts does one failure make?
+"""Distinguishes retransmissions from repeated failures, and folds the texts of one failure.
 
-A node repeats a message byte for byte until it has seen an acknowledgement, every ``ACKTimeout`` seconds, so the
-digest of a payload tells repetitions. Nodes that number their messages never send the same bytes for two occurrences.
-Those of early 2022 do not, and their clock has whole seconds: two failures in one second are the same bytes. But such
-a node sends its next error only after the acknowledgement or the timeout of the one before. So what comes again
-*before* the timeout is another occurrence, and what comes again at about the timeout is a retransmission.
+A node repeats a message byte for byte until it has seen an acknowledgement, every ``ACKTimeout`` seconds, so the digest
+of a payload tells repetitions. Nodes that number their messages never send the same bytes for two occurrences. Those of
+early 2022 do not number them, and their times have whole seconds: two failures in one second have the same bytes. But
+such a node sends its next error only after the acknowledgement or the timeout of the one before. So a repetition
+*before* the timeout is another occurrence, and a repetition at about the timeout is a retransmission.
 
 While the link is down, the NATS client of such a node keeps each retransmission, and sends all of them within a
-millisecond when it is back. So what comes again at once, but so late after the time in its text that the node had
-repeated it, is a retransmission as well: as often as the node can have repeated it until then.
+millisecond when it is back. So a repetition that arrives at once, but so late after the time in its text that the node
+must have repeated it, is a retransmission as well, as often as the node can have repeated it.
 
-One failure may also make several different texts, a moment apart; these are folded by the keys that the text gives.
+One failure may also cause several different texts; these are folded by the keys of their templates.
 
-Everything here is pure: times are arguments (seconds on any one clock), what was before is given, memory is bounded.
+Everything here is pure: times are arguments (seconds of any clock), earlier arrivals are given, memory is bounded.
 """
 
 from collections import OrderedDict
@@ -26,20 +26,21 @@ import msgspec
 from errorkernel.senders.steward.protocol.text_parser import Echo
 
 EARLY_SHARE = 0.8
-"""Of the timeout: what comes sooner is no retransmission. Room for the ways of a message and its acknowledgement."""
+"""Share of the timeout before which a repetition is no retransmission; the rest is for the transit of message and
+acknowledgement."""
 ECHO_WINDOW_S = 30.0
-"""A method's timeout is 10 s by default, and its second text comes when that is over."""
+"""A method's timeout is 10 s by default, and its second text follows it."""
 REMEMBERED_MAX = 50_000
 FLUSH_S = 1.0
-"""What a client kept while the link was down arrives within this, on slow links too."""
+"""Messages that a client kept while the link was down arrive within this, also on slow links."""
 ZONE_STEP_S = 900.0
-"""Time zones differ by quarters of an hour."""
+"""Time zones differ by multiples of 15 minutes."""
 CLOCK_OFF_S = 60.0
-"""By so much a clock may run ahead where nothing else is known of it."""
+"""How far an unknown clock may be ahead."""
 
 
 class Sending(msgspec.Struct, frozen=True):
-    """What a payload says of its own repetition. ``numbered``: its node gives each message a number."""
+    """Repetition settings in a payload. ``numbered``: its node gives each message a number."""
 
     ack_timeout_s: float
     retry_wait_s: float
@@ -52,7 +53,7 @@ class Sending(msgspec.Struct, frozen=True):
 
     @property
     def window_s(self) -> float:
-        """How long retransmissions may come, with one interval to spare; a clock of whole seconds has at least one."""
+        """How long retransmissions may arrive, plus one interval."""
         return max(self.interval_s * (max(self.retries, 0) + 2), 1.0)
 
     def was_flushed(self, seen: "Seen", late_s: float) -> bool:
@@ -64,8 +65,8 @@ class Sending(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The last arrival of some bytes; ``occurrence`` counts from 0 the failures that had these bytes, ``copies``
-    the arrivals of that one, and ``arrivals`` those of all."""
+    """The last arrival of a payload; ``occurrence`` counts from 0 the failures that had these bytes, ``copies`` the
+    arrivals of that one, and ``arrivals`` those of all."""
 
     occurrence: int
     at_s: float
@@ -74,18 +75,18 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class RepeatVerdict(msgspec.Struct, frozen=True):
-    """``occurrence`` is that of the failure that the payload reports, so it is the same for its retransmissions."""
+    """``occurrence``: number of the reported failure, equal for its retransmissions."""
 
     retransmission: bool
     occurrence: int
 
 
 def lateness_s(delay_s: float, other_delays_s: Iterable[float]) -> float:
-    """How long a message was on its way. ``delay_s``: from the time in its text to its arrival; ``other_delays_s``:
-    of earlier messages of its node.
+    """The delay of a message in seconds. ``delay_s``: from the time in its text to its arrival; ``other_delays_s``: of
+    earlier messages of its node.
 
-    The node's clock says no zone and may be off, but it is off by the same each time: the quickest message tells by how
-    much. Without others only the zone is taken off.
+    The node's clock has no time zone and may be wrong by a constant, which the smallest delay shows. Without other
+    messages only the time zone is removed.
     """
     quickest = min(other_delays_s, default=None)
     if quickest is not None:
@@ -96,15 +97,14 @@ def lateness_s(delay_s: float, other_delays_s: Iterable[float]) -> float:
 def judge(
     seen: Seen | None, sending: Sending, *, now_s: float, highest: int = -1, late_s: float = 0.0
 ) -> RepeatVerdict:
-    """Whether a payload that was last ``seen`` so is the same failure or another one.
+    """Whether a payload last ``seen`` like this is a retransmission or another failure.
 
     ``late_s``: how long it was on its way (``lateness_s``).
 
-    ``highest``: the highest occurrence of any arrival within the window, also of later ones: where several kernels
-    judge, payloads are not judged in the order in which they came.
+    ``highest``: the highest occurrence of any arrival within the window, also of later ones: with several kernels,
+    payloads are not evaluated in their order of arrival.
 
-    Beyond the window nothing can be told; then it counts as the first occurrence, whose id the store knows if it is
-    still there.
+    After the window it counts as the first occurrence, whose id the store finds if it still exists.
     """
     if seen is None:
         return RepeatVerdict(False, highest + 1)
@@ -121,7 +121,7 @@ def judge(
 
 
 class FirstText(NamedTuple):
-    """The first event of a failure that made several; ``cause``: the parts of its fingerprint."""
+    """The first event of a failure with several texts; ``cause``: the parts of its fingerprint."""
 
     event: UUID
     cause: tuple[str, ...]
@@ -129,8 +129,8 @@ class FirstText(NamedTuple):
 
 @dataclass(slots=True)
 class _Made:
-    """What one failure has made so far: its first event with the parts of its fingerprint, and the role of each event
-    since."""
+    """The texts of one failure: its first event with the parts of its fingerprint, and the roles of the later
+    events."""
 
     event: UUID
     cause: tuple[str, ...]
@@ -140,7 +140,7 @@ class _Made:
 
 @dataclass(slots=True)
 class Echoes:
-    """Tells which event another one belongs to, because one failure made both."""
+    """Finds the earlier event of the same failure."""
 
     limit: int = REMEMBERED_MAX
     _made: OrderedDict[tuple[str, str], _Made] = field(default_factory=OrderedDict)
@@ -148,10 +148,10 @@ class Echoes:
     def belongs_to(
         self, node: str, event: UUID, echoes: Iterable[Echo], *, now_s: float, cause: tuple[str, ...] = ()
     ) -> FirstText | None:
-        """The earlier event of ``node`` that the same failure made, or None. A repetition gets the same answer.
+        """The earlier event of ``node`` with the same failure, or None. A repetition gets the same result.
 
-        Texts of one role are occurrences of their own: only a role that the failure has not had is folded. ``cause``:
-        the parts of the event's fingerprint, remembered if it is the first.
+        Texts of the same role are separate occurrences: only a new role is folded. ``cause``: the parts of the event's
+        fingerprint, remembered if it is the first.
         """
         first: FirstText | None = None
         for echo in echoes:

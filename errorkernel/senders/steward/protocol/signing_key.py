@@ -1,7 +1,7 @@
-"""Our ed25519 key, with which operators' messages to nodes of ctrl are signed where those check signatures.
+"""The ed25519 key that signs operators' messages to ctrl nodes that check signatures.
 
-One file of the data directory, readable for its owner alone: the 32 bytes of the seed in base64. It is read whenever
-an action begins, so a new key is used at once; nodes have to be told of it before.
+One file of the data directory, readable for its owner only: the 32 bytes of the seed in base64. It is read at the start
+of each action, so a new key is used at once; distribute it to the nodes first.
 """
 
 import base64
@@ -16,7 +16,7 @@ FILE = "steward_signing_key"
 
 
 class KeyExists(Exception):
-    """There is a key already, and nodes may know it."""
+    """A key exists, and nodes may use it."""
 
 
 def path(conf: Conf) -> Path:
@@ -24,7 +24,7 @@ def path(conf: Conf) -> Path:
 
 
 def seed(conf: Conf) -> bytes:
-    """The seed of our key; empty where none was made. Raises ConfError for a file that holds none."""
+    """The seed of the key; empty if there is none. Raises ConfError for an invalid file."""
     try:
         text = path(conf).read_text()
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def seed(conf: Conf) -> bytes:
 
 
 def make(conf: Conf, *, force: bool = False) -> bytes:
-    """A new key, on disk when this returns its seed. Raises KeyExists where one is there, unless ``force``; OSError."""
+    """A new key, on disk when this returns its seed. Raises KeyExists if there is one, unless ``force``; OSError."""
     file = path(conf)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = os.urandom(SIGNING_SEED_BYTES)
@@ -55,7 +55,7 @@ def make(conf: Conf, *, force: bool = False) -> bytes:
         if force:
             new.replace(file)
         else:
-            # Fails where the name is taken, also by somebody who was quicker by a moment.
+            # Fails if the name exists, also if another process was faster.
             os.link(new, file)
     except FileExistsError:
         raise KeyExists from None

@@ -1,8 +1,8 @@
-"""What the text of a Steward or ctrl node says: kind, level, cause, process, message in progress.
+"""Extracts kind, level, cause, process and message in progress from the text of a Steward/ctrl node.
 
-None of these is sent but as words, so all of it is reading, and what is a guess is marked as one. A text that is a
-known template is grouped by the template and the values in it that are the cause; any other by its words once what
-differs between occurrences is masked. Which node sent it is no part of the group.
+These are sent only as text, so guesses are marked. A text that matches a template is grouped by the template and the
+values that are its cause, any other text by its words with variable parts masked. The sending node is no part of the
+group.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from errorkernel.senders.steward.protocol.text_templates import NO_METHOD, Templ
 
 SOURCE = grouping.RECOGNISED
 WRAPPER = "error: subscriberHandler: handler method failed: "
-"""In front of a text that the node sends without it as well."""
+"""A prefix that some versions omit."""
 _WRAPPERS_MAX = 4
 PART_CHARS = 200
 
@@ -31,7 +31,7 @@ _NODE_LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
 class Echo(msgspec.Struct, frozen=True):
-    """Texts with one ``key`` and different ``role`` are made by one failure."""
+    """Texts with the same ``key`` and different ``role`` belong to one failure."""
 
     key: str
     role: str
@@ -52,13 +52,13 @@ class Understood(msgspec.Struct, frozen=True):
 
     @property
     def lacks_cause(self) -> bool:
-        """It names no method although the method is its cause; another text of the same failure does."""
+        """It omits the method that is its cause; another text of the same failure contains it."""
         return self.kind == NO_METHOD and not self.fingerprint[-1]
 
 
 def understand(text: str, *, node: str, req: bool, nodes: frozenset[str] = frozenset()) -> Understood:
-    """Read a text of ``node``. ``req``: its methods are spelled with REQ. ``nodes``: names to mask where they stand."""
-    # Not at its end: a template may end in a blank with nothing behind it.
+    """Read a text of ``node``. ``req``: its methods are spelled with REQ. ``nodes``: names to mask."""
+    # Not at its end: a template may end with a blank.
     text = text.lstrip()
     inner, wrapped = text, 0
     while inner.startswith(WRAPPER) and wrapped < _WRAPPERS_MAX:
@@ -91,7 +91,7 @@ def understand(text: str, *, node: str, req: bool, nodes: frozenset[str] = froze
 
 
 def _prefix(text: str) -> tuple[str, EventType, Level]:
-    """By the first word. A text without one is taken for an error, of which somebody should know, but no grave one."""
+    """By the first word. A text without it is an error."""
     if text.startswith("error:"):
         return "error", EventType.ERROR, Level.ERROR
     if text.startswith("info:"):
@@ -101,10 +101,10 @@ def _prefix(text: str) -> tuple[str, EventType, Level]:
 
 def _process(template: Template, values: dict[str, str], text: str, req: bool) -> Guess | None:
     if template.kind == "node not reached":
-        # Sent by the publisher to that node, which is a process in Steward alone; no subscriber is to blame.
+        # Sent by the publisher to that node, which is a process only in Steward; it is not the failure of a subscriber.
         return None
     if template.kind == NO_METHOD:
-        # The method that does not exist is no process; the one that was to send a reply is in the printed message.
+        # The missing method is no process; the printed message contains the one that was to send a reply.
         printed = go_dump.parse(text)
         return Guess(spelled(canonical(printed.method), req), certain=True) if printed and printed.method else None
     if named := process_in(values) if "process" in values or template.echo == "unsubscribed before" else "":
@@ -113,7 +113,7 @@ def _process(template: Template, values: dict[str, str], text: str, req: bool) -
 
 
 def _message(values: dict[str, str], node: str, req: bool) -> Message | None:
-    """The message that a process was working on, as far as the text tells: method and arguments."""
+    """The message in progress, as far as the text contains it: method and arguments."""
     if "args" not in values or "process" in values:
         return None
     arguments = values["args"].removeprefix("[").removesuffix("]")
@@ -142,7 +142,7 @@ def _echoes(text: str, wrapped: bool, found: tuple[Template, dict[str, str]] | N
 
 
 def _arguments(printed: str) -> str:
-    """The arguments in a text that prints them, or the whole message with them."""
+    """The arguments in a text that contains them or the whole message."""
     message = go_dump.parse(printed)
     return (message.data if message else printed.removeprefix("[").removesuffix("]")).partition("\n")[0]
 
@@ -152,7 +152,7 @@ def _digest(*parts: str) -> str:
 
 
 def mask(text: str, node: str, nodes: frozenset[str]) -> str:
-    """A text with everything masked that differs between two occurrences, both projects' spellings made one."""
+    """A text with variable parts masked, and the spellings of both projects unified."""
     text = text[: masks.WINDOW_CHARS]
     text = _QUOTED.sub("<quoted>", _ARGUMENTS.sub("methodArgs: <args>", _DUMP.sub("<message>", text)))
     text = _LABEL.sub(r"method\1", _WORD.sub(lambda found: _word(found[0], node, nodes), text))
@@ -161,7 +161,7 @@ def mask(text: str, node: str, nodes: frozenset[str]) -> str:
 
 
 def _word(word: str, node: str, nodes: frozenset[str]) -> str:
-    """A node's name goes, and a subject leaves its method: both differ from node to node."""
+    """Node names are removed and subjects are reduced to their method, because both differ between nodes."""
     if word == node or word in nodes:
         return "<node>"
     for token in word.split("."):
@@ -172,6 +172,6 @@ def _word(word: str, node: str, nodes: frozenset[str]) -> str:
 
 
 def _masked_parts(text: str, node: str, nodes: frozenset[str]) -> tuple[str, ...]:
-    """In parts of a fingerprint's size, so that none of it is cut off on any way."""
+    """Split into parts of a fingerprint's size, so that nothing is cut."""
     masked = mask(text, node, nodes)
     return (SOURCE, "", *(masked[at : at + PART_CHARS] for at in range(0, len(masked), PART_CHARS)))

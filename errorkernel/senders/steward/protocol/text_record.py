@@ -1,7 +1,7 @@
-"""The text record of a Steward or ctrl node: when, by whose clock, which node, what.
+"""The text record of a Steward or ctrl node: time, node and text.
 
-``Fri Jan 21 06:15:26 2022, node: ship1, relayFromNode: hub, error: …``: the time is the node's own and says no zone.
-A text of another form is kept whole.
+``Fri Jan 21 06:15:26 2022, node: ship1, relayFromNode: hub, error: …``: the time is by the node's clock and has no time
+zone. A text of another form is kept unchanged.
 """
 
 import re
@@ -16,7 +16,7 @@ _RELAY = "relayFromNode: "
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``local_time`` has no zone: it is what the node's clock on the wall said."""
+    """``local_time``: by the node's clock, without time zone."""
 
     text: str
     node: str = ""
@@ -25,13 +25,13 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def parse(data: str) -> Record:
-    """A record taken apart; one of another form is all text."""
+    """The parts of a record; a record of another form has only a text."""
     found = _HEAD.match(data)
     if not found:
         return Record(data.rstrip("\n"))
     month, day, hour, minute, second, year = found.groups()
     try:
-        # Not strptime: that takes the names of days and months from the language of the machine.
+        # Not strptime, which uses the names of days and months of the machine's language.
         local = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
     except (KeyError, ValueError):
         return Record(data.rstrip("\n"))
@@ -46,9 +46,9 @@ def parse(data: str) -> Record:
 
 
 def line(at: datetime, node: str, relay_node: str, text: str) -> str:
-    """A record as nodes write it, without its end; ``at`` is shown as UTC."""
+    """A record in the form of nodes, without its end; ``at`` is written in UTC."""
     relay = f"{_RELAY}{relay_node}, " if relay_node else ""
-    # Not strftime: that writes days and months in the language of the machine.
+    # Not strftime, which uses the machine's language.
     return f"{at.astimezone(UTC).ctime()}, node: {node}, {relay}{text}"
 
 

@@ -1,12 +1,10 @@
-"""The texts that Steward and ctrl nodes send, as templates: what a text is, and what in it tells two causes apart.
+"""Templates of the texts of Steward/ctrl nodes: their kind, and the values that distinguish causes.
 
-The nodes say an error's kind nowhere but in the words of the text. A template is such a text with names where values
-stand. It is matched by finding its words one after another, each at the first place, so that matching a text of any
-length and content takes one pass a template: the values are free text, and a regular expression with a dozen of
-"anything" could be made to run for minutes.
+The nodes send the kind of an error only in the words of the text. A template is such a text with names in place of
+values. Its words are searched one after another, each at its first occurrence, so that matching takes one pass for any
+text: values are free text, and a regular expression with a dozen wildcards could run for minutes.
 
-Where the prefix (``error:``, ``info:``) is missing or says something else than the node's own log level, the template
-says what is right.
+If the prefix (``error:``, ``info:``) is missing or differs from the node's log level, the template has the right level.
 """
 
 import re
@@ -22,7 +20,7 @@ Part = Callable[[Values], str]
 
 _NAME = re.compile(r"\{(\w+)\}")
 _WORDS = {"method", "what", "step"}
-"""Values that are one word; a text in which another stands is something else."""
+"""Values that are a single word; a text with a longer value does not match."""
 _WORD = re.compile(r"[\w./-]{1,80}\Z")
 _ENDED = re.compile(r"exit status \d{1,3}|signal: [\w ]{1,40}")
 _HOST = re.compile(r"\w{1,20}://([^/\s\"'\]?#]{1,200})")
@@ -30,16 +28,16 @@ _IN_BRACES = re.compile(r"\{\S{1,200} (?:Event\w+ )?(\w+)(?: 0x\w+)?\}")
 NO_METHOD = "no such method"
 """Kind of the texts about a method that the node does not know."""
 _SEARCHED_CHARS = 1000
-"""A value is any text of the sender's; what is looked for in it stands near its beginning."""
+"""A value is free text; only its beginning is searched."""
 PART_MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """``parts`` tell causes apart below the same template; ``type`` and ``level`` override what the prefix says.
+    """``parts`` distinguish causes of the same template; ``type`` and ``level`` override the prefix.
 
-    ``echo`` is the role of this text among those that one failure makes: texts with the same method and arguments
-    but different roles belong together. ``only`` is a condition that words do not express.
+    ``echo``: the role of this text among those of one failure: texts with the same method and arguments but different
+    roles belong together. ``only``: an additional condition.
     """
 
     kind: str
@@ -58,7 +56,7 @@ class Template:
         object.__setattr__(self, "names", tuple(pieces[1::2]))
 
     def match(self, text: str) -> dict[str, str] | None:
-        """The values in ``text``, or None if it is another text."""
+        """The values in ``text``, or None if it does not match."""
         if not text.startswith(self.literals[0]):
             return None
         at = len(self.literals[0])
@@ -83,12 +81,12 @@ def _as_is(name: str) -> Part:
 
 
 def _named(values: Values) -> str:
-    # Go's complaint about its own format stands in front of the name in some versions.
+    # In some versions Go's format error precedes the name.
     return canonical(values["name"].removeprefix("%!v(MISSING)"))[:PART_MAX_CHARS]
 
 
 def _after_named(values: Values) -> str:
-    """Go's complaint about its own format stands where the name belongs in some versions, and the name at the end."""
+    """In some versions Go's format error replaces the name, which follows at the end."""
     name = _named(values)
     return name or canonical(values["rest"].strip())[:PART_MAX_CHARS]
 
@@ -104,7 +102,7 @@ def _ending(values: Values) -> str:
 
 
 def _target(values: Values) -> str:
-    """What the arguments aim at: a host if there is an address, else the program; nothing else of them."""
+    """The target in the arguments: the host of an address, else the program."""
     method, arguments = canonical(values.get("method", "")), values.get("args", "")[:_SEARCHED_CHARS]
     if found := _HOST.search(values.get("cause", "")[:_SEARCHED_CHARS]) or _HOST.search(arguments):
         return found[1]
@@ -112,7 +110,7 @@ def _target(values: Values) -> str:
 
 
 def first_of(arguments: str) -> str:
-    """The first of a printed list; lists are printed without quotes, so one with a blank in it is cut there."""
+    """The first item of a printed list, up to its first blank, because lists are printed without quotes."""
     return arguments.removeprefix("[").split(" ", 1)[0].removesuffix("]")[:PART_MAX_CHARS]
 
 
@@ -121,13 +119,13 @@ def _of_subject(values: Values) -> str:
 
 
 def method_of_subject(subject: str) -> str:
-    """The method in ``ship2.REQCliCommand.EventACK`` or ``ship2.cliCommand``; nodes' names may hold dots."""
+    """The method in ``ship2.REQCliCommand.EventACK`` or ``ship2.cliCommand``; node names may contain dots."""
     tokens = [token for token in subject.split(".") if token not in ("EventACK", "EventNACK", "reply")]
     return canonical(tokens[-1])[:PART_MAX_CHARS] if tokens else ""
 
 
 def process_in(values: Values) -> str:
-    """The method of the process that a text names: in ``{ship1 EventACK REQHttpGet 0xc000…}`` or in arguments."""
+    """The method of the process in a text: in ``{ship1 EventACK REQHttpGet 0xc000…}`` or in arguments."""
     if found := _IN_BRACES.search(values.get("process", "")[:_SEARCHED_CHARS]):
         return canonical(found[1])[:PART_MAX_CHARS]
     return canonical(first_of(values.get("args", ""))) if "process" not in values else ""
@@ -135,7 +133,7 @@ def process_in(values: Values) -> str:
 
 _INFO, _ERROR = EventType.INFO, EventType.ERROR
 
-# In the order in which they are tried: the more particular of two that fit the same text stands first.
+# In the order of matching: the more specific of two templates is first.
 TEMPLATES: tuple[Template, ...] = (
     Template(
         "node not reached",
@@ -160,7 +158,7 @@ TEMPLATES: tuple[Template, ...] = (
         (_method, _as_is("step"), _ending, _target),
     ),
     Template(
-        # The node itself has these at level info.
+        # The node sends these with level info.
         "timed out",
         "error: method{method}: method timed out: {args}",
         (_method,),
@@ -205,7 +203,7 @@ TEMPLATES: tuple[Template, ...] = (
     ),
     Template("file not followed", "error: method{method}: tailFile: {cause}", (_method, _masked("cause"))),
     Template(NO_METHOD, "error: subscriberHandler: no such method type: {name}", (_named,)),
-    # Steward tells of one message twice: by the first of these, and by the second without a name.
+    # Steward reports one message twice: by the first of these, and by the second without a name.
     Template(
         NO_METHOD,
         "error: newSubjectAndMessage{calls}no such request type defined: {name}, message{dump}",
@@ -276,10 +274,10 @@ TEMPLATES: tuple[Template, ...] = (
         "error: OpProcessStop: no such request type defined: {name}, check that the methodArgs are correct: {rest}",
         (_after_named,),
     ),
-    # The last Steward reports each reply that it has written to a file in the way of an error, without one.
+    # The latest Steward reports each reply written to a file as an error, although there is none.
     Template("reply written", "<nil>", type=_INFO, level=Level.DEBUG),
     Template(
-        # Comes with every stop: the process was stopped all the same.
+        # Sent with every stop, although the process was stopped.
         "process stopped",
         "error: method{method} failed to stop nats.Subscription: nats: invalid subscription, methodArgs: {args}",
         (process_in,),
@@ -334,7 +332,7 @@ TEMPLATES: tuple[Template, ...] = (
 
 
 def find(text: str) -> tuple[Template, dict[str, str]] | None:
-    """The template of a text, and its values there."""
+    """The template of a text, and its values."""
     for template in TEMPLATES:
         if (values := template.match(text)) is not None:
             return template, values

@@ -1,9 +1,8 @@
-"""Actions on the processes of Steward and ctrl nodes: asked for, carried out by one kernel, line by line.
+"""Actions on the processes of Steward/ctrl nodes: requested, and carried out by one kernel, line by line.
 
-Every line is written before its message is sent. So a kernel that dies leaves at most one line without a result, and
-whoever takes the action over knows that this message may have been carried out: it is closed as silent, and the steps
-go on with a list. A kernel holds an action for a while from each write on; one that was too slow finds its next write
-refused, and sends nothing more.
+Every line is written before its message is sent. So a kernel that ends leaves at most one line without a result, whose
+message may have been executed. The next kernel closes it as silent and continues with a list. Each write renews the
+lease of an action; a kernel whose lease has expired cannot write, and sends nothing more.
 """
 
 import secrets
@@ -30,10 +29,10 @@ from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.retention import STEP_ROWS
 
 A_MINUTE_MAX = 10
-"""Actions on one node within a minute, lists included: each is a handful of messages to a program that is not ours."""
+"""Actions on one node within a minute, lists included; each takes several messages."""
 DETAIL_MAX_CHARS = 2000
 REPLY_EVENT_WITHIN = timedelta(hours=1)
-"""After so long an event with the same words as a reply tells of another one."""
+"""Time within which an event with the text of a reply belongs to it."""
 REFUSED_KIND = "refused"
 _REFUSED = (
     "The node reported meanwhile (event {}) that it refuses a message for its signature or its sender: look at our key."
@@ -45,12 +44,12 @@ State = ProcessAction.State
 
 
 class ActionRefused(Exception):
-    """It cannot be done now; the message is one sentence for whoever asked."""
+    """It cannot be done now; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """A kernel, and for how long after each write an action is its own: longer than any step takes."""
+    """A kernel, and the lease in seconds after each write, which is longer than any step."""
 
     name: str
     for_s: float
@@ -58,7 +57,7 @@ class LeaseHolder:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """What is wanted of a node. ``method``: of the process, as the node spells it; empty for a list."""
+    """A requested action. ``method``: of the process, in the node's spelling; empty for a list."""
 
     plan: ActionKind
     method: str = ""
@@ -74,8 +73,7 @@ def request(
     *,
     rule: Rule | None = None,
 ) -> ProcessAction:
-    """Have ``wish`` carried out. The same ``request_id`` by the same person again returns what it made, unless
-    something else was wanted then.
+    """Queue the action. A repeated ``request_id`` of the same user returns its action, if it is the same.
 
     Raises ActionRefused or Node.DoesNotExist.
     """
@@ -155,7 +153,7 @@ def choices(dialect: Dialect) -> list[str]:
 
 
 def claim(holder: LeaseHolder, *, now: datetime, limit: int) -> list[ProcessAction]:
-    """Take queued actions, and actions whose kernel let its lease expire; each belongs to one kernel."""
+    """Claim queued actions, and actions whose lease has expired; each has one kernel."""
     free = Q(state=State.QUEUED) | Q(state=State.RUNNING, leased_until__lt=now)
     taken = []
     for action in ProcessAction.objects.filter(free).select_related("node").order_by("id")[:limit]:
@@ -241,14 +239,14 @@ def _with_refusal(action: ProcessAction, ended: Ended) -> str:
 
 
 def refusals(node: Node) -> QuerySet[ErrorEvent]:
-    """What the node told about messages that it did not do because of their signature, or of whose they were."""
+    """The events about messages that the node refused because of their signature or sender."""
     refused_messages = ErrorEvent.objects.filter(node=node, kind=REFUSED_KIND, type=EventType.ERROR.value)
     return refused_messages.order_by("seq")
 
 
 def of_event(event: ErrorEvent) -> QuerySet[ProcessAction]:
-    """Actions that were begun from ``event``, and the one that it tells of: what a node replies to a stop or a start it
-    reports as well, in the same words."""
+    """Actions requested from ``event``, and the action that it reports: a node also reports its reply to a stop or a
+    start as an event with the same text."""
     reported_in_time = Q(
         node=event.node_id, created_at__gt=event.received_at - REPLY_EVENT_WITHIN, created_at__lte=event.received_at
     )
@@ -260,7 +258,7 @@ def of_event(event: ErrorEvent) -> QuerySet[ProcessAction]:
 
 
 def prune(*, days: int, now: datetime) -> int:
-    """Delete one step of actions that ended more than ``days`` ago (0: none), with their lines; returns how many."""
+    """Delete a chunk of actions that ended more than ``days`` ago (0: none), with their lines; returns the number."""
     if not days:
         return 0
     old = ProcessAction.objects.filter(ended_at__lt=now - timedelta(days=days)).order_by("pk")
@@ -270,7 +268,7 @@ def prune(*, days: int, now: datetime) -> int:
 
 
 def with_lines() -> QuerySet[ProcessAction]:
-    """Actions, newest first, with all that a page shows of them."""
+    """Actions, newest first, with all that a page shows."""
     return ProcessAction.objects.select_related("node", "rule").prefetch_related("requests")
 
 

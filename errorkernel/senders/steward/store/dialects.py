@@ -1,9 +1,8 @@
-"""In which way a Steward or ctrl node is spoken to, where its messages do not agree.
+"""Decides the dialect of a Steward/ctrl node whose messages differ.
 
-Whoever may publish errors can do so in a node's name, in another format; a node that is then spoken to in that one may
-end. So where messages of more than one kind came under a name within a day, nothing is sent to it, until one kind
-alone has come for a day, or somebody says which is the node's. That word holds while the node goes on speaking so, and
-no kind comes that was not known then.
+Another sender can publish errors under a node's name in another format, and a message in that format may end the node.
+So if messages of several dialects arrived under a name within a day, nothing is sent to it until only one has arrived
+for a day, or an operator chooses one. The choice is valid while the node uses that dialect and no new one arrives.
 """
 
 from datetime import datetime, timedelta
@@ -20,23 +19,23 @@ from errorkernel.store.platform.actor import Actor
 
 WINDOW = timedelta(hours=24)
 REFRESHED = timedelta(hours=1)
-"""So often it is written down that a node goes on speaking as it did."""
+"""How often the time of an unchanged dialect is stored."""
 KEPT = 8
 
 
 class NotSeen(Exception):
-    """No message of this kind came from the node lately."""
+    """No message of this dialect arrived from the node recently."""
 
 
 def is_due(node: Node, dialect: Any, now: datetime) -> bool:
-    """Whether a message of ``dialect`` is to be written down: it is another kind than the last, or that is long ago."""
+    """Whether a message of ``dialect`` must be stored: it differs from the last, or the last one is old."""
     last = next((seen for seen in node.dialects if seen["dialect"] == dialect), None)
     return dialect is not None and (dialect != node.dialect or last is None or _at(last) < now - REFRESHED)
 
 
 def with_seen(node: Node, dialect: Any, now: datetime) -> list[dict[str, Any]]:
-    """``node.dialects`` after a message of ``dialect``. What was the last kind until now was seen until now: how long
-    it was silent says nothing about whose message this one is."""
+    """``node.dialects`` after a message of ``dialect``. The previous dialect counts as seen until now, because a pause
+    does not show who sent this message."""
     kinds = {_key(dialect_seen["dialect"]): dialect_seen for dialect_seen in node.dialects}
     both = [node.dialect, dialect] if node.dialect and node.dialect != dialect else [dialect]
     for dialect_seen in both:
@@ -47,7 +46,7 @@ def with_seen(node: Node, dialect: Any, now: datetime) -> list[dict[str, Any]]:
 
 
 def kinds(node: Node, now: datetime) -> list[Any]:
-    """The dialects of its messages within WINDOW; where none came, those that it is not settled between."""
+    """The dialects of its messages within WINDOW; without messages, those that are undecided."""
     if not node.dialect:
         return []
     recent = [seen for seen in node.dialects if _at(seen) > now - WINDOW]
@@ -55,12 +54,12 @@ def kinds(node: Node, now: datetime) -> list[Any]:
 
 
 def in_doubt(node: Node, now: datetime) -> bool:
-    """Messages of several kinds came under its name, and nobody has said which is its own."""
+    """Whether messages of several dialects arrived under its name and no operator has chosen one."""
     return bool(kinds(node, now)) and _settled(node, now) is None
 
 
 def spoken(node: Node, now: datetime) -> Dialect | None:
-    """How the node is spoken to; None where that is not known, in doubt, or no longer understood."""
+    """The dialect of messages to the node; None if it is unknown, in doubt, or not supported any more."""
     try:
         return msgspec.convert(settled, Dialect) if (settled := _settled(node, now)) else None
     except msgspec.ValidationError:
@@ -75,7 +74,7 @@ def _settled(node: Node, now: datetime) -> Any:
 
 
 def describe(dialect: Any) -> str:
-    """For people, and told apart by it."""
+    """A distinct description for people."""
     try:
         known = msgspec.convert(dialect, Dialect)
     except msgspec.ValidationError:
@@ -93,7 +92,7 @@ def choose(
     reason: str,
     actor: Actor,
 ) -> None:
-    """Somebody says which of its kinds is the node's own. Raises NotSeen or Node.DoesNotExist."""
+    """Choose the node's dialect. Raises NotSeen or Node.DoesNotExist."""
     with transaction.atomic():
         node = Node.objects.select_for_update().get(name=node_name)
         known = kinds(node, actor.at)

@@ -1,8 +1,8 @@
-"""What Steward's and ctrl's nodes report: into the same tables in the same way, with what is known of such nodes.
+"""Stores the events of Steward/ctrl nodes in the same tables and way as others, with the data of such nodes.
 
-Guarantee: a message that comes again, from its node or from the broker, also after a restart, is the same event; two
-failures with the same bytes, which nodes that do not number their messages can send, are two. Texts that one failure
-makes are folded also when another kernel, or this one before its restart, has stored the first of them.
+Guarantee: a message that is repeated by its node or the broker, also after a restart, is the same event. Two failures
+with the same bytes, from nodes that do not number their messages, are two events. Texts of one failure are folded also
+if another kernel, or this one before a restart, stored the first of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,14 +32,14 @@ from errorkernel.store.platform import broker_streams, counters
 FORMATS_KEPT = 6
 NAMES_MASKED_MAX = 5000
 WAITED_S = 60
-"""An error that was with the broker for longer says so: what it tells may be over."""
+"""An error that waited in the broker for longer gets a tag, because it may be outdated."""
 FOLDED_BACK = 2000
-"""Numbers of events before ours that are looked through for the first text of a failure."""
+"""Earlier events that are searched for the first text of a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that could be read. ``source`` is its place in the stream, ``at`` the time at which it got there."""
+    """A decoded message. ``source``: its identity in the stream; ``at``: when the stream stored it."""
 
     source: str
     at: float
@@ -48,10 +48,10 @@ class Arrival:
 
 @dataclass(slots=True)
 class Memory:
-    """What a kernel remembers between batches; losing it costs nothing but queries.
+    """Caches between batches; without them more queries run.
 
-    ``shown``: node → family, format and dialect as they stand in the database, and the hour. ``folded_to``: the last
-    event that ``echoes`` knows of. ``heartbeats``: node → digest and time of its last one.
+    ``shown``: node → family, format and dialect in the database, and the hour. ``folded_to``: the last event in
+    ``echoes``. ``heartbeats``: node → digest and time of its last heartbeat.
     """
 
     echoes: Echoes = field(default_factory=Echoes)
@@ -62,7 +62,7 @@ class Memory:
 
 
 def masked_names(memory: Memory) -> frozenset[str]:
-    """Names of nodes, which are masked in texts that are grouped by their words."""
+    """Names of nodes, to be masked in texts without a template."""
     if memory.names is None:
         known = Node.objects.exclude(family="").order_by("pk").values_list("name", flat=True)[:NAMES_MASKED_MAX]
         memory.names = frozenset(sender_names.without_suffix(name) for name in known)
@@ -70,7 +70,7 @@ def masked_names(memory: Memory) -> frozenset[str]:
 
 
 def surplus_nodes(names: Iterable[str], memory: Memory, *, nodes_max: int) -> set[str]:
-    """Of what nodes call themselves, the names that are new and for which there is no room: nobody vouches for them."""
+    """Those of the unverified names that are new and above the limit."""
     new = sorted({name for name in names if sender_names.with_suffix(name) not in memory.shown})
     if not new:
         return set()
@@ -91,7 +91,7 @@ def record(
     now: datetime,
     reached: int = 0,
 ) -> Recorded:
-    """Store a batch; ``reached``: the highest number in the stream of what it was made from.
+    """Store a batch; ``reached``: the highest number of the batch in the stream.
 
     Raises what the database raises; nothing of the batch is stored then."""
     try:
@@ -100,7 +100,7 @@ def record(
             broker_streams.reached(ERROR_STREAM, reached)
             return recorded
     except BaseException:
-        # What was learnt inside a transaction that is rolled back does not exist.
+        # Data that was cached inside a rolled-back transaction does not exist.
         memory.echoes, memory.folded_to = Echoes(), 0
         name_cache.forget()
         raise
@@ -114,7 +114,7 @@ def _record(
     limits: Limits,
     now: datetime,
 ) -> Recorded:
-    # Only one kernel at a time judges and folds: two could take two failures for the same, or miss each other's texts.
+    # Only one kernel at a time evaluates and folds: two could confuse failures or miss each other's texts.
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
     given = Batch(refusals=refusals, has_derived_ids=True)
@@ -138,7 +138,7 @@ def _record(
 
 
 def _event(arrival: Arrival, memory: Memory, delays: EarlierDelays, limits: Limits, now: datetime) -> Event:
-    """The event of a message; of messages with the same bytes, that of the failure which this one reports."""
+    """The event of a message: for repeated bytes, that of the failure which this message reports."""
     incoming = arrival.report.incoming
     if incoming.sending.numbered:
         return arrival.report.event
@@ -149,7 +149,7 @@ def _event(arrival: Arrival, memory: Memory, delays: EarlierDelays, limits: Limi
 
 
 def _catch_up(memory: Memory, last: int) -> None:
-    """Learn which texts have been stored that this kernel has not stored since it started."""
+    """Load texts that other kernels, or this one before its start, have stored."""
     if memory.folded_to == last:
         return
     found = (
@@ -168,8 +168,8 @@ def _catch_up(memory: Memory, last: int) -> None:
 
 
 def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
-    """With a word on it where the same failure has made another text before, by the node's own clock. A text that does
-    not name its cause gets that of the first."""
+    """The event with a tag if the same failure caused an earlier text, by the node's clock. A text that does not name
+    its cause gets that of the first."""
     understood = arrival.report.understood
     at_s = event.occurred_at.timestamp() if event.occurred_at else arrival.at
     first = memory.echoes.belongs_to(
@@ -182,7 +182,7 @@ def _folded(arrival: Arrival, event: Event, memory: Memory) -> Event:
 
 
 def _waited(arrival: Arrival, event: Event, now: datetime) -> Event:
-    """With a word on it where the broker had it for some time before a kernel came for it."""
+    """The event with a tag if it waited in the broker."""
     waited_s = int(now.timestamp() - arrival.at)
     if waited_s <= WAITED_S:
         return event
@@ -190,7 +190,7 @@ def _waited(arrival: Arrival, event: Event, now: datetime) -> Event:
 
 
 def _shown(incoming: Incoming, now: datetime) -> tuple[str, str, Any, int]:
-    """With the hour, so that once in it is looked whether the database says the same: others write there as well."""
+    """With the hour, so that the database is compared once an hour, because other kernels write there as well."""
     dialect = msgspec.to_builtins(incoming.dialect) if incoming.dialect else None
     return incoming.family, incoming.form, dialect, int(now.timestamp() // 3600)
 
@@ -208,8 +208,8 @@ def _show(name: str, shown: tuple[str, str, Any, int], now: datetime) -> None:
 def record_heartbeats(
     heartbeats: Sequence[tuple[str, Incoming]], memory: Memory, *, nodes_max: int, now: datetime
 ) -> set[str]:
-    """Take in signs of life; ``hellos``: what the node calls itself, and its message. Returns those left out because
-    there are too many nodes already."""
+    """Store heartbeats; ``hellos``: name of the node and its message. Returns those omitted because of too many
+    nodes."""
     left_out = surplus_nodes((name for name, _ in heartbeats), memory, nodes_max=nodes_max)
     with transaction.atomic():
         for name, incoming in heartbeats:
@@ -227,7 +227,7 @@ def record_heartbeats(
 
 
 def _is_repeated(name: str, incoming: Incoming, memory: Memory, now: datetime) -> bool:
-    """A node that waits for an acknowledgement repeats a heartbeat; the pause before that is not its interval."""
+    """A node that waits for an acknowledgement repeats a heartbeat; that pause is not its interval."""
     digest, at = memory.heartbeats.get(name, (b"", now))
     sending = incoming.sending
     if digest == incoming.digest and sending.numbered and (now - at).total_seconds() <= sending.window_s:
@@ -237,7 +237,7 @@ def _is_repeated(name: str, incoming: Incoming, memory: Memory, now: datetime) -
 
 
 def _heard(node: Node, family: str, now: datetime) -> None:
-    """Store a heartbeat, and when the next one is expected: the interval is a setting of the node."""
+    """Store a heartbeat and the expected time of the next; the interval is a setting of the node."""
     pauses = node.heartbeat_pauses
     if node.heartbeat_at:
         pauses = liveness.with_pause(pauses, (now - node.heartbeat_at).total_seconds())
@@ -248,7 +248,7 @@ def _heard(node: Node, family: str, now: datetime) -> None:
 
 
 def error_lines(after: int, limit: int) -> tuple[list[str], int]:
-    """The next records of errors of such nodes, in the form in which they came, and the number up to which."""
+    """The next records of errors of such nodes in their original form, and the last number."""
     last = counters.current(Counter.EVENTS)
     found = list(
         ErrorEvent.objects.filter(seq__gt=after, seq__lte=last)

@@ -1,9 +1,8 @@
-"""Asking the rules about errors of Steward and ctrl nodes: a rule that names the node may order an action.
+"""Evaluates the rules on errors of Steward/ctrl nodes: a rule that names the node may request an action.
 
-These errors ask nothing, so there is no incident whose state says that it has been judged. Instead the counter
-``acted`` holds the number of the last event that was looked at: it moves in the transaction that orders the action, by
-whoever holds it. So an event is acted on once at most, however many kernels look and wherever one of them dies; and
-one that comes again has no new number.
+These errors open no incidents, so no row shows that they were evaluated. Instead the counter ``acted`` holds the number
+of the last evaluated event. It is updated in the transaction that requests the action. So at most one action follows an
+event, with any number of kernels and after any crash; a repeated event has no new number.
 """
 
 import logging
@@ -30,12 +29,12 @@ log = logging.getLogger("errorkernel.rules")
 
 AT_ONCE = 50
 DELAYS_COMPARED = 100
-"""Errors of a node by which it is seen how long its errors take to us."""
+"""Errors of a node that are compared for its usual delay."""
 
 
 def step(*, now: datetime, two_above: int = 0) -> bool:
-    """One transaction: the next action that a rule orders, or all that none speaks to. False: nothing is left.
-    ``two_above``: as ``judging.look`` takes it."""
+    """One transaction: request the next action of a rule, or pass all events without a match. False if nothing is left.
+    ``two_above``: as in ``store.rules.evaluation.look``."""
     revision, active = changes.load()
     acting = [rule for rule in active if rule.controlled_nodes]
     begin, last = counters.current(Counter.ACTED), counters.current(Counter.EVENTS)
@@ -58,8 +57,8 @@ def step(*, now: datetime, two_above: int = 0) -> bool:
 
 
 def _errors(names: list[str], begin: int, last: int, now: datetime) -> list[ErrorEvent]:
-    """The next errors of these nodes; what we have had for longer than AGE_MAX_S is passed by."""
-    # By the index of times, since the counter stands still while no rule names a node.
+    """The next errors of these nodes; those older than AGE_MAX_S are skipped."""
+    # By the index of times, because the counter does not change while no rule names a node.
     young = ErrorEvent.objects.filter(received_at__gte=now - timedelta(seconds=AGE_MAX_S)).order_by("received_at")
     first = young.values_list("seq", flat=True).first()
     if first is None:
@@ -70,7 +69,7 @@ def _errors(names: list[str], begin: int, last: int, now: datetime) -> list[Erro
 
 
 def _verdict(acting: list[ActiveRule], event: ErrorEvent, now: datetime) -> RuleMatch | None:
-    """The rule that is to act because of ``event``; None: nothing is done."""
+    """The rule that acts after ``event``, or None."""
     if not rule_policy.is_certain(event.tags, event.relay_from_node):
         return None
     verdict = rule_policy.decide(acting, facts_of(event), now)
@@ -89,13 +88,14 @@ def _is_of_now(event: ErrorEvent) -> bool:
 
 
 def _was_acted_on(event: ErrorEvent) -> bool:
-    """Something is being done to that process, or was when the error came: it may be of the one that is gone."""
+    """Whether an action on that process is running, or was when the error arrived: the error may be of the replaced
+    process."""
     done = ProcessAction.objects.filter(node=event.node_id, method=event.reported_process).exclude(plan=ActionKind.LIST)
     return done.filter(Q(ended_at=None) | Q(ended_at__gte=event.received_at)).exists()
 
 
 def _carry_out(verdict: RuleMatch, event: ErrorEvent, revision: int, begin: int, now: datetime, two_above: int) -> None:
-    """Raises RulesChanged, having changed nothing, where the rule's word is no longer what it was."""
+    """Raises RulesChanged, without a change, if the rules have changed."""
     with transaction.atomic():
         hold_rules(revision)
         if not _move(begin, event.seq):
@@ -121,7 +121,7 @@ def _order(row: Rule, verdict: RuleMatch, event: ErrorEvent, now: datetime) -> N
 
 
 def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str | None:
-    """Why the rule must not act but be suspended; what its present revision has done counts."""
+    """Why the rule must be suspended instead of acting; the actions of its present revision count."""
     process, node = event.reported_process, event.node.name
     since = now - timedelta(seconds=LOOP_WINDOW_S)
     own = ProcessAction.objects.filter(rule=row, rule_revision=row.revision, created_at__gt=since)
@@ -130,7 +130,7 @@ def _trouble(row: Rule, event: ErrorEvent, now: datetime, two_above: int) -> str
 
 
 def _move(begin: int, to: int) -> bool:
-    """All events up to ``to`` have been looked at; False where another kernel has looked meanwhile."""
+    """Mark all events up to ``to`` as evaluated; False if another kernel has done it."""
     if counters.lock(Counter.ACTED) != begin:
         return False
     counters.take(Counter.ACTED, to - begin)

@@ -1,4 +1,4 @@
-"""Acting on the processes of a Steward or ctrl node: its list, stop, start and kill, by a form or by the API."""
+"""Pages and forms for processes of a Steward/ctrl node: list, stop, start and kill."""
 
 from typing import Any
 
@@ -34,9 +34,9 @@ ACTIONS_SHOWN = 20
 @require_http_methods(["GET", "POST"])
 @needs(VIEW)
 def page(request: HttpRequest, name: str) -> HttpResponseBase:
-    """What the node lists, what may be done to it, what was done. ``event``: the one that it is looked at for.
+    """The node's processes, the possible actions and the past ones. ``event``: the event that the page was opened from.
 
-    A POST does something, and leads to the page of what it began; 409: it cannot be done now.
+    A POST requests an action and redirects to its page; 409 if it cannot be done now.
     """
     found = node_named(name)
     if request.method == "POST":
@@ -56,7 +56,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
         return _settle(request, name)
     if plan not in list(ActionKind):
         return refuse(request, _("Choose an action: list, stop, start or kill."))
-    # A start is of another list than a stop and a kill: of what may run and is not listed.
+    # A start has its own choice: processes that may run and are not listed.
     method = given.get("absent" if plan == ActionKind.START else "process", "") if plan != ActionKind.LIST else ""
     try:
         wish = ActionRequest(
@@ -76,7 +76,7 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _settle(request: HttpRequest, name: str) -> HttpResponse:
-    """Somebody says which kind of messages is the node's own."""
+    """Choose the node's dialect."""
     reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
     if not reason:
         return refuse(request, _("A reason is required. It is stored and shown to others."))
@@ -137,7 +137,7 @@ def _context(node: Node, event: ErrorEvent | None) -> dict[str, Any]:
 
 
 def _listed(last: ProcessAction | None, node: Node) -> list[tuple[Listed, str]]:
-    """The node's last list, each line with the method that it is the subscriber of; empty for what is none."""
+    """The node's last list, each line with the method of its subscriber; empty for other processes."""
     lines = msgspec.convert(last.listed_processes, list[Listed]) if last else []
     return sorted(
         ((line, subscriber_of(line, without_suffix(node.name))) for line in lines), key=lambda line: line[0].name

@@ -1,6 +1,6 @@
-"""What Steward and ctrl add to the web: an operation, a list, pages, and parts of other pages.
+"""Registers the operation, list and pages for Steward/ctrl nodes, and their parts of other pages.
 
-Imported by ``steward_site.urls``; ``web`` itself knows none of it.
+Imported by ``steward_site.urls``; ``web`` does not depend on it.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the API takes and answers about the processes of Steward and ctrl nodes."""
+"""Requests and responses of the API for processes of Steward/ctrl nodes."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,9 +12,9 @@ from errorkernel.web.schemas.common import INTEGER_MAX, REQUEST_ID_MAX_CHARS, of
 
 
 class NodeActionRequest(msgspec.Struct):
-    """What to do to a process of a Steward or ctrl node. ``process``: its method, as the node lists it; none for a
-    list. ``event``: ``seq`` of the event that it is done for. ``request_id``: any text of your own; repeating it
-    repeats nothing."""
+    """An action on a process of a Steward/ctrl node. ``process``: its method, as the node lists it; none for a list.
+    ``event``: ``seq`` of the event that is the reason. ``request_id``: any text of your own; repeating it repeats
+    nothing."""
 
     action: ActionKind
     process: Annotated[str, msgspec.Meta(max_length=64)] = ""
@@ -24,7 +24,7 @@ class NodeActionRequest(msgspec.Struct):
 
 
 class ActionRequestItem(msgspec.Struct):
-    """One message to the node, and what came back; ``result`` is empty while it waits for that."""
+    """One message to the node and its reply; ``result`` is empty until the reply."""
 
     number: int
     ask: RequestKind
@@ -35,9 +35,8 @@ class ActionRequestItem(msgspec.Struct):
 
 
 class ActionItem(msgspec.Struct):
-    """``state``: ``queued``, ``running``, ``done``, ``failed``, or ``unclear``: somebody has to look. ``actor`` is
-    ``user:<name>`` or ``rule:<id>``, of which ``rule_revision`` ordered it. ``listed_processes``: those
-    in the node's last list."""
+    """``state``: ``queued``, ``running``, ``done``, ``failed``, or ``unclear``: a person must check it. ``actor`` is
+    ``user:<name>`` or ``rule:<id>`` with its ``rule_revision``. ``listed_processes``: those in the node's last list."""
 
     id: int
     node: str
@@ -58,7 +57,7 @@ class ActionItem(msgspec.Struct):
 
 
 def action(row: ProcessAction) -> ActionItem:
-    """Needs ``steward_actions.with_lines()``, or costs queries."""
+    """Rows of ``store.actions.with_lines()`` need no further queries."""
     return of_row(
         ActionItem,
         row,

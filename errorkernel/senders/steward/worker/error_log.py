@@ -1,7 +1,8 @@
-"""``error.log`` as Steward's errorCentral wrote it, for scripts that read it: what is stored is appended, once.
+"""Writes ``error.log`` in the format of Steward's errorCentral, for scripts that read it. Each stored error is appended
+once.
 
-Where it has come to stands in a file of its own, together with what is being appended: after a crash the part that was
-written is taken back and written again. The log is opened anew each time, so whoever rotates it may do so at any time.
+A separate file holds the position and the batch being appended: after a crash a partly written batch is cut off and
+written again. The log is opened for each batch, so it can be rotated at any time.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ MODE = 0o660
 
 
 class ErrorLog:
-    """``position``: the file that says how far the log has come. One kernel writes; others wait for it to end."""
+    """``position``: the file with the position of the log. One kernel writes; others wait for its end."""
 
     def __init__(self, path: Path, position: Path) -> None:
         self._path = path
@@ -32,7 +33,7 @@ class ErrorLog:
         self._lock: int | None = None
 
     async def run(self) -> None:
-        """Append what is new, for as long as the kernel lives; a disk that does not take it is tried again."""
+        """Append new errors until cancelled; a failed write is tried again."""
         threads = DatabaseThreads("error log")
         logged = ""
         try:
@@ -59,7 +60,7 @@ class ErrorLog:
             return False
         position = self._read()
         if position is None:
-            # Begins now: what was stored before has been in somebody else's file.
+            # Starts now: earlier errors are not appended.
             self._write({"seq": ingest.error_lines(0, 0)[1]})
             return False
         if "appending" in position:
@@ -116,7 +117,7 @@ class ErrorLog:
 
 
 def _take_back(directory: Path, appending: dict[str, int]) -> None:
-    """Cut off what was written of a batch before the crash, wherever the file has been moved beside the log."""
+    """Cut off the part of a batch written before the crash, also if the log was renamed in its directory."""
     if not directory.is_dir():
         return
     for entry in os.scandir(directory):

@@ -1,4 +1,4 @@
-"""What support for Steward and ctrl adds to the kernel worker."""
+"""Tasks for Steward/ctrl nodes in the kernel worker."""
 
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from errorkernel.senders.steward.worker.operator import StewardOperator
 
 
 class StewardExtension(KernelExtension):
-    """With ``STEWARD_LEGACY=off`` it only deletes what is past its retention."""
+    """With ``STEWARD_LEGACY=off`` it only deletes data after its retention."""
 
     def __init__(self, context: KernelContext) -> None:
         self._context = context

@@ -1,8 +1,7 @@
-"""Takes in errors and heartbeats of Steward and ctrl nodes from the broker that they connect to.
+"""Receives errors and heartbeats of Steward/ctrl nodes from their broker.
 
 Errors are stored in a stream of the broker, which acknowledges them. On a broker without JetStream the kernel
-subscribes, stores and acknowledges. Nothing else is ever sent from here: all nodes share the subjects of
-acknowledgements.
+subscribes, stores and acknowledges. Nothing else is sent, because all nodes share the subjects of acknowledgements.
 """
 
 import asyncio
@@ -47,8 +46,8 @@ HEARTBEATS_AT_ONCE = 20
 
 
 class StewardIntake:
-    """``connection``: to the broker of such nodes. ``error_connection``: the one that errors come over; on the embedded
-    broker it is the kernel's, since the stream is in its account, where the nodes cannot reach it."""
+    """``connection``: to the broker of such nodes. ``error_connection``: the one for errors; on the embedded broker it
+    is the kernel's, because the stream is in its account, which the nodes cannot access."""
 
     def __init__(self, conf: Conf, kernel_connection: Connection, threads: DatabaseThreads) -> None:
         access = steward_access(conf)
@@ -71,7 +70,7 @@ class StewardIntake:
 
     async def _open_errors(self) -> None:
         if not self._plain:
-            # Before there is a new consumer, which begins with what is there.
+            # Before a new consumer is created, which starts with the stored messages.
             await self._check_stream()
             requested_at = datetime.now(UTC)
             made = await ensure_error_stream(self.error_connection, max_bytes=self._conf.legacy_stream_bytes)
@@ -83,7 +82,8 @@ class StewardIntake:
         await self.source.open()
 
     async def watch_stream(self) -> None:
-        """Look again and again how the stream stands, and say aloud when it is nearly full, and what that has cost."""
+        """Record the state of the stream repeatedly, and log when it is nearly full and how many messages it
+        discarded."""
         while True:
             await self._check_stream()
             await asyncio.sleep(STREAM_CHECK_INTERVAL_S)
@@ -121,7 +121,7 @@ class StewardIntake:
             await message.respond(b"")
 
     async def write_heartbeats(self) -> None:
-        """Write what was heard, once a second; however many say it at once, by parts that hold nobody up."""
+        """Store the received heartbeats once a second, in short steps."""
         nodes_max = self._conf.legacy_nodes
         while True:
             await asyncio.sleep(HEARTBEAT_WRITE_INTERVAL_S)
@@ -137,7 +137,7 @@ class StewardIntake:
                 log.warning("The limit of %d nodes is reached; %d new ones were not added", nodes_max, left_out)
 
     def take_in(self, deliveries: Sequence[Delivery], name_cache: NameCache, now: datetime) -> tuple[Opened, Recorded]:
-        """Errors of such nodes, in one transaction; in the thread of the database."""
+        """Store errors of such nodes in one transaction; runs in the database thread."""
         opened = Opened()
         names = ingest.masked_names(self._memory)
         arrivals: list[tuple[Delivery, Arrival]] = []

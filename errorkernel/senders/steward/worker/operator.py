@@ -1,9 +1,8 @@
-"""Carries out actions on Steward and ctrl nodes: a task each, so that a node that says nothing keeps nobody waiting.
+"""Carries out actions on Steward/ctrl nodes, each in its own task, so that a silent node delays no other.
 
-``core.steward_steps`` says what to send; this sends it, listens, and has the store write down both. Replies are
-messages of the nodes to our name among them. They are matched by the correlation that each request carries (the action
-and the line), and by their sender; one that nobody waits for, because it comes twice or too late, changes nothing: a
-list will tell.
+``protocol.process_control`` decides the messages; this module sends them, receives the replies, and stores both.
+Replies are messages of the nodes to the operator's name. They are matched by the correlation of the request (action and
+line) and by their sender. A repeated or late reply changes nothing: a list follows.
 """
 
 import asyncio
@@ -35,9 +34,9 @@ log = logging.getLogger("errorkernel.kernel")
 
 POLL_INTERVAL_S = 0.5
 AT_ONCE = 20
-"""Actions that one kernel carries out side by side."""
+"""Actions that one kernel carries out at the same time."""
 HELD_LONGER_S = 5.0
-"""Beyond two timeouts, for the database."""
+"""Added to two timeouts, for the database."""
 _REPLIES = (f"{OPERATOR_NAME}.*", f"{OPERATOR_NAME}.*.EventACK", f"{OPERATOR_NAME}.*.EventNACK")
 _MAKE = {RequestKind.STOP: operator_messages.stop_process, RequestKind.START: operator_messages.start_process}
 
@@ -47,27 +46,27 @@ class StewardOperator:
         self._conf = conf
         self._connection = connection
         self._threads = threads
-        # A name that no kernel before had: what an earlier one holds is not ours, also where its number comes again.
+        # A unique name: actions of an earlier kernel are not its own, also if its process id is used again.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._holder = actions.LeaseHolder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
         self._waiting: dict[str, tuple[str, asyncio.Future[StewardMessage]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connected(self) -> None:
-        """Listen for replies. Every kernel hears all of them; one of them acknowledges."""
+        """Subscribe to replies. Every kernel receives all of them; one acknowledges."""
         for subject in _REPLIES:
             await self._connection.subscribe(subject, self._heard)
             await self._connection.subscribe(subject, self._acknowledge, queue=OPERATOR_NAME)
 
     async def run(self) -> None:
-        """Take what is due, again and again. Raises what a task of it raised."""
+        """Carry out due actions until cancelled. Raises the errors of its tasks."""
         try:
             while True:
                 await asyncio.sleep(POLL_INTERVAL_S)
                 for task in [task for task in self._tasks if task.done()]:
                     self._tasks.discard(task)
                     task.result()
-                # Without a connection nothing could be sent, so nothing is begun.
+                # Without a connection nothing can be sent, so no action is claimed.
                 if self._connection.is_ready and (free_slots := AT_ONCE - len(self._tasks)) > 0:
                     for action in await self._threads.run(
                         actions.claim, self._holder, now=datetime.now(UTC), limit=free_slots
@@ -80,7 +79,7 @@ class StewardOperator:
             self._tasks.clear()
 
     async def _carry_out(self, action: ProcessAction) -> None:
-        """All steps of one action; leaves it to whoever takes it next where the database or the broker is away."""
+        """Carry out all steps of one action. If the database or broker is away, another kernel continues it."""
         with contextlib.suppress(*DATABASE_AWAY):
             lines: list[Line] = await self._threads.run(actions.lines, action)
             while True:
@@ -99,7 +98,7 @@ class StewardOperator:
             metrics.count_steward_action(action.plan, ended.outcome.value, action.actor.partition(":")[0])
 
     async def _line(self, action: ProcessAction, ask: RequestKind) -> Line | None:
-        """Write, send, listen, write. None where the action has ended, or is another kernel's."""
+        """Store, send, receive, store. None if the action has ended or has another kernel."""
         try:
             operator = Operator(OPERATOR_NAME, signing_key.seed(self._conf))
             begun = await self._threads.run(actions.begin, action, self._holder, ask, now=datetime.now(UTC))
@@ -119,7 +118,7 @@ class StewardOperator:
     async def _ask(
         self, action: ProcessAction, row: ProcessActionRequest, ask: RequestKind, dialect: Dialect, operator: Operator
     ) -> tuple[RequestResult, str, tuple[Listed, ...] | None]:
-        """Send one message; what came back, in whose words, and the list that it is."""
+        """Send one message; returns its result, the text and the listed processes."""
         correlation = f"{action.token}:{row.number}"
         node = without_suffix(action.node.name)
         if ask is RequestKind.LIST:
@@ -174,18 +173,18 @@ class StewardOperator:
             waiting.set_result(message)
 
     async def _acknowledge(self, received: CoreMessage) -> None:
-        """So that the node does not repeat its reply. Only where it waits: the reply subject is shared by all nodes."""
+        """So that the node does not repeat its reply. Only if it waits, because all nodes share the reply subject."""
         with contextlib.suppress(ProtocolError, BrokerAway):
             if event_mapping.read(received.subject, received.headers, received.data).wants_ack:
                 await received.respond(b"")
 
 
 class _NobodyThere(Exception):
-    """The broker says that no program listens where the message went."""
+    """The broker reports that the subject has no subscriber."""
 
 
 def _report_absence(knocking: asyncio.Task[bool], reply: asyncio.Future[StewardMessage]) -> None:
-    """Nobody listens: no reply will come. (A broker that is away is no word about the node, which may have it.)"""
+    """No subscriber, so no reply will follow. (An unavailable broker shows nothing about the node.)"""
     if not knocking.cancelled() and not knocking.exception() and not knocking.result() and not reply.done():
         reply.set_exception(_NobodyThere())
 
