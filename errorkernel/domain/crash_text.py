@@ -40,10 +40,21 @@ class Header:
     text_follows: bool = False
     needs: re.Pattern[str] | None = None
     """What must stand within the next lines for this to be an error and not a log line."""
+    frame: re.Pattern[str] | None = None
+    """The lines up to the last one of these belong to the trace, also those that look like a program's own."""
 
 
-def _header(name: str, pattern: str, kind: str = "", *, text_follows: bool = False, needs: str = "") -> Header:
-    return Header(name, re.compile(pattern), kind, text_follows, re.compile(needs, re.MULTILINE) if needs else None)
+def _header(
+    name: str, pattern: str, kind: str = "", *, text_follows: bool = False, needs: str = "", frame: str = ""
+) -> Header:
+    return Header(
+        name,
+        re.compile(pattern),
+        kind,
+        text_follows,
+        re.compile(needs, re.MULTILINE) if needs else None,
+        re.compile(frame) if frame else None,
+    )
 
 
 HEADERS = (
@@ -80,6 +91,13 @@ HEADERS = (
     _header("Haskell", r"\S+: (?P<text>.*)", "error", needs=r"\A(?:.*\n){0,2}CallStack \("),
     _header(
         "JavaScript", rf"(?:Uncaught )?(?P<kind>{_TYPE})(?: \[\w+\])?: (?P<text>.*)", needs=r"\A(?:.*\n){0,12}?\s+at "
+    ),
+    _header(
+        "Tcl",
+        r"(?P<text>\S.*)",
+        "error",
+        needs=r"\A {4}while (?:executing|compiling)$",
+        frame=r" {4}(?:while (?:executing|compiling)|invoked from within|\(.* line \d+\))$",
     ),
     _header("JavaScript", r"Uncaught:?$", "Uncaught", text_follows=True),
 )
@@ -154,8 +172,14 @@ def _last_header(lines: list[str]) -> tuple[int, Crash] | None:
         for header in HEADERS:
             error = header.pattern.match(line)
             if error and (header.needs is None or header.needs.search("\n".join(lines[at + 1 :]))):
-                return at, _crash(header, error, lines, at)
+                return _end_of_trace(header, lines, at), _crash(header, error, lines, at)
     return None
+
+
+def _end_of_trace(header: Header, lines: list[str], at: int) -> int:
+    if header.frame is None:
+        return at
+    return max((number for number in range(at, len(lines)) if header.frame.match(lines[number])), default=at)
 
 
 def _crash(header: Header, error: re.Match[str], lines: list[str], at: int) -> Crash:

@@ -109,6 +109,11 @@ FORMATS = (
     ),
     _format("Perl", r"\s*(?P<function>[\w:]+)\(.*?\) called at (?P<file>.+?) line \d+", marker=" called at "),
     _format(
+        "Tcl",
+        r"\s+\((?:procedure \"(?P<function>[^\"]+)\"|file \"(?P<file>[^\"]+)\") line \d+\)",
+        marker="\n    while ",
+    ),
+    _format(
         "Swift",
         r"\d+\s+(?P<file>\S+)\s+0x[0-9a-f]{6,16} (?P<function>.+?) \+ \d+",
         r"(?:_?swift_|objc_|_?dispatch_|start\b|main\b)",

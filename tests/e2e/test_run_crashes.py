@@ -1,5 +1,6 @@
 """Programs of many runtimes that crash under ``steward run``: the event says what a person would say of each."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -50,6 +51,11 @@ public class Crash {
     }
 }
 """
+TCL = """
+proc a {} { error "the disk is full" }
+proc b {} { puts $missing }
+[lindex $argv 0]
+"""
 RUST = """
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -84,6 +90,9 @@ CRASHES = {
         "Crash.java", JAVA, "java Crash.java",
         ("java.lang.IllegalStateException", FULL), ("java.lang.NullPointerException", "is null"),
     ),
+    "tclsh": (
+        "x.tcl", TCL, "tclsh x.tcl", ("error", FULL), ("error", "can't read \"missing\": no such variable"),
+    ),
     "rustc": (
         "x.rs", RUST, "rustc -o x x.rs && ./x",
         ("panic", FULL), ("panic", "index out of bounds: the len is 2 but the index is 7"),
@@ -104,6 +113,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.mark.parametrize("runtime", CRASHES)
 def test_two_crashes_of_a_runtime_are_two_problems_with_their_texts(node: Node, runtime: str, tmp_path: Path) -> None:
     asks_version = "version" if runtime == "go" else "--version"
+    if runtime == "tclsh":  # takes it for a script
+        asks_version = os.devnull
     if not shutil.which(runtime) or subprocess.run([runtime, asks_version], capture_output=True).returncode:
         pytest.skip(f"no {runtime} on this machine")
     file, source, command, *expected = CRASHES[runtime]

@@ -223,6 +223,29 @@ CRASHES = {
         "x.lua:1: no route",
         False,
     ),
+    "tcl": (
+        (
+            "copying a.tif\n"
+            'couldn\'t open "/nowhere/a.tif": no such file or directory\n'
+            "    while executing\n"
+            '"open /nowhere/a.tif"\n'
+            '    (procedure "load" line 1)\n'
+            + "".join(
+                f'    invoked from within\n"step{n} {{\n  a.tif\n}}"\n    (procedure "step{n}" line 3)\n'
+                for n in range(9)
+            )
+            + '    (file "x.tcl" line 8)\n'
+        ),
+        "error",
+        'couldn\'t open "/nowhere/a.tif": no such file or directory',
+        True,
+    ),
+    "tcl goes on": (
+        'lost: a.tif\n    while executing\n"work"\n    (file "x.tcl" line 8)\n' + "retry\n" * 8 + "gave up\n",
+        "",
+        "gave up",
+        False,
+    ),
     "node-str": (
         (
             "node:internal/process/promises:288\n"

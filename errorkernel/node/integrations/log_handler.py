@@ -118,6 +118,7 @@ class KernelHandler(logging.Handler):
             events = self._own_queue()
             if events is None:
                 return
+            record = log_records.normalize(record)
             exc = log_records.exception_of(record)
             if kind is EventType.ERROR and exc is not None and once.is_marked(exc):
                 return

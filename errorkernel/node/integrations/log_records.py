@@ -13,13 +13,17 @@ from typing import Any
 from errorkernel.domain import crash_text
 from errorkernel.domain.fingerprint.masks import mask
 from errorkernel.domain.values import EventType, Level
+from errorkernel.node.integrations import structured_logs
 from errorkernel.node.reporting import tracebacks
 from errorkernel.node.reporting.event_builder import EventDraft, describe, process_name
 
 PROCESS, MESSAGE, FINGERPRINT = "ek_process", "ek_message", "ek_fingerprint"
 """Keys of ``extra`` for the event itself; all other keys become tags."""
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", PROCESS, MESSAGE, FINGERPRINT}
+_ABOUT_EVENT = frozenset({PROCESS, MESSAGE, FINGERPRINT})
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | _ABOUT_EVENT | {
+    "message", "asctime", "taskName", structured_logs.FIELDS,
+}  # fmt: skip
 _TRACE = "Traceback (most recent call last):"
 _PLACEHOLDER = re.compile(r"%(?:\(\w*\))?[-#0 +]*[\d*]*(?:\.[\d*]+)?[a-zA-Z%]")
 _WORD = re.compile(r"[^\W\d_]{3}")
@@ -32,6 +36,14 @@ _LEVELS = (
     (logging.WARNING, Level.WARNING),
     (logging.INFO, Level.INFO),
 )
+
+
+def normalize(record: logging.LogRecord) -> logging.LogRecord:
+    """What was logged, in its places, also where structlog or loguru made the record."""
+    try:
+        return structured_logs.normalize(record)
+    except Exception:
+        return record
 
 
 def type_of(record: logging.LogRecord) -> EventType:
@@ -47,7 +59,7 @@ def exception_of(record: logging.LogRecord) -> BaseException | None:
 def process_of(record: logging.LogRecord) -> str:
     """The process that ``extra`` names, or an empty string."""
     try:
-        return process_name(safe_str(getattr(record, PROCESS, "") or ""))
+        return process_name(safe_str(_own(record, PROCESS) or ""))
     except ValueError:
         return ""
 
@@ -65,7 +77,7 @@ def draft_of(record: logging.LogRecord) -> EventDraft:
         "tags": _tags(record),
         "fingerprint": _fingerprint(record, exc),
     }
-    if given := getattr(record, MESSAGE, None):
+    if given := _own(record, MESSAGE):
         try:
             return describe(text, {**details, "message": given})
         except Exception as failure:
@@ -113,13 +125,21 @@ def _split_trace(record: logging.LogRecord, text: str) -> tuple[str, str]:
     return text, safe_str(getattr(record, "exc_text", None) or "").strip()
 
 
+def _own(record: logging.LogRecord, name: str) -> Any:
+    """What ``extra`` says about the event itself, or a field of structlog or loguru."""
+    fields = getattr(record, structured_logs.FIELDS, None) or {}
+    return fields.get(name) or getattr(record, name, None)
+
+
 def _tags(record: logging.LogRecord) -> dict[str, str]:
     extra = {safe_str(name): safe_str(value) for name, value in list(vars(record).items()) if name not in _OWN}
-    return {"logger": safe_str(record.name), **extra}
+    fields = getattr(record, structured_logs.FIELDS, None) or {}
+    more = {safe_str(name): safe_str(value) for name, value in fields.items() if name not in _ABOUT_EVENT}
+    return {"logger": safe_str(record.name), **extra, **more}
 
 
 def _fingerprint(record: logging.LogRecord, exc: BaseException | None) -> list[str]:
-    if given := getattr(record, FINGERPRINT, None):
+    if given := _own(record, FINGERPRINT):
         return (
             [safe_str(given)]
             if isinstance(given, str) or not hasattr(given, "__iter__")
@@ -129,6 +149,9 @@ def _fingerprint(record: logging.LogRecord, exc: BaseException | None) -> list[s
     if record.args and isinstance(record.msg, str):
         kind = [type(exc).__name__] if exc else []
         return [safe_str(record.name), record.msg, *kind, *_causes(record.msg, record.args)]
+    if causes := structured_logs.causes_of(record):
+        kind = [type(exc).__name__] if exc else []
+        return [safe_str(record.name), mask(safe_str(record.msg)), *kind, *map(_cause, causes)]
     return []
 
 
@@ -142,11 +165,13 @@ def _causes(template: str, args: Any) -> list[str]:
     last = len(values) - 1 if _CAUSE_AT_END.search(template) else -1
     causes = []
     for number, value in enumerate(values[:_CAUSES_MAX]):
-        if isinstance(value, BaseException):
-            causes.append(f"{type(value).__name__}: {_masked(value)}")
-        elif is_generic or number == last:
-            causes.append(_masked(value))
+        if isinstance(value, BaseException) or is_generic or number == last:
+            causes.append(_cause(value))
     return causes
+
+
+def _cause(value: Any) -> str:
+    return f"{type(value).__name__}: {_masked(value)}" if isinstance(value, BaseException) else _masked(value)
 
 
 def _masked(value: Any) -> str:
