@@ -183,6 +183,13 @@ class Conf:
     node_waits: int = _setting(
         _LIMITS.node_waits, _("Decisions that a node may wait for over HTTP at the same time, per web process.")
     )
+    connections_per_address: int = _setting(
+        256,
+        _(
+            "Connections to the web server from one address at the same time; 0: no limit. This machine and "
+            "trusted proxies have no limit."
+        ),
+    )
     debug: bool = _setting(False, _("Django's debug pages; never in production."))
 
     @property

@@ -137,6 +137,11 @@ _names_folded = _counter(
 _refused_attempts = _counter(
     "errorkernel_refused_attempts_total", "Access denials, by operation.", {"what": get_args(DenialKind)}
 )
+_refused_connections = _counter(
+    "errorkernel_connections_refused_total",
+    "Connections that were not taken or were ended, by reason.",
+    {"reason": ("address_full", "all_full", "probes_only", "head_late", "head_too_big", "body_late")},
+)
 _decisions = _counter(
     "errorkernel_decisions_total",
     "Decisions, by action and kind of actor.",
@@ -209,6 +214,11 @@ def count_names_folded(n: int) -> None:
 def count_refused_attempt(what: str, n: int = 1) -> None:
     """``n`` accesses were denied; ``what`` is ``publish``, ``subscribe``, ``connect`` or ``http``."""
     _refused_attempts.labels(what).inc(n)
+
+
+def count_refused_connection(reason: str) -> None:
+    """A connection was not taken, taken for probes alone, or ended for what it sent."""
+    _refused_connections.labels(reason).inc()
 
 
 def count_decision(action: str, by_kind: str) -> None:

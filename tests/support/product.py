@@ -39,16 +39,23 @@ class Product:
     """``start`` … ``stop`` or ``kill``, as often as wanted on the same data dir. ``settings``: of its environment.
 
     ``new``: there is no database before the first start, and it is started as people start it, by a Python of its own.
+    ``files_max``: how many files it may open then; 0: as many as these tests may.
     Otherwise there is one with its tables and nothing in them, and its programs are forks that have their libraries.
     """
 
     def __init__(
-        self, directory: Path, *options: str, settings: Mapping[str, str] | None = None, new: bool = False
+        self,
+        directory: Path,
+        *options: str,
+        settings: Mapping[str, str] | None = None,
+        new: bool = False,
+        files_max: int = 0,
     ) -> None:
         self.directory = directory
         self.options = options
         self.settings = dict(settings or {})
         self._new = new
+        self._files_max = files_max
         self.password = ""
         self._tokens: dict[str, str] = {}
         self.http_url = self.nats_url = ""
@@ -77,7 +84,8 @@ class Product:
         with self._log.open("ab") as out:
             argv = ["up", "--port", port, *self.options]
             if self._new:
-                command = [sys.executable, "manage.py", *argv]
+                limit = f"ulimit -n {self._files_max}; " if self._files_max else ""
+                command = ["sh", "-c", f'{limit}exec "$@"', "sh", sys.executable, "manage.py", *argv]
                 self._process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=out, stderr=out)
             else:
                 self._process = fork_server.start(argv, self.env, out, out)

@@ -12,6 +12,7 @@ import signal
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from errorkernel.ops.runner.terminal import report_step, say
 from errorkernel.platform.conf import Conf
 from errorkernel.store import nodes
 from errorkernel.store.platform.actor import Actor
+from errorkernel.web.asgi.connections import FILES_FEW, Connections, connections_allowed, raise_file_limit
+from errorkernel.web.asgi.proxies import is_within
 
 log = logging.getLogger("errorkernel.runner")
 
@@ -175,6 +178,7 @@ def _serve(services: Services, host: str, held: socket.socket) -> int:
 
     server = Server(
         application,
+        admissions=_admissions(services.conf),
         endpoints=build_endpoint_description_strings(host=host, port=held.getsockname()[1]),
         ready_callable=start,
         application_close_timeout=2,
@@ -185,6 +189,18 @@ def _serve(services: Services, host: str, held: socket.socket) -> int:
     held.close()
     server.run()
     return 1 if state.failed else 0
+
+
+def _admissions(conf: Conf) -> Connections:
+    """The bounds of this process's connections; raises its limit of open files first."""
+    files = raise_file_limit()
+    total = connections_allowed(files)
+    if files < FILES_FEW:
+        log.warning("Only %d files may be open (ulimit -n), so there are at most %d connections.", files, total)
+    exempt = [*conf.trusted_networks, ip_network("127.0.0.0/8"), ip_network("::1")]
+    return Connections(
+        per_address=conf.connections_per_address, total=total, is_exempt=lambda address: is_within(address, exempt)
+    )
 
 
 def _load_server() -> None:

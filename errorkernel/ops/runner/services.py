@@ -46,7 +46,7 @@ class Services:
         demo: list[dict[str, str]],
         nats_url: str,
     ) -> None:
-        self._conf = conf
+        self.conf = conf
         self._broker = broker
         self._kernel = kernel
         self._ready = ready
@@ -60,7 +60,7 @@ class Services:
         try:
             calm_garbage_collection()
             sys.setswitchinterval(SWITCH_INTERVAL_S)
-            self._watch(note_settings("up" if self._kernel else "web", self._conf), fail, may_end=True)
+            self._watch(note_settings("up" if self._kernel else "web", self.conf), fail, may_end=True)
             self._watch(denied_requests.store_forever(), fail)
             if self._broker:
                 self._watch(self._broker.keep(), fail)
@@ -75,9 +75,9 @@ class Services:
                 await broker_connection.connected_uplink()
             self._ready()
         except TimeoutError:
-            if self._kernel and self._conf.nats_url:
+            if self._kernel and self.conf.nats_url:
                 # A broker that we do not start may come later; the kernel goes on trying.
-                log.warning("The broker at %s does not answer yet", self._conf.nats_url)
+                log.warning("The broker at %s does not answer yet", self.conf.nats_url)
                 self._ready()
             else:
                 fail(StartError("The broker did not become ready."))
@@ -105,7 +105,7 @@ class Services:
         return KernelWorker(
             application,
             get_channel_layer(),
-            self._conf,
+            self.conf,
             extensions=KERNEL_EXTENSIONS,
             apply_users=self._broker.reload if self._broker else None,
             start_broker_again=self._broker.start_again if self._broker else None,
@@ -124,7 +124,7 @@ class Services:
         from errorkernel.ops.demo.fleet import DemoFleet
 
         fleet = [{**credentials, "nats_url": self._nats_url} for credentials in self._demo]
-        self._fleet = DemoFleet(self._conf.data_file("demo"), fleet)
+        self._fleet = DemoFleet(self.conf.data_file("demo"), fleet)
         self._fleet.start()
         self._tasks.append(asyncio.get_running_loop().create_task(self._end_demo_with_its_nodes()))
 
