@@ -1,4 +1,4 @@
-"""The addresses of the console, and where the API and the health checks hang."""
+"""The addresses of the console, the API and the health checks."""
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path

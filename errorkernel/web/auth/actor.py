@@ -10,7 +10,8 @@ from errorkernel.store.platform.actor import Actor
 
 
 def actor_of(request: HttpRequest, *, user: AbstractBaseUser | None = None, token: str = "") -> Actor:
-    """The person behind a request of a page or of the API. ``user``, ``token``: who came with which personal token."""
+    """The user of a request to a page or the API as an actor. ``user``, ``token``: of a request with a personal
+    token."""
     person = user or request.user
     assert not isinstance(person, AnonymousUser), "only people who are logged in change something"  # noqa: S101
     way = f"token {_digest(token)}" if token else f"session {_digest(request.session.session_key or '')}"
@@ -22,5 +23,5 @@ def may(actor: Actor, permission: str) -> bool:
 
 
 def _digest(secret: str) -> str:
-    """Tells one session or token from another without giving it away."""
+    """Identifies a session or token without revealing it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -1,7 +1,7 @@
-"""Who may use the operators' API, and how its errors look: JSON always, for people with a session or a token.
+"""Access to the operators' API with a session or a token, and its errors, which are always JSON.
 
-A request with a token needs no CSRF protection, since no browser adds the token by itself; one with a session does.
-The API's views are exempt from Django's middleware because that answers with a page; the same check is made here.
+A request with a token needs no CSRF protection, because no browser adds the token by itself; a request with a session
+does. The API's views are exempt from Django's middleware, which responds with a page; the same check is made here.
 """
 
 import logging
@@ -48,8 +48,8 @@ View = Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]
 
 
 def for_operators(permission: str) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
-    """A JSON view for operators with ``permission``; others get 401 or 403. Every error becomes JSON, also our own
-    (500)."""
+    """A JSON view for operators with ``permission``; others get 401 or 403. Every error becomes JSON, also internal
+    ones (500)."""
 
     def decorate(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
         @wraps(view)
@@ -76,7 +76,7 @@ def for_operators(permission: str) -> Callable[[View[P]], Callable[Concatenate[H
 
 
 def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], *, empty: T | None = None) -> T:
-    """An operator's body; ``empty``: what no body means. Raises ApiError."""
+    """The decoded body; ``empty``: the value of an empty body. Raises ApiError."""
     try:
         body = request.body
     except RequestDataTooBig:
@@ -97,7 +97,7 @@ def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], *, empty: 
 
 
 def _check_times(given: Any) -> None:
-    """Raises ValueError for a time that leaves the calendar when it is made UTC's."""
+    """Raises ValueError for a time outside the calendar in UTC."""
     for name in getattr(given, "__struct_fields__", ()):
         at = getattr(given, name)
         if isinstance(at, datetime):
@@ -108,7 +108,7 @@ def _check_times(given: Any) -> None:
 
 
 def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """``body`` encoded; never kept by a cache, since it is meant for one person and one moment."""
+    """A response with the encoded ``body``, which caches must not store."""
     return HttpResponse(
         msgspec.json.encode(body),
         status=status,
@@ -118,14 +118,14 @@ def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) ->
 
 
 def not_allowed(*methods: str) -> HttpResponse:
-    """405, naming what is."""
+    """405 with the allowed methods."""
     allowed = ", ".join(methods)
     return as_json(405, ErrorBody(f"Only {allowed} here."), {"Allow": allowed})
 
 
 def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
-    """The user, and the personal token that was sent; empty with a session. A token that is sent is the one that
-    counts: a bad one never falls back to a session. Raises ApiError (401)."""
+    """The user and the personal token; the token is empty with a session. With an invalid token the session is not
+    used. Raises ApiError (401)."""
     given = request.headers.get("Authorization", "")
     if given:
         scheme, _, token = given.partition(" ")
@@ -149,9 +149,9 @@ class _Csrf(CsrfViewMiddleware):
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    """Raises ApiError (403) for an unsafe request with a session that our own pages did not make."""
-    # The token comes in a header. Django looks for it in a form first, and there is none: it would take the JSON apart,
-    # and use it up, where its Content-Type calls it one.
+    """Raises ApiError (403) for an unsafe request with a session that does not come from the product's pages."""
+    # The CSRF token is in a header. Django would search a form first, and so read the body if its Content-Type is that
+    # of a form.
     request.POST = QueryDict()
     check = _Csrf(lambda _: HttpResponse())
     check.process_request(request)
@@ -160,22 +160,22 @@ def _check_csrf(request: HttpRequest) -> None:
 
 @csrf_exempt
 def unknown(request: HttpRequest) -> HttpResponse:
-    """Below ``/api/v1`` even what is not there answers in JSON."""
+    """Below ``/api/v1`` unknown addresses respond in JSON too."""
     return as_json(404, ErrorBody("There is nothing at this address."))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What Django itself refuses before a view is called (a host name that is not ours): in JSON below ``/api/v1``."""
+    """Requests that Django refuses before a view (an unknown host name): in JSON below ``/api/v1``."""
     if request.path_info.startswith("/api/v1/"):
         return as_json(400, ErrorBody("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
     return defaults.bad_request(request, exception)
 
 
 def by_method(views: Mapping[str, Callable[..., HttpResponse]]) -> Callable[..., HttpResponse]:
-    """The view of an address: by the method; all others are answered with 405.
+    """The view of an address by its methods; others get 405.
 
     An address may serve nodes with one method and operators with another, so it is exempt from Django's CSRF
-    middleware; ``for_operators`` makes the check for a session.
+    middleware; ``for_operators`` checks requests with a session.
     """
 
     @csrf_exempt

@@ -1,4 +1,4 @@
-"""Who may see a page: people who are logged in and hold the permission; everybody else is told what to do."""
+"""Access to pages: for logged-in users with the permission; others get the login page or an explanation."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -24,15 +24,15 @@ SEE_RULES = "errorkernel.view_rule"
 CHANGE_RULES = "errorkernel.change_rule"
 SEE_REFUSED = "errorkernel.view_rejectedevent"
 SEE_SETTINGS = "errorkernel.change_node"
-"""Who administers nodes administers the product: paths and addresses of the machine are of no use to others."""
+"""Of administrators of nodes, because the settings contain paths and addresses of the machine."""
 SEE_DEAD_LETTERS = "errorkernel.view_deadletter"
 
 FETCHED = "X-Steward-Card"
-"""Header of a request that our script made: it wants the card alone, and a status instead of a redirect."""
+"""Header of a request by the page's script, which expects the card alone and a status instead of a redirect."""
 
 
 class Missing(PermissionDenied):
-    """Who asks has not the ``permission`` that it takes."""
+    """The user lacks the required ``permission``."""
 
     def __init__(self, permission: str) -> None:
         super().__init__(permission)
@@ -52,7 +52,7 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
             if not request.user.is_authenticated:
                 if is_fetched(request):
                     return HttpResponse("Signed out.", status=401, content_type="text/plain")
-                # After a login, a page is worth returning to; an answer is not, it would be a GET of a POST address.
+                # After the login the user returns to a page, but not to the address of a form, which has no GET.
                 return redirect_to_login(request.get_full_path() if request.method == "GET" else reverse("live"))
             if not request.user.has_perm(permission):
                 raise Missing(permission)
@@ -64,7 +64,7 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
 
 
 def denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What stands in the place of a page that somebody may not see: whom it is for, what they are, and the way back."""
+    """The error page for missing permissions: the group that has them, the user's groups, and a link back."""
     context = {
         "group": _narrowest_group(exception.permission) if isinstance(exception, Missing) else None,
         "groups": request.user.groups.order_by("name").values_list("name", flat=True),
@@ -75,14 +75,14 @@ def denied(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def _narrowest_group(permission: str) -> str | None:
-    """Of the groups that hold it, the one that gives least besides."""
+    """The group with this permission that has the fewest others."""
     app, _separator, codename = permission.partition(".")
     holding = Group.objects.filter(permissions__content_type__app_label=app, permissions__codename=codename)
     return min(((group.permissions.count(), group.name) for group in holding), default=(0, None))[1]
 
 
 def _page_before(request: HttpRequest) -> str | None:
-    """The page of ours that led here."""
+    """The previous page, if it is one of the product."""
     before = request.headers.get("Referer", "")
     is_ours = url_has_allowed_host_and_scheme(before, {request.get_host()}, require_https=request.is_secure())
     return before if is_ours and before != request.build_absolute_uri() else None

@@ -29,7 +29,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @needs(AUDIT)
 def audit(request: HttpRequest) -> HttpResponse:
-    """Who did what, newest first; a page at a time by number, so that new entries shift nothing."""
+    """Audit entries, newest first, in pages by number, so that new entries do not shift them."""
     try:
         before = number(request.GET, "before")
         chosen = Chosen.of(request.GET)
@@ -57,7 +57,7 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
     It is sent as it is read.
 
-    In CSV a cell that a spreadsheet would run as a formula is preceded by an apostrophe; JSON lines are exact.
+    In CSV an apostrophe precedes a cell that a spreadsheet would run as a formula; JSON lines are exact.
     """
     try:
         form = word(request.GET, "format", ["csv", "json"]) or "csv"
@@ -71,7 +71,7 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the trail is narrowed to; empty and None mean "any". A name may end in ``*``: what begins so."""
+    """The filters; empty and None mean "any". A name that ends with ``*`` is a prefix."""
 
     actor: str = ""
     action: str = ""
@@ -86,14 +86,14 @@ class Chosen:
         return cls(actor, action, target, moment(given, "since"), moment(given, "until"))
 
     def parts(self) -> dict[str, str]:
-        """As it stands in an address."""
+        """As parameters of an address."""
         times = {"since": self.since, "until": self.until}
         given = {"actor": self.actor, "action": self.action, "target": self.target}
         given |= {name: f"{at:%Y-%m-%dT%H:%M:%S}" for name, at in times.items() if at}
         return {name: value for name, value in given.items() if value}
 
     def entries(self) -> QuerySet[AuditEntry]:
-        # A name alone is a person's, as the console shows it.
+        # A name without a kind is that of a user.
         actor = self.actor if not self.actor or ":" in self.actor or self.actor in _NAMELESS else f"user:{self.actor}"
         found = AuditEntry.objects.all()
         for column, wanted in (("actor", actor), ("action", self.action), ("target", self.target)):
@@ -107,7 +107,7 @@ class Chosen:
 
 
 async def _parts(entries: QuerySet[AuditEntry], lines: Callable[[list[Row], bool], str]) -> AsyncIterator[bytes]:
-    """Some rows at a time: neither memory nor a database thread is held for as long as the reader takes."""
+    """Reads chunks, so that a slow reader holds neither memory nor a database thread."""
     last, first = 0, True
     while True:
         some = entries.filter(id__gt=last).order_by("id").values_list(*COLUMNS)[:_READ_AT_ONCE]

@@ -1,4 +1,4 @@
-"""Bulk decisions: the incidents that a filter finds with the form that proposes one, and how far a proposal is."""
+"""Pages of bulk decisions: the form with the incidents of a filter, and the progress of a bulk decision."""
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -25,7 +25,7 @@ ITEMS_A_PAGE = 100
 
 
 def found_by(query: str) -> QuerySet[Incident]:
-    """The open incidents that ``query`` finds, the longest waiting first. Raises QueryError."""
+    """The pending incidents that ``query`` matches, the oldest first. Raises QueryError."""
     tree = parse(query, INCIDENT_FIELDS)
     if tree == EVERYTHING:
         raise QueryError(_("Enter a search. process:* matches every incident."), 0)
@@ -34,7 +34,7 @@ def found_by(query: str) -> QuerySet[Incident]:
 
 @needs(DECIDE)
 def new(request: HttpRequest) -> HttpResponse:
-    """The incidents that ``q`` finds, with the form that proposes one decision for them."""
+    """The incidents that ``q`` matches, with the form for a bulk decision."""
     return preview(request, request.GET.get("q", ""))
 
 
@@ -57,7 +57,7 @@ def preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpRespon
 
 @needs(VIEW)
 def bulk_decision(request: HttpRequest, bulk_id: int) -> HttpResponse:
-    """One bulk decision: what is proposed, how far it is, the result of each incident."""
+    """One bulk decision: proposal, progress, and the result of each incident."""
     found = BulkDecision.objects.filter(pk=min(bulk_id, LARGEST)).first()
     if found is None:
         raise Http404

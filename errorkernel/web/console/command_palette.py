@@ -1,4 +1,4 @@
-"""Jump: a few letters to the node, process or problem that is meant. A page; a dialog asks for the list alone."""
+"""Command palette: finds nodes, processes and problems by a few letters, as a page or as a list for the dialog."""
 
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +15,7 @@ TEXT_MAX_CHARS = 200
 
 @needs(VIEW)
 def jump(request: HttpRequest) -> HttpResponse:
-    """What is called like ``q``, a few of each kind; a script gets the list alone."""
+    """Some matches for ``q`` of each kind; a script gets the list alone."""
     try:
         text = name_of(request.GET, "q").strip()[:TEXT_MAX_CHARS]
     except BadParameter as exc:
@@ -29,7 +29,7 @@ def jump(request: HttpRequest) -> HttpResponse:
 
 
 def found(text: str) -> dict[str, list[Node] | list[Process] | list[Problem]]:
-    """Nodes and processes by name, problems by kind and title, what was heard of last first."""
+    """Nodes and processes by name, problems by kind and title, the most recent first."""
     processes = Process.objects.select_related("node").filter(name__icontains=text)
     problems = Problem.objects.filter(Q(kind__icontains=text) | Q(title__icontains=text))
     return {

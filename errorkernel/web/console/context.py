@@ -1,4 +1,4 @@
-"""What the frame of every page shows: how things are, what waits, what this person may do."""
+"""Context of every page: system status, number of pending incidents, permissions of the user."""
 
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,11 @@ from errorkernel.web.auth.permissions import ADD_NODES, CHANGE_RULES, DECIDE
 from errorkernel.web.console.script_texts import script
 
 BACKLOG = 50
-"""Reports still to be stored that a page speaks of; the same as in condition.js."""
+"""Unstored events from which on a page shows their number; the same as in the script of the status."""
 
 
 class Frame:
-    """Read when a template asks, at most once a request: pages of others (the admin) cost nothing."""
+    """Read when a template uses it, at most once per request, so that pages without it (the admin) cost nothing."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
@@ -45,12 +45,12 @@ class Frame:
 
     @property
     def texts(self) -> SafeString:
-        """What the page's scripts say."""
+        """Texts of the page's scripts."""
         return script(get_language())
 
     @cached_property
     def condition(self) -> SystemStatus:
-        """How things are now."""
+        """The system status now."""
         return system_status.read(self.now)
 
     @cached_property
@@ -59,17 +59,17 @@ class Frame:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether so much is still to be stored that it is worth saying: a little is under way at any moment."""
+        """Whether the number of unstored events is shown; small numbers are normal."""
         return self.condition.lag >= BACKLOG
 
     @property
     def nearly_full(self) -> int | None:
-        """To how many percent the stream of Steward's nodes is full, if that is worth saying."""
+        """Fill level of the stream of Steward nodes in percent, if it is high enough to be shown."""
         return round(100 * self.condition.fullest) if self.condition.fullest >= NEARLY_FULL else None
 
     @property
     def base_url(self) -> str:
-        """The address that nodes and browsers reach us under, without a slash at its end."""
+        """The base URL for nodes and browsers, without a slash at its end."""
         return (conf.get().base_url or f"{self._request.scheme}://{self._request.get_host()}").rstrip("/")
 
 

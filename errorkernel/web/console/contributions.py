@@ -1,4 +1,4 @@
-"""What packages that ``web`` does not import add to the contexts of its pages."""
+"""Registry: additions to the contexts of pages by packages that ``web`` does not import."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def contribute(page: str, contribution: Contribution) -> None:
 
 
 def contributed(page: str, row: Any, now: datetime) -> dict[str, Any]:
-    """What is to be added to the context of ``page``."""
+    """The additions to the context of ``page``."""
     context: dict[str, Any] = {}
     for contribution in _contributions[page]:
         context |= contribution(row, now)

@@ -1,10 +1,10 @@
-"""Trying a rule on what has happened: which stored questions it would have had the word on, and how they ended.
+"""Dry run of a rule: the stored incidents that it would have decided, and how they ended.
 
-Questions are looked at newest first, in steps along their ``seq``, for as long as the budget lasts; whoever wants the
-rest goes on from ``next``. So a page answers within about a second and shows how far it is, however many there are.
+Incidents are searched newest first, in steps of their ``seq``, until the time budget is used; ``next`` continues the
+search. So a page responds within about a second and shows its progress, for any number of incidents.
 
-Conditions are evaluated by the database, by the same tree that judges live questions. What is counted is who would have
-had the word: rules before it in the order are respected as they are now; its limits (uses, storm, loop) are not played.
+The database evaluates the conditions, with the same tree as for new incidents. Incidents that an earlier rule matches,
+by the present rules, are counted separately; the limits of the rule (uses, storm, loop) are not simulated.
 """
 
 import time
@@ -31,12 +31,12 @@ NOBODY = "nobody"
 
 @dataclass(slots=True)
 class Tried:
-    """``matched`` of the ``looked_at`` questions would have been the rule's; ``shown`` are the newest of them. On
-    ``taken`` more, which its condition matches too, rules before it would have had the word. ``waiting``: how many its
-    condition finds that wait now, whichever rules come before.
+    """Of ``looked_at`` incidents, the rule would have decided ``matched``; ``shown`` are the newest of these. Its
+    condition matches ``taken`` more, which earlier rules would have decided. ``waiting``: pending incidents that its
+    condition matches, regardless of earlier rules.
 
-    ``ended``: how many of them were answered continue, kill or stop, or by ``nobody``. ``next``: where to go on (a
-    ``seq``), None when everything since then has been looked at. ``back_to``: the oldest moment that was looked at.
+    ``ended``: number by decision (continue, kill, stop, or ``nobody``). ``next``: the ``seq`` to continue from, None at
+    the end. ``back_to``: the oldest searched time.
     """
 
     since: datetime
@@ -50,14 +50,14 @@ class Tried:
     back_to: datetime | None = None
 
     def done(self, now: datetime) -> float:
-        """How much of the time that was asked for has been looked at, 0 to 1."""
+        """The searched share of the requested time, from 0 to 1."""
         if self.next is None or self.back_to is None:
             return 1.0
         return min(1.0, max(0.0, (now - self.back_to) / (now - self.since)))
 
 
 def before(rule: Rule | None, now: datetime) -> list[Tree]:
-    """Conditions of the rules that come first: all that speak, or for a rule that exists those above it."""
+    """Conditions of earlier rules: all active ones, or for an existing rule those above it."""
     rows = changes.listed().filter(enabled=True)
     rows = rows.filter(position__lt=rule.position) if rule and rule.removed_at is None else rows
     values = [changes.as_value(row) for row in rows]
@@ -72,7 +72,7 @@ def dry_run(
     start: int | None = None,
     budget_s: float = BUDGET_S,
 ) -> Tried:
-    """Look at questions that opened ``since`` then and are older than number ``start`` (None: from the newest)."""
+    """Search incidents that opened since ``since`` and are older than number ``start`` (None: from the newest)."""
     tried = Tried(since=since, next=start, waiting=changes.waiting(condition))
     wanted = incident_q(condition)
     others = reduce(or_, map(incident_q, earlier)) if earlier else None
@@ -83,7 +83,7 @@ def dry_run(
 
 
 def _step(tried: Tried, wanted: Q, others: Q | None) -> bool:
-    """Look at one step more; False at the end."""
+    """Search one more step; False at the end."""
     left = Incident.objects.order_by("-seq")
     if tried.next is not None:
         left = left.filter(seq__lt=tried.next)

@@ -1,4 +1,4 @@
-"""The error-state map: the fleet as a tree that opens node by node and process by process, by links."""
+"""The error-state map: the fleet as a tree of nodes and processes that opens by links."""
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,7 +16,7 @@ STATES_SHOWN = 200
 
 @needs(VIEW)
 def show(request: HttpRequest) -> HttpResponse:
-    """``node`` and ``process`` (its number): which branch is open; ``page``: of the nodes."""
+    """``node`` and ``process`` (its number): the open branch; ``page``: of the nodes."""
     try:
         page, name = number(request.GET, "page") or 1, name_of(request.GET, "node")
         process_id = number(request.GET, "process")
@@ -26,7 +26,7 @@ def show(request: HttpRequest) -> HttpResponse:
     nodes = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
     opened = node_named(name) if name else None
     if opened and opened not in nodes:
-        nodes = [opened]  # alone: whoever has followed a link sees it at once
+        nodes = [opened]  # alone, so that it is visible without scrolling
     met = error_map.by_node([node.pk for node in nodes])
     context = {
         "section": "map",
@@ -40,7 +40,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 def _branch(node: Node, process_id: int | None) -> dict[str, object]:
-    """What is open under ``node``."""
+    """The open branch of ``node``."""
     met = error_map.by_process(node.pk)
     processes = Process.objects.filter(pk__in=list(met)[: error_map.PROCESSES_MAX]).order_by("name")
     shown: dict[str, object] = {"processes": [(process, met[process.pk]) for process in processes]}

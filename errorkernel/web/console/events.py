@@ -1,4 +1,4 @@
-"""The live page, the list of stored events, and one event with everything that is known of it."""
+"""The live page, the list of stored events, and the page of an event."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,25 +31,25 @@ from errorkernel.web.console.search import Search
 ROWS_AT_FIRST = 40
 ROWS_A_PAGE = 100
 SCAN_EVENTS = 30_000
-"""Events that one page looks at: a search for what is not there must not read millions while somebody waits. What lies
-further back is one click away."""
+"""Events that one page searches, so that a search without matches does not read millions. A link continues the
+search."""
 CARDS_SHOWN = 5
-"""The page shows so many; the others wait in it unseen and move up as cards are answered."""
+"""Cards that the page shows; the others are hidden and follow as incidents are decided."""
 
 
 def rows(found: Iterable[Any]) -> list[EventRow]:
-    """Of what ``stored`` finds."""
+    """Columns of ``stored``."""
     return [EventRow.of(row) for row in found]
 
 
 def stored() -> QuerySet[ErrorEvent, Any]:
-    """Events with what their row shows, newest first."""
+    """Events with the columns of their row, newest first."""
     return event_rows.stored().order_by("-seq")
 
 
 @needs(VIEW)
 def live(request: HttpRequest) -> HttpResponse:
-    """What waits, and the newest events; the socket goes on from the highest ``seq`` on the page."""
+    """Pending incidents and the newest events; the socket continues from the highest ``seq`` on the page."""
     try:
         search = Search.of(request.GET, timezone.now())
     except BadParameter as exc:
@@ -58,7 +58,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def shared_problem(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
-    """The problem and how many wait on it, where several questions are shown and all are of that one."""
+    """The problem and its number of pending incidents, if several incidents are shown and all belong to it."""
     wholes = {row.problem.merged_into_id or row.problem_id for row in shown}
     if len(shown) < 2 or len(wholes) > 1:
         return []
@@ -68,11 +68,11 @@ def shared_problem(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
 
 
 def live_context(search: Search) -> dict[str, Any]:
-    """What the live page shows of ``search``."""
+    """Context of the live page for ``search``."""
     shown = shown_incidents(timezone.now())
     waiting = [row for row in shown if row.state == State.OPEN]
-    # Read after the cards, and before the rows: an event between the reads is then on the page or comes over the
-    # socket, never both or neither.
+    # Read after the cards and before the rows: so an event between the reads is either on the page or sent over the
+    # socket.
     position = counters.current(Counter.EVENTS)
     edge = max(0, position - SCAN_EVENTS)
     newest = rows(stored().filter(search.condition, seq__gt=edge, seq__lte=position)[:ROWS_AT_FIRST])
@@ -94,7 +94,7 @@ def live_context(search: Search) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """What the list of events is narrowed to; empty and None mean "any"."""
+    """The filters of the list; empty and None mean "any"."""
 
     node: str = ""
     process: str = ""
@@ -118,15 +118,15 @@ class EventFilter:
         )
 
     def parts(self) -> dict[str, str]:
-        """As it stands in an address."""
+        """As parameters of an address."""
         names = {"since_seq": "from", "until_seq": "to"}
         given = {names.get(slot, slot): getattr(self, slot) for slot in self.__slots__}
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
     def narrow(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
-        """By what has an index of its own, newest first: a process, a node or a problem."""
+        """By a filter with an index, newest first: a process, a node or a problem."""
         if self.node and self.process:
-            # Their numbers first: then the index finds the newest without a walk over all events.
+            # The numbers first: so the index finds the newest without a scan of all events.
             named = Process.objects.filter(name__in=(self.process, OTHER_PROCESS), node__name=self.node)
             found = dict(named.values_list("name", "pk"))
             own = Q(process=found.get(self.process))
@@ -142,7 +142,7 @@ class EventFilter:
         return events.filter(problem__in=members) if members[1:] else events.filter(problem=problem)
 
     def apply(self, events: QuerySet[ErrorEvent]) -> QuerySet[ErrorEvent]:
-        """By everything. Only over so many as ``looked_to`` allows."""
+        """By all filters, over the events that ``looked_to`` allows."""
         events = self.narrow(events)
         if self.process and not self.node:
             events = events.filter(Q(process__name=self.process) | Q(process_name=self.process))
@@ -160,20 +160,20 @@ class EventFilter:
 
 
 def looked_to(chosen: EventFilter, before: int | None) -> int:
-    """The lowest number that a page with these filters looks at; 0 where it looks at all that there is."""
+    """The lowest number that a page with these filters searches; 0 for all."""
     every = ErrorEvent.objects.order_by("-seq")
     near = chosen.narrow(every) if before is None else chosen.narrow(every).filter(seq__lt=before)
     numbers = near.values_list("seq", flat=True)
     if chosen.node or chosen.problem is not None:
         return numbers[SCAN_EVENTS : SCAN_EVENTS + 1].first() or 0
-    # Numbers have no gaps, so nothing needs to be walked over.
+    # Numbers have no gaps, so the limit is computed.
     edge = (numbers.first() or 0) - SCAN_EVENTS
     return edge if edge > (every.values_list("seq", flat=True).last() or 0) else 0
 
 
 @needs(VIEW)
 def events(request: HttpRequest) -> HttpResponse:
-    """Stored events, newest first, a page at a time by ``seq``: what arrives meanwhile shifts nothing."""
+    """Stored events, newest first, in pages by ``seq``, so that new events do not shift them."""
     try:
         chosen = EventFilter.of(request.GET)
         before = number(request.GET, "before")
@@ -204,7 +204,7 @@ def events(request: HttpRequest) -> HttpResponse:
 
 
 def _first(found: ErrorEvent) -> ErrorEvent | None:
-    """The event that the same failure made before this one, where that is known and still kept."""
+    """The earlier event of the same failure, if it is known and still stored."""
     try:
         return ErrorEvent.objects.filter(id=UUID(found.tags.get("part_of", ""))).only("seq").first()
     except ValueError:
@@ -213,7 +213,7 @@ def _first(found: ErrorEvent) -> ErrorEvent | None:
 
 @needs(VIEW)
 def event(request: HttpRequest, seq: int) -> HttpResponse:
-    """Everything that is known of one event."""
+    """The page of an event."""
     found = ErrorEvent.objects.select_related("node", "process", "problem").filter(seq=min(seq, LARGEST)).first()
     if found is None:
         raise Http404

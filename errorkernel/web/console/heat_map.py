@@ -1,4 +1,4 @@
-"""The fleet's error states as one picture: processes that failed most, against time; colour and number in each cell."""
+"""Heat map of failures: the processes with most failures by hour, with colour and number in each cell."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HOURS_SHOWN = 24
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``heat``: 0 for no failure, else 1 to 5 by its magnitude beside the hottest."""
+    """``heat``: 0 for no failure, else 1 to 5 relative to the largest number."""
 
     failures: int
     heat: int
@@ -36,7 +36,7 @@ class Heat:
 
 
 def of_fleet(now: datetime, processes: Iterable[int] | None = None) -> Heat:
-    """The last 24 hours of those that failed most in them; of ``processes`` alone where they are given."""
+    """The last 24 hours of the processes with most failures; of ``processes`` alone if given."""
     last = bucket_of(Series.PROCESS_HOURS, now)
     first = last - HOURS_SHOWN + 1
     steps = range(first, last + 1)

@@ -1,4 +1,4 @@
-"""The waiting room and its history: all open questions, and one of them with what helps to answer it."""
+"""Pages of incidents: the triage list, and one incident with the data for its decision."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ PAST_SHOWN = 10
 
 
 def fitting(query: str) -> frozenset[UUID] | None:
-    """The open questions that ``query`` finds, the same as where many are answered; None: all. Raises QueryError."""
+    """The pending incidents that ``query`` matches, as in bulk decisions; None: all. Raises QueryError."""
     if not query:
         return None
     found = Incident.objects.filter(incident_q(parse(query, INCIDENT_FIELDS)), state=State.OPEN)
@@ -43,7 +43,7 @@ def fitting(query: str) -> frozenset[UUID] | None:
 
 @needs(VIEW)
 def incidents(request: HttpRequest) -> HttpResponse:
-    """Open questions, the most urgent first, or those that ``q`` finds; answers on their way; what ended last."""
+    """Pending incidents by impact, or those that ``q`` matches; decisions in delivery; recently ended incidents."""
     mistake = None
     try:
         page = number(request.GET, "page") or 1
@@ -70,7 +70,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
 
 
 def _shared_problems(waiting: Waiting) -> list[tuple[Problem, int]]:
-    """Problems on which several wait, and how many, the most first."""
+    """Problems with several pending incidents and their numbers, the largest first."""
     counts = dict(waiting.largest_problems(SHARED_PROBLEMS_SHOWN))
     return [
         (problem, counts[problem.pk])
@@ -79,7 +79,7 @@ def _shared_problems(waiting: Waiting) -> list[tuple[Problem, int]]:
 
 
 def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
-    """The cards of these who wait, of the answers that are on their way, and of what ended last."""
+    """The cards of these pending incidents, of decisions in delivery, and of recently ended incidents."""
     shown = in_order([*waiting, *on_its_way(MOVING_SHOWN), *ended(ENDED_SHOWN)])
     return {
         "waiting": [row for row in shown if row.state == State.OPEN],
@@ -91,7 +91,8 @@ def _room(waiting: Sequence[UUID]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one answer has done: ``times`` given, ``came_back`` times followed by the same question within an hour."""
+    """The effect of a decision: made ``times`` times, ``came_back`` times followed by the same incident within an
+    hour."""
 
     action: str
     times: int
@@ -99,13 +100,13 @@ class Record:
 
 
 def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
-    """What was answered to one process on one problem before ``present``; ``past`` is in the order of asking."""
+    """Decisions for one process and problem before ``present``; ``past`` is in the order of opening."""
     times: Counter[str] = Counter()
     came_back: Counter[str] = Counter()
     for row, followed in zip(past, [*past, present][1:], strict=True):
         decision = getattr(row, "decision", None)
         if decision is None or row.state not in (State.APPLIED, State.DECIDED, State.DELIVERED):
-            continue  # an answer that was not carried out proves nothing
+            continue  # a decision that was not applied shows nothing
         times[decision.action] += 1
         if followed.opened_at - (row.ended_at or decision.decided_at) <= CAME_BACK_WITHIN:
             came_back[decision.action] += 1
@@ -113,7 +114,7 @@ def record_of(past: Sequence[Incident], present: Incident) -> list[Record]:
 
 
 def context_of(incident: Incident) -> dict[str, Any]:
-    """What a person who answers ``incident`` should know: how often, where else, what was answered before."""
+    """Data for the decision on ``incident``: frequency, other processes, previous decisions."""
     same = problems.together(incident.problem)
     incidents = with_relations().filter(problem__in=same)
     here = incidents.filter(process=incident.process_id, seq__lt=incident.seq).order_by("-seq")[:PAST_READ]
@@ -133,7 +134,7 @@ def context_of(incident: Incident) -> dict[str, Any]:
 
 @needs(VIEW)
 def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
-    """One question, opened."""
+    """The page of an incident."""
     found = with_relations().filter(pk=incident_id).first()
     if found is None:
         raise Http404
@@ -142,7 +143,7 @@ def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """A rule that spoke without answering. ``name``: as it was called then."""
+    """A rule that escalated the incident or left it pending. ``name``: at that time."""
 
     number: int
     name: str
@@ -150,7 +151,7 @@ class Ruled:
 
 
 def ruled(incident: Incident) -> Ruled | None:
-    """The last rule that escalated the question or left it to a person."""
+    """The last rule that escalated the incident or left it pending."""
     entries = AuditEntry.objects.filter(target=f"incident:{incident.pk}", actor__startswith="rule:")
     entry = entries.filter(action__in=["ask", "escalate"]).order_by("-id").first()
     if entry is None:
@@ -161,7 +162,7 @@ def ruled(incident: Incident) -> Ruled | None:
 
 
 def opened(incident: Incident) -> dict[str, Any]:
-    """Context of an incident's own page."""
+    """Context of the page of an incident."""
     event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "cut").first()
     is_long = len(incident.text) > ROW_TEXT_CHARS or "\n" in incident.text
     return {

@@ -1,4 +1,4 @@
-"""Nodes and their processes: whether they are heard from, what they said of themselves, what they tried."""
+"""Pages of nodes and processes: liveness, state, access denials."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ RESTARTS_OF = timedelta(hours=24)
 
 
 def hearing(node: Node, now: datetime) -> str:
-    """Its liveness, or ``disabled``: such a node is refused, whatever it says."""
+    """Its liveness, or ``disabled``."""
     return of_node(node.heard, now).value if node.enabled else "disabled"
 
 
 def _urgent_first(now: datetime) -> QuerySet[Node]:
-    """Those that want a look before the others: gone, late, with somebody who waits; each of these by name."""
+    """Nodes in the order of urgency: gone, late, with pending incidents; each group by name."""
     asking = Incident.objects.filter(state=State.OPEN).order_by().values("node")
     urgency = Case(
         When(enabled=True, gone_at__lte=now, then=0),
@@ -60,7 +60,7 @@ def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, i
 
 @needs(VIEW)
 def nodes(request: HttpRequest) -> HttpResponse:
-    """Every node, the urgent first, whether it has been heard, and strangers who tried to come in."""
+    """All nodes, urgent ones first, with their liveness, and access denials of unknown senders."""
     try:
         page = number(request.GET, "page") or 1
     except BadParameter as exc:
@@ -87,7 +87,7 @@ def node_named(name: str) -> Node:
 
 @needs(VIEW)
 def node(request: HttpRequest, name: str) -> HttpResponse:
-    """One node: its processes, what they met, what they wait for, what it tried and may not."""
+    """One node: its processes, their error states, pending incidents and access denials."""
     found, now = node_named(name), timezone.now()
     processes = found.processes.order_by("name")
     met = ErrorState.objects.filter(node=found).select_related("process", "problem").order_by("-last_seen")
@@ -113,7 +113,7 @@ def node(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _rejected_total(node: Node) -> int:
-    """How many rejected events of this node are kept."""
+    """The number of stored rejected events of this node."""
     return RejectedEvent.objects.filter(node=node.name).count()
 
 
@@ -123,14 +123,14 @@ def _named(node: Node) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Processes that stand still until ``incident`` is answered, the culprit first."""
+    """Processes that are quarantined until ``incident`` is decided, the failing one first."""
 
     incident: Incident
     processes: list[Process]
 
 
 def quarantines(node: Node) -> list[Quarantined]:
-    """What stands still on ``node``, as far as the node says that it does."""
+    """The quarantined processes of ``node``, as it reports them."""
     standing = {row.name: row for row in node.processes.filter(state=QUARANTINED)}
     found = quarantined_processes.quarantines(node.pk) if standing else []
     shown = [Quarantined(incident, [standing[name] for name in names if name in standing]) for incident, names in found]
@@ -138,14 +138,14 @@ def quarantines(node: Node) -> list[Quarantined]:
 
 
 def _processes(node: Node, shown: Iterable[Process], now: datetime) -> list[tuple[Process, Liveness, int]]:
-    """Each with whether it is heard from, and how often it was restarted in the last day."""
+    """Processes with their liveness and their restarts of the last day."""
     found = list(shown)
     restarts = incarnations.restarts([row.pk for row in found], now - RESTARTS_OF)
     return [(row, _liveness(row, node, now), restarts.get(row.pk, 0)) for row in found]
 
 
 def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]:
-    """The kept that are kept, the newest first, each with the answer to a quarantine by which it began."""
+    """The stored incarnations, newest first, each with the decision on a quarantine that started it."""
     kept = list(incarnations.of_process(process.pk))
     began_by: dict[int, Incident] = {}
     if any(incarnation.ending == Ending.CRASHED for incarnation in kept):

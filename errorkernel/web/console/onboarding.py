@@ -1,4 +1,4 @@
-"""The first step of an empty installation: a node's credentials, made by a button and shown once."""
+"""Onboarding of an empty installation: a button makes a node's credentials, which are shown once."""
 
 import json
 
@@ -24,9 +24,9 @@ from errorkernel.web.console.search import Search
 @require_http_methods(["GET", "POST"])
 @needs(ADD_NODES)
 def first_node(request: HttpRequest) -> HttpResponse:
-    """The live page with the new node's credentials in it; 400 for a name that cannot be.
+    """The live page with the new node's credentials; 400 for an invalid name.
 
-    The answer to the form shows them itself: a redirect would have to keep them somewhere in between.
+    The response to the form shows them, because a redirect would need to store them.
     """
     if request.method == "GET":
         return HttpResponseRedirect(reverse("live"))

@@ -1,7 +1,6 @@
-"""The overview: how the last hour, day, week or month went, as pictures with a table beside each.
+"""The overview: charts with tables of the last hour, day, week or month.
 
-Everything is read from what was counted while it came in (``store.tallies``), so the page costs the same with a million
-events as with none.
+All numbers are read from rollups (``store.rollups``), so the cost of the page does not depend on the number of events.
 """
 
 from bisect import bisect_right
@@ -32,17 +31,17 @@ TIMES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A stretch of time up to now, drawn in ``columns`` of ``column_min`` minutes."""
+    """A period up to now in ``columns`` of ``column_min`` minutes."""
 
     name: str
     columns: int
     column_min: int
     top: tuple[Series, Series]
-    """Where problems and processes with most events are looked up."""
+    """The rollups in which problems and processes with most events are searched."""
 
     @property
     def is_short(self) -> bool:
-        """Whether a time of day says which is meant."""
+        """Whether a time of day identifies a column."""
         return self.length <= timedelta(days=1)
 
     @property
@@ -66,7 +65,7 @@ def range_of(request: HttpRequest, default: str = "24h") -> Range:
 
 @needs(VIEW)
 def overview(request: HttpRequest) -> HttpResponse:
-    """How the fleet and the people who answer it have been doing."""
+    """The page: events, blocked time and decisions of the period."""
     try:
         chosen = range_of(request)
     except BadParameter as exc:
@@ -87,7 +86,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class LevelRow:
-    """One level in the table beside the events' picture. ``peak``: in the busiest column, per minute."""
+    """One level in the table of the events' chart. ``peak``: per minute in the largest column."""
 
     level: str
     events: int
@@ -97,7 +96,7 @@ class LevelRow:
 
 
 def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
-    """Events by level and processes that stood still, column by column."""
+    """Events by level, and blocked processes, by column."""
     last = minute_of(now)
     size = chosen.column_min
     first = last // size * size - (chosen.columns - 1) * size
@@ -106,8 +105,8 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
     steps = [found.get(number, nothing) for number in range(chosen.columns)]
     began = _counted_since(first)
     counted_from = first if began is None else minute_of(began)
-    # The column that now is in has not all of its minutes behind it yet, and that in which counting began lacks some.
-    # Over minutes that were not counted its mean would be below the truth, and the busiest column below the average.
+    # The present column is incomplete, and so may be the first. Means are computed over the counted minutes, or they
+    # would be too low.
     starts = [first + number * size for number in range(chosen.columns)]
     minutes = [max(1, min(start + size, last + 1) - max(start, counted_from)) for start in starts]
     begins = [moment_of(start) for start in starts]
@@ -139,7 +138,7 @@ def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
 
 
 def _counted_since(first: int) -> datetime | None:
-    """When counting began, where that is later than the minute ``first``."""
+    """When counting began, if later than the minute ``first``."""
     began = MinuteRollup.objects.order_by("minute").values_list("minute", flat=True).first()
     return moment_of(began) if began is not None and began > first else None
 
@@ -149,7 +148,7 @@ def _clock(moment: datetime, chosen: Range) -> str:
 
 
 def _times(first: int, chosen: Range, now: datetime) -> list[str]:
-    """Labels of the time axis, in UTC; the last stands at the right edge."""
+    """Labels of the time axis in UTC; the last is at the right edge."""
     span = chosen.columns * chosen.column_min
     places = [moment_of(first + span * number // (TIMES_SHOWN - 1)) for number in range(TIMES_SHOWN - 1)]
     return [place.strftime("%H:%M" if chosen.is_short else "%m-%d") for place in places] + [_("now")]
@@ -230,7 +229,7 @@ def _decider(kind: str, waits: list[float]) -> tuple[str, int, float | None, flo
 
 
 def _outcome_bars(outcome: decision_history.Outcome, largest: int) -> list[charts.Bar]:
-    """Done and stayed away, done and came back, not done: from left to right."""
+    """Segments from left to right: applied without recurrence, applied with recurrence, not applied."""
     parts = (("stayed", outcome.stayed_away), ("back", outcome.came_back), ("undone", outcome.given - outcome.done))
     return charts.row(parts, largest)
 
@@ -242,7 +241,7 @@ def _waiting(now: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """A problem or node with what it reported in the range. ``bar``: beside the largest."""
+    """A problem or node with its events in the period. ``bar``: relative to the largest."""
 
     row: Any
     events: int
@@ -251,7 +250,7 @@ class Top:
 
 
 def _top(chosen: Range, now: datetime) -> dict[str, Any]:
-    """Problems and nodes with most events. They are counted by the hour, day or week, so from the beginning of one."""
+    """Problems and nodes with most events, from the beginning of an hour, day or week."""
     problems, processes = chosen.top
     first, last = bucket_range(problems, now, chosen.length)
     counted = [(pk, events, 0) for pk, events in rollups.largest_problems(problems, first, last, TOP_SHOWN)]

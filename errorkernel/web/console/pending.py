@@ -1,4 +1,4 @@
-"""What the pages of problems, nodes and processes share."""
+"""Pending incidents on the pages of problems, nodes and processes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,15 +11,15 @@ from errorkernel.models import Incident
 
 ROWS_A_PAGE = 50
 PART_ROWS = 20
-"""Rows of one part of a page that has several."""
+"""Rows of one section of a page."""
 
 CARDS_SHOWN = 10
-"""Questions, each with all that it needs to be answered, on the page of what they are about."""
+"""Incidents that can be decided on another page than their own."""
 STATES_SHOWN = 15
 
 
 def waiting_part(incidents: QuerySet[Incident], query: Tree) -> dict[str, Any]:
-    """Context of the part that shows those of ``incidents`` which wait, the longest first; ``query`` finds them all."""
+    """Context of the section of pending incidents, the oldest first; ``query`` matches all of them."""
     found = incidents.filter(state=State.OPEN).order_by("opened_at")
     shown = list(found[: CARDS_SHOWN + 1])
     total = len(shown) if len(shown) <= CARDS_SHOWN else found.count()
@@ -27,6 +27,6 @@ def waiting_part(incidents: QuerySet[Incident], query: Tree) -> dict[str, Any]:
 
 
 def waiting_by(field: str, keys: Iterable[int]) -> dict[int, int]:
-    """How many open incidents each of ``keys`` has; one query."""
+    """The number of pending incidents of each of ``keys``; one query."""
     open_incidents = Incident.objects.filter(**{"state": State.OPEN, f"{field}__in": list(keys)})
     return dict(open_incidents.order_by().values_list(field).annotate(Count("pk")))

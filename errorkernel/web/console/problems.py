@@ -1,4 +1,4 @@
-"""Problems: one cause each, fleet-wide; the list, and one of them with all that is known of it and was said of it."""
+"""Pages of problems: the list, and one problem with its data and comments."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,16 +37,16 @@ from errorkernel.web.console.refusal import refuse
 
 SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
 PART_SHOWN = 10
-"""Rows of each part of a problem's page, which has eight."""
+"""Rows of each section of a problem's page, which has eight."""
 COMMENTS_SHOWN = 100
 _OF_A_RECORD = ("process", "problem", "state", "opened_at", "ended_at", "decision__action", "decision__decided_at")
 PAST_READ = 500
-"""So many of the latest questions tell how often an answer helped."""
+"""The latest incidents from which the success of decisions is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemSearch:
-    """What the list is narrowed to. Without a word on the state: the open ones. ``error``: why it is no query."""
+    """The filters of the list; without a state, the open problems. ``error``: why the query is invalid."""
 
     text: str
     condition: Q
@@ -54,7 +54,7 @@ class ProblemSearch:
 
     @classmethod
     def of(cls, given: Mapping[str, str], now: datetime, me: int | None) -> "ProblemSearch":
-        """Raises BadParameter for what no form sends."""
+        """Raises BadParameter for values that no form sends."""
         text = name_of(given, "q").strip()
         try:
             tree = parse(text, PROBLEM_FIELDS)
@@ -76,7 +76,7 @@ def _asks_for_state(tree: Tree) -> bool:
 
 @needs(VIEW)
 def problems(request: HttpRequest) -> HttpResponse:
-    """Everything that went wrong, once each; what waits on a muted one is shown all the same."""
+    """The list of problems; pending incidents of muted ones are shown too."""
     now = timezone.now()
     try:
         order = word(request.GET, "sort", list(SORTS)) or "recent"
@@ -125,14 +125,14 @@ def _sorts() -> list[tuple[str, str]]:
 
 
 def _muted_waiting() -> int:
-    """Questions that wait on problems which the list leaves out: it says so, since none may be overlooked."""
+    """Pending incidents of problems that are not in the list, so that the page shows their number."""
     whole = Q(problem__merged_into__isnull=True) & ~Q(problem__state__in=[state.value for state in LISTED])
     part = Q(problem__merged_into__isnull=False) & ~Q(problem__merged_into__state__in=[state.value for state in LISTED])
     return Incident.objects.filter(whole | part, state=State.OPEN).count()
 
 
 def waiting_on(problem_ids: Sequence[int]) -> Counter[int]:
-    """How many open questions each problem has, with those of its parts."""
+    """The number of pending incidents of each problem, including its parts."""
     wanted = Q(problem__in=problem_ids) | Q(problem__merged_into__in=problem_ids)
     open_incidents = Incident.objects.filter(wanted, state=State.OPEN).order_by()
     counted: Counter[int] = Counter()
@@ -143,7 +143,7 @@ def waiting_on(problem_ids: Sequence[int]) -> Counter[int]:
 
 @needs(VIEW)
 def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
-    """One problem: why its events are one, where it is met, what was answered and said; a part leads to its whole."""
+    """One problem: its grouping, occurrences, decisions and comments; a merged problem redirects to its target."""
     found = Problem.objects.select_related("assignee").filter(pk=min(problem_id, LARGEST)).first()
     if found is None:
         return _missing(request, problem_id)
@@ -153,7 +153,7 @@ def problem(request: HttpRequest, problem_id: int) -> HttpResponse:
 
 
 def _missing(request: HttpRequest, problem_id: int) -> HttpResponse:
-    """The page for a problem that is not there, which says whether the retention removed it. Raises Http404."""
+    """The page for a missing problem, with whether retention removed it. Raises Http404."""
     settings = conf.get()
     days = name_retention.keep_days(settings.names_keep_days, settings.retention_days)
     if not days or not name_retention.was_removed(min(problem_id, LARGEST)):
@@ -162,7 +162,7 @@ def _missing(request: HttpRequest, problem_id: int) -> HttpResponse:
 
 
 def opened(found: Problem, now: datetime) -> dict[str, Any]:
-    """Context of a problem's own page."""
+    """Context of the page of a problem."""
     parts = list(Problem.objects.filter(merged_into=found).order_by("pk"))
     members = [found.pk, *(part.pk for part in parts)]
     states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
@@ -202,12 +202,13 @@ def _mutes() -> list[tuple[str, str]]:
 
 
 def record_of(members: Sequence[int]) -> list[Record]:
-    """Of each answer: how often it was given to these problems, and how often the same process soon asked again."""
+    """For each action: how often it was decided on these problems, and how often the same process soon opened another
+    incident."""
     read = Incident.objects.filter(problem__in=members).order_by("-seq").values_list(*_OF_A_RECORD)[:PAST_READ]
     times: Counter[str] = Counter()
     came_back: Counter[str] = Counter()
     followed_at: dict[tuple[int, int], datetime] = {}
-    # The newest first, so what is known of a process is what came next.
+    # The newest first, so that the last seen incident of a process is the next one in time.
     for process, problem, state, opened_at, ended_at, action, decided_at in read:
         if action is not None and state in (State.APPLIED, State.DECIDED, State.DELIVERED):
             times[action] += 1

@@ -1,4 +1,4 @@
-"""The page for a request that cannot be right."""
+"""The error page for an invalid request."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render

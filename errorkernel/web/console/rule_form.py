@@ -1,4 +1,4 @@
-"""A rule as it comes from a form, and as it goes back into one: what was typed stays typed when it cannot be taken."""
+"""Reads the form of a rule and fills it; invalid input stays in the form."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
 def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
-    """What a form says. Raises RuleError naming the field."""
+    """The definition in a form. Raises RuleError with the field."""
     action = given.get("action", "")
     if action not in list(RuleAction):
         raise RuleError("action", _("Choose an action for the rule."))
@@ -58,7 +58,7 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
 
 
 def _time(text: str) -> datetime | None:
-    """What a browser's field for local times sends; we call it UTC, and so does the label."""
+    """A time as a browser's field sends it, read as UTC like the label says."""
     if not text.strip():
         return None
     try:
@@ -69,25 +69,25 @@ def _time(text: str) -> datetime | None:
 
 
 def since(given: Mapping[str, str], now: datetime) -> datetime:
-    """How far back a dry run shall look."""
+    """The beginning of the period of a dry run."""
     days = given.get("since", "")
     return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
 
 
 def typed(given: QueryDict) -> dict[str, Any]:
-    """The form as it was sent."""
+    """The values of the form as sent."""
     fields: dict[str, Any] = {name: given.get(name, "") for name in FIELDS}
     return fields | {"controlled_nodes": given.getlist("controlled_nodes")}
 
 
 def controlled_nodes(form: Mapping[str, Any]) -> list[str]:
-    """The nodes that can be named: those that the rule names, and the first CONTROLLED_NODES_SHOWN that are known."""
+    """The selectable nodes: those of the rule, and the first CONTROLLED_NODES_SHOWN others."""
     known = Node.objects.exclude(family="").order_by("name").values_list("name", flat=True)
     return sorted({*form.get("controlled_nodes", ()), *known[:CONTROLLED_NODES_SHOWN]})
 
 
 def named_problems(form: Mapping[str, Any]) -> list[tuple[int, Problem | None]]:
-    """The problems that the condition names by their numbers, as it does, each with its row if there is one."""
+    """The problems whose numbers are in the condition, each with its row if it exists."""
     try:
         numbers = dict.fromkeys(_problems_in(rule_policy.parse_condition(form.get("condition", ""))))
     except RuleError:
@@ -109,7 +109,7 @@ def _problems_in(tree: Tree) -> Iterator[int]:
 
 
 def filled(rule: Rule) -> dict[str, Any]:
-    """The form of a rule that exists."""
+    """The form of an existing rule."""
     text = {name: getattr(rule, name) for name in ("name", "condition", "action", "reason")}
     return text | {
         "expires_at": rule.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if rule.expires_at else "",
@@ -131,7 +131,7 @@ def blank() -> dict[str, Any]:
 
 
 def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
-    """The form that *Remember this* proposes: the same process, the same problem, the answer that was given."""
+    """The proposal of *Create rule from this…*: the same process, problem and decision."""
     decision = getattr(incident, "decision", None)
     ends = now + timedelta(seconds=rule_policy.SUGGESTED_LIFETIME_S)
     name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)

@@ -1,6 +1,6 @@
-"""The rules, in their order: to read, to write, to try on what has happened; and the dead letters.
+"""Pages of rules (list, form, dry run) and of dead letters.
 
-Everything is a form that works without script; a script only carries a long dry run on.
+All forms work without script; a script only continues a long dry run.
 """
 
 import json
@@ -43,14 +43,14 @@ LETTERS_A_PAGE = 50
 
 @needs(SEE_RULES)
 def rules(request: HttpRequest) -> HttpResponse:
-    """All of them, in their order."""
+    """All rules in their order."""
     found = list(changes.listed())
     context = {"section": "rules", "rules": [(row, state_of(row, timezone.now())) for row in found]}
     return render(request, "errorkernel/rules.html", context)
 
 
 def state_of(rule: Rule, now: datetime) -> str:
-    """Whether it speaks, in a word."""
+    """The state of a rule in a word."""
     if rule.removed_at:
         return "removed"
     if not rule.enabled:
@@ -64,7 +64,7 @@ def state_of(rule: Rule, now: datetime) -> str:
 
 @dataclass(slots=True)
 class Form:
-    """What the page of a rule shows: its form, what is wrong with it, and the result of trying it."""
+    """Content of the page of a rule: its form, the error in it, and the result of a dry run."""
 
     typed: dict[str, Any]
     rule: Rule | None = None
@@ -104,7 +104,7 @@ class Form:
 @require_http_methods(["GET", "HEAD", "POST"])
 @needs(CHANGE_RULES)
 def new(request: HttpRequest) -> HttpResponse:
-    """A rule that is not there yet; ``incident``: one that remembers how this was answered."""
+    """The form of a new rule; ``incident``: filled with the decision on this incident."""
     if request.method == "POST":
         return _write(request, None)
     now = timezone.now()
@@ -124,7 +124,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def rule(request: HttpRequest, rule_id: int) -> HttpResponseBase:
-    """One rule: what it says, who wrote it, what it has answered; for those who may, its form."""
+    """One rule: definition, author, decisions; with the permission, its form."""
     return _changed(request, rule_id) if request.method == "POST" else _shown(request, rule_id)
 
 
@@ -150,7 +150,7 @@ def _found(rule_id: int) -> Rule:
 
 
 def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
-    """``do``: try, all (try on everything), off or on (save, and switch)."""
+    """``do``: try (dry run), all (dry run without time limit), off or on (save disabled or enabled)."""
     now = timezone.now()
     form = Form(rule_form.typed(request.POST), found)
     do = request.POST.get("do", "try")
@@ -193,13 +193,13 @@ def _try(typed: dict[str, Any], found: Rule | None, now: datetime, budget_s: flo
     try:
         condition = parse_condition(typed["condition"])
     except RuleError:
-        return None  # the form says it when it is sent
+        return None  # shown when the form is sent
     return dry_run(condition, before(found, now), since=rule_form.since(typed, now), budget_s=budget_s)
 
 
 @needs(SEE_DEAD_LETTERS)
 def dead_letters(request: HttpRequest) -> HttpResponse:
-    """Messages that a process failed on three times in a row, newest first, with all that they said."""
+    """Dead letters, newest first, with their messages."""
     try:
         before_id = number(request.GET, "before")
         chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}

@@ -1,4 +1,4 @@
-"""The texts of the console's scripts. Scripts have no catalogue: each page has these texts in its reader's language.
+"""The texts of the console's scripts. Scripts have no catalogue: each page contains these texts in the user's language.
 
 ``{name}`` is filled in by the script. A pair is singular and plural, chosen by ``count``.
 """

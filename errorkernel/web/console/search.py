@@ -1,7 +1,7 @@
-"""The query bar: what stands in it, as the condition on stored events and as the query of the page's socket.
+"""The search bar: its query as a condition on stored events and as the query of the page's socket.
 
-A page with it has ``q``, a query, and the time in its address, so that what is seen can be sent on: ``range``, how far
-back, or exactly ``since`` and ``until``, which take the place of a range.
+The address of a page has the query ``q`` and the time, so that it can be shared: ``range``, or ``since`` and ``until``
+instead.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from errorkernel.platform.parameters import moment, name_of, word
 from errorkernel.store.search import to_q
 
 RANGES = ("15m", "1h", "24h", "7d")
-"""As the query language writes them in ``since:``."""
+"""As in the search syntax of ``since:``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """``since``, ``until``: exact times as the form's fields have them. ``error``: why it is no query, or None; such a
-    search finds nothing."""
+    """``since``, ``until``: times in the format of the form's fields. ``error``: why the query is invalid, or None; an
+    invalid search has no results."""
 
     text: str
     condition: Q
@@ -34,12 +34,13 @@ class Search:
 
     @classmethod
     def of(cls, given: Mapping[str, str], now: datetime) -> "Search":
-        """What the address asks for; relative times count from ``now``. Raises BadParameter for what no form sends."""
+        """The search in the address; relative times count from ``now``. Raises BadParameter for values that no form
+        sends."""
         text = name_of(given, "q").strip()
         since, until = _typed(moment(given, "since")), _typed(moment(given, "until"))
         span = "" if since or until else word(given, "range", list(RANGES))
         try:
-            parse(text)  # alone, so that a mistake is where the reader sees it, and parentheses close in it
+            parse(text)  # alone, so that positions of errors are those in the field, and parentheses must close in it
             found = to_q(parse(_combined(text, span, since, until)), now)
         except QueryError as exc:
             return cls(text, Q(pk__in=[]), span, since, until, exc)
@@ -47,16 +48,16 @@ class Search:
 
     @property
     def whole(self) -> str:
-        """Text and time as one query; empty where everything is wanted."""
+        """Text and time as one query; empty without both."""
         return _combined(self.text, self.range, self.since, self.until)
 
     def parts(self) -> dict[str, str]:
-        """As it stands in an address."""
+        """As parameters of an address."""
         given = {"q": self.text, "range": self.range, "since": self.since, "until": self.until}
         return {name: value for name, value in given.items() if value}
 
     def context(self) -> dict[str, Any]:
-        """What the query bar's template shows."""
+        """Context of the search bar's template."""
         names = {
             "": _("all time"),
             "15m": _("last 15 minutes"),

@@ -1,4 +1,4 @@
-"""The product itself: what it refused to take in, and how it is set."""
+"""Pages of rejected events and settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ _HEX_COLUMNS = 16
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a refused input: as text, with what is not UTF-8 written out, and byte by byte."""
+    """The beginning of a rejected event as text, with other bytes than UTF-8 written out, and as bytes."""
 
     text: str
     hex: str
@@ -36,7 +36,7 @@ class Head:
 
 @needs(SEE_REFUSED)
 def quarantine(request: HttpRequest) -> HttpResponse:
-    """Input that was refused, newest first, by ``reason`` and ``node``; how often each reason, of all that is kept."""
+    """Rejected events, newest first, by ``reason`` and ``node``, and the number of each reason."""
     try:
         before = number(request.GET, "before")
         chosen = {name: name_of(request.GET, name) for name in ("reason", "node")}
@@ -59,7 +59,7 @@ def quarantine(request: HttpRequest) -> HttpResponse:
 
 @needs(SEE_SETTINGS)
 def settings(request: HttpRequest) -> HttpResponse:
-    """Every setting with its value, where that comes from, and what it means; secrets are hidden."""
+    """All settings with value, source and meaning; secrets are hidden."""
     here = conf.get()
     rows = [(*row, conf.is_given(row[0])) for row in conf.describe(here)]
     return render(request, "errorkernel/settings.html", {"section": "settings", "settings": rows})

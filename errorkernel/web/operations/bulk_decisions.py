@@ -1,4 +1,4 @@
-"""What operators do with bulk decisions: propose one, approve it, follow its canary, reject it."""
+"""Operations on bulk decisions: propose, approve, apply the rest after the canary, reject."""
 
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ from errorkernel.web.schemas.operations import (
 
 
 def _propose(key: None, given: BulkDecisionProposal, actor: Actor) -> BulkDecision:
-    """A proposal for the incidents that the condition finds now."""
+    """A proposal for the incidents that the condition matches now."""
     ids = list(found_by(given.condition).values_list("pk", flat=True)[: bulk_decisions.MOST])
     return bulk_decisions.propose(
         ids,
@@ -56,7 +56,7 @@ def _read_proposal(given: QueryDict, actor: Actor) -> BulkDecisionProposal:
 
 
 def _show_refusal(refused: Refused) -> HttpResponse:
-    """What cannot be proposed is shown with its form, at the address of the form."""
+    """Show a refused proposal in its form."""
     if refused.operation.has_key:
         return refuse(refused.request, translated(refused.error), status=refused.status)
     notice = "" if isinstance(refused.error, QueryError) else translated(refused.error)

@@ -1,4 +1,4 @@
-"""What operators do with dead letters."""
+"""Operations on dead letters."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _LETTER = Resource(
 
 
 def _back(done: Done) -> HttpResponse:
-    """The list as it was filtered, at this letter."""
+    """The filtered list, at this letter."""
     filters = done.request.GET.urlencode()
     return HttpResponseRedirect(f"{reverse('dead-letters')}?{filters}#letter-{done.key}")
 

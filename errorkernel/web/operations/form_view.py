@@ -1,4 +1,4 @@
-"""An operation as a form of a page: it works without script, and leads back to the page."""
+"""The form view of an operation: works without script and redirects to the page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,12 @@ from errorkernel.web.operations.operation import Done, Form, Operation, Refused
 
 
 def page_address(operation: Operation[Any]) -> URLPattern:
-    """Where the form is sent to."""
+    """The address of the form."""
     return path(operation.page_route, form_view(operation), name=operation.page_name)
 
 
 def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
-    """The view: 404 where there is no such thing, 400 or the refusal's status where it cannot be done."""
+    """The view: 404 for a missing resource, 400 or the refusal's status for a refused operation."""
     form, resource = operation.form or Form(), operation.resource
 
     @require_http_methods(["GET", "POST"])
@@ -31,7 +31,7 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
     def view(request: HttpRequest, key: Any = None) -> HttpResponseBase:
         if isinstance(key, int):
             key = min(key, LARGEST)
-        if request.method == "GET":  # somebody went to the address of a page that refused a form
+        if request.method == "GET":  # reload of a page that showed a refused form
             return HttpResponseRedirect(operation.page_of(key))
         actor = actor_of(request)
         try:
@@ -56,7 +56,7 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
 
 
 def read_form(shape: type[msgspec.Struct] | None, given: QueryDict) -> Any:
-    """The fields of a form by the names of the request's; an empty one is left out. Raises BadParameter."""
+    """The request from the fields of a form with the same names; empty fields are omitted. Raises BadParameter."""
     if shape is None:
         return None
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What operators do with incidents: the one decision, and what becomes of the failed message afterwards."""
+"""Operations on incidents: the decision, and requeueing the failed message."""
 
 import time
 from typing import Any
@@ -38,7 +38,7 @@ from errorkernel.web.schemas.common import (
 from errorkernel.web.schemas.messages import MessageOperation, MessageRequest, message_operation
 
 APPEAR_WAIT_S = 2.0
-"""A node is told 202 for an event before the kernel has stored it: for so long an incident is looked for."""
+"""Seconds to wait for an unknown incident: a node gets 202 for an event before the kernel stores it."""
 APPEAR_CHECK_S = 0.05
 SAYING = {
     Action.CONTINUE: gettext_lazy("The process will continue"),
@@ -51,7 +51,7 @@ SAYING = {
 
 
 def _decide(key: UUID, given: Answer, actor: Actor) -> Decision:
-    """Raises AlreadyDecided also where the same ``request_id`` was used for another action: the first one counts."""
+    """Raises AlreadyDecided also if the same ``request_id`` was used for another action."""
     request_id = short(str(given.request_id or ""), REQUEST_ID_MAX_CHARS)
     reason = short(given.reason or "", REASON_MAX_CHARS)
     until = time.monotonic() + APPEAR_WAIT_S
@@ -98,7 +98,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
 
 
 def _lost_to(decision: Decision, refused: Refused) -> str:
-    """“bob answered kill 0.4 s earlier: disk is being replaced”."""
+    """“bob decided kill 0.4 s earlier: disk is being replaced”."""
     winner = _("You") if decision.actor == f"user:{refused.request.user.get_username()}" else decider(decision)
     seconds = max(0.0, (refused.at - decision.decided_at).total_seconds())
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
@@ -108,7 +108,7 @@ def _lost_to(decision: Decision, refused: Refused) -> str:
 
 
 def _show_decided(done: Done) -> HttpResponse:
-    """The card for a script; for a reader the page that the form was on, if it is one of ours."""
+    """The card for a script; else the page of the form, if it is one of the product."""
     request = done.request
     if is_fetched(request):
         return _card(request, done.key, status=200)
@@ -126,7 +126,7 @@ def _show_decided(done: Done) -> HttpResponse:
 
 
 def _card(request: HttpRequest, incident_id: UUID, *, notice: str = "", status: int) -> HttpResponse:
-    """The card as it now is, alone for a script and on its page for a reader, with what was typed still in it."""
+    """The present card, alone for a script, else on its page, with the typed values."""
     incident = decisions.with_relations().filter(pk=incident_id).first()
     if incident is None:
         raise Http404
@@ -201,7 +201,7 @@ def wanted(wish: Wish, given: MessageRequest) -> Wanted:
 
 
 def dispose_operation(wish: Wish, name: str, summary: str, resource: Resource, **particular: Any) -> Operation[Any]:
-    """An operation on a failed message; an incident's and a dead letter's are of one kind."""
+    """An operation on the failed message of an incident or dead letter."""
     return Operation(
         name=name,
         summary=summary,

@@ -1,4 +1,4 @@
-"""An operation as a view of the JSON API."""
+"""The JSON view of an operation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from errorkernel.web.operations.operation import Operation
 
 
 def json_view(operation: Operation[Any]) -> Callable[..., HttpResponse]:
-    """The view: errors of the handler are answered as the operation's refusals say."""
+    """The view: errors of the handler become responses by the operation's refusals."""
     shape = operation.request
     decoder = msgspec.json.Decoder(shape) if shape else None
     empty = shape() if shape and not takes_body(shape) else None
@@ -36,5 +36,5 @@ def json_view(operation: Operation[Any]) -> Callable[..., HttpResponse]:
 
 
 def takes_body(shape: type[msgspec.Struct]) -> bool:
-    """Whether a request must have a body: one of its fields has no default."""
+    """Whether a request must have a body, because a field has no default."""
     return any(field.required for field in msgspec.structs.fields(shape))

@@ -1,12 +1,11 @@
 """One declaration per list of the JSON API: keyset pages over one unique growing number each.
 
-``after`` is the last number that a client has seen, ``next`` what to give as ``after`` for the following page, or null
-at the end. Oldest first unless ``order=desc``. Events are ordered by ``seq``; incidents by the number of their last
-change, so that asking again after the last one gives exactly what has changed since; everything else by its primary
-key.
+``after`` is the last number that a client has seen; ``next`` is the value of ``after`` for the next page, or null at
+the end. Oldest first unless ``order=desc``. Events are ordered by ``seq``; incidents by the number of their last
+change, so that a request after the last one returns exactly the later changes; everything else by its primary key.
 
-A page is bounded three ways: by ``limit``, by its size in bytes, and for a query by how many events are looked at. So
-a page may hold fewer items than the limit, or none, with ``next`` set all the same: go on until ``next`` is null.
+A page is bounded three ways: by ``limit``, by its size in bytes, and for a query by the number of searched events. So a
+page may have fewer items than the limit, or none, although ``next`` is set: continue until ``next`` is null.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +29,7 @@ _READ_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was asked for; ``after`` None: from the start."""
+    """The requested page; ``after`` None: from the start."""
 
     after: int | None
     limit: int
@@ -50,7 +49,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parameter that narrows a list down. ``apply`` gets the rows, the value, which is not empty, and the time."""
+    """A parameter that filters a list. ``apply`` gets the rows, the value (not empty) and the time."""
 
     name: str
     description: str
@@ -62,7 +61,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows that one request looks at, and where it ends if there is more behind it."""
+    """The rows that one request searches; ``scanned_to``: the last searched number if more follow."""
 
     rows: QuerySet[Any]
     scanned_to: int | None = None
@@ -70,7 +69,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """``rows``: gets the key of the thing that the list is of, if the route has one; raises ApiError (404)."""
+    """``rows``: gets the key in the route, if there is one; raises ApiError (404)."""
 
     name: str
     """Of the operation in the OpenAPI document."""
@@ -83,9 +82,9 @@ class Listing:
     order_by: str = "id"
     filters: tuple[Filter, ...] = ()
     filter_together: Callable[[Mapping[str, str]], QuerySet[Any]] | None = None
-    """The rows by the values of all filters, where one after the other would be slow."""
+    """The rows by the values of all filters, if separate filters would be slow."""
     search: Callable[[QuerySet[Any], str, Page, datetime], Window] | None = None
-    """What the parameter ``q`` finds."""
+    """The rows that the parameter ``q`` matches."""
     search_schema: dict[str, Any] | None = None
 
     @property
@@ -99,7 +98,7 @@ def listing_view(listing: Listing) -> Callable[..., HttpResponse]:
         given, now = request.GET, actor.at
         query = parameter(given, "q").strip()
         if query and listing.search is None:
-            # A filter that is silently ignored would look like an answer.
+            # An ignored filter would return wrong results.
             names = ", ".join(narrow.name for narrow in listing.filters) or "none"
             raise ApiError(400, f"This list has no parameter q. Filters: {names}.")
         values = {narrow.name: value for narrow in listing.filters if (value := parameter(given, narrow.name))}
@@ -110,7 +109,7 @@ def listing_view(listing: Listing) -> Callable[..., HttpResponse]:
             for narrow in listing.filters:
                 if narrow.name in values:
                     value = values[narrow.name]
-                    # No database holds a NUL.
+                    # No database stores a NUL.
                     rows = rows.none() if "\0" in value else narrow.apply(rows, value, now)
         page, window = Page.of(given), Window(rows)
         if query and listing.search:
@@ -124,7 +123,7 @@ def _answer(listing: Listing, window: Window, page: Page, now: datetime) -> Http
     key, rows = listing.order_by, window.rows
     if page.after is not None:
         rows = rows.filter(**{f"{key}__{'lt' if page.descending else 'gt'}": page.after})
-    # One more than is shown: whether there is a next page is known without counting.
+    # One more than the limit shows whether there is a next page.
     found = rows.order_by(f"-{key}" if page.descending else key)[: page.limit + 1]
     chunks = found.iterator(chunk_size=_READ_AT_ONCE)
     items, has_more = _bounded(chunks, page.limit, lambda row: listing.encode(row, now))
@@ -133,7 +132,7 @@ def _answer(listing: Listing, window: Window, page: Page, now: datetime) -> Http
 
 
 def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tuple[list[tuple[Any, msgspec.Raw]], bool]:
-    """Rows and their JSON up to limit and size, at least one; whether something follows."""
+    """Rows and their JSON up to limit and size, at least one; and whether more follow."""
     taken: list[tuple[Any, msgspec.Raw]] = []
     size = 0
     for row in rows:
@@ -146,14 +145,14 @@ def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tup
 
 
 def _key(text: str) -> int:
-    """The key of what a list is of. Raises ApiError (404)."""
+    """The key in the address. Raises ApiError (404)."""
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise ApiError(404, "There is nothing at this address.")
     return min(int(text), NUMBER_MAX)
 
 
 def parameter(given: QueryDict, name: str, otherwise: str = "") -> str:
-    """The parameter, ``otherwise`` where it is not given. Raises ApiError (400) where it is given twice."""
+    """The parameter, or ``otherwise``. Raises ApiError (400) if it is given twice."""
     values = given.getlist(name)
     if len(values) > 1:
         raise ApiError(400, f"{name} is given {len(values)} times.")
@@ -178,13 +177,13 @@ def parse_number(text: str, name: str) -> int:
 
 
 def column(name: str, path: str, description: str) -> Filter:
-    """The rows whose column is what was given."""
+    """The rows whose column has the value."""
     schema = {"type": "string"}
     return Filter(name, description, schema, lambda rows, value, now: rows.filter(**{path: value}), may_be_empty=False)
 
 
 def states(known: Iterable[str], schema: dict[str, Any]) -> Filter:
-    """The rows in one of the states that were given, with commas between them."""
+    """The rows in one of the states, separated by commas."""
     allowed = list(known)
 
     def apply(rows: QuerySet[Any], value: str, now: datetime) -> QuerySet[Any]:

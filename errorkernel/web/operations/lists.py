@@ -42,9 +42,9 @@ from errorkernel.web.operations.listing import (
 from errorkernel.web.schemas import common, items, messages, operations
 
 SCAN_EVENTS = 100_000
-"""Events that one request with a query looks at: a search for what is not there must not read millions at once."""
+"""Events that one request with a query searches, so that a search without matches does not read millions."""
 QUERY_FORMAT = "steward-query"
-"""Of texts in the search syntax, which JSON Schema has no word for."""
+"""Format of texts in the search syntax, not defined by JSON Schema."""
 _NODE, _PROCESS = "Only of this node", "Only of this process"
 
 
@@ -53,7 +53,7 @@ def _search(rows: QuerySet[Any], query: str, page: Page, now: datetime) -> Windo
         found = rows.filter(to_q(parse(query), now))
     except QueryError as exc:
         raise ApiError(400, common.SearchError(str(exc), exc.position)) from None
-    # One after the other: asked for both ends at once, SQLite reads everything between them.
+    # One after the other: a query for both ends makes SQLite read everything between them.
     numbers = ErrorEvent.objects.order_by("seq").values_list("seq", flat=True)
     first, last = numbers.first() or 0, numbers.last() or 0
     if page.descending:
@@ -89,7 +89,7 @@ def _error_states(values: Mapping[str, str]) -> QuerySet[ErrorState]:
 
 
 def _liveness(of: Any) -> Filter:
-    """``of``: the condition that a liveness is."""
+    """``of``: liveness and time → condition."""
 
     def apply(rows: QuerySet[Any], value: str, now: datetime) -> QuerySet[Any]:
         if value not in list(Liveness):

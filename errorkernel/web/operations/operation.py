@@ -1,7 +1,7 @@
-"""One declaration per operation: what operators can do, by a form of a page or by the JSON API.
+"""One declaration per operation of operators, by a form or by the JSON API.
 
-``Operation`` holds what is particular to one: its name, permission, request, handler and refusals. From it follow the
-form view (``form_view``), the JSON view (``json_view``), the address of both, and the path in the OpenAPI document.
+``Operation`` holds its name, permission, request, handler and refusals. The form view (``form_view``), the JSON view
+(``json_view``), both addresses and the path in the OpenAPI document are derived from it.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ NOT_NOW = "It cannot be done now: the sentence says why"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An error that a handler raises, and what it is over HTTP. The first that fits counts."""
+    """An error of a handler and its HTTP response. The first match applies."""
 
     error: type[Exception]
     status: int = 409
@@ -39,7 +39,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A form whose operation was refused: what its page is to show."""
+    """A form whose operation was refused."""
 
     request: HttpRequest
     operation: "Operation[Any]"
@@ -50,37 +50,37 @@ class Refused:
 
 
 def show_refusal(refused: Refused) -> HttpResponse:
-    """A page that says why, and nothing else."""
+    """A page with the reason."""
     return refuse(refused.request, translated(refused.error), status=refused.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What operations act on. ``address``: of the pages and, below ``/api/v1/``, of the API."""
+    """A kind of resource. ``address``: of its pages and, below ``/api/v1/``, in the API."""
 
     address: str
     noun: str
     """For people: "There is no such …"."""
     item: type[msgspec.Struct]
     encode: Callable[[Any], msgspec.Struct]
-    """What a handler returns, as the API answers it."""
+    """Result of a handler → body of the response."""
     missing: type[Exception]
-    """Raised by handlers where there is no such thing: 404."""
+    """Raised by handlers for a missing resource: 404."""
     key: type[int] | type[UUID] = int
     page: str = ""
-    """Name of the page that a form leads back to."""
+    """Name of the page to which a form redirects."""
     has_item_page: bool = True
-    """Whether that page is of one of them; else it is their list."""
+    """Whether that page is of one item; else it is the list."""
     refusals: tuple[Refusal, ...] = ()
     show_refusal: Callable[[Refused], HttpResponse] = show_refusal
 
     @property
     def parameter(self) -> str:
-        """The key's name in the document."""
+        """The key's name in the OpenAPI document."""
         return "id" if self.key is UUID else "number"
 
     def read_key(self, text: str | int | UUID) -> Any:
-        """Raises ``missing`` for what is no key."""
+        """Raises ``missing`` for an invalid key."""
         if self.key is UUID:
             try:
                 return text if isinstance(text, UUID) else UUID(str(text))
@@ -108,21 +108,22 @@ class Done:
 class Form:
     """The page's side of an operation.
 
-    ``message``: what the next page says, or what makes it. ``read``: the form as the request; without it the fields
-    have the names of the request's. Raises BadParameter. ``after``: the response; without it, the page of the resource.
+    ``message``: feedback on the next page, or a function that returns it. ``read``: makes the request from the form;
+    without it the fields have the names of the request's. Raises BadParameter. ``after``: the response; without it, the
+    page of the resource.
     """
 
     message: Any = ""
     read: Callable[[QueryDict, Actor], Any] | None = None
     after: Callable[[Done], HttpResponse] | None = None
     page: str = ""
-    """Name of the page with the form, where it is not the resource's."""
+    """Name of the page with the form, if it is not the resource's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[R]):
-    """``handler``: gets the key (None without one), the request (None without a body) and the actor; what it returns is
-    encoded by the resource."""
+    """``handler``: gets the key (None without one), the request (None without a body) and the actor; the resource
+    encodes its result."""
 
     name: str
     """Of the operation in the OpenAPI document."""
@@ -131,19 +132,19 @@ class Operation(Generic[R]):
     permission: str
     handler: Callable[[Any, R, Actor], Any]
     verb: str = ""
-    """The last part of both addresses; without one the operation is on the resource itself."""
+    """The last part of both addresses; empty for an operation on the resource itself."""
     request: type[R] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     has_key: bool = True
     method: str = "POST"
     status: int = 200
     done: str = "How it is now"
-    """What an answer with ``status`` says, for the OpenAPI document."""
+    """Description of the response with ``status`` in the OpenAPI document."""
     audit_verb: str = ""
-    """The action in the audit trail, where it is another word than ``verb``."""
+    """The action in the audit trail, if it is not ``verb``."""
     refusals: tuple[Refusal, ...] = ()
     form: Form | None = None
-    """None: no page does this."""
+    """None: no page has this operation."""
     is_in_api: bool = True
     changes_something: bool = True
 
@@ -153,7 +154,7 @@ class Operation(Generic[R]):
 
     @property
     def api_route(self) -> str:
-        """Below ``/api/v1/``, as Django writes routes. Keys are taken as text, so that a wrong one is a 404 in JSON."""
+        """Below ``/api/v1/``, as Django writes routes. Keys are texts, so that an invalid one is a 404 in JSON."""
         name = "incident_id" if self.resource.key is UUID else "number"
         return "/".join(part for part in (self.resource.address, f"<str:{name}>" * self.has_key, self.verb) if part)
 
@@ -170,11 +171,11 @@ class Operation(Generic[R]):
 
     @property
     def recorded_as(self) -> str:
-        """The action in the audit trail; empty where nothing is changed."""
+        """The action in the audit trail; empty if nothing is changed."""
         return (self.audit_verb or self.verb) if self.changes_something else ""
 
     def page_of(self, key: Any) -> str:
-        """The page that shows what this acts on."""
+        """The address of the page of the resource."""
         if self.form and self.form.page:
             return reverse(self.form.page)
         return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_item_page else [])

@@ -1,4 +1,4 @@
-"""What operators do with problems."""
+"""Operations on problems."""
 
 import re
 from datetime import timedelta
@@ -35,7 +35,7 @@ _NAMED = re.compile(r"(?:\S*/problems/(\d+)(?:[/?#]\S*)?|problem[ :](\d+))", re.
 
 
 def _show_refusal(refused: Refused) -> HttpResponse:
-    """The page of the problem with what was typed still in its form; a part leads to its whole."""
+    """The page of the problem with the typed values in its form; a merged problem redirects to its target."""
     request, error = refused.request, refused.error
     if isinstance(error, IsPart):
         messages.warning(request, translated(error))
@@ -44,7 +44,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
     verb, why, typed = refused.operation.verb, translated(error), request.POST
     comment, reason = typed.get("text", ""), typed.get("reason", "")
     if reason and verb not in _forms_shown(problem):
-        # Somebody was quicker, and the form is gone: what was written may help the next one all the same.
+        # Another user was faster and the form is gone: the typed text is proposed as a comment.
         comment = reason
         why += " " + _("Your text is below, as a comment that is not sent yet.")
     shown = {"refused": verb, "notice": why, "typed": typed, "comment": comment}
@@ -52,7 +52,7 @@ def _show_refusal(refused: Refused) -> HttpResponse:
 
 
 def _forms_shown(problem: Problem) -> tuple[str, ...]:
-    """The operations whose forms with a reason are on the page of the problem as it is."""
+    """The operations with a form for a reason on the page in the present state."""
     muted, resolved = problem.state == ProblemState.MUTED, problem.state == ProblemState.RESOLVED
     return "unmute" if muted else "mute", "reopen" if resolved else "resolve", "merge"
 
@@ -73,7 +73,7 @@ PROBLEM = Resource(
 
 
 def _read_mute(given: QueryDict, actor: Actor) -> ProblemMute:
-    """``for``: ``1h``, ``100`` (more events), ``release``, or nothing: until somebody ends it."""
+    """``for``: ``1h``, ``100`` (more events), ``release``, or empty: until a user ends it."""
     wanted, reason = given.get("for", ""), given.get("reason", "")
     if wanted in SPANS:
         return ProblemMute(until=actor.at + SPANS[wanted], reason=reason)
@@ -90,7 +90,7 @@ def _read_merge(given: QueryDict, actor: Actor) -> ProblemMerge:
 
 
 def read_problem(named: str) -> int | None:
-    """``47``, ``problem 47``, ``problem:47``, or the address of its page; None: none is named. Raises BadParameter."""
+    """``47``, ``problem 47``, ``problem:47``, or the address of its page; None for other texts. Raises BadParameter."""
     known = _NAMED.fullmatch(named.strip())
     return number({"into": (known[1] or known[2]) if known else named}, "into")
 

@@ -1,4 +1,4 @@
-"""What operators do with rules. (A rule is written on its page by ``web.console.rules``, which tries it as well.)"""
+"""Operations on rules. (``web.console.rules`` has the form of a rule.)"""
 
 from datetime import timedelta
 from typing import Any
@@ -79,7 +79,7 @@ def _read_move(given: QueryDict, actor: Actor) -> RuleMove:
 
 
 def _moved(done: Done) -> HttpResponse:
-    """To the button that was pressed, which has moved with its rule: it has the focus again."""
+    """Redirect to the pressed button at its new place, so that it keeps the focus."""
     return HttpResponseRedirect(f"{reverse('rules')}#rule-{done.key}-{done.request.POST['direction']}")
 
 

@@ -1,4 +1,4 @@
-"""What operators do with saved searches: on pages alone."""
+"""Operations on saved searches, on pages only."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from errorkernel.web.schemas.operations import SearchToSave
 
 
 class CannotShare(SavedSearchError):
-    """Sharing takes a permission that this person has not."""
+    """The user lacks the permission for shared searches."""
 
 
 def _save(key: None, given: SearchToSave, actor: Actor) -> SavedSearch:
@@ -34,7 +34,7 @@ def _delete(key: int, given: None, actor: Actor) -> SavedSearch:
 
 
 def _show_page(done: Done) -> HttpResponse:
-    """The page that the search is of, with the search."""
+    """The page of the search, with the search."""
     return HttpResponseRedirect(f"{reverse(done.result.page)}?{done.result.query_string}")
 
 

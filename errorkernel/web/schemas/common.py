@@ -1,7 +1,7 @@
 """The shapes of the requests and responses of the HTTP API, one struct each.
 
-Responses are made from them and the OpenAPI document is derived from them, so the two cannot drift apart: a field that
-is added here is sent and described. What nodes post has its shapes in ``errorkernel.protocol``.
+Responses are made from them and the OpenAPI document is derived from them, so both have the same fields. The payloads
+of nodes are in ``errorkernel.protocol``.
 """
 
 from datetime import datetime
@@ -21,45 +21,45 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def schema_hint(**keywords: Any) -> msgspec.Meta:
-    """What the description says of a field and ``core.rules`` checks, which names the field that is wrong."""
+    """Limits for the document only: ``domain.rule_policy`` checks them and reports the field."""
     return msgspec.Meta(extra_json_schema=keywords)
 
 
 def of_row(shape: type[T], row: Any, **more: Any) -> T:
-    """``shape`` filled with ``more``, and with the columns of the same names for everything else."""
+    """``shape`` with the values of ``more``, and of the columns with the same names."""
     columns = {name: getattr(row, name) for name in shape.__struct_fields__ if name not in more}
     return shape(**columns, **more)
 
 
 class ErrorBody(msgspec.Struct):
-    """What went wrong, in one sentence for whoever wrote the client."""
+    """The error in one sentence for the author of the client."""
 
     error: str
 
 
 class SearchError(msgspec.Struct, omit_defaults=True):
-    """``position``: where in ``q`` the mistake is, counted in characters from 0."""
+    """``position``: of the error in ``q``, in characters from 0."""
 
     error: str
     position: int | None = None
 
 
 class Refusal(msgspec.Struct):
-    """``index``: the event's place in the body, from 0."""
+    """``index``: position of the event in the body, from 0."""
 
     index: int
     error: str
 
 
 class EventsAccepted(msgspec.Struct):
-    """The broker has those in ``accepted``; those in ``rejected`` will never be taken as they are."""
+    """The broker has stored ``accepted``; ``rejected`` are invalid and will never be accepted unchanged."""
 
     accepted: list[UUID]
     rejected: list[Refusal]
 
 
 class NoEventsAccepted(msgspec.Struct):
-    """The body cannot be read, or none of its events can be taken."""
+    """The body is invalid, or all of its events are."""
 
     error: str
     accepted: list[UUID]
@@ -67,20 +67,20 @@ class NoEventsAccepted(msgspec.Struct):
 
 
 class OutcomeAccepted(msgspec.Struct):
-    """The incident whose outcome the broker has."""
+    """The incident whose outcome the broker has stored."""
 
     accepted: list[UUID]
 
 
 class UnknownIncident(msgspec.Struct, omit_defaults=True):
-    """``state``: ``withdrawn`` where the incident was open once and will not be decided."""
+    """``state``: ``withdrawn`` if the incident existed and will not be decided."""
 
     error: str
     state: State | None = None
 
 
 class Answer(msgspec.Struct):
-    """An operator's decision. ``request_id``: any text of your own; repeating it repeats nothing."""
+    """An operator's decision. ``request_id``: any unique text; a repeated request with it has no further effect."""
 
     action: Action
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
@@ -92,7 +92,7 @@ class Answer(msgspec.Struct):
 
 
 class RecordedDecision(msgspec.Struct):
-    """The decision that is recorded; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+    """The recorded decision; ``by`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     incident: UUID
     decision_id: UUID
@@ -103,7 +103,7 @@ class RecordedDecision(msgspec.Struct):
 
 
 class DecidedByOther(msgspec.Struct):
-    """Another decision was first: ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
+    """Another decision was first; ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
     error: str
     winner: str
@@ -120,8 +120,7 @@ class NoLongerOpen(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """``checks``: which part can work: ``database``, ``broker``, ``kernel``; ``why``: a sentence for each that
-    cannot."""
+    """``checks``: state of ``database``, ``broker`` and ``kernel``; ``why``: a sentence for each failed check."""
 
     ready: bool
     checks: dict[str, bool]

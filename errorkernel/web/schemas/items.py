@@ -1,4 +1,4 @@
-"""What the HTTP API lists, one struct each, and how each is made of a row of the database."""
+"""Items of the lists of the HTTP API, one struct each, and their construction from database rows."""
 
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -38,11 +38,10 @@ class DecisionItem(msgspec.Struct):
 
 
 class IncidentItem(msgspec.Struct):
-    """``change`` grows with every change of the incident: it is what ``after`` goes by. ``poison``: the process failed
-    on this message again and again. ``node_liveness``: of an open one whose node is late or gone, which of the two.
-    ``by_itself``: what its node decided on its own while it was isolated; then ``state`` is withdrawn, or stale.
-    ``cut``: the fields of its event that were over their limit, so only their beginning is kept; null: that event is no
-    longer stored."""
+    """``change`` grows with every change of the incident; ``after`` refers to it. ``poison``: the process failed on
+    this message three times or more in a row. ``node_liveness``: ``late`` or ``gone`` for a pending incident of such a
+    node. ``by_itself``: the decision that its node made while it was isolated; then ``state`` is withdrawn or stale.
+    ``cut``: the fields of its event that were truncated; null if that event is no longer stored."""
 
     id: UUID
     change: int
@@ -76,7 +75,7 @@ class IncidentItem(msgspec.Struct):
 
 class ProblemItem(msgspec.Struct):
     """``since_resolved``: events since it was last resolved. ``merged_into``: the problem that it is part of, whose
-    numbers hold its own."""
+    numbers include its own."""
 
     id: int
     fingerprint: str
@@ -101,8 +100,8 @@ class ProblemItem(msgspec.Struct):
 
 
 class ErrorStateItem(msgspec.Struct):
-    """What one process met of one problem: a leaf of the map fleet, node, process, error state. ``level``: the worst
-    that the problem was reported with; ``consecutive``: failures in a row on the same message."""
+    """The occurrences of one problem in one process. ``level``: the highest level of the problem; ``consecutive``:
+    failures in a row on the same message."""
 
     id: int
     node: str
@@ -118,7 +117,8 @@ class ErrorStateItem(msgspec.Struct):
 
 
 class ProcessItem(msgspec.Struct):
-    """``heartbeat_age_s``: seconds since its node was heard from; ``clock_skew_s``: its clock against ours."""
+    """``heartbeat_age_s``: seconds since the last contact of its node; ``clock_skew_s``: its clock minus the
+    server's."""
 
     id: int
     node: str
@@ -137,7 +137,7 @@ class ProcessItem(msgspec.Struct):
 
 
 class DecisionSummary(msgspec.Struct):
-    """A decision, in short."""
+    """A decision."""
 
     action: Action
     by: str
@@ -145,7 +145,7 @@ class DecisionSummary(msgspec.Struct):
 
 
 class IncarnationItem(msgspec.Struct):
-    """One incarnation of a process. ``answer``: the decision that ended it, where one did."""
+    """One incarnation of a process. ``answer``: the decision that ended it, if there is one."""
 
     number: int
     pid: int | None
@@ -159,10 +159,9 @@ class IncarnationItem(msgspec.Struct):
 
 
 class EventItem(EventRow):
-    """A stored event. ``family``: of its node, empty for one of ours. ``process_guess``: of others, whether the process
-    is ``named_in_text``, ``guessed_from_text`` or ``not_named``, since such nodes send no more than a text.
-    ``cut``: the fields that were over their limit, so only their beginning is kept. ``tags``: the sender's, and for
-    such nodes what was read from the text."""
+    """A stored event. ``family``: of a Steward/ctrl node, else empty. ``process_guess``: for these nodes, which send
+    only a text, whether the process is ``named_in_text``, ``guessed_from_text`` or ``not_named``. ``cut``: the fields
+    that were truncated. ``tags``: of the sender, and for these nodes the values extracted from the text."""
 
     family: NodeFamily = ""
     process_guess: str = ""
@@ -171,8 +170,8 @@ class EventItem(EventRow):
 
 
 class NodeItem(msgspec.Struct):
-    """``heartbeat_age_s``: seconds since it was heard from; ``clock_skew_s``: its clock against ours. ``formats``: in
-    which messages of a node that is not one of ours came, the latest last."""
+    """``heartbeat_age_s``: seconds since its last contact; ``clock_skew_s``: its clock minus the server's. ``formats``:
+    of the messages of a Steward/ctrl node, the latest last."""
 
     id: int
     name: str
@@ -199,7 +198,7 @@ class NodeItem(msgspec.Struct):
 
 
 class RuleItem(msgspec.Struct):
-    """Rules are asked in the order of ``position``."""
+    """Rules are evaluated in the order of ``position``."""
 
     id: int
     revision: int
@@ -224,7 +223,7 @@ class RuleItem(msgspec.Struct):
 
 
 def incident(row: Incident, cut: str | None) -> IncidentItem:
-    """``cut``: of its event. Needs ``select_related("node", "process", "decision")``, or costs queries."""
+    """``cut``: of its event. Use ``select_related("node", "process", "decision")``."""
     made = getattr(row, "decision", None)
     return of_row(
         IncidentItem,
@@ -252,7 +251,7 @@ def _names(cut: str) -> list[str]:
 
 
 def error_state(row: ErrorState) -> ErrorStateItem:
-    """Needs ``select_related("process__node", "problem")``, or costs queries."""
+    """Use ``select_related("process__node", "problem")``."""
     process, met = row.process, row.problem
     return of_row(
         ErrorStateItem,
@@ -267,19 +266,19 @@ def error_state(row: ErrorState) -> ErrorStateItem:
 
 
 def problem(row: Problem) -> ProblemItem:
-    """Needs ``select_related("assignee")``, or costs a query."""
+    """Use ``select_related("assignee")``."""
     assignee = row.assignee.get_username() if row.assignee else None
     return of_row(ProblemItem, row, assignee=assignee, merged_into=row.merged_into_id)
 
 
 def process(row: Process, now: datetime) -> ProcessItem:
-    """Needs ``select_related("node")``, or costs a query."""
+    """Use ``select_related("node")``."""
     alive = liveness.of_process(row.node.heard, row.node.heartbeat_at, row.state, row.last_seen, now)
     return of_row(ProcessItem, row, node=row.node.name, liveness=alive, **_heard(row.node, now))
 
 
 def incarnation(row: Incarnation) -> IncarnationItem:
-    """Needs ``select_related("incident__decision", "incident__node")``, or costs queries."""
+    """Use ``select_related("incident__decision", "incident__node")``."""
     return of_row(
         IncarnationItem,
         row,

@@ -11,16 +11,16 @@ from errorkernel.web.schemas.common import of_row
 
 
 class MessageRequest(msgspec.Struct):
-    """Why something is done with a failed message. ``request_id``: any text of your own; repeating it repeats
-    nothing."""
+    """The reason of an operation on a failed message. ``request_id``: any unique text; a repeated request with it has
+    no further effect."""
 
     reason: str = ""
     request_id: str | int = ""
 
 
 class MessageOperation(msgspec.Struct):
-    """What somebody did with a failed message, and how far that is. ``command``: its id at the node. A dead letter
-    without an incident has no ``incident``."""
+    """An operation on a failed message and its state. ``command``: its id at the node. ``incident`` is null for a dead
+    letter without one."""
 
     command: UUID
     incident: UUID | None
@@ -36,8 +36,7 @@ class MessageOperation(msgspec.Struct):
 
 
 class DeadLetterItem(msgspec.Struct):
-    """A message that is kept to be looked at. ``incident``: the latest incident about it; ``done``: what people did
-    with it, the latest last."""
+    """A dead letter. ``incident``: the latest incident about it; ``done``: the operations on it, the latest last."""
 
     id: int
     node: str
@@ -58,7 +57,7 @@ def message_operation(row: Requeue) -> MessageOperation:
 
 
 def dead_letter(row: DeadLetter) -> DeadLetterItem:
-    """Needs a row of ``dead_letters.listed``, or costs queries."""
+    """Use rows of ``dead_letters.listed``."""
     process = row.process
     return of_row(
         DeadLetterItem,

@@ -21,7 +21,7 @@ from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
 
 DAYS_MAX = 3650
 CONDITION_FORMAT = "steward-condition"
-"""Of texts in the query language that a rule can have, which JSON Schema has no word for."""
+"""Format of conditions of rules, not defined by JSON Schema."""
 
 
 BulkState: TypeAlias = Literal["proposed", "canary", "applying", "done", "rejected", "expired"]
@@ -36,9 +36,9 @@ _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 
 
 class RuleRequest(msgspec.Struct):
-    """A rule as it is to be. ``controlled_nodes``: names of Steward's and ctrl's nodes on whose processes it may act,
-    each as it is. ``also_waiting``: what waits already is judged too; refused where it would kill or stop more of that
-    than one person may at once. ``revision``: of the rule that is replaced; a new one has none."""
+    """The definition of a rule. ``controlled_nodes``: exact names of Steward/ctrl nodes on whose processes it may act.
+    ``also_waiting``: evaluate pending incidents too; refused if it would kill or stop more of them than one person may
+    at once. ``revision``: of the rule that is replaced; none for a new rule."""
 
     name: Annotated[str, schema_hint(**_Text, maxLength=rule_policy.NAME_MAX_CHARS)]
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
@@ -55,14 +55,14 @@ class RuleRequest(msgspec.Struct):
 
 
 class ProblemReason(msgspec.Struct):
-    """Why something is done with a problem."""
+    """The reason of an operation on a problem."""
 
     reason: _Reason = ""
 
 
 class ProblemMute(msgspec.Struct):
     """When the mute ends: at ``until``, after so many ``more`` events, with the first event of ``another_release``;
-    whichever comes first. Without any of them when somebody ends it."""
+    whichever comes first. Without any of them a user must end it."""
 
     until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     more: Annotated[int, msgspec.Meta(ge=1, le=problem_state.MORE_MAX)] | None = None
@@ -71,26 +71,26 @@ class ProblemMute(msgspec.Struct):
 
 
 class ProblemAssignment(msgspec.Struct):
-    """``to``: the name of somebody who may decide; null: nobody."""
+    """``to``: name of a user with the permission to decide; null for nobody."""
 
     to: Annotated[str, schema_hint(minLength=1)] | None
 
 
 class ProblemText(msgspec.Struct):
-    """A comment; it is kept as it is."""
+    """A comment; it cannot be changed."""
 
     text: Annotated[str, schema_hint(**_Text, maxLength=problem_state.TEXT_MAX_CHARS)]
 
 
 class ProblemMerge(msgspec.Struct):
-    """``into``: number of the problem that it is to be part of."""
+    """``into``: number of the target problem."""
 
     into: _Place
     reason: _Reason = ""
 
 
 class SearchToSave(msgspec.Struct):
-    """``page``: the one that it is of; ``address``: the parameters of that page. ``shared``: for everybody."""
+    """``page``: page of the search; ``address``: its parameters. ``shared``: for all users."""
 
     page: str
     name: str
@@ -99,22 +99,22 @@ class SearchToSave(msgspec.Struct):
 
 
 class RuleMove(msgspec.Struct):
-    """``steps``: how many rules it passes; less than 0 is up, so that it is asked earlier."""
+    """``steps``: number of positions; negative is up, so that it is evaluated earlier."""
 
     steps: Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
 
 
 class RuleReason(msgspec.Struct):
-    """Why something is done to a rule. ``also_waiting``: when it is resumed, what waits already is judged too."""
+    """The reason of an operation on a rule. ``also_waiting``: when it is resumed, evaluate pending incidents too."""
 
     reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)] = ""
     also_waiting: bool = False
 
 
 class DryRun(msgspec.Struct):
-    """What to try on the incidents of the last ``days``, and on them alone: what rules do on nodes of Steward and ctrl
-    is not tried. ``rule``: rules before this one come first; without, all that
-    speak. ``start``: ``next`` of the previous response, to look further back."""
+    """A dry run on the incidents of the last ``days``; actions on Steward/ctrl nodes are not included. ``rule``: rules
+    before this one apply first; without it all active rules do. ``start``: ``next`` of the previous response, to
+    continue."""
 
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
     days: Annotated[float, schema_hint(exclusiveMinimum=0, maximum=DAYS_MAX)] = 7
@@ -123,10 +123,9 @@ class DryRun(msgspec.Struct):
 
 
 class Tried(msgspec.Struct):
-    """What a condition would have decided. ``taken``: matched, but an earlier rule decides; ``waiting``:
-    how many it finds that are open now, whichever rules come before; ``ended``: of those matched, how many ended by
-    which decision; ``done``: how much of the time asked for has been looked at, from 0 to 1; ``next``: where to go on,
-    null: that was all."""
+    """The incidents that a condition would have decided. ``taken``: matched, but decided by an earlier rule;
+    ``waiting``: pending incidents that it matches, regardless of earlier rules; ``ended``: number of the matched ones
+    by decision; ``done``: searched share of the time, from 0 to 1; ``next``: continue from here, null at the end."""
 
     looked_at: int
     matched: int
@@ -141,7 +140,7 @@ class Tried(msgspec.Struct):
 
 
 class FieldError(msgspec.Struct, omit_defaults=True):
-    """``field``: what is wrong with the rule; ``position``: where in its condition, in characters from 0."""
+    """``field``: the invalid field; ``position``: of the error in the condition, in characters from 0."""
 
     error: str
     field: str | None = None
@@ -149,7 +148,7 @@ class FieldError(msgspec.Struct, omit_defaults=True):
 
 
 class RuleConflict(msgspec.Struct):
-    """Somebody else was first: the revision that stands, and who wrote it."""
+    """Another user was first: the present revision and its author."""
 
     error: str
     revision: int
@@ -157,8 +156,8 @@ class RuleConflict(msgspec.Struct):
 
 
 class BulkDecisionProposal(msgspec.Struct):
-    """One decision for all incidents that ``condition`` finds now. ``first``: the canary, which is decided first and
-    watched before the others follow; null: none."""
+    """One decision for all incidents that ``condition`` matches now. ``first``: the canary, which is decided first and
+    watched; null for none."""
 
     action: Action
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
@@ -167,10 +166,10 @@ class BulkDecisionProposal(msgspec.Struct):
 
 
 class BulkDecisionStatus(msgspec.Struct):
-    """``count`` incidents were found when it was proposed; so many of them are ``pending``, ``decided`` by this,
-    ``already_decided`` by others, or ``withdrawn``. ``first_shows``: how the canary ``first`` does since it was
-    decided; the others follow where it is ``good``. ``watch_until``: null until its process has applied the decision.
-    ``first_detail``: what its node reported of it."""
+    """``count``: incidents of the proposal, of which ``pending``, ``decided`` by it, ``already_decided`` by others, or
+    ``withdrawn``. ``first_shows``: state of the canary ``first`` since its decision; the others follow if it is
+    ``good``. ``watch_until``: null until its process has applied the decision. ``first_detail``: the detail of its
+    outcome."""
 
     id: int
     state: BulkState
@@ -197,7 +196,7 @@ class BulkDecisionStatus(msgspec.Struct):
 
 
 class BulkDecisionIncident(msgspec.Struct):
-    """One of the incidents, its result, and its decision."""
+    """One incident of a bulk decision, its result and its decision."""
 
     id: int
     incident: UUID
@@ -226,7 +225,7 @@ def bulk_decision_status(row: BulkDecision, now: datetime) -> BulkDecisionStatus
 
 
 def bulk_decision_incident(row: BulkDecisionItem) -> BulkDecisionIncident:
-    """Needs ``bulk.items``, or costs queries."""
+    """Use rows of ``bulk_decisions.items``."""
     incident = row.incident
     made = getattr(incident, "decision", None)
     return of_row(
