@@ -11,31 +11,18 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
-from django.core.paginator import Paginator
 from django.db import models
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from errorkernel.admin.lists import BoundedList, BoundedPaginator, TimeFilter
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import visible
 
 EXCERPT_CHARS = 100
-COUNT_MAX = 10_000
-"""Lists count this far; "10,000" then means at least so many."""
-
-
-class BoundedPaginator(Paginator):
-    """Counts up to COUNT_MAX: counting millions of rows would take longer than showing the page."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = self.object_list
-        return rows.order_by()[:COUNT_MAX].count() if isinstance(rows, QuerySet) else len(rows)
 
 
 def excerpt(field: str, name: str = "", ordering: str | None = None) -> Callable[[Any, models.Model], SafeString]:
@@ -112,6 +99,10 @@ class Admin(admin.ModelAdmin):
     show_full_result_count = False
     paginator = BoundedPaginator
     list_per_page = 50
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BoundedList]:
+        return BoundedList
+
     console: tuple[str, str] | None = None
 
     def get_view_on_site_url(self, obj: models.Model | None = None) -> str | None:
@@ -133,6 +124,12 @@ class History(Admin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return self._columns
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """With a filter by the first time that the list shows."""
+        times = {field.name for field in self.model._meta.fields if isinstance(field, models.DateTimeField)}
+        shown_times = [name for name in self.list_display if name in times]
+        return [*self.list_filter, *((name, TimeFilter) for name in shown_times[:1])]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         found = super().get_object(request, object_id, from_field)

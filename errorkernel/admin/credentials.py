@@ -3,14 +3,17 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
+from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from errorkernel.admin.base import Admin, actor_of, moment
+from errorkernel.admin.lists import TimeFilter
 from errorkernel.models import ApiToken, Node
 from errorkernel.protocol.subjects import is_node_name
 from errorkernel.store import nodes
@@ -43,13 +46,33 @@ def _show_secrets(
     return response
 
 
+def _is_confirmed(request: HttpRequest) -> bool:
+    return request.POST.get("confirmed") == "yes"
+
+
+def _confirm(
+    model: admin.ModelAdmin, request: HttpRequest, selected: QuerySet[Any], action: str, button: str, text: str
+) -> HttpResponse:
+    """A page that says what an action does to which rows, before it does it."""
+    context = {
+        **model.admin_site.each_context(request),
+        "title": f"{button}?",
+        "text": text,
+        "rows": selected,
+        "action": action,
+        "button": button,
+        "back": reverse(f"admin:errorkernel_{model.opts.model_name}_changelist"),
+    }
+    return TemplateResponse(request, "admin/errorkernel/confirm.html", context)
+
+
 @admin.register(Node)
 class NodeAdmin(Admin):
     """Nodes are added and disabled, never renamed or removed, because their history refers to them."""
 
     console = ("node", "name")
     list_display = ["name", "enabled", "demo", "last_heartbeat", "clock", "backlog", "dropped", "events", "version"]
-    list_filter = ["enabled", "demo"]
+    list_filter = ["enabled", "demo", ("heartbeat_at", TimeFilter)]
     search_fields = ["name", "note"]
     search_help_text = "Part of a name or note."
     actions = ["let_in", "shut_out", "renew"]
@@ -102,8 +125,15 @@ class NodeAdmin(Admin):
         self._set_enabled(request, selected, True)
 
     @admin.action(description="Shut the selected nodes out", permissions=["change"])
-    def shut_out(self, request: HttpRequest, selected: QuerySet[Node]) -> None:
+    def shut_out(self, request: HttpRequest, selected: QuerySet[Node]) -> HttpResponse | None:
+        if not _is_confirmed(request):
+            text = (
+                "The broker and the HTTP API refuse these nodes within 2 seconds. Their pending incidents stay pending,"
+                " and their processes stay blocked until you let the nodes in again."
+            )
+            return _confirm(self, request, selected, "shut_out", "Shut nodes out", text)
         self._set_enabled(request, selected, False)
+        return None
 
     def _set_enabled(self, request: HttpRequest, selected: QuerySet[Node], enabled: bool) -> None:
         names = list(selected.values_list("name", flat=True))
@@ -118,6 +148,12 @@ class NodeAdmin(Admin):
         if len(names) != 1:
             self.message_user(request, "New credentials are made for one node at a time.", messages.ERROR)
             return None
+        if not _is_confirmed(request):
+            text = (
+                "The present credentials stop working at once. The node is refused until it has the new ones, which are"
+                " shown once."
+            )
+            return _confirm(self, request, selected, "renew", "Create new credentials", text)
         return self._show(request, nodes.renew_node(names[0], actor_of(request)))
 
 
@@ -137,10 +173,9 @@ class ApiTokenAdmin(Admin):
     login."""
 
     list_display = ["id", "user", "note", "created", "last_used", "revoked"]
-    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter), ("created_at", TimeFilter)]
     list_select_related = ["user"]
     search_fields = ["user__username", "note"]
-    raw_id_fields = ["user"]
     actions = ["revoke"]
 
     created = moment("created_at", "created (UTC)", "created_at")
@@ -151,6 +186,12 @@ class ApiTokenAdmin(Admin):
         if obj is None:
             return ["user", "note"] if request.user.is_superuser else ["note"]
         return ["user", "note", "created_at", "last_used_at", "revoked_at"]
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """The owner is chosen from a list of active users."""
+        if db_field.name == "user":
+            kwargs["queryset"] = get_user_model().objects.filter(is_active=True).order_by("username")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Needed for the action of the list; a token itself cannot be changed.
@@ -175,7 +216,11 @@ class ApiTokenAdmin(Admin):
         return _show_secrets(self, request, f"A personal API token of {obj.user}.", [("token", obj.made)])
 
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
-    def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
+    def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> HttpResponse | None:
+        if not _is_confirmed(request):
+            text = "Programs that use these tokens are refused from now on. A revoked token cannot be restored."
+            return _confirm(self, request, tokens, "revoke", "Revoke tokens", text)
         for token in tokens:
             api_tokens.revoke(token, actor_of(request))
         self.message_user(request, "Revoked.", messages.SUCCESS)
+        return None

@@ -11,9 +11,16 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from errorkernel.admin.base import actor_of
-from errorkernel.store.accounts import people
+from errorkernel.models import ApiToken
+from errorkernel.store.accounts import api_tokens, people
 
 _KINDS = {User: ("user", people.person), Group: ("group", people.group)}
+
+
+def _revoke_tokens(owner: Model, request: HttpRequest) -> None:
+    """A person's tokens are revoked before they go with the person, so that the audit trail has each."""
+    for token in ApiToken.objects.filter(user_id=owner.pk, revoked_at__isnull=True):
+        api_tokens.revoke(token, actor_of(request))
 
 
 class Noted(admin.ModelAdmin):
@@ -57,6 +64,21 @@ class GroupOfPeopleAdmin(Noted, GroupAdmin):
 class PersonAdmin(Noted, UserAdmin):
     """Django's, except that only superusers can make superusers: otherwise a person who may edit people could promote
     himself."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[Any], Any]:
+        """A person's tokens go with the person; nobody needs a permission to delete tokens, which nobody has."""
+        listed, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return listed, counts, needed - {ApiToken._meta.verbose_name}, protected
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        _revoke_tokens(obj, request)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            for person in queryset:
+                _revoke_tokens(person, request)
+            super().delete_queryset(request, queryset)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():

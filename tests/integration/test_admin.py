@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
+from django.db import models
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from errorkernel.admin import lists
 from errorkernel.admin.base import History, shown
 from errorkernel.broker.credentials import public_nkey
 from errorkernel.domain.access_denials import Denial
@@ -107,6 +110,96 @@ def url(model, page, *args):
 
 def act(client, model, action, *rows):
     return client.post(url(model, "changelist"), {"action": action, "_selected_action": [row.pk for row in rows]})
+
+
+def confirm(client, model, action, *rows):
+    """What the button of the confirmation page sends."""
+    given = {"action": action, "_selected_action": [row.pk for row in rows], "confirmed": "yes"}
+    return client.post(url(model, "changelist"), given)
+
+
+def test_the_owner_of_a_token_is_chosen_by_name(root):
+    User.objects.create_user("vera")
+    User.objects.create_user("gone", is_active=False)
+    page = root.get(url(ApiToken, "add")).content.decode()
+    options = re.findall(r"<option[^>]*>([^<]*)</option>", page)
+    assert {"vera", "root"} <= set(options)
+    assert "gone" not in options
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "in the list"])
+def test_a_person_with_a_token_can_be_deleted_and_the_trail_has_both(root, many):
+    vera = User.objects.create_user("vera")
+    api_tokens.add(vera, actor=Actor("user:root", NOW))
+    if many:
+        selected = {"action": "delete_selected", "_selected_action": [vera.pk]}
+        page = reverse("admin:auth_user_changelist")
+    else:
+        selected, page = {}, reverse("admin:auth_user_delete", args=[vera.pk])
+    asked = (root.post(page, selected) if many else root.get(page)).content.decode()
+    assert "permission to delete" not in asked
+    assert "API token" in asked
+    root.post(page, {**selected, "post": "yes"})
+    assert not User.objects.filter(username="vera").exists()
+    assert AuditEntry.objects.filter(action="revoke", target__startswith="token:").count() == 1
+
+
+def test_a_count_that_was_ended_says_so_and_every_row_can_be_reached(root, monkeypatch):
+    monkeypatch.setattr(lists, "COUNT_MAX", 100)
+    monkeypatch.setattr(History, "list_per_page", 50)
+    times = [NOW + timedelta(seconds=number) for number in range(230)]
+    AuditEntry.objects.bulk_create(
+        AuditEntry(at=at, actor="user:a", action="x", target=f"t:{number}", origin="")
+        for number, at in enumerate(times)
+    )
+    found, page = set(), url(AuditEntry, "changelist")
+    first = root.get(page).content.decode()
+    assert "more than 100 audit" in " ".join(first.split())
+    query, visited = "", 0
+    while query is not None and visited < 20:
+        visited += 1
+        html = root.get(page + query).content.decode()
+        found |= {int(number) for number in re.findall(r"<bdi>t:(\d+)</bdi>", html)}
+        after = re.search(r'<a href="(\?[^"]*)">Rows after these</a>', html)
+        number = int(re.search(r"[?&]p=(\d+)", query)[1]) if "p=" in query else 1
+        if after:
+            query = after[1].replace("&amp;", "&")
+        elif f"p={number + 1}" in html:
+            query = re.sub(r"[?&]p=\d+", "", query)
+            query += f"{'&' if query else '?'}p={number + 1}"
+        else:
+            query = None
+    assert found == set(range(230))
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("?at__within=hour", 1),
+        ("?at__within=day", 2),
+        ("?at__from=2026-11-24T10:00:00&at__to=2026-11-24T10:00:01", 1),
+        ("?at__to=2026-11-24T10:00:00", 0),
+        ("?at__within=fortnight", None),
+        ("?at__from=yesterday", None),
+    ],
+)
+def test_lists_are_filtered_by_time(query, count, root):
+    now = timezone.now()
+    for at in (now - timedelta(minutes=5), now - timedelta(hours=5), NOW):
+        AuditEntry.objects.create(at=at, actor="user:a", action="x", target="t", origin="")
+    answer = root.get(url(AuditEntry, "changelist") + query)
+    if count is None:
+        assert answer.status_code == 302, "an address that says nothing leads to the whole list"
+    else:
+        assert answer.context["cl"].result_count == count
+
+
+@pytest.mark.parametrize("model", HISTORY, ids=lambda model: model.__name__)
+def test_every_list_that_shows_a_time_can_be_filtered_by_one(model, root):
+    shown_times = {field.name for field in model._meta.fields if isinstance(field, models.DateTimeField)}
+    page = root.get(url(model, "changelist")).content.decode()
+    listed = admin.site._registry[model].list_display
+    assert ("datetime-local" in page) == bool(shown_times & set(listed))
 
 
 @pytest.mark.parametrize("model", HISTORY, ids=lambda model: model.__name__)
@@ -258,10 +351,17 @@ def test_nodes_are_shut_out_let_in_and_given_new_credentials():
     secrets = nodes.add_node("ship1", actor=Actor.system(NOW))
     node = Node.objects.get()
     act(client, Node, "shut_out", node)
+    assert nodes.names_by_token([secrets.token]) == {secrets.token: node.name}, "asked first"
+    confirm(client, Node, "shut_out", node)
     assert nodes.names_by_token([secrets.token]) == {}
     act(client, Node, "let_in", node)
     assert nodes.names_by_token([secrets.token]) == {secrets.token: node.name}
-    renewed = act(client, Node, "renew", node).content.decode()
+    asked = act(client, Node, "renew", node).content.decode()
+    assert "stop working at once" in asked
+    assert "ship1" in asked
+    assert "ekn_" not in asked
+    assert nodes.names_by_token([secrets.token]) == {secrets.token: node.name}
+    renewed = confirm(client, Node, "renew", node).content.decode()
     assert "ekn_" in renewed
     assert nodes.names_by_token([secrets.token]) == {}
     actors = AuditEntry.objects.filter(actor="user:somebody").values_list("action", flat=True)
@@ -275,6 +375,8 @@ def test_an_api_token_is_shown_once_and_can_be_revoked():
     token = next(word for word in text.replace("<", " ").replace(">", " ").split() if word.startswith("eku_"))
     assert api_tokens.user_of(token, now=NOW).username == "somebody"
     act(client, ApiToken, "revoke", ApiToken.objects.get())
+    assert api_tokens.user_of(token, now=NOW).username == "somebody"
+    confirm(client, ApiToken, "revoke", ApiToken.objects.get())
     assert api_tokens.user_of(token, now=NOW) is None
     assert client.post(url(ApiToken, "delete", ApiToken.objects.get().pk), {"post": "yes"}).status_code == 403
 
