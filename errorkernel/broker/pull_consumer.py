@@ -58,6 +58,11 @@ class StreamDelivery:
         return int(self._metadata()[1])
 
     @property
+    def pending(self) -> int:
+        """How many messages of the stream had not been delivered to anybody when it was."""
+        return int(self._metadata()[4])
+
+    @property
     def source(self) -> str:
         """An identity that no other message has, even if the stream was deleted and its numbers start again."""
         _, sequence, _, stored_ns = self._metadata()[:4]
@@ -124,6 +129,13 @@ class DeliverySource(Protocol):
     async def get(self, limit: int) -> Sequence[Delivery]: ...
 
 
+class GatheringSource(DeliverySource, Protocol):
+    """A source that knows how long to wait for more: ``gather`` returns after these seconds, or sooner when a message
+    has arrived that must not wait."""
+
+    async def gather(self, seconds: float) -> None: ...
+
+
 class PullConsumer:
     """Messages of one durable consumer, for as long as the connection lives.
 
@@ -139,6 +151,8 @@ class PullConsumer:
         self._wake = asyncio.Event()
         self._inbox = ""
         self._heard = time.monotonic()
+        self.pending = 0
+        """Messages of the stream behind the latest one that ``get`` returned, which nobody has received yet."""
         self.trouble = asyncio.Event()
         """Set when the broker reports that the consumer does not exist; cleared by the code that creates it."""
 
@@ -170,10 +184,24 @@ class PullConsumer:
             except TimeoutError:
                 await self._ask_after_silence()
         taken, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        self.pending = taken[-1].pending
         # Requesting here and not on arrival is the back-pressure.
         if self._outstanding + len(self._buffer) < self._batch // 2:
             await self._ask()
         return taken
+
+    async def gather(self, seconds: float) -> None:
+        """Return after this time: all messages are alike here."""
+        await asyncio.sleep(seconds)
+
+    async def wait_for_more(self, seconds: float) -> bool:
+        """Return when another message has come, or False after this time."""
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def _ask_after_silence(self) -> None:
         if self._connection.connected and time.monotonic() - self._heard > HEARTBEAT_S * 2:

@@ -166,7 +166,7 @@ async def _without_discarding(connection: Connection, config: dict[str, Any], fo
     share, former = config.get(_SHARE[0], -1), found.get(_SHARE[0], -1)
     if share <= 0 or 0 < former <= share:
         return config
-    most = max((await subject_counts(connection, config["name"], ">")).values(), default=0)
+    most = max((await subject_counts(connection, config["name"], ">")).counts.values(), default=0)
     if most <= share // 2:
         return config
     log.warning("%s holds %d messages of one node; the share of %d applies from the next start on when it holds less",
@@ -176,10 +176,20 @@ async def _without_discarding(connection: Connection, config: dict[str, Any], fo
     }
 
 
-async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class SubjectCounts:
+    """``messages`` and ``subjects`` of the whole stream, and the ``counts`` of those subjects that were asked for."""
+
+    messages: int
+    subjects: int
+    counts: dict[str, int]
+
+
+async def subject_counts(connection: Connection, stream: str, pattern: str) -> SubjectCounts:
     """The number of messages of each subject that matches ``pattern``. Raises BrokerError."""
     state = (await connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern}))["state"]
-    return {str(subject): int(count) for subject, count in (state.get("subjects") or {}).items()}
+    counts = {str(subject): int(count) for subject, count in (state.get("subjects") or {}).items()}
+    return SubjectCounts(int(state["messages"]), int(state.get("num_subjects", 0)), counts)
 
 
 async def probe_storage(connection: Connection, stream: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:

@@ -33,11 +33,11 @@ class _Shared:
 class EventOfBatch:
     """One event of a batch, as a delivery; with ``error`` it stands for a batch that cannot be taken apart."""
 
-    __slots__ = ("_index", "_shared", "data", "error")
+    __slots__ = ("_shared", "data", "error", "index")
 
     def __init__(self, shared: _Shared, index: int, data: bytes, error: ProtocolError | None = None) -> None:
         self._shared = shared
-        self._index = index
+        self.index = index
         self.data = data
         self.error = error
 
@@ -51,7 +51,7 @@ class EventOfBatch:
 
     @property
     def source(self) -> str:
-        return f"{self._shared.whole.source}:{self._index}"
+        return f"{self._shared.whole.source}:{self.index}"
 
     @property
     def sequence(self) -> int:
@@ -100,14 +100,18 @@ class UnpackingSource:
 
     def _unpack(self, delivery: Delivery) -> int:
         """Returns how many bytes this took to unpack."""
-        if not batches.is_batch(delivery.headers):
-            self._unpacked.append(delivery)
-            return 0
-        try:
-            events = batches.unpack(delivery.data, delivery.headers)
-        except ProtocolError as exc:
-            self._unpacked.append(EventOfBatch(_Shared(delivery, 1), 0, delivery.data, exc))
-            return batches.LIMITS.bytes
-        shared = _Shared(delivery, len(events))
-        self._unpacked.extend(EventOfBatch(shared, index, event) for index, event in enumerate(events))
-        return sum(map(len, events))
+        events, size = unpack(delivery)
+        self._unpacked.extend(events)
+        return size
+
+
+def unpack(delivery: Delivery) -> tuple[Sequence[Delivery], int]:
+    """The delivery itself, or the events of a batch; and how many bytes this took to unpack."""
+    if not batches.is_batch(delivery.headers):
+        return [delivery], 0
+    try:
+        events = batches.unpack(delivery.data, delivery.headers)
+    except ProtocolError as exc:
+        return [EventOfBatch(_Shared(delivery, 1), 0, delivery.data, exc)], batches.LIMITS.bytes
+    shared = _Shared(delivery, len(events))
+    return [EventOfBatch(shared, index, event) for index, event in enumerate(events)], sum(map(len, events))

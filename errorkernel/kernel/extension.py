@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.pull_consumer import DeliverySource
+from errorkernel.broker.pull_consumer import GatheringSource
 from errorkernel.kernel.intake import Intake, TakeIn
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
@@ -25,7 +25,7 @@ class KernelContext:
     conf: Conf
     connection: Connection
     threads: DatabaseThreads
-    make_intake: Callable[[DeliverySource, TakeIn], Intake]
+    make_intake: Callable[[GatheringSource, TakeIn], Intake]
 
 
 class KernelExtension:

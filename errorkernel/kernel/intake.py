@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 
-from errorkernel.broker.pull_consumer import Delivery, DeliverySource
+from errorkernel.broker.pull_consumer import Delivery, GatheringSource
 from errorkernel.domain.limits import Limits
 from errorkernel.kernel.batches import EventOfBatch
 from errorkernel.live.publisher import Announcer
@@ -40,7 +40,7 @@ GATHER_LAST_S = 0.05
 GATHER_EVENTS = 100
 """A batch of ten costs nearly as much as one of a hundred, and people's decisions need the same processor and the same
 database writer. So under steady load the database is free for as long as a batch took, within these times from one
-batch to the next, unless this many events wait; a single event is never delayed."""
+batch to the next, unless this many events wait. A single event is never delayed, an incident or outcome neither."""
 NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0
@@ -70,7 +70,7 @@ class Intake:
 
     def __init__(
         self,
-        source: DeliverySource,
+        source: GatheringSource,
         take_in: TakeIn,
         threads: DatabaseThreads,
         announcer: Announcer,
@@ -93,25 +93,20 @@ class Intake:
 
     async def run(self) -> None:
         """Store messages while the worker runs; a bug of ours ends it with its traceback."""
-        storing: asyncio.Task[None] | None = None
-        try:
-            while True:
-                deliveries = await self._source.get(self._batch_events)
-                began = time.monotonic()
-                if storing:
-                    await storing
-                storing = asyncio.create_task(self._store(deliveries), name="intake batch")
-                # An error must end the worker now, not when the next message arrives.
-                if not self._source.waiting:
-                    await storing
-                    storing = None
-                if self._source.waiting < GATHER_EVENTS:
-                    gather_s = min(max(GATHER_FIRST_S, 2 * self._took_s), GATHER_LAST_S)
-                    await asyncio.sleep(began + gather_s - time.monotonic())
-        finally:
-            if storing and not storing.done():
+        while True:
+            deliveries = await self._source.get(self._batch_events)
+            began = time.monotonic()
+            storing = asyncio.create_task(self._store(deliveries), name="intake batch")
+            try:
+                await asyncio.wait({storing})
+            except asyncio.CancelledError:
                 # The transaction in the database thread finishes anyway; acknowledge it if the broker is connected.
-                await asyncio.wait([storing], timeout=2)
+                await asyncio.wait({storing}, timeout=2)
+                raise
+            storing.result()
+            if self._source.waiting < GATHER_EVENTS:
+                gather_s = min(max(GATHER_FIRST_S, 2 * self._took_s), GATHER_LAST_S)
+                await self._source.gather(began + gather_s - time.monotonic())
 
     async def _store(self, deliveries: Sequence[Delivery]) -> None:
         started = time.perf_counter()

@@ -18,11 +18,11 @@ from errorkernel.broker import streams
 from errorkernel.broker.access import own_access
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.connection import Connection
-from errorkernel.broker.pull_consumer import DeliverySource, PullConsumer
+from errorkernel.broker.pull_consumer import GatheringSource, PullConsumer
 from errorkernel.kernel.access_denials import AccessDenialWatch, log_of
-from errorkernel.kernel.batches import UnpackingSource
 from errorkernel.kernel.bulk_runner import BulkRunner
 from errorkernel.kernel.extension import ExtensionFactory, KernelContext
+from errorkernel.kernel.fair_source import FairSource
 from errorkernel.kernel.heartbeats import NodeTracker
 from errorkernel.kernel.intake import Intake, TakeIn, take_in
 from errorkernel.kernel.outbox import OutboxTask
@@ -77,9 +77,10 @@ class KernelWorker(Worker):
         )
         self._reconciler = Reconciler(self.connection, self._threads, self.announcer)
         self._bulk = BulkRunner(self._threads, self.announcer)
-        self._source = PullConsumer(
+        self._consumer = PullConsumer(
             self.connection, subjects.EVENTS_STREAM, subjects.KERNEL_DURABLE, batch=4 * conf.batch_events
         )
+        self._source = FairSource(self.connection, self._consumer, subjects.EVENTS_STREAM, window=8 * conf.batch_events)
         self.connection.on_connected(self._connected)
         context = KernelContext(conf, self.connection, self._threads, self._make_intake)
         self._extensions = [make_extension(context) for make_extension in extensions]
@@ -89,7 +90,7 @@ class KernelWorker(Worker):
             two_above=conf.kill_needs_two_above,
             sender_steps=[extension.rule_step for extension in self._extensions],
         )
-        self._intake = self._make_intake(UnpackingSource(self._source), partial(take_in, limits=conf.limits))
+        self._intake = self._make_intake(self._source, partial(take_in, limits=conf.limits))
         self._access_denials = AccessDenialWatch(log_of(conf), self._threads)
         probed = [*_STREAMS, *(name for extension in self._extensions for name in extension.streams())]
         self._storage_probe = StorageProbe(self.connection, probed, start_broker_again)
@@ -106,7 +107,7 @@ class KernelWorker(Worker):
         unavailable."""
         self.connection.on_connected(self._is_ready)  # registered last, so it runs after the whole set-up
 
-    def _make_intake(self, source: DeliverySource, take_in: TakeIn) -> Intake:
+    def _make_intake(self, source: GatheringSource, take_in: TakeIn) -> Intake:
         return Intake(
             source,
             take_in,
@@ -126,7 +127,8 @@ class KernelWorker(Worker):
         parts: list[Coroutine[Any, Any, None]] = [
             *(self.listener(channel) for channel in self.channels),
             self._intake.run(),
-            reconnect_when_consumer_is_lost(self._source, self.connection),
+            reconnect_when_consumer_is_lost(self._consumer, self.connection),
+            self._source.look_ahead(),
             *(task for extension in self._extensions for task in extension.tasks()),
             *(outlast_database(loop) for loop in self._loops()),
         ]

@@ -133,7 +133,7 @@ class Conf:
             "incident needs them. 0: four times STEWARD_RETENTION_DAYS."
         ),
     )
-    batch_events: int = _setting(1000, _("Maximum number of events in one transaction."))
+    batch_events: int = _setting(500, _("Maximum number of events in one transaction."))
     stream_max_bytes: int = _setting(
         8 * 1024**3,
         _("Maximum size of the event stream on the broker, in bytes. When it is full, nodes keep new events."),

@@ -56,6 +56,14 @@ class _Event(msgspec.Struct):
     on_deadline: values.OnDeadline | None = None
 
 
+class EventHead(msgspec.Struct):
+    """What tells where an event belongs before all of it is decoded. None of it is checked."""
+
+    id: str
+    type: str
+    process: str
+
+
 class _Outcome(msgspec.Struct):
     v: int
     incident: UUID
@@ -103,10 +111,21 @@ class _Heartbeat(msgspec.Struct):
 
 # One decoder per payload, made once: msgspec compiles the type's layout into it.
 _event_decoder = msgspec.json.Decoder(_Event)
+_head_decoder = msgspec.json.Decoder(EventHead)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 _decision_decoder = msgspec.json.Decoder(_Decision)
 _heartbeat_decoder = msgspec.json.Decoder(_Heartbeat)
 _encoder = msgspec.json.Encoder()
+
+
+def read_head(data: bytes) -> EventHead | None:
+    """The head of an event that ``decode_event`` may accept; None where only all of it can tell."""
+    try:
+        head = _head_decoder.decode(data)
+    except lenient_json.UNREADABLE:
+        return None
+    head.process = plain(head.process)
+    return head
 
 
 def decode_event(data: bytes, limits: Limits) -> values.Event:

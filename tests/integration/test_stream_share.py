@@ -81,7 +81,7 @@ async def test_a_smaller_share_discards_nothing(connection: Connection) -> None:
     assert (await set_share(connection, 5 * SHARE))["max_msgs_per_subject"] == 5 * SHARE
     assert (await set_share(connection, SHARE))["max_msgs_per_subject"] == 5 * SHARE
     counts = await streams.subject_counts(connection, subjects.EVENTS_STREAM, "ek.evt.*")
-    assert counts == {subjects.event("flood"): 2 * SHARE}
+    assert counts.counts == {subjects.event("flood"): 2 * SHARE}
     await connection.api(f"STREAM.PURGE.{subjects.EVENTS_STREAM}", {})
     assert (await set_share(connection, SHARE))["max_msgs_per_subject"] == SHARE
 
@@ -97,7 +97,7 @@ async def test_a_journal_keeps_what_is_refused(broker: Broker, tmp_path: Path, c
 
             async def is_full() -> bool:
                 counts = await streams.subject_counts(connection, subjects.EVENTS_STREAM, "ek.evt.*")
-                return counts.get(subjects.event(NODE)) == SHARE
+                return counts.counts.get(subjects.event(NODE)) == SHARE
 
             async with asyncio.timeout(PATIENCE_S):
                 while not await is_full():

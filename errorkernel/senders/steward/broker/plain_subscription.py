@@ -83,6 +83,10 @@ class PlainSubscription:
         taken, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return taken
 
+    async def gather(self, seconds: float) -> None:
+        """Return after this time."""
+        await asyncio.sleep(seconds)
+
     async def _arrived(self, message: RawMessage) -> None:
         if len(self._buffer) >= WAITING_MAX:
             log.warning("%d errors of Steward's nodes wait to be stored; one more is left to its node", WAITING_MAX)
