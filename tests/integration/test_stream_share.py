@@ -90,6 +90,7 @@ async def test_a_journal_keeps_what_is_refused(broker: Broker, tmp_path: Path, c
     async with peer_kernel(broker) as peer:
         await set_share(connection, SHARE)
         peer.deaf = True
+        peer.takes_batches = False  # a batch would count as one
         async with Kernel.from_file(broker.credentials(tmp_path / "c.json"), journal=tmp_path / "j") as kernel:
             texts = [f"event {number}" for number in range(3 * SHARE)]
             for text in texts:
@@ -104,4 +105,4 @@ async def test_a_journal_keeps_what_is_refused(broker: Broker, tmp_path: Path, c
                     await asyncio.sleep(0.02)
             peer.deaf = False
             await eventually(lambda: len(peer.events) == len(texts))
-            assert [event.text for event in peer.events.values()] == texts
+            assert {event.text for event in peer.events.values()} == set(texts)
