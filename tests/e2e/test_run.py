@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from errorkernel.node import BlockingKernel
+from errorkernel.node.delivery import backlog_log
 from errorkernel.node.run import command_line
 from errorkernel.node.run.options import parse
 from tests.support.node_peer import alive, unreachable
@@ -635,6 +637,20 @@ def test_without_a_broker_it_runs_at_once_and_the_next_run_sends_the_report(alon
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
     assert alone.events("unheard") == []
     assert alone.event("unheard")["kind"] == "exit status 3", "another program of the node has sent it"
+
+
+def test_a_long_backlog_is_named_at_the_end(tmp_path: Path) -> None:
+    credentials, journal = unreachable(tmp_path), tmp_path / "journal"
+    with BlockingKernel.from_file(credentials, journal=journal, close_wait_s=0) as kernel:
+        for number in range(backlog_log.LONG):
+            kernel.error(f"failure {number}")
+    words = ["--process", "x", "--credentials", str(credentials), "--journal", str(journal), "--bandwidth", "500"]
+    done = subprocess.run([*STEWARD, *words, "--", "true"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert f"{backlog_log.LONG} messages are unsent; what is not sent now stays in {journal}" in done.stderr
+    words[-1] = "0"
+    done = subprocess.run([*STEWARD, *words, "--", "true"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "not a number of bytes a second" in done.stderr) == (125, True)
 
 
 def test_cut_off_it_does_what_it_was_told_to_and_says_so_afterwards(alone: Node, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from errorkernel.domain.values import Action, EventType
 from errorkernel.node import Kernel
+from errorkernel.node.delivery import backlog_log
 from errorkernel.node.delivery.sender import Sender
 from errorkernel.node.reporting.event_builder import describe
 from errorkernel.protocol import subjects
@@ -210,6 +211,22 @@ async def test_the_cap_holds_and_an_incident_goes_ahead_of_it(
         await asking
     for (began, sent_bytes), (next_began, _) in itertools.pairwise(windows):
         assert next_began - began >= sent_bytes / cap - 0.01
+
+
+async def test_the_log_says_how_much_is_unsent_and_when_it_is_sent(
+    broker: Broker, credentials: Path, journal: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backlog_log, "CHECK_S", 0.02)
+    monkeypatch.setattr(backlog_log, "AWAY_FIRST_S", 0.05)
+    async with peer_kernel(broker), Kernel.from_file(credentials, journal=journal) as kernel:
+        await kernel.flush(PATIENCE_S)
+        broker.stop()
+        await eventually(lambda: not kernel.connected)
+        for number in range(30):
+            await kernel.error(f"failure {number}")
+        await eventually(lambda: "Backlog: 30 messages" in caplog.text)
+        broker.start()
+        await eventually(lambda: "The backlog is sent." in caplog.text)
 
 
 async def test_every_message_arrives_however_it_packs(

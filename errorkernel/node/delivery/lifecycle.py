@@ -10,6 +10,7 @@ from typing import Any
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.domain.values import Action, Decision
+from errorkernel.node.delivery import backlog_log
 from errorkernel.node.delivery.decisions import DecisionReceiver
 from errorkernel.node.delivery.heartbeat import Heartbeat
 from errorkernel.node.delivery.isolation import Isolation
@@ -105,6 +106,7 @@ class Delivery:
             self.handlers.run,
             self.heartbeat.run,
             self._maintain_journal,
+            self._log_backlog,
         ]
         self._tasks = [asyncio.create_task(keep_running(part), name=f"{self._node}: {part.__name__}") for part in parts]
 
@@ -149,6 +151,9 @@ class Delivery:
         await self.receiver.on_connected()
         await self.handlers.on_connected()
         self.heartbeat.send_soon()
+
+    async def _log_backlog(self) -> None:
+        await backlog_log.watch(self._backlog, self._thread, lambda: self.connection.connected)
 
     async def _maintain_journal(self) -> None:
         rounds = 0

@@ -18,6 +18,7 @@ from typing import NoReturn
 from errorkernel.domain.values import EventType
 from errorkernel.node import credentials
 from errorkernel.node.client import Kernel
+from errorkernel.node.delivery import backlog_log
 from errorkernel.node.errors import JournalError, NodeError, ProcessTaken
 from errorkernel.node.process import orphans
 from errorkernel.node.run import systemd
@@ -76,8 +77,9 @@ class _Run:
             watchdog = asyncio.create_task(self._notifier.keep_alive())
             status = await self._supervise(kernel)
             self._is_finished = True
-            self._notifier.notify(STOPPING="1", STATUS="Sends the backlog")
-            await self._close(kernel)
+            unsent = await self._unsent(kernel)
+            self._notifier.notify(STOPPING="1", STATUS=f"Sends the backlog: {unsent} messages")
+            await self._close(kernel, unsent)
             watchdog.cancel()
         # Here, since what still runs in the background must not delay or change the end.
         end_as(status)
@@ -175,8 +177,15 @@ class _Run:
             await kernel.report(EventType.ERROR, program.name, draft)
         return status_of_start_failure(exc)
 
-    async def _close(self, kernel: Kernel) -> None:
+    async def _unsent(self, kernel: Kernel) -> int:
+        with contextlib.suppress(JournalError):
+            return await kernel.call(kernel.backlog.count_own)
+        return 0
+
+    async def _close(self, kernel: Kernel, unsent: int) -> None:
         """Send what can be sent in two seconds; a second signal ends the wait."""
+        if unsent >= backlog_log.LONG:
+            log.warning("%d messages are unsent; what is not sent now stays in %s", unsent, kernel.journal.path)
         close_now = asyncio.create_task(self._close_now.wait())
         for part, at_most_s in ((kernel.flush(FLUSH_S), FLUSH_S + 1), (kernel.__aexit__(None, None, None), CLOSE_S)):
             closing = asyncio.ensure_future(part)
@@ -245,14 +254,17 @@ def _has_terminal() -> bool:
 
 
 class _Deduplicate(logging.Filter):
-    """Passes each message once: repetitions, for days, must not drown the output of the program."""
+    """Passes each message once: repetitions, for days, must not drown the output of the program.
+
+    Those marked with ``backlog_log.REPEATS`` are few.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._logged: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        new = str(record.msg) not in self._logged
+        new = str(record.msg) not in self._logged or getattr(record, "repeats", False)
         self._logged.add(str(record.msg))
         return new
 
