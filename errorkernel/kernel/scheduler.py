@@ -13,15 +13,17 @@ from errorkernel.broker import streams
 from errorkernel.broker.answer_watch import ANSWER_S
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
+from errorkernel.kernel.clock_watch import ClockWatch
 from errorkernel.kernel.stepped_work import PacedSteps
 from errorkernel.live.publisher import Announcer
 from errorkernel.platform import metrics
+from errorkernel.platform.clocks import Clocks, SystemClocks
 from errorkernel.platform.conf import Conf
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.store import kernel_heartbeats, problem_maintenance, rollups
 from errorkernel.store.incidents import decisions
-from errorkernel.store.platform import broker_streams, name_retention, retention
+from errorkernel.store.platform import broker_streams, deadline_hold, name_retention, retention
 from errorkernel.store.platform.name_retention import NameSweep
 
 DEADLINES_INTERVAL_S = 0.5
@@ -38,7 +40,8 @@ class Prune(Protocol):
 
 
 class Scheduler:
-    """``trouble``: why the broker cannot store, see ``StorageProbe``; ``sender_prunes``: the retention of senders."""
+    """``trouble``: why the broker cannot store, see ``StorageProbe``; ``sender_prunes``: the retention of senders;
+    ``clocks``: other clocks than the machine's, for tests."""
 
     def __init__(
         self,
@@ -49,12 +52,14 @@ class Scheduler:
         *,
         trouble: Callable[[], str],
         sender_prunes: Sequence[Prune] = (),
+        clocks: Clocks | None = None,
     ) -> None:
         self._conf = conf
         self._connection = connection
         self._threads = threads
         self._deadlines = PacedSteps(threads)
         self._announcer = announcer
+        self._clock = ClockWatch(clocks or SystemClocks(), threads)
         self._trouble = trouble
         self._sender_prunes = sender_prunes
         self._names = NameSweep(name_retention.keep_days(conf.names_keep_days, conf.retention_days))
@@ -68,7 +73,7 @@ class Scheduler:
         while True:
             if len(met) < DEADLINES_AT_ONCE:
                 await asyncio.sleep(DEADLINES_INTERVAL_S)
-            met, waiting = await self._deadlines.run(_meet_deadlines)
+            met, waiting = await self._deadlines.run(_meet_deadlines, await self._clock.now())
             metrics.add_blocked_seconds(waiting * (time.monotonic() - counted_at))
             counted_at = time.monotonic()
             if met:
@@ -78,17 +83,19 @@ class Scheduler:
         """Mark pending incidents whose node sends no heartbeat, and remove the mark when it sends one again."""
         while True:
             await asyncio.sleep(LIVENESS_INTERVAL_S)
-            self._announcer.add([], await self._threads.run(decisions.note_missing_nodes, now=datetime.now(UTC)))
+            now = await self._clock.now()
+            self._announcer.add([], await self._threads.run(decisions.note_missing_nodes, now=now))
 
     async def end_mutes(self) -> None:
         """End mutes whose time is over, also of problems without new events."""
         while True:
             await asyncio.sleep(MUTES_INTERVAL_S)
-            await self._threads.run(problem_maintenance.end_mutes, now=datetime.now(UTC))
+            await self._threads.run(_end_mutes, await self._clock.now())
 
     async def write_heartbeats(self) -> None:
         """Store this worker's heartbeat with its connection to the broker and its lag."""
         while True:
+            await self._clock.see()
             requested_at, status = datetime.now(UTC), await self._stream_status()
             if status:
                 metrics.set_lag(status.waiting)
@@ -106,7 +113,7 @@ class Scheduler:
                 started_at=self._started_at,
                 lag=status.waiting if status else None,
                 broker_error=self._trouble(),
-                now=datetime.now(UTC),
+                now=await self._clock.now(),
             )
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
@@ -123,10 +130,12 @@ class Scheduler:
         """Delete rows past their retention in steps, with pauses for the intake between them."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            while await self._threads.run(self._prune, datetime.now(UTC)):
+            while await self._threads.run(self._prune, await self._clock.now()):
                 await asyncio.sleep(HOUSEKEEPING_PAUSE_S)
 
     def _prune(self, now: datetime) -> int:
+        if deadline_hold.held_since():
+            return 0  # rows would be deleted by a clock that may be wrong
         retention.prune_heartbeats(now=now)
         removed = retention.prune_rejected_events(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
         removed += sum(prune(now=now) for prune in self._sender_prunes) + self._names.step(now=now)
@@ -135,9 +144,14 @@ class Scheduler:
         )
 
 
-def _meet_deadlines() -> tuple[list[UUID], int]:
-    now = datetime.now(UTC)
-    due = decisions.past_deadline(now=now, limit=DEADLINES_AT_ONCE)
+def _end_mutes(now: datetime) -> None:
+    if deadline_hold.held_since() is None:
+        problem_maintenance.end_mutes(now=now)
+
+
+def _meet_deadlines(now: datetime) -> tuple[list[UUID], int]:
+    held = deadline_hold.held_since() is not None
+    due = decisions.past_deadline(now=now, limit=DEADLINES_AT_ONCE, held=held)
     for incident in due:
-        decisions.meet_deadline(incident, now=now)
+        decisions.meet_deadline(incident, now=now, held=held)
     return [incident.pk for incident in due], decisions.waiting_count()

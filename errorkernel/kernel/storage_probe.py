@@ -41,7 +41,7 @@ class StorageProbe:
         self._names = names
         self._start_again = start_again
         self._off = 0
-        self._answers = AnswerWatch()
+        self._answer_watch = AnswerWatch()
         self._patience_s = PATIENCE_FIRST_S
         self._not_before = 0.0
         self._not_restarted = ""
@@ -52,7 +52,7 @@ class StorageProbe:
     async def run(self) -> None:
         """Probe while the worker runs."""
         while True:
-            await asyncio.sleep(LOOK_AGAIN_S if self._answers.is_in_doubt else LOOK_INTERVAL_S)
+            await asyncio.sleep(LOOK_AGAIN_S if self._answer_watch.is_in_doubt else LOOK_INTERVAL_S)
             if self._connection.is_ready:
                 await self._look()
             elif self._connection.unanswered_connects >= UNANSWERED_MAX:
@@ -64,7 +64,7 @@ class StorageProbe:
     async def _look(self) -> None:
         began = time.monotonic()
         try:
-            await self._answers.watch(self._probe)
+            await self._answer_watch.watch(self._probe)
         except BrokerRefused as exc:
             if streams.is_missing(exc):
                 log.warning("The broker has lost a stream; creating it again")
@@ -73,7 +73,7 @@ class StorageProbe:
                 await self._found(f"{self._probed}: {exc}")
         except BrokerSilent:
             self._off = 0
-            if self._answers.is_silent:
+            if self._answer_watch.is_silent:
                 await self._found(SILENT)
         except BrokerAway as exc:
             is_confirmed = self._connection.connected and time.monotonic() - began < REPLY_MAX_S

@@ -60,7 +60,8 @@ class Status(msgspec.Struct, frozen=True):
     """How fresh the picture is. ``kernel_age_s``: seconds since a kernel's last heartbeat; None: there was none.
 
     ``broker``: a kernel reaches it and it can store. ``lag``: messages that wait to be stored. ``nodes``: those that
-    are enabled; ``nodes_late``: of them those without a heartbeat, late or gone.
+    are enabled; ``nodes_late``: of them those without a heartbeat, late or gone. ``deadlines_held``: by a jump of the
+    clock.
     """
 
     kernel_age_s: float | None
@@ -69,6 +70,7 @@ class Status(msgspec.Struct, frozen=True):
     nodes: int
     nodes_late: int
     nodes_gone: int
+    deadlines_held: bool = False
 
 
 class _Counts(msgspec.Struct, omit_defaults=True):

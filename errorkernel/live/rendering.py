@@ -114,4 +114,5 @@ def read_status() -> Status:
         nodes=now.nodes,
         nodes_late=now.missing,
         nodes_gone=now.gone,
+        deadlines_held=now.held_since is not None,
     )

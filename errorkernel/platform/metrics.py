@@ -62,6 +62,7 @@ class Facts:
     oldest_open_s: float = 0.0
     contact_last: Mapping[str, float] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
+    deadlines_held: bool = False
 
 
 class _FactsCollector:
@@ -83,6 +84,11 @@ class _FactsCollector:
             "errorkernel_oldest_open_seconds",
             "Age of the oldest pending incident, 0 without one.",
             value=facts.oldest_open_s,
+        )
+        yield GaugeMetricFamily(
+            "errorkernel_deadlines_held",
+            "1 while a jump of the clock holds deadlines, otherwise 0.",
+            value=int(facts.deadlines_held),
         )
         for prefix in OLD_PREFIXES:
             yield GaugeMetricFamily(

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from errorkernel.domain.problem_state import RELEASE_TAG, ActiveMute, ProblemState
 from errorkernel.models import AuditEntry, Counter, Problem
 from errorkernel.store import ingest_sql
-from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform import audit, counters, deadline_hold
 from errorkernel.store.platform.actor import Actor
 
 
@@ -65,7 +65,9 @@ def _update_after_event(problem: Problem, releases: Collection[str], now: dateti
     """Reopen it or end its mute after a new event; returns the audit entry, if something changed."""
     if problem.state == ProblemState.RESOLVED:
         return put(problem, ProblemState.REOPENED, "It occurred again.", action="reopen", actor=Actor.system(now))
-    muted = ActiveMute(problem.muted_until, problem.muted_until_count, problem.muted_releases)
+    # While the clock may be wrong, no mute ends by it.
+    until = None if deadline_hold.held_since() else problem.muted_until
+    muted = ActiveMute(until, problem.muted_until_count, problem.muted_releases)
     why = muted.ended_by(count=problem.count, releases=releases, now=now)
     return put(problem, ProblemState.OPEN, why, action="unmute", actor=Actor.system(now)) if why else None
 

@@ -96,6 +96,7 @@ export class SystemStatus {
   showStatus(isLive) {
     const reported = this.status.kernel_age_s;
     const isLate = reported === null || reported > KERNEL_LATE_S;
+    this.banner("deadlines", this.status.deadlines_held);
     this.showKernel(isLive, isLate);
     this.showBroker(isLive, isLate);
     this.showNodes(isLive, isLate);

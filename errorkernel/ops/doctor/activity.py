@@ -11,6 +11,7 @@ from errorkernel.models import Node
 from errorkernel.ops.doctor.database import guarded
 from errorkernel.ops.doctor.report import Check, failed, ok, warning
 from errorkernel.platform.conf import Conf
+from errorkernel.store.platform import deadline_hold
 from errorkernel.store.status import system_status
 
 LAG_MESSAGES = 10_000
@@ -21,6 +22,7 @@ SKEW_S = 5.0
 def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
     """The checks that need a usable database."""
     yield guarded("kernel", lambda: _kernel(conf, running))
+    yield guarded("deadlines", _deadlines)
     yield guarded("database clock", _database_clock)
     yield guarded("node clocks", _node_clocks)
 
@@ -42,6 +44,17 @@ def _kernel(conf: Conf, running: bool) -> Check:
             "Wait. If the number grows, start another `steward kernel`.",
         )
     return ok("kernel", f"heartbeat {age_s:.1f} s ago, {now.lag} messages not stored yet")
+
+
+def _deadlines() -> Check:
+    row = deadline_hold.status()
+    if row.held_since:
+        return failed(
+            "deadlines",
+            f"they are held since {row.held_since:%Y-%m-%d %H:%M:%S} UTC: the clock jumped by {row.jump_s:+.0f} s",
+            "Check this machine's clock, then press Resume deadlines on a page.",
+        )
+    return ok("deadlines", "they apply")
 
 
 def _database_clock() -> Check:

@@ -25,7 +25,7 @@ from errorkernel.models import BulkDecision, BulkDecisionItem, ErrorState, Incid
 from errorkernel.store import problems
 from errorkernel.store.incidents import decisions
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
-from errorkernel.store.platform import audit
+from errorkernel.store.platform import audit, deadline_hold
 from errorkernel.store.platform.actor import Actor
 
 LASTS = timedelta(minutes=15)
@@ -171,6 +171,8 @@ def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
     with transaction.atomic():
         bulk = _held(bulk_id, State.CANARY)
         _check_proposer(bulk, actor)
+        if deadline_hold.held_since():
+            raise CannotBulk(deadline_hold.HELD)
         canary = watched(bulk, actor.at)
         if canary is None:
             raise CannotBulk(_("The canary is no longer stored. {so}", so=REST_NOT_APPLIED))

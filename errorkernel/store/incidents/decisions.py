@@ -241,13 +241,15 @@ def as_value(decision: Decision, incarnation: int | None) -> values.Decision:
     )
 
 
-def past_deadline(*, now: datetime, limit: int) -> list[Incident]:
-    """Pending incidents past their deadline that still need an action, longest overdue first.
+def past_deadline(*, now: datetime, limit: int, held: bool = False) -> list[Incident]:
+    """Pending incidents past their deadline that still need an action, longest overdue first. ``held``: deadlines are
+    held, so the action is an escalation.
 
     An incident that a rule has escalated still gets the decision that is configured for its deadline.
     """
     due = Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now)
-    unmet = due.filter(Q(escalated_at__isnull=True) | ~Q(on_deadline=OnDeadline.ESCALATE.value))
+    not_escalated = Q(escalated_at__isnull=True)
+    unmet = due.filter(not_escalated if held else not_escalated | ~Q(on_deadline=OnDeadline.ESCALATE.value))
     return list(unmet.order_by("deadline_at")[:limit])
 
 
@@ -290,11 +292,12 @@ def note_missing_nodes(*, now: datetime, limit: int = 500) -> list[UUID]:
     return changed
 
 
-def meet_deadline(incident: Incident, *, now: datetime) -> None:
-    """Decide or escalate as configured for the deadline. Raises nothing where another actor was faster."""
+def meet_deadline(incident: Incident, *, now: datetime, held: bool = False) -> None:
+    """Decide or escalate as configured for the deadline; while deadlines are ``held``, only escalate. Raises nothing
+    where another actor was faster."""
     deadline = Actor("deadline", now)
-    if incident.on_deadline == OnDeadline.ESCALATE.value:
-        escalate(incident.pk, deadline)
+    if held or incident.on_deadline == OnDeadline.ESCALATE.value:
+        escalate(incident.pk, deadline, reason="The deadline passed while deadlines are held." if held else "")
         return
     try:
         decide(incident.pk, Action(incident.on_deadline), actor=Actor("deadline", now), reason="The deadline passed.")

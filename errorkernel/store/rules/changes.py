@@ -19,7 +19,7 @@ from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.query.predicate import Tree
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Counter, Incident, Rule
-from errorkernel.store.platform import audit, counters
+from errorkernel.store.platform import audit, counters, deadline_hold
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.search import incident_q
 
@@ -64,10 +64,15 @@ def listed() -> QuerySet[Rule]:
 
 
 def load() -> tuple[int, list[rule_policy.Rule]]:
-    """(revision of all rules, the enabled rules in their order)."""
+    """(revision of all rules, the enabled rules in their order).
+
+    While deadlines are held the clock may be wrong, so rules that expire are left out."""
     # The revision is read first: newer rules than it are noticed later, older ones would not be.
     revision = counters.current(Counter.RULES)
-    return revision, [rule for rule in map(as_value, listed().filter(enabled=True)) if rule is not None]
+    enabled = listed().filter(enabled=True)
+    if deadline_hold.held_since():
+        enabled = enabled.filter(expires_at__isnull=True)
+    return revision, [rule for rule in map(as_value, enabled) if rule is not None]
 
 
 def as_value(row: Rule) -> rule_policy.Rule | None:

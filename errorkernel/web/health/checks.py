@@ -24,6 +24,7 @@ from errorkernel.models import Incident, KernelHeartbeat, Node
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes
+from errorkernel.store.platform import deadline_hold
 from errorkernel.web.node_api import broker_connection
 from errorkernel.web.schemas.common import Readiness
 
@@ -88,6 +89,7 @@ def read_facts() -> metrics.Facts:
     return metrics.Facts(
         incidents_open=waiting["count"],
         oldest_open_s=max(0.0, (now - waiting["oldest"]).total_seconds()) if waiting["oldest"] else 0.0,
+        deadlines_held=deadline_hold.held_since() is not None,
         contact_last=_contacts(),
         nodes=nodes.count_nodes(now),
     )

@@ -31,7 +31,7 @@ class _Uplink:
     loop: asyncio.AbstractEventLoop
     made_at: float = field(default_factory=time.monotonic)
     requested_at: float = field(default_factory=time.monotonic)
-    answers: AnswerWatch = field(default_factory=AnswerWatch)
+    answer_watch: AnswerWatch = field(default_factory=AnswerWatch)
     watching: asyncio.Task[None] | None = None
 
 
@@ -63,7 +63,7 @@ def uplink() -> Connection:
 async def connected_uplink() -> Connection:
     """The connection, once it is up. Raises BrokerAway; at once, unless it is only just being made."""
     connection = uplink()
-    if _current and _current.answers.is_silent:
+    if _current and _current.answer_watch.is_silent:
         raise BrokerAway(SILENT)
     if not connection.connected:
         waited_s = time.monotonic() - _current.made_at if _current else 0.0
@@ -75,7 +75,7 @@ def is_connected() -> bool:
     """Whether the broker can be spoken to now; also begins to connect where nobody has yet."""
     try:
         connected = uplink().connected
-        return connected and _current is not None and not _current.answers.is_silent
+        return connected and _current is not None and not _current.answer_watch.is_silent
     except BrokerAway:
         return False
 
@@ -101,10 +101,10 @@ async def _watch(made: _Uplink) -> None:
         await made.connection.api("INFO", {}, timeout_s=ANSWER_S)
 
     while True:
-        await asyncio.sleep(ASK_AGAIN_S if made.answers.is_in_doubt else ASK_INTERVAL_S)
-        if made.connection.connected or made.answers.is_in_doubt:
+        await asyncio.sleep(ASK_AGAIN_S if made.answer_watch.is_in_doubt else ASK_INTERVAL_S)
+        if made.connection.connected or made.answer_watch.is_in_doubt:
             with contextlib.suppress(BrokerError):
-                await made.answers.watch(ask)
+                await made.answer_watch.watch(ask)
 
 
 def _access() -> Access:

@@ -9,6 +9,7 @@ from django.urls import URLPattern
 from errorkernel.web.operations import (
     bulk_decisions,
     dead_letters,
+    deadlines,
     incidents,
     problems,
     rules,
@@ -80,6 +81,7 @@ registry = Registry(
         *incidents.OPERATIONS,
         *bulk_decisions.OPERATIONS,
         *dead_letters.OPERATIONS,
+        *deadlines.OPERATIONS,
         *problems.OPERATIONS,
         *rules.OPERATIONS,
         *saved_searches.OPERATIONS,

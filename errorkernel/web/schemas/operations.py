@@ -13,7 +13,7 @@ from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.rule_policy import RuleAction
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
-from errorkernel.models import BulkDecision, BulkDecisionItem
+from errorkernel.models import BulkDecision, BulkDecisionItem, KernelClock
 from errorkernel.protocol import schema
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, of_row, schema_hint
@@ -52,6 +52,24 @@ class RuleRequest(msgspec.Struct):
     controlled_nodes: Annotated[tuple[_StewardNode, ...], schema_hint(maxItems=rule_policy.CONTROLLED_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
+
+
+class DeadlineReason(msgspec.Struct):
+    """Why deadlines are resumed."""
+
+    reason: _Reason = ""
+
+
+class DeadlineHold(msgspec.Struct):
+    """Whether deadlines are held. ``held_since``: since when, null where they are not. ``jump_s``: by how many seconds
+    the clock of the server jumped since then, negative: backwards."""
+
+    held_since: datetime | None
+    jump_s: float
+
+
+def deadline_hold_status(row: KernelClock) -> DeadlineHold:
+    return DeadlineHold(row.held_since, round(row.jump_s, 3))
 
 
 class ProblemReason(msgspec.Struct):
