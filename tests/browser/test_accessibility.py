@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import URLPattern
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 import steward_site.urls  # noqa: F401 - first: it registers the addresses of other packages
 from errorkernel.web.urls import urlpatterns
-from tests.support.browser import log_in, new_context
+from tests.support.browser import log_in
 from tests.support.events import event, post
 from tests.support.product import Product
 from tests.support.waiting import wait_for
@@ -24,21 +24,13 @@ pytestmark = pytest.mark.browser
 
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
+AXE_SCRIPT = Axe().axe_script
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("axe") / "data").start()
-    yield product
-    product.stop()
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = new_context(browser)
-    yield log_in(context.new_page(), running)
-    context.close()
+def page(context: BrowserContext, running: Product) -> Page:
+    return log_in(context.new_page(), running)
 
 
 def test_no_page_has_anything_that_axe_finds(running: Product, page: Page) -> None:
@@ -77,12 +69,15 @@ def test_the_login_and_the_dialogs_have_nothing_that_axe_finds(running: Product,
 
 
 def violations(page: Page, where: str) -> list[str]:
+    """What axe finds on the page as it now is; its script is put into each page once."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     options = {"runOnly": RULES, "resultTypes": ["violations"]}
-    response = Axe().run(page, options=options).response
+    found = page.evaluate("async (options) => (await axe.run(document, options)).violations", options)
     return [
-        f"{where}: {one['id']}: {node['target']} {node['html'][:200]}"
-        for one in response["violations"]
-        for node in one["nodes"][:3]
+        f"{where}: {violation['id']}: {node['target']} {node['html'][:200]}"
+        for violation in found
+        for node in violation["nodes"][:3]
     ]
 
 
@@ -153,46 +148,73 @@ def is_page(page: Page, address: str) -> bool:
 
 FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
 # By their place among all, read anew each time: parts of a page are replaced by the same ones while it is walked over.
-WAYS_IN = """(selector) => {
-  window.ways = () => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility({
+WAYS_IN = """([part, selector]) => {
+  window.ways = () => [...document.querySelector(part).querySelectorAll(selector)].filter((one) => one.checkVisibility({
     visibilityProperty: true, contentVisibilityAuto: true }) && !one.disabled && one.tabIndex >= 0);
-  return window.ways().map((one) =>
-    `${one.tagName} ${one.getAttribute("href") ?? one.name ?? ""} ${one.textContent.trim()}`);
+  window.named = (one) => `${one.tagName} ${one.getAttribute("href") ?? one.name ?? ""} ${one.textContent.trim()}`;
+  return window.ways().map(window.named);
 }"""
-FOCUSED = """() => {
-  const one = document.activeElement;
-  // A row's ring is drawn around what its link covers.
-  const ring = [getComputedStyle(one), getComputedStyle(one, "::after")].some((style) => style.outlineStyle !== "none"
-    && parseFloat(style.outlineWidth) >= 2);
-  const seen = one.matches("input, select, textarea") || ring;
-  const way = window.ways().indexOf(one);
-  return { way: way < 0 ? null : way, seen, skips: one.matches(".skip") };
+# Noted in the page at each change of focus and read by the dozen: a page has some fifty controls.
+NOTE_FOCUS = """() => {
+  window.noted = [];
+  document.addEventListener("focusin", ({ target: one }) => {
+    // A row's ring is drawn around what its link covers.
+    const ring = [getComputedStyle(one), getComputedStyle(one, "::after")].some((style) => style.outlineStyle !== "none"
+      && parseFloat(style.outlineWidth) >= 2);
+    const seen = one.matches("input, select, textarea") || ring;
+    const way = window.ways().indexOf(one);
+    window.noted.push({ way: way < 0 ? null : way, seen, name: window.named(one) });
+  });
 }"""
+TABS_AT_ONCE = 12
+
+
+def focused_by_tabs(page: Page, presses: int) -> Iterator[dict[str, Any]]:
+    """What is focused as Tab is pressed, at most so often."""
+    for _ in range(0, presses, TABS_AT_ONCE):
+        for _ in range(TABS_AT_ONCE):
+            page.keyboard.press("Tab")
+        yield from page.evaluate("window.noted.splice(0)")
+
+
+def unreached(page: Page, part: str) -> list[str]:
+    """What is wrong with the way by Tab through ``part`` of the page: ``body``, or ``main``, to which a link skips."""
+    page.evaluate("document.querySelectorAll('[autofocus]').forEach((one) => one.blur())")
+    ways = page.evaluate(WAYS_IN, [part, FOCUSABLE])
+    page.evaluate(NOTE_FOCUS)
+    if part == "main":
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.skip')"):
+            page.keyboard.press("Enter")
+        else:
+            return ["Tab does not begin with the way to the content"]
+        page.evaluate("window.noted.splice(0)")
+    found: list[str] = []
+    reached: list[int] = []
+    for on in focused_by_tabs(page, len(ways) + 60):  # a field for a time takes several
+        if on["way"] is None or reached[-1:] == [on["way"]]:
+            continue
+        if on["way"] in reached:
+            break
+        reached.append(on["way"])
+        if not on["seen"]:
+            found.append(f"nothing shows that the focus is on {on['name']}")
+        if len(reached) == len(ways):
+            break
+    radios = page.locator("input[type=radio]").count()  # of a group, one is reached by Tab, the others by arrows
+    missed = [what for number, what in enumerate(ways) if number not in reached]
+    if len(missed) > max(0, radios - 1):
+        found += [f"{what} is not reached" for what in missed]
+    return found
 
 
 def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Product, page: Page) -> None:
+    """The frame around the content is the same on all pages: it is walked through on the first."""
     page.set_viewport_size(WIDE)
     found: list[str] = []
+    part = "body"
     for address in [running.http_url + path for path in pages(running)]:
-        if not is_page(page, address):
-            continue
-        page.evaluate("document.querySelectorAll('[autofocus]').forEach((one) => one.blur())")
-        ways = page.evaluate(WAYS_IN, FOCUSABLE)
-        reached: list[int] = []
-        for step in range(len(ways) + 60):  # a field for a time takes several
-            page.keyboard.press("Tab")
-            on = page.evaluate(FOCUSED)
-            if step == 0 and not on["skips"] and page.locator(".skip").count():
-                found.append(f"{address}: Tab does not begin with the way to the content")
-            if on["way"] is None or reached[-1:] == [on["way"]]:
-                continue
-            if on["way"] in reached:
-                break
-            reached.append(on["way"])
-            if not on["seen"]:
-                found.append(f"{address}: nothing shows that the focus is on {ways[on['way']]}")
-        radios = page.locator("input[type=radio]").count()  # of a group, one is reached by Tab, the others by arrows
-        missed = [what for number, what in enumerate(ways) if number not in reached]
-        if len(missed) > max(0, radios - 1):
-            found += [f"{address}: {what} is not reached" for what in missed]
+        if is_page(page, address):
+            found += [f"{address}: {wrong}" for wrong in unreached(page, part)]
+            part = "main"
     assert found == [], "\n".join(found)

@@ -1,7 +1,5 @@
 """A storm of hostile texts in a real browser: on every page and in the admin they are text, and nothing runs."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -22,13 +20,6 @@ HOSTILE = (
     'javascript:alert(5) \' " onmouseover=alert(6) x="',
     "{{ 7|add:7 }} {% now 'Y' %} ${alert(8)}",
 )
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("hostile") / "data").start()
-    yield product
-    product.stop()
 
 
 def storm(running: Product) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.browser import log_in, new_context
 from tests.support.events import event, post
@@ -27,23 +27,8 @@ MAKE_VIEWER = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("journeys") / "data").start()
-    yield product
-    product.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = new_context(browser)
-    yield log_in(context.new_page(), running)
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def first(browser: Browser, running: Product) -> dict[str, str]:
+def first(context: BrowserContext, running: Product) -> dict[str, str]:
     """The first journey: an empty installation, a node by the button, the first event. Gives the node's token."""
-    context = new_context(browser)
     page = log_in(context.new_page(), running)
     expect(page.get_by_text("No events yet")).to_be_visible()
     page.get_by_role("button", name="Create node and token").click()
@@ -64,7 +49,7 @@ def first(browser: Browser, running: Product) -> dict[str, str]:
     page.goto(running.http_url + "/first-node/")
     assert credentials["token"] not in page.content()
     node = {"node": "ship1", "token": credentials["token"]}
-    context.close()
+    page.close()
     return node
 
 
@@ -387,24 +372,28 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
     expect(page.locator("table.rows").first).to_contain_text("decided continue by admin")
 
 
-def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(browser: Browser, running: Product) -> None:
+@pytest.fixture(scope="module")
+def abroad(browser: Browser, running: Product) -> Page:
+    """The page of a reader in Newfoundland, whose browser is set to its zone."""
     context = new_context(browser, timezone_id="America/St_Johns", locale="en-GB")
-    page = log_in(context.new_page(), running)
+    return log_in(context.new_page(), running)
+
+
+def test_a_date_in_the_readers_own_zone_says_how_far_that_is_from_utc(abroad: Page, running: Product) -> None:
+    page = abroad
     page.goto(running.http_url + "/audit/")
     first = page.locator("time.stamp").first
     expect(first).to_have_text(re.compile(r"^\S+ \S+ UTC$"))
     page.locator("[data-zone]").click()
     expect(first).to_have_text(re.compile(r"^\S+ \S+ -0[23]:30$"))
-    context.close()
+    page.locator("[data-zone]").click()
+    expect(first).to_have_text(re.compile(r"^\S+ \S+ UTC$"))
 
 
 def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
-    browser: Browser,
-    running: Product,
-    first: dict[str, str],
+    abroad: Page, running: Product, first: dict[str, str]
 ) -> None:
-    context = new_context(browser, timezone_id="America/St_Johns", locale="en-GB")
-    page = log_in(context.new_page(), running)
+    page = log_in(abroad, running)
     asked = [ask(running, first, "watched?") for _ in range(2)]
     for card in asked:
         expect(page.locator(card)).to_have_count(1)
@@ -421,7 +410,6 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
     assert told.inner_text() != (told.get_attribute("datetime") or "")[11:23]
     assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/reject", token, {})[0] == 200
     running.call(f"/api/v1/incidents/{asked[1][14:-2]}/decision", token, {"action": "continue"})
-    context.close()
 
 
 def test_the_console_speaks_german_where_it_is_asked_to(running: Product, page: Page, first: dict[str, str]) -> None:

@@ -1,11 +1,8 @@
 """What only a browser shows of pages that are rendered: columns, narrow screens, colours, where the focus is."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.browser import log_in, new_context
 from tests.support.events import event, post
 from tests.support.product import Product
 from tests.support.waiting import wait_for
@@ -32,20 +29,6 @@ IN_TWO = """(columns) => {
   return found;
 }"""
 """The words in these cells that are broken over two lines."""
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("pages") / "data").start()
-    yield product
-    product.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = new_context(browser, viewport={"width": 1280, "height": 800})
-    yield log_in(context.new_page(), running)
-    context.close()
 
 
 @pytest.fixture(scope="module")

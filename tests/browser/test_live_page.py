@@ -1,7 +1,6 @@
 """Journeys in a real browser against a whole running product."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,22 +13,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("browser") / "data").start()
-    yield product
-    product.stop()
-
-
-@pytest.fixture(scope="module")
 def node(running: Product) -> dict[str, str]:
     return running.add_node("ship1")
-
-
-@pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = new_context(browser)
-    yield log_in(context.new_page(), running)
-    context.close()
 
 
 def shown(page: Page, prefix: str) -> list[str]:
@@ -70,7 +55,7 @@ def test_two_operators_answer_and_the_second_reads_who_won(
     browser: Browser, page: Page, running: Product, node: dict
 ) -> None:
     asked = event(type="action", process="copy-files", error={"text": "may I go on?"})
-    other = log_in(new_context(browser).new_page(), running)
+    other = log_in(page.context.new_page(), running)
     post(running, node, asked)
     card = f"[id='incident-{asked['id']}']"
     expect(page.locator(card)).to_be_visible()
@@ -91,7 +76,7 @@ def test_two_operators_answer_and_the_second_reads_who_won(
     slow.locator(f"{card} [name=reason]").fill("disk is being replaced")
     slow.locator(f"{card} button.kill").click()
     expect(slow.locator("main")).to_contain_text("checked it")
-    other.context.close()
+    other.close()
     slow.context.close()
 
 

@@ -2,30 +2,14 @@
 
 import re
 import urllib.parse
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.browser import log_in, new_context
 from tests.support.events import event, post
 from tests.support.product import Product
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    product = Product(tmp_path_factory.mktemp("browser-problems") / "data").start()
-    yield product
-    product.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, running: Product) -> Iterator[Page]:
-    context = new_context(browser, viewport={"width": 1280, "height": 900})
-    yield log_in(context.new_page(), running)
-    context.close()
 
 
 def row(page: Page, title: str) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from errorkernel.domain.sender_names import with_suffix
 from tests.e2e.steward.test_operator import OperatorProduct
-from tests.support.browser import log_in, new_context
 from tests.support.steward.peer import STEW, PlainServer, StewardPeer
 from tests.support.waiting import wait_for
 
@@ -18,22 +17,22 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProduct]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProduct]:
     directory: Path = tmp_path_factory.mktemp("browser-act")
     server = PlainServer(directory).start()
-    running = OperatorProduct(directory, server, 10)
-    yield running.ready()
-    running.stop()
+    started = OperatorProduct(directory, server, 10)
+    yield started.ready()
+    started.stop()
     server.stop()
 
 
 @pytest.fixture
-def peer(product: OperatorProduct) -> Iterator[StewardPeer]:
+def peer(running: OperatorProduct) -> Iterator[StewardPeer]:
     """A node in a thread of its own: the browser's driver keeps this one."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    made = StewardPeer(product.legacy_url, "ship1", STEW, ack_timeout=100)
+    made = StewardPeer(running.legacy_url, "ship1", STEW, ack_timeout=100)
     asyncio.run_coroutine_threadsafe(made.start(), loop).result(30)
     asyncio.run_coroutine_threadsafe(made.error("error: methodREQTailFile: no such file"), loop).result(60)
     yield made
@@ -43,20 +42,13 @@ def peer(product: OperatorProduct) -> Iterator[StewardPeer]:
     loop.close()
 
 
-@pytest.fixture
-def page(browser: Browser, product: OperatorProduct) -> Iterator[Page]:
-    context = new_context(browser, viewport={"width": 1280, "height": 900})
-    yield log_in(context.new_page(), product)
-    context.close()
-
-
 def test_from_an_event_the_guessed_process_is_chosen_and_killed(
-    page: Page, product: OperatorProduct, peer: StewardPeer
+    page: Page, running: OperatorProduct, peer: StewardPeer
 ) -> None:
     peer.processes.add("tailFile")
     address = f"/api/v1/events?node={with_suffix('ship1')}"
-    [event] = wait_for(lambda: product.call(address, product.operator)[1]["items"])
-    page.goto(f"{product.http_url}/events/{event['seq']}/")
+    [event] = wait_for(lambda: running.call(address, running.operator)[1]["items"])
+    page.goto(f"{running.http_url}/events/{event['seq']}/")
     page.get_by_role("link", name="Stop or replace the process").click()
     page.get_by_role("button", name="List processes").click()
     page.get_by_role("link", name="Processes of the node").click(timeout=60_000)
@@ -73,5 +65,5 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert peer.operations == ["list", "list", "stop", "start", "list"]
 
-    page.goto(f"{product.http_url}/events/{event['seq']}/")
+    page.goto(f"{running.http_url}/events/{event['seq']}/")
     expect(page.get_by_text("The process was stopped and started, and the node lists it.")).to_be_visible()
