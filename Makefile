@@ -1,7 +1,7 @@
 # Everything here works on a machine that has only git, make and python3 with venv.
 PYTHON ?= python3
-# Processes that share the tests.
-WORKERS ?= 3
+# Processes that share the tests: twice the two processors, because tests wait as long as they compute.
+WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .make/install.py

@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 from tests.support.product import Product
 from tests.support.waiting import PATIENCE_S, wait_for
 
-RACED = int(os.environ.get("RACE_QUESTIONS", "300"))
+RACED = int(os.environ.get("RACE_QUESTIONS", "120"))
 RULE = {"name": "go on", "action": "continue", "reason": "known and harmless", "enabled": True, "storm_limit": 100_000}
 UNJUDGED = "SELECT count(*) FROM errorkernel_incident WHERE NOT rules_evaluated"
 JUDGES = """
@@ -219,17 +219,17 @@ def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(
     try:
         token, node = product.token(), product.add_node("killed")
         rule = add(product, token, node)
-        ask(product, node, 400)
+        ask(product, node, 200)
         wait_for(lambda: decisions(product, rule) > 0)
         product.kill()
         stored, before = sum(states(product, node).values()), decisions(product, rule)
         product.start()
-        wait_for(lambda: decisions(product, rule) == 400)
+        wait_for(lambda: decisions(product, rule) == 200)
         assert stored > 0
-        assert before <= 400
-        assert rule_now(product, token, rule)["uses"] == 400
+        assert before <= 200
+        assert rule_now(product, token, rule)["uses"] == 200
         audited = "SELECT count(*), count(DISTINCT target) FROM errorkernel_auditentry WHERE action = 'decide'"
-        assert rows(product, audited) == [(400, 400)]
+        assert rows(product, audited) == [(200, 200)]
     finally:
         product.stop()
 

@@ -26,7 +26,7 @@ from tests.support.product import Product
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
-RACED = int(os.environ.get("BULK_QUESTIONS", "300"))
+RACED = int(os.environ.get("BULK_QUESTIONS", "120"))
 ALICE, BOB = Actor("user:alice", NOW), Actor("user:bob", NOW)
 
 

@@ -9,26 +9,37 @@ PATIENCE_S = 120.0
 """Programs that start and messages that travel take so long on two cores that run 15 programs besides."""
 
 
+CHECK_S = 0.02
+CHECK_MAX_S = 0.25
+"""A check is often a request to a product that has the same two cores: who has waited for long checks less often."""
+
+
 def wait_for(found: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """What ``found`` returns as soon as it is true. Raises AssertionError with its name after the time."""
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while True:
         if result := found():
             return result
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - began
+        if waited_s > timeout_s:
             raise AssertionError(_failure(found, timeout_s))
-        time.sleep(0.02)
+        time.sleep(_pause_s(waited_s))
 
 
 async def eventually(found: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """The same for tests with an event loop, which goes on meanwhile."""
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while True:
         if result := found():
             return result
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - began
+        if waited_s > timeout_s:
             raise AssertionError(_failure(found, timeout_s))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(_pause_s(waited_s))
+
+
+def _pause_s(waited_s: float) -> float:
+    return min(max(CHECK_S, waited_s / 8), CHECK_MAX_S)
 
 
 def _failure(found: Callable[[], Any], timeout_s: float) -> str:
