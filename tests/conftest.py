@@ -4,7 +4,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ from typing import Any
 import hypothesis  # noqa: F401
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
+from django.core.management.color import no_style
 from django.db import connection
+from django.db.models import Model
+from django.test import TransactionTestCase
 
-from errorkernel import models
+from errorkernel.models import Counter
 from tests.support.product import CHROMIUM
 
 TESTS = Path(__file__).parent
@@ -35,8 +37,10 @@ LONG = (
 )  # fmt: skip
 """The files that take longest begin first, so that none is left over for one process at the end; also directories."""
 
-_migrated: dict[str, list[tuple[str, str]]] = {}
-"""What migrations put into the database: group → its permissions, each with the model that it is for."""
+_groups: dict[type[Model], list[Model]] = {}
+"""What migrations put into the tables of groups and their permissions."""
+_KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+"""Tables that no test changes."""
 
 
 def pytest_configure() -> None:
@@ -58,32 +62,23 @@ def _place_of(file: str) -> int:
     return next((place for place, name in enumerate(LONG) if file.startswith(name)), len(LONG))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """A test that commits is followed by empty tables; the next test finds what migrations had put there."""
-    yield
-    marker = item.get_closest_marker("django_db")
-    if nextitem and marker and marker.kwargs.get("transaction"):
-        with item.config.stash[_blocker].unblock():
-            for name, permissions in _migrated.items():
-                group, _ = Group.objects.get_or_create(name=name)
-                found = [
-                    Permission.objects.get(codename=code, content_type__model=model) for code, model in permissions
-                ]
-                group.permissions.set(found)
-            for name in (getattr(models.Counter, one) for one in ("EVENTS", "CHANGES", "NODES", "RULES")):
-                models.Counter.objects.get_or_create(name=name)
-
-
-_blocker = pytest.StashKey[Any]()
+def _empty_tables(self: TransactionTestCase) -> None:
+    """After a test that commits, in place of Django's ``flush``: that makes all content types and permissions again."""
+    tables = [table for table in connection.introspection.django_table_names(only_existing=True) if table not in _KEPT]
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, allow_cascade=False))
+    for model, rows in _groups.items():
+        model._default_manager.bulk_create(rows)
+    Counter.objects.bulk_create(
+        Counter(name=name) for name in (Counter.EVENTS, Counter.CHANGES, Counter.NODES, Counter.RULES)
+    )
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any, request: pytest.FixtureRequest) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Between tests that commit, all tables are emptied; what forbids that of one is tried on a whole product."""
-    request.config.stash[_blocker] = django_db_blocker
     with django_db_blocker.unblock():
-        for group in Group.objects.all():
-            _migrated[group.name] = list(group.permissions.values_list("codename", "content_type__model"))
+        for model in (Group, Group.permissions.through):
+            _groups[model] = list(model._default_manager.all())
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         import_module("errorkernel.migrations.0002_triggers_groups_counters").drop_audit_triggers(None, editor)
+    TransactionTestCase._fixture_teardown = _empty_tables

@@ -33,11 +33,17 @@ def page(context: BrowserContext, running: Product) -> Page:
     return log_in(context.new_page(), running)
 
 
-def test_no_page_has_anything_that_axe_finds(running: Product, page: Page) -> None:
+@pytest.fixture(scope="module")
+def addresses(running: Product) -> list[str]:
+    """Of a product that has something of each kind."""
     fill(running)
+    return [running.http_url + path for path in pages(running)]
+
+
+def test_no_page_has_anything_that_axe_finds(addresses: list[str], page: Page) -> None:
     found: list[str] = []
     looked_at = 0
-    for address in [running.http_url + path for path in pages(running)]:
+    for address in addresses:
         if not is_page(page, address):
             continue
         looked_at += 1
@@ -208,12 +214,12 @@ def unreached(page: Page, part: str) -> list[str]:
     return found
 
 
-def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(running: Product, page: Page) -> None:
+def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(addresses: list[str], page: Page) -> None:
     """The frame around the content is the same on all pages: it is walked through on the first."""
     page.set_viewport_size(WIDE)
     found: list[str] = []
     part = "body"
-    for address in [running.http_url + path for path in pages(running)]:
+    for address in addresses:
         if is_page(page, address):
             found += [f"{address}: {wrong}" for wrong in unreached(page, part)]
             part = "main"
