@@ -15,7 +15,7 @@ from tests.support.browser import log_in, new_context
 from tests.support.events import event, post
 from tests.support.paths import ROOT
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -55,7 +55,7 @@ def first(context: BrowserContext, running: Product) -> dict[str, str]:
 
 def bash(line: str) -> str:
     """What the line says, run as it stands."""
-    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
 
 def accepted(running: Product, node: dict[str, str], report: dict) -> bool:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from errorkernel.domain.sender_names import with_suffix
 from tests.e2e.steward.test_operator import OperatorProduct
 from tests.support.steward.peer import STEW, PlainServer, StewardPeer
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -33,12 +33,12 @@ def peer(running: OperatorProduct) -> Iterator[StewardPeer]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made = StewardPeer(running.legacy_url, "ship1", STEW, ack_timeout=100)
-    asyncio.run_coroutine_threadsafe(made.start(), loop).result(30)
-    asyncio.run_coroutine_threadsafe(made.error("error: methodREQTailFile: no such file"), loop).result(60)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result(PATIENCE_S)
+    asyncio.run_coroutine_threadsafe(made.error("error: methodREQTailFile: no such file"), loop).result(PATIENCE_S)
     yield made
-    asyncio.run_coroutine_threadsafe(made.close(), loop).result(30)
+    asyncio.run_coroutine_threadsafe(made.close(), loop).result(PATIENCE_S)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     loop.close()
 
 
@@ -51,7 +51,7 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     page.goto(f"{running.http_url}/events/{event['seq']}/")
     page.get_by_role("link", name="Stop or replace the process").click()
     page.get_by_role("button", name="List processes").click()
-    page.get_by_role("link", name="Processes of the node").click(timeout=60_000)
+    page.get_by_role("link", name="Processes of the node").click(timeout=PATIENCE_S * 1000)
 
     expect(page.get_by_text("According to the text of the error it is probably REQTailFile")).to_be_visible()
     expect(page.get_by_role("radio", name="REQTailFile")).to_be_checked()
@@ -60,7 +60,7 @@ def test_from_an_event_the_guessed_process_is_chosen_and_killed(
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("button", name="Kill and restart").click()
-    expect(page.get_by_text("✓ done")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("✓ done")).to_be_visible(timeout=PATIENCE_S * 1000)
     expect(page.locator(".action-lines li")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert peer.operations == ["list", "list", "stop", "start", "list"]

@@ -94,7 +94,7 @@ class Link:
     def __init__(self) -> None:
         self.heard = b""
         self.board = Switchboard()
-        port = asyncio.run_coroutine_threadsafe(self._serve(), self.board.loop).result(10)
+        port = asyncio.run_coroutine_threadsafe(self._serve(), self.board.loop).result(PATIENCE_S)
         self.proxy = Proxy("ship1", lambda: port, self.board.loop, 1)
         self.proxy.start()
 

@@ -16,7 +16,7 @@ from errorkernel.domain.values import Event
 from errorkernel.node import BlockingKernel, Kernel, install_hooks
 from tests.support.node_peer import program_env, unreachable, written
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def run(tmp_path: Path, code: str) -> tuple[subprocess.CompletedProcess[str], li
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)],
-        env=program_env(), capture_output=True, text=True, timeout=60,
+        env=program_env(), capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     return done, written(tmp_path / "journal") if (tmp_path / "journal").exists() else []
 
@@ -184,7 +184,7 @@ def test_the_operators_read_what_a_program_logged_raised_and_died_of(tmp_path: P
                 raise KeyError("chart")
             1 / 0
         """
-        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=program_env(), timeout=60)
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=program_env(), timeout=PATIENCE_S)
         assert done.returncode == 1
         # It may have died before it was connected: then its next start sends what it left.
         again = f"""
@@ -192,7 +192,7 @@ def test_the_operators_read_what_a_program_logged_raised_and_died_of(tmp_path: P
             with BlockingKernel.from_file({str(credentials)!r}, journal={str(tmp_path / "j")!r}) as kernel:
                 kernel.flush(30)
         """
-        done = subprocess.run([sys.executable, "-c", textwrap.dedent(again)], env=program_env(), timeout=60)
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(again)], env=program_env(), timeout=PATIENCE_S)
         assert done.returncode == 0
         token = product.token()
 

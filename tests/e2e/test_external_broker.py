@@ -95,7 +95,7 @@ def ask(product: Foreign, token: str, credentials: dict[str, str]) -> None:
 
             done = asyncio.Event()
             async with kernel.worker("copier", work):
-                await asyncio.to_thread(wait_for, answer, 30)
+                await asyncio.to_thread(wait_for, answer)
                 await asyncio.wait_for(done.wait(), PATIENCE_S)
 
     asyncio.run(run())

@@ -22,7 +22,7 @@ from errorkernel.domain.limits import Limits
 from errorkernel.protocol import json_codec as wire
 from tests.support.paths import ROOT
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = (ROOT / "docs" / "http.md").read_text().split("\n## Examples\n")[1]
@@ -92,7 +92,7 @@ def peer(product: Product, request: pytest.FixtureRequest) -> Peer:
     ],
 )
 def test_what_is_written_for_the_shell_works_as_it_stands(peer: Peer, script: str, texts: list[str]) -> None:
-    done = subprocess.run(["sh", "-e"], input=script, env=peer.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-e"], input=script, env=peer.env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (len(told["accepted"]), told["rejected"]) == (len(texts), [])
@@ -122,7 +122,7 @@ class Ask:
 
     def ended(self) -> tuple[int, str, int]:
         """(exit status, output, how often the command ran)."""
-        out, err = self._started.communicate(timeout=90)
+        out, err = self._started.communicate(timeout=PATIENCE_S)
         print(err.decode())
         return self._started.returncode, out.decode(), self.runs.read_text().count("run")
 

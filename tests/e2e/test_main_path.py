@@ -74,7 +74,7 @@ def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Product, 
         await asyncio.to_thread(wait_for, lambda: incident_of(running, token, asked["id"]))
         await asyncio.to_thread(answer, running, token, asked["id"], "kill")
         pull = await js.pull_subscribe_bind(consumer="node-nats-only", stream="EK_DECISIONS")
-        [message] = await pull.fetch(1, timeout=10)
+        [message] = await pull.fetch(1, timeout=PATIENCE_S)
         decision = json.loads(message.data)
         assert (decision["incident"], decision["action"]) == (asked["id"], "kill")
         await message.ack()

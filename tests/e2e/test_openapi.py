@@ -21,6 +21,7 @@ from errorkernel.web.api.openapi.schemas import schemas
 from errorkernel.web.health import urls as health_urls
 from errorkernel.web.schemas import common, items, messages
 from tests.support.documented_product import DOCUMENT, INCIDENTS, OPERATIONS, PreparedProduct
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_every_method_of_an_address_is_in_the_document(product: PreparedProduct)
         address = product.http_url + path.replace("{id}", INCIDENTS[0]).replace("{number}", "1")
         request = urllib.request.Request(address, method="PATCH")
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=PATIENCE_S)
         allowed = {one.strip().lower() for one in refused.value.headers["Allow"].split(",")}
         assert refused.value.code == 405
         assert allowed - {"head"} == methods.keys() - {"parameters"}
@@ -83,7 +84,7 @@ def test_the_page_shows_all_of_it_without_script_and_sends_strangers_to_the_logi
     def get(**headers: str) -> tuple[int, str, Any]:
         request = urllib.request.Request(product.http_url + "/api/v1/docs", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as told:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as told:
                 return told.status, told.read().decode(), told
         except urllib.error.HTTPError as exc:
             return exc.code, exc.read().decode(), exc
@@ -106,7 +107,7 @@ def test_the_page_shows_all_of_it_without_script_and_sends_strangers_to_the_logi
 def test_the_pages_commands_work_as_they_are(product: PreparedProduct, name: str) -> None:
     request = urllib.request.Request(product.http_url + "/api/v1/docs")
     request.add_header("Authorization", f"Bearer {product.operator}")
-    with urllib.request.urlopen(request, timeout=10) as told:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as told:
         part = told.read().decode().split(f'id="{name}"')[1].split("</section>")[0]
     commands = [html.unescape(one) for one in re.findall(r'<pre class="data whole">(.*?)</pre>', part, re.DOTALL)]
     assert len(commands) == (2 if name == "postEvents" else 1)
@@ -114,7 +115,7 @@ def test_the_pages_commands_work_as_they_are(product: PreparedProduct, name: str
         known = {"NODE_TOKEN": product.node, "STEWARD_TOKEN": product.operator, "INCIDENT": INCIDENTS[0]}
         done = subprocess.run(
             ["sh", "-c", command + " -o /dev/null -w '%{http_code}'"],
-            env=os.environ | known, capture_output=True, text=True, timeout=60,
+            env=os.environ | known, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         # The question was answered already: whoever decides comes second.
         assert done.stdout == {"postEvents": "202", "postOutcome": "202", "decide": "409"}.get(name, "200"), done

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from errorkernel.broker.credentials import make_nkey, public_nkey
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 NAMES = ("a", "a-b", "a_", "A")
 """Names that look like each other: none may be taken for a part or a pattern of another."""
@@ -112,9 +112,9 @@ def test_a_node_may_do_what_the_contract_gives_it(running: Product, given: Any, 
             js = nc.jetstream()
             asked = await raise_and_answer(running, nc, name)
             pull = await js.pull_subscribe_bind(consumer=f"node-{name}", stream="EK_DECISIONS")
-            [message] = await pull.fetch(1, timeout=10)
+            [message] = await pull.fetch(1, timeout=PATIENCE_S)
             assert json.loads(message.data)["incident"] == asked
-            await message.ack_sync(timeout=5)
+            await message.ack_sync(timeout=PATIENCE_S)
             outcome = {"v": 1, "incident": asked, "state": "applied"}
             stored = await js.publish(f"ek.out.{name}.{asked}", json.dumps(outcome).encode())
             assert stored.stream == "EK_EVENTS"
@@ -251,7 +251,7 @@ def test_a_made_up_acknowledgement_takes_nothing_from_anybody_else(running: Prod
                 await nc.publish(f"$JS.ACK.EK_DECISIONS.node-a_.1.{number}.{number}.1.0", b"+TERM")
             await nc.flush()
             pull = await victim.jetstream().pull_subscribe_bind(consumer="node-a-b", stream="EK_DECISIONS")
-            found = [json.loads(one.data)["incident"] for one in await pull.fetch(1, timeout=10)]
+            found = [json.loads(one.data)["incident"] for one in await pull.fetch(1, timeout=PATIENCE_S)]
             assert found == [asked]
 
     asyncio.run(run())
@@ -319,7 +319,7 @@ def test_a_decision_reaches_a_node_that_waited_for_it_while_others_came_and_went
             await asyncio.to_thread(running.add_node, f"new-{uuid.uuid4().hex[:8]}")
             await asyncio.sleep(1)
             asked = await raise_and_answer(running, nc, "A")
-            await asyncio.to_thread(wait_for, lambda: arrived, 10)
+            await asyncio.to_thread(wait_for, lambda: arrived)
             assert json.loads(arrived[0].data)["incident"] == asked
 
     asyncio.run(run())

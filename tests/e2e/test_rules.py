@@ -207,7 +207,7 @@ def test_uses_are_exact_when_several_workers_judge_at_once(running: Product, tok
         one.stdin.close()
     wait_for(lambda: decisions(running, limited) >= 40)
     for one in judges:
-        assert one.wait(60) == 0
+        assert one.wait(PATIENCE_S) == 0
     wait_for(lambda: rows(running, UNJUDGED) == [(0,)])
     assert decisions(running, limited) == rule_now(running, token, limited)["uses"] == 40
     assert states(running, node)["open"] == 110

@@ -25,10 +25,10 @@ from errorkernel.node.run.options import parse
 from tests.support.node_peer import alive, unreachable
 from tests.support.paths import ROOT
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 STEWARD = [sys.executable, str(ROOT / "manage.py"), "run"]
-WAIT_S = 30
+WAIT_S = PATIENCE_S
 
 
 _NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -70,7 +70,7 @@ class Node:
 
     def run(self, process: str, *words: str, input: bytes = b"", env: dict[str, str] | None = None):
         argv = [*STEWARD, "--process", process, *words]
-        return subprocess.run(argv, env=env or self.env(), input=input, capture_output=True, timeout=60)
+        return subprocess.run(argv, env=env or self.env(), input=input, capture_output=True, timeout=PATIENCE_S)
 
     def items(self, what: str, process: str) -> list[dict]:
         _, found = self.product.call(f"/api/v1/{what}?limit=1000&order=desc", self.token)
@@ -206,7 +206,7 @@ def test_a_script_without_a_first_line_is_run_by_sh(node: Node, tmp_path: Path) 
 
 def test_nothing_of_django_is_imported(node: Node) -> None:
     argv = [sys.executable, "-X", "importtime", *STEWARD[1:], "--", "true"]
-    done = subprocess.run(argv, env=node.env(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, env=node.env(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert "errorkernel.node.run.main" in done.stderr
     assert "django" not in done.stderr
 
@@ -701,7 +701,7 @@ def test_a_disk_that_cannot_be_written_to_keeps_no_program_from_running(
     env = node.env(STEWARD_NODE_CREDENTIALS="", STEWARD_NODE_CREDENTIALS_JSON=node.credentials.read_text())
     run = [*STEWARD, "--journal", journal, *sh("read line; echo $line; kill -9 $$")]
     argv = ["unshare", "--mount", "sh", "-c", f'{mount} exec "$@"', "sh", *run]
-    done = subprocess.run(argv, env=env, input=b"through\n", capture_output=True, timeout=60)
+    done = subprocess.run(argv, env=env, input=b"through\n", capture_output=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (-9, b"through\n")
     assert said in done.stderr
     assert b"Traceback" not in done.stderr
@@ -718,7 +718,7 @@ def test_closed_standard_descriptors_do_not_confuse_it(alone: Node) -> None:
         "closed",
         *sh("echo err >&2; cat; echo out; exit 3"),
     ]
-    done = subprocess.run(argv, env=alone.env(), stdout=subprocess.PIPE, timeout=60)
+    done = subprocess.run(argv, env=alone.env(), stdout=subprocess.PIPE, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (3, b"out\n")
     assert alone.event("closed")["stack"] == "err"
 
@@ -849,7 +849,7 @@ def test_as_process_1_it_reaps_orphans_and_keeps_the_programs_status(alone: Node
         sys.exit(11)
         """
     argv = [*_NAMESPACE, *STEWARD, "--process", "init", *python(script)]
-    done = subprocess.run(argv, env=alone.env(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, env=alone.env(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout, done.stderr) == (11, "0\n", "")
     assert alone.event("init")["kind"] == "exit status 11"
 

@@ -20,6 +20,7 @@ from errorkernel.models import AuditEntry, Node
 from errorkernel.ops.runner import prepare, terminal
 from steward_site.cli import main
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 COMMANDS = ROOT / "errorkernel" / "management" / "commands"
 HIDDEN = {"createsuperuser", "migrate"}
@@ -251,7 +252,7 @@ def in_bash(script: str, *words: str) -> set[str]:
         f"{script}\nCOMP_WORDS=({typed}) COMP_CWORD={len(words)}; COMP_LINE='steward'; _steward;"
         ' printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stderr == ""
     return set(done.stdout.split())
 
@@ -292,7 +293,7 @@ def test_zsh_completes(scripts: dict[str, str], words: tuple[str, ...], found: s
         "compdef() { :; }; _files() { :; }; _default() { :; }; _describe() { print -l ${(P)argv[-1]%%:*}; }\n"
         f"{scripts['zsh']}\nwords=({typed}); CURRENT={len(words) + 1}; _steward"
     )
-    done = subprocess.run(["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stderr == ""
     assert found <= set(done.stdout.split())
 
@@ -311,7 +312,7 @@ def test_fish_completes(scripts: dict[str, str], line: str, found: set[str], tmp
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
     program = f"{scripts['fish']}\ncomplete -C '{line}'"
     done = subprocess.run(
-        ["fish", "--no-config", "-c", program], env=environ, capture_output=True, text=True, timeout=20
+        ["fish", "--no-config", "-c", program], env=environ, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.stderr == ""
     assert found == {text.split("\t")[0] for text in done.stdout.splitlines()}

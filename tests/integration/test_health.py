@@ -35,6 +35,7 @@ from errorkernel.web.health import checks as probes
 from errorkernel.web.node_api import broker_connection
 from tests.support.heartbeats import record_hellos
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,7 +157,7 @@ async def test_a_database_that_fails_or_hangs_is_told_in_time(monkeypatch):
         assert (await checks())["database"] is False
         # It is told while the database still hangs: nothing lets it go before.
         let_go = threading.Event()
-        patched.setattr(probes, "_kernels", lambda: let_go.wait(60))
+        patched.setattr(probes, "_kernels", lambda: let_go.wait(PATIENCE_S))
         assert (await checks())["database"] is False
         let_go.set()
     assert (await checks())["database"] is True
@@ -290,7 +291,7 @@ def test_the_kernel_can_serve_its_metrics_on_a_port_of_its_own():
     try:
         with pytest.raises(OSError):
             metrics.serve(port, "127.0.0.1")
-        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).read().decode()
     finally:
         stop()
     assert "errorkernel_intake_batch_seconds_count" in answer

@@ -559,13 +559,13 @@ def test_blocking_face(broker: Broker, credentials: Path, tmp_path: Path) -> Non
     ready = threading.Event()
     thread = threading.Thread(target=lambda: found.extend(asyncio.run(other_side(ready))))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE_S)
     with BlockingKernel.from_file(credentials, journal=tmp_path / "j") as kernel:
         assert isinstance(kernel.info("one"), UUID)
         kernel.error(ValueError("two"))
         assert kernel.ask("three") is Action.CONTINUE
         kernel.flush(PATIENCE_S)
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert found == ["one", "two", "three"]
     with pytest.raises(NodeError, match="closed"):
         kernel.info("four")
@@ -584,7 +584,7 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(ending: str, tmp_path
     """)
     # It waits a moment for a first connection (``close_wait_s``), and then ends: the bound is the time-out.
     done = subprocess.run(
-        [sys.executable, "-c", program], env=program_env(), timeout=60, capture_output=True, text=True
+        [sys.executable, "-c", program], env=program_env(), timeout=PATIENCE_S, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
 

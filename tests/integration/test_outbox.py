@@ -132,7 +132,7 @@ async def test_an_answer_goes_out_with_its_commit_and_not_before(broker: Broker,
         with transaction.atomic():
             decide(incident)
             decided.set()
-            committed.wait(10)
+            committed.wait(PATIENCE_S)
 
     incident = await in_thread(ask)
     async with publishing(broker) as heard:

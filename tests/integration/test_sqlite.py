@@ -10,6 +10,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from errorkernel.models import Counter
 from errorkernel.platform.sqlite.write_queue import Turns
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -70,8 +71,8 @@ def test_a_turn_that_ends_as_it_comes_is_not_lost() -> None:
 def test_transactions_follow_each_other_in_the_order_in_which_they_were_begun(threads: ThreadPoolExecutor) -> None:
     began, order = threading.Event(), []
     holding = threading.Event()
-    first = threads.submit(in_a_transaction, lambda: (began.set(), holding.wait(20)))
-    assert began.wait(20)
+    first = threads.submit(in_a_transaction, lambda: (began.set(), holding.wait(PATIENCE_S)))
+    assert began.wait(PATIENCE_S)
     others = []
     for number in range(4):
         others.append(threads.submit(in_a_transaction, lambda number=number: order.append(number)))
@@ -79,7 +80,7 @@ def test_transactions_follow_each_other_in_the_order_in_which_they_were_begun(th
     assert order == []
     holding.set()
     for one in [first, *others]:
-        one.result(20)
+        one.result(PATIENCE_S)
     assert order == [0, 1, 2, 3]
 
 
@@ -104,16 +105,16 @@ def cannot_commit() -> None:
 @pytest.mark.parametrize("what", [fails, loses_its_connection, cannot_commit])
 def test_a_transaction_that_fails_gives_its_turn_back(threads: ThreadPoolExecutor, what: Callable[[], None]) -> None:
     with pytest.raises(Exception):  # noqa: B017 - whatever it was, the next one is served
-        threads.submit(in_a_transaction, what).result(20)
+        threads.submit(in_a_transaction, what).result(PATIENCE_S)
     began = time.monotonic()
-    threads.submit(in_a_transaction, lambda: None).result(20)
+    threads.submit(in_a_transaction, lambda: None).result(PATIENCE_S)
     assert time.monotonic() - began < 5
 
 
 def test_who_waits_too_long_is_told_as_sqlite_tells_it(threads: ThreadPoolExecutor) -> None:
     began, holding = threading.Event(), threading.Event()
-    first = threads.submit(in_a_transaction, lambda: (began.set(), holding.wait(20)))
-    assert began.wait(20)
+    first = threads.submit(in_a_transaction, lambda: (began.set(), holding.wait(PATIENCE_S)))
+    assert began.wait(PATIENCE_S)
 
     def impatient() -> None:
         connection.settings_dict["OPTIONS"]["timeout"] = 0.2
@@ -123,7 +124,7 @@ def test_who_waits_too_long_is_told_as_sqlite_tells_it(threads: ThreadPoolExecut
             connection.settings_dict["OPTIONS"]["timeout"] = 20
 
     with pytest.raises(OperationalError, match="database is locked"):
-        threads.submit(impatient).result(20)
+        threads.submit(impatient).result(PATIENCE_S)
     holding.set()
-    first.result(20)
-    threads.submit(in_a_transaction, lambda: None).result(20)
+    first.result(PATIENCE_S)
+    threads.submit(in_a_transaction, lambda: None).result(PATIENCE_S)

@@ -23,11 +23,11 @@ from errorkernel.node import Action, Kernel
 from errorkernel.ops.chaos.proxy import Mode, Proxy, Switchboard
 from tests.support.paths import ROOT
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 WAITS, ANSWERED, UNANSWERED = "helm", "engine", "rudder"
 NODE_OF = {WAITS: "ship", ANSWERED: "tug", UNANSWERED: "tug"}
-END_S = 60.0
+END_S = PATIENCE_S
 
 
 async def program(directory: Path, process: str, ask: bool) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 LIBRARIES = (
     "asyncio", "email.message", "http.cookies", "logging.config", "multiprocessing", "sqlite3", "ssl", "urllib.request",
@@ -121,7 +122,7 @@ def _server() -> str:
     def end() -> None:
         assert server.stdin
         server.stdin.close()
-        server.wait(10)
+        server.wait(PATIENCE_S)
         directory.cleanup()
 
     atexit.register(end)

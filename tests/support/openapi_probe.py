@@ -29,6 +29,7 @@ from errorkernel.web.operations.lists import QUERY_FORMAT
 from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas.operations import CONDITION_FORMAT
 from tests.support.documented_product import DOCUMENT, INCIDENTS, TOKENS, PreparedProduct
+from tests.support.waiting import PATIENCE_S
 
 MANY = "OPENAPI_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "8"))
@@ -150,7 +151,7 @@ def _obeys(case: Any, product: PreparedProduct) -> None:
         session.auth = Packed()
         operation = case.operation.definition.raw
         name, headers = operation["operationId"], token_for(operation["security"])
-        told = case.call_and_validate(base_url=product.http_url, session=session, headers=headers, timeout=70)
+        told = case.call_and_validate(base_url=product.http_url, session=session, headers=headers, timeout=PATIENCE_S)
     SEEN[name][told.status_code] += 1
     # A body is read by what it is: a Content-Type that nobody knows does not make its events bad.
     known = case.headers.get("Content-Type") in (None, JSON, NDJSON)

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import PATIENCE_S
+
 PACKAGES = Path("/usr/lib/postgresql")
 USER = "steward"
 START_S = 120.0
@@ -56,7 +58,7 @@ def start() -> str:
     def end() -> None:
         assert guard.stdin
         guard.stdin.close()
-        guard.wait(30)
+        guard.wait(PATIENCE_S)
 
     atexit.register(end)
     _wait_until_ready(log)

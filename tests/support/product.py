@@ -123,7 +123,7 @@ class Product:
     def stop(self) -> int:
         assert self._process
         self._process.terminate()
-        return self._process.wait(10)
+        return self._process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         assert self._process

@@ -10,6 +10,7 @@ from django.conf import settings
 from errorkernel.platform import conf
 from tests.support.isolation import DATA_DIR
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 def test_settings_were_read_from_a_directory_of_the_run() -> None:
@@ -24,7 +25,7 @@ def test_environment_of_a_real_installation_is_ignored(tmp_path: Path) -> None:
     environ |= {"HOME": str(tmp_path / "home"), "XDG_DATA_HOME": str(tmp_path / "xdg")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "settings"],
-        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -44,6 +44,7 @@ from errorkernel.node.reporting.event_builder import build_event, cut, cut_middl
 from errorkernel.node.reporting.fit import fit
 from errorkernel.protocol import json_codec as wire
 from tests.support.node_peer import program_env, unreachable, written
+from tests.support.waiting import PATIENCE_S
 
 NODE = "ship1"
 
@@ -439,11 +440,11 @@ def test_who_does_not_want_to_wait_is_told_and_nothing_was_written(path: Path) -
     def write() -> None:
         with program.journal.transaction():
             entered.set()
-            leave.wait(20)
+            leave.wait(PATIENCE_S)
 
     thread = threading.Thread(target=write)
     thread.start()
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE_S)
     with pytest.raises(JournalBusy):
         at_once()
     leave.set()

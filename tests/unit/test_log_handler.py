@@ -67,7 +67,7 @@ class Stuck:
 
         def report_now(*arguments: Any) -> Any:
             self.at_it.set()
-            assert self.go.wait(60)
+            assert self.go.wait(PATIENCE_S)
             return really(*arguments)
 
         monkeypatch.setattr(kernel, "report_now", report_now)
@@ -214,7 +214,7 @@ def test_infos_are_dropped_when_half_is_full_errors_when_all_is_and_it_is_told(
     log = logging.Logger("app")
     log.addHandler(handler)
     log.info("info 0")
-    assert stuck.at_it.wait(20)
+    assert stuck.at_it.wait(PATIENCE_S)
     for number in range(1, 30):
         log.info(f"info {number}")
     for number in range(30):
@@ -296,7 +296,7 @@ def test_records_of_our_own_and_of_our_threads_are_left_out(
     kernel._loop.call_soon_threadsafe(lambda: 1 / 0)  # asyncio logs it
     done = threading.Event()
     kernel._loop.call_soon_threadsafe(done.set)
-    assert done.wait(20)
+    assert done.wait(PATIENCE_S)
     logging.getLogger("asyncio").removeHandler(handler)
     log.error("ours")
     assert [one.text for one in told()] == ["ours"]
@@ -338,7 +338,7 @@ async def test_it_reports_by_a_kernel_that_is_awaited(tmp_path: Path) -> None:
 def run(code: str, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=program_env(), capture_output=True, text=True, timeout=60,
+        env=program_env(), capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert not ok or done.returncode == 0, done.stderr
     return done
@@ -434,7 +434,7 @@ def test_a_forked_child_of_a_program_that_gave_its_kernel_stays_silent(
     handler.flush(PATIENCE_S)
     child = multiprocessing.get_context("fork").Process(target=log.error, args=("child",))
     child.start()
-    child.join(30)
+    child.join(PATIENCE_S)
     assert child.exitcode == 0
     assert [one.text for one in told()] == ["parent"]
     log.error("parent again")

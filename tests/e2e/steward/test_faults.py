@@ -21,7 +21,7 @@ from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
 from tests.e2e.steward.test_ingest import StewardProduct, node, stored
 from tests.support.paths import ROOT
 from tests.support.steward.peer import CTRL, SEED, STEW, PlainServer, StewardPeer, Version
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 AT = datetime(2026, 11, 4, 10, 0, 0)
 FAILED = "error: methodREQHttpGet: client.Do failed: Get x: no route, bailing out: [http://192.0.2.{}/]"
@@ -201,7 +201,7 @@ def another_kernel(central: StewardProduct) -> Iterator[None]:
         assert process.poll() is None
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 async def test_two_kernels_at_once_store_each_failure_once_and_fold_what_belongs_together(

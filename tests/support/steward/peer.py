@@ -27,7 +27,7 @@ from errorkernel.senders.steward.protocol import message as steward_message
 from errorkernel.senders.steward.protocol.envelope import Compression, Format
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.methods import canonical
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class PlainServer:
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
 
     def _url(self) -> str:
         for path in self._directory.glob("nats-server_*.ports"):
