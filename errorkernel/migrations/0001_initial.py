@@ -223,6 +223,17 @@ class Migration(migrations.Migration):
                     ],
                 ),
                 migrations.CreateModel(
+                    name='OriginalRecord',
+                    fields=[
+                        ('event', models.UUIDField(help_text='Id of the event.', primary_key=True, serialize=False)),
+                        ('data', models.BinaryField()),
+                        ('recorded_at', models.DateTimeField()),
+                    ],
+                    options={
+                        'indexes': [models.Index(fields=['recorded_at'], name='original_record_recorded_at')],
+                    },
+                ),
+                migrations.CreateModel(
                     name='Outbox',
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

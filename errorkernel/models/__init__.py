@@ -9,6 +9,7 @@ from errorkernel.models.events import ErrorEvent, ErrorState, Problem, RejectedE
 from errorkernel.models.fields import Sequence
 from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.nodes import AccessDenial, Incarnation, Node, Process
+from errorkernel.models.original_records import OriginalRecord
 from errorkernel.models.platform import BrokerStream, Counter, KernelClock, KernelHeartbeat, Outbox
 from errorkernel.models.problem_comments import ProblemComment
 from errorkernel.models.process_actions import ProcessAction, ProcessActionRequest
@@ -38,6 +39,7 @@ __all__ = [
     "KernelHeartbeat",
     "MinuteRollup",
     "Node",
+    "OriginalRecord",
     "Outbox",
     "Problem",
     "ProblemComment",

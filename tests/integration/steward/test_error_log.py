@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from django.utils import timezone
 
 from errorkernel.domain import sender_names
 from errorkernel.domain.limits import Limits
+from errorkernel.models import OriginalRecord
 from errorkernel.senders.steward.protocol import event_mapping
 from errorkernel.senders.steward.store import ingest as store
 from errorkernel.senders.steward.store.ingest import Arrival, Memory
@@ -52,6 +54,36 @@ def step(place: Path, written: Callable[[], None] = lambda: None) -> None:
 def texts(place: Path) -> list[str]:
     files = sorted((place / "errorCentral").iterdir(), reverse=True)
     return [line.split(", ", 2)[2] for one in files for line in one.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Fri Jan 21 06:15:26 2022, node: ship1, error: a\xff\x00b\n",
+        b"Fri Jan 21 06:15:26 2022, node: ship1, error: " + b"x" * 100_000 + b"\n",
+        b"Fri Jan 21 06:15:26 2022, node: other, relayFromNode: hub,   error: two\n lines \n\n",
+        b"Fri Jan  1 06:15:26 2022, node: ship1, error: without an end",
+        b"no record at all\n\n",
+        b"Fri Jan 21 06:15:26 1022, node: ship1, error: a year that is no year of ours\n",
+        b"",
+    ],
+    ids=["no utf-8", "cut", "blanks", "no end", "no record", "no time", "empty"],
+)
+def test_each_line_has_the_bytes_that_the_node_sent(data: bytes, place: Path) -> None:
+    peer = StewardPeer("", "ship1", STEW)
+    message = msgspec.structs.replace(peer.error_message(""), data=data)
+    payload, headers = STEW.pack(message)
+    read = event_mapping.report(event_mapping.read(STEW.subject, headers or {}, payload), Limits())
+    now = timezone.now()
+    arrival = Arrival("s:1", now.timestamp(), read)
+    store.record([arrival], [], NameCache(), Memory(), limits=Limits(), now=now, keeps_bytes=True)
+    report("error: after")
+    step(place)
+    log = (place / "errorCentral" / "error.log").read_bytes()
+    assert log.startswith(data)
+    assert log[len(data) :].endswith(b"error: after\n")
+    assert log[len(data) :].count(b"\n") == 1
+    assert not OriginalRecord.objects.exists(), "written, so not needed any more"
 
 
 class Killed(BaseException):

@@ -17,11 +17,11 @@ from errorkernel.domain import liveness, sender_names
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.values import Event
 from errorkernel.models import Counter, ErrorEvent, Node
-from errorkernel.senders.steward.protocol import event_mapping, text_parser, text_record
+from errorkernel.senders.steward.protocol import event_mapping, text_parser
 from errorkernel.senders.steward.protocol.event_mapping import Incoming, Report
 from errorkernel.senders.steward.protocol.repeats import Echoes
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
-from errorkernel.senders.steward.store import dialects, repeated_messages
+from errorkernel.senders.steward.store import dialects, error_lines, repeated_messages
 from errorkernel.senders.steward.store.repeated_messages import EarlierDelays
 from errorkernel.store.ingest import batch
 from errorkernel.store.ingest.batch import Batch, Recorded
@@ -90,13 +90,19 @@ def record(
     limits: Limits,
     now: datetime,
     reached: int = 0,
+    keeps_bytes: bool = False,
 ) -> Recorded:
-    """Store a batch; ``reached``: the highest number of the batch in the stream.
+    """Store a batch; ``reached``: the highest number of the batch in the stream; ``keeps_bytes``: what ``error.log``
+    needs is kept as well.
 
     Raises what the database raises; nothing of the batch is stored then."""
     try:
         with transaction.atomic():
-            recorded = _record(arrivals, refusals, name_cache, memory, limits, now)
+            recorded, events = _record(arrivals, refusals, name_cache, memory, limits, now)
+            if keeps_bytes:
+                reports = (arrival.report for arrival in arrivals)
+                originals = ((report.node, report.incoming.message.data) for report in reports)
+                error_lines.keep_originals(zip(originals, events, strict=True), now=now)
             broker_streams.reached(ERROR_STREAM, reached)
             return recorded
     except BaseException:
@@ -113,7 +119,7 @@ def _record(
     memory: Memory,
     limits: Limits,
     now: datetime,
-) -> Recorded:
+) -> tuple[Recorded, list[Event]]:
     # Only one kernel at a time evaluates and folds: two could confuse failures or miss each other's texts.
     last = counters.lock(Counter.EVENTS)
     _catch_up(memory, last)
@@ -134,7 +140,7 @@ def _record(
         memory.names = None
     memory.shown |= reported
     memory.folded_to = last + len(recorded.rows)
-    return recorded
+    return recorded, [event for _, event in given.events]
 
 
 def _event(arrival: Arrival, memory: Memory, delays: EarlierDelays, limits: Limits, now: datetime) -> Event:
@@ -245,23 +251,3 @@ def _heard(node: Node, family: str, now: datetime) -> None:
     Node.objects.filter(pk=node.pk).update(
         family=family, heartbeat_at=now, heartbeat_pauses=pauses, late_at=late_at, gone_at=gone_at
     )
-
-
-def error_lines(after: int, limit: int) -> tuple[list[str], int]:
-    """The next records of errors of such nodes in their original form, and the last number."""
-    last = counters.current(Counter.EVENTS)
-    found = list(
-        ErrorEvent.objects.filter(seq__gt=after, seq__lte=last)
-        .exclude(node__family="")
-        .order_by("seq")
-        .values_list("seq", "node__name", "occurred_at", "relay_from_node", "text", "tags")[:limit]
-    )
-    lines = [_line(name, at, relay, text, tags) for _, name, at, relay, text, tags in found]
-    return lines, found[-1][0] if found and len(found) == limit else last
-
-
-def _line(name: str, at: datetime | None, relay: str, text: str, tags: dict[str, str]) -> str:
-    if at is None:
-        return text + "\n"
-    node = tags.get("node_in_text") or sender_names.without_suffix(name)
-    return text_record.line(at, node, relay, text) + "\n"

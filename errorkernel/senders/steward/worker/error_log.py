@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.senders.steward.store import ingest
+from errorkernel.senders.steward.store import error_lines
 
 log = logging.getLogger("errorkernel.kernel")
 
@@ -61,16 +61,17 @@ class ErrorLog:
         position = self._read()
         if position is None:
             # Starts now: earlier errors are not appended.
-            self._write({"seq": ingest.error_lines(0, 0)[1]})
+            self._write({"seq": error_lines.read(0, 0)[1]})
             return False
         if "appending" in position:
             _take_back(self._path.parent, position["appending"])
-        lines, reached = ingest.error_lines(position["seq"], LINES_AT_ONCE)
+        lines, reached = error_lines.read(position["seq"], LINES_AT_ONCE)
         if lines:
-            self._append(position["seq"], "".join(lines).encode())
+            self._append(position["seq"], b"".join(lines))
             written()
         if reached != position["seq"] or "appending" in position:
             self._write({"seq": reached})
+            error_lines.forget(position["seq"], reached)
         return len(lines) == LINES_AT_ONCE
 
     def close(self) -> None:

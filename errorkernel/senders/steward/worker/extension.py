@@ -9,7 +9,7 @@ from errorkernel.broker.pull_consumer import PullConsumer
 from errorkernel.kernel.extension import KernelContext, KernelExtension
 from errorkernel.kernel.task_guards import outlast_database, reconnect_when_consumer_is_lost
 from errorkernel.senders.steward.protocol.subjects import ERROR_STREAM
-from errorkernel.senders.steward.store import actions, repeated_messages, rule_evaluation
+from errorkernel.senders.steward.store import actions, error_lines, repeated_messages, rule_evaluation
 from errorkernel.senders.steward.worker.error_log import ErrorLog
 from errorkernel.senders.steward.worker.intake import StewardIntake
 from errorkernel.senders.steward.worker.operator import StewardOperator
@@ -53,6 +53,7 @@ class StewardExtension(KernelExtension):
 
     def prune(self, *, now: datetime) -> int:
         repeated_messages.prune(now=now)
+        error_lines.prune(now=now)
         return actions.prune(days=self._conf.retention_days, now=now)
 
     async def close(self) -> None:

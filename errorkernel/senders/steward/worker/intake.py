@@ -163,6 +163,7 @@ class StewardIntake:
             limits=self._conf.limits,
             reached=max(delivery.sequence for delivery in deliveries),
             now=now,
+            keeps_bytes=bool(self._conf.legacy_error_log),
         )
         return opened, recorded
 
