@@ -20,7 +20,8 @@ _NUMBERS = (
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND late_at <= %s AND gone_at > %s),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND gone_at <= %s),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE names_folded_at > %s),"
-    " (SELECT CAST(held_since AS text) FROM errorkernel_kernelclock)"
+    " (SELECT CAST(held_since AS text) FROM errorkernel_kernelclock),"
+    " (SELECT name FROM errorkernel_node WHERE flooded_at > %s ORDER BY flood_messages DESC LIMIT 1)"
 )
 
 
@@ -41,7 +42,7 @@ class Heartbeat:
 
 class Numbers(NamedTuple):
     """``unstored``, ``fill_ratio``: None where no stream is known. ``nodes``: enabled ones. ``held_since``: since when
-    deadlines are held, as text."""
+    deadlines are held, as text. ``flooding``: the node that floods most."""
 
     pending: int
     rules_suspended: int
@@ -52,6 +53,7 @@ class Numbers(NamedTuple):
     nodes_gone: int
     nodes_folded: int
     held_since: str | None
+    flooding: str | None
 
 
 def newest_heartbeats(limit: int) -> list[Heartbeat]:
@@ -64,8 +66,9 @@ def newest_heartbeats(limit: int) -> list[Heartbeat]:
         ]
 
 
-def read_numbers(now: datetime, *, folded_after: datetime) -> Numbers:
-    """``now`` decides which nodes are late or gone. ``folded_after``: nodes whose names are folded count."""
+def read_numbers(now: datetime, *, folded_after: datetime, flooded_after: datetime) -> Numbers:
+    """``now`` decides which nodes are late or gone. ``folded_after``: nodes whose names are folded count.
+    ``flooded_after``: a node that flooded then floods now."""
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBERS, [moment(bound) for bound in (now, now, now, folded_after)])
+        cursor.execute(_NUMBERS, [moment(bound) for bound in (now, now, now, folded_after, flooded_after)])
         return Numbers(*cursor.fetchone())

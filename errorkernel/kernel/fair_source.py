@@ -55,8 +55,8 @@ class FairSource:
         """The number of the newest message that the consumer has delivered to us."""
         self._stored: set[int] = set()
         """Those of them that were stored."""
-        self.backlogs: dict[str, int] = {}
-        """Messages in the stream by node, as of the latest look; empty without a backlog."""
+        self._backlogs: Counter[str] = Counter()
+        """Messages in the stream by node, at most since they were taken."""
 
     @property
     def waiting(self) -> int:
@@ -87,6 +87,11 @@ class FairSource:
             if not self._unpacked.waiting:
                 await self._consumer.wait_for_more(left_s)
 
+    def take_backlogs(self) -> Mapping[str, int]:
+        """The most messages that each node had in the stream since the last call; empty without a backlog."""
+        backlogs, self._backlogs = self._backlogs, Counter()
+        return backlogs
+
     async def look_ahead(self) -> None:
         """Look ahead while there is a backlog; runs as long as the worker."""
         while True:
@@ -104,7 +109,6 @@ class FairSource:
         self._next.clear()
         self._ahead.clear()
         self._stored.clear()
-        self.backlogs = {}
 
     async def _fill(self) -> None:
         """Move what has arrived into the queue, as far as it has room; the rest stays with the broker."""
@@ -128,14 +132,15 @@ class FairSource:
         found = await streams.subject_counts(self._connection, self._stream, subjects.event("*"))
         # The stream may have been emptied by another kernel.
         self._pending = min(self._pending, found.messages)
-        self.backlogs = _by_node(found.counts)
-        outcomes: dict[str, int] = {}
+        events = _by_node(found.counts)
+        self._backlogs |= events
+        outcomes: Counter[str] = Counter()
         if found.subjects - len(found.counts) <= OUTCOMES_LOOKED_AT:
             outcomes = _by_node(
                 (await streams.subject_counts(self._connection, self._stream, subjects.outcomes("*"))).counts
             )
         self._forget_delivered()
-        nodes = self._nodes_to_read(Counter(self.backlogs) + Counter(outcomes))
+        nodes = self._nodes_to_read(events + outcomes)
         await asyncio.gather(*(self._read_node(node, has_outcomes=node in outcomes) for node in nodes))
 
     def _nodes_to_read(self, counts: Mapping[str, int]) -> list[str]:
@@ -183,8 +188,8 @@ def _node_of(subject: str) -> str:
     return subject.split(".")[2]
 
 
-def _by_node(counts: Mapping[str, int]) -> dict[str, int]:
+def _by_node(counts: Mapping[str, int]) -> Counter[str]:
     nodes: Counter[str] = Counter()
     for subject, count in counts.items():
         nodes[_node_of(subject)] += count
-    return dict(nodes)
+    return nodes

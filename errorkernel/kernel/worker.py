@@ -23,6 +23,7 @@ from errorkernel.kernel.access_denials import AccessDenialWatch, log_of
 from errorkernel.kernel.bulk_runner import BulkRunner
 from errorkernel.kernel.extension import ExtensionFactory, KernelContext
 from errorkernel.kernel.fair_source import FairSource
+from errorkernel.kernel.flood_watch import FloodWatch
 from errorkernel.kernel.heartbeats import NodeTracker
 from errorkernel.kernel.intake import Intake, TakeIn, take_in
 from errorkernel.kernel.outbox import OutboxTask
@@ -94,6 +95,7 @@ class KernelWorker(Worker):
         self._access_denials = AccessDenialWatch(log_of(conf), self._threads)
         probed = [*_STREAMS, *(name for extension in self._extensions for name in extension.streams())]
         self._storage_probe = StorageProbe(self.connection, probed, start_broker_again)
+        self._flood_watch = FloodWatch(self._source, self._threads, share=conf.node_stream_events)
         self._scheduler = Scheduler(
             conf,
             self.connection,
@@ -164,6 +166,7 @@ class KernelWorker(Worker):
             self._scheduler.write_heartbeats,
             self._scheduler.prune,
             self._access_denials.run,
+            self._flood_watch.run,
             self._storage_probe.run,
         ]
 

@@ -61,7 +61,7 @@ class Status(msgspec.Struct, frozen=True):
 
     ``broker``: a kernel reaches it and it can store. ``lag``: messages that wait to be stored. ``nodes``: those that
     are enabled; ``nodes_late``: of them those without a heartbeat, late or gone. ``deadlines_held``: by a jump of the
-    clock.
+    clock. ``flooding``: the node that sends far more events than can be stored, or empty.
     """
 
     kernel_age_s: float | None
@@ -71,6 +71,7 @@ class Status(msgspec.Struct, frozen=True):
     nodes_late: int
     nodes_gone: int
     deadlines_held: bool = False
+    flooding: str = ""
 
 
 class _Counts(msgspec.Struct, omit_defaults=True):

@@ -115,4 +115,5 @@ def read_status() -> Status:
         nodes_late=now.missing,
         nodes_gone=now.gone,
         deadlines_held=now.held_since is not None,
+        flooding=now.flooding,
     )

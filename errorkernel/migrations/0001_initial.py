@@ -155,6 +155,8 @@ class Migration(migrations.Migration):
                         ('refused', models.BigIntegerField(blank=True, help_text='Events that the broker refused for good.', null=True)),
                         ('names_folded', models.BigIntegerField(default=0, help_text='Events whose process or problem was folded, because it had reported too many.')),
                         ('names_folded_at', models.DateTimeField(blank=True, help_text='When a name was last folded.', null=True)),
+                        ('flood_messages', models.BigIntegerField(default=0, help_text='Its messages in the event stream when it last had far more than can be stored at once.')),
+                        ('flooded_at', models.DateTimeField(blank=True, help_text='When that was.', null=True)),
                         ('last_event_at', models.DateTimeField(blank=True, null=True)),
                         ('events', models.BigIntegerField(default=0)),
                     ],

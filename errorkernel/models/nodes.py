@@ -70,6 +70,10 @@ class Node(models.Model):
         default=0, help_text="Events whose process or problem was folded, because it had reported too many."
     )
     names_folded_at = models.DateTimeField(null=True, blank=True, help_text="When a name was last folded.")
+    flood_messages = models.BigIntegerField(
+        default=0, help_text="Its messages in the event stream when it last had far more than can be stored at once."
+    )
+    flooded_at = models.DateTimeField(null=True, blank=True, help_text="When that was.")
     last_event_at = models.DateTimeField(null=True, blank=True)
     events = models.BigIntegerField(default=0)
 

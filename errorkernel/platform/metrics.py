@@ -161,6 +161,9 @@ _steward_actions = _counter(
 _blocked = _counter("errorkernel_blocked_process_seconds_total", "Seconds for which processes were blocked.")
 _live_dropped = _counter("errorkernel_live_dropped_total", "Live connections closed because they were too slow.")
 _lag = Gauge("errorkernel_intake_lag_messages", "Messages in the stream that are not stored yet.", registry=REGISTRY)
+_flooding_nodes = Gauge(
+    "errorkernel_flooding_nodes", "Nodes that send far more events than can be stored.", registry=REGISTRY
+)
 _stream_filled = Gauge(
     "errorkernel_stream_filled_ratio",
     "Used share of a stream that has a limit, from 0 to 1.",
@@ -259,6 +262,11 @@ def observe_batch(seconds: float) -> None:
 
 def set_lag(n: int) -> None:
     _lag.set(n)
+
+
+def set_flooding_nodes(count: int) -> None:
+    """So many nodes have far more in the stream than can be stored at once."""
+    _flooding_nodes.set(count)
 
 
 def set_stream_filled(stream: str, filled: float) -> None:

@@ -1,6 +1,6 @@
 """Nodes, their credentials and liveness; the kernel workers' own heartbeat."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -211,3 +211,9 @@ def remove_demo(*, now: datetime) -> int:
         )
         counters.take(Counter.NODES)
     return len(gone)
+
+
+def note_floods(messages: Mapping[str, int], *, now: datetime) -> None:
+    """Note how many messages these nodes have in the event stream: far more than can be stored at once."""
+    for name, count in messages.items():
+        Node.objects.filter(name=name).update(flood_messages=count, flooded_at=now)

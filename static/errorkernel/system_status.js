@@ -101,6 +101,7 @@ export class SystemStatus {
     this.showBroker(isLive, isLate);
     this.showNodes(isLive, isLate);
     this.showLag(isLive, isLate);
+    this.showFlooding(isLate);
   }
 
   showKernel(isLive, isLate) {
@@ -137,6 +138,15 @@ export class SystemStatus {
     const isStuck = this.stuckAt !== null && Date.now() - this.stuckAt > STUCK_MS;
     setText(find("lag"), (lag >= LAG_SHOWN || isStuck) && !isLate ? text("lag", { count: lag }) : "");
     this.banner("lag", isLive && !isLate && lag > LAG_WARNED, text("lag", { count: lag }));
+  }
+
+  showFlooding(isLate) {
+    const node = isLate ? "" : this.status.flooding;
+    const link = find("flooding");
+    link.hidden = !node;
+    if (!node) return;
+    link.href = `${link.dataset.nodes}${encodeURIComponent(node)}/`;
+    setText(link, text("flooding", { node }));
   }
 
   missingText(late, gone) {

@@ -67,11 +67,14 @@ def test_another_nodes_incident_is_not_behind_a_flood(product: Product, is_kille
     flood, calm = product.add_node("flood"), product.add_node("calm")
     asyncio.run(publish(flood, [event(f"p{number % 7}", number) for number in range(FLOOD)]))
     asyncio.run(publish(calm, [event("copy", number, "action" if number == 5 else "error") for number in range(9)]))
+    flooding = "SELECT name FROM errorkernel_node WHERE flooded_at IS NOT NULL AND flood_messages >= 5000"
     [(seq,)] = wait_for(lambda: rows(product, "SELECT seq FROM errorkernel_incident"), 120)
     assert seq < SOON
     if is_killed:
         product.kill()
         product.start()
+    else:
+        assert wait_for(lambda: rows(product, flooding)) == [("flood",)]
     total = FLOOD + 9
     wait_for(lambda: rows(product, "SELECT count(*) FROM errorkernel_errorevent") == [(total,)], 180)
     assert of_calm(product) == [f"number {number}" for number in range(9)]

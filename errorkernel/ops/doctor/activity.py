@@ -37,6 +37,12 @@ def _kernel(conf: Conf, running: bool) -> Check:
         return failed(
             "kernel", heard, "Start `steward up`, or `steward kernel` where the roles run in separate processes."
         )
+    if now.flooding:
+        return warning(
+            "kernel",
+            f"the node {now.flooding} floods: {now.lag} messages are not stored yet",
+            f"Find out why {now.flooding} sends so much, or disable it on its page.",
+        )
     if now.lag > LAG_MESSAGES:
         return warning(
             "kernel",

@@ -8,6 +8,8 @@ from errorkernel.bypasses.sql_values import when
 from errorkernel.store import kernel_heartbeats
 
 FOLDED_LATELY = timedelta(days=1)
+FLOODED_LATELY = timedelta(seconds=10)
+"""A kernel notes every 2 s which nodes flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class SystemStatus:
     fullest stream is full. Of ``nodes``, which are those that are let in, ``late`` and ``gone`` have not been heard
     from; none of them are while nobody could have heard them. ``nodes_folded``: nodes that reported too many names
     within the last day. ``held_since``: since when a jump of the clock holds deadlines.
+    ``flooding``: the node that sends far more events than can be stored; empty: none.
     """
 
     now: datetime
@@ -32,6 +35,7 @@ class SystemStatus:
     gone: int
     nodes_folded: int
     held_since: datetime | None
+    flooding: str
 
     @property
     def kernel_is_late(self) -> bool:
@@ -49,7 +53,7 @@ def read(now: datetime) -> SystemStatus:
     newest = beats[0] if beats else None
     age_s = max(0.0, (now - newest.at).total_seconds()) if newest else None
     missed = not kernel_heartbeats.is_late(age_s) and kernel_heartbeats.can_miss_nodes(now, beats)
-    numbers = status_queries.read_numbers(now, folded_after=now - FOLDED_LATELY)
+    numbers = status_queries.read_numbers(now, folded_after=now - FOLDED_LATELY, flooded_after=now - FLOODED_LATELY)
     return SystemStatus(
         now=now,
         waiting=numbers.pending,
@@ -63,4 +67,5 @@ def read(now: datetime) -> SystemStatus:
         gone=numbers.nodes_gone if missed else 0,
         nodes_folded=numbers.nodes_folded,
         held_since=when(numbers.held_since) if numbers.held_since else None,
+        flooding=numbers.flooding or "",
     )

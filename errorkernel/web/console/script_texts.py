@@ -47,6 +47,7 @@ def _frame() -> dict[str, str | list[str]]:
             ngettext("{count} node is late or gone", "{count} nodes are late or gone", n) for n in NUMBERS
         ],
         "lag": [ngettext("{count} event not stored yet", "{count} events not stored yet", n) for n in NUMBERS],
+        "flooding": _("{node} floods"),
         "auto": _("auto"),
         "light": _("light"),
         "dark": _("dark"),
