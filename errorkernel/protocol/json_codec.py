@@ -20,7 +20,7 @@ from errorkernel.domain.limits import (
     PROCESS_NAME_MAX_CHARS,
     Limits,
 )
-from errorkernel.protocol import lenient_json
+from errorkernel.protocol import lenient_json, times
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.protocol.message import MessagePayload
 from errorkernel.protocol.sanitize import plain, short, shorten
@@ -260,13 +260,24 @@ def encode_heartbeat(heartbeat: values.Heartbeat) -> bytes:
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     """Decode any bytes with ``decoder``. Raises ProtocolError."""
     try:
-        return lenient_json.decode(decoder, data)
+        return _decode(decoder, data)
     except msgspec.ValidationError as exc:
         raise ProtocolError("wrong_shape", str(exc)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError("not_json", str(exc)) from None
     except lenient_json.UNREADABLE as exc:
         raise ProtocolError("not_json", f"{type(exc).__name__}: {exc}") from None
+
+
+def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
+    """Raises the exceptions of ``decoder``."""
+    try:
+        return lenient_json.decode(decoder, data)
+    except msgspec.ValidationError:
+        mended = times.mend(lenient_json.repair(data))
+        if mended is None:
+            raise
+        return decoder(mended)
 
 
 def check_version(version: int) -> None:
