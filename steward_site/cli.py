@@ -37,6 +37,7 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
     if not all(map(find_spec, _SERVER_MODULES)):
         _run_without_server(command, arguments)
     from django.core.management import execute_from_command_line
+    from django.db import DatabaseError
 
     from errorkernel.platform import conf
 
@@ -56,6 +57,12 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
             print(without_settings(str(exc), as_json="--json" in arguments))  # noqa: T201
             sys.exit(1)
         sys.exit(f"{catalogue.PROGRAM}: {exc}")
+    except DatabaseError as exc:
+        from errorkernel.store.platform import schema
+
+        if not schema.is_damage(exc):
+            raise
+        sys.exit(f"{catalogue.PROGRAM}: {schema.unusable(exc)}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -301,6 +301,15 @@ class Migration(migrations.Migration):
                     },
                 ),
                 migrations.CreateModel(
+                    name='WebHeartbeat',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('worker', models.CharField(help_text='host:pid', max_length=200, unique=True)),
+                        ('at', models.DateTimeField()),
+                        ('key_digest', models.CharField(help_text='Tells secret keys apart without giving them away.', max_length=64)),
+                    ],
+                ),
+                migrations.CreateModel(
                     name='Problem',
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

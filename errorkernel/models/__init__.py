@@ -10,7 +10,7 @@ from errorkernel.models.fields import Sequence
 from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.nodes import AccessDenial, Incarnation, Node, Process
 from errorkernel.models.original_records import OriginalRecord
-from errorkernel.models.platform import BrokerStream, Counter, KernelClock, KernelHeartbeat, Outbox
+from errorkernel.models.platform import BrokerStream, Counter, KernelClock, KernelHeartbeat, Outbox, WebHeartbeat
 from errorkernel.models.problem_comments import ProblemComment
 from errorkernel.models.process_actions import ProcessAction, ProcessActionRequest
 from errorkernel.models.rollups import EventRollup, HourRollup, MinuteRollup
@@ -52,4 +52,5 @@ __all__ = [
     "SavedSearch",
     "Sequence",
     "UnnumberedMessage",
+    "WebHeartbeat",
 ]

@@ -97,3 +97,14 @@ class KernelHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.worker
+
+
+class WebHeartbeat(models.Model):
+    """The last heartbeat of each web process, and the key that it signs with: all must have the same."""
+
+    worker = models.CharField(max_length=200, unique=True, help_text="host:pid")
+    at = models.DateTimeField()
+    key_digest = models.CharField(max_length=64, help_text="Tells secret keys apart without giving them away.")
+
+    def __str__(self) -> str:
+        return self.worker

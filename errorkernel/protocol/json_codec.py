@@ -274,10 +274,10 @@ def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     try:
         return lenient_json.decode(decoder, data)
     except msgspec.ValidationError:
-        mended = times.mend(lenient_json.repair(data))
-        if mended is None:
+        repaired = times.repair(lenient_json.repair(data))
+        if repaired is None:
             raise
-        return decoder(mended)
+        return decoder(repaired)
 
 
 def check_version(version: int) -> None:

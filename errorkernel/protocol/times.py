@@ -54,8 +54,8 @@ def _iso(text: str) -> datetime:
     return datetime.fromisoformat(text.removesuffix("Z") if len(text) <= len("2026-11-24Z") else text) + later
 
 
-def mend(data: bytes) -> bytes | None:
-    """JSON of a payload with its times as RFC 3339; None where there is nothing to mend."""
+def repair(data: bytes) -> bytes | None:
+    """JSON of a payload with its times as RFC 3339; None where there is nothing to repair."""
     try:
         payload = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -66,11 +66,11 @@ def mend(data: bytes) -> bytes | None:
     parts = (
         [payload, *(part for part in processes if isinstance(part, dict))] if isinstance(processes, list) else [payload]
     )
-    mended = [_mend_part(part) for part in parts]
-    return msgspec.json.encode(payload) if any(mended) else None
+    repaired = [_repair_part(part) for part in parts]
+    return msgspec.json.encode(payload) if any(repaired) else None
 
 
-def _mend_part(part: dict[str, Any]) -> bool:
+def _repair_part(part: dict[str, Any]) -> bool:
     wrong = [name for name in FIELDS & part.keys() if part[name] is not None and not _is_rfc3339(part[name])]
     for name in wrong:
         part[name] = parse(part[name]) or UNREADABLE

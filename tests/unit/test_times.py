@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errorkernel.domain.limits import Limits
@@ -72,6 +72,7 @@ def test_times_of_outcomes_and_heartbeats_are_read_too() -> None:
     assert (read.started_at, read.at, read.processes[0].since) == (TWO_PM, None, TWO_PM)
 
 
+@settings(deadline=None)
 @given(st.text() | st.integers() | st.floats() | st.dates().map(str) | st.datetimes().map(str))
 def test_any_value_gives_a_time_or_none(written: object) -> None:
     assert times.parse(written) is None or isinstance(times.parse(written), datetime)

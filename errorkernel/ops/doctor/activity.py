@@ -11,6 +11,7 @@ from errorkernel.models import Node
 from errorkernel.ops.doctor.database import guarded
 from errorkernel.ops.doctor.report import Check, failed, ok, warning
 from errorkernel.platform.conf import Conf
+from errorkernel.store import web_heartbeats
 from errorkernel.store.platform import deadline_hold
 from errorkernel.store.status import system_status
 
@@ -23,6 +24,7 @@ def checks(conf: Conf, *, running: bool) -> Iterator[Check]:
     """The checks that need a usable database."""
     yield guarded("kernel", lambda: _kernel(conf, running))
     yield guarded("deadlines", _deadlines)
+    yield guarded("secret key", _secret_key)
     yield guarded("database clock", _database_clock)
     yield guarded("node clocks", _node_clocks)
 
@@ -61,6 +63,17 @@ def _deadlines() -> Check:
             "Check this machine's clock, then press Resume deadlines on a page.",
         )
     return ok("deadlines", "they apply")
+
+
+def _secret_key() -> Check:
+    now = datetime.now(UTC)
+    if others := web_heartbeats.with_other_key(now=now):
+        return failed(
+            "secret key",
+            f"these web roles use another one, and refuse sessions of the others: {', '.join(others[:5])}",
+            "Set the same STEWARD_SECRET_KEY everywhere, and restart them.",
+        )
+    return ok("secret key", f"used by all web roles that serve now ({web_heartbeats.count_serving(now=now)})")
 
 
 def _database_clock() -> Check:

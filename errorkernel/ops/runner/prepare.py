@@ -18,6 +18,7 @@ from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.urls import URLResolver, get_resolver
+from django.utils import timezone
 
 from errorkernel.broker import embedded
 from errorkernel.broker.access import kernel_seed
@@ -26,6 +27,7 @@ from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerStartError
 from errorkernel.platform.conf import Conf, ConfError
 from errorkernel.senders.broker import shared_accounts
+from errorkernel.store import web_heartbeats
 from errorkernel.store.accounts import people
 from errorkernel.store.platform import schema
 
@@ -72,7 +74,7 @@ def prepare_database() -> str:
         check_database()
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseError, sqlite3.DatabaseError) as exc:
-        raise StartError(f"The database {name} cannot be used: {str(exc).splitlines()[0]}.") from exc
+        raise StartError(schema.unusable(exc)) from exc
     return name
 
 
@@ -81,8 +83,10 @@ def check_database() -> None:
     outlast that."""
     try:
         why = schema.incompatibility()
-    except DatabaseError:
-        return
+    except DatabaseError as exc:
+        if not schema.is_damage(exc):
+            return
+        why = schema.unusable(exc)
     finally:
         connection.close()
     if why:
@@ -136,6 +140,28 @@ def _given_password(file: str) -> str:
     if not password:
         raise StartError(f"STEWARD_ADMIN_PASSWORD_FILE={file} is empty. Write a password into it.")
     return password
+
+
+def check_secret_key() -> None:
+    """Raises StartError where another web role serves with another secret key: sessions of one would be refused by the
+    other. A database that cannot be reached now is not checked; ``steward doctor`` does it later."""
+    try:
+        others = [worker for worker in web_heartbeats.with_other_key(now=timezone.now()) if not _has_died_here(worker)]
+    except DatabaseError:
+        return
+    finally:
+        connection.close()
+    if others:
+        raise StartError(
+            f"The web role {others[0]} uses another secret key, and would refuse sessions of this one. Set the same"
+            " STEWARD_SECRET_KEY for both, or stop the other one first."
+        )
+
+
+def _has_died_here(worker: str) -> bool:
+    """Whether this was a process of this machine that has ended without a word."""
+    host, _, pid = worker.rpartition(":")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
 
 
 def check_base_path(conf: Conf) -> None:

@@ -22,6 +22,7 @@ from errorkernel.ops.runner.prepare import (
     begin_first_account,
     check_base_path,
     check_database,
+    check_secret_key,
     hold_data_dir,
     hold_port,
     make_broker,
@@ -66,6 +67,7 @@ def up(conf: Conf, options: Options) -> int:
     broker = make_broker(conf) if conf.embedded_broker else None
     first_account = begin_first_account(conf.admin_password_file)
     report_step("Database", prepare_database())
+    check_secret_key()
     demo_nodes = _demo_credentials() if options.demo else []
     try:
         if broker:
@@ -104,6 +106,7 @@ def web(conf: Conf, options: Options) -> int:
     check_base_path(conf)
     protect_data_dir(conf)
     check_database()
+    check_secret_key()
     held = hold_port(options.host, options.port)
     http_url = _address(conf, options.host, held)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from errorkernel.broker.errors import BrokerAway
 from errorkernel.ops.runner.prepare import StartError
 from errorkernel.platform.conf import Conf, describe, usual
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.store import nodes
+from errorkernel.store import nodes, web_heartbeats
 from errorkernel.store.platform import settings_record
 from errorkernel.web.auth import denied_requests
 from errorkernel.web.node_api import broker_connection, views
@@ -62,6 +63,7 @@ class Services:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._watch(note_settings("up" if self._kernel else "web", self.conf), fail, may_end=True)
             self._watch(denied_requests.store_forever(), fail)
+            self._watch(_send_web_heartbeats(), fail)
             if self._broker:
                 self._watch(self._broker.keep(), fail)
             if self._kernel:
@@ -151,6 +153,20 @@ async def note_settings(role: str, conf: Conf) -> None:
                 return
             await asyncio.sleep(DATABASE_PAUSE_S)
     finally:
+        threads.close()
+
+
+async def _send_web_heartbeats() -> None:
+    """Store that this web process serves, and with which key, until it ends."""
+    worker, threads = f"{socket.gethostname()}:{os.getpid()}", DatabaseThreads("web heartbeat")
+    try:
+        while True:
+            with contextlib.suppress(Error):
+                await threads.run(web_heartbeats.record, worker, now=datetime.now(UTC))
+            await asyncio.sleep(web_heartbeats.INTERVAL_S)
+    finally:
+        with contextlib.suppress(Error):
+            await threads.run(web_heartbeats.forget, worker)
         threads.close()
 
 

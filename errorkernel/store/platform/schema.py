@@ -1,8 +1,9 @@
 """Whether the tables of a database are those of this version."""
 
 import pkgutil
+import sqlite3
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from errorkernel import migrations
@@ -36,3 +37,20 @@ def incompatibility() -> str | None:
 
 def _has_tables() -> bool:
     return any(table.startswith(_TABLE_PREFIX) for table in connection.introspection.table_names())
+
+
+def is_damage(exc: Exception) -> bool:
+    """Whether the database can be reached and its file cannot be read: a corrupt page, or no database at all."""
+    # SQLite's errors for both have no class of their own; those of statements, locks and values have.
+    return type(exc) in (DatabaseError, sqlite3.DatabaseError)
+
+
+def unusable(exc: Exception) -> str:
+    """Why the database cannot be used, and what to do, in one or two sentences."""
+    name, reason = connection.settings_dict["NAME"], (str(exc).splitlines() or [repr(exc)])[0].rstrip(".")
+    if is_damage(exc):
+        return (
+            f"The database {name} is damaged ({reason}). Stop Steward and restore the latest backup, or move the file"
+            " away to start with an empty one; `steward doctor` checks it."
+        )
+    return f"The database {name} cannot be used: {reason}. Run `steward doctor`."
