@@ -7,15 +7,22 @@ passes BYTES_PER_S in each direction (default: 512 kbit/s). The bytes are those 
 
 import asyncio
 import json
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from errorkernel.domain.ids import uuid7
+from errorkernel.domain.values import Event, EventType, Level
 from errorkernel.node import BlockingKernel, Kernel
+from errorkernel.node.delivery.packing import OVERHEAD_BYTES
+from errorkernel.protocol import batches, json_codec
 from tests.bench.report import made
+from tests.support.paths import ROOT
 from tests.support.product import Product
 from tests.support.slow_link import SlowLink
 
@@ -86,7 +93,33 @@ async def elapsed(condition: Callable[[], bool], began: float) -> float:
     return time.monotonic() - began
 
 
+def print_everyday_sizes() -> None:
+    """What events of common programs take, each with another text, id and time: one by one, and in batches of 250."""
+    lines = (ROOT / "tests/unit/data/everyday_errors.txt").read_text().splitlines()
+    texts = [line.split(" | ", 2)[2] for line in lines if line.count(" | ") >= 2 and not line.startswith("#")]
+    encoded = [
+        json_codec.encode_event(
+            Event(
+                id=uuid7(),
+                type=EventType.ERROR,
+                level=Level.ERROR,
+                process=f"p{number % PROCESSES}",
+                kind="Error",
+                text=random.choice(texts),
+                incarnation=1,
+                occurred_at=datetime.now(UTC),
+            )
+        )
+        for number in range(5000)
+    ]
+    packed = [batches.pack(encoded[start : start + 250]) for start in range(0, len(encoded), 250)]
+    singly = sum(map(len, encoded)) / len(encoded) + OVERHEAD_BYTES
+    together = sum(len(data) + OVERHEAD_BYTES for data in packed) / len(encoded)
+    print(f"{len(texts)} everyday texts: {singly:.0f} bytes an event one by one, {together:.0f} in batches", flush=True)
+
+
 def main() -> None:
+    print_everyday_sizes()
     given = [float(argument) for argument in sys.argv[1:]]
     events, bytes_per_s, round_trip_s = (*given, *(100_000, 64_000, 0.0)[len(given) :])
     with tempfile.TemporaryDirectory() as directory:
