@@ -22,7 +22,7 @@ class RequestKind(StrEnum):
 
 class RequestResult(StrEnum):
     """``absent``: the broker reports no subscriber, so the node received nothing. ``silent``: no reply in time, or no
-    kernel to receive it. ``garbled``: a reply in an unknown form."""
+    kernel to receive it. ``garbled``: a reply in an unknown form. ``several``: replies of more than one program."""
 
     LISTED = "listed"
     STOPPED = "stopped"
@@ -31,6 +31,7 @@ class RequestResult(StrEnum):
     ABSENT = "absent"
     SILENT = "silent"
     GARBLED = "garbled"
+    SEVERAL = "several"
 
 
 class ActionOutcome(StrEnum):

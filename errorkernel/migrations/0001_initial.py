@@ -500,7 +500,7 @@ class Migration(migrations.Migration):
                         ('action', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='errorkernel.processaction')),
                         ('number', models.IntegerField()),
                         ('ask', models.CharField(choices=[('list', 'list'), ('stop', 'stop'), ('start', 'start')], max_length=8)),
-                        ('result', models.CharField(blank=True, choices=[('listed', 'listed'), ('stopped', 'stopped'), ('not_found', 'not_found'), ('started', 'started'), ('absent', 'absent'), ('silent', 'silent'), ('garbled', 'garbled')], max_length=12)),
+                        ('result', models.CharField(blank=True, choices=[('listed', 'listed'), ('stopped', 'stopped'), ('not_found', 'not_found'), ('started', 'started'), ('absent', 'absent'), ('silent', 'silent'), ('garbled', 'garbled'), ('several', 'several')], max_length=12)),
                         ('numbers', models.JSONField(blank=True, default=list, help_text="The node's numbers of the process, as listed.")),
                         ('detail', models.TextField(blank=True, help_text="The node's reply, or why there is none.")),
                         ('sent_at', models.DateTimeField()),

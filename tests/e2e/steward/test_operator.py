@@ -204,9 +204,30 @@ async def test_a_node_that_begins_anew_in_between_is_looked_at_again(product: Op
             assert "httpGet" in again.processes
 
 
+async def test_of_two_programs_under_one_name_none_is_touched(product: OperatorProduct) -> None:
+    async with node(product, "twin", STEW) as one, node_again(product, "twin", STEW, "toFile") as other:
+        begun = await asyncio.to_thread(product.begun, "twin", "kill", "REQHttpGet")
+        done = await product.ended("twin", begun)
+        assert (done["state"], [line["result"] for line in done["requests"]]) == ("failed", ["several"])
+        assert "More than one program" in done["summary"]
+        assert (one.operations, other.operations) == (["list"], ["list"])
+
+
+async def test_aliases_that_go_on_are_named(product: OperatorProduct) -> None:
+    async with node(product, "named", CTRL, aliases=("berth7", "berth8")) as peer:
+        begun = await asyncio.to_thread(product.begun, "named", "kill", "httpGet")
+        done = await product.ended("named", begun)
+        assert done["state"] == "failed"
+        assert done["summary"].startswith("The process was stopped and started")
+        assert "berth7, berth8" in done["summary"]
+        assert "httpGet" in peer.processes
+
+
 @asynccontextmanager
-async def node_again(product: OperatorProduct, name: str, version: Version) -> AsyncIterator[StewardPeer]:
-    peer = await StewardPeer(product.legacy_url, name, version, ack_timeout=100).start()
+async def node_again(product: OperatorProduct, name: str, version: Version, *more: str) -> AsyncIterator[StewardPeer]:
+    """Another program of this name; ``more``: processes beside the usual ones."""
+    processes = {"httpGet", "cliCommand", "fileAppend", *more}
+    peer = await StewardPeer(product.legacy_url, name, version, ack_timeout=100, processes=processes).start()
     try:
         yield peer
     finally:

@@ -141,6 +141,8 @@ class StewardPeer:
     deaf: bool = False
     key: bytes = b""
     seed: str | None = None
+    aliases: tuple[str, ...] = ()
+    """Other names under which a ctrl node runs the same processes; a stop and a start do not reach those."""
     processes: set[str] = field(default_factory=lambda: {"httpGet", "cliCommand", "fileAppend"})
     fates: list[str] = field(default_factory=list)
     """What goes wrong with the operators' messages, in their order: ``deaf`` (it never came), ``no reply``, ``late``
@@ -333,7 +335,12 @@ class StewardPeer:
             if name not in self._numbers:
                 self._highest += 1
                 self._numbers[name] = self._highest
-        return "".join(f"{clock}, {kind}id: {self._numbers[one]}, name: {self._name(one)}\n" for one in names)
+        own = [f"{clock}, {kind}id: {self._numbers[one]}, name: {self._name(one)}\n" for one in names]
+        others = [
+            f"{clock}, {kind}id: {100 + number}, name: {self.version.listens(alias, self.version.method('httpGet'))}\n"
+            for number, alias in enumerate(self.aliases)
+        ]
+        return "".join([*own, *others])
 
     def _stop(self, request: StewardMessage) -> str:
         method, _, *kind = request.method_args

@@ -151,6 +151,19 @@ def test_a_process_that_stays_away_is_said_to_be_so() -> None:
     )
 
 
+def test_two_programs_under_one_name_end_an_action() -> None:
+    several = Line(LIST, RequestResult.SEVERAL)
+    for plan in ActionKind:
+        ended = next_step(plan, [several])
+        assert isinstance(ended, Ended)
+        assert ended.outcome is ActionOutcome.FAILED
+        assert ended.summary.endswith("Nothing was changed.")
+    stopped = [Line(LIST, RequestResult.LISTED, (15,)), Line(STOP, RequestResult.SEVERAL)]
+    ended = next_step(ActionKind.KILL, stopped)
+    assert isinstance(ended, Ended)
+    assert ended.outcome is ActionOutcome.UNCLEAR
+
+
 def test_numbers_of_zero_tell_nothing() -> None:
     zero = Line(LIST, RequestResult.LISTED, (0,))
     assert next_step(ActionKind.KILL, [zero, Line(STOP, RequestResult.SILENT), zero]) == Send(STOP)

@@ -7,7 +7,7 @@ message.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import nacl.signing
@@ -90,6 +90,13 @@ def subscriber_of(listed: Listed, node: str) -> str:
     if method == listed.name or listed.kind not in ("", SUBSCRIBER):
         return ""
     return method.removesuffix(".EventACK").removesuffix(".EventNACK")
+
+
+def aliases_running(listed: Iterable[Listed], node: str, method: str) -> tuple[str, ...]:
+    """Other names under which a ctrl node lists this method. A stop and a start reach the node's own name alone."""
+    ending = f".{method}"
+    names = (line.name for line in listed if not line.kind and line.name.endswith(ending))
+    return tuple(sorted({name.removesuffix(ending) for name in names} - {node}))
 
 
 def _safe(method: str) -> str:

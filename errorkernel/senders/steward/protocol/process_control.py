@@ -81,6 +81,8 @@ def next_step(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
     if not lines:
         return Send(RequestKind.LIST)
     last = lines[-1]
+    if last.result is RequestResult.SEVERAL:
+        return _several(lines)
     if last.ask is not RequestKind.LIST:
         # After the certain stop of a kill the start follows at once, because the process is missing meanwhile.
         if plan is ActionKind.KILL and last.result is RequestResult.STOPPED:
@@ -91,6 +93,14 @@ def next_step(plan: ActionKind, lines: Sequence[Line]) -> Send | Ended:
     if plan is ActionKind.LIST:
         return Ended(ActionOutcome.DONE, "The node has told its processes.")
     return _seen_running(plan, lines) if last.numbers else _seen_gone(plan, lines)
+
+
+def _several(lines: Sequence[Line]) -> Ended:
+    """Whatever is sent under this name, more than one program does it."""
+    why = "More than one program replies under this node's name. Give each a name of its own."
+    if any(map(_arrived, lines)):
+        return Ended(ActionOutcome.UNCLEAR, f"{why} Each may have done what was sent before.")
+    return Ended(ActionOutcome.FAILED, f"{why} Nothing was changed.")
 
 
 def _list_again(lines: Sequence[Line]) -> Send | Ended:

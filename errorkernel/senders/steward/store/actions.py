@@ -21,7 +21,7 @@ from errorkernel.domain.values import EventType
 from errorkernel.models import ErrorEvent, Node, ProcessAction, ProcessActionRequest, Rule
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS
-from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
+from errorkernel.senders.steward.protocol.operator_messages import Listed, aliases_running, subscriber_of
 from errorkernel.senders.steward.protocol.process_control import Ended, Line
 from errorkernel.senders.steward.store import dialects
 from errorkernel.store.platform import audit
@@ -213,13 +213,14 @@ def record_result(
     return True
 
 
-def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> bool:
-    """Record the end of an action. False when another kernel has the action."""
+def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: datetime) -> Ended | None:
+    """Record the end of an action; returns it as recorded. None when another kernel has the action."""
     with transaction.atomic():
+        ended = _with_aliases(action, ended)
         mine = ProcessAction.objects.filter(pk=action.pk, state=State.RUNNING, worker=holder.name)
         summary = _with_refusal(action, ended)
         if not mine.update(state=ended.outcome.value, summary=summary, ended_at=now, leased_until=None):
-            return False
+            return None
         after = {"action": action.pk, "process": action.method, "state": ended.outcome.value}
         audit.record(
             audit.entry(
@@ -227,7 +228,19 @@ def end(action: ProcessAction, holder: LeaseHolder, ended: Ended, *, now: dateti
                 before={"state": State.RUNNING.value}, after=after,
             )
         )  # fmt: skip
-    return True
+    return msgspec.structs.replace(ended, summary=summary)
+
+
+def _with_aliases(action: ProcessAction, ended: Ended) -> Ended:
+    """A process that still runs under an alias of the node has not been stopped or replaced."""
+    if ended.outcome is not ActionOutcome.DONE or action.plan not in (ActionKind.STOP, ActionKind.KILL):
+        return ended
+    listed = ProcessAction.objects.values_list("listed_processes", flat=True).get(pk=action.pk)
+    names = aliases_running(msgspec.convert(listed, list[Listed]), without_suffix(action.node.name), action.method)
+    if not names:
+        return ended
+    reason = f"The node still runs it under its aliases: {', '.join(names)}. Only a restart of the node replaces those."
+    return Ended(ActionOutcome.FAILED, f"{ended.summary} {reason}")
 
 
 def _with_refusal(action: ProcessAction, ended: Ended) -> str:

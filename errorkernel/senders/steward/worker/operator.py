@@ -25,6 +25,7 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol.errors import ProtocolError
 from errorkernel.senders.steward.protocol import event_mapping, operator_messages, process_control, signing_key
 from errorkernel.senders.steward.protocol.dialect import Dialect
+from errorkernel.senders.steward.protocol.event_mapping import Incoming
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import OPERATOR_NAME, Listed, Operator
 from errorkernel.senders.steward.protocol.process_control import Ended, Line
@@ -37,8 +38,37 @@ AT_ONCE = 20
 """Actions that one kernel carries out at the same time."""
 HELD_LONGER_S = 5.0
 """Added to two timeouts, for the database."""
+ANOTHER_WAIT_SHARE = 0.05
+"""Share of the reply time-out for which a second program of the same name is waited for, once per action."""
 _REPLIES = (f"{OPERATOR_NAME}.*", f"{OPERATOR_NAME}.*.EventACK", f"{OPERATOR_NAME}.*.EventNACK")
 _MAKE = {RequestKind.STOP: operator_messages.stop_process, RequestKind.START: operator_messages.start_process}
+
+
+class _Replies:
+    """What came back to one request. A node sends one reply, and repeats it byte for byte until it is acknowledged, so
+    another one is that of another program."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.first: asyncio.Future[StewardMessage] = asyncio.get_running_loop().create_future()
+        self._digests: set[bytes] = set()
+        self._another = asyncio.Event()
+
+    def add(self, incoming: Incoming) -> None:
+        self._digests.add(incoming.digest)
+        if self.are_several:
+            self._another.set()
+        if not self.first.done():
+            self.first.set_result(incoming.message)
+
+    @property
+    def are_several(self) -> bool:
+        return len(self._digests) > 1
+
+    async def wait_for_another(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._another.wait()
 
 
 class StewardOperator:
@@ -49,7 +79,7 @@ class StewardOperator:
         # A unique name: actions of an earlier kernel are not its own, also if its process id is used again.
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._holder = actions.LeaseHolder(name, for_s=2 * conf.legacy_reply_timeout_s + HELD_LONGER_S)
-        self._waiting: dict[str, tuple[str, asyncio.Future[StewardMessage]]] = {}
+        self._waiting: dict[str, _Replies] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connected(self) -> None:
@@ -80,22 +110,41 @@ class StewardOperator:
 
     async def _carry_out(self, action: ProcessAction) -> None:
         """Carry out all steps of one action. If the database or broker is away, another kernel continues it."""
-        with contextlib.suppress(*DATABASE_AWAY):
-            lines: list[Line] = await self._threads.run(actions.lines, action)
-            while True:
-                step = process_control.next_step(ActionKind(action.plan), lines)
-                if isinstance(step, Ended):
-                    await self._end(action, step)
-                    return
-                await asyncio.sleep(step.pause_s * self._conf.legacy_reply_timeout_s / process_control.STEP_TIMEOUT_S)
-                line = await self._line(action, step.ask)
-                if line is None:
-                    return
-                lines.append(line)
+        try:
+            with contextlib.suppress(*DATABASE_AWAY):
+                await self._steps(action)
+        finally:
+            self._forget(action)
+
+    async def _steps(self, action: ProcessAction) -> None:
+        lines: list[Line] = await self._threads.run(actions.lines, action)
+        while True:
+            step = process_control.next_step(ActionKind(action.plan), lines)
+            if isinstance(step, Ended):
+                await self._end(action, step)
+                return
+            await asyncio.sleep(step.pause_s * self._conf.legacy_reply_timeout_s / process_control.STEP_TIMEOUT_S)
+            line = await self._line(action, step.ask)
+            if line is None:
+                return
+            lines.append(line)
 
     async def _end(self, action: ProcessAction, ended: Ended) -> None:
-        if await self._threads.run(actions.end, action, self._holder, ended, now=datetime.now(UTC)):
-            metrics.count_steward_action(action.plan, ended.outcome.value, action.actor.partition(":")[0])
+        if ended.outcome is ActionOutcome.DONE and any(replies.are_several for replies in self._replies_to(action)):
+            ended = Ended(
+                ActionOutcome.UNCLEAR,
+                f"{ended.summary} But more than one program replied under this node's name, and each may have done it.",
+            )
+        stored = await self._threads.run(actions.end, action, self._holder, ended, now=datetime.now(UTC))
+        if stored:
+            metrics.count_steward_action(action.plan, stored.outcome.value, action.actor.partition(":")[0])
+
+    def _replies_to(self, action: ProcessAction) -> list[_Replies]:
+        return [replies for correlation, replies in self._waiting.items() if correlation.startswith(f"{action.token}:")]
+
+    def _forget(self, action: ProcessAction) -> None:
+        for correlation in [known for known in self._waiting if known.startswith(f"{action.token}:")]:
+            del self._waiting[correlation]
 
     async def _line(self, action: ProcessAction, ask: RequestKind) -> Line | None:
         """Store, send, receive, store. None if the action has ended or has another kernel."""
@@ -125,16 +174,18 @@ class StewardOperator:
             request = operator_messages.list_processes(operator, node, dialect, correlation)
         else:
             request = _MAKE[ask](operator, node, dialect, action.method, correlation)
-        reply: asyncio.Future[StewardMessage] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = node, reply
+        replies = self._waiting[correlation] = _Replies(node)
         try:
-            message = await self._exchange(node, dialect, request, reply)
+            message = await self._exchange(node, dialect, request, replies.first)
         except _NobodyThere:
             return RequestResult.ABSENT, "Nobody listens: the node is not connected to the broker.", None
         except TimeoutError:
             return RequestResult.SILENT, f"No reply within {self._conf.legacy_reply_timeout_s} s.", None
-        finally:
-            self._waiting.pop(correlation, None)
+        if row.number == 1:
+            # Before anything is changed: a program of the same name replies at about the same time.
+            await replies.wait_for_another(self._conf.legacy_reply_timeout_s * ANOTHER_WAIT_SHARE)
+        if replies.are_several:
+            return RequestResult.SEVERAL, _text(message), None
         return _understood(ask, message)
 
     async def _exchange(
@@ -168,9 +219,9 @@ class StewardOperator:
             return
         message = incoming.message
         correlation = operator_messages.reply_correlation(message)
-        node, waiting = self._waiting.get(correlation, ("", None))
-        if waiting and not waiting.done() and message.from_node == node:
-            waiting.set_result(message)
+        replies = self._waiting.get(correlation)
+        if replies and message.from_node == replies.node:
+            replies.add(incoming)
 
     async def _acknowledge(self, received: CoreMessage) -> None:
         """So that the node does not repeat its reply. Only if it waits, because all nodes share the reply subject."""
