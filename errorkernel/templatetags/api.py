@@ -1,4 +1,4 @@
-"""The tables of the page of the HTTP API: eight hundred rows, which a template would take most of its time to write."""
+"""The tables of the HTTP API's page: eight hundred rows, for which a template would need most of its time."""
 
 from collections.abc import Iterable
 from typing import Protocol

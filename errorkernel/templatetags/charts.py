@@ -24,7 +24,7 @@ def few(value: float) -> str:
 
 
 def percent(count: int, of: int) -> str:
-    """How many of a hundred; what is there is never rounded to none, nor what is missing to all."""
+    """A percentage; a number above zero is never rounded to 0, nor a number below all to 100."""
     whole = round(100 * count / of)
     if whole == 0 and count:
         return "< 1"
@@ -33,7 +33,7 @@ def percent(count: int, of: int) -> str:
 
 @register.simple_tag
 def part(count: int, of: int) -> SafeString:
-    """``1,204 (12 %)``: so many of so many; the second only where there are any."""
+    """``1,204 (12 %)``: a number and its share; the share only if the total is not zero."""
     if not of:
         return format_html("<span>{}</span>", intcomma(count))
     return format_html('<span>{} <span class="dim">({}&nbsp;%)</span></span>', intcomma(count), percent(count, of))
@@ -41,7 +41,7 @@ def part(count: int, of: int) -> SafeString:
 
 @register.simple_tag
 def bar(width: str, name: str) -> SafeString:
-    """A cell with a lying bar of this width."""
+    """A cell with a horizontal bar of this width."""
     drawn = '<rect class="bar {}" width="{}" height="12"/>'
     cell = f'<td class="picture-cell" aria-hidden="true"><svg width="100%" height="12">{drawn}</svg></td>'
     return format_html(cell, name, width)
@@ -71,7 +71,7 @@ class HeatCell(Protocol):
 @register.filter
 def heat_cells(cells: Iterable[HeatCell]) -> SafeString:
     """The cells of one row of a heat map."""
-    # Numbers and times of ours, as below.
+    # Only our own numbers and times, as below.
     return mark_safe(  # noqa: S308
         "".join(
             f'<td class="heat-{cell.heat}" title="{cell.label}">'
@@ -83,7 +83,7 @@ def heat_cells(cells: Iterable[HeatCell]) -> SafeString:
 
 @register.filter
 def stacks(columns: Iterable[charts.Column]) -> SafeString:
-    """The columns of a chart, each a group with its words and its bars."""
+    """The columns of a chart, each a group with its label and bars."""
     return format_html_join(
         "",
         "<g><title>{}</title>{}</g>",
@@ -92,7 +92,7 @@ def stacks(columns: Iterable[charts.Column]) -> SafeString:
 
 
 def _bars(bars: Iterable[charts.Bar]) -> SafeString:
-    # Words and numbers of ours: to escape each takes longer than all else about them.
+    # Only our own words and numbers: escaping each would take most of the time.
     return mark_safe(  # noqa: S308
         "".join(
             f'<rect class="bar {bar.name}" x="{bar.x}" y="{bar.y}" width="{bar.width}" height="{bar.height}"/>'

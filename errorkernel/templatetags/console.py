@@ -1,7 +1,7 @@
-"""How the console writes times, people, levels and text that nobody may trust.
+"""Filters for times, users, levels and untrusted text.
 
-Every filter returns a plain ``str``, so Django escapes it; none marks data as safe. ``_event.html`` runs these some
-hundred times a second, so those that it uses do as little as they can.
+Every filter returns a plain ``str``, so Django escapes it; none marks data as safe. ``_event.html`` calls some of them
+hundreds of times a second, so they are optimized.
 """
 
 import json
@@ -24,19 +24,20 @@ from errorkernel.store.ingest.event_rows import EventRow
 register = template.Library()
 
 ROW_TEXT_CHARS = 300
-"""A row shows the beginning of a text; the whole of it (up to 64 KiB) is one click away."""
+"""A row shows the beginning of a text; the page of the event shows all of it (up to 64 KiB)."""
 
 LATE_S = 5.0
-"""A report that took longer than this from its process to us is marked with its age: it was not "just now"."""
+"""An event that took longer than this to arrive is marked with its age."""
 
-# Characters that are not seen but change what is: controls (ANSI escapes), bidi controls, zero-width ones, line
-# separators. Tab and newline stay: <pre> shows them. Joiners and variation selectors stay: scripts and emoji need them.
+# Invisible characters that change the text: controls (ANSI escapes), bidi controls, zero-width characters, line
+# separators. Tab and newline stay, because <pre> shows them, and so do joiners and variation selectors, which scripts
+# and emoji need.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069"
     "\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _BREAKS = re.compile(r"\s*[\r\n]+\s*")
-# A time as the audit trail has it.
+# A time in the format of the audit trail.
 _MOMENT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00:00|Z)")
 _SHAPES = {"critical": "■", "error": "■", "warning": "▲"}
 _STATES = {
@@ -73,7 +74,7 @@ def one_line(text: str) -> str:
 
 @register.filter
 def shape(level: str) -> str:
-    """The sign of a level; it always stands beside its word."""
+    """The sign of a level, always shown with its word."""
     return _SHAPES.get(level, "○")
 
 
@@ -151,7 +152,7 @@ def stamp(moment: datetime) -> str:
 
 @register.filter
 def iso(moment: datetime) -> str:
-    """What a ``<time>`` element and a script can read: 2026-11-24T10:04:31.204Z."""
+    """For ``<time>`` elements and scripts: 2026-11-24T10:04:31.204Z."""
     at = _utc(moment)
     return f"{at.year:04}-{at.month:02}-{at.day:02}T{clock(at)}Z"
 
@@ -184,7 +185,7 @@ def roughly(seconds: float | timedelta) -> str:
 
 @register.filter
 def lateness(event: EventRow) -> str:
-    """How old a report was when it came, where that is more than a moment; else nothing."""
+    """The age of an event at its arrival, if it is more than some seconds; else empty."""
     if event.occurred_at is None:
         return ""
     seconds = (event.received_at - event.occurred_at).total_seconds()
@@ -193,7 +194,7 @@ def lateness(event: EventRow) -> str:
 
 @register.simple_tag
 def ago(moment: datetime | None, now: datetime, never: str = "") -> SafeString | str:
-    """``4 m ago`` that the page keeps true, with the exact time on hover."""
+    """``4 m ago``, updated by the page, with the exact time on hover."""
     if moment is None:
         return never or _("never")
     text = _("{age} ago").format(age=roughly(now - moment))
@@ -236,20 +237,20 @@ def when(moment: datetime) -> SafeString:
 
 @register.simple_tag
 def random_id() -> str:
-    """A fresh id for a form: sending the form twice counts once."""
+    """A new id for a form, so that sending it twice counts once."""
     return uuid.uuid4().hex
 
 
 @register.filter
 def short_target(target: str) -> str:
-    """``incident:<uuid>`` by its end: ids of one hour begin alike."""
+    """The end of ``incident:<uuid>``, because ids of one hour begin alike."""
     kind, _, key = target.partition(":")
     return f"{kind} …{key[-8:]}" if kind == "incident" and len(key) > 8 else one_line(target)
 
 
 @register.filter
 def changes(entry: Any) -> list[tuple[str, str, str]]:
-    """(field, before, after) of an audit entry, for those that it names."""
+    """(field, before, after) of the changed fields of an audit entry."""
     before: Mapping[str, Any] = entry.before or {}
     after: Mapping[str, Any] = entry.after or {}
     return [(name, _plain(before.get(name)), _plain(after.get(name))) for name in _ordered(before, after)]

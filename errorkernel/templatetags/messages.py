@@ -1,4 +1,4 @@
-"""Sentences of ``core`` and ``store`` in the reader's language."""
+"""Sentences of ``domain`` and ``store`` in the user's language."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ register = template.Library()
 
 @register.filter
 def translated(what: object) -> str:
-    """A sentence, or the one that an error carries, in the active language; any other text as it is."""
+    """A sentence, or that of an error, in the active language; other texts unchanged."""
     if isinstance(what, Exception) and what.args:
         what = what.args[0]
     if isinstance(what, TranslatableText):

@@ -1,4 +1,4 @@
-"""How the console speaks of nodes: their clocks, what they dropped, what they tried, how a life ended."""
+"""Filters for nodes: clocks, dropped events, access denials, endings of incarnations."""
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -12,7 +12,7 @@ from errorkernel.templatetags.console import one_line, visible
 register = template.Library()
 
 SKEW_SHOWN_S = 2.0
-"""Less than this is what a hello takes on its way, and what clocks differ by anyway."""
+"""Smaller differences are normal: transit of a heartbeat, and clocks."""
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ENDINGS = {
     Ending.KILLED: gettext_lazy("killed"),
@@ -32,13 +32,13 @@ _PROCESS_STATES = {
 
 @register.filter
 def process_state(state: str) -> str:
-    """What a node says of its process: our nodes' words in the reader's language, others as they are."""
+    """The state of a process: known words in the user's language, others unchanged."""
     return str(_PROCESS_STATES.get(state, one_line(state))) or _("not reported")
 
 
 @register.filter
 def is_wrong(skew_s: float | None) -> bool:
-    """Whether a clock is off by more than can be explained."""
+    """Whether a clock differs by more than is normal."""
     return skew_s is not None and abs(skew_s) > SKEW_SHOWN_S
 
 
@@ -58,7 +58,7 @@ def skew_words(skew_s: float | None) -> str:
 
 @register.filter
 def dropped_words(node: Node) -> str:
-    """``1,204 infos and 3 errors that its journal had no room for``."""
+    """``1,204 infos and 3 errors that its journal had no space for``."""
     if node.dropped_infos is not None and node.dropped_errors is not None:
         infos = ngettext("{count} info", "{count} infos", node.dropped_infos)
         errors = ngettext("{count} error", "{count} errors", node.dropped_errors)

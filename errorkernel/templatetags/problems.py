@@ -1,4 +1,4 @@
-"""Small pictures of how often a problem was met."""
+"""Small charts of the frequency of a problem."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,9 +25,9 @@ _SPARK = (
 
 @register.simple_tag
 def spark(counts: Sequence[int], now: datetime) -> SafeString:
-    """Events by the hour, the present hour last: bars, and a sentence for who does not see them."""
+    """Events by hour, the present hour last: bars, and a sentence for screen readers."""
     most = max(counts, default=0)
-    # One path for all, and no template: a page has a hundred of these. What there is is seen: at least one unit high.
+    # One path and no template, because a page has a hundred of these. Bars above zero are at least one unit high.
     bars = "".join(
         f"M{index * BAR_W} {HEIGHT}v-{max(1, round(HEIGHT * count / most))}h{BAR_W - 1}V{HEIGHT}"
         for index, count in enumerate(counts)
@@ -35,7 +35,7 @@ def spark(counts: Sequence[int], now: datetime) -> SafeString:
     )
     label = _("none in the last %(hours)s hours") % {"hours": len(counts)}
     if most:
-        # Of hours with as many the latest.
+        # Of equal hours the latest.
         last = bucket_of(Series.PROBLEM_HOURS, now)
         top = bucket_start(Series.PROBLEM_HOURS, last - list(reversed(counts)).index(most))
         label = _("%(count)s events in the last %(hours)s hours; the maximum, %(most)s, in the hour from "
@@ -48,14 +48,14 @@ def spark(counts: Sequence[int], now: datetime) -> SafeString:
 
 @register.filter
 def grouping_reason(why: str) -> str:
-    """Why the events of a problem are one, in the reader's language; what a node gave stays as it is."""
+    """The reason of the grouping in the user's language; texts of nodes stay unchanged."""
     begins = next((reason for reason in REASONS if why.startswith(reason)), "")
     return visible(translated(begins) + why.removeprefix(begins))
 
 
 @register.filter
 def by_hour(counts: Sequence[int], now: datetime) -> list[tuple[datetime, int]]:
-    """(beginning of the hour, events), the newest first: the table beside the picture."""
+    """(beginning of the hour, events), the newest first: the table of the chart."""
     first = bucket_of(Series.PROBLEM_HOURS, now) - len(counts) + 1
     hours = [bucket_start(Series.PROBLEM_HOURS, first + index) for index in range(len(counts))]
     return list(zip(hours, counts, strict=True))[::-1]

@@ -1,4 +1,4 @@
-"""Why input was refused, in words: the codes are what metrics and searches name."""
+"""Reasons of rejected events as texts; metrics and searches use their codes."""
 
 from django import template
 from django.utils.translation import gettext_lazy
@@ -35,5 +35,5 @@ _WORDS = {
 
 @register.filter
 def refusal(reason: str) -> str:
-    """A code as a reader says it; one that is not known as it is."""
+    """The text of a code; unknown codes unchanged."""
     return str(_WORDS.get(reason, reason))

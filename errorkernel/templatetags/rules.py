@@ -1,4 +1,4 @@
-"""How the console speaks of rules and of dead letters."""
+"""Filters for rules and dead letters."""
 
 from django import template
 from django.utils.translation import gettext_lazy
@@ -25,11 +25,11 @@ _LETTERS = {
 
 @register.filter
 def rule_word(state: str) -> str:
-    """Whether a rule speaks, in the reader's word for it."""
+    """The state of a rule in the user's language."""
     return str(_STATES[state])
 
 
 @register.filter
 def letter_word(state: str) -> str:
-    """What a dead letter is, in the reader's word for it."""
+    """The state of a dead letter in the user's language."""
     return str(_LETTERS[DeadLetter.State(state)])

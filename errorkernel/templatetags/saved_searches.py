@@ -12,7 +12,7 @@ register = template.Library()
 
 @register.inclusion_tag("errorkernel/_saved_searches.html", takes_context=True)
 def saved_views(context: Mapping[str, Any], page: str) -> dict[str, Any]:
-    """The menu of saved searches of a page; outside of other forms, since it has its own."""
+    """The menu of saved searches of a page; outside of other forms, because it contains forms."""
     request, frame = context["request"], context["frame"]
     return {
         "page": page,

@@ -1,7 +1,7 @@
-"""The truth line of an incident: what has happened to the question, step by step, each with its time.
+"""The timeline of an incident: its steps with their times.
 
-Only what the database knows is shown as done. The first step that is not known yet says what it waits for; where
-things stopped, the last step says why.
+Only recorded steps are shown as done. The first open step shows what is pending; the last step of a failure shows the
+reason.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ register = template.Library()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``mark``: ``done``, ``now`` (what is being waited for), ``open`` (not yet), ``bad`` or ``good`` (the end)."""
+    """``mark``: ``done``, ``now`` (pending), ``open`` (not yet), ``bad`` or ``good`` (the end)."""
 
     word: str
     at: datetime | None
@@ -49,7 +49,7 @@ def timeline(incident: Incident, now: datetime) -> list[Step]:
 
 
 def _way(incident: Incident, decision: Decision, now: datetime) -> list[Step]:
-    """From the answer to its end. A step that a later one has overtaken without leaving its time is left out."""
+    """The steps from the decision on. A step without a time is omitted if a later one is done."""
     name = incident.node.name
     received = _("delivered to {node}").format(node=name)
     ended = incident.state not in (State.DECIDED, State.DELIVERED)
@@ -88,13 +88,13 @@ def _end(incident: Incident) -> Step:
 
 @register.filter
 def blocked_since(incident: Incident) -> datetime:
-    """Since when its process waits, by our clock."""
+    """Since when its process is blocked, by the server's clock."""
     return incident_state.blocked_since(incident.raised_at, incident.opened_at, incident.node.clock_skew_s)
 
 
 @register.filter
 def ending(incident: Incident) -> str:
-    """What came of an incident that has ended, in a few words."""
+    """The result of an ended incident in a few words."""
     if incident.by_itself and incident.state == State.STALE:
         return _("stale: the node had decided {action} while it was isolated").format(action=incident.by_itself)
     if incident.by_itself:

@@ -1,7 +1,7 @@
 """Django's ``i18n`` tags, with a ``translate`` that looks up a text that is written in the template once per language.
 
-A list of fifty rows says the same dozen words in each of them, and Django looks each up anew: a fifth of such a page's
-time. Loaded instead of ``i18n``; ``makemessages`` finds the same tags.
+A list of fifty rows repeats the same dozen words, and Django looks each up again: a fifth of the time of such a page.
+Loaded instead of ``i18n``; ``makemessages`` finds the same tags.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ register.filters.update(i18n.register.filters)
 
 
 class WrittenText(template.Node):
-    """A text that is written in the template: in one language it is the same at every rendering."""
+    """A literal text in a template, cached per language."""
 
     def __init__(self, node: template.Node) -> None:
         self._node = node

@@ -17,7 +17,7 @@ View = Callable[..., HttpResponse]
 
 
 def _addresses() -> list[URLPattern]:
-    """One for each route, whichever methods it has. HEAD is answered where GET only reads, not where a node waits."""
+    """One for each route, with its methods. HEAD is allowed where GET only reads, not where a node waits."""
     found: dict[str, dict[str, View]] = defaultdict(dict)
     found["events"]["POST"] = views.post_events
     found["commands"]["GET"] = views.get_commands
@@ -31,7 +31,7 @@ def _addresses() -> list[URLPattern]:
         found[listing.route] |= _reads(listing_view(listing))
     found["openapi.json"] |= _reads(page.openapi)
     found["docs"] |= _reads(page.page)
-    # What has no key comes first: ``rules/dry-run`` is no rule.
+    # Routes without a key first: ``rules/dry-run`` is no rule.
     routes = sorted(found, key=lambda route: "<" in route)
     return [path(route, by_method(found[route]), name=address_name(route)) for route in routes]
 

@@ -1,7 +1,7 @@
-"""Under which host names we answer: our own, and for probes any.
+"""Allowed host names: those of the settings, and any for probes.
 
-An orchestrator asks a pod by its address, and a scraper a target, and both would have to be known beforehand. What
-they are told is no secret, and there is no session that another site's name could be used to get at.
+Orchestrators and scrapers use addresses that are not known in advance. Probes return nothing secret and use no session,
+so another site's name is harmless.
 """
 
 import logging
@@ -18,13 +18,13 @@ log = logging.getLogger("errorkernel.web")
 
 PROBES = frozenset(f"/{route.pattern}" for route in urlpatterns)
 NAMES_LOGGED_MAX = 100
-"""Strangers make names up; this many are told of in the log."""
+"""Unknown names that are logged, at most."""
 
 _logged: set[str] = set()
 
 
 class KnownHosts(CommonMiddleware):
-    """Django's, which checks the host, except for probes; a name that is not ours is told of once, in one line."""
+    """Django's check of the host, except for probes; an unknown name is logged once, in one line."""
 
     def process_request(self, request: HttpRequest) -> HttpResponseBase | None:  # type: ignore[override]
         if request.path_info in PROBES:

@@ -1,7 +1,7 @@
-"""Who may open our websockets: pages of ours, and programs that are no browser.
+"""Access to websockets: for pages of the product, and programs that are no browser.
 
-Stricter than Channels' own validator, which lets every page of an allowed host in, whatever its port; and open to
-clients without an ``Origin``: only browsers can be made to connect against their user's will, and they always send it.
+Stricter than Channels' validator, which allows every page of an allowed host with any port. Clients without an
+``Origin`` are allowed: only browsers can be misused by another page, and they always send it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class SameOrigin:
-    """ASGI middleware; a refused handshake is answered with 403."""
+    """ASGI middleware; a refused handshake gets 403."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -29,8 +29,8 @@ class SameOrigin:
 
 
 def is_ours(origin: str, host: str) -> bool:
-    """Whether a page at ``origin`` that connects to ``host`` is one that we served."""
-    # A host that is not ours means a name that somebody else points at us.
+    """Whether a page at ``origin`` that connects to ``host`` is one of the product."""
+    # A host outside the settings is a foreign name with the address of this server.
     domain, _ = split_domain_port(host)
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
         return False

@@ -1,4 +1,4 @@
-"""Pages are kept by no cache: they hold what only their reader may see."""
+"""Prevents caching of pages, because they contain private data."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 
 
 class NoStore:
-    """Middleware: ``Cache-Control: no-store`` on every response that says nothing of its own. Static files are served
-    before it."""
+    """Middleware: ``Cache-Control: no-store`` on every response without that header. Static files are served before
+    it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

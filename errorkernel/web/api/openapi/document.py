@@ -1,8 +1,8 @@
-"""The OpenAPI document of this installation: every address of the HTTP API, with all that it takes and answers.
+"""The OpenAPI document of this installation: every address of the HTTP API with its parameters and responses.
 
 Paths follow from the declarations of operations and lists (``operation_paths``), schemas from the structs
-(``schemas``), numbers from where they are kept. What is written by hand is the API of nodes and the probes, and tests
-hold that against the addresses and against the running product.
+(``schemas``), limits from the settings. The API of nodes and the probes are written by hand; tests compare them with
+the addresses and the running product.
 
 Source: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -53,7 +53,7 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
 
 
 def _merged(*several: dict[str, Any]) -> dict[str, Any]:
-    """An address may have methods from more than one of them."""
+    """An address may have methods from several sources."""
     paths: dict[str, Any] = {}
     for found in several:
         for path, methods in found.items():

@@ -1,4 +1,4 @@
-"""Operations and lists as paths of the OpenAPI document: all of it follows from their declarations."""
+"""Paths of the OpenAPI document, derived from the declarations of operations and lists."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _KEY = re.compile(r"<\w+:(\w+)>")
 
 
 def operation_paths() -> dict[str, Any]:
-    """Address → method → what it takes and answers."""
+    """Address → method → its description."""
     paths: dict[str, Any] = {}
     for operation in registry.operations:
         if operation.is_in_api:
@@ -71,7 +71,7 @@ def _description(operation: Operation[Any]) -> str:
 
 
 def _refusals(refusals: Sequence[Refusal], *, is_read: bool) -> dict[str, Any]:
-    """Status → response; ``is_read``: a body that cannot be read is a 400 too."""
+    """Status → response; ``is_read``: an invalid body is a 400 too."""
     found: dict[str, Any] = {}
     for status in sorted({refusal.status for refusal in refusals}):
         alike = [refusal for refusal in refusals if refusal.status == status]

@@ -1,7 +1,6 @@
 """The OpenAPI document and its page, for operators.
 
-The page is rendered here from the document itself: no script, nothing of a third party, and nothing on it that the
-document does not say.
+The page is rendered from the document, without scripts and third-party content.
 """
 
 import json
@@ -24,7 +23,7 @@ from errorkernel.web.auth.api_requests import as_json, for_operators
 from errorkernel.web.console.context import Frame
 
 DISTRIBUTION = "steward-error-kernel"
-# What an example writes for who asks; a browser's session needs no example.
+# The credentials in examples; a session of a browser needs none.
 _TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
 
 
@@ -35,7 +34,7 @@ def openapi(request: HttpRequest, actor: Actor) -> HttpResponse:
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    """The document as a page; a browser that is not logged in is sent to the login, everybody else gets 401."""
+    """The document as a page; a browser without a session is redirected to the login, other clients get 401."""
     asks_for_page = "text/html" in request.headers.get("Accept", "") and "Authorization" not in request.headers
     if asks_for_page and not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
@@ -74,7 +73,7 @@ def _document(request: HttpRequest) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A parameter or a field of a shape: its name, what it may be, what it means."""
+    """A parameter or a field of a shape: name, type and meaning."""
 
     name: str
     kind: str
@@ -162,7 +161,7 @@ def _field(name: str, schema: dict[str, Any], description: str = "", required: b
 
 
 def kind_of(schema: dict[str, Any]) -> str:
-    """What a value may be, in a few words: ``text, date-time``, ``whole number from 0``, ``Event or list of Event``."""
+    """The type of a value in a few words: ``text, date-time``, ``whole number from 0``, ``Event or list of Event``."""
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[1])
     if "anyOf" in schema:
@@ -199,7 +198,7 @@ def _shape_of(schema: dict[str, Any]) -> str:
 
 
 def _examples(address: str, path: str, method: str, operation: dict[str, Any]) -> list[str]:
-    """Commands that can be pasted into a shell, a complete parameter for each way to send the body."""
+    """Commands for a shell, one for each format of the body."""
     tokens = next((_TOKENS[name] for scheme in operation["security"] for name in scheme if name in _TOKENS), "")
     url = address + path.replace("{id}", "$INCIDENT").replace("{number}", "$NUMBER")
     if path == "/api/v1/events" and method == "get":

@@ -1,4 +1,4 @@
-"""The pieces that the OpenAPI document is put together from: credentials, bodies, responses, errors."""
+"""Parts of the OpenAPI document: credentials, bodies, responses, errors."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,5 +1,5 @@
-"""The schemas of the OpenAPI document, derived: from the structs that are decoded and encoded, from the tables' help
-texts, and from the limits of this installation."""
+"""The schemas of the OpenAPI document, derived from the structs, from the tables' help texts, and from the limits of
+this installation."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -66,7 +66,7 @@ def ref(shape: type[msgspec.Struct] | type[StrEnum] | str) -> dict[str, str]:
 
 @cache
 def schemas(limits: Limits) -> dict[str, Any]:
-    """Name → schema of all requests and responses; the same to all who ask, so to be read only."""
+    """Name → schema of all requests and responses; shared, so do not change it."""
     explained = {**_LISTED, **registry.tables}
     structs = dict.fromkeys((*PAYLOADS, *explained, *_OTHERS, *_declared()))
     _, raw = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
@@ -86,13 +86,13 @@ def schemas(limits: Limits) -> dict[str, Any]:
     )
     # Asked for where it is read, so that what lacks it is text in words.
     found["RuleReason"]["required"] = ["reason"]
-    # Over HTTP the address says which incident, and the version is the address's.
+    # Over HTTP the incident and the version are in the address.
     found["Outcome"]["required"] = ["state"]
     return found
 
 
 def _declared() -> Iterator[type[msgspec.Struct]]:
-    """What operations and lists take and answer."""
+    """The shapes of operations and lists."""
     for operation in registry.operations:
         if operation.is_in_api:
             yield from (operation.resource.item, *(refusal.shape for refusal in operation.all_refusals))
@@ -106,7 +106,7 @@ def batch(limits: Limits) -> dict[str, Any]:
 
 
 def page_of(item: type[msgspec.Struct]) -> dict[str, Any]:
-    """A page of a list: the items, and what to give as ``after`` for the following page."""
+    """A page of a list: the items, and the value of ``after`` for the next page."""
     following = {"type": ["integer", "null"], "description": "Give it as `after`; null: this is the end"}
     return {
         "type": "object",
@@ -131,7 +131,7 @@ def _tidy(schema: Any) -> Any:
 
 
 def _text_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """The part of a field's schema that speaks of its text, where null is allowed too."""
+    """The part of a field's schema for its text, if null is allowed too."""
     parts: list[dict[str, Any]] = schema.get("anyOf", [schema])
     return next(part for part in parts if part.get("type") == "string")
 
