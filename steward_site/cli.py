@@ -42,7 +42,7 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
     from errorkernel.platform import conf
 
     if command not in catalogue.CREATING:
-        conf.serve_one_command()
+        conf.serve_single_command()
     try:
         if command == "help":
             print(_overview_of_all())  # noqa: T201
@@ -84,7 +84,7 @@ def _commands_of_django() -> list[str]:
     import django
     from django.core.management import get_commands
 
-    django.setup()  # before it, Django knows the commands of no app
+    django.setup()  # before it, Django finds the commands of no app
     return sorted(get_commands())
 
 

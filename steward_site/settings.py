@@ -205,7 +205,7 @@ LOGGING: dict[str, Any] = {
         # What a command does is on its output; how it did that, say its connection to the broker, is nobody's concern.
         "errorkernel": {
             "level": "ERROR"
-            if conf.serves_one_command() and "STEWARD_LOG_LEVEL" not in os.environ
+            if conf.serves_single_command() and "STEWARD_LOG_LEVEL" not in os.environ
             else CONF.log_level.upper()
         },
         "django": {"handlers": [], "level": "WARNING"},

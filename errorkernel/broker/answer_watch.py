@@ -37,7 +37,7 @@ class AnswerWatch:
         try:
             await probe()
         except BrokerSilent:
-            # If this program stood still itself, the answer may have been there in time.
+            # If this program itself was frozen, the answer may have been there in time.
             if time.monotonic() - began < 2 * ANSWER_S:
                 self._unanswered += 1
             raise

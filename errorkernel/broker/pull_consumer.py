@@ -130,14 +130,14 @@ class DeliverySource(Protocol):
 
 
 class GatheringSource(DeliverySource, Protocol):
-    """A source that knows how long to wait for more: ``gather`` returns after these seconds, or sooner when a message
+    """A source that bounds the wait for more: ``gather`` returns after these seconds, or sooner when a message
     has arrived that must not wait."""
 
     async def gather(self, seconds: float) -> None: ...
 
 
 class PullConsumer:
-    """Messages of one durable consumer, for as long as the connection lives.
+    """Messages of one durable consumer, while the connection lasts.
 
     ``batch``: messages that are requested at a time.
     """

@@ -19,5 +19,5 @@ def when(text: str) -> datetime:
 
 
 def as_uuid(given: Any) -> UUID:
-    """An id as the database's driver gives it: SQLite knows text only."""
+    """An id as the database's driver gives it: SQLite stores text only."""
     return given if isinstance(given, UUID) else UUID(given)

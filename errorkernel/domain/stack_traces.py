@@ -25,7 +25,7 @@ _LIBRARY_PATHS = re.compile(
 class Format:
     """``frame``: groups ``function`` and, where the format has it, ``file``. ``last``: the innermost frame is last.
 
-    ``library``: functions of the runtime and its libraries; files are judged by ``_LIBRARY_PATHS`` for all formats.
+    ``library``: functions of the runtime and its libraries; ``_LIBRARY_PATHS`` classifies files for all formats.
     """
 
     name: str

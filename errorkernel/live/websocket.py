@@ -194,5 +194,5 @@ class _Socket:
             await self._send({"type": "websocket.send", "text": piece.text})
 
 
-# Channels routes by Django's patterns; their type only knows views.
+# Channels routes by Django's patterns; their type allows only views.
 websocket_urls = [path("ws/live", live), re_path("", nowhere)]  # type: ignore[arg-type]

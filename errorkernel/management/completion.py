@@ -1,6 +1,6 @@
 """Completion scripts for shells, made from the commands' own argument parsers.
 
-A script knows everything beforehand: to ask ``steward`` at each press of Tab would start Python each time.
+A script contains everything, because calling ``steward`` would start Python at each press of Tab.
 """
 
 import argparse

@@ -13,7 +13,7 @@ KEYS_MAX = 500
 
 class BatchedCalls(Generic[K, V]):
     """``call`` maps keys to values. It never runs twice at the same time, and a caller's key is in a call that begins
-    after it was asked for. Lives in one event loop."""
+    after it was asked for. Belongs to one event loop."""
 
     def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._call = call

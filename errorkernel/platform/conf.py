@@ -268,18 +268,18 @@ _CREDENTIALS = re.compile(r"((?:\A|,)\s*(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", re.
 """User and password in an address, or in one of a list; a password may hold a slash."""
 
 
-_one_command = False
+_single_command = False
 
 
-def serve_one_command() -> None:
+def serve_single_command() -> None:
     """This process carries out one command on what is there: it creates no secret and no database, and logs errors
     alone unless a level is set. To be called before the settings are read."""
-    global _one_command
-    _one_command = True
+    global _single_command
+    _single_command = True
 
 
-def serves_one_command() -> bool:
-    return _one_command
+def serves_single_command() -> bool:
+    return _single_command
 
 
 def secret_key(conf: Conf) -> str:
@@ -289,7 +289,7 @@ def secret_key(conf: Conf) -> str:
         return conf.secret_key
     path = conf.data_file("secret_key")
     try:
-        if _one_command and not path.exists():
+        if _single_command and not path.exists():
             return secrets.token_urlsafe(50)
         return read_or_make_secret(path, lambda: secrets.token_urlsafe(50))
     except OSError as exc:

@@ -1,12 +1,15 @@
-"""One vocabulary: words that were replaced do not come back, in identifiers, page texts, documents and commits.
+"""One vocabulary: words that were replaced do not come back, in identifiers, docstrings and comments, page texts,
+documents and commits.
 
 ``REPLACED`` holds the patterns by scope, each with the word to use. ``ALLOWED`` holds names of the contract and of
 frameworks in which such a word is right. The vocabulary itself is ``docs/glossary.md``.
 """
 
 import ast
+import io
 import re
 import subprocess
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +82,24 @@ DOCUMENT_TEXTS = [
     word(r"quarantined? (input|message|row)s?", "rejected event"),
     word(r"reports? (is|are|was|were) (stored|kept|sent)", "event"),
 ]
+DOCSTRINGS = [
+    word(r"questions?", "incident"),
+    word(r"hellos?", "heartbeat"),
+    word(r"waiting room|crowds?", "triage"),
+    word(r"whoever|whom", "a noun"),
+    word(r"mend(s|ed|ing)?", "repair, correct, resolve"),
+    word(r"lives", "incarnations; runs, lasts, belongs to"),
+    word(r"owes?|owed|debts?", "outbox, must send"),
+    word(r"strangers?|vouch(es)?", "unknown sender, access denial"),
+    word(r"(stand|stands|standing|stood) still", "quarantined, blocked, frozen"),
+    word(r"tall(y|ies)", "rollup"),
+    word(r"speaks?|spoke|spoken", "a verb of the field: sends, connects, applies"),
+    word(r"knows", "a verb of the field: has, finds, contains"),
+    word(r"judg(e|es|ed|ing)", "evaluate, decide"),
+    word(r"refused (input|attempts?)", "rejected event, access denial"),
+    word(r"answered (continue|kill|stop)", "decided"),
+]
+"""For docstrings and comments: what a contributor reads."""
 HEADINGS = [
     Replaced(r"^(what|who|how|when|why) ", "a noun that names the content"),
 ]
@@ -123,6 +144,22 @@ def words(identifier: str) -> str:
     return re.sub(r"_+|(?<=[a-z0-9])(?=[A-Z])", " ", identifier).strip().lower()
 
 
+def explanations(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of the docstrings and comments of a module, without code in them."""
+    source = path.read_text()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, code_removed(text)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], code_removed(token.string)
+
+
+def code_removed(text: str) -> str:
+    return re.sub(r"`+[^`]*`+", "", text)
+
+
 def prose(path: Path) -> str:
     """Without code blocks, code in the text, and addresses of links."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -133,6 +170,11 @@ def test_identifiers_use_the_vocabulary() -> None:
     made = {(path.relative_to(ROOT).as_posix(), name) for path in modules() for name in identifiers(path)}
     checked = sorted((where, name) for where, name in made if name not in ALLOWED)
     assert [line for where, name in checked for line in wrong(f"{where} {name}", words(name), IDENTIFIERS)] == []
+
+
+def test_docstrings_and_comments_use_the_vocabulary() -> None:
+    found = [(path.relative_to(ROOT).as_posix(), line, text) for path in modules() for line, text in explanations(path)]
+    assert [mistake for where, line, text in found for mistake in wrong(f"{where}:{line}", text, DOCSTRINGS)] == []
 
 
 def test_page_texts_use_the_vocabulary() -> None:

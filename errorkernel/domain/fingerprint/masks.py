@@ -168,7 +168,7 @@ _DATE_AND_CLOCK = re.compile(r"<time> (?:<time>|<n>:<n>(?!\S))")
 _LEFT_OUT = re.compile("…(?: …)++")
 _DOTTED = re.compile(r"<n>(?:\.<n>)++")
 _LOGIN = re.compile(r"(?:(?<=\buser )|(?<=\bpassword for )|(?<=\bpublickey for ))\S{1,64}+(?= from <addr>)")
-"""The name of whom a server on the network refused or let in, as sshd writes it."""
+"""The user name of a refused or accepted login, as sshd writes it."""
 _LIST = re.compile(r"<n>(?:[,;] ?<n>)++")
 
 

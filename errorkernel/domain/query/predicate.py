@@ -167,7 +167,7 @@ def _text_predicate(term: Text) -> Predicate:
 
 def fold(text: str) -> str:
     """``text`` with A–Z in lower case and all other letters unchanged, as in SQLite's LIKE."""
-    # bytes.lower() knows ASCII only, and in UTF-8 no byte of another letter looks like one.
+    # bytes.lower() changes ASCII only, and in UTF-8 no byte of another letter looks like one.
     return (
         text.lower()
         if text.isascii()

@@ -23,7 +23,7 @@ class CorruptJournal(sqlite3.DatabaseError):
 
 
 def check(db: sqlite3.Connection, path: Path) -> None:
-    """Raises CorruptJournal, or sqlite3.DatabaseError with a code that ``is_damage`` knows."""
+    """Raises CorruptJournal, or sqlite3.DatabaseError with a code in ``is_damage``."""
     if path.stat().st_size <= CHECKED_MAX_BYTES:
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":

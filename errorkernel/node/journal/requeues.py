@@ -74,7 +74,7 @@ class Requeues:
 
 
 def end_of_dead(writer: Writer, dead: int) -> None:
-    """Program ``dead`` has died: nobody knows how far it came with the messages that it had begun."""
+    """Program ``dead`` has died: the results of the messages that it had begun are unknown."""
     rows = writer.db.execute("SELECT id, process FROM requeue WHERE state = 'begun' AND client = ?", (dead,)).fetchall()
     for command, process in rows:
         _end(writer, command, process, OutcomeState.FAILED, "The program died while it worked on the message.")

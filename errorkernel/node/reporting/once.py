@@ -1,6 +1,6 @@
 """One failure, one event: the first of ``reports``, log records and hooks that sees an exception reports it.
 
-The mark is an attribute of the exception, so it lives as long as the exception. An exception object that a program
+The mark is an attribute of the exception, so it exists as long as the exception. An exception object that a program
 keeps and raises repeatedly is reported once; ``kernel.error`` ignores the mark and reports it each time.
 """
 

@@ -130,7 +130,7 @@ async def layer(conf: Conf, *, running: bool) -> Check:
 
 
 async def _there_and_back() -> None:
-    """Raises what the layer raises, and TimeoutError. Nothing of it lives on: the loop would wait for it at its end."""
+    """Raises what the layer raises, and TimeoutError. All of it is closed, or the loop would wait for it at its end."""
     used = get_channel_layer()
     channel = await used.new_channel()
     arriving = asyncio.ensure_future(used.receive(channel))

@@ -110,7 +110,7 @@ def begin_first_account(password_file: str) -> FirstAccount | None:
         if get_user_model().objects.exists():
             return None
     except (DatabaseError, sqlite3.DatabaseError):
-        pass  # no tables yet; what else is wrong, prepare_database says
+        pass  # no tables yet; prepare_database reports other errors
     given = _given_password(password_file) if password_file else ""
     password = given or secrets.token_urlsafe(12)
     thread = ThreadPoolExecutor(1)
@@ -122,7 +122,7 @@ def begin_first_account(password_file: str) -> FirstAccount | None:
 def store_first_account(account: FirstAccount | None) -> str | None:
     """Store the account, unless there is one by now.
 
-    Returns the new password, which is stored nowhere, and None where nobody needs to be told of one.
+    Returns the new password, which is stored nowhere, or None if there is no new one.
     """
     users = get_user_model().objects
     if account is None or users.exists():
@@ -166,7 +166,7 @@ def _has_died_here(worker: str) -> bool:
 
 def check_base_path(conf: Conf) -> None:
     """Raises StartError where the prefix of the base URL begins like an address of ours: a proxy may strip the prefix,
-    and nobody could tell whether it did."""
+    and both cases would look the same."""
     if not conf.base_path:
         return
     first = conf.base_path.split("/")[1]

@@ -131,10 +131,10 @@ class Services:
         self._tasks.append(asyncio.get_running_loop().create_task(self._end_demo_with_its_nodes()))
 
     async def _end_demo_with_its_nodes(self) -> None:
-        """Removed or disabled, they would only knock at the broker from now on."""
+        """Removed or disabled, they would only be refused by the broker from now on."""
         while True:
             await asyncio.sleep(DEMO_LOOK_S)
-            with contextlib.suppress(DatabaseError):  # away for a moment: the next look tells
+            with contextlib.suppress(DatabaseError):  # unavailable for a moment: tried again
                 if not await sync_to_async(nodes.demo_nodes)():
                     break
         demo, self._fleet = self._fleet, None

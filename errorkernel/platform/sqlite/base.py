@@ -22,7 +22,7 @@ _turns: defaultdict[str, Turns] = defaultdict(Turns)
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Raises OperationalError where a command finds no database: connecting would create an empty one."""
-        if conf.serves_one_command() and not Path(str(self.settings_dict["NAME"])).exists():
+        if conf.serves_single_command() and not Path(str(self.settings_dict["NAME"])).exists():
             raise OperationalError("unable to open database file")
         return super().get_new_connection(conn_params)
 

@@ -1,4 +1,4 @@
-"""Whether this installation lives and can work, and its metrics: for orchestrators, load balancers and scrapers.
+"""Liveness, readiness and metrics of this installation: for orchestrators, load balancers and scrapers.
 
 All three answer without login, as such probes and exporters are expected to: they tell numbers, node names and
 yes or no, nothing of what was reported. Who must not see them is kept out by the proxy in front.
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Kernels:
-    """``alive``: one wrote lately that it lives; ``broker_stores``: none of those wrote that the broker cannot."""
+    """``alive``: a recent heartbeat exists; ``broker_stores``: none of these reports that the broker cannot store."""
 
     alive: bool
     broker_stores: bool
@@ -98,7 +98,7 @@ def read_facts() -> metrics.Facts:
 def _contacts() -> dict[str, float]:
     """Node → Unix time of its last contact. A disabled node has none: its silence is no alarm.
 
-    By the names that old dashboards know; a node that is moving over is heard under both, and the later counts."""
+    By the names of old dashboards; a node that is moving over is heard under both, and the later counts."""
     latest: dict[str, float] = {}
     for node in Node.objects.filter(enabled=True).only("name", "heartbeat_at", "http_at", "last_event_at"):
         if (at := node.contact_at) is not None:

@@ -12,7 +12,7 @@ from errorkernel.web.health import checks
 
 
 def view_of(check: Callable[[], Awaitable[checks.Answer]]) -> Callable[[HttpRequest], HttpResponse]:
-    """A view of this check; other methods are 405, not a question of who sent them."""
+    """A view of this check; other methods get 405 before any check of the sender."""
 
     @csrf_exempt
     @never_cache

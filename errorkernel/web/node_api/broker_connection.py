@@ -72,7 +72,7 @@ async def connected_uplink() -> Connection:
 
 
 def is_connected() -> bool:
-    """Whether the broker can be spoken to now; also begins to connect where nobody has yet."""
+    """Whether the broker is connected now; also starts the first connection."""
     try:
         connected = uplink().connected
         return connected and _current is not None and not _current.answer_watch.is_silent

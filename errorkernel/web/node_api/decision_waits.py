@@ -46,8 +46,8 @@ class UnknownHere(Exception):
 class DecisionWaits:
     """One a web process. ``per_node``: waits that a node may have at the same time.
 
-    ``wait_incident`` returns when that incident changed or after the seconds given, ``announce`` tells everybody about
-    changed incidents.
+    ``wait_incident`` returns when that incident changed or after the seconds given, ``announce`` publishes changed
+    incidents.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""HTTP for nodes: what they post goes into JetStream, what they were answered comes back.
+"""HTTP for nodes: their events go into JetStream, and they fetch their decisions.
 
-A report that came over HTTP is the same report as one over NATS: its exact bytes are stored under its node's subject,
-and 202 is said only after JetStream has it. It is stored once by its own id, so a client may repeat anything that it is
-unsure of, and the kernel is needed neither for taking reports in nor in this process.
+An event over HTTP equals one over NATS: its exact bytes are stored under its node's subject, and 202 is sent only after
+JetStream has it. Its id makes repetitions harmless. The kernel is not needed to accept events, and does not run in this
+process.
 
 Free of Django's HTTP on purpose: it takes a mapping and chunks and gives a ``Response``, so that it can stand in front
 of Django as its own small ASGI application. Errors are mapped to statuses in one place, ``_answer_errors``.
@@ -91,7 +91,7 @@ class Gateway:
     """One a web process; all its methods run in that process's event loop.
 
     ``connection`` gives the connection or raises BrokerAway, ``wait_incident`` returns when that incident changed or
-    after the seconds given, ``announce`` tells everybody about changed incidents.
+    after the seconds given, ``announce`` publishes changed incidents.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class Gateway:
     async def get_decision(self, headers: Mapping[str, str], incident_id: str, wait: Sequence[str]) -> Response:
         """``GET /api/v1/incidents/{id}/decision?wait=``: 200 the decision, 204 none yet, 404.
 
-        ``wait``: its values in the address; one or none is right.
-        404 also where the question was withdrawn, with ``"state": "withdrawn"``: no answer can come any more, and a
-        client that was body 204 would ask for ever. An unknown incident is waited for first, whatever ``wait`` says: it
-        may be one of a report that was accepted a moment ago, and that has no answer yet (204).
+        ``wait``: its values in the address; one or none is right. 404 also if the incident was withdrawn, with
+        ``"state": "withdrawn"``: no decision will follow, and after 204 a client would ask for ever. An unknown
+        incident is waited for first, with any ``wait``: its event may have been accepted a moment ago and has no
+        decision yet (204).
         """
         return await _answer_errors(self._get_decision(headers, incident_id, wait))
 
@@ -134,7 +134,7 @@ class Gateway:
     async def get_commands(self, headers: Mapping[str, str]) -> Response:
         """``GET /api/v1/commands``: 200 with all commands whose outcome the node has not body yet, oldest first.
 
-        They count as received. A node does each once, by its id, since it is listed until its outcome is here.
+        They count as received. A node executes each id once, because a command is listed until its outcome has arrived.
         """
         return await _answer_errors(self._get_commands(headers))
 
