@@ -1,6 +1,7 @@
 """The main job on the real thing: a whole running product, real nodes, real clients, real kills."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 from errorkernel.broker import embedded
 from errorkernel.node import Action, Kernel
+from errorkernel.protocol import batches
 from tests.support.events import event, incident_of
 from tests.support.paths import ROOT
 from tests.support.product import Product
@@ -294,6 +296,39 @@ def test_malformed_input_is_quarantined_and_the_rest_is_stored(running: Product,
 
     wait_for(quarantined)
     wait_for(stored)
+
+
+def test_batches_are_stored_event_by_event_and_hostile_ones_are_rejected(running: Product, token: str) -> None:
+    node = running.add_node("batches")
+    good = [event(error={"text": f"good {number}"}) for number in range(600)]
+    lines = [json.dumps(body).encode() for body in good]
+    packed = [
+        batches.pack(lines[:300]), batches.pack([*lines[300:450], b"not json", *lines[450:]]),
+        gzip.compress(b"\0" * 50_000_000), batches.pack(lines)[:-20], batches.pack([b"{}"] * 2000),
+    ]  # fmt: skip
+
+    async def publish() -> None:
+        nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_batches")
+        for data in [*packed, *packed]:  # a second time, as after a lost acknowledgement
+            headers = {"Nats-Msg-Id": str(uuid.uuid4()), **batches.HEADERS}
+            await nc.jetstream().publish("ek.evt.batches", data, headers=headers, timeout=20)
+        await nc.close()
+
+    asyncio.run(publish())
+
+    def stored() -> list[dict]:
+        return running.call("/api/v1/events?limit=1000&q=node:batches", token)[1]["items"]
+
+    def rejected() -> list[tuple[str, int]]:
+        with sqlite3.connect(f"file:{running.directory / 'steward.sqlite3'}?mode=ro", uri=True) as database:
+            query = (
+                "SELECT reason, count(*) FROM errorkernel_rejectedevent WHERE node = 'batches' GROUP BY 1 ORDER BY 1"
+            )
+            return database.execute(query).fetchall()
+
+    wait_for(lambda: rejected() == [("bad_compression", 2), ("not_json", 2), ("too_big", 2), ("too_many", 2)])
+    wait_for(lambda: len(stored()) == 600)
+    assert [one["text"] for one in stored()] == [f"good {number}" for number in range(600)]
 
 
 def test_sigkill_leaves_no_broker_behind_and_the_next_start_recovers(tmp_path: Path) -> None:

@@ -119,19 +119,22 @@ def test_structlog_with_keyword_arguments_for_logging(logger: logging.Logger, to
 
 
 def test_structlog_by_a_queue(struct: Any, logger: logging.Logger, handler: KernelHandler, told: Any) -> None:
-    """``QueueHandler`` formats records before they are queued."""
+    """``QueueHandler`` makes a text of every message, with the traceback below it."""
     records: queue.Queue[Any] = queue.Queue()
     logger.removeHandler(handler)
-    queued = logging.handlers.QueueHandler(records)
-    queued.setFormatter(structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer()))
-    logger.addHandler(queued)
+    logger.addHandler(logging.handlers.QueueHandler(records))
     listener = logging.handlers.QueueListener(records, handler)
     listener.start()
     struct.error("copy failed", path="/a")
+    try:
+        fail()
+    except OSError:
+        struct.exception("copy failed", path="/b")
     listener.stop()
-    (event,) = told()
-    assert event.text == "copy failed" or '"event": "copy failed"' in event.text
-    assert event.type.value == "error"
+    failed, raised = told()
+    assert (failed.text, failed.tags["path"]) == ("copy failed", "/a")
+    assert (raised.text, raised.kind, raised.tags["path"]) == ("copy failed", "FileNotFoundError", "/b")
+    assert "in fail" in raised.stack
 
 
 @pytest.fixture
@@ -189,7 +192,8 @@ class Hostile:
     [
         {"event": Hostile()}, {"event": None, "error": Hostile()}, {"event": "x", "exc_info": 7, "exception": [1]},
         {"event": "x", "exception": [{"frames": [1]}]}, '{"event": "x", "exception": [{"frames": 7}]}',
-        '{"event": ' + "[" * 5000, '{"event"', '{"event": 7, "ek_message": {"methd": 1}, "ek_process": " "}',
+        '{"event": ' + "[" * 5000, "{'event': " + "[" * 5000, "{'event': open('/etc/passwd')}",
+        '{"event"', '{"event": 7, "ek_message": {"methd": 1}, "ek_process": " "}',
     ],
 )  # fmt: skip
 def test_nothing_that_a_structured_record_holds_raises(logger: logging.Logger, told: Any, message: Any) -> None:

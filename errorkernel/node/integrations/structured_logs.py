@@ -7,6 +7,7 @@ with the traceback below it, and the fields as one attribute.
 Sources: https://www.structlog.org/en/stable/standard-library.html, https://loguru.readthedocs.io/en/stable/api/logger.html
 """
 
+import ast
 import copy
 import json
 import logging
@@ -18,7 +19,7 @@ from typing import Any
 EVENT = "event"
 FIELDS = "ek_fields"
 """Attribute of the record: its fields that cannot be attributes, since ``logging`` has one of that name."""
-JSON_MAX_CHARS = 65_536
+TEXT_MAX_CHARS = 65_536
 _CAUSES = ("error", "err", "exc", "exception", "reason", "cause")
 _RECORDED = frozenset({EVENT, "level", "logger", "timestamp", "exc_info", "exception", "stack", "stack_info"})
 """What the record itself has: no tags."""
@@ -31,8 +32,13 @@ def normalize(record: logging.LogRecord) -> logging.LogRecord:
     """The record itself, or one with what was logged in its places. May raise for hostile contents."""
     if isinstance(getattr(record, "extra", None), Mapping):
         return _of_loguru(record)
-    fields = _mapping_of(record)
-    return record if fields is None else _of_structlog(record, fields)
+    message, trace = record.msg, ""
+    if isinstance(message, str):
+        # ``QueueHandler`` has put the traceback below the message.
+        message, found, rest = message.partition(_TRACE)
+        trace = found.lstrip("\n") + rest
+    fields = None if record.args else _mapping_of(message)
+    return record if fields is None else _of_structlog(record, fields, trace)
 
 
 def causes_of(record: logging.LogRecord) -> list[Any]:
@@ -41,26 +47,26 @@ def causes_of(record: logging.LogRecord) -> list[Any]:
     return [fields[name] for name in _CAUSES if name in fields]
 
 
-def _mapping_of(record: logging.LogRecord) -> Mapping[str, Any] | None:
-    message: Any = record.msg
+def _mapping_of(message: Any) -> Mapping[str, Any] | None:
+    """The mapping, also as JSON, and as Python shows it (``QueueHandler`` makes a text of every message)."""
     if isinstance(message, str):
-        if not (message.startswith("{") and f'"{EVENT}"' in message and len(message) <= JSON_MAX_CHARS):
+        if not (message.startswith("{") and EVENT in message and len(message) <= TEXT_MAX_CHARS):
             return None
         try:
-            message = json.loads(message)
-        except (ValueError, RecursionError):
+            message = json.loads(message) if message.startswith('{"') else ast.literal_eval(message)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    return message if isinstance(message, Mapping) and EVENT in message and not record.args else None
+    return message if isinstance(message, Mapping) and EVENT in message else None
 
 
-def _of_structlog(record: logging.LogRecord, fields: Mapping[str, Any]) -> logging.LogRecord:
+def _of_structlog(record: logging.LogRecord, fields: Mapping[str, Any], trace: str) -> logging.LogRecord:
     found = _copy(record, fields[EVENT], {name: value for name, value in fields.items() if name not in _RECORDED})
     found.__dict__.pop("_logger", None)
     found.__dict__.pop("_name", None)
     if not record.exc_info:
         found.exc_info = _exc_info(fields.get("exc_info"))
     if not found.exc_info and not record.exc_text:
-        found.exc_text = _trace(fields.get("exception"))
+        found.exc_text = trace or _trace(fields.get("exception"))
     if not record.stack_info:
         found.stack_info = fields.get("stack")
     return found
