@@ -134,7 +134,7 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
     expect(page.locator(asked[0])).to_contain_text("decided continue by admin")
 
 
-def test_a_question_is_answered_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
+def test_an_incident_is_decided_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "keyboard?")
     expect(page.locator(card)).to_be_visible()
     expect(page).to_have_title(re.compile(r"^\(1\) Live"))
@@ -171,7 +171,7 @@ def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
     expect(page.locator("#help").get_by_text("search this list")).to_be_hidden()
 
 
-def test_a_small_window_leaves_the_state_of_things_its_room(
+def test_a_small_window_leaves_the_state_of_things_its_space(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     page.set_viewport_size({"width": 720, "height": 800})
@@ -182,7 +182,7 @@ def test_a_small_window_leaves_the_state_of_things_its_room(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_question_is_answered_on_a_phone(running: Product, browser: Browser, first: dict[str, str]) -> None:
+def test_an_incident_is_decided_on_a_phone(running: Product, browser: Browser, first: dict[str, str]) -> None:
     context = new_context(browser, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)
     card = ask(running, first, "phone?")
@@ -219,7 +219,7 @@ def test_a_lost_connection_is_said_and_made_good(running: Product, page: Page, f
     expect(page.locator("[data-banner=connection]")).to_be_hidden()
 
 
-def test_an_answer_is_remembered_as_a_rule_that_then_answers(
+def test_a_decision_is_remembered_as_a_rule_that_then_decides(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     card = ask(running, first, "always the same")
@@ -239,7 +239,7 @@ def test_an_answer_is_remembered_as_a_rule_that_then_answers(
     expect(page.locator(again)).to_contain_text("decided continue by rule 1")
 
 
-def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
+def test_a_decision_that_was_not_sent_is_told_apart_from_the_one_that_counts(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     lost, arrived = ask(running, first, "never sent?"), ask(running, first, "sent, not heard?")
@@ -264,7 +264,7 @@ def test_an_answer_that_was_not_sent_is_told_apart_from_the_one_that_counts(
     expect(page.locator(f"{arrived} .notice")).to_have_count(0)
 
 
-def test_whoever_logs_in_again_in_another_tab_answers_where_they_are(
+def test_whoever_logs_in_again_in_another_tab_decides_where_they_are(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     card = ask(running, first, "signed out?")

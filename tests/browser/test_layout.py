@@ -70,7 +70,7 @@ def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: P
         expect(down).to_be_focused()
 
 
-def test_german_has_room_on_a_phone_and_in_the_rail(page: Page, running: Product, rules: list[int]) -> None:
+def test_german_has_space_on_a_phone_and_in_the_rail(page: Page, running: Product, rules: list[int]) -> None:
     page.locator(".strip .languages button", has_text="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
     page.goto(running.http_url + "/incidents/")

@@ -51,7 +51,7 @@ def test_after_a_restart_the_page_has_no_gap_and_no_duplicate(running: Product, 
     assert sorted(shown(page, "wave-")) == [f"wave-{number:03d}" for number in range(90)]
 
 
-def test_two_operators_answer_and_the_second_reads_who_won(
+def test_two_operators_decide_and_the_second_reads_who_won(
     browser: Browser, page: Page, running: Product, node: dict
 ) -> None:
     asked = event(type="action", process="copy-files", error={"text": "may I go on?"})

@@ -196,7 +196,7 @@ def what_failed(product: Product) -> dict[str, str]:
     return {one["name"]: one["remedy"] for one in told["checks"] if one["status"] == "failed"}
 
 
-async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no_question(product: Product) -> None:
+async def test_a_wipe_under_the_running_product_is_healed_by_itself_and_costs_no_incident(product: Product) -> None:
     given, token = product.add_node("ship1"), product.token()
     file = product.directory.parent / "ship1.json"
     file.write_text(json.dumps(given))

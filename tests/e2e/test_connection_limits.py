@@ -98,7 +98,7 @@ def test_a_head_that_does_not_end_is_408(running: Product) -> None:
         (b"GET /" + b"x" * 60_000 + b" HTTP/1.1", b"X-Small: x", 414),
     ],
 )
-def test_a_head_that_is_too_large_is_answered(
+def test_a_head_that_is_too_large_is_decided(
     running: Product, request_line: bytes, headers: bytes, status: int
 ) -> None:
     with connect(running) as connection:
@@ -106,7 +106,7 @@ def test_a_head_that_is_too_large_is_answered(
         assert status_of(connection) == status
 
 
-def test_a_connection_is_used_again_and_a_large_body_is_answered(running: Product) -> None:
+def test_a_connection_is_used_again_and_a_large_body_is_decided(running: Product) -> None:
     host, _, port = running.http_url.removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
     for _ in range(3):

@@ -90,7 +90,7 @@ def test_a_client_that_speaks_only_nats_is_shown_and_answered(running: Product, 
     asyncio.run(ask())
 
 
-def test_an_outcome_of_the_wrong_answer_can_be_put_right(running: Product, token: str) -> None:
+def test_an_outcome_of_the_wrong_decision_can_be_put_right(running: Product, token: str) -> None:
     node = running.add_node("corrects")
     asked = event(type="action")
     outcome_path = f"/api/v1/incidents/{asked['id']}/outcome"
@@ -456,7 +456,7 @@ def test_wrongly_addressed_reports_are_quarantined(running: Product) -> None:
     wait_for(quarantined)
 
 
-def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_question_along(running: Product) -> None:
+def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_incident_along(running: Product) -> None:
     """Its subscriptions stay for up to 40 s; the kernel that follows it hears everything all the same."""
     seed, node = (running.directory / "kernel.nk").read_text().strip(), running.add_node("asks-on")
 

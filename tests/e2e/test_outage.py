@@ -21,7 +21,7 @@ def test_a_node_that_is_killed_while_its_link_is_away_loses_nothing(by_cable: bo
 
 
 @pytest.mark.slow
-def test_what_was_answered_while_a_node_was_away_is_obeyed_or_its_message_can_be_sent_again(tmp_path: Path) -> None:
+def test_what_was_decided_while_a_node_was_away_is_obeyed_or_its_message_can_be_sent_again(tmp_path: Path) -> None:
     minutes = float(os.environ.get("STEWARD_TEST_OUTAGE_MINUTES", "0"))
     took_s = away.play(tmp_path, outage_s=minutes * 60)
     if minutes:  # by hand, where nothing else takes the machine's time

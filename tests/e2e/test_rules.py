@@ -122,7 +122,7 @@ def test_a_rule_is_no_way_for_one_person_to_kill_many_at_once(tmp_path: Path) ->
         product.stop()
 
 
-def test_a_rule_answers_a_real_process_and_everything_says_which(running: Product, token: str, tmp_path: Path) -> None:
+def test_a_rule_decides_a_real_process_and_everything_says_which(running: Product, token: str, tmp_path: Path) -> None:
     node = running.add_node("ruled")
     credentials = tmp_path / "node.json"
     credentials.write_text(json.dumps(node))
@@ -147,7 +147,7 @@ def test_a_rule_answers_a_real_process_and_everything_says_which(running: Produc
     end(running, token, rule)
 
 
-def test_a_question_gets_its_rule_and_one_without_a_rule_waits(running: Product, token: str) -> None:
+def test_an_incident_gets_its_rule_and_one_without_a_rule_waits(running: Product, token: str) -> None:
     node = running.add_node("partly")
     rule = add(running, token, node, condition="node:partly process:p1", action="kill")
     first, second, third = ask(running, node, 3)
@@ -157,7 +157,7 @@ def test_a_question_gets_its_rule_and_one_without_a_rule_waits(running: Product,
     end(running, token, rule)
 
 
-def test_a_rule_that_has_expired_answers_nothing(running: Product, token: str) -> None:
+def test_a_rule_that_has_expired_decides_nothing(running: Product, token: str) -> None:
     node = running.add_node("late")
     over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     expired, then = add(running, token, node, expires_at=over), add(running, token, node, name="then")
@@ -214,7 +214,7 @@ def test_uses_are_exact_when_several_workers_judge_at_once(running: Product, tok
     end(running, token, limited)
 
 
-def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(tmp_path: Path) -> None:
+def test_a_kernel_that_is_killed_between_storing_and_deciding_decides_all_once(tmp_path: Path) -> None:
     product = Product(tmp_path / "data").start()
     try:
         token, node = product.token(), product.add_node("killed")
@@ -236,7 +236,7 @@ def test_a_kernel_that_is_killed_between_storing_and_answering_answers_all_once(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_two_operators_and_a_rule_race_for_all_questions_and_each_gets_one_answer(tmp_path: Path) -> None:
+def test_two_operators_and_a_rule_race_for_all_incidents_and_each_gets_one_decision(tmp_path: Path) -> None:
     """``RACE_QUESTIONS=2000`` is the full size."""
     product = Product(tmp_path / "data").start()
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_run import Node
 from tests.support.product import Product
+from tests.support.run_node import Node
 
 PYTHON = """
 import sys

@@ -20,7 +20,7 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import bulk_decisions, decisions
 from errorkernel.store.platform import settings_record
 from errorkernel.store.platform.actor import Actor
-from tests.integration.test_pages import ask
+from tests.support.page_data import ask
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db

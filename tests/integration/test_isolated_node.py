@@ -70,7 +70,7 @@ async def test_without_being_told_to_it_waits_for_as_long_as_it_takes(broker: Br
         assert (await peer.ended(question.id)).state == "applied"
 
 
-async def test_told_to_it_answers_once_and_says_so_when_contact_returns(broker: Broker, tmp_path: Path) -> None:
+async def test_told_to_it_decides_once_and_says_so_when_contact_returns(broker: Broker, tmp_path: Path) -> None:
     async with (
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated=Action.CONTINUE, isolated_grace_s=0.5) as kernel,
@@ -93,7 +93,7 @@ async def test_told_to_it_answers_once_and_says_so_when_contact_returns(broker: 
         assert len(peer.outcomes) == 2
 
 
-async def test_a_question_without_a_deadline_is_never_answered_by_the_node(broker: Broker, tmp_path: Path) -> None:
+async def test_an_incident_without_a_deadline_is_never_decided_by_the_node(broker: Broker, tmp_path: Path) -> None:
     async with (
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated="kill", isolated_grace_s=0.0) as kernel,
@@ -105,7 +105,7 @@ async def test_a_question_without_a_deadline_is_never_answered_by_the_node(broke
         asking.cancel()
 
 
-async def test_while_the_kernel_is_heard_its_silence_about_a_question_counts(broker: Broker, tmp_path: Path) -> None:
+async def test_while_the_kernel_is_heard_its_silence_about_an_incident_counts(broker: Broker, tmp_path: Path) -> None:
     async with (
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated="kill", isolated_grace_s=0.3) as kernel,
@@ -140,7 +140,7 @@ async def test_the_kernel_is_asked_before_anything_is_done(
         asking.cancel()
 
 
-async def test_an_answer_that_was_given_meanwhile_is_stale_and_changes_nothing(broker: Broker, tmp_path: Path) -> None:
+async def test_a_decision_that_was_given_meanwhile_is_stale_and_changes_nothing(broker: Broker, tmp_path: Path) -> None:
     lives: list[int] = []
 
     async def work(ctx: Any) -> None:
@@ -167,7 +167,7 @@ async def test_an_answer_that_was_given_meanwhile_is_stale_and_changes_nothing(b
         assert lives == [1, 2]
 
 
-async def test_an_answer_that_was_taken_over_in_time_is_the_one_that_counts(broker: Broker, tmp_path: Path) -> None:
+async def test_a_decision_that_was_taken_over_in_time_is_the_one_that_counts(broker: Broker, tmp_path: Path) -> None:
     async with (
         peer_kernel(broker) as peer,
         node(broker, tmp_path, when_isolated="kill", isolated_grace_s=0.2) as kernel,
@@ -216,7 +216,7 @@ async def test_a_kill_that_its_program_died_over_is_told_by_the_next_incarnation
         assert (ended.state, ended.by_itself, ended.new_incarnation) == ("withdrawn", Action.KILL, 2)
 
 
-async def test_a_program_that_died_before_it_acted_leaves_a_question_that_is_plainly_withdrawn(
+async def test_a_program_that_died_before_it_acted_leaves_an_incident_that_is_plainly_withdrawn(
     broker: Broker, tmp_path: Path
 ) -> None:
     alone = program(tmp_path, "")  # not told to act

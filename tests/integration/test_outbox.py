@@ -125,7 +125,7 @@ def decide(incident: UUID) -> Decision:
     return decisions.decide(incident, Action.CONTINUE, actor=Actor("user:alice", datetime.now(UTC)))
 
 
-async def test_an_answer_goes_out_with_its_commit_and_not_before(broker: Broker, never_looks: None) -> None:
+async def test_a_decision_goes_out_with_its_commit_and_not_before(broker: Broker, never_looks: None) -> None:
     committed, decided = threading.Event(), threading.Event()
 
     def slowly(incident: UUID) -> None:
@@ -163,7 +163,7 @@ async def test_what_is_rolled_back_is_never_published(broker: Broker, never_look
     assert await in_thread(lambda: Incident.objects.get(pk=first).state) == "open"
 
 
-async def test_what_another_process_owes_is_found_by_looking(broker: Broker, looks: None) -> None:
+async def test_what_another_process_enqueued_is_found_by_looking(broker: Broker, looks: None) -> None:
     incident = await in_thread(ask)
     async with publishing(broker) as heard:
         enqueue.hand_over_to(None)

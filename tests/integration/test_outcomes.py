@@ -63,7 +63,7 @@ def trail(incident: UUID, what: str) -> list[tuple[str | None, str]]:
 # Races
 
 
-def test_a_withdrawal_that_meets_an_answer_makes_it_stale() -> None:
+def test_a_withdrawal_that_meets_a_decision_makes_it_stale() -> None:
     incident = ask()
     with meanwhile(lambda: decide(incident)):
         gone = Outcome(incident=incident, state=OutcomeState.WITHDRAWN)
@@ -72,7 +72,7 @@ def test_a_withdrawal_that_meets_an_answer_makes_it_stale() -> None:
 
 
 @pytest.mark.parametrize("state", [OutcomeState.APPLIED, OutcomeState.FAILED, OutcomeState.STALE])
-def test_an_outcome_that_meets_the_delivery_of_its_answer_is_not_lost(state: OutcomeState) -> None:
+def test_an_outcome_that_meets_the_delivery_of_its_decision_is_not_lost(state: OutcomeState) -> None:
     incident = ask()
     outcome = Outcome(incident=incident, state=state, decision_id=decide(incident))
     with meanwhile(lambda: decisions.mark_delivered([incident], now=NOW)):
@@ -114,7 +114,7 @@ def test_an_outcome_of_a_message_that_is_received_just_now_is_on_record_after_th
         (7, {"incarnation": 99, "new_incarnation": 100}, ("stale", None)),
     ],
 )
-def test_an_answer_is_shown_as_applied_by_no_other_incarnation_than_the_one_that_asked(
+def test_a_decision_is_shown_as_applied_by_no_other_incarnation_than_the_one_that_asked(
     asker: int | None, said: dict[str, int], shown: tuple[str, int | None]
 ) -> None:
     incident = ask(asker)
@@ -125,7 +125,7 @@ def test_an_answer_is_shown_as_applied_by_no_other_incarnation_than_the_one_that
     assert ended.outcome_detail.endswith("Killed.")
 
 
-def test_an_answer_that_another_incarnation_applied_says_so_and_ends_neither() -> None:
+def test_a_decision_that_another_incarnation_applied_says_so_and_ends_neither() -> None:
     incident = ask(7)
     say(incident, OutcomeState.APPLIED, decision_id=decide(incident), incarnation=99, new_incarnation=100)
     detail = Incident.objects.get(pk=incident).outcome_detail

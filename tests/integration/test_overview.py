@@ -17,7 +17,7 @@ from errorkernel.store.status import decision_history
 from errorkernel.store.status.decision_history import percentile
 from errorkernel.templatetags.charts import percent
 from errorkernel.web.console import events
-from tests.integration.test_pages import HOSTILE, answer, ask, event, person, store
+from tests.support.page_data import HOSTILE, answer, ask, event, person, store
 
 NOW = datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC)
 
@@ -144,7 +144,7 @@ def test_counts_that_no_picture_shows_any_more_are_forgotten():
 
 
 @pytest.mark.django_db
-def test_an_answer_has_not_helped_when_the_same_is_asked_again_within_an_hour():
+def test_a_decision_has_not_helped_when_the_same_is_asked_again_within_an_hour():
     times = (0, 30, 100, 101)
     for minutes in times:
         at = NOW + timedelta(minutes=minutes)
@@ -164,7 +164,7 @@ def test_a_percentile_is_a_value_that_was_seen():
 
 
 @pytest.mark.django_db
-def test_open_questions_are_counted_by_age():
+def test_open_incidents_are_counted_by_age():
     for seconds in (10, 59, 61, 7200, 100_000):
         ask(process=f"p{seconds}", now=NOW - timedelta(seconds=seconds))
     bounds = [timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)]
@@ -229,7 +229,7 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
 
 
 @pytest.mark.django_db
-def test_the_overview_says_where_it_counts_only_the_newest_answers(viewer, monkeypatch):
+def test_the_overview_says_where_it_counts_only_the_newest_decisions(viewer, monkeypatch):
     now = timezone.now()
     for number in range(5):
         answer(ask(now=now, process=f"copy-{number}"), action=Action.KILL, now=now)
@@ -266,7 +266,7 @@ def test_hostile_names_are_text_on_the_overview(viewer):
     assert "\u202e" not in html
 
 
-def test_the_overview_asks_the_same_number_of_questions_however_much_there_is(viewer, django_assert_max_num_queries):
+def test_the_overview_takes_the_same_number_of_queries_however_much_there_is(viewer, django_assert_max_num_queries):
     now = datetime.now(UTC)
     for number in range(30):
         store(event(f"problem {chr(97 + number)}", process=f"p{number}"), node=f"ship{number}", now=now)

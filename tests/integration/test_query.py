@@ -288,7 +288,7 @@ def test_an_event_without_message_has_no_method():
     assert not finds('method:""')
 
 
-def test_a_question_is_found_by_its_incident():
+def test_an_event_is_found_by_its_incident():
     asked = {"type": "action", "incident": ID}
     assert finds("incident:*", **asked)
     assert finds(f"incident:{ID}", **asked)

@@ -11,7 +11,7 @@ from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
 from errorkernel.platform import conf
 from errorkernel.templatetags.messages import translated
-from tests.integration.test_problems import met
+from tests.support.problem_data import met
 
 
 def test_a_sentence_is_english_and_remembers_what_it_was_made_of() -> None:

@@ -191,7 +191,7 @@ async def test_what_cannot_be_read_keeps_nothing_else_from_being_answered(
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_answers_that_do_not_fit_into_a_reply_come_with_the_next_ones(
+async def test_decisions_that_do_not_fit_into_a_reply_come_with_the_next_ones(
     kernel: None, node: Client, threads: DatabaseThreads
 ) -> None:
     never = {str(one) for one in invented(300)}

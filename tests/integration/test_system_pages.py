@@ -11,7 +11,7 @@ from errorkernel.platform import conf
 from errorkernel.store.ingest import rejected_events
 from errorkernel.templatetags.rejections import refusal
 from errorkernel.web.console import heat_map
-from tests.integration.test_pages import HOSTILE, event, person, store
+from tests.support.page_data import HOSTILE, event, person, store
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db

@@ -141,7 +141,7 @@ async def test_an_exception_can_ask_first(kernel: Kernel, peer: PeerKernel) -> N
     assert lives == [1, 2, 3]
 
 
-async def test_kill_of_one_of_several_questions_withdraws_the_others(kernel: Kernel, peer: PeerKernel) -> None:
+async def test_kill_of_one_of_several_incidents_withdraws_the_others(kernel: Kernel, peer: PeerKernel) -> None:
     async def work(ctx) -> None:
         if ctx.incarnation == 1:
             await asyncio.gather(*(ctx.ask(f"question {number}") for number in range(3)))
@@ -154,7 +154,7 @@ async def test_kill_of_one_of_several_questions_withdraws_the_others(kernel: Ker
         assert states == ["withdrawn", "applied", "withdrawn"]
 
 
-async def test_the_end_of_the_program_ends_its_workers_and_their_questions(
+async def test_the_end_of_the_program_ends_its_workers_and_their_incidents(
     broker: Broker, peer: PeerKernel, tmp_path: Path
 ) -> None:
     async def work(ctx) -> None:
@@ -309,7 +309,7 @@ async def test_a_process_that_ends_badly_can_ask(kernel: Kernel, peer: PeerKerne
     assert count.read_text() == "x\nx\n"
 
 
-async def test_a_process_that_dies_while_it_asks_withdraws_its_question_at_once(
+async def test_a_process_that_dies_while_it_asks_withdraws_its_incident_at_once(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:
     body = "note(os.getpid())\nme.ask('may I?')"
@@ -322,7 +322,7 @@ async def test_a_process_that_dies_while_it_asks_withdraws_its_question_at_once(
         await eventually(lambda: peer.process("job").state == "restarting")
 
 
-async def test_an_answer_that_the_process_did_not_live_to_read_is_stale(
+async def test_a_decision_that_the_process_did_not_live_to_read_is_stale(
     kernel: Kernel, peer: PeerKernel, tmp_path: Path
 ) -> None:
     # It asks without our child module, and never reads the answer.

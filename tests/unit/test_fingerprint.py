@@ -45,7 +45,7 @@ def test_the_same_cause_is_one_problem_whatever_its_numbers() -> None:
     assert grouping.group(first).key != grouping.group(event("open /a/1: gone (17)", kind="Other")).key
 
 
-def test_a_question_shares_its_errors_problem_and_an_info_does_not() -> None:
+def test_an_incident_shares_its_errors_problem_and_an_info_does_not() -> None:
     error = grouping.group(event("no"))
     assert grouping.group(event("no", type=EventType.ACTION)).key == error.key
     assert grouping.group(event("no", type=EventType.INFO)).key != error.key

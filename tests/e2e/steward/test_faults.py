@@ -109,7 +109,7 @@ async def until_acknowledged(peer: StewardPeer, text: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_in_the_place_of_the_central_node_hellos_that_want_it_are_acknowledged(
+async def test_in_the_place_of_the_central_node_heartbeats_that_want_it_are_acknowledged(
     central: StewardProduct, broker: Broker
 ) -> None:
     for version in (STEW, CTRL):

@@ -157,7 +157,7 @@ async def test_what_cannot_be_read_is_quarantined_and_the_rest_goes_on(kept: Ste
     assert {"unknown_layout", "empty", "not_zstd"} <= reasons
 
 
-async def test_a_node_is_alive_by_its_hello_and_has_the_family_and_format_of_its_messages(
+async def test_a_node_is_alive_by_its_heartbeat_and_has_the_family_and_format_of_its_messages(
     kept: StewardProduct, broker: str
 ) -> None:
     async with node(broker, "hello.there", STEW, ack_timeout=1) as peer:
@@ -284,7 +284,7 @@ async def test_old_scripts_find_their_log_with_each_line_once_over_kills_and_rot
 
 
 @pytest.mark.parametrize("mode", ["jetstream", "plain"])
-async def test_nodes_on_our_own_broker_report_and_say_hello(tmp_path: Path, mode: str) -> None:
+async def test_nodes_on_our_own_broker_report_and_send_heartbeats(tmp_path: Path, mode: str) -> None:
     seed, key = make_nkey()
     keys = tmp_path / "keys"
     keys.write_text(f"# name, public key\nww.moved {key}\n")

@@ -284,7 +284,7 @@ def test_a_node_that_refused_the_signature_meanwhile_is_said_to_have(ship1: Node
     )
 
 
-def test_a_refusal_of_before_or_after_an_answer_is_not_about_this(ship1: Node) -> None:
+def test_a_refusal_of_before_or_after_a_decision_is_not_about_this(ship1: Node) -> None:
     event = event_of(ship1, "error: ACL or Signature were verified not-OK", kind="refused")
     assert ended(RequestResult.STOPPED, "stopped", ActionOutcome.FAILED).summary == "The node does not answer."
     ErrorEvent.objects.filter(pk=event.pk).update(received_at=at(-1))
