@@ -25,6 +25,7 @@ from errorkernel.models import (
     Rule,
 )
 from errorkernel.platform import conf
+from errorkernel.store.incidents import dead_letters
 from errorkernel.store.ingest import event_rows, heartbeats
 from errorkernel.store.ingest.batch import Batch, Recorded, record
 from errorkernel.store.ingest.event_rows import EventRow
@@ -134,6 +135,21 @@ def test_different_messages_of_folded_processes_make_no_dead_letter() -> None:
     same = Message(id="job-1")
     take_in(cache, *(event(f"worker-{word}", f"the {word} is lost", message=same) for word in WORDS))
     assert not DeadLetter.objects.exists()
+
+
+def test_dead_letters_of_a_node_are_limited_unless_a_process_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "KEPT_OF_A_NODE", 3)
+    cache = NameCache()
+    for number in range(5):
+        take_in(cache, *(event("copy", "disk full", message=Message(id=f"job-{number}")) for _ in range(3)))
+    take_in(cache, *(event("copy", "disk full", message=Message(id="job-9")) for _ in range(3)), node="ship2")
+    last = Message(id="job-8")
+    failures = [event("copy", "disk full", message=last) for _ in range(2)]
+    take_in(cache, *failures, event("copy", "disk full", type=EventType.ACTION, message=last))
+    kept = DeadLetter.objects.order_by("pk").values_list("process__node__name", "message__id")
+    assert list(kept) == [
+        ("ship1", "job-0"), ("ship1", "job-1"), ("ship1", "job-2"), ("ship2", "job-9"), ("ship1", "job-8"),
+    ]  # fmt: skip
 
 
 def test_a_flood_of_names_costs_fewer_statements_than_storing_them(django_assert_max_num_queries: Any) -> None:

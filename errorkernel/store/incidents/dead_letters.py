@@ -17,11 +17,15 @@ from django.db.models import Q, QuerySet
 from errorkernel.domain.values import Message
 from errorkernel.models import DeadLetter, Incident, Process
 
+KEPT_OF_A_NODE = 10_000
+"""Dead letters of one node that block no process. A person never reads more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure on a poison message. ``incident``: the id where the process is blocked by it."""
 
+    node_id: int
     process_id: int
     problem_id: int
     digest: str
@@ -40,8 +44,10 @@ def digest_of(message: Message | None) -> str:
 def keep(failures: Iterable[Failure], *, now: datetime) -> None:
     """One row a message, process and problem; ``failures`` in the order of their events.
 
-    Called by the intake, inside its transaction.
+    Called by the intake, inside its transaction. A node that has KEPT_OF_A_NODE of them without an incident gets no
+    further one without an incident: its events still hold the messages.
     """
+    rooms: dict[int, int] = {}
     latest: dict[tuple[int, int, str], Failure] = {}
     for failure in failures:
         key = failure.process_id, failure.problem_id, failure.digest
@@ -54,9 +60,20 @@ def keep(failures: Iterable[Failure], *, now: datetime) -> None:
         same = DeadLetter.objects.filter(process=process, problem=problem, digest=digest)
         if same.filter(state=DeadLetter.State.KEPT).update(**changed) or _came_back(same, changed):
             continue
+        if failure.incident is None:
+            room = rooms[failure.node_id] if failure.node_id in rooms else _room(failure.node_id)
+            rooms[failure.node_id] = room - 1
+            if room <= 0:
+                continue
         DeadLetter.objects.create(
             process_id=process, problem_id=problem, digest=digest, message=failure.message, first_at=now, **changed
         )
+
+
+def _room(node: int) -> int:
+    """How many more dead letters without an incident the node may have."""
+    kept = DeadLetter.objects.filter(process__node=node, state=DeadLetter.State.KEPT, incident__isnull=True)
+    return KEPT_OF_A_NODE - kept[:KEPT_OF_A_NODE].count()
 
 
 def _came_back(same: QuerySet[DeadLetter], changed: dict[str, Any]) -> int:

@@ -306,6 +306,7 @@ def _poisonous(placed: list[Placed]) -> Iterator[Failure]:
         if not is_poison(item.consecutive) or event.message is None or event.type is EventType.INFO:
             continue
         yield Failure(
+            node_id=item.node_id,
             process_id=item.process_id,
             problem_id=item.problem_id,
             digest=item.digest,
