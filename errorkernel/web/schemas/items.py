@@ -195,6 +195,7 @@ class NodeItem(msgspec.Struct):
     refused: int | None
     last_event_at: datetime | None
     events: int
+    names_folded: int
 
 
 class RuleItem(msgspec.Struct):
