@@ -10,16 +10,20 @@ from dataclasses import dataclass
 JUMP_S = 5.0
 """Smaller steps are corrections of a synchronized clock."""
 ABSENCE_MAX_S = 86400.0
+NOTICED_S = 2.0
+"""The clock is compared more often than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
     """``shift_s``: by how much later the wall clock shows the same moment, as far as known.
 
-    ``is_certain``: the clock was set, so a person must confirm it; otherwise the machine was suspended."""
+    ``is_certain``: the clock was set, so a person must confirm it; otherwise the machine was suspended.
+    ``noticed_s``: at most so many seconds after the jump it was noticed."""
 
     shift_s: float
     is_certain: bool = True
+    noticed_s: float = NOTICED_S
 
 
 def within_run(wall_s: float, running_s: float, uptime_s: float) -> Jump | None:
@@ -28,7 +32,8 @@ def within_run(wall_s: float, running_s: float, uptime_s: float) -> Jump | None:
     if abs(step_s) < JUMP_S:
         return None
     suspended_s = uptime_s - running_s
-    return Jump(step_s, is_certain=abs(step_s - suspended_s) >= JUMP_S)
+    is_certain = abs(step_s - suspended_s) >= JUMP_S
+    return Jump(step_s, is_certain=is_certain, noticed_s=max(NOTICED_S, running_s))
 
 
 def between_runs(wall_s: float, uptime_s: float | None) -> Jump | None:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from errorkernel.broker.connection import Connection
+from errorkernel.domain.clock_jumps import Jump
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import Action, Event, EventType, Level, OnDeadline
 from errorkernel.kernel import scheduler
@@ -243,7 +244,15 @@ def test_intervals_move_with_the_clock(seconds: float) -> None:
     node = Node.objects.get()
     assert (node.heartbeat_at, node.late_at, node.gone_at) == (NOW + by, NOW + HOUR + by, NOW + 2 * HOUR + by)
     assert KernelHeartbeat.objects.get().at == NOW + by
-    assert Outbox.objects.get().next_try_at == NOW + by
+    assert Outbox.objects.get().next_try_at <= NOW + by
+
+
+def test_an_incident_that_came_after_the_jump_keeps_its_deadline() -> None:
+    clock_jumps.start(reading(NOW))
+    after = NOW + timedelta(days=1)
+    incident = asked(600, now=after)
+    clock_jumps.note_jump(Jump(DAY_S), reading(after + timedelta(seconds=0.4), 0.5))
+    assert Incident.objects.get(pk=incident).deadline_at == after + timedelta(seconds=600)
 
 
 def alice() -> Actor:

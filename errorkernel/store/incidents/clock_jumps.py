@@ -1,8 +1,8 @@
 """The wall clock of the kernels: where it was last seen, and what a jump moves.
 
-Times that were stored as an interval from a moment on (deadlines, the end of a proposal, the next attempt, heartbeats)
-move with the jump, so that the interval stays as long as it was. Times that a person gave as a date (the end of a mute,
-the expiry of a rule) stay.
+Times that were stored as an interval from a moment on (deadlines, the end of a proposal, heartbeats) move with the
+jump, so that the interval stays as long as it was. Times that a person gave as a date (the end of a mute, the expiry of
+a rule) stay.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Model
+from django.db.models import F, QuerySet
 
 from errorkernel.domain.clock_jumps import Jump, between_runs
 from errorkernel.domain.incident_state import State
@@ -90,7 +90,7 @@ def _record(row: KernelClock, jump: Jump, now: datetime) -> None:
     overdue = Incident.objects.filter(state=State.OPEN.value, deadline_at__lte=now, escalated_at__isnull=True)
     ids = list(overdue.values_list("pk", flat=True)) if jump.is_certain else []
     if jump.shift_s:
-        _shift(timedelta(seconds=jump.shift_s), now)
+        _shift(jump, now)
     if not jump.is_certain:
         return
     before = {"held_since": row.held_since and row.held_since.isoformat()}
@@ -102,26 +102,29 @@ def _record(row: KernelClock, jump: Jump, now: datetime) -> None:
         decisions.escalate(incident, Actor.system(now), reason="Its deadline passed by a jump of the clock.")
 
 
-def _shift(by: timedelta, now: datetime) -> None:
+def _shift(jump: Jump, now: datetime) -> None:
+    by = timedelta(seconds=jump.shift_s)
+    # What was stored after the jump and before it was noticed has the new time already.
+    lately = now - timedelta(seconds=jump.noticed_s)
     with counters.changing():
         pending = Incident.objects.filter(state=State.OPEN.value, deadline_at__isnull=False)
-        ids = list(pending.values_list("pk", flat=True))
-        pending.update(deadline_at=F("deadline_at") + by)
+        ids = list(pending.exclude(opened_at__gt=lately, opened_at__lte=now).values_list("pk", flat=True))
+        pending.filter(pk__in=ids).update(deadline_at=F("deadline_at") + by)
         decisions.number_change(ids)
     watched = BulkDecision.objects.filter(state=BulkDecision.State.CANARY, canary__ended_at__isnull=False)
-    watched.update(watch_s=F("watch_s") + ceil(by.total_seconds()))
-    _move(BulkDecision, by, "expires_at", state=BulkDecision.State.PROPOSED)
+    watched.update(watch_s=F("watch_s") + ceil(jump.shift_s))
+    BulkDecision.objects.filter(state=BulkDecision.State.PROPOSED).update(expires_at=F("expires_at") + by)
     # Those that a heartbeat may name again: the liveness of a process compares both times.
-    _move(Process, by, "last_seen", last_seen__gt=now - by - GONE_AFTER)
-    for column in ("heartbeat_at", "late_at", "gone_at"):
-        _move(Node, by, column)
-    for column in ("at", "started_at", "broker_connected_since"):
-        _move(KernelHeartbeat, by, column)
-    _move(Outbox, by, "next_try_at")
-    _move(ProcessAction, by, "leased_until", ended_at__isnull=True)
-    _move(BrokerStream, by, "observed_at")
+    named = Process.objects.filter(last_seen__gt=now - by - GONE_AFTER)
+    named.exclude(last_seen__gt=lately, last_seen__lte=now).update(last_seen=F("last_seen") + by)
+    heard = Node.objects.exclude(heartbeat_at__gt=lately, heartbeat_at__lte=now)
+    _move(heard, by, "heartbeat_at", "late_at", "gone_at")
+    _move(KernelHeartbeat.objects.all(), by, "at", "started_at", "broker_connected_since")
+    _move(ProcessAction.objects.filter(ended_at__isnull=True), by, "leased_until")
+    # Being early is harmless for these, waiting for a day is not.
+    Outbox.objects.filter(next_try_at__gt=now).update(next_try_at=now)
+    BrokerStream.objects.filter(observed_at__gt=now).update(observed_at=now)
 
 
-def _move(model: type[Model], by: timedelta, column: str, **those: Any) -> None:
-    rows = model._default_manager.filter(**{f"{column}__isnull": False}, **those)
-    rows.update(**{column: F(column) + by})
+def _move(rows: QuerySet[Any], by: timedelta, *columns: str) -> None:
+    rows.update(**{column: F(column) + by for column in columns})
