@@ -41,6 +41,8 @@ def _run_with_django(command: str, arguments: list[str]) -> None:
 
     from errorkernel.platform import conf
 
+    if command in catalogue.names():
+        os.umask(0o077)  # what our commands write holds secrets: databases, credentials
     if command not in catalogue.CREATING:
         conf.serve_single_command()
     try:

@@ -12,7 +12,7 @@ from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from errorkernel.domain.limits import Limits
 from errorkernel.domain.messages import TranslatableText
@@ -218,6 +218,14 @@ class Conf:
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
         return [ip_network(text, strict=False) for text in self.trusted_proxies]
 
+    def sqlite_files(self) -> list[Path]:
+        """The database file and its journals, as far as they exist, wherever they are. Empty for PostgreSQL."""
+        url = urlsplit(self.database_url or f"sqlite:///{self.data_file('steward.sqlite3')}")
+        if url.scheme != "sqlite":
+            return []
+        file = Path(unquote(url.path[1:] if url.path.startswith("//") else url.path))
+        return [path for end in ("", "-wal", "-shm", "-journal") if (path := Path(f"{file}{end}")).is_file()]
+
     def data_file(self, name: str) -> Path:
         return self.data_dir / name
 
@@ -257,7 +265,7 @@ def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
     for setting in fields(Conf):
         value = getattr(conf, setting.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
-        shown = _CREDENTIALS.sub(r"\1(hidden)@", shown)
+        shown = hide_login(shown)
         hidden = setting.metadata["secret"] and value
         rows.append((PREFIX + setting.name.upper(), "(set, hidden)" if hidden else shown, setting.metadata["doc"]))
     return rows
@@ -266,6 +274,16 @@ def describe(conf: Conf) -> list[tuple[str, str, TranslatableText]]:
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 _CREDENTIALS = re.compile(r"((?:\A|,)\s*(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", re.IGNORECASE)
 """User and password in an address, or in one of a list; a password may hold a slash."""
+
+
+def hide_login(addresses: str) -> str:
+    """Addresses as they may be shown: without their users and passwords."""
+    return _CREDENTIALS.sub(r"\1(hidden)@", addresses)
+
+
+def without_login(addresses: str) -> str:
+    """Addresses for somebody else: users and passwords in them are this program's own."""
+    return _CREDENTIALS.sub(r"\1", addresses)
 
 
 _single_command = False
@@ -345,7 +363,9 @@ def _check(conf: Conf) -> None:
     if conf.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfError(f"STEWARD_LOG_LEVEL={conf.log_level!r} must be DEBUG, INFO, WARNING or ERROR.")
     if conf.channel_layer not in ("memory", "nats") and not conf.channel_layer.startswith(("redis://", "rediss://")):
-        raise ConfError(f"STEWARD_CHANNEL_LAYER={conf.channel_layer!r} must be memory, nats or redis://….")
+        raise ConfError(f"STEWARD_CHANNEL_LAYER={hide_login(conf.channel_layer)!r} must be memory, nats or redis://….")
+    if "@" in conf.base_url:
+        raise ConfError("STEWARD_BASE_URL must not hold a user or password: pages and nodes show it.")
     if not _BASE_PATH.fullmatch(urlsplit(conf.base_url).path):
         raise ConfError(
             f"STEWARD_BASE_URL={conf.base_url!r}: its path may hold letters, digits and .-_~ only, and no empty part."

@@ -218,3 +218,23 @@ def test_what_the_machine_and_the_settings_lack_is_named(
 )  # fmt: skip
 def test_versions_are_compared_as_numbers(have: str, wanted: str, fits: bool) -> None:
     assert machine._fits(have, wanted) is fits
+
+
+def test_no_command_prints_a_password_of_an_address(tmp_path: Path) -> None:
+    login = "me:s3cr3t/p%40ss"
+    settings = {
+        "STEWARD_NATS_URL": f"nats://{login}@127.0.0.1:1,tls://{login}@127.0.0.1:2",
+        "STEWARD_CHANNEL_LAYER": f"redis://{login}@127.0.0.1:3/0",
+        "STEWARD_LEGACY": "jetstream",
+        "STEWARD_LEGACY_NATS_URL": f"nats://{login}@127.0.0.1:4",
+        "STEWARD_SECRET_KEY": "s3cr3t" * 10,
+    }
+    product = Product(tmp_path / "data", settings=settings)
+    product.make_tables()
+    for words in ("doctor", "doctor --json", "node add ship1", "broker-config"):
+        done = product.command(*words.split())
+        assert "s3cr3t" not in done.stdout + done.stderr, words
+    for wrong in ({"STEWARD_CHANNEL_LAYER": f"redsi://{login}@h:1"}, {"STEWARD_BASE_URL": f"https://{login}@h"}):
+        done = Product(product.directory, settings=wrong).command("doctor")
+        assert done.returncode == 1
+        assert "s3cr3t" not in done.stdout + done.stderr

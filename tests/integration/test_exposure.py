@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
+from errorkernel.ops.doctor import machine
+from errorkernel.ops.doctor.report import Status
 from errorkernel.ops.runner.prepare import hold_data_dir
 from errorkernel.platform import conf
 from errorkernel.platform.conf import ConfError
@@ -33,6 +35,18 @@ def test_a_data_directory_that_existed_is_closed_at_the_start(tmp_path: Path) ->
     (directory / "steward.sqlite3-wal").write_text("keys")
     assert mode(directory) == mode(directory / "nats") == 0o700
     assert mode(directory / "steward.sqlite3") == mode(directory / "steward.sqlite3-wal") == 0o600
+
+
+def test_a_database_outside_of_the_data_directory_is_closed_at_the_start(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "my data.sqlite3"
+    for end in ("", "-wal", "-shm"):
+        Path(f"{elsewhere}{end}").write_text("keys")
+    url = f"sqlite:////{str(elsewhere)[1:].replace(' ', '%20')}"
+    given = conf.load({"STEWARD_DATA_DIR": str(tmp_path / "data"), "STEWARD_DATABASE_URL": url})
+    assert machine._secrets(given).status is Status.FAILED
+    hold_data_dir(given).close()
+    assert {mode(Path(f"{elsewhere}{end}")) for end in ("", "-wal", "-shm")} == {0o600}
+    assert machine._secrets(given).status is Status.OK
 
 
 @pytest.mark.parametrize(

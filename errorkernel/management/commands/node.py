@@ -159,8 +159,8 @@ def _urls() -> tuple[str, str]:
         running = json.loads(settings.data_file("endpoints.json").read_text())
     except (OSError, ValueError):
         running = {}
-    http_url = settings.base_url or running.get("http_url") or "http://127.0.0.1:8000"
-    return http_url, settings.nats_url or running.get("nats_url") or own_access(settings).url
+    http_url = settings.base_url.rstrip("/") or running.get("http_url") or "http://127.0.0.1:8000"
+    return http_url, conf.without_login(settings.nats_url) or running.get("nats_url") or own_access(settings).url
 
 
 def _works(made: nodes.NodeSecrets, nats_url: str) -> bool:

@@ -9,7 +9,7 @@ from errorkernel.broker.access import Access, own_access
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerError
 from errorkernel.ops.doctor.report import Check, bytes_of, failed, ok, warning
-from errorkernel.platform.conf import Conf, ConfError
+from errorkernel.platform.conf import Conf, ConfError, hide_login
 from errorkernel.protocol import subjects
 from errorkernel.senders.broker import external_brokers, stream_definitions
 
@@ -32,11 +32,11 @@ async def checks(conf: Conf, *, running: bool, nodes: list[str] | None) -> Async
     connection.start()
     try:
         await connection.wait_until_ready(CONNECT_S)
-        yield ok("broker", f"{access.url} accepts the kernel")
+        yield ok("broker", f"{hide_login(access.url)} accepts the kernel")
         async for check in _connected(conf, connection, nodes):
             yield check
     except BrokerError as exc:
-        yield failed("broker", f"{access.url} cannot be used: {exc}", _remedy(conf))
+        yield failed("broker", f"{hide_login(access.url)} cannot be used: {exc}", _remedy(conf))
     finally:
         await connection.close()
 
@@ -50,7 +50,7 @@ async def external_checks(conf: Conf) -> AsyncIterator[Check]:
             connection = Connection(access.url, name="steward doctor", seed=access.seed)
             connection.start()
             await connection.wait_until_ready(CONNECT_S)
-            yield ok(broker.name, f"{access.url} accepts the kernel")
+            yield ok(broker.name, f"{hide_login(access.url)} accepts the kernel")
             for stream in broker.streams:
                 yield await _stream(connection, stream, "")
         except (BrokerError, ConfError) as exc:

@@ -136,8 +136,8 @@ def _size(directory: Path) -> int:
 
 def _secrets(conf: Conf) -> Check:
     # The database and its journals hold session keys.
-    stored = [path for name in ("steward.sqlite3*", "secret_key", "kernel.nk") for path in conf.data_dir.glob(name)]
-    files = [conf.data_dir, *stored, *secret_files(conf)]
+    files = [conf.data_dir, *conf.sqlite_files(), conf.data_file("secret_key"), conf.data_file("kernel.nk")]
+    files += secret_files(conf)
     files += [Path(conf.nats_seed_file)] if conf.nats_seed_file else []
     readable = [str(path) for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     if readable:

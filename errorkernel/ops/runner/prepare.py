@@ -40,7 +40,8 @@ def protect_data_dir(conf: Conf) -> None:
     """Make the data directory and its files readable for this user alone, also those that were there before: the
     database holds session keys. What belongs to another user stays as it is, and ``steward doctor`` reports it."""
     os.umask(0o077)
-    for path in (conf.data_dir, *(conf.data_dir.iterdir() if conf.data_dir.is_dir() else ())):
+    found = [conf.data_dir, *(conf.data_dir.iterdir() if conf.data_dir.is_dir() else ()), *conf.sqlite_files()]
+    for path in found:
         mode = stat.S_IMODE(path.lstat().st_mode)
         if mode & 0o077 and not path.is_symlink():
             with contextlib.suppress(OSError):

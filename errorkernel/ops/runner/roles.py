@@ -32,7 +32,7 @@ from errorkernel.ops.runner.prepare import (
 )
 from errorkernel.ops.runner.services import Services, note_settings
 from errorkernel.ops.runner.terminal import report_step, say
-from errorkernel.platform.conf import Conf
+from errorkernel.platform.conf import Conf, without_login
 from errorkernel.store import nodes
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.asgi.connections import FILES_FEW, Connections, connections_allowed, raise_file_limit
@@ -82,7 +82,7 @@ def up(conf: Conf, options: Options) -> int:
             broker.finish_start()
             report_step("Broker", broker.url)
         http_url = _address(conf, options.host, held)
-        nats_url = broker.url if broker else conf.nats_url
+        nats_url = broker.url if broker else without_login(conf.nats_url)
 
         def ready() -> None:
             _write_endpoints(endpoints, http_url, nats_url)

@@ -17,7 +17,7 @@ from django.db import DatabaseError, Error
 from errorkernel.broker.embedded import EmbeddedServer
 from errorkernel.broker.errors import BrokerAway
 from errorkernel.ops.runner.prepare import StartError
-from errorkernel.platform.conf import Conf, describe, usual
+from errorkernel.platform.conf import Conf, describe, hide_login, usual
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.store import nodes, web_heartbeats
 from errorkernel.store.platform import settings_record
@@ -79,7 +79,7 @@ class Services:
         except TimeoutError:
             if self._kernel and self.conf.nats_url:
                 # A broker that we do not start may come later; the kernel goes on trying.
-                log.warning("The broker at %s does not answer yet", self.conf.nats_url)
+                log.warning("The broker at %s does not answer yet", hide_login(self.conf.nats_url))
                 self._ready()
             else:
                 fail(StartError("The broker did not become ready."))

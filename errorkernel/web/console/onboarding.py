@@ -41,7 +41,7 @@ def first_node(request: HttpRequest) -> HttpResponse:
         "node": made.node,
         "nkey_seed": made.nkey_seed,
         "token": made.token,
-        "nats_url": own_access(conf.get()).url,
+        "nats_url": conf.without_login(own_access(conf.get()).url),
         "http_url": Frame(request).base_url,
     }
     context = {**page, "never": True, "new_node": made, "credentials": json.dumps(given)}
