@@ -197,9 +197,9 @@ async def test_the_cap_holds_and_an_incident_goes_ahead_of_it(
     windows: list[tuple[float, int]] = []
     real = Sender._send
 
-    async def send(self: Sender, parcels: list) -> bool:
-        windows.append((asyncio.get_running_loop().time(), sum(parcel.link_bytes for parcel in parcels)))
-        return await real(self, parcels)
+    async def send(self: Sender, messages: list) -> bool:
+        windows.append((asyncio.get_running_loop().time(), sum(message.link_bytes for message in messages)))
+        return await real(self, messages)
 
     monkeypatch.setattr(Sender, "_send", send)
     async with Kernel.from_file(credentials, journal=journal, bandwidth=cap) as kernel:

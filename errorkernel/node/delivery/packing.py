@@ -1,7 +1,7 @@
-"""Messages of the journal → parcels for the broker: several events share one if the kernel takes batches.
+"""Items of the backlog → messages for the broker: several events share one if the kernel takes batches.
 
-Order and refusals stay as for single messages: a parcel holds neighbours only, and one that the broker refuses is sent
-again in single ones, so that the refusal names its event.
+Order and refusals stay as for single events: a message holds neighbours only, and a batch that the broker refuses is
+sent again event by event, so that the refusal names the right one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ SINGLE_MIN_BYTES = 1024
 """A smaller event on its own is sent as it is: its head would eat up what packing saves."""
 WORTHWHILE = 0.9
 OVERHEAD_BYTES = 170
-"""Of a parcel on the link, beside its data: protocol line, headers with the id, reply subject."""
+"""Of a message on the link, beside its data: protocol line, headers with the id, reply subject."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """One message for the broker, with the messages of the journal that it carries."""
+class OutgoingMessage:
+    """One message for the broker, with the items of the backlog that it carries."""
 
     items: Sequence[Item]
     subject: str
@@ -46,21 +46,21 @@ class Packer:
         """How many bytes of payload take ``link_bytes`` on the link, by what was packed before."""
         return int(link_bytes * self._ratio)
 
-    def pack(self, window: Window, limits: BatchLimits | None) -> list[Parcel]:
-        """The parcels of a window, in its order. ``limits``: what the kernel takes in a batch; None: no batches.
+    def pack(self, window: Window, limits: BatchLimits | None) -> list[OutgoingMessage]:
+        """The messages of a window, in its order. ``limits``: what the kernel takes in a batch; None: no batches.
 
-        Urgent messages share no parcel with others, which would delay them.
+        Urgent items share no message with others, which would delay them.
         """
         parts = (window.items[: window.urgent], window.items[window.urgent :])
-        parcels = [_pack_run(run, limits) for part in parts for run in _runs(part, limits)]
+        messages = [_pack_run(run, limits) for part in parts for run in _runs(part, limits)]
         if len(window.items) > 1:
             payload_bytes = sum(len(item.payload) for item in window.items)
-            self._ratio = max(1.0, payload_bytes / sum(parcel.link_bytes for parcel in parcels))
-        return parcels
+            self._ratio = max(1.0, payload_bytes / sum(message.link_bytes for message in messages))
+        return messages
 
 
 def _runs(items: Sequence[Item], limits: BatchLimits | None) -> Iterator[list[Item]]:
-    """Neighbours that may share a parcel."""
+    """Neighbours that may share a message."""
     max_events = limits.events if limits else 1
     max_bytes = min(BATCH_MAX_BYTES, limits.bytes) if limits else 0
     run: list[Item] = []
@@ -76,9 +76,9 @@ def _runs(items: Sequence[Item], limits: BatchLimits | None) -> Iterator[list[It
         yield run
 
 
-def _pack_run(run: list[Item], limits: BatchLimits | None) -> Parcel:
+def _pack_run(run: list[Item], limits: BatchLimits | None) -> OutgoingMessage:
     first = run[0]
-    single = Parcel(run, first.subject, first.msg_id, first.payload, {})
+    single = OutgoingMessage(run, first.subject, first.msg_id, first.payload, {})
     if len(run) == 1 and not _may_be_packed(first, limits):
         return single
     packed = batches.pack([item.payload for item in run])
@@ -86,7 +86,7 @@ def _pack_run(run: list[Item], limits: BatchLimits | None) -> Parcel:
         return single
     # An id for this very content: the broker drops what comes under an id that it remembers.
     msg_id = first.msg_id if len(run) == 1 else str(uuid7())
-    return Parcel(run, first.subject, msg_id, packed, batches.HEADERS)
+    return OutgoingMessage(run, first.subject, msg_id, packed, batches.HEADERS)
 
 
 def _may_be_packed(item: Item, limits: BatchLimits | None) -> bool:

@@ -13,7 +13,7 @@ import time
 from errorkernel.broker.connection import Connection
 from errorkernel.broker.errors import BrokerAway, BrokerRefused
 from errorkernel.node.delivery.pacing import Pacer
-from errorkernel.node.delivery.packing import Packer, Parcel
+from errorkernel.node.delivery.packing import OutgoingMessage, Packer
 from errorkernel.node.errors import JournalError
 from errorkernel.node.journal.backlog import Backlog
 from errorkernel.node.journal.next_window import KEPT, Item
@@ -84,13 +84,13 @@ class Sender:
         while True:
             await self._connection.wait_until_ready()
             self._wake.clear()
-            parcels = await self._thread.run(self._next_parcels)
-            if not parcels:
+            messages = await self._thread.run(self._next_messages)
+            if not messages:
                 await wait_at_most(self._wake, POLL_INTERVAL_S)
                 continue
             began = time.monotonic()
-            link_bytes = sum(parcel.link_bytes for parcel in parcels)
-            is_sent = await self._send(parcels)
+            link_bytes = sum(message.link_bytes for message in messages)
+            is_sent = await self._send(messages)
             took_s = time.monotonic() - began
             if is_sent:
                 self._is_probing, self._pause_s = False, 0.0
@@ -102,35 +102,37 @@ class Sender:
             pause_s = self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311 - spreads a fleet's retries
             await asyncio.sleep(max(pause_s, self._pacer.pause_s(link_bytes, took_s)))
 
-    def _next_parcels(self) -> list[Parcel]:
+    def _next_messages(self) -> list[OutgoingMessage]:
         """Choose and pack the next window; in the thread of the journal."""
         rows = 1 if self._is_probing else WINDOW_ROWS
         link_bytes = self._pacer.window_bytes
         payload_bytes = min(self._packer.payload_bytes(link_bytes), WINDOW_PAYLOAD_BYTES)
-        parcels = self._packer.pack(self._backlog.next_window(rows, payload_bytes), self._batch_limits)
-        sent: list[Parcel] = []
-        for parcel in parcels:
+        messages = self._packer.pack(self._backlog.next_window(rows, payload_bytes), self._batch_limits)
+        sent: list[OutgoingMessage] = []
+        for message in messages:
             # What packs worse than before takes more of the link than was planned.
-            link_bytes -= parcel.link_bytes
+            link_bytes -= message.link_bytes
             if sent and link_bytes < 0:
                 break
-            sent.append(parcel)
-            if parcel.headers and not self._batch_stored:
+            sent.append(message)
+            if message.headers and not self._batch_stored:
                 break
         return sent
 
-    async def _send(self, parcels: list[Parcel]) -> bool:
+    async def _send(self, messages: list[OutgoingMessage]) -> bool:
         """Send these; False if some were not acknowledged and must be sent again."""
-        timeout_s = ACK_TIMEOUT_S + sum(parcel.link_bytes for parcel in parcels) / SLOWEST_BYTES_PER_S
-        results = await asyncio.gather(*(self._store(parcel, timeout_s) for parcel in parcels), return_exceptions=True)
+        timeout_s = ACK_TIMEOUT_S + sum(message.link_bytes for message in messages) / SLOWEST_BYTES_PER_S
+        results = await asyncio.gather(
+            *(self._store(message, timeout_s) for message in messages), return_exceptions=True
+        )
         acknowledged: list[Item] = []
         away: BrokerAway | None = None
-        for parcel, result in zip(parcels, results, strict=True):
+        for message, result in zip(messages, results, strict=True):
             if result is None:
-                acknowledged += parcel.items
-                self._batch_stored |= bool(parcel.headers)
+                acknowledged += message.items
+                self._batch_stored |= bool(message.headers)
             elif isinstance(result, BrokerRefused):
-                await self._refused(parcel, result)
+                await self._refused(message, result)
             elif isinstance(result, BrokerAway):
                 away = result
             else:
@@ -138,24 +140,24 @@ class Sender:
         if acknowledged:
             await self._thread.run(self._backlog.remove, acknowledged)
         if away:
-            count = sum(len(parcel.items) for parcel in parcels)
+            count = sum(len(message.items) for message in messages)
             log.info("%d of %d messages are sent again: %s", count - len(acknowledged), count, away)
         return away is None
 
-    async def _store(self, parcel: Parcel, timeout_s: float) -> None:
-        msg_id = message_ids.of(parcel.msg_id, parcel.subject, parcel.data)
+    async def _store(self, message: OutgoingMessage, timeout_s: float) -> None:
+        msg_id = message_ids.of(message.msg_id, message.subject, message.data)
         await self._connection.store(
-            parcel.subject, parcel.data, msg_id=msg_id, headers=parcel.headers, timeout_s=timeout_s
+            message.subject, message.data, msg_id=msg_id, headers=message.headers, timeout_s=timeout_s
         )
 
-    async def _refused(self, parcel: Parcel, exc: BrokerRefused) -> None:
-        if parcel.headers:
+    async def _refused(self, message: OutgoingMessage, exc: BrokerRefused) -> None:
+        if message.headers:
             # Which of its events is at fault is found when they are sent on their own.
             self._batch_refused = True
             self._batch_limits = None
-            log.info("The broker refuses a batch of %d events: %s", len(parcel.items), exc)
+            log.info("The broker refuses a batch of %d events: %s", len(message.items), exc)
         else:
-            await self._set_aside(parcel.items[0], exc)
+            await self._set_aside(message.items[0], exc)
 
     async def _set_aside(self, item: Item, exc: BrokerRefused) -> None:
         what = "is sent again in a minute" if item.weight == KEPT else "is set aside"
