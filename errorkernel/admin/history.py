@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from errorkernel.admin.base import History, actor_of, cut, excerpt, shown
-from errorkernel.domain.query.predicate import QueryError, parse
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.models import (
     AccessDenial,
     AuditEntry,

@@ -20,8 +20,10 @@ from uuid import UUID
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.messages import TranslatableText as _
-from errorkernel.domain.query.predicate import INCIDENT_FIELDS, Predicate, QueryError, Tree, compile_predicate, parse
-from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Pattern, Text
+from errorkernel.domain.query.fields import INCIDENT_FIELDS
+from errorkernel.domain.query.parse import QueryError, parse
+from errorkernel.domain.query.predicate import Predicate, compile_predicate
+from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Pattern, Text, Tree
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 

@@ -12,7 +12,7 @@ from django.core.management import get_commands
 
 from errorkernel.domain.incident_state import TRANSITIONS, State
 from errorkernel.domain.limits import Limits
-from errorkernel.domain.query.predicate import parse
+from errorkernel.domain.query.parse import parse
 from errorkernel.domain.values import Action, EventType, Level, OnDeadline, OutcomeState
 from errorkernel.node.run import options as run_options
 from errorkernel.platform import conf, metrics

@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.query.predicate import compile_predicate, parse
+from errorkernel.domain.query.parse import parse
+from errorkernel.domain.query.predicate import compile_predicate
 from errorkernel.domain.values import Event, EventType, Heartbeat, Level, Message, ProcessReport
 from errorkernel.models import (
     DeadLetter,

@@ -8,19 +8,18 @@ from django.db import connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from errorkernel.domain.query.parse import AGO_MAX_S, NUMBER_MAX
-from errorkernel.domain.query.predicate import (
+from errorkernel.domain.query.fields import FIELDS
+from errorkernel.domain.query.parse import (
+    AGO_MAX_S,
     DEPTH_MAX,
-    EVERYTHING,
-    FIELDS,
+    NUMBER_MAX,
     QUERY_MAX_CHARS,
     TERMS_MAX,
     QueryError,
-    Tree,
-    compile_predicate,
     parse,
 )
-from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Pattern, Text, Time
+from errorkernel.domain.query.predicate import compile_predicate
+from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Identity, Not, OfType, Or, Pattern, Text, Time, Tree
 from errorkernel.domain.values import LEVEL_RANK, EventType, Level
 from errorkernel.models import ErrorEvent, Node, Problem, Process
 from errorkernel.store.ingest.event_rows import EventRow

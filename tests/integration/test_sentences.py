@@ -6,7 +6,7 @@ from django.test import Client
 from django.utils import translation
 
 from errorkernel.domain.messages import TranslatableText
-from errorkernel.domain.query.predicate import QueryError, parse
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.values import Message
 from errorkernel.models import ErrorEvent
 from errorkernel.platform import conf

@@ -18,20 +18,17 @@ from uuid import UUID
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.query.fields import FIELDS, INCIDENT_FIELDS, PROBLEM_FIELDS, Field
 from errorkernel.domain.query.tree import (
     AGO_UNITS,
     BARE_SPECIAL,
     BLANKS,
     EVERYTHING,
     FIELD,
-    FIELDS,
-    INCIDENT_FIELDS,
     KEYWORD,
     LEVELS,
-    PROBLEM_FIELDS,
     And,
     Compare,
-    Field,
     Identity,
     Not,
     OfType,

@@ -19,41 +19,8 @@ from operator import attrgetter, eq, ge, gt, le, lt
 from typing import Any, Protocol, assert_never
 from uuid import UUID
 
-from errorkernel.domain.query.parse import DEPTH_MAX, QUERY_MAX_CHARS, TERMS_MAX, QueryError, parse
-from errorkernel.domain.query.tree import (
-    EVERYTHING,
-    FIELDS,
-    INCIDENT_FIELDS,
-    PROBLEM_FIELDS,
-    And,
-    Compare,
-    Identity,
-    Not,
-    OfType,
-    Or,
-    Text,
-    Time,
-    Tree,
-    spread,
-)
+from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
 from errorkernel.domain.values import LEVEL_RANK
-
-__all__ = [
-    "COMPARISONS",
-    "DEPTH_MAX",
-    "EVERYTHING",
-    "FIELDS",
-    "INCIDENT_FIELDS",
-    "PROBLEM_FIELDS",
-    "QUERY_MAX_CHARS",
-    "TERMS_MAX",
-    "Predicate",
-    "QueryError",
-    "Row",
-    "Tree",
-    "compile_predicate",
-    "parse",
-]
 
 
 class Row(Protocol):

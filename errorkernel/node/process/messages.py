@@ -87,9 +87,6 @@ ToChild = EventAccepted | EventRejected | DecisionReply | FunctionCall
 
 _FROM_CHILD: "msgspec.json.Decoder[FromChild]" = msgspec.json.Decoder(FromChild)
 _TO_CHILD: "msgspec.json.Decoder[ToChild]" = msgspec.json.Decoder(ToChild)
-_INVALID = (
-    msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
-)  # fmt: skip
 
 
 def encode(message: FromChild | ToChild) -> bytes:

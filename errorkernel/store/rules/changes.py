@@ -16,7 +16,7 @@ from django.db.models import Max, QuerySet
 from errorkernel.domain import rule_policy
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.messages import TranslatableText as _
-from errorkernel.domain.query.predicate import Tree
+from errorkernel.domain.query.tree import Tree
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
 from errorkernel.models import Counter, Incident, Rule
 from errorkernel.store.platform import audit, counters, deadline_hold

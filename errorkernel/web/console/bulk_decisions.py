@@ -8,7 +8,9 @@ from django.utils.translation import gettext as _
 
 from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.incident_state import State
-from errorkernel.domain.query.predicate import EVERYTHING, INCIDENT_FIELDS, QueryError, parse
+from errorkernel.domain.query.fields import INCIDENT_FIELDS
+from errorkernel.domain.query.parse import QueryError, parse
+from errorkernel.domain.query.tree import EVERYTHING
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.platform import conf

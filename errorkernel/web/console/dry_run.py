@@ -16,7 +16,7 @@ from operator import or_
 
 from django.db.models import Count, Q
 
-from errorkernel.domain.query.predicate import Tree
+from errorkernel.domain.query.tree import Tree
 from errorkernel.models import Incident, Rule
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes

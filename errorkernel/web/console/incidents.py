@@ -12,7 +12,8 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from errorkernel.domain.incident_state import ENDED, IN_DELIVERY, State
-from errorkernel.domain.query.predicate import INCIDENT_FIELDS, QueryError, parse
+from errorkernel.domain.query.fields import INCIDENT_FIELDS
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
 from errorkernel.platform.parameters import BadParameter, name_of, number
 from errorkernel.store import problems

@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 from errorkernel.bypasses import page_queries
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.problem_state import LISTED
-from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
+from errorkernel.domain.query.fields import PROBLEM_FIELDS
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
 from errorkernel.platform import conf

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.domain.query.predicate import INCIDENT_FIELDS
+from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.platform import conf

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from errorkernel.domain.query.predicate import QueryError
+from errorkernel.domain.query.parse import QueryError
 from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import BulkDecision
 from errorkernel.platform import conf

@@ -8,7 +8,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness
-from errorkernel.domain.query.predicate import QueryError, parse
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.models import (
     BulkDecision,
     BulkDecisionItem,

@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 
 from errorkernel.domain.problem_state import Mute
-from errorkernel.domain.query.predicate import PROBLEM_FIELDS, QueryError, parse
+from errorkernel.domain.query.fields import PROBLEM_FIELDS
+from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.values import Level
 from errorkernel.store import problems, rollups
 from errorkernel.store.search import problem_q

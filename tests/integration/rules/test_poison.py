@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errorkernel.domain.query.predicate import INCIDENT_FIELDS
+from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, parse_condition
 from errorkernel.domain.values import Action, EventType, Level
 from errorkernel.models import DeadLetter, ErrorState, Incident, Problem

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
 from errorkernel.senders.steward.protocol.process_control import (
-    LINES_MAX,
+    LISTS,
     TRIES,
     Ended,
     Line,
@@ -19,6 +19,8 @@ from errorkernel.senders.steward.protocol.process_control import (
 )
 
 LIST, STOP, START = RequestKind.LIST, RequestKind.STOP, RequestKind.START
+LINES_MAX = 2 * TRIES + (2 * TRIES + 1) * LISTS
+"""Of an action, however the node behaves."""
 FATES = ["well", "absent", "request lost", "reply lost", "garbled", "node restarts before", "node restarts after"]
 
 

@@ -28,8 +28,6 @@ STEP_TIMEOUT_S = 10.0
 """Wait for a reply."""
 PAUSE_S = 5.0
 """Pause after a list without a usable reply: the node may be starting."""
-LINES_MAX = 2 * TRIES + (2 * TRIES + 1) * LISTS
-"""Limit of the lines of an action."""
 
 _STOPPED = re.compile(r"info: OpProcessStop: process stopped id: ")
 _NOT_FOUND = re.compile(r"error: OpProcessStop: did not find process to stop: ")
