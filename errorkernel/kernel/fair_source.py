@@ -97,10 +97,11 @@ class FairSource:
         while True:
             await self._is_behind.wait()
             try:
-                await self._look()
+                if self._pending >= LOOK_FROM_PENDING or not self.waiting:
+                    await self._look()
             except BrokerError:
                 pass  # the next look
-            if self._pending < LOOK_FROM_PENDING and not self._queue:
+            if not self._pending and not self.waiting:
                 self._forget()
             await asyncio.sleep(LOOK_INTERVAL_S)
 
