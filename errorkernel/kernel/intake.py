@@ -41,6 +41,10 @@ GATHER_EVENTS = 100
 """A batch of ten costs nearly as much as one of a hundred, and people's decisions need the same processor and the same
 database writer. So under steady load the database is free for as long as a batch took, within these times from one
 batch to the next, unless this many events wait. A single event is never delayed, an incident or outcome neither."""
+BATCH_TARGET_S = 0.12
+BATCH_EVENTS_MIN = 100
+"""An incident that arrives waits for the batch in progress. Where a full one takes longer than this, because the
+machine is slow or busy, batches get smaller, down to this many events."""
 NAK_DELAY_S = 2.0
 AWAY_PAUSE_FIRST_S = 0.2
 AWAY_PAUSE_LAST_S = 5.0
@@ -84,7 +88,7 @@ class Intake:
         self._take_in = take_in
         self._threads = threads
         self._announcer = announcer
-        self._batch_events = batch_events
+        self._batch_events = self._limit = batch_events
         self._nodes_seen = nodes_seen
         self._incidents_stored = incidents_stored
         self._name_cache = NameCache(node_names)
@@ -94,7 +98,7 @@ class Intake:
     async def run(self) -> None:
         """Store messages while the worker runs; a bug of ours ends it with its traceback."""
         while True:
-            deliveries = await self._source.get(self._batch_events)
+            deliveries = await self._source.get(self._limit)
             began = time.monotonic()
             storing = asyncio.create_task(self._store(deliveries), name="intake batch")
             try:
@@ -104,9 +108,16 @@ class Intake:
                 await asyncio.wait({storing}, timeout=2)
                 raise
             storing.result()
+            self._adapt_limit(len(deliveries))
             if self._source.waiting < GATHER_EVENTS:
                 gather_s = min(max(GATHER_FIRST_S, 2 * self._took_s), GATHER_LAST_S)
                 await self._source.gather(began + gather_s - time.monotonic())
+
+    def _adapt_limit(self, stored: int) -> None:
+        if self._took_s > BATCH_TARGET_S and stored > BATCH_EVENTS_MIN:
+            self._limit = max(BATCH_EVENTS_MIN, int(stored * BATCH_TARGET_S / self._took_s))
+        elif stored == self._limit:
+            self._limit = min(self._batch_events, self._limit * 5 // 4)
 
     async def _store(self, deliveries: Sequence[Delivery]) -> None:
         started = time.perf_counter()
