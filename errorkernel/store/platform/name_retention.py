@@ -28,7 +28,8 @@ from errorkernel.models import (
 )
 from errorkernel.store.platform import counters
 
-RANGE_ROWS = 1000
+RANGE_ROWS = 200
+"""Deleting them takes some ten milliseconds, for which a batch of the intake may wait."""
 SWEEP_INTERVAL_S = 3600.0
 _PROBLEM_IN_CONDITION = re.compile(r"problem\s*\W{1,3}\s*(\d+)", re.IGNORECASE)
 
