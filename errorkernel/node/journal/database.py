@@ -28,12 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from errorkernel.node.errors import JournalError
-from errorkernel.node.journal import corruption
+from errorkernel.node.journal import corruption, layout
 from errorkernel.node.journal.presence import Presence
 from errorkernel.node.journal.write_ahead_log import WriteAheadLog
 
-VERSION = 4
-"""Of the file's layout. An older file is migrated when it is opened; a newer one is refused."""
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 1024
 """An event of the usual size changes half a dozen pages, and each is written whole."""
@@ -46,62 +44,6 @@ CHECK_LOG_EVERY = 50
 CHECKPOINT_RETRY_S = 1.0
 """After a checkpoint that a reader in another program has stopped."""
 CHECKPOINT_BUSY_S = 0.2
-
-# ``weight``: 0 info, 1 error, 2 what is never dropped (incidents, outcomes). Triggers maintain ``backlog_size``: the
-# bound costs no count(*) per event, and cannot drift from the rows. ``mark``: see ``process.spawn``.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS client (number INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, since REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS backlog (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, client INTEGER NOT NULL, process TEXT NOT NULL, subject TEXT NOT NULL,
-  msg_id TEXT NOT NULL, weight INTEGER NOT NULL, not_before REAL NOT NULL DEFAULT 0, payload BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS backlog_client ON backlog (client, number);
-CREATE INDEX IF NOT EXISTS backlog_weight ON backlog (weight, number);
-CREATE INDEX IF NOT EXISTS backlog_process ON backlog (client, process, number);
-CREATE INDEX IF NOT EXISTS backlog_urgent ON backlog (client, process, number, not_before) WHERE weight = 2;
-CREATE UNIQUE INDEX IF NOT EXISTS backlog_kept ON backlog (msg_id) WHERE weight = 2;
-CREATE TABLE IF NOT EXISTS refused (
-  number INTEGER PRIMARY KEY, process TEXT NOT NULL, subject TEXT NOT NULL, msg_id TEXT NOT NULL,
-  payload BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS incident (
-  id TEXT PRIMARY KEY, client INTEGER NOT NULL, process TEXT NOT NULL, incarnation INTEGER NOT NULL,
-  state TEXT NOT NULL, raised_at REAL NOT NULL, payload BLOB NOT NULL,
-  decision BLOB, late TEXT, outcome BLOB, ended_at REAL, confirmed INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS incident_state ON incident (state, client);
-CREATE INDEX IF NOT EXISTS incident_process ON incident (process, state);
-CREATE INDEX IF NOT EXISTS incident_confirmed ON incident (confirmed, ended_at);
-CREATE TABLE IF NOT EXISTS requeue (
-  id TEXT PRIMARY KEY, client INTEGER, process TEXT NOT NULL, state TEXT NOT NULL, payload BLOB NOT NULL,
-  outcome BLOB, at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS requeue_state ON requeue (state, process);
-CREATE TABLE IF NOT EXISTS process (
-  name TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, client INTEGER NOT NULL, worker INTEGER NOT NULL,
-  state TEXT NOT NULL, pid INTEGER, since REAL NOT NULL, mark TEXT);
-CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT OR IGNORE INTO total VALUES ('dropped_infos', 0), ('dropped_errors', 0), ('refused', 0), ('checkpoints', 0);
-CREATE TABLE IF NOT EXISTS backlog_size (one INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT OR IGNORE INTO backlog_size VALUES (1, 0, 0);
-CREATE TRIGGER IF NOT EXISTS backlog_added AFTER INSERT ON backlog BEGIN
-  UPDATE backlog_size SET rows = rows + 1, bytes = bytes + length(NEW.payload);
-END;
-CREATE TRIGGER IF NOT EXISTS backlog_removed AFTER DELETE ON backlog BEGIN
-  UPDATE backlog_size SET rows = rows - 1, bytes = bytes - length(OLD.payload);
-END;
-"""
-
-# From layouts 1 and 2, which had other names; what is missing is then created as in a new file, also from layout 3.
-_MIGRATION = """
-DROP TRIGGER outgoing_added;
-DROP TRIGGER outgoing_gone;
-DROP INDEX outgoing_client;
-DROP INDEX outgoing_weight;
-DROP INDEX outgoing_kept;
-ALTER TABLE outgoing RENAME TO backlog;
-ALTER TABLE waiting RENAME TO backlog_size;
-ALTER TABLE process RENAME COLUMN life TO mark;
-UPDATE incident SET state = 'pending' WHERE state = 'blocked';
-UPDATE incident SET state = 'decided' WHERE state = 'answered';
-UPDATE total SET name = 'checkpoints' WHERE name = 'settled';
-"""
 
 _journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
 FORK_WAIT_S = 1.0
@@ -364,36 +306,12 @@ class Journal:
             _use_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 0")
-            if _number(db, "PRAGMA user_version") != VERSION:
-                self._migrate(db)
+            layout.bring_up_to_date(db, self.path)
             corruption.check(db, self.path)
         except BaseException:
             db.close()
             raise
         return db
-
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        """Bring the file to the current layout. Raises JournalError where it has a newer one."""
-        db.execute("BEGIN IMMEDIATE")
-        version = _number(db, "PRAGMA user_version")  # again: another program may have done it meanwhile
-        if version > VERSION:
-            raise JournalError(
-                f"The journal {self.path} was written by a newer version of steward-error-kernel. Upgrade this program."
-            )
-        if 0 < version < 3:
-            _execute_all(db, _MIGRATION)
-        _execute_all(db, f"{_SCHEMA} PRAGMA user_version = {VERSION};")
-        db.execute("COMMIT")
-
-
-def _execute_all(db: sqlite3.Connection, script: str) -> None:
-    """As ``executescript``, which would commit first."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            db.execute(statement)
-            statement = ""
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
