@@ -1,4 +1,4 @@
-"""When a node was last heard over HTTP, where it sends no heartbeats: noted here, and stored together."""
+"""Collects the last HTTP contacts of nodes without heartbeats and stores them together."""
 
 import asyncio
 import logging
@@ -13,9 +13,9 @@ from errorkernel.store import nodes
 log = logging.getLogger("errorkernel.gateway")
 
 INTERVAL_S = 30.0
-"""A node's contact is stored at most so often."""
+"""Minimum seconds between two stored contacts of a node."""
 DELAY_S = 1.0
-"""Contacts of so long are stored in one statement."""
+"""Contacts of this period in seconds are stored in one statement."""
 NODES_MAX = 10_000
 
 
@@ -25,7 +25,7 @@ class NodeContacts:
         self._due: dict[str, float] = {}
         self._noted: set[str] = set()
         self.stored: asyncio.Task[None] | None = None
-        """Stores what was noted last."""
+        """Stores the last contacts."""
 
     def note(self, node: str) -> None:
         """The node has used its token now. Returns at once."""

@@ -1,4 +1,4 @@
-"""Whose token it is: asked of the database, and remembered for a moment. A node that uses it is in contact."""
+"""Finds the node of a token in the database and caches it for a moment. Each use is a contact of the node."""
 
 import hashlib
 import time
@@ -10,7 +10,7 @@ from errorkernel.store import nodes
 from errorkernel.web.node_api.contacts import NodeContacts
 
 REMEMBERED_S = 2.0
-"""A node that is disabled goes on for at most this long."""
+"""A disabled node can continue for at most this time."""
 REMEMBERED = 10_000
 
 
@@ -22,12 +22,12 @@ class NodeTokens:
         self.contacts = NodeContacts(threads)
 
     async def node(self, token: str) -> str | None:
-        """The name of the node whose token it is; None: of none that is enabled."""
-        # The digest alone is kept: a memory dump shows no tokens.
+        """The name of the node whose token it is; None if there is no enabled node."""
+        # Only the digest is cached: a memory dump shows no tokens.
         key, now = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), time.monotonic()
         name, until = self._nodes.get(key, (None, 0.0))
         if until <= now:
-            # All who come at once share a statement: neither waits of one node nor guessed tokens queue up threads.
+            # Simultaneous requests share a statement, so neither waits of one node nor guessed tokens occupy threads.
             name = await self._look_ups.ask(token)
             if len(self._nodes) >= REMEMBERED:
                 self._nodes.clear()

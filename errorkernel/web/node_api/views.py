@@ -1,6 +1,6 @@
-"""The API of nodes as Django views: only asked where Django serves alone, without ``front`` before it.
+"""The API of nodes as Django views: used only if Django serves alone, without ``front``.
 
-Plain views, on purpose: the gateway must stay free of any framework, so that it can stand in front of Django.
+Plain views: the gateway must not depend on a framework, so that it can run in front of Django.
 """
 
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ def gateway() -> Gateway:
     """This process's gateway."""
     global _gateway, _threads
     if _gateway is None:
-        # Threads of its own: hundreds of waiting nodes share these few instead of holding one each.
+        # Separate threads: hundreds of waiting nodes share a few instead of one each.
         threads = _threads = DatabaseThreads("gateway", 4)
 
         async def wait_incident(incident_id: UUID, timeout_s: float) -> None:
@@ -45,7 +45,7 @@ def gateway() -> Gateway:
 
 
 async def close() -> None:
-    """Give up the connection to the broker and the gateway's threads; the next request makes new ones."""
+    """Close the connection to the broker and the gateway's threads; the next request makes new ones."""
     global _gateway, _threads
     if _threads is not None:
         _threads.close()
@@ -65,7 +65,7 @@ def await_decision(request: HttpRequest, incident_id: str) -> HttpResponse:
 
 
 def get_commands(request: HttpRequest) -> HttpResponse:
-    """A node asks what it is to do."""
+    """A node fetches its commands."""
     return _django(async_to_sync(gateway().get_commands)(_headers(request)))
 
 
@@ -80,7 +80,7 @@ def _headers(request: HttpRequest) -> dict[str, str]:
 
 
 async def _chunks(request: HttpRequest) -> AsyncIterator[bytes]:
-    """The body as Django has it: read from the connection already, in memory or in a temporary file."""
+    """The body from Django, which has read it into memory or a temporary file."""
     try:
         while chunk := request.read(_CHUNK_BYTES):
             yield chunk
