@@ -44,6 +44,8 @@ class Version:
     numbered: bool = True
     one_at_a_time: bool = False
     more_attempts: int = 1
+    commands: bool = False
+    """Operators' messages have another token than events: until 27 January 2022."""
 
     @property
     def subject(self) -> str:
@@ -54,7 +56,8 @@ class Version:
         return f"REQ{name[0].upper()}{name[1:]}" if self.req else name
 
     def listens(self, node: str, method: str) -> str:
-        return f"{node}.{method}{'.EventACK' if self.token else ''}"
+        token = "CommandACK" if "OpProcess" in method and self.commands else "EventACK"
+        return f"{node}.{method}{f'.{token}' if self.token else ''}"
 
     def pack(self, message: StewardMessage) -> tuple[bytes, dict[str, str] | None]:
         payload = steward_envelope.pack(steward_message.encode(message, self.format, self.layout), self.compression)
@@ -76,7 +79,8 @@ CTRL_2024 = Version("ctrl, end of 2024", "B24", Format.CBOR, Compression.ZSTD, d
 CTRL = Version("ctrl, 2025", "B27", Format.CBOR, Compression.ZSTD, declared=False, token=False, req=False)
 VERSIONS = [
     SEED,
-    replace(SEED, name="steward, January 2022", layout="A25"),
+    replace(SEED, name="steward, January 2022", layout="A25", commands=True),
+    replace(SEED, name="steward, end of January 2022", layout="A25"),
     replace(SEED, name="steward, February 2022, cbor", format=Format.CBOR),
     *(replace(STEW, name=f"steward, June 2022, {layout}", layout=layout) for layout in ("A20", "A21", "A22")),
     STEW,
@@ -286,7 +290,7 @@ class StewardPeer:
         if fate == "gone":
             await self._crash("somebody has ended it")
             return
-        if message.reply and (message.subject.endswith("EventACK") or request.ack_timeout >= 1):
+        if message.reply and (message.subject.endswith(("EventACK", "CommandACK")) or request.ack_timeout >= 1):
             await self.client.publish(message.reply)
         if self.key and not self._signed(request):
             self._later("error: subscriberHandler: ACL or Signature were verified not-OK, doing nothing")

@@ -354,6 +354,7 @@ def test_what_a_client_kept_in_an_outage_is_one_failure(
         (7235, [], 35),  # two hours east of UTC
         (-7165, [], 35),
         (-20, [], -20),  # its clock runs ahead
+        (2_000_035, [], 0),  # its clock is weeks behind
         (635, [600, 640, 601], 35),  # its clock is ten minutes behind
     ],
 )

@@ -37,7 +37,7 @@ def kernel_permissions(central: str) -> dict[str, Any]:
     The subjects with Op or the operator's name are for managing processes.
     """
     errors = list(ERROR_SUBJECTS)
-    requests = [f"*.REQ{method}.EventACK" for method in _OPERATOR_METHODS]
+    requests = [f"*.REQ{method}.{token}" for method in _OPERATOR_METHODS for token in ("EventACK", "CommandACK")]
     requests += [f"*.{method[0].lower()}{method[1:]}" for method in _OPERATOR_METHODS]
     stream, durable = ERROR_STREAM, KERNEL_DURABLE
     api = [f"STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE", "INFO")]

@@ -38,7 +38,14 @@ class Dialect(msgspec.Struct, frozen=True):
 
     def subject(self, node: str, method: str) -> str:
         """The subject of operators' messages of ``method`` to ``node``; the node acknowledges all of them."""
-        return f"{node}.{method}.EventACK" if self.token else f"{node}.{method}"
+        return self.subjects(node, method)[0]
+
+    def subjects(self, node: str, method: str) -> tuple[str, ...]:
+        """Where it may listen instead, one after the other: Steward until 27 January 2022 has another token, which none
+        of its messages shows."""
+        if self.token:
+            return f"{node}.{method}.EventACK", f"{node}.{method}.CommandACK"
+        return (f"{node}.{method}",)
 
     def pack(self, message: StewardMessage, *, as_json: bool = False) -> tuple[bytes, dict[str, str]]:
         """Payload and headers of a message to a node of this dialect. Raises ValueError for a message that could end

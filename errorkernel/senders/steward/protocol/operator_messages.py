@@ -15,6 +15,7 @@ import nacl.signing
 from errorkernel.senders.steward.protocol.dialect import Dialect
 from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.methods import SAFE_METHODS, canonical, spelled
+from errorkernel.senders.steward.protocol.subjects import TOKENS
 
 OPERATOR_NAME = "errorkernel"
 """The name of this sender: nodes reply to it and look up its key by it."""
@@ -89,7 +90,8 @@ def subscriber_of(listed: Listed, node: str) -> str:
     method = listed.name.removeprefix(f"{node}.")
     if method == listed.name or listed.kind not in ("", SUBSCRIBER):
         return ""
-    return method.removesuffix(".EventACK").removesuffix(".EventNACK")
+    bare, _, token = method.rpartition(".")
+    return bare if token in TOKENS else method
 
 
 def aliases_running(listed: Iterable[Listed], node: str, method: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ FLUSH_S = 1.0
 """Messages that a client kept while the link was down arrive within this, also on slow links."""
 ZONE_STEP_S = 900.0
 """Time zones differ by multiples of 15 minutes."""
+DAY_S = 86_400.0
 CLOCK_OFF_S = 60.0
 """How far an unknown clock may be ahead."""
 
@@ -86,11 +87,13 @@ def lateness_s(delay_s: float, other_delays_s: Iterable[float]) -> float:
     earlier messages of its node.
 
     The node's clock has no time zone and may be wrong by a constant, which the smallest delay shows. Without other
-    messages only the time zone is removed.
+    messages only the time zone is removed; more than a day is a wrong clock and shows nothing.
     """
     quickest = min(other_delays_s, default=None)
     if quickest is not None:
         return delay_s - quickest
+    if abs(delay_s) > DAY_S:
+        return 0.0
     return (delay_s + CLOCK_OFF_S) % ZONE_STEP_S - CLOCK_OFF_S
 
 

@@ -3,6 +3,8 @@
 ERROR_SUBJECTS = ("errorCentral.REQErrorLog.EventACK", "errorCentral.REQErrorLog", "errorCentral.errorLog")
 """Of Steward; of ctrl until November 2024; of ctrl since. Not wider, because acknowledgements use subjects below
 them."""
+TOKENS = ("EventACK", "EventNACK", "CommandACK", "CommandNACK")
+"""Last tokens of Steward's subjects; the commands until 27 January 2022."""
 ERROR_STREAM = "EK_STEWARD"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from errorkernel.domain.fingerprint import masks
 from errorkernel.domain.values import EventType, Level
 from errorkernel.senders.steward.protocol.methods import canonical
+from errorkernel.senders.steward.protocol.subjects import TOKENS
 
 Values = Mapping[str, str]
 Part = Callable[[Values], str]
@@ -24,7 +25,7 @@ _WORDS = {"method", "what", "step"}
 _WORD = re.compile(r"[\w./-]{1,80}\Z")
 _ENDED = re.compile(r"exit status \d{1,3}|signal: [\w ]{1,40}")
 _HOST = re.compile(r"\w{1,20}://([^/\s\"'\]?#]{1,200})")
-_IN_BRACES = re.compile(r"\{\S{1,200} (?:Event\w+ )?(\w+)(?: 0x\w+)?\}")
+_IN_BRACES = re.compile(r"\{\S{1,200} (?:(?:Event|Command)\w+ )?(\w+)(?: 0x\w+)?\}")
 NO_METHOD = "no such method"
 """Kind of the texts about a method that the node does not know."""
 _SEARCHED_CHARS = 1000
@@ -120,7 +121,7 @@ def _of_subject(values: Values) -> str:
 
 def method_of_subject(subject: str) -> str:
     """The method in ``ship2.REQCliCommand.EventACK`` or ``ship2.cliCommand``; node names may contain dots."""
-    tokens = [token for token in subject.split(".") if token not in ("EventACK", "EventNACK", "reply")]
+    tokens = [token for token in subject.split(".") if token not in (*TOKENS, "reply")]
     return canonical(tokens[-1])[:PART_MAX_CHARS] if tokens else ""
 
 

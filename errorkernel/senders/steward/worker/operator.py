@@ -50,9 +50,14 @@ class _Replies:
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.first: asyncio.Future[StewardMessage] = asyncio.get_running_loop().create_future()
+        self.first = self.renew()
         self._digests: set[bytes] = set()
         self._another = asyncio.Event()
+
+    def renew(self) -> asyncio.Future[StewardMessage]:
+        """Wait for the first reply once more."""
+        self.first = asyncio.get_running_loop().create_future()
+        return self.first
 
     def add(self, incoming: Incoming) -> None:
         self._digests.add(incoming.digest)
@@ -174,9 +179,9 @@ class StewardOperator:
             request = operator_messages.list_processes(operator, node, dialect, correlation)
         else:
             request = _MAKE[ask](operator, node, dialect, action.method, correlation)
-        replies = self._waiting[correlation] = _Replies(node)
+        replies = _Replies(node)
         try:
-            message = await self._exchange(node, dialect, request, replies.first)
+            message = await self._request(correlation, dialect, request, replies)
         except _NobodyThere:
             return RequestResult.ABSENT, "Nobody listens: the node is not connected to the broker.", None
         except TimeoutError:
@@ -188,12 +193,24 @@ class StewardOperator:
             return RequestResult.SEVERAL, _text(message), None
         return _understood(ask, message)
 
+    async def _request(
+        self, correlation: str, dialect: Dialect, request: StewardMessage, replies: _Replies
+    ) -> StewardMessage:
+        """The reply from where the node listens. Raises _NobodyThere or TimeoutError."""
+        self._waiting[correlation] = replies
+        *others, last = dialect.subjects(replies.node, request.method)
+        for subject in others:
+            try:
+                return await self._exchange(subject, dialect, request, replies.renew())
+            except _NobodyThere:
+                continue
+        return await self._exchange(last, dialect, request, replies.renew())
+
     async def _exchange(
-        self, node: str, dialect: Dialect, request: StewardMessage, reply: asyncio.Future[StewardMessage]
+        self, subject: str, dialect: Dialect, request: StewardMessage, reply: asyncio.Future[StewardMessage]
     ) -> StewardMessage:
         """Raises _NobodyThere or TimeoutError."""
         payload, headers = dialect.pack(request)
-        subject = dialect.subject(node, request.method)
         async with asyncio.timeout(self._conf.legacy_reply_timeout_s):
             knocking = asyncio.create_task(
                 self._connection.publish_with_shared_reply(
