@@ -8,8 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Its pytest plugin imports it at the very end, below many frames, where Python 3.11's compiler can give up.
-import hypothesis  # noqa: F401
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -17,6 +15,10 @@ from django.core.management.color import no_style
 from django.db import connection
 from django.db.models import Model
 from django.test import TransactionTestCase
+
+# Also because its pytest plugin imports it below many frames, where Python 3.11's compiler can give up.
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from errorkernel.models import Counter
 from tests.support.product import CHROMIUM
@@ -41,6 +43,11 @@ _groups: dict[type[Model], list[Model]] = {}
 """What migrations put into the tables of groups and their permissions."""
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 """Tables that no test changes."""
+
+
+# On a machine under load an example takes as long as it takes.
+hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

@@ -32,7 +32,7 @@ async def test_a_report_arrives_with_everything_that_was_said(kernel: Kernel, pe
     error, info = peer.arrived
     assert (error.id, error.type, error.level, error.process) == (event_id, "error", "critical", "copy-files")
     assert (error.kind, error.incarnation) == ("FileNotFoundError", 1)
-    assert "test_node.py" in error.stack
+    assert "test_events.py" in error.stack
     assert error.message is not None
     assert (error.message.id, error.message.method, error.message.data) == ("7", "REQCopySrc", "a.tif")
     assert (error.tags, error.fingerprint) == ({"release": "1.4.2", "n": "3"}, ("copy", "missing"))
