@@ -12,4 +12,5 @@ urlpatterns = [
     path("", include("errorkernel.web.urls")),
 ]
 handler400 = "errorkernel.web.auth.api_requests.bad_request"
+handler500 = "errorkernel.web.auth.api_requests.server_error"
 handler403 = "errorkernel.web.auth.permissions.denied"

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from errorkernel.domain.messages import TranslatableText as _
+from errorkernel.domain.refusals import OperationRefused
 
 MORE_MAX = 1_000_000_000
 TEXT_MAX_CHARS = 4000
@@ -35,12 +36,11 @@ STATE_WORDS = {
 }
 
 
-class ProblemError(ValueError):
-    """An invalid request; the message is a sentence for the user. ``field``: the invalid field."""
+class ProblemError(OperationRefused):
+    """An operation on a problem that is not possible, or a request with an invalid ``field``."""
 
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, message: str, field: str = "", *, code: str = "invalid_field") -> None:
+        super().__init__(message, code, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Mute:
         if self.until is not None and self.until.tzinfo is None:
             raise ProblemError(_("The end of the mute needs a time zone."), "until")
         if self.until is not None and self.until <= now:
-            raise ProblemError(_("The end of the mute is in the past."), "until")
+            raise ProblemError(_("The end of the mute is in the past."), "until", code="time_in_past")
         if self.more is not None and not 1 <= self.more <= MORE_MAX:
             raise ProblemError(_("Choose from 1 to {most} events for a mute.", most=MORE_MAX), "more")
 

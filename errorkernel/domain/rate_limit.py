@@ -1,5 +1,17 @@
 """A rate limit per node; the clock is an argument."""
 
+from typing import NamedTuple
+
+
+class Left(NamedTuple):
+    """What is left of a node's ``burst`` events; it is full again in ``reset_s`` seconds, and from nothing in
+    ``full_after_s``."""
+
+    events: int
+    burst: int
+    reset_s: float
+    full_after_s: float
+
 
 class RateLimit:
     """A token bucket per node, in events. Each web process has its own, so N processes allow N times as much."""
@@ -23,3 +35,11 @@ class RateLimit:
         taken = 0 if missing > 0 else events
         self._buckets[node] = left - taken, now
         return max(0.0, missing / self._per_s)
+
+    def left(self, node: str, now: float) -> Left | None:
+        """What the node may send now; None without a limit."""
+        if not self._per_s:
+            return None
+        left, at = self._buckets.get(node, (float(self._burst), now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        return Left(max(0, int(left)), self._burst, (self._burst - left) / self._per_s, self._burst / self._per_s)

@@ -24,6 +24,7 @@ from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.query.predicate import Predicate, compile_predicate
 from errorkernel.domain.query.tree import EVERYTHING, And, Compare, Pattern, Text, Tree
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 
@@ -65,13 +66,11 @@ class RuleAction(StrEnum):
         return self in (RuleAction.KILL, RuleAction.STOP)
 
 
-class RuleError(ValueError):
+class RuleError(OperationRefused):
     """An invalid rule. ``field``: the invalid part; the message is a sentence for its author."""
 
-    def __init__(self, field: str, message: str, position: int | None = None) -> None:
-        super().__init__(message)
-        self.field = field
-        self.position = position
+    def __init__(self, field: str, message: str, position: int | None = None, *, code: str = "invalid_field") -> None:
+        super().__init__(message, code, field, position)
 
 
 @dataclass(frozen=True, slots=True)

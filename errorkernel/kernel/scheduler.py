@@ -23,7 +23,7 @@ from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import subjects
 from errorkernel.store import kernel_heartbeats, problem_maintenance, rollups
 from errorkernel.store.incidents import decisions
-from errorkernel.store.platform import broker_streams, deadline_hold, name_retention, retention
+from errorkernel.store.platform import broker_streams, deadline_hold, name_retention, repeated_requests, retention
 from errorkernel.store.platform.name_retention import NameSweep
 
 DEADLINES_INTERVAL_S = 0.5
@@ -139,6 +139,7 @@ class Scheduler:
         retention.prune_heartbeats(now=now)
         removed = retention.prune_rejected_events(keep=self._conf.quarantine_keep) + rollups.prune(now=now)
         removed += sum(prune(now=now) for prune in self._sender_prunes) + self._names.step(now=now)
+        removed += repeated_requests.prune(now=now)
         return removed + retention.prune_events(
             days=self._conf.retention_days, keep=self._conf.retention_events, now=now
         )

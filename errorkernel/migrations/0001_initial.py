@@ -271,6 +271,21 @@ class Migration(migrations.Migration):
                     },
                 ),
                 migrations.CreateModel(
+                    name='RepeatableRequest',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                        ('request_id', models.CharField(max_length=64)),
+                        ('content', models.CharField(help_text='Digest of the operation and of all that was sent with it.', max_length=64)),
+                        ('result', models.BinaryField(default=b'', help_text='The body of the response.')),
+                        ('at', models.DateTimeField()),
+                    ],
+                    options={
+                        'indexes': [models.Index(fields=['at'], name='repeatable_request_at')],
+                        'constraints': [models.UniqueConstraint(fields=('user', 'request_id'), name='repeatable_request_unique')],
+                    },
+                ),
+                migrations.CreateModel(
                     name='SavedSearch',
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

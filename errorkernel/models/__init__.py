@@ -16,7 +16,7 @@ from errorkernel.models.process_actions import ProcessAction, ProcessActionReque
 from errorkernel.models.rollups import EventRollup, HourRollup, MinuteRollup
 from errorkernel.models.rules import Rule
 from errorkernel.models.saved_searches import SavedSearch
-from errorkernel.models.tokens import ApiToken
+from errorkernel.models.tokens import ApiToken, RepeatableRequest
 from errorkernel.models.unnumbered_messages import UnnumberedMessage
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "ProcessAction",
     "ProcessActionRequest",
     "RejectedEvent",
+    "RepeatableRequest",
     "Requeue",
     "Rule",
     "SavedSearch",

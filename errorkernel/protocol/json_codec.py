@@ -21,7 +21,7 @@ from errorkernel.domain.limits import (
     Limits,
 )
 from errorkernel.protocol import lenient_json, times
-from errorkernel.protocol.errors import ProtocolError
+from errorkernel.protocol.errors import ProtocolError, explain
 from errorkernel.protocol.message import MessagePayload
 from errorkernel.protocol.sanitize import plain, short, shorten
 
@@ -262,11 +262,9 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     try:
         return _decode(decoder, data)
     except msgspec.ValidationError as exc:
-        raise ProtocolError("wrong_shape", str(exc)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ProtocolError("not_json", str(exc)) from None
-    except lenient_json.UNREADABLE as exc:
-        raise ProtocolError("not_json", f"{type(exc).__name__}: {exc}") from None
+        raise ProtocolError("wrong_shape", explain(exc)) from None
+    except (*lenient_json.UNREADABLE, UnicodeDecodeError) as exc:
+        raise ProtocolError("not_json", explain(exc)) from None
 
 
 def _decode(decoder: Callable[[bytes], T], data: bytes) -> T:

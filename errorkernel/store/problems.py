@@ -42,7 +42,10 @@ class IsPart(ProblemError):
     """The problem is merged into ``whole``, which must be changed instead."""
 
     def __init__(self, whole: int) -> None:
-        super().__init__(_("The problem is merged into problem {number}. Use that problem.", number=str(whole)))
+        super().__init__(
+            _("The problem is merged into problem {number}. Use that problem.", number=str(whole)),
+            code="problem_merged",
+        )
         self.whole = whole
 
 
@@ -88,7 +91,8 @@ def unmute(problem_id: int, reason: str, actor: Actor) -> Problem:
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.MUTED:
             raise ProblemError(
-                _("The problem is not muted; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)])
+                _("The problem is not muted; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)]),
+                code="not_muted",
             )
         return put(problem, ProblemState.OPEN, reason, action="unmute", actor=actor)
 
@@ -100,7 +104,7 @@ def resolve(problem_id: int, reason: str, actor: Actor) -> Problem:
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state == ProblemState.RESOLVED:
-            raise ProblemError(_("The problem is already resolved."))
+            raise ProblemError(_("The problem is already resolved."), code="already_resolved")
         return put(problem, ProblemState.RESOLVED, reason, action="resolve", actor=actor)
 
     return _change(problem_id, reason, write)
@@ -112,7 +116,8 @@ def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
     def write(problem: Problem, reason: str) -> AuditEntry:
         if problem.state != ProblemState.RESOLVED:
             raise ProblemError(
-                _("The problem is not resolved; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)])
+                _("The problem is not resolved; its state is {state}.", state=STATE_WORDS[ProblemState(problem.state)]),
+                code="not_resolved",
             )
         return put(problem, ProblemState.REOPENED, reason, action="reopen", actor=actor)
 
@@ -124,7 +129,9 @@ def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     Problem.DoesNotExist."""
     assignee = deciders().filter(username=to).first() if to and "\0" not in to else None
     if to and assignee is None:
-        raise ProblemError(_("There is no user “{name}” with the permission to decide.", name=to[:150]), "to")
+        raise ProblemError(
+            _("There is no user “{name}” with the permission to decide.", name=to[:150]), "to", code="unknown_user"
+        )
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         before = {"assignee": problem.assignee.get_username() if problem.assignee else None}
@@ -156,12 +163,12 @@ def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
 def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
     """Merge it, with its parts, into ``into``, which is returned. Raises ProblemError or Problem.DoesNotExist."""
     if problem_id == into:
-        raise ProblemError(_("A problem cannot be merged into itself."), "into")
+        raise ProblemError(_("A problem cannot be merged into itself."), "into", code="cannot_merge")
 
     def write(part: Problem, reason: str) -> AuditEntry:
         whole = Problem.objects.select_for_update().filter(pk=into).first()
         if whole is None:
-            raise ProblemError(_("There is no problem {number}.", number=str(into)), "into")
+            raise ProblemError(_("There is no problem {number}.", number=str(into)), "into", code="cannot_merge")
         if whole.merged_into_id is not None:
             raise ProblemError(
                 _(
@@ -170,6 +177,7 @@ def merge(problem_id: int, into: int, reason: str, actor: Actor) -> Problem:
                     whole=str(whole.merged_into_id),
                 ),
                 "into",
+                code="cannot_merge",
             )
         before = {"count": whole.count}
         _add(whole, part.count)
@@ -195,7 +203,7 @@ def split(problem_id: int, reason: str, actor: Actor) -> Problem:
         counters.lock(Counter.EVENTS)
         part = Problem.objects.select_for_update().get(pk=problem_id)
         if part.merged_into_id is None:
-            raise ProblemError(_("The problem is not merged into another problem."))
+            raise ProblemError(_("The problem is not merged into another problem."), code="not_merged")
         whole = Problem.objects.select_for_update().get(pk=part.merged_into_id)
         before = {"merged_into": whole.pk, "count": whole.count}
         _add(whole, -part.count)

@@ -1,9 +1,10 @@
 """The addresses of the console, the API and the health checks."""
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.i18n import set_language
 
+from errorkernel.web.auth.api_requests import unknown
 from errorkernel.web.console import (
     audit,
     bulk_decisions,
@@ -54,6 +55,7 @@ urlpatterns = [
     path("language/", set_language, name="set_language"),
     path("jump/", command_palette.jump, name="jump"),
     path("api/v1/", include("errorkernel.web.api.urls")),
+    re_path(r"^api(?:/|$)", unknown),
     path("", include("errorkernel.web.health.urls")),
     *registry.pages,
     *(page_address(operation) for operation in registry.operations if operation.form),

@@ -60,7 +60,7 @@ class Peer:
         return [one["text"] for one in self.get(f"events?q=node:{self.name}")]
 
     def incidents(self, state: str = "") -> list[dict[str, Any]]:
-        return self.get(f"incidents?node={self.name}&state={state}")
+        return self.get(f"incidents?node={self.name}" + (f"&state={state}" if state else ""))
 
     def open_one(self) -> dict[str, Any]:
         return dict(wait_for(lambda: self.incidents("open"))[0])
@@ -303,7 +303,7 @@ def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Pr
         head = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Type: {kind}",
                 f"Authorization: Bearer {token}", f"Content-Length: {len(data)}", "", ""]  # fmt: skip
         status, headers, told = raw(product, "\r\n".join(head).encode() + data)
-        assert headers["content-type"] == "application/json"
+        assert headers["content-type"] == "application/problem+json"
         return status, json.loads(told)
 
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "x"):
@@ -334,7 +334,7 @@ def test_other_methods_and_addresses_are_answered_in_json(
 ) -> None:
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     found, headers, body = raw(product, head.encode() + b"\r\n\r\n")
-    assert (found, headers.get("allow"), headers["content-type"]) == (status, allow, "application/json")
+    assert (found, headers.get("allow"), headers["content-type"]) == (status, allow, "application/problem+json")
     assert body == b"" if method == "HEAD" else json.loads(body)
 
 

@@ -126,8 +126,8 @@ def test_nobody_gets_a_list_without_login(path):
 def test_a_list_needs_the_permission_and_viewers_have_it(path, viewer):
     assert token_of("nobody").get(path).status_code == 403
     answer = viewer.get(path)
-    assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None})
-    assert answer["Cache-Control"] == "no-store"
+    assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None, "last": None})
+    assert answer["Cache-Control"] == "private, no-cache"
     assert Caller(user=User.objects.get(username="vera")).get(path).status_code == 200
     told = viewer.post(path, {})
     # Events are posted by nodes, rules by those who may change them, answers by those who may answer.
@@ -202,7 +202,7 @@ def test_events_are_paged_by_seq_without_gap_or_repetition(viewer):
     assert ([one["seq"] for one in items], pages) == (list(range(1, 251)), 3)
     items, pages = viewer.pages("events", limit=100, order="desc")
     assert ([one["seq"] for one in items], pages) == (list(range(250, 0, -1)), 3)
-    assert viewer.get("events", after=250).json() == {"items": [], "next": None}
+    assert viewer.get("events", after=250).json() == {"items": [], "next": None, "last": 250}
     assert viewer.get("events", limit=250).json()["next"] is None
 
 
@@ -248,7 +248,7 @@ def test_a_wrong_parameter_is_400(path, parameters, viewer):
 def test_a_wrong_query_says_where(viewer):
     answer = viewer.get("events", q="node:a lvel:error")
     assert (answer.status_code, answer.json()["position"]) == (400, 7)
-    for path in ("incidents", "problems", "processes", "nodes"):
+    for path in ("rules", "processes", "nodes"):
         assert viewer.get(path, q="node:a").status_code == 400  # not silently everything
 
 

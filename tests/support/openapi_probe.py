@@ -24,7 +24,7 @@ from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.pytest._test_builder import build_operation_test
 
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
-from errorkernel.web.operations.listing import NUMBER_MAX
+from errorkernel.web.operations.filters import NUMBER_MAX, TIME_FORMAT
 from errorkernel.web.operations.lists import QUERY_FORMAT
 from errorkernel.web.operations.registry import registry
 from errorkernel.web.schemas.operations import CONDITION_FORMAT
@@ -110,6 +110,7 @@ def whole(value: Any) -> Any:
 WORDS = st.sampled_from(
     ["node:ship1", "node:ship*", "level>=error", "process:p0", 'text:"no such file"', "since:2h", "file", ""]
 )
+schemathesis.openapi.format(TIME_FORMAT, st.sampled_from(["2h", "7d", "2026-11-24T10:00"]))
 schemathesis.openapi.format(QUERY_FORMAT, st.lists(WORDS, max_size=4).map(" ".join))
 CONDITIONS = ["process:p0", "node:ship* level>=error", "kind:FileNotFoundError", "consecutive>=3"]
 CONDITIONS += sorted({one.example["condition"] for one in registry.operations if "condition" in one.example})

@@ -20,6 +20,7 @@ from errorkernel.domain import incident_state
 from errorkernel.domain.canary import CanaryState, canary_state, describe
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, ErrorState, Incident
 from errorkernel.store import problems
@@ -48,7 +49,7 @@ REST_NOT_APPLIED = _("The decision is not applied to the others. Discard this bu
 """A new proposal is the only way: it shows what is pending now, and needs its own reason and approval."""
 
 
-class CannotBulk(Exception):
+class CannotBulk(OperationRefused):
     """The operation is not possible now; the message is one sentence for the person."""
 
 
@@ -85,11 +86,13 @@ def propose(
     many needs an approval by a second person (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
-        raise CannotBulk(_("No pending incident matches this search."))
+        raise CannotBulk(_("No pending incident matches this search."), "no_incident_matches", "condition")
     if not reason:
-        raise CannotBulk(_("A bulk decision needs a reason. It is stored with every incident."))
+        raise CannotBulk(
+            _("A bulk decision needs a reason. It is stored with every incident."), "missing_field", "reason"
+        )
     if canary is not None and canary not in wanted:
-        raise CannotBulk(_("The canary is not among the incidents."))
+        raise CannotBulk(_("The canary is not among the incidents."), "canary_not_matched", "first")
     with transaction.atomic():
         bulk = BulkDecision.objects.create(
             query=query, action=action.value, reason=reason, actor=actor.id, user_id=actor.user_id, origin=actor.origin,
@@ -144,7 +147,8 @@ def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
     """Raises CannotBulk."""
     if actor.at >= bulk.expires_at:
         raise CannotBulk(
-            _("The proposal has expired, because other incidents may be pending now. Create a new proposal.")
+            _("The proposal has expired, because other incidents may be pending now. Create a new proposal."),
+            "proposal_expired",
         )
     if bulk.needs_approval and is_proposer(bulk, actor):
         raise CannotBulk(
@@ -152,13 +156,14 @@ def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
                 "{action} for {count} processes needs approval by a second person.",
                 action=bulk.action,
                 count=bulk.count,
-            )
+            ),
+            "needs_second_person",
         )
     _check_proposer(bulk, actor)
     if has_canary(bulk) and not canary:
-        raise CannotBulk(_("A canary was chosen: approve it, and the others once it has done well."))
+        raise CannotBulk(_("A canary was chosen: approve it, and the others once it has done well."), "has_canary")
     if canary and not has_canary(bulk):
-        raise CannotBulk(_("No canary was chosen: approve all."))
+        raise CannotBulk(_("No canary was chosen: approve all."), "has_no_canary")
 
 
 def has_canary(bulk: BulkDecision) -> bool:
@@ -172,14 +177,14 @@ def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
         bulk = _held(bulk_id, State.CANARY)
         _check_proposer(bulk, actor)
         if deadline_hold.held_since():
-            raise CannotBulk(deadline_hold.HELD)
+            raise CannotBulk(deadline_hold.HELD, "deadlines_held")
         canary = watched(bulk, actor.at)
         if canary is None:
-            raise CannotBulk(_("The canary is no longer stored. {so}", so=REST_NOT_APPLIED))
+            raise CannotBulk(_("The canary is no longer stored. {so}", so=REST_NOT_APPLIED), "canary_failed")
         if canary.shows.stands:
-            raise CannotBulk(_("{why} {so}", why=canary.explanation, so=REST_NOT_APPLIED))
+            raise CannotBulk(_("{why} {so}", why=canary.explanation, so=REST_NOT_APPLIED), "canary_failed")
         if canary.shows is not CanaryState.GOOD:
-            raise CannotBulk(canary.explanation)
+            raise CannotBulk(canary.explanation, "canary_watched")
         bulk.state = State.APPLYING
         bulk.save(update_fields=["state"])
         _note(bulk, "apply-rest", actor, {"state": State.CANARY}, {"state": bulk.state})
@@ -265,7 +270,7 @@ def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
     """The row, locked until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
     bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
-        raise CannotBulk(_NOT_NOW[State(bulk.state)])
+        raise CannotBulk(_NOT_NOW[State(bulk.state)], "wrong_state")
     return bulk
 
 
@@ -276,7 +281,8 @@ def _check_proposer(bulk: BulkDecision, actor: Actor) -> None:
         return
     if bulk.user is None or not problems.deciders().filter(pk=bulk.user.pk).exists():
         raise CannotBulk(
-            _("{name} proposed it and no longer has the permission to decide. Create a new proposal.", name=bulk.actor)
+            _("{name} proposed it and no longer has the permission to decide. Create a new proposal.", name=bulk.actor),
+            "proposer_may_not_decide",
         )
 
 

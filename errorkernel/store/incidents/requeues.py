@@ -21,6 +21,7 @@ from errorkernel.domain import values
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.incident_state import ENDED
 from errorkernel.domain.messages import TranslatableText as _
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.values import Message, OutcomeState
 from errorkernel.models import DeadLetter, Incident, Process, Requeue
 from errorkernel.protocol import commands, subjects
@@ -64,7 +65,7 @@ class Wanted:
     request_id: str = ""
 
 
-class CannotRequeue(Exception):
+class CannotRequeue(OperationRefused):
     """The operation is not possible with the message now; the text is one sentence for the person."""
 
 
@@ -97,7 +98,7 @@ def _once() -> Iterator[None]:
         with counters.changing():
             yield
     except IntegrityError:
-        raise CannotRequeue(_UNDER_WAY) from None
+        raise CannotRequeue(_UNDER_WAY, "already_requeued") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,11 @@ def _dispose(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
     request_id = wanted.request_id
     if request_id and (known := failed.past.filter(request_id=request_id, actor=actor.id).first()):
         if _wish_of(known) is not wanted.wish:
-            raise CannotRequeue(_("This request_id was already used for another action on the message."))
+            raise CannotRequeue(
+                _("This request_id was already used for another action on the message."),
+                "request_id_reused",
+                "request_id",
+            )
         return known
     last = failed.past.first()
     _check(failed, last, wanted.wish)
@@ -182,20 +187,22 @@ def _begin(failed: _Failed, wanted: Wanted, actor: Actor) -> Requeue:
 def _check(failed: _Failed, last: Requeue | None, wish: Wish) -> None:
     """Raises CannotRequeue."""
     if not failed.message:
-        raise CannotRequeue(_("The process did not report its message in progress."))
+        raise CannotRequeue(_("The process did not report its message in progress."), "no_message")
     if failed.incident and failed.incident.state not in ENDED:
-        raise CannotRequeue(_("The process still has the message. Decide the incident first."))
+        raise CannotRequeue(_("The process still has the message. Decide the incident first."), "message_in_use")
     if last and last.state == State.DROPPED:
-        raise CannotRequeue(_("The message was dropped."))
+        raise CannotRequeue(_("The message was dropped."), "message_dropped")
     if last and last.state in Requeue.UNDER_WAY:
-        raise CannotRequeue(_UNDER_WAY)
+        raise CannotRequeue(_UNDER_WAY, "already_requeued")
     kept = last and last.state == State.KEPT and last.dead_letter
     if wish is Wish.DEAD_LETTER and kept and kept.state == DeadLetter.State.KEPT:
-        raise CannotRequeue(_("The message is already kept as a dead letter."))
+        raise CannotRequeue(_("The message is already kept as a dead letter."), "already_kept")
     if wish is Wish.REQUEUE and not subjects.is_node_name(failed.process.node.name):
-        raise CannotRequeue(_("This node does not accept commands."))
+        raise CannotRequeue(_("This node does not accept commands."), "no_commands")
     if wish is Wish.REQUEUE and _CUT.search(failed.message.get("data", "")):
-        raise CannotRequeue(_("The message was truncated when it was reported; only a part of it is stored."))
+        raise CannotRequeue(
+            _("The message was truncated when it was reported; only a part of it is stored."), "message_truncated"
+        )
 
 
 def as_value(row: Requeue) -> values.Requeue:

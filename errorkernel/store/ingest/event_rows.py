@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Expression, QuerySet
+from django.db.models import QuerySet
 
 from errorkernel.models import ErrorEvent
 
@@ -74,8 +74,9 @@ _COLUMNS = (
 )
 
 
-def stored(**more: Expression) -> QuerySet[ErrorEvent, Any]:
-    """Events with what their row shows and what the API tells beside it, named as from ErrorEvent on; ``more``: by
-    names of their own. Values, not models: a page shows a hundred, and each would be four objects. The stack can be
-    128 KiB and is left where it is."""
-    return ErrorEvent.objects.annotate(**more).values_list(*_COLUMNS, *more, named=True)
+def stored(*columns: str) -> QuerySet[ErrorEvent, Any]:
+    """Events with what their row shows and what the API tells beside it, named as from ErrorEvent on.
+
+    ``columns``: further ones. Values, not models: a page shows a hundred, and each would be four objects. The stack
+    can be 128 KiB and is left where it is."""
+    return ErrorEvent.objects.values_list(*_COLUMNS, *columns, named=True)

@@ -37,7 +37,7 @@ class TooManyAtOnce(RuleError):
             action=action.value,
             most=two_above,
         )
-        super().__init__("also_waiting", text)
+        super().__init__("also_waiting", text, code="too_many_at_once")
 
 
 class RuleChanged(Exception):
@@ -133,6 +133,7 @@ def add(
             raise RuleError(
                 "name",
                 _("There are already {count} rules, the maximum. Remove one first.", count=rule_policy.RULES_MAX),
+                code="too_many_rules",
             )
         last = listed().aggregate(last=Max("position"))["last"] or 0
         rule = Rule(position=last + 1, created_at=actor.at)

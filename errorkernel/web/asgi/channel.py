@@ -19,7 +19,7 @@ from errorkernel.platform import conf, metrics
 from errorkernel.web.asgi.connections import Admission
 from errorkernel.web.health.front import CHECKS
 from errorkernel.web.node_api import bodies
-from errorkernel.web.schemas.common import ErrorBody
+from errorkernel.web.schemas.errors import MEDIA_TYPE, body_of
 
 LINGER_S = 5.0
 """Who was refused may go on sending for so long: to close on what is still coming would take the answer along."""
@@ -37,13 +37,22 @@ _REASONS = {
     408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long", 429: "Too Many Requests",
     431: "Request Header Fields Too Large", 503: "Service Unavailable",
 }  # fmt: skip
+CODES = {
+    408: "too_slow",
+    413: "too_large",
+    414: "address_too_long",
+    429: "too_many_connections",
+    431: "headers_too_large",
+    503: "server_busy",
+}
+"""Status → code of the API's errors."""
 
 
 def answer(status: int, text: str) -> bytes:
     """A whole answer, after which the connection closes. Written past Twisted, which answers only whole requests."""
-    body = msgspec.json.encode(ErrorBody(text))
+    body = msgspec.json.encode(body_of(CODES[status], text))
     later = "Retry-After: 5\r\n" if status in (429, 503) else ""
-    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\nConnection: close\r\n{later}"
+    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {MEDIA_TYPE}\r\nConnection: close\r\n{later}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -5,8 +5,7 @@ does. The API's views are exempt from Django's middleware, which responds with a
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,14 +17,18 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.request import UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
+from django.utils.cache import patch_vary_headers
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
+from errorkernel.domain.nearest import did_you_mean
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.store.accounts import api_tokens
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth import denied_requests
 from errorkernel.web.auth.actor import actor_of
-from errorkernel.web.schemas.common import ErrorBody
+from errorkernel.web.schemas import errors, request_bodies
+from errorkernel.web.schemas.errors import ErrorBody, body_of
 
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
@@ -35,13 +38,12 @@ BODY_MAX_BYTES = 64 * 1024
 
 
 class ApiError(Exception):
-    """The request ends with this status; ``error``: one sentence, or a shape with one."""
+    """The request ends with this body, whose ``status`` is that of the response."""
 
-    def __init__(self, status: int, error: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(error)
-        self.status = status
+    def __init__(self, body: ErrorBody, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body.detail)
+        self.body = body
         self.headers = headers or {}
-        self.body = ErrorBody(error) if isinstance(error, str) else error
 
 
 View = Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]
@@ -57,70 +59,100 @@ def for_operators(permission: str) -> Callable[[View[P]], Callable[Concatenate[H
             try:
                 user, token = _authenticate(request)
                 if not user.has_perm(permission):
-                    raise ApiError(403, f"This needs the permission {permission}.")
+                    raise OperationRefused(f"This needs the permission {permission}.", "forbidden")
                 if not token:
                     _check_csrf(request)
                 return view(request, actor_of(request, user=user, token=token), *args, **kwargs)
             except ApiError as exc:
-                return as_json(exc.status, exc.body, exc.headers)
+                return as_error(exc.body, exc.headers)
+            except OperationRefused as exc:
+                return as_error(body_of(exc.code, str(exc), field=exc.field, position=exc.position))
             except (OperationalError, InterfaceError):
                 log.exception("The database is away")
-                return as_json(503, ErrorBody("The database is away."), {"Retry-After": str(RETRY_AFTER_S)})
+                body = body_of("database_unavailable", "The database is away. Send the request again.")
+                return as_error(body, {"Retry-After": str(RETRY_AFTER_S)})
             except Exception:
                 log.exception("%s %s failed", request.method, request.path)
-                return as_json(500, ErrorBody("This failed here; the log of the server says why."))
+                return internal_error()
 
         return guarded
 
     return decorate
 
 
-def read_body(request: HttpRequest, decoder: msgspec.json.Decoder[T], *, empty: T | None = None) -> T:
-    """The decoded body; ``empty``: the value of an empty body. Raises ApiError."""
+def read_body(request: HttpRequest, shape: type[T], *, may_be_empty: bool = False) -> T:
+    """An operator's body, read strictly; ``may_be_empty``: no body means no field. Raises OperationRefused."""
+    encoding = request.headers.get("Content-Encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise OperationRefused(
+            f"The Content-Encoding {encoding[:40]!r} is not supported. Send the body as it is.", "unsupported_encoding"
+        )
     try:
         body = request.body
     except RequestDataTooBig:
-        raise ApiError(413, "The body is too large.") from None
+        raise _too_large() from None
     except UnreadablePostError:
-        raise ApiError(400, "The body ended too early.") from None
+        raise OperationRefused("The body ended too early.", "invalid_body") from None
     if len(body) > BODY_MAX_BYTES:
-        raise ApiError(413, "The body is too large.")
-    if empty is not None and not body:
-        return empty
+        raise _too_large()
     try:
-        given = decoder.decode(body)
-        _check_times(given)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as exc:
-        fields = ", ".join(decoder.type.__struct_fields__)
-        raise ApiError(400, f"The body is an object with {fields}: {exc}") from None
-    return given
+        return request_bodies.read_body(shape, body, may_be_empty=may_be_empty)
+    except OperationRefused as exc:
+        kind = (request.content_type or "").lower()
+        if exc.code == "invalid_body" and kind and not kind.endswith("json"):
+            raise OperationRefused(
+                f"The body is not JSON but {kind[:80]}. Send JSON with Content-Type: application/json.",
+                "unsupported_media_type",
+            ) from None
+        raise
 
 
-def _check_times(given: Any) -> None:
-    """Raises ValueError for a time outside the calendar in UTC."""
-    for name in getattr(given, "__struct_fields__", ()):
-        at = getattr(given, name)
-        if isinstance(at, datetime):
-            try:
-                at.astimezone(UTC)
-            except OverflowError:
-                raise ValueError(f"`{name}` is a time that cannot be right") from None
+def _too_large() -> OperationRefused:
+    return OperationRefused(f"The body is larger than {BODY_MAX_BYTES:,} bytes.", "too_large")
 
 
-def as_json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """A response with the encoded ``body``, which caches must not store."""
+def check_parameters(given: QueryDict, known: Iterable[str]) -> None:
+    """Raises OperationRefused where the address has a parameter that is not known: its effect would be missing."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            hint = did_you_mean(name, names) or f" The parameters are {', '.join(names) or 'none'}."
+            raise OperationRefused(f"Unknown parameter {name[:40]!r}.{hint}", "unknown_parameter", name[:100])
+
+
+def as_error(body: ErrorBody, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """An error as problem details (RFC 9457)."""
+    return as_json(body.status, body, headers, content_type=errors.MEDIA_TYPE)
+
+
+def internal_error() -> HttpResponse:
+    return as_error(body_of("internal_error", "The request failed here. The server's log says why."))
+
+
+def as_read(body: Any) -> HttpResponse:
+    """A read: its client may keep it, and asks each time whether it still holds (``ETag``)."""
+    response = as_json(200, body, {"Cache-Control": "private, no-cache"})
+    patch_vary_headers(response, ["Authorization", "Cookie"])
+    return response
+
+
+def as_json(
+    status: int, body: Any, headers: Mapping[str, str] | None = None, *, content_type: str = "application/json"
+) -> HttpResponse:
+    """``body`` encoded; never kept by a cache unless ``headers`` say so, since it is meant for one person."""
     return HttpResponse(
-        msgspec.json.encode(body),
+        body if isinstance(body, bytes) else msgspec.json.encode(body),
         status=status,
-        content_type="application/json",
+        content_type=content_type,
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
 
 
-def not_allowed(*methods: str) -> HttpResponse:
-    """405 with the allowed methods."""
+def not_allowed(method: str, *methods: str) -> HttpResponse:
+    """405, naming what is."""
     allowed = ", ".join(methods)
-    return as_json(405, ErrorBody(f"Only {allowed} here."), {"Allow": allowed})
+    detail = f"This address accepts {allowed}, not {method[:20]}."
+    return as_error(body_of("method_not_allowed", detail), {"Allow": allowed})
 
 
 def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
@@ -132,20 +164,21 @@ def _authenticate(request: HttpRequest) -> tuple[AbstractUser, str]:
         found = api_tokens.user_of(token.strip(), now=timezone.now()) if scheme.lower() == "bearer" else None
         if found is None:
             denied_requests.note(request.META.get("REMOTE_ADDR", ""), request.path_info, token.strip())
-            raise _unauthorized("This token is not known, or was revoked.", ', error="invalid_token"')
+            raise _unauthorized("invalid_token", "The token is unknown or was revoked.", ', error="invalid_token"')
         return found, token.strip()
     if not request.user.is_authenticated:
-        raise _unauthorized("Log in, or send a personal token: Authorization: Bearer …")
+        raise _unauthorized("unauthenticated", "Log in, or send a personal token: Authorization: Bearer …")
     return request.user, ""
 
 
-def _unauthorized(error: str, more: str = "") -> ApiError:
-    return ApiError(401, error, headers={"WWW-Authenticate": f'Bearer realm="steward"{more}'})
+def _unauthorized(code: str, detail: str, more: str = "") -> ApiError:
+    return ApiError(body_of(code, detail), headers={"WWW-Authenticate": f'Bearer realm="steward"{more}'})
 
 
 class _Csrf(CsrfViewMiddleware):
     def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
-        raise ApiError(403, f"CSRF: {reason}")
+        log.info("A request was refused by the CSRF check: %s", reason)
+        raise OperationRefused("The CSRF check failed. Send the CSRF token in the header X-CSRFToken.", "csrf_failed")
 
 
 def _check_csrf(request: HttpRequest) -> None:
@@ -160,15 +193,26 @@ def _check_csrf(request: HttpRequest) -> None:
 
 @csrf_exempt
 def unknown(request: HttpRequest) -> HttpResponse:
-    """Below ``/api/v1`` unknown addresses respond in JSON too."""
-    return as_json(404, ErrorBody("There is nothing at this address."))
+    """Below ``/api`` even what is not there answers in JSON."""
+    return as_error(body_of("unknown_address", "There is nothing at this address."))
+
+
+def is_api(request: HttpRequest) -> bool:
+    """Whether errors are answered as JSON: below ``/api``."""
+    return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Requests that Django refuses before a view (an unknown host name): in JSON below ``/api/v1``."""
-    if request.path_info.startswith("/api/v1/"):
-        return as_json(400, ErrorBody("This request cannot be read, or its host is not one of STEWARD_ALLOWED_HOSTS."))
+    """What Django itself refuses before a view is called (a host name that is not ours): in JSON below ``/api``."""
+    if is_api(request):
+        detail = "The request cannot be read, or its host is not in STEWARD_ALLOWED_HOSTS."
+        return as_error(body_of("invalid_request", detail))
     return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What failed outside of a view: in JSON below ``/api``."""
+    return internal_error() if is_api(request) else defaults.server_error(request)
 
 
 def by_method(views: Mapping[str, Callable[..., HttpResponse]]) -> Callable[..., HttpResponse]:
@@ -181,6 +225,8 @@ def by_method(views: Mapping[str, Callable[..., HttpResponse]]) -> Callable[...,
     @csrf_exempt
     def view(request: HttpRequest, **key: Any) -> HttpResponse:
         view_of_method = views.get(str(request.method))
-        return view_of_method(request, **key) if view_of_method else not_allowed(*sorted(views))
+        if view_of_method:
+            return view_of_method(request, **key)
+        return not_allowed(str(request.method), *sorted(views))
 
     return view

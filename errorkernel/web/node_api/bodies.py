@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from errorkernel.domain.limits import Limits
+from errorkernel.protocol.errors import explain
 
 GZIP_MEMBERS_MAX = 64
 """A gzip file may be several one after the other; thousands of empty ones would cost time and carry nothing."""
@@ -40,6 +41,14 @@ _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _value_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
+CODES = {
+    "body_too_big": "too_large",
+    "too_many": "too_many_events",
+    "encoding": "unsupported_encoding",
+}
+"""Reason of a ``BodyError`` → code of the API's error, where it is not ``invalid_body``."""
+
+
 class BodyError(ValueError):
     """A body that cannot be taken; ``status`` is the HTTP answer, ``reason`` a short stable word (a metric label)."""
 
@@ -47,6 +56,7 @@ class BodyError(ValueError):
         super().__init__(detail)
         self.status = status
         self.reason = reason
+        self.code = CODES.get(reason, "invalid_body")
         self.data = data
 
 
@@ -102,7 +112,7 @@ def _array(body: bytes, limits: Limits) -> list[bytes]:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         items = _elements(body, limits)
         if not items:
-            raise BodyError(400, "not_json", f"The body is not JSON: {exc}", body) from None
+            raise BodyError(400, "not_json", explain(exc), body) from None
     if len(items) > limits.events_per_request:
         raise _too_many(limits)
     return items
@@ -159,7 +169,9 @@ def _check_commas(body: bytes, limits: Limits) -> None:
 def _unpacker(encoding: str, limits: Limits) -> "_Identity | _Inflate":
     packed = [known for name in encoding.split(",") if (known := name.strip().lower()) not in ("", "identity")]
     if len(packed) > 1 or not ENCODINGS.keys() >= set(packed):
-        raise BodyError(415, "encoding", f"Content-Encoding {encoding[:40]!r} is not known here; gzip and deflate are.")
+        raise BodyError(
+            415, "encoding", f"The Content-Encoding {encoding[:40]!r} is not supported. Use gzip or deflate."
+        )
     wbits = ENCODINGS[packed[0]] if packed else None
     return _Identity() if wbits is None else _Inflate(limits, wbits)
 
@@ -195,8 +207,8 @@ class _Inflate:
                 self._next_member()
             try:
                 part = self._stream.decompress(chunk, room + 1)
-            except zlib.error as exc:
-                raise BodyError(400, "bad_compression", f"The body cannot be unpacked: {exc}") from None
+            except zlib.error:
+                raise BodyError(400, "bad_compression", "The body cannot be unpacked: it is damaged.") from None
             room -= len(part)
             if room < 0:
                 raise _too_big_unpacked(self._limits)

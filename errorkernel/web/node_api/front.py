@@ -15,9 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
+
 from errorkernel.web.node_api.bodies import BodyError
 from errorkernel.web.node_api.gateway import CLIENT, Response
 from errorkernel.web.node_api.views import gateway
+from errorkernel.web.schemas.errors import MEDIA_TYPE, body_of
 
 log = logging.getLogger("errorkernel.gateway")
 
@@ -28,7 +31,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PATH = re.compile(r"/api/v1/(?:events|(?P<own>commands)|incidents/(?P<incident>[^/]+)/(?P<what>decision|outcome))\Z")
 _FAILED = Response(
-    500, b'{"error":"This failed here; the log of the server says why."}', {"Content-Type": "application/json"}
+    500,
+    msgspec.json.encode(body_of("internal_error", "The request failed here. The server's log says why.")),
+    {"Content-Type": MEDIA_TYPE},
 )
 
 

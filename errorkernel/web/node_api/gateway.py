@@ -30,7 +30,7 @@ from errorkernel.domain.rate_limit import RateLimit
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
 from errorkernel.protocol import commands, json_codec, lenient_json, message_ids, subjects
-from errorkernel.protocol.errors import ProtocolError
+from errorkernel.protocol.errors import ProtocolError, explain
 from errorkernel.store.incidents import requeues
 from errorkernel.store.ingest import rejected_events
 from errorkernel.web.auth import denied_requests
@@ -45,13 +45,13 @@ from errorkernel.web.node_api.decision_waits import (
 )
 from errorkernel.web.node_api.tokens import NodeTokens
 from errorkernel.web.schemas.common import (
-    ErrorBody,
     EventsAccepted,
     NoEventsAccepted,
     OutcomeAccepted,
     Refusal,
     UnknownIncident,
 )
+from errorkernel.web.schemas.errors import MEDIA_TYPE, ErrorBody, body_of
 
 log = logging.getLogger("errorkernel.gateway")
 
@@ -80,11 +80,11 @@ class Response:
 
 
 class Refused(Exception):
-    """The request ends here; ``body``: one sentence, or a shape with one."""
+    """The request ends here with this error."""
 
-    def __init__(self, status: int, body: str | msgspec.Struct, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(body)
-        self.response = _json(status, ErrorBody(body) if isinstance(body, str) else body, headers)
+    def __init__(self, body: ErrorBody, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body.detail)
+        self.response = _error(body, headers)
 
 
 class Gateway:
@@ -155,8 +155,12 @@ class Gateway:
         await self._quarantine(refusals)
         accepted = [event_id for index, event_id, _ in valid if index not in refused]
         if rejected and not accepted:
-            return _json(400, NoEventsAccepted("None of the events can be taken.", accepted, rejected))
-        return _json(202, EventsAccepted(accepted, rejected))
+            detail = "None of the events can be accepted."
+            return _error(
+                body_of("no_event_accepted", detail, shape=NoEventsAccepted, accepted=accepted, rejected=rejected),
+                self._rate_headers(node),
+            )
+        return _json(202, EventsAccepted(accepted, rejected), self._rate_headers(node))
 
     async def _validate(
         self, node: str, items: list[bytes]
@@ -204,9 +208,8 @@ class Gateway:
         try:
             decision = await self._waits.decision(node, incident, wait_s)
         except Withdrawn:
-            raise Refused(
-                404, UnknownIncident("The question was withdrawn; no answer will come.", State.WITHDRAWN)
-            ) from None
+            text = "The incident was withdrawn. It will not be decided."
+            raise Refused(body_of("withdrawn", text, shape=UnknownIncident, state=State.WITHDRAWN)) from None
         except UnknownHere:
             raise _unknown() from None
         if decision is None:
@@ -233,10 +236,10 @@ class Gateway:
             data = _complete(body, incident, self._limits)
             outcome = json_codec.decode_outcome(data, self._limits)
             if outcome.incident != incident:
-                raise ProtocolError("bad_subject", "The body speaks of another incident than the address.")
+                raise ProtocolError("bad_subject", "The body names another incident than the address.")
         except ProtocolError as exc:
             await self._quarantine([_refusal(node, exc.reason, str(exc), body, incident)])
-            raise Refused(400, str(exc)) from None
+            raise Refused(body_of("invalid_outcome", str(exc))) from None
         if not await self._is_known(node, incident):
             raise _unknown()
         await _store(await self._connection(), subjects.outcome(node, incident), incident, data)
@@ -253,14 +256,14 @@ class Gateway:
         if scheme.lower() != "bearer" or not token:
             metrics.count_rejected("no_token")
             denied_requests.note(headers.get(CLIENT, ""), _DENIED_TARGET)
-            raise Refused(401, "A node token is needed: Authorization: Bearer …", headers=_CHALLENGE)
+            text = "A node token is needed: Authorization: Bearer …"
+            raise Refused(body_of("unauthenticated", text), headers=_CHALLENGE)
         node = await self._tokens.node(token)
         if node is None:
             metrics.count_rejected("bad_token")
             denied_requests.note(headers.get(CLIENT, ""), _DENIED_TARGET, token)
             raise Refused(
-                401,
-                "This token is not known, or its node is disabled.",
+                body_of("invalid_token", "The token is unknown, or its node is disabled."),
                 headers={"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'},
             )
         return node
@@ -270,7 +273,20 @@ class Gateway:
         wait_s = self._rate.wait_s(node, events, time.monotonic())
         if wait_s > 0:
             metrics.count_rejected("rate", max(1, events))
-            raise Refused(429, "Too many events; wait before sending more.", headers=_retry_after(wait_s))
+            raise Refused(
+                body_of("rate_limited", "Too many events; wait before sending more."),
+                headers=_retry_after(wait_s) | self._rate_headers(node),
+            )
+
+    def _rate_headers(self, node: str) -> dict[str, str]:
+        """How much the node may still send, as in draft-ietf-httpapi-ratelimit-headers; none without a limit."""
+        left = self._rate.left(node, time.monotonic())
+        if left is None:
+            return {}
+        return {
+            "RateLimit-Policy": f'"node";q={left.burst};w={math.ceil(left.full_after_s)}',
+            "RateLimit": f'"node";r={left.events};t={math.ceil(left.reset_s)}',
+        }
 
     async def _turn_away(self, node: str, exc: bodies.BodyError) -> None:
         if exc.data:
@@ -304,28 +320,39 @@ async def _answer_errors(work: Awaitable[Response]) -> Response:
     except TooManyWaits:
         metrics.count_rejected("waits")
         text = "Too many requests of this node wait; ask again later."
-        return _json(429, ErrorBody(text), _retry_after(WAITS_RETRY_AFTER_S))
+        return _error(body_of("too_many_waits", text), _retry_after(WAITS_RETRY_AFTER_S))
     except bodies.BodyError as exc:
-        body = NoEventsAccepted(str(exc), [], [Refusal(0, str(exc))]) if exc.status == 400 else ErrorBody(str(exc))
-        return _json(exc.status, body)
+        if exc.status != 400:
+            return _error(body_of(exc.code, str(exc)))
+        rejected = [Refusal(0, str(exc))]
+        return _error(body_of(exc.code, str(exc), shape=NoEventsAccepted, accepted=[], rejected=rejected))
     except ShareFull as exc:
         metrics.count_rejected("share")
         log.warning("A node's request is put off, its share of the stream is full: %s", exc)
-        text = "Too many events of this node are not stored yet; send all of it again."
-        return _json(429, ErrorBody(text), _retry_after(RETRY_AFTER_S))
+        return _unavailable(
+            "stream_share_full", "Too many events of this node are not stored yet. Send all of it again."
+        )
     except BrokerAway as exc:
         log.warning("A node's request is put off, the broker is away: %s", exc)
-        return _json(503, ErrorBody("The broker is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+        return _unavailable("broker_unavailable", "The broker is away. Send all of it again.")
     except BrokerRefused as exc:
         log.error("The broker does not take what a node sent: %s", exc)
-        return _json(503, ErrorBody("The broker does not take this now."), _retry_after(RETRY_AFTER_S))
+        return _unavailable("broker_unavailable", "The broker does not accept this now. Send it again later.")
     except DATABASE_AWAY:
         log.exception("A node's request is put off, the database is away")
-        return _json(503, ErrorBody("The database is away; send all of it again."), _retry_after(RETRY_AFTER_S))
+        return _unavailable("database_unavailable", "The database is away. Send all of it again.")
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
     return Response(status, msgspec.json.encode(body), {**_JSON, **(headers or {})})
+
+
+def _error(body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body.status, msgspec.json.encode(body), {"Content-Type": MEDIA_TYPE, **(headers or {})})
+
+
+def _unavailable(code: str, detail: str) -> Response:
+    return _error(body_of(code, detail), _retry_after(RETRY_AFTER_S))
 
 
 def _retry_after(seconds: float) -> dict[str, str]:
@@ -333,7 +360,7 @@ def _retry_after(seconds: float) -> dict[str, str]:
 
 
 def _unknown() -> Refused:
-    return Refused(404, "This node has no such incident.")
+    return Refused(body_of("not_found", "This node has no such incident."))
 
 
 def _incident(text: str) -> UUID:
@@ -345,13 +372,13 @@ def _incident(text: str) -> UUID:
 
 def _wait_s(given: Sequence[str]) -> float:
     if len(given) > 1:
-        raise Refused(400, f"wait is given {len(given)} times.")
+        raise Refused(body_of("repeated_parameter", f"'wait' is given {len(given)} times.", field="wait"))
     try:
         wait_s = float(given[0]) if given and given[0] else 0.0
     except ValueError:
         wait_s = math.nan
     if not math.isfinite(wait_s):
-        raise Refused(400, "wait is a number of seconds.")
+        raise Refused(body_of("invalid_parameter", "'wait' must be a number of seconds.", field="wait"))
     return max(0.0, min(wait_s, WAIT_MAX_S))
 
 
@@ -367,9 +394,9 @@ def _complete(body: bytes, incident: UUID, limits: Limits) -> bytes:
     try:
         given = lenient_json.decode(msgspec.json.decode, body)
     except lenient_json.UNREADABLE as exc:
-        raise ProtocolError("not_json", f"The body is not JSON: {exc}") from None
+        raise ProtocolError("not_json", explain(exc)) from None
     if not isinstance(given, dict):
-        raise ProtocolError("wrong_shape", "An outcome is an object.")
+        raise ProtocolError("wrong_shape", "An outcome must be an object.")
     if "v" in given and "incident" in given:
         return body
     return msgspec.json.encode({"v": json_codec.VERSION, "incident": incident, **given})

@@ -1,14 +1,17 @@
 """Operations on bulk decisions: propose, approve, apply the rest after the canary, reject."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from errorkernel.domain.query.parse import QueryError
+from errorkernel.domain.rule_policy import RuleError
 from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import BulkDecision
 from errorkernel.platform import conf
@@ -22,11 +25,10 @@ from errorkernel.web.console.bulk_decisions import found_by, preview
 from errorkernel.web.console.refusal import refuse
 from errorkernel.web.operations.incidents import read_decision
 from errorkernel.web.operations.operation import Form, Operation, Refusal, Refused, Resource
-from errorkernel.web.operations.rules import BAD_RULE, required_reason
+from errorkernel.web.operations.rules import required_reason
 from errorkernel.web.schemas.operations import (
     BulkDecisionProposal,
     BulkDecisionStatus,
-    FieldError,
     bulk_decision_status,
 )
 
@@ -65,18 +67,30 @@ def _show_refusal(refused: Refused) -> HttpResponse:
 
 def _approve(key: int, given: None, actor: Actor) -> BulkDecision:
     bulk, decided = bulk_decisions.approve(key, actor)
-    announce_incidents(decided)
+    transaction.on_commit(partial(announce_incidents, decided))
     return bulk
 
 
 def _approve_canary(key: int, given: None, actor: Actor) -> BulkDecision:
     bulk, decided = bulk_decisions.approve_canary(key, actor, watch_s=conf.get().canary_watch_s)
-    announce_incidents(decided)
+    transaction.on_commit(partial(announce_incidents, decided))
     return bulk
 
 
-def _bad_condition(error: QueryError) -> FieldError:
-    return FieldError(str(error), "condition", error.position)
+_CANNOT_BULK = Refusal(
+    error=CannotBulk,
+    codes=(
+        "wrong_state",
+        "proposal_expired",
+        "needs_second_person",
+        "proposer_may_not_decide",
+        "has_canary",
+        "has_no_canary",
+        "canary_failed",
+        "canary_watched",
+        "deadlines_held",
+    ),
+)
 
 
 BULK_DECISION = Resource(
@@ -99,7 +113,7 @@ def _operation(verb: str, name: str, summary: str, handler: Any) -> Operation[An
         permission=DECIDE,
         handler=handler,
         done="How far it is",
-        refusals=(Refusal(error=CannotBulk),),
+        refusals=(_CANNOT_BULK,),
         form=Form(),
     )
 
@@ -118,9 +132,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         status=201,
         done="These incidents are kept; nothing is decided yet",
         refusals=(
-            Refusal(error=QueryError, status=400, when="It cannot be so", shape=FieldError, body=_bad_condition),
-            BAD_RULE,
-            Refusal(error=CannotBulk),
+            Refusal(error=QueryError, codes=("invalid_search",), field="condition"),
+            Refusal(error=RuleError, codes=("invalid_field",)),
+            Refusal(error=CannotBulk, codes=("no_incident_matches", "canary_not_matched")),
         ),
         form=Form(
             read=_read_proposal,

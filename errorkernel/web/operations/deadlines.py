@@ -48,7 +48,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=DeadlineReason,
         example={"reason": "NTP has corrected the clock."},
         handler=_resume,
-        refusals=(Refusal(error=NotHeld),),
+        refusals=(Refusal(error=NotHeld, codes=("deadlines_not_held",)),),
         form=Form(message=_("Deadlines apply again.")),
     ),
 )

@@ -43,7 +43,7 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
             refusal = operation.refusal_of(exc)
             if refusal is None and not isinstance(exc, BadParameter):
                 raise
-            status = refusal.status if refusal else 400
+            status = refusal.body(exc).status if refusal else 400
             return resource.show_refusal(
                 Refused(request=request, operation=operation, key=key, error=exc, status=status, at=actor.at)
             )

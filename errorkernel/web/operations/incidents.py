@@ -51,14 +51,20 @@ SAYING = {
 
 
 def _decide(key: UUID, given: Answer, actor: Actor) -> Decision:
-    """Raises AlreadyDecided also if the same ``request_id`` was used for another action."""
-    request_id = short(str(given.request_id or ""), REQUEST_ID_MAX_CHARS)
+    """The decision. A person's own decision with the same action is returned again: the request was a retry.
+
+    Raises AlreadyDecided also where the same ``request_id`` was used for another action: the first one counts."""
+    request_id = given.request_key
     reason = short(given.reason or "", REASON_MAX_CHARS)
     until = time.monotonic() + APPEAR_WAIT_S
     while True:
         try:
             made = decisions.decide(key, given.action, actor, reason=reason, request_id=request_id)
             break
+        except AlreadyDecided as exc:
+            if exc.decision.actor == actor.id and exc.decision.action == given.action:
+                return exc.decision
+            raise
         except Incident.DoesNotExist:
             if time.monotonic() >= until:
                 raise
@@ -84,7 +90,7 @@ def read_decision(given: QueryDict, actor: Actor) -> Answer:
                 count=len(reason), most=REASON_MAX_CHARS
             )
         )
-    return Answer(action, reason, given.get("request_id", ""))
+    return Answer(action, reason, request_id=short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS))
 
 
 def _show_refusal(refused: Refused) -> HttpResponse:
@@ -144,10 +150,14 @@ def _card(request: HttpRequest, incident_id: UUID, *, notice: str = "", status: 
     return render(request, "errorkernel/incident.html", opened(incident) | context, status=status)
 
 
-def _first(error: AlreadyDecided) -> DecidedByOther:
+def _winner(error: AlreadyDecided) -> dict[str, Any]:
     decision = error.decision
-    text = f"{decision.actor} decided {decision.action} first."
-    return of_row(DecidedByOther, decision, error=text, winner=decision.actor)
+    return {
+        "winner": decision.actor,
+        "action": decision.action,
+        "reason": decision.reason,
+        "decided_at": decision.decided_at,
+    }
 
 
 _INCIDENT = Resource(
@@ -173,14 +183,15 @@ _DECISION = (
         handler=_decide,
         done="The decision is recorded and on its way",
         refusals=(
-            Refusal(error=AlreadyDecided, shape=DecidedByOther, when="Somebody else decided first", body=_first),
+            Refusal(error=AlreadyDecided, codes=("already_decided",), shape=DecidedByOther, more=_winner),
             Refusal(
                 error=NotOpen,
+                codes=("not_open",),
                 shape=NoLongerOpen,
-                when="The incident is not open any more",
-                body=lambda exc: NoLongerOpen("The incident is not open any more.", State(exc.state)),
+                more=lambda exc: {"state": State(exc.state)},
             ),
         ),
+        keeps_request_id=True,
         form=Form(read=read_decision, after=_show_decided),
     ),
 )
@@ -196,8 +207,20 @@ DISPOSED = {
 }
 
 
+CANNOT_REQUEUE = (
+    "no_message",
+    "message_in_use",
+    "message_dropped",
+    "already_requeued",
+    "already_kept",
+    "no_commands",
+    "message_truncated",
+    "request_id_reused",
+)
+
+
 def wanted(wish: Wish, given: MessageRequest) -> Wanted:
-    return Wanted(wish, short(given.reason, REASON_MAX_CHARS), short(str(given.request_id), REQUEST_ID_MAX_CHARS))
+    return Wanted(wish, short(given.reason, REASON_MAX_CHARS), given.request_key)
 
 
 def dispose_operation(wish: Wish, name: str, summary: str, resource: Resource, **particular: Any) -> Operation[Any]:
@@ -211,7 +234,8 @@ def dispose_operation(wish: Wish, name: str, summary: str, resource: Resource, *
         request=MessageRequest,
         example={"reason": "The disk was replaced."},
         done="How far it is",
-        refusals=(Refusal(error=CannotRequeue),),
+        refusals=(Refusal(error=CannotRequeue, codes=CANNOT_REQUEUE),),
+        keeps_request_id=True,
         **particular,
     )
 

@@ -1,30 +1,48 @@
 """One declaration per list of the JSON API: keyset pages over one unique growing number each.
 
-``after`` is the last number that a client has seen; ``next`` is the value of ``after`` for the next page, or null at
-the end. Oldest first unless ``order=desc``. Events are ordered by ``seq``; incidents by the number of their last
-change, so that a request after the last one returns exactly the later changes; everything else by its primary key.
+``after`` is the last number that a client has seen, ``next`` what to give as ``after`` for the following page, or null
+at the end. ``last`` is never lost: a client that polls keeps it and gives it as ``after`` to get what came later.
+Oldest first unless ``order=desc``. Events are ordered by ``seq``; incidents by the number of their last change, so that
+asking again after the last one gives exactly what has changed since; everything else by its primary key.
 
 A page is bounded three ways: by ``limit``, by its size in bytes, and for a query by the number of searched events. So a
 page may have fewer items than the limit, or none, although ``next`` is set: continue until ``next`` is null.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 
+from errorkernel.domain.query.parse import QueryError
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.auth.api_requests import ApiError, as_json, for_operators
+from errorkernel.web.auth.api_requests import as_read, check_parameters, for_operators
+from errorkernel.web.operations.filters import NUMBER_MAX, Filter, read_number, read_word, single
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 PAGE_BYTES = 8 * 1024 * 1024
-NUMBER_MAX = 2**63 - 1
+TOTAL_MAX = 100_000
+"""So many rows are counted at most where a total is asked for."""
 _READ_AT_ONCE = 100
+_ORDERS = ("asc", "desc")
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """``column`` orders the list, ``key`` is the unique number by which it goes on: the same, or what breaks ties."""
+
+    column: str
+    key: str
+
+    @property
+    def is_unique(self) -> bool:
+        return self.column == self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +52,35 @@ class Page:
     after: int | None
     limit: int
     descending: bool
+    sort: Sort
+    wants_total: bool = False
 
     @classmethod
-    def of(cls, given: QueryDict) -> "Page":
-        """Raises ApiError (400)."""
-        limit = read_number(given, "limit")
-        if limit is not None and not 1 <= limit <= LIMIT_MAX:
-            raise ApiError(400, f"limit is from 1 to {LIMIT_MAX}.")
-        order = parameter(given, "order", "asc")
-        if order not in ("asc", "desc"):
-            raise ApiError(400, "order is asc or desc.")
-        return cls(read_number(given, "after"), limit or LIMIT_DEFAULT, order == "desc")
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A parameter that filters a list. ``apply`` gets the rows, the value (not empty) and the time."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-    apply: Callable[[QuerySet[Any], str, datetime], QuerySet[Any]]
-    is_list: bool = False
-    may_be_empty: bool = True
+    def of(cls, given: QueryDict, sorts: Mapping[str, Sort]) -> "Page":
+        """Raises OperationRefused (400)."""
+        limit = read_number(given, "limit", 1, LIMIT_MAX)
+        order = read_word(given, "order", _ORDERS)
+        sort = read_word(given, "sort", tuple(sorts)) or next(iter(sorts))
+        wants_total = read_word(given, "total", ("true", "false")) == "true"
+        after = read_number(given, "after", 0, NUMBER_MAX)
+        return cls(after, limit or LIMIT_DEFAULT, order == "desc", sorts[sort], wants_total)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows that one request searches; ``scanned_to``: the last searched number if more follow."""
+    """The rows that one request looks at; where it ends if there is more behind it; the highest number that it covers,
+    where that is known without an item; and what its total counts."""
 
     rows: QuerySet[Any]
     scanned_to: int | None = None
+    covered_to: int | None = None
+    counted: QuerySet[Any] | None = None
+    counts_all: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """``rows``: gets the key in the route, if there is one; raises ApiError (404)."""
+    """``rows``: gets the key of the thing that the list is of, if the route has one; raises OperationRefused (404)."""
 
     name: str
     """Of the operation in the OpenAPI document."""
@@ -80,55 +91,107 @@ class Listing:
     encode: Callable[[Any, datetime], Any]
     rows: Callable[..., QuerySet[Any]]
     order_by: str = "id"
+    sorts: Mapping[str, Sort] = field(default_factory=dict)
+    """Further orders by name, beside ``order_by``."""
     filters: tuple[Filter, ...] = ()
-    filter_together: Callable[[Mapping[str, str]], QuerySet[Any]] | None = None
-    """The rows by the values of all filters, if separate filters would be slow."""
-    search: Callable[[QuerySet[Any], str, Page, datetime], Window] | None = None
-    """The rows that the parameter ``q`` matches."""
+    filter_together: Callable[[Mapping[str, Any]], QuerySet[Any]] | None = None
+    """The rows by the values of all filters, where one after the other would be slow."""
+    search: Callable[[str, datetime, Actor], Q] | None = None
+    """What the parameter ``q`` finds. Raises QueryError."""
     search_schema: dict[str, Any] | None = None
+    bound: Callable[[QuerySet[Any], Page], Window] | None = None
+    """Bounds how many rows a request with filters or a search looks at."""
 
     @property
     def has_key(self) -> bool:
         return "<" in self.route
+
+    @property
+    def all_sorts(self) -> Mapping[str, Sort]:
+        return {self.order_by: Sort(self.order_by, self.order_by), **self.sorts}
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        own = ("after", "limit", "order", *(("sort",) if self.sorts else ()), "total")
+        return (*own, *(("q",) if self.search else ()), *(narrow.name for narrow in self.filters))
 
 
 def listing_view(listing: Listing) -> Callable[..., HttpResponse]:
     @for_operators(listing.permission)
     def view(request: HttpRequest, actor: Actor, /, **key: str) -> HttpResponse:
         given, now = request.GET, actor.at
-        query = parameter(given, "q").strip()
-        if query and listing.search is None:
-            # An ignored filter would return wrong results.
-            names = ", ".join(narrow.name for narrow in listing.filters) or "none"
-            raise ApiError(400, f"This list has no parameter q. Filters: {names}.")
-        values = {narrow.name: value for narrow in listing.filters if (value := parameter(given, narrow.name))}
+        check_parameters(given, listing.parameters)
+        page = Page.of(given, listing.all_sorts)
+        values = {narrow.name: narrow.read(given) for narrow in listing.filters if narrow.name in given}
+        condition = _condition(listing, given, actor)
         if listing.filter_together:
             rows = listing.filter_together(values)
         else:
             rows = listing.rows(*map(_key, key.values()))
             for narrow in listing.filters:
                 if narrow.name in values:
-                    value = values[narrow.name]
-                    # No database stores a NUL.
-                    rows = rows.none() if "\0" in value else narrow.apply(rows, value, now)
-        page, window = Page.of(given), Window(rows)
-        if query and listing.search:
-            window = listing.search(rows, query, page, now)
+                    rows = narrow.apply(rows, values[narrow.name], now)
+        rows = rows if condition is None else rows.filter(condition)
+        is_narrowed = condition is not None or bool(values)
+        window = listing.bound(rows, page) if listing.bound and is_narrowed else Window(rows)
         return _answer(listing, window, page, now)
 
     return view
 
 
+def _condition(listing: Listing, given: QueryDict, actor: Actor) -> Q | None:
+    query = (single(given, "q") or "").strip()
+    if not query or listing.search is None:
+        return None
+    try:
+        return listing.search(query, actor.at, actor)
+    except QueryError as exc:
+        raise OperationRefused(str(exc), "invalid_search", "q", exc.position) from None
+
+
 def _answer(listing: Listing, window: Window, page: Page, now: datetime) -> HttpResponse:
-    key, rows = listing.order_by, window.rows
-    if page.after is not None:
-        rows = rows.filter(**{f"{key}__{'lt' if page.descending else 'gt'}": page.after})
-    # One more than the limit shows whether there is a next page.
-    found = rows.order_by(f"-{key}" if page.descending else key)[: page.limit + 1]
+    key = page.sort.key
+    rows = _behind(window.rows, page)
+    sign = "-" if page.descending else ""
+    order = [sign + page.sort.column] if page.sort.is_unique else [sign + page.sort.column, sign + key]
+    # One more than is shown: whether there is a next page is known without counting.
+    found = rows.order_by(*order)[: page.limit + 1]
     chunks = found.iterator(chunk_size=_READ_AT_ONCE)
     items, has_more = _bounded(chunks, page.limit, lambda row: listing.encode(row, now))
     following = getattr(items[-1][0], key) if has_more else window.scanned_to
-    return as_json(200, {"items": [encoded for _, encoded in items], "next": following})
+    body: dict[str, Any] = {"items": [encoded for _, encoded in items], "next": following}
+    if page.sort.is_unique:
+        body["last"] = _last(window, page, [getattr(row, key) for row, _ in items], has_more)
+    if page.wants_total:
+        counted = window.rows if window.counted is None else window.counted
+        total = counted.order_by()[: TOTAL_MAX + 1].count()
+        body["total"] = min(total, TOTAL_MAX)
+        body["total_exact"] = total <= TOTAL_MAX and window.counts_all
+    return as_read(body)
+
+
+def _behind(rows: QuerySet[Any], page: Page) -> QuerySet[Any]:
+    """The rows that follow ``after``."""
+    if page.after is None:
+        return rows
+    then = "lt" if page.descending else "gt"
+    if page.sort.is_unique:
+        return rows.filter(**{f"{page.sort.key}__{then}": page.after})
+    column, key = page.sort.column, page.sort.key
+    # By the present value of the row that was seen last: it may have changed meanwhile.
+    value = rows.model._default_manager.filter(**{key: page.after}).values_list(column, flat=True).first()
+    if value is None:
+        raise OperationRefused("'after' names an item that does not exist any more.", "invalid_parameter", "after")
+    return rows.filter(Q(**{f"{column}__{then}": value}) | Q(**{column: value, f"{key}__{then}": page.after}))
+
+
+def _last(window: Window, page: Page, numbers: list[int], has_more: bool) -> int | None:
+    """The highest number that the page covers; that of the request where it covers none."""
+    if page.descending:
+        return numbers[0] if numbers else None
+    if not has_more and window.covered_to is not None:
+        return max(window.covered_to, page.after or 0)
+    return numbers[-1] if numbers else page.after
 
 
 def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tuple[list[tuple[Any, msgspec.Raw]], bool]:
@@ -145,52 +208,7 @@ def _bounded(rows: Iterable[Any], limit: int, item: Callable[[Any], Any]) -> tup
 
 
 def _key(text: str) -> int:
-    """The key in the address. Raises ApiError (404)."""
+    """The key of what a list is of. Raises OperationRefused (404)."""
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise ApiError(404, "There is nothing at this address.")
+        raise OperationRefused("There is nothing at this address.", "not_found")
     return min(int(text), NUMBER_MAX)
-
-
-def parameter(given: QueryDict, name: str, otherwise: str = "") -> str:
-    """The parameter, or ``otherwise``. Raises ApiError (400) if it is given twice."""
-    values = given.getlist(name)
-    if len(values) > 1:
-        raise ApiError(400, f"{name} is given {len(values)} times.")
-    return values[0] if values else otherwise
-
-
-def read_number(given: QueryDict, name: str) -> int | None:
-    """Raises ApiError (400)."""
-    text = parameter(given, name).strip()
-    return parse_number(text, name) if text else None
-
-
-def parse_number(text: str, name: str) -> int:
-    """Raises ApiError (400)."""
-    text = text.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= NUMBER_MAX):
-        raise ApiError(400, f"{name} is a whole number.")
-    return int(text)
-
-
-# Filters
-
-
-def column(name: str, path: str, description: str) -> Filter:
-    """The rows whose column has the value."""
-    schema = {"type": "string"}
-    return Filter(name, description, schema, lambda rows, value, now: rows.filter(**{path: value}), may_be_empty=False)
-
-
-def states(known: Iterable[str], schema: dict[str, Any]) -> Filter:
-    """The rows in one of the states, separated by commas."""
-    allowed = list(known)
-
-    def apply(rows: QuerySet[Any], value: str, now: datetime) -> QuerySet[Any]:
-        wanted = [state for state in value.split(",") if state]
-        if unknown := [state for state in wanted if state not in allowed]:
-            raise ApiError(400, f"{unknown[0][:40]!r} is no state; there are {', '.join(allowed)}.")
-        return rows.filter(state__in=wanted) if wanted else rows
-
-    text = "Only in these states, with commas between them"
-    return Filter("state", text, {"type": "array", "items": schema}, apply, is_list=True)

@@ -18,23 +18,28 @@ from errorkernel.platform.parameters import LARGEST
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.messages import translated
 from errorkernel.web.console.refusal import refuse
-from errorkernel.web.schemas.common import ErrorBody
+from errorkernel.web.schemas.errors import ErrorBody, body_of
 
 R = TypeVar("R", bound=msgspec.Struct)
-NOT_NOW = "It cannot be done now: the sentence says why"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An error of a handler and its HTTP response. The first match applies."""
+    """An error that a handler raises, and what it is over HTTP.
+
+    ``codes``: those that it can have; the first where the error carries none itself. ``more``: further fields of
+    ``shape``."""
 
     error: type[Exception]
-    status: int = 409
-    when: str = NOT_NOW
-    """For the OpenAPI document."""
-    shape: type[msgspec.Struct] = ErrorBody
-    body: Callable[[Any], msgspec.Struct] = lambda exc: ErrorBody(str(exc))
-    applies: Callable[[Any], bool] = lambda exc: True
+    codes: tuple[str, ...]
+    shape: type[ErrorBody] = ErrorBody
+    more: Callable[[Any], dict[str, Any]] = lambda exc: {}
+    field: str = ""
+
+    def body(self, error: Exception) -> ErrorBody:
+        given = {"position": getattr(error, "position", None), **self.more(error)}
+        code, field = getattr(error, "code", self.codes[0]), getattr(error, "field", self.field)
+        return body_of(code, str(error), shape=self.shape, field=field, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +70,9 @@ class Resource:
     encode: Callable[[Any], msgspec.Struct]
     """Result of a handler → body of the response."""
     missing: type[Exception]
-    """Raised by handlers for a missing resource: 404."""
-    key: type[int] | type[UUID] = int
+    """Raised by handlers where there is no such thing: 404."""
+    key: type[int] | type[UUID] | type[str] = int
+    """``str``: the handler itself reads it, and raises ``missing``."""
     page: str = ""
     """Name of the page to which a form redirects."""
     has_item_page: bool = True
@@ -76,11 +82,13 @@ class Resource:
 
     @property
     def parameter(self) -> str:
-        """The key's name in the OpenAPI document."""
-        return "id" if self.key is UUID else "number"
+        """The key's name in the document."""
+        return "number" if self.key is int else "id"
 
     def read_key(self, text: str | int | UUID) -> Any:
-        """Raises ``missing`` for an invalid key."""
+        """Raises ``missing`` for what is no key."""
+        if self.key is str:
+            return text
         if self.key is UUID:
             try:
                 return text if isinstance(text, UUID) else UUID(str(text))
@@ -147,6 +155,8 @@ class Operation(Generic[R]):
     """None: no page has this operation."""
     is_in_api: bool = True
     changes_something: bool = True
+    keeps_request_id: bool = False
+    """The handler itself makes a request with a known ``request_id`` return the first result."""
 
     @property
     def all_refusals(self) -> tuple[Refusal, ...]:
@@ -154,8 +164,8 @@ class Operation(Generic[R]):
 
     @property
     def api_route(self) -> str:
-        """Below ``/api/v1/``, as Django writes routes. Keys are texts, so that an invalid one is a 404 in JSON."""
-        name = "incident_id" if self.resource.key is UUID else "number"
+        """Below ``/api/v1/``, as Django writes routes. Keys are taken as text, so that a wrong one is a 404 in JSON."""
+        name = {UUID: "incident_id", str: "event_id"}.get(self.resource.key, "number")
         return "/".join(part for part in (self.resource.address, f"<str:{name}>" * self.has_key, self.verb) if part)
 
     @property
@@ -181,7 +191,4 @@ class Operation(Generic[R]):
         return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_item_page else [])
 
     def refusal_of(self, error: Exception) -> Refusal | None:
-        fitting = (
-            refusal for refusal in self.all_refusals if isinstance(error, refusal.error) and refusal.applies(error)
-        )
-        return next(fitting, None)
+        return next((refusal for refusal in self.all_refusals if isinstance(error, refusal.error)), None)

@@ -65,8 +65,20 @@ PROBLEM = Resource(
     encode=items.problem,
     missing=Problem.DoesNotExist,
     refusals=(
-        Refusal(error=ProblemError, status=400, applies=lambda exc: exc.field in ("reason", "text")),
-        Refusal(error=ProblemError),
+        Refusal(
+            error=ProblemError,
+            codes=(
+                "invalid_field",
+                "time_in_past",
+                "problem_merged",
+                "not_muted",
+                "already_resolved",
+                "not_resolved",
+                "unknown_user",
+                "cannot_merge",
+                "not_merged",
+            ),
+        ),
     ),
     show_refusal=_show_refusal,
 )

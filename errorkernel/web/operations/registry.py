@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from django.db.models import Model
 from django.urls import URLPattern
 
 from errorkernel.web.operations import (
@@ -12,6 +11,7 @@ from errorkernel.web.operations import (
     deadlines,
     incidents,
     problems,
+    reads,
     rules,
     saved_searches,
 )
@@ -30,7 +30,7 @@ class Registry:
         self._operations = operations
         self._lists = lists
         self._pages: tuple[URLPattern, ...] = ()
-        self._tables: dict[type[msgspec.Struct], type[Model]] = {}
+        self._shapes: tuple[type[msgspec.Struct], ...] = ()
         self._is_closed = False
 
     def register(
@@ -39,9 +39,9 @@ class Registry:
         operations: tuple[Operation[Any], ...],
         lists: tuple[Listing, ...],
         pages: tuple[URLPattern, ...],
-        tables: dict[type[msgspec.Struct], type[Model]],
+        shapes: tuple[type[msgspec.Struct], ...],
     ) -> None:
-        """Add what a package brings. ``tables``: shape → the table whose help texts explain its fields.
+        """Add what a package brings. ``shapes``: those that are parts of others.
 
         Raises RuntimeError after the first read.
         """
@@ -53,7 +53,7 @@ class Registry:
         self._operations += operations
         self._lists += lists
         self._pages += pages
-        self._tables |= tables
+        self._shapes += shapes
 
     @property
     def operations(self) -> tuple[Operation[Any], ...]:
@@ -71,13 +71,14 @@ class Registry:
         return self._pages
 
     @property
-    def tables(self) -> dict[type[msgspec.Struct], type[Model]]:
+    def shapes(self) -> tuple[type[msgspec.Struct], ...]:
         self._is_closed = True
-        return self._tables
+        return self._shapes
 
 
 registry = Registry(
     (
+        *reads.OPERATIONS,
         *incidents.OPERATIONS,
         *bulk_decisions.OPERATIONS,
         *dead_letters.OPERATIONS,

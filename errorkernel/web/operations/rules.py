@@ -27,7 +27,6 @@ from errorkernel.web.schemas.operations import (
     DAYS_MAX,
     BulkDecisionProposal,
     DryRun,
-    FieldError,
     RuleConflict,
     RuleMove,
     RuleReason,
@@ -35,7 +34,6 @@ from errorkernel.web.schemas.operations import (
 )
 
 STEPS = {"up": -1, "down": 1}
-_TOO_MANY = "`also_waiting`: it would kill or stop more of those than one person may at once"
 _EXAMPLE = {
     "name": "Missing sources",
     "condition": "process:copy-files kind:FileNotFoundError",
@@ -49,9 +47,12 @@ def _limits(given: RuleRequest | RuleReason) -> dict[str, Any]:
     return {"also_waiting": given.also_waiting, "two_above": conf.get().kill_needs_two_above}
 
 
+_NOT_OF_THE_RULE = ("also_waiting", "revision", "request_id")
+
+
 def _definition(given: RuleRequest) -> RuleDefinition:
     fields = msgspec.structs.asdict(given)
-    return RuleDefinition(**{name: value for name, value in fields.items() if name not in ("also_waiting", "revision")})
+    return RuleDefinition(**{name: value for name, value in fields.items() if name not in _NOT_OF_THE_RULE})
 
 
 def required_reason(given: RuleReason | BulkDecisionProposal) -> str:
@@ -99,21 +100,16 @@ def _tried(found: Tried) -> operations.Tried:
     return of_row(operations.Tried, found, items=shown, done=round(found.done(timezone.now()), 4))
 
 
-def _bad_rule(error: RuleError) -> FieldError:
-    return FieldError(str(error), error.field, error.position)
-
-
-BAD_RULE = Refusal(error=RuleError, status=400, when="It cannot be so", shape=FieldError, body=_bad_rule)
-_TOO_MANY_AT_ONCE = Refusal(error=TooManyAtOnce, when=_TOO_MANY, shape=FieldError, body=_bad_rule)
+BAD_RULE = Refusal(error=RuleError, codes=("invalid_field", "too_many_rules"))
+_TOO_MANY_AT_ONCE = Refusal(error=TooManyAtOnce, codes=("too_many_at_once",))
 _CHANGED = Refusal(
     error=RuleChanged,
-    when="Somebody else has changed it meanwhile",
+    codes=("revision_conflict",),
     shape=RuleConflict,
-    body=lambda exc: RuleConflict(str(exc), exc.rule.revision, exc.rule.author),
+    field="revision",
+    more=lambda exc: {"revision": exc.rule.revision, "author": exc.rule.author},
 )
-_NOT_SUSPENDED = Refusal(
-    error=NotSuspended, when="It is not suspended", shape=FieldError, body=lambda exc: FieldError(str(exc))
-)
+_NOT_SUSPENDED = Refusal(error=NotSuspended, codes=("not_suspended",))
 RULE = Resource(
     address="rules",
     noun="rule",

@@ -54,7 +54,10 @@ _SEARCH = Resource(
     item=msgspec.Struct,
     encode=lambda row: msgspec.Struct(),
     missing=SavedSearch.DoesNotExist,
-    refusals=(Refusal(error=CannotShare, status=403), Refusal(error=SavedSearchError, status=400)),
+    refusals=(
+        Refusal(error=CannotShare, codes=("forbidden",)),
+        Refusal(error=SavedSearchError, codes=("invalid_field",)),
+    ),
 )
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(

@@ -5,7 +5,7 @@ of nodes are in ``errorkernel.protocol``.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.values import Action
+from errorkernel.web.schemas.errors import ErrorBody
 
 REQUEST_ID_MAX_CHARS = 64
 INTEGER_MAX = 2**63 - 1
@@ -31,17 +32,22 @@ def of_row(shape: type[T], row: Any, **more: Any) -> T:
     return shape(**columns, **more)
 
 
-class ErrorBody(msgspec.Struct):
-    """The error in one sentence for the author of the client."""
+RequestId: TypeAlias = (
+    Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)]
+    | Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+    | None
+)
 
-    error: str
 
+class WriteRequest(msgspec.Struct, kw_only=True):
+    """A change. ``request_id``: any text of your own; the same request with it again returns the first result."""
 
-class SearchError(msgspec.Struct, omit_defaults=True):
-    """``position``: of the error in ``q``, in characters from 0."""
+    request_id: RequestId = None
 
-    error: str
-    position: int | None = None
+    @property
+    def request_key(self) -> str:
+        """``request_id`` as a text without surrounding spaces or NUL; empty without one."""
+        return "" if self.request_id is None else str(self.request_id).replace("\0", "").strip()
 
 
 class Refusal(msgspec.Struct):
@@ -58,10 +64,9 @@ class EventsAccepted(msgspec.Struct):
     rejected: list[Refusal]
 
 
-class NoEventsAccepted(msgspec.Struct):
+class NoEventsAccepted(ErrorBody, kw_only=True):
     """The body is invalid, or all of its events are."""
 
-    error: str
     accepted: list[UUID]
     rejected: list[Refusal]
 
@@ -72,23 +77,17 @@ class OutcomeAccepted(msgspec.Struct):
     accepted: list[UUID]
 
 
-class UnknownIncident(msgspec.Struct, omit_defaults=True):
+class UnknownIncident(ErrorBody, kw_only=True, omit_defaults=True):
     """``state``: ``withdrawn`` if the incident existed and will not be decided."""
 
-    error: str
     state: State | None = None
 
 
-class Answer(msgspec.Struct):
-    """An operator's decision. ``request_id``: any unique text; a repeated request with it has no further effect."""
+class Answer(WriteRequest):
+    """An operator's decision."""
 
     action: Action
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
-    request_id: (
-        Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)]
-        | Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
-        | None
-    ) = None
 
 
 class RecordedDecision(msgspec.Struct):
@@ -102,20 +101,18 @@ class RecordedDecision(msgspec.Struct):
     decided_at: datetime
 
 
-class DecidedByOther(msgspec.Struct):
+class DecidedByOther(ErrorBody, kw_only=True):
     """Another decision was first; ``winner`` is ``user:<name>``, ``rule:<id>`` or ``deadline``."""
 
-    error: str
     winner: str
     action: Action
     reason: str
     decided_at: datetime
 
 
-class NoLongerOpen(msgspec.Struct):
+class NoLongerOpen(ErrorBody, kw_only=True):
     """The incident is no longer open."""
 
-    error: str
     state: State
 
 

@@ -1,21 +1,20 @@
 """Requests and responses about failed messages: requeued, dropped, kept as dead letters."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
+from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.models import DeadLetter, Requeue
-from errorkernel.web.schemas.common import of_row
+from errorkernel.web.schemas.common import WriteRequest, of_row
 
 
-class MessageRequest(msgspec.Struct):
-    """The reason of an operation on a failed message. ``request_id``: any unique text; a repeated request with it has
-    no further effect."""
+class MessageRequest(WriteRequest):
+    """Why something is done with a failed message."""
 
-    reason: str = ""
-    request_id: str | int = ""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
 
 
 class MessageOperation(msgspec.Struct):

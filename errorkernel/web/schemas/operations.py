@@ -16,7 +16,8 @@ from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, KernelClock
 from errorkernel.protocol import schema
 from errorkernel.store.incidents import bulk_decisions
-from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, of_row, schema_hint
+from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, WriteRequest, of_row, schema_hint
+from errorkernel.web.schemas.errors import ErrorBody
 from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
 
 DAYS_MAX = 3650
@@ -35,7 +36,7 @@ _Count: TypeAlias = Annotated[int, schema_hint(minimum=1, maximum=rule_policy.CO
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 
 
-class RuleRequest(msgspec.Struct):
+class RuleRequest(WriteRequest):
     """The definition of a rule. ``controlled_nodes``: exact names of Steward/ctrl nodes on whose processes it may act.
     ``also_waiting``: evaluate pending incidents too; refused if it would kill or stop more of them than one person may
     at once. ``revision``: of the rule that is replaced; none for a new rule."""
@@ -54,7 +55,7 @@ class RuleRequest(msgspec.Struct):
     revision: _Place = 0
 
 
-class DeadlineReason(msgspec.Struct):
+class DeadlineReason(WriteRequest):
     """Why deadlines are resumed."""
 
     reason: _Reason = ""
@@ -72,13 +73,13 @@ def deadline_hold_status(row: KernelClock) -> DeadlineHold:
     return DeadlineHold(row.held_since, round(row.jump_s, 3))
 
 
-class ProblemReason(msgspec.Struct):
+class ProblemReason(WriteRequest):
     """The reason of an operation on a problem."""
 
     reason: _Reason = ""
 
 
-class ProblemMute(msgspec.Struct):
+class ProblemMute(WriteRequest):
     """When the mute ends: at ``until``, after so many ``more`` events, with the first event of ``another_release``;
     whichever comes first. Without any of them a user must end it."""
 
@@ -88,19 +89,19 @@ class ProblemMute(msgspec.Struct):
     reason: _Reason = ""
 
 
-class ProblemAssignment(msgspec.Struct):
+class ProblemAssignment(WriteRequest):
     """``to``: name of a user with the permission to decide; null for nobody."""
 
     to: Annotated[str, schema_hint(minLength=1)] | None
 
 
-class ProblemText(msgspec.Struct):
+class ProblemText(WriteRequest):
     """A comment; it cannot be changed."""
 
     text: Annotated[str, schema_hint(**_Text, maxLength=problem_state.TEXT_MAX_CHARS)]
 
 
-class ProblemMerge(msgspec.Struct):
+class ProblemMerge(WriteRequest):
     """``into``: number of the target problem."""
 
     into: _Place
@@ -116,13 +117,13 @@ class SearchToSave(msgspec.Struct):
     shared: bool = False
 
 
-class RuleMove(msgspec.Struct):
+class RuleMove(WriteRequest):
     """``steps``: number of positions; negative is up, so that it is evaluated earlier."""
 
     steps: Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
 
 
-class RuleReason(msgspec.Struct):
+class RuleReason(WriteRequest):
     """The reason of an operation on a rule. ``also_waiting``: when it is resumed, evaluate pending incidents too."""
 
     reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)] = ""
@@ -157,23 +158,14 @@ class Tried(msgspec.Struct):
     next: int | None
 
 
-class FieldError(msgspec.Struct, omit_defaults=True):
-    """``field``: the invalid field; ``position``: of the error in the condition, in characters from 0."""
-
-    error: str
-    field: str | None = None
-    position: int | None = None
-
-
-class RuleConflict(msgspec.Struct):
+class RuleConflict(ErrorBody, kw_only=True):
     """Another user was first: the present revision and its author."""
 
-    error: str
     revision: int
     author: str
 
 
-class BulkDecisionProposal(msgspec.Struct):
+class BulkDecisionProposal(WriteRequest):
     """One decision for all incidents that ``condition`` matches now. ``first``: the canary, which is decided first and
     watched; null for none."""
 

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from errorkernel.domain.process_actions import ActionKind, ActionOutcome, RequestKind, RequestResult
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.domain.values import EventType
 from errorkernel.models import ErrorEvent, Node, ProcessAction, ProcessActionRequest, Rule
@@ -43,7 +44,7 @@ _INTERRUPTED = "The kernel ended while it waited for the reply."
 State = ProcessAction.State
 
 
-class ActionRefused(Exception):
+class ActionRefused(OperationRefused):
     """It cannot be done now; the message is one sentence for the operator."""
 
 
@@ -84,7 +85,9 @@ def request(
                 known := ProcessAction.objects.filter(node=node, request_id=wish.request_id, actor=actor.id).first()
             ):
                 if (known.plan, known.method) != (wish.plan, wish.method):
-                    raise ActionRefused("This request_id has done something else on this node.")
+                    raise ActionRefused(
+                        "This request_id has done something else on this node.", "request_id_reused", "request_id"
+                    )
                 return known
             _check(node, wish, actor.at)
             action = _create(node, wish, actor, rule)
@@ -94,7 +97,9 @@ def request(
             )  # fmt: skip
             audit.record(entry)
     except IntegrityError:
-        raise ActionRefused("The same process is being acted on already: wait until that has ended.") from None
+        raise ActionRefused(
+            "The same process is being acted on already: wait until that has ended.", "process_busy"
+        ) from None
     return action
 
 
@@ -122,12 +127,21 @@ def _check(node: Node, wish: ActionRequest, now: datetime) -> None:
     dialect = _may_be_spoken_to(node, now)
     if wish.plan is not ActionKind.LIST:
         if wish.method not in choices(dialect):
-            raise ActionRefused(f"{wish.method or 'This'} is not one of the processes that can be stopped and started.")
+            raise ActionRefused(
+                f"{wish.method or 'This'} is not one of the processes that can be stopped and started.",
+                "unknown_process",
+                "process",
+            )
         if not wish.reason:
-            raise ActionRefused(f"Give a reason to {wish.plan} a process. It is kept in the history.")
+            raise ActionRefused(
+                f"Give a reason to {wish.plan} a process. It is kept in the history.", "reason_needed", "reason"
+            )
     lately = ProcessAction.objects.filter(node=node, created_at__gt=now - timedelta(minutes=1))
     if lately.count() >= A_MINUTE_MAX:
-        raise ActionRefused(f"There were {A_MINUTE_MAX} actions on this node within a minute. Try again in a minute.")
+        raise ActionRefused(
+            f"There were {A_MINUTE_MAX} actions on this node within a minute. Try again in a minute.",
+            "too_many_actions",
+        )
 
 
 def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
@@ -135,15 +149,17 @@ def _may_be_spoken_to(node: Node, now: datetime) -> Dialect:
     if dialects.in_doubt(node, now):
         raise ActionRefused(
             "Messages in different formats arrived under this node's name within a day, and the node may crash on a "
-            "format that it cannot read: choose its format first."
+            "format that it cannot read: choose its format first.",
+            "unknown_format",
         )
     dialect = dialects.spoken(node, now)
     if dialect is None:
         raise ActionRefused(
-            "This node's messages have not shown its command format, and it may crash on a format that it cannot read."
+            "This node's messages have not shown its command format, and it may crash on a format that it cannot read.",
+            "unknown_format",
         )
     if not node.enabled:
-        raise ActionRefused("This node is disabled.")
+        raise ActionRefused("This node is disabled.", "node_disabled")
     return dialect
 
 

@@ -91,7 +91,9 @@ def _settle(request: HttpRequest, name: str) -> HttpResponse:
 def request_action(name: str, wish: ActionRequest, actor: Actor) -> ProcessAction:
     """Raises ActionRefused."""
     if conf.get().legacy == "off":
-        raise ActionRefused("STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.")
+        raise ActionRefused(
+            "STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.", "steward_disabled"
+        )
     return actions.request(name, wish, actor)
 
 

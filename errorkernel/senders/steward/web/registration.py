@@ -12,8 +12,9 @@ from django.urls import path
 
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.process_actions import ActionKind
+from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.sender_names import without_suffix
-from errorkernel.models import ErrorEvent, Node, ProcessAction, ProcessActionRequest, Rule
+from errorkernel.models import ErrorEvent, Node, ProcessAction, Rule
 from errorkernel.platform.parameters import short
 from errorkernel.senders.steward.protocol import text_record
 from errorkernel.senders.steward.store import actions, dialects
@@ -21,13 +22,12 @@ from errorkernel.senders.steward.store.actions import ActionRefused, ActionReque
 from errorkernel.senders.steward.web import actions as pages
 from errorkernel.senders.steward.web.schemas import ActionItem, ActionRequestItem, NodeActionRequest, action
 from errorkernel.store.platform.actor import Actor
-from errorkernel.web.auth.api_requests import ApiError
 from errorkernel.web.auth.permissions import DECIDE
 from errorkernel.web.console.contributions import contribute
 from errorkernel.web.operations.listing import Listing
 from errorkernel.web.operations.operation import Operation, Refusal, Resource
 from errorkernel.web.operations.registry import registry
-from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
+from errorkernel.web.schemas.errors import ErrorCode, define
 
 SHOWN_ON_A_NODE = 3
 SHOWN_ELSEWHERE = 20
@@ -40,7 +40,7 @@ def _act(key: int, given: NodeActionRequest, actor: Actor) -> ProcessAction:
         "" if given.action is ActionKind.LIST else short(given.process, 64),
         short(given.reason, REASON_MAX_CHARS),
         given.event,
-        short(given.request_id, REQUEST_ID_MAX_CHARS),
+        given.request_key,
     )
     made = pages.request_action(node.name, wish, actor)
     return actions.with_lines().get(pk=made.pk)
@@ -48,10 +48,20 @@ def _act(key: int, given: NodeActionRequest, actor: Actor) -> ProcessAction:
 
 def _of_node(node_id: int) -> QuerySet[ProcessAction]:
     if not Node.objects.filter(pk=node_id).exists():
-        raise ApiError(404, "There is no such node.")
+        raise OperationRefused("There is no such node.", "not_found")
     return actions.with_lines().filter(node=node_id)
 
 
+_CODES = {
+    "process_busy": ("The process is being acted on", "The same process is being acted on already."),
+    "unknown_process": ("No such process", "This is not one of the processes that can be stopped and started."),
+    "reason_needed": ("A reason is needed", "Give a reason to kill a process. It is kept in the history."),
+    "too_many_actions": ("Too many actions", "There were 20 actions on this node within a minute."),
+    "unknown_format": ("The format of the node is not known", "Choose the format of the node first."),
+    "node_disabled": ("The node is disabled", "This node is disabled."),
+    "steward_disabled": ("Steward nodes are switched off", "STEWARD_LEGACY is off."),
+}
+define(*(ErrorCode(name, 409, title, example) for name, (title, example) in _CODES.items()))
 _OPERATIONS = (
     Operation(
         name="actOnNode",
@@ -67,7 +77,8 @@ _OPERATIONS = (
         handler=_act,
         status=202,
         done="It is going to be done; this is how far it is",
-        refusals=(Refusal(error=ActionRefused),),
+        refusals=(Refusal(error=ActionRefused, codes=(*_CODES, "request_id_reused")),),
+        keeps_request_id=True,
     ),
 )
 _LISTS = (
@@ -115,5 +126,5 @@ registry.register(
     operations=_OPERATIONS,
     lists=_LISTS,
     pages=_PAGES,
-    tables={ActionItem: ProcessAction, ActionRequestItem: ProcessActionRequest},
+    shapes=(ActionRequestItem,),
 )

@@ -8,19 +8,17 @@ import msgspec
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.process_actions import ActionKind, RequestKind
 from errorkernel.models import ProcessAction
-from errorkernel.web.schemas.common import INTEGER_MAX, REQUEST_ID_MAX_CHARS, of_row
+from errorkernel.web.schemas.common import INTEGER_MAX, WriteRequest, of_row
 
 
-class NodeActionRequest(msgspec.Struct):
+class NodeActionRequest(WriteRequest):
     """An action on a process of a Steward/ctrl node. ``process``: its method, as the node lists it; none for a list.
-    ``event``: ``seq`` of the event that is the reason. ``request_id``: any text of your own; repeating it repeats
-    nothing."""
+    ``event``: ``seq`` of the event that is the reason."""
 
     action: ActionKind
     process: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
     event: Annotated[int, msgspec.Meta(ge=1, le=INTEGER_MAX)] | None = None
-    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_MAX_CHARS)] = ""
 
 
 class ActionRequestItem(msgspec.Struct):

@@ -10,16 +10,20 @@ Source: https://spec.openapis.org/oas/v3.1.1.html
 from typing import Any
 
 from errorkernel.domain.limits import Limits
+from errorkernel.web.api.openapi.examples import fill_examples
 from errorkernel.web.api.openapi.node_paths import incident_id, node_paths
-from errorkernel.web.api.openapi.operation_paths import listing_paths, operation_paths
-from errorkernel.web.api.openapi.parts import ERRORS, READER, error, errors, ok
+from errorkernel.web.api.openapi.operation_paths import idempotency_key, listing_paths, operation_paths
+from errorkernel.web.api.openapi.parts import JSON, READER, common_responses, errors, ok
 from errorkernel.web.api.openapi.schemas import ref, schemas
+from errorkernel.web.operations.json_view import REPLAYED
 from errorkernel.web.schemas import common
 
 _ABOUT = (
-    "Nodes report over HTTP what they cannot report over NATS; operators read and decide. Unknown fields and "
-    "parameters are ignored; a body is read by what it is, whatever its Content-Type says. Whole numbers are written "
-    "without a decimal point. Every error is JSON with one sentence in `error`. `HEAD` is answered wherever a list is."
+    "Nodes report over HTTP what they cannot report over NATS; operators read and decide. What nodes send is read "
+    "tolerantly: unknown fields are ignored. What operators send is read strictly: an unknown field, parameter or "
+    "value is a 400 that names the nearest known one. A body is read by what it is, whatever its Content-Type says. "
+    "Whole numbers are written without a decimal point. Every error is a problem detail (RFC 9457) with a stable "
+    "`code`. `HEAD` is answered wherever a list is."
 )
 
 
@@ -28,12 +32,13 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
 
     ``example``: the id of the event in the examples; a new one makes them work as they are.
     """
-    return {
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Steward error kernel",
             "version": version,
             "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": address}],
         "tags": [
@@ -44,12 +49,13 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
         "paths": _merged(node_paths(limits, example), listing_paths(), operation_paths(), _own_paths(), _probe_paths()),
         "components": {
             "schemas": schemas(limits),
-            "parameters": {"IncidentId": incident_id()},
+            "parameters": {"IncidentId": incident_id(), "IdempotencyKey": idempotency_key()},
             "headers": _headers(),
-            "responses": {status: error(status) for status in ERRORS},
+            "responses": common_responses(),
             "securitySchemes": _security(),
         },
     }
+    return fill_examples(described)
 
 
 def _merged(*several: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +65,12 @@ def _merged(*several: dict[str, Any]) -> dict[str, Any]:
         for path, methods in found.items():
             paths.setdefault(path, {}).update(methods)
     return paths
+
+
+def _itself() -> dict[str, Any]:
+    described = ok("OpenAPI 3.1", {"type": "object", "required": ["openapi", "info", "paths"]})
+    described["content"][JSON]["example"] = {"openapi": "3.1.0", "info": {"title": "…", "version": "…"}, "paths": {}}
+    return described
 
 
 def _own_paths() -> dict[str, Any]:
@@ -71,8 +83,8 @@ def _own_paths() -> dict[str, Any]:
                 "summary": "This document",
                 "security": READER,
                 "responses": {
-                    "200": ok("OpenAPI 3.1", {"type": "object", "required": ["openapi", "info", "paths"]}),
-                    **errors("401", "403", "405", "503"),
+                    "200": _itself(),
+                    **errors("Unauthorized", "Forbidden", "MethodNotAllowed", "Unavailable"),
                 },
             }
         },
@@ -89,7 +101,7 @@ def _own_paths() -> dict[str, Any]:
                         "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
                         "content": {"text/html": {"schema": {"type": "string"}}},
                     },
-                    **errors("401", "403", "405", "503"),
+                    **errors("Unauthorized", "Forbidden", "MethodNotAllowed", "Unavailable"),
                 },
             }
         },
@@ -109,7 +121,7 @@ def _probe_paths() -> dict[str, Any]:
 
 
 def _probe(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    refused = {"description": ERRORS["405"], "headers": {"Allow": {"$ref": "#/components/headers/Allow"}}}
+    refused = {"description": "Method not allowed", "headers": {"Allow": {"$ref": "#/components/headers/Allow"}}}
     return {
         "operationId": name,
         "tags": ["probes"],
@@ -126,7 +138,24 @@ def _headers() -> dict[str, Any]:
             "required": True,
             "schema": {"type": "integer", "minimum": 1},
         },
-        "WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer "}},
+        "WWW-Authenticate": {
+            "description": "How to authenticate",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^Bearer "},
+        },
+        "ETag": {"description": "Give it as `If-None-Match`: 304 while nothing changed", "schema": {"type": "string"}},
+        REPLAYED: {
+            "description": "`true`: this is the result of an earlier request with the same request id",
+            "schema": {"type": "string", "enum": ["true"]},
+        },
+        "RateLimit": {
+            "description": "Events that the node may send now (`r`), and the seconds until its full quota (`t`)",
+            "schema": {"type": "string"},
+        },
+        "RateLimit-Policy": {
+            "description": "The quota (`q`) of a node in a window of `w` seconds",
+            "schema": {"type": "string"},
+        },
         "Allow": {"description": "The methods that there are", "required": True, "schema": {"type": "string"}},
     }
 

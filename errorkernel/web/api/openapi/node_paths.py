@@ -3,18 +3,22 @@
 from typing import Any
 
 from errorkernel.domain.limits import Limits
-from errorkernel.web.api.openapi.parts import JSON, NDJSON, NODE, body, errors, ok
+from errorkernel.web.api.openapi.parts import JSON, NDJSON, NODE, body, error, errors, ok
 from errorkernel.web.api.openapi.schemas import batch, ref
 from errorkernel.web.node_api.bodies import ENCODINGS
 from errorkernel.web.node_api.decision_waits import APPEAR_WAIT_S
 from errorkernel.web.node_api.gateway import WAIT_MAX_S
 from errorkernel.web.schemas import common
 
+_NONE_ACCEPTED = dict.fromkeys(("invalid_body", "no_event_accepted"), common.NoEventsAccepted)
 _COMMANDS = {
     "type": "object",
     "required": ["commands"],
     "properties": {"commands": {"type": "array", "items": ref("Command")}},
 }
+
+
+_RATE = {name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit", "RateLimit-Policy")}
 
 
 def node_paths(limits: Limits, example: str) -> dict[str, Any]:
@@ -40,9 +44,10 @@ def _post_events(limits: Limits, example: str) -> dict[str, Any]:
         "parameters": [_content_encoding()],
         "requestBody": _events_body(limits, example),
         "responses": {
-            "202": ok("The broker has them", ref(common.EventsAccepted)),
-            "400": ok("The body cannot be read, or none of the events can be taken", ref(common.NoEventsAccepted)),
-            **errors("401", "405", "413", "415", "429", "503"),
+            "202": ok("The broker has them", ref(common.EventsAccepted)) | {"headers": _RATE},
+            "400": error("invalid_body", "no_event_accepted", shapes=_NONE_ACCEPTED),
+            "413": error("too_large", "too_many_events"),
+            **errors("Unauthorized", "MethodNotAllowed", "UnsupportedType", "RateLimited", "Unavailable"),
         },
     }  # fmt: skip
 
@@ -57,8 +62,9 @@ def _await_decision() -> dict[str, Any]:
         "responses": {
             "200": ok("The decision; from now on it counts as delivered", ref("Decision")),
             "204": {"description": "No decision yet: ask again"},
-            "404": ok("This node has no such incident, or it was withdrawn", ref(common.UnknownIncident)),
-            **errors("400", "401", "405", "503"),
+            "400": error("invalid_parameter", "repeated_parameter"),
+            "404": error("not_found", "withdrawn", shapes={"withdrawn": common.UnknownIncident}),
+            **errors("Unauthorized", "MethodNotAllowed", "RateLimited", "Unavailable"),
         },
     }  # fmt: skip
 
@@ -73,7 +79,7 @@ def _take_commands() -> dict[str, Any]:
         "security": NODE,
         "responses": {
             "200": ok("All whose outcome is not known yet", _COMMANDS),
-            **errors("401", "405", "429", "503"),
+            **errors("Unauthorized", "MethodNotAllowed", "RateLimited", "Unavailable"),
         },
     }  # fmt: skip
 
@@ -90,7 +96,11 @@ def _post_outcome(limits: Limits) -> dict[str, Any]:
         "requestBody": body("Outcome", {"state": "applied", "new_incarnation": 8}),
         "responses": {
             "202": ok("The broker has it", ref(common.OutcomeAccepted)),
-            **errors("400", "401", "404", "405", "413", "415", "429", "503"),
+            "400": error("invalid_outcome", "invalid_body", shapes={"invalid_body": common.NoEventsAccepted}),
+            **errors(
+                *("Unauthorized", "NotFound", "MethodNotAllowed", "TooLarge", "UnsupportedType", "RateLimited"),
+                "Unavailable",
+            ),
         },
     }  # fmt: skip
 

@@ -19,9 +19,11 @@ from errorkernel.platform import conf
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.api.openapi.document import document
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
-from errorkernel.web.auth.api_requests import as_json, for_operators
+from errorkernel.web.auth.api_requests import as_read, check_parameters, for_operators
 from errorkernel.web.console.context import Frame
 
+EXAMPLE_ID = "0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"
+"""In the document, which is the same each time; the page has a new one, so that its commands work as they are."""
 DISTRIBUTION = "steward-error-kernel"
 # The credentials in examples; a session of a browser needs none.
 _TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
@@ -30,7 +32,8 @@ _TOKENS = {"nodeToken": "$NODE_TOKEN", "operatorToken": "$STEWARD_TOKEN"}
 @for_operators("errorkernel.view_incident")
 def openapi(request: HttpRequest, actor: Actor) -> HttpResponse:
     """The document, with this installation's address and limits."""
-    return as_json(200, _document(request))
+    check_parameters(request.GET, ())
+    return as_read(_document(request, EXAMPLE_ID))
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -44,7 +47,7 @@ def page(request: HttpRequest) -> HttpResponse:
 @for_operators("errorkernel.view_incident")
 def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
     request.user = actor.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
-    given = _document(request)
+    given = _document(request, str(uuid7()))
     calls = [
         _call(given, path, method, operation)
         for path, methods in given["paths"].items()
@@ -67,8 +70,8 @@ def product_version() -> str:
     return version(DISTRIBUTION)
 
 
-def _document(request: HttpRequest) -> dict[str, Any]:
-    return document(Frame(request).base_url, product_version(), conf.get().limits, example=str(uuid7()))
+def _document(request: HttpRequest, example: str) -> dict[str, Any]:
+    return document(Frame(request).base_url, product_version(), conf.get().limits, example=example)
 
 
 @dataclass(frozen=True, slots=True)
