@@ -362,7 +362,7 @@ def test_a_websocket_is_told_what_cannot_be_right_in_its_address(product: Produc
 def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Product, peer: Peer) -> None:
     head = f"GET /api/v1/nodes HTTP/1.1\r\nHost: evil\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     status, headers, body = raw(product, head.encode() + b"\r\n\r\n")
-    assert (status, headers["content-type"]) == (400, "application/json")
+    assert (status, headers["content-type"]) == (400, "application/problem+json")
     assert b'{"error":' in body
     assert b"STEWARD_ALLOWED_HOSTS" in body
     for _ in range(3):
