@@ -303,7 +303,7 @@ def test_a_body_is_read_by_what_it_is_whatever_its_content_type_says(product: Pr
         head = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Type: {kind}",
                 f"Authorization: Bearer {token}", f"Content-Length: {len(data)}", "", ""]  # fmt: skip
         status, headers, told = raw(product, "\r\n".join(head).encode() + data)
-        assert headers["content-type"] == "application/problem+json"
+        assert headers["content-type"] == ("application/json" if status < 400 else "application/problem+json")
         return status, json.loads(told)
 
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "x"):
@@ -334,7 +334,8 @@ def test_other_methods_and_addresses_are_answered_in_json(
 ) -> None:
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     found, headers, body = raw(product, head.encode() + b"\r\n\r\n")
-    assert (found, headers.get("allow"), headers["content-type"]) == (status, allow, "application/problem+json")
+    kind = "application/json" if status < 400 else "application/problem+json"
+    assert (found, headers.get("allow"), headers["content-type"]) == (status, allow, kind)
     assert body == b"" if method == "HEAD" else json.loads(body)
 
 
@@ -363,7 +364,7 @@ def test_a_host_that_is_not_ours_is_refused_in_json_too(product: Product, peer: 
     head = f"GET /api/v1/nodes HTTP/1.1\r\nHost: evil\r\nConnection: close\r\nAuthorization: Bearer {peer.operator}"
     status, headers, body = raw(product, head.encode() + b"\r\n\r\n")
     assert (status, headers["content-type"]) == (400, "application/problem+json")
-    assert b'{"error":' in body
+    assert b'"error":' in body
     assert b"STEWARD_ALLOWED_HOSTS" in body
     for _ in range(3):
         status, headers, _body = raw(product, b"GET /nodes/ HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n")
