@@ -1,8 +1,8 @@
-"""The body of a request that nodes post: unpacked while it is read, then taken apart into single reports.
+"""Reads the body of a request of a node: uncompresses it while it arrives, then splits it into events.
 
-Pure of Django and of the broker. Two things are never trusted: how big a body says it is, and how big it becomes.
-Memory stays within the limits whatever comes: a bomb is refused while it unfolds, and a body of millions of tiny
-values before it is parsed.
+Independent of Django and the broker. Neither the declared nor the uncompressed size of a body is trusted. Memory is
+bounded for any input: a compression bomb is refused while it is uncompressed, and a body of millions of tiny values
+before it is parsed.
 
 Sources: RFC 9110 §8.4 (content codings), RFC 1952 (gzip), RFC 1950/1951 (deflate, which some senders send bare).
 """
@@ -19,21 +19,21 @@ from errorkernel.domain.limits import Limits
 from errorkernel.protocol.errors import explain
 
 GZIP_MEMBERS_MAX = 64
-"""A gzip file may be several one after the other; thousands of empty ones would cost time and carry nothing."""
+"""A gzip file may consist of several members; thousands of empty ones would only cost time."""
 COMMAS_PER_EVENT = 200
-"""The contract's largest event has 70; an average beyond this is no batch of events."""
+"""The contract's largest event has 70; a larger average is no batch of events."""
 QUOTES_PER_COMMA = 10
-"""Beyond this, escapes included, an array with something in it that cannot be read is not taken apart: it would hold
-everybody up for a second."""
+"""A larger array (in bytes, escapes included) with an invalid item is not split, which would block all requests for a
+second."""
 ENCODINGS = {"": None, "identity": None, "gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS,
              "deflate": zlib.MAX_WBITS}  # fmt: skip
-"""Content-Encoding → how zlib reads it; None: not packed."""
+"""Content-Encoding → window bits of zlib; None: uncompressed."""
 _INFLATE_STEP = 64 * 1024
 _NDJSON_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 
-# One step to the next comma that stands outside of strings. Possessive, so linear in the body whatever is in it.
+# One step to the next comma outside of strings. Possessive, so linear for any body.
 _TO_COMMA = re.compile(rb'(?:[^",]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+,', re.DOTALL)
 # The same to the next comma or bracket.
 _TO_MARK = re.compile(rb'(?:[^",\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([,\[\]{}])', re.DOTALL)
@@ -50,7 +50,7 @@ CODES = {
 
 
 class BodyError(ValueError):
-    """A body that cannot be taken; ``status`` is the HTTP answer, ``reason`` a short stable word (a metric label)."""
+    """An invalid body; ``status`` is the HTTP status, ``reason`` a short stable word (a metric label)."""
 
     def __init__(self, status: int, reason: str, detail: str, data: bytes = b"") -> None:
         super().__init__(detail)
@@ -61,7 +61,7 @@ class BodyError(ValueError):
 
 
 async def read(headers: Mapping[str, str], chunks: AsyncIterator[bytes], limits: Limits) -> bytes:
-    """The whole body, unpacked. ``headers``: lower-case names. Raises BodyError (400, 413 or 415)."""
+    """The whole body, uncompressed. ``headers``: lower-case names. Raises BodyError (400, 413 or 415)."""
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:20]) > limits.body_compressed_bytes:
         raise too_big_as_sent(limits)
@@ -75,7 +75,7 @@ async def read(headers: Mapping[str, str], chunks: AsyncIterator[bytes], limits:
             part = unpack.feed(chunk[start : start + _INFLATE_STEP], limits.body_bytes - size)
             parts.append(part)
             size += len(part)
-            await asyncio.sleep(0)  # a big body must not hold up everybody else's requests
+            await asyncio.sleep(0)  # a big body must not block other requests
     unpack.end()
     if size > limits.body_bytes:
         raise _too_big_unpacked(limits)
@@ -83,9 +83,9 @@ async def read(headers: Mapping[str, str], chunks: AsyncIterator[bytes], limits:
 
 
 def split(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
-    """The reports of a body, each as the exact bytes that were sent. Raises BodyError (400 or 413).
+    """The events of a body, each as the exact bytes that were sent. Raises BodyError (400 or 413).
 
-    One object, an array, or lines (NDJSON: by its content type, or seen: several lines that each begin an object).
+    One object, an array, or lines (NDJSON by its content type, or several lines that each begin an object).
     """
     body = body.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
     if not body:
@@ -102,7 +102,7 @@ def split(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
         # Cut off before a line end, a single object's lines do not each begin with a brace.
         if b"\n" in body and all(line.lstrip().startswith(b"{") for line in body[:65536].split(b"\n") if line.strip()):
             return _lines(body, limits)
-        return [body]  # whether it can be read for all that is seen when it is decoded
+        return [body]  # whether it is valid is checked when it is decoded
 
 
 def _array(body: bytes, limits: Limits) -> list[bytes]:
@@ -145,7 +145,7 @@ def _elements(body: bytes, limits: Limits) -> list[bytes]:
 
 
 def _lines(body: bytes, limits: Limits) -> list[bytes]:
-    # Counted before they are made: twenty million empty lines would be twenty million objects.
+    # Counted before splitting: twenty million empty lines would be twenty million objects.
     if body.count(b"\n") > 3 * limits.events_per_request:
         raise _too_many(limits)
     lines = [stripped for line in body.split(b"\n") if (stripped := line.strip(b" \t\r"))]
@@ -185,7 +185,7 @@ class _Identity:
 
 
 class _Inflate:
-    """zlib with a bound on what comes out: at most one byte more than ``room``, which is how too much is noticed."""
+    """zlib with bounded output: at most one byte more than ``room``, which shows that the limit is exceeded."""
 
     def __init__(self, limits: Limits, wbits: int) -> None:
         self._limits = limits
@@ -221,7 +221,7 @@ class _Inflate:
             raise BodyError(400, "bad_compression", "The body cannot be unpacked: it ends too early.")
 
     def _without_padding(self, chunk: bytes) -> bytes:
-        """Some fill blocks up with zeros after a gzip file, which gzip itself passes over."""
+        """Some senders pad a gzip file with zeros, which gzip itself ignores."""
         return chunk if self._wbits == zlib.MAX_WBITS else chunk.lstrip(b"\0")
 
     def _next_member(self) -> None:

@@ -1,9 +1,9 @@
-"""What stands in front of Django: the requests of nodes, answered without it.
+"""Handles the requests of nodes in front of Django.
 
-Django's middleware costs several thread changes a request, and a thread for as long as a request lasts: measured on
-two cores, 82 posts a second instead of 365, and 300 threads for 300 waiting nodes instead of one. Nodes have no
-session, no cookie and no form, so nothing that the middleware does is for them. Everything else goes on to Django,
-which has the same addresses, so an installation that serves Django alone lacks nothing but speed.
+Django's middleware costs several thread changes a request, and a thread for as long as a request lasts: measured on two
+cores, 82 posts a second instead of 365, and 300 threads for 300 waiting nodes instead of one. Nodes have no session,
+cookie or form, so they do not need the middleware. Other requests go to Django, which has the same addresses: an
+installation that serves Django alone is only slower.
 
 Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -38,7 +38,7 @@ _FAILED = Response(
 
 
 class NodesFirst:
-    """An ASGI application that answers nodes itself and hands everything else to ``others``."""
+    """An ASGI application that handles requests of nodes and passes others to ``others``."""
 
     def __init__(self, others: Application) -> None:
         self._others = others
@@ -61,7 +61,7 @@ class NodesFirst:
 
 
 def _answer(scope: Scope, receive: Receive) -> Awaitable[Response] | None:
-    """What answers this request; None where it is not a node's."""
+    """The handler of this request; None if it is not a node's."""
     path = _PATH.match(scope["path"].removeprefix(scope.get("root_path", ""))) if scope["type"] == "http" else None
     if path is None:
         return None
@@ -92,7 +92,7 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
 
 
 async def _unless_gone(task: asyncio.Future[Response], receive: Receive) -> Response | None:
-    """The answer, or None once nobody is there to take it: a decision must not count as delivered then."""
+    """The response, or None if the client has disconnected: then a decision must not count as delivered."""
     gone = asyncio.ensure_future(_disconnected(receive))
     either: list[asyncio.Future[Any]] = [task, gone]
     try:
