@@ -33,7 +33,8 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 
 LONG = (
-    "e2e/test_openapi", "e2e/test_main_path", "browser/test_journeys", "e2e/test_rules", "browser/test_accessibility",
+    "e2e/test_openapi", "e2e/test_crashes", "e2e/test_main_path", "browser/test_journeys", "e2e/test_rules",
+    "browser/test_accessibility",
     "e2e/test_outage", "e2e/test_http", "e2e/test_requeue", "browser/test_hostile_texts", "e2e/test_packaging",
     "integration/test_scale", "e2e/chaos/test_short_run", "e2e/", "browser/",
 )  # fmt: skip
