@@ -12,7 +12,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --di
 SECOND ?= python3.12 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3)
 CHAOS_FAULTS ?= 300
 
-.PHONY: setup run dev test test-quick test-postgres test-all test-second check messages requirements clean
+.PHONY: setup run dev test test-quick test-postgres test-all test-second test-clients check messages requirements clean
 
 setup: $(VENV)/runtime.stamp
 
@@ -35,8 +35,12 @@ test-postgres: $(VENV)/dev.stamp
 	@TEST_DATABASE=postgres $(PYTEST) -m django_db tests/integration
 
 # Before a release, and after changes that reach far.
-test-all: test test-postgres test-second
+test-all: test test-postgres test-second test-clients
 	@$(BIN)/steward chaos --faults $(CHAOS_FAULTS)
+
+# Validators and generators of others on the OpenAPI document: fetched from PyPI and npm.
+test-clients: $(VENV)/dev.stamp
+	@FOREIGN_TOOLS=1 $(PYTEST) tests/clients
 
 test-second:
 	@second=$$(for python in $(SECOND); do $$python -c 'import sys; print(sys.executable)' 2>/dev/null && break; done); \
