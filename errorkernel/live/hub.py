@@ -9,6 +9,7 @@ gaps: lost updates are read from the database, where all smaller numbers are alr
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +19,7 @@ from channels.layers import get_channel_layer
 
 from errorkernel.live import rendering
 from errorkernel.live.frames import FRAME_CARDS, Frame
-from errorkernel.live.publisher import FRAME_ROWS, GROUP, Update, decode_update
+from errorkernel.live.publisher import FRAME_ROWS, GROUP, Update, decode_update, joined
 from errorkernel.models import Counter, Incident
 from errorkernel.platform import metrics
 from errorkernel.platform.threads import DatabaseThreads
@@ -29,6 +30,8 @@ log = logging.getLogger("errorkernel.live")
 
 QUEUE_FRAMES = 500
 """Frames of several seconds. All queues share the frames themselves."""
+BEHIND_UPDATES = 10
+"""With so many updates that are not rendered yet, the machine is too slow to show every row."""
 CHECK_INTERVAL_S = 1.0
 STATUS_INTERVAL_S = 5.0
 REJOIN_INTERVAL_S = 3600.0
@@ -65,6 +68,8 @@ class Hub:
         self._position = 0
         self._change = 0
         self._moved = False
+        self._updates: deque[Update] = deque()
+        self._arrived = asyncio.Event()
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._translations: WeakKeyDictionary[Frame, dict[str, asyncio.Task[Frame]]] = WeakKeyDictionary()
 
@@ -117,6 +122,7 @@ class Hub:
                 self._position, self._change = await self.threads.run(_read_counters)
                 self._tasks = [
                     asyncio.create_task(self._forever(self._listen), name="live hub: listen"),
+                    asyncio.create_task(self._forever(self._take_all), name="live hub: take"),
                     asyncio.create_task(self._forever(self._check), name="live hub: check"),
                     asyncio.create_task(self._forever(self._send_status), name="live hub: status"),
                 ]
@@ -139,14 +145,31 @@ class Hub:
                 try:
                     async with asyncio.timeout(REJOIN_INTERVAL_S):
                         while True:
-                            await self._take(decode_update(await layer.receive(channel)))
+                            update = decode_update(await layer.receive(channel))
+                            self._wake(update.changed)
+                            self._updates.append(update)
+                            self._arrived.set()
                 except TimeoutError:
                     continue
         finally:
             await layer.group_discard(GROUP, channel)
 
+    async def _take_all(self) -> None:
+        while True:
+            while self._updates:
+                await self._take(self._next_update())
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _next_update(self) -> Update:
+        """The oldest update; where rendering is far behind, with those that follow it, in the form of a storm."""
+        updates = [self._updates.popleft()]
+        if len(self._updates) >= BEHIND_UPDATES and updates[0].last:
+            while self._updates and self._updates[0].first == updates[-1].last + 1:
+                updates.append(self._updates.popleft())
+        return updates[0] if len(updates) == 1 else joined(updates)
+
     async def _take(self, update: Update) -> None:
-        self._wake(update.changed)
         async with self._ordering:
             if self._subscribers:
                 rendered = await self.threads.run(_render, update)

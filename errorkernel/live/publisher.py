@@ -53,6 +53,15 @@ class Update(msgspec.Struct, frozen=True):
     changed: Collection[UUID] = ()
 
 
+def joined(updates: Sequence[Update]) -> Update:
+    """One update for several whose numbers follow each other; it shows the newest rows, as in a storm."""
+    rows = [row for update in updates for row in update.rows]
+    shown = rows[-STORM_ROWS:]
+    skipped = sum(update.skipped for update in updates) + len(rows) - len(shown)
+    changed = {incident for update in updates for incident in update.changed}
+    return Update(updates[0].first, updates[-1].last, shown, skipped, changed)
+
+
 class Announcer:
     """Collects what a kernel worker has committed and sends it out: at once when idle, then in steps
     that grow with what is shown."""

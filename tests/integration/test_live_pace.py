@@ -93,3 +93,11 @@ async def test_a_changed_incident_waits_for_no_rows(
     announcer.add([], [incident])
     update = await listener.next()
     assert (list(update.changed), update.last) == ([incident], 3000)
+
+
+def test_updates_that_a_slow_machine_cannot_render_become_one() -> None:
+    incident = uuid4()
+    joined = publisher.joined([Update(1, 50, rows(50)), Update(51, 99, rows(40, 60), 9, [incident])])
+    assert (joined.first, joined.last, joined.skipped) == (1, 99, 99 - publisher.STORM_ROWS)
+    assert [row.seq for row in joined.rows] == list(range(80, 100))
+    assert set(joined.changed) == {incident}
