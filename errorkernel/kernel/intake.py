@@ -133,7 +133,7 @@ class Intake:
             opened, recorded = await self._set_aside(deliveries[0], exc, now)
         await self._acknowledge(opened, recorded)
         self._count(opened, recorded, now)
-        self._announcer.add(recorded.rows, recorded.changed)
+        self._announcer.add(recorded.rows, recorded.changed, unstored=self._source.waiting)
         self._nodes_seen({row.node for row in recorded.rows})
         if any(row.incident for row in recorded.rows):
             self._incidents_stored()

@@ -72,10 +72,13 @@ class Announcer:
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._is_storm = False
+        self._unstored = 0
 
-    def add(self, rows: list[EventRow], changed: Iterable[UUID]) -> None:
-        """Announce these; returns at once."""
+    def add(self, rows: list[EventRow], changed: Iterable[UUID], *, unstored: int | None = None) -> None:
+        """Announce these; returns at once. ``unstored``: events that wait to be stored; while there are many, rendering
+        leaves them the processor."""
         self._rows += rows
+        self._unstored = self._unstored if unstored is None else unstored
         self._changed.update(changed)
         if self._rows or self._changed:
             self._wake.set()
@@ -109,7 +112,8 @@ class Announcer:
             run += 1
         if not run:
             return Update(changed=changed)
-        self._is_storm = run > (STORM_ENDS_ROWS if self._is_storm else BACKLOG_ROWS)
+        shown_completely = STORM_ENDS_ROWS if self._is_storm else BACKLOG_ROWS
+        self._is_storm = run > (STORM_ROWS if self._unstored > BACKLOG_ROWS else shown_completely)
         count = run if self._is_storm else min(run, FRAME_ROWS)
         taken, self._rows = self._rows[:count], self._rows[count:]
         shown = taken[-STORM_ROWS:] if self._is_storm else taken

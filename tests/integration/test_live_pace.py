@@ -95,6 +95,13 @@ async def test_a_changed_incident_waits_for_no_rows(
     assert (list(update.changed), update.last) == ([incident], 3000)
 
 
+async def test_a_kernel_that_is_behind_shows_a_storm(announcer: Announcer, listener: Listener) -> None:
+    announcer.add(rows(100), [], unstored=publisher.BACKLOG_ROWS + 1)
+    assert (await listener.next()).skipped == 100 - publisher.STORM_ROWS
+    announcer.add(rows(100, 101), [], unstored=0)
+    assert sum(update.skipped for update in await listener.until(200)) == 0
+
+
 def test_updates_that_a_slow_machine_cannot_render_become_one() -> None:
     incident = uuid4()
     joined = publisher.joined([Update(1, 50, rows(50)), Update(51, 99, rows(40, 60), 9, [incident])])
