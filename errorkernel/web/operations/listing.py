@@ -181,7 +181,7 @@ def _behind(rows: QuerySet[Any], page: Page) -> QuerySet[Any]:
     # By the present value of the row that was seen last: it may have changed meanwhile.
     value = rows.model._default_manager.filter(**{key: page.after}).values_list(column, flat=True).first()
     if value is None:
-        raise OperationRefused("'after' names an item that does not exist any more.", "invalid_parameter", "after")
+        raise OperationRefused("'after' names an item that does not exist any more.", "not_found", "after")
     return rows.filter(Q(**{f"{column}__{then}": value}) | Q(**{column: value, f"{key}__{then}": page.after}))
 
 

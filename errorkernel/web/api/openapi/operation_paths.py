@@ -129,7 +129,7 @@ def _listing(listing: Listing) -> dict[str, Any]:
             **errors(
                 "Unauthorized",
                 "Forbidden",
-                *(("NotFound",) if listing.has_key else ()),
+                *(("NotFound",) if listing.has_key or listing.sorts else ()),
                 "MethodNotAllowed",
                 "Unavailable",
             ),

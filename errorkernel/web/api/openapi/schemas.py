@@ -56,6 +56,8 @@ def schemas(limits: Limits) -> dict[str, Any]:
     for name, schema in found.items():
         if "properties" in schema:
             _describe(name, schema, is_request=name in requests)
+    for shape in _requests():
+        found[_name(shape)]["additionalProperties"] = False
     # Asked for where it is read, so that what lacks it is text in words.
     found["RuleReason"]["required"] = ["reason"]
     # Over HTTP the incident and the version are in the address.
