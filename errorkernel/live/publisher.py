@@ -25,10 +25,10 @@ log = logging.getLogger("errorkernel.live")
 GROUP = "live"
 KERNEL_CHANNEL = "error-kernel"
 FRAME_INTERVAL_S = 0.015
-ROW_INTERVAL_S = 0.0007
+ROW_INTERVAL_S = 0.0002
 CARD_INTERVAL_S = 0.003
 """From one frame to the next: at least the first; for each row or card that the hubs render, more. Rendering competes
-with storing events for the processor: at most about 1,400 rows a second are rendered."""
+with storing events for the processor: at most 5,000 rows a second are rendered, at 55 µs each."""
 FRAME_ROWS = 50
 BACKLOG_ROWS = 500
 """Up to this many waiting rows are all shown, a frame after another. Beyond it, a storm begins."""

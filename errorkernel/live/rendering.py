@@ -14,6 +14,7 @@ from errorkernel.models import ErrorEvent, Incident
 from errorkernel.store.incidents import decisions
 from errorkernel.store.ingest.event_rows import EventRow, stored
 from errorkernel.store.status import system_status, triage_order
+from errorkernel.templatetags.event_row import event_row
 
 RECENTLY_ENDED_S = 60
 SNAPSHOT_CARDS = 10
@@ -22,9 +23,8 @@ ENDED_CARDS = 10
 
 def render_rows(events: Iterable[EventRow]) -> list[Row]:
     """The events with their rows; long texts are cut."""
-    template = get_template("errorkernel/_event.html")
     shortened = [event.shortened() for event in events]
-    return [Row.of(event, _plain(template.render({"event": event}))) for event in shortened]
+    return [Row.of(event, _plain(event_row(event))) for event in shortened]
 
 
 def render_cards(incidents: Iterable[Incident], language: str = settings.LANGUAGE_CODE) -> list[Card]:

@@ -1,6 +1,6 @@
 """Filters for times, users, levels and untrusted text.
 
-Every filter returns a plain ``str``, so Django escapes it; none marks data as safe. ``_event.html`` calls some of them
+Every filter returns a plain ``str``, so Django escapes it; none marks data as safe. ``event_row`` calls some of them
 hundreds of times a second, so they are optimized.
 """
 

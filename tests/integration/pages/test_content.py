@@ -4,7 +4,6 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,6 +21,7 @@ from errorkernel.store import kernel_heartbeats
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.event_rows import stored as events_stored
 from errorkernel.templatetags.console import lateness, one_line, visible
+from errorkernel.templatetags.event_row import event_row
 from tests.support.heartbeats import heard_node, record_hellos
 from tests.support.page_data import HOSTILE, NOW, answer, ask, event, every_page, store
 
@@ -77,7 +77,7 @@ def test_a_row_holds_the_beginning_of_a_long_text_on_one_line():
 def test_a_row_renders_without_a_request_or_a_query(django_assert_num_queries):
     row = store(event(HOSTILE.replace("\x00", ""), message=Message(id="8841", method="REQCopySrc"))).rows[0]
     with django_assert_num_queries(0):
-        html = render_to_string("errorkernel/_event.html", {"event": row})
+        html = event_row(row)
     assert 'data-seq="1"' in html
     assert "■ error" in html
     assert 'href="/events/1/"' in html
@@ -88,8 +88,8 @@ def test_a_row_renders_without_a_request_or_a_query(django_assert_num_queries):
 def test_a_row_from_the_table_is_the_row_that_was_pushed():
     pushed = store(event(message=Message(id="1", method="m")), event("x", type=EventType.ACTION)).rows
     stored = [EventRow.of(one) for one in events_stored().order_by("seq")]
-    render = [render_to_string("errorkernel/_event.html", {"event": row}) for row in pushed]
-    assert render == [render_to_string("errorkernel/_event.html", {"event": row}) for row in stored]
+    render = [event_row(row) for row in pushed]
+    assert render == [event_row(row) for row in stored]
 
 
 def test_a_late_report_is_marked_with_its_age_and_a_fresh_one_is_not():
