@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -63,24 +62,27 @@ def test_a_flood_of_silent_and_slow_connections_leaves_the_product_up(running: P
 
 
 def test_waits_that_fill_everything_leave_room_for_probes(running: Product) -> None:
-    nodes = [running.add_node(f"waiting{number}") for number in range(7)]
-    asked = event(type="action")
+    blocked = {}
+    for number in range(7):
+        node = running.add_node(f"waiting{number}")
+        blocked[node["token"]] = event(type="action")
+        post(running, node, blocked[node["token"]])
     with ExitStack() as opened:
-        for node in nodes:
+        for token, asked in blocked.items():
             for _ in range(20):
                 connection = opened.enter_context(connect(running))
                 connection.sendall(
                     f"GET /api/v1/incidents/{asked['id']}/decision?wait=60 HTTP/1.1\r\nHost: localhost\r\n"
-                    f"Authorization: Bearer {node['token']}\r\n\r\n".encode()
+                    f"Authorization: Bearer {token}\r\n\r\n".encode()
                 )
-        until = time.monotonic() + 3  # unknown incidents are waited for for 5 s
-        answers = set()
-        while time.monotonic() < until and 503 not in answers:
+
+        def is_full() -> bool:
             assert is_healthy(running)
             with connect(running) as connection:
                 connection.sendall(b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                answers.add(status_of(connection))
-        assert 503 in answers
+                return status_of(connection) == 503
+
+        wait_for(is_full)
 
 
 def test_a_head_that_does_not_end_is_408(running: Product) -> None:

@@ -113,6 +113,7 @@ def _lists() -> dict[str, list[str]]:
         "api-bulk-decisions-incidents": [reverse("api-bulk-decisions-incidents", args=[1])],
         "api-openapi.json": [reverse("api-openapi.json")],
         "api-docs": [reverse("api-docs")],
+        "api-deadlines": [reverse("api-deadlines")],
         "health-live": [reverse("health-live")],
         "metrics": [reverse("metrics")],
     }

@@ -3,11 +3,11 @@
 -- 2,000 are open; merged problems, rules, answers to many and whatever else a page reads. Everything is made of running numbers, so two runs fill the same.
 
 INSERT INTO errorkernel_node (id, name, family, formats, dialects, enabled, public_key, previous_public_key, token_digest, demo, note, created_at, version,
-  started_at, heartbeat_at, clock_skew_s, backlog, dropped, last_event_at, events)
+  started_at, heartbeat_at, heartbeat_pauses, names_folded, flood_messages, clock_skew_s, backlog, dropped, last_event_at, events)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $nodes)
 SELECT i, CASE i % 50 WHEN 9 THEN printf('node-%03d@steward', i) ELSE printf('node-%03d', i) END,
   CASE i % 50 WHEN 9 THEN 'steward' ELSE '' END, '[]', '[]', 1, '', '', '', 0, '', strftime('$time', $first, 'unixepoch'), '0.1.0',
-  strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), 0.1, i % 7, 0,
+  strftime('$time', $now - i % 86400, 'unixepoch'), strftime('$time', $now - i % 40, 'unixepoch'), '[]', 0, 0, 0.1, i % 7, 0,
   strftime('$time', $now - i, 'unixepoch'), $events / $nodes
 FROM n;
 
@@ -53,7 +53,7 @@ FROM n;
 
 -- Which process and which of its 25 problems: spread without a pattern that one sees.
 INSERT INTO errorkernel_errorevent (seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text,
-  stack, message, relay_from_node, tags, cut, repeat, occurred_at, received_at)
+  stack, message, relay_from_node, tags, cut, process_name, repeat, occurred_at, received_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $events),
   of_process AS (SELECT i, 1 + (i * 2654435761 >> 7) % $processes AS p FROM n),
   of_problem AS (SELECT i, p, 1 + (p * 25 + (i * 40503 >> 5) % 25) % $problems AS q FROM of_process),
@@ -67,7 +67,7 @@ SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65
   'Kind' || (q % 50),
   'copy of chart ' || i || ' to the archive failed after 3 tries: no such file or directory /data/' || (i % 977) || '.tif',
   CASE WHEN r > 2 THEN replace(hex(zeroblob(12)), '00', '  File "copy.py", line 12, in copy') ELSE '' END,
-  CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.2"}', '', 1 + i % 30,
+  CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.2"}', '', '', 1 + i % 30,
   strftime('$time', at, 'unixepoch'), strftime('$time', at, 'unixepoch')
 FROM ranked;
 

@@ -88,7 +88,8 @@ class PeerKernel:
         return {event.id: event for event in self.arrived}
 
     def texts(self, process: str | None = None) -> list[str]:
-        return [event.text for event in self.arrived if process in (None, event.process)]
+        """In the order of their first arrival: what is not acknowledged in time is sent again."""
+        return [event.text for event in self.events.values() if process in (None, event.process)]
 
     def outcome(self, incident: UUID) -> Outcome | None:
         return next((one for one in self.outcomes if one.incident == incident), None)

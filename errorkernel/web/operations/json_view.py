@@ -1,6 +1,7 @@
 """The JSON view of an operation."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS, WriteRequest
 
 KEY_HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
+_KEY = re.compile("[!#-~]+")
+"""In quotes, as the header's draft says, or without."""
 
 
 def json_view(operation: Operation[Any]) -> Callable[..., HttpResponse]:
@@ -74,7 +77,7 @@ def _request_id(request: HttpRequest, given: WriteRequest) -> str | None:
     if header is None:
         return given.request_key or None
     key = header.strip().removeprefix('"').removesuffix('"')
-    if not 0 < len(key) <= REQUEST_ID_MAX_CHARS or not key.isprintable():
-        text = f"{KEY_HEADER} must be a text of 1 to {REQUEST_ID_MAX_CHARS} characters."
+    if len(header) > REQUEST_ID_MAX_CHARS or not _KEY.fullmatch(key):
+        text = f"{KEY_HEADER} must be 1 to {REQUEST_ID_MAX_CHARS} visible ASCII characters."
         raise OperationRefused(text, "invalid_parameter", KEY_HEADER)
     return key

@@ -57,8 +57,8 @@ def _definition(given: RuleRequest) -> RuleDefinition:
 
 def required_reason(given: RuleReason | BulkDecisionProposal) -> str:
     """Raises RuleError."""
-    reason = given.reason.replace("\0", "").strip()
-    if not reason or len(given.reason) > REASON_MAX_CHARS:
+    reason = given.reason.strip()
+    if not reason or "\0" in reason or len(given.reason) > REASON_MAX_CHARS:
         raise RuleError("reason", _("This needs a reason of at most {most} characters.", most=REASON_MAX_CHARS))
     return reason
 

@@ -90,9 +90,9 @@ class ProblemMute(WriteRequest):
 
 
 class ProblemAssignment(WriteRequest):
-    """``to``: name of a user with the permission to decide; null for nobody."""
+    """``to``: name of a user with the permission to decide; null or empty for nobody."""
 
-    to: Annotated[str, schema_hint(minLength=1)] | None
+    to: str | None
 
 
 class ProblemText(WriteRequest):

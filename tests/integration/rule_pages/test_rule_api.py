@@ -52,7 +52,7 @@ def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
     assert answer.status_code == 201
     rule = answer.json()
     assert (rule["revision"], rule["position"], rule["author"], rule["uses"]) == (1, 1, "user:bob", 0)
-    assert reader("GET", "rules").json() == {"items": [rule], "next": None}
+    assert reader("GET", "rules").json() == {"items": [rule], "next": None, "last": rule["position"]}
     changed = api("PUT", f"rules/{rule['id']}", {**BODY, "action": "stop", "revision": 1}).json()
     assert (changed["revision"], changed["action"], changed["max_uses"]) == (2, "stop", None)
     lost = api("PUT", f"rules/{rule['id']}", {**BODY, "revision": 1})
@@ -60,7 +60,7 @@ def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
     assert api("POST", f"rules/{rule['id']}/suspend", {"reason": "odd"}).json()["suspended_reason"] == "odd"
     assert api("POST", f"rules/{rule['id']}/resume", {"reason": "fine"}).json()["suspended_at"] is None
     again = api("POST", f"rules/{rule['id']}/resume", {"reason": "fine"})
-    assert (again.status_code, again.json()) == (409, {"error": "This rule is not suspended."})
+    assert (again.status_code, again.json()["error"]) == (409, "This rule is not suspended.")
     assert reader("GET", "rules").json()["items"][0]["revision"] == 4
     assert api("POST", f"rules/{rule['id']}/move", {"steps": -1}).status_code == 200
     assert api("POST", f"rules/{rule['id']}/delete", {"reason": "done"}).status_code == 200
@@ -83,7 +83,7 @@ def test_what_cannot_be_is_a_400_that_names_the_field(api, wrong, field):
 @pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
 def test_a_time_that_leaves_the_calendar_is_a_400(api, at):
     answer = api("POST", "rules", BODY | {"expires_at": at})
-    assert (answer.status_code, "`expires_at` is a time" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, answer.json()["field"]) == (400, "expires_at")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"name": 7}', b"x" * 70_000, b"\xff", b"[" * 5000])
@@ -150,9 +150,9 @@ def test_poison_and_the_revision_that_decided_are_in_the_lists(reader):
     [letter] = reader("GET", "dead-letters").json()["items"]
     assert (letter["incident"], letter["failures"], letter["state"]) == (str(incident.pk), 3, "kept")
     assert letter["message"]["data"] == "x"
-    for state, count in (("kept", 1), ("resent", 0), ("dropped,kept", 1), ("dropped,resent", 0), ("", 1)):
+    for state, count in (("kept", 1), ("resent", 0), ("dropped,kept", 1), ("dropped,resent", 0)):
         assert len(reader("GET", f"dead-letters?{urlencode({'state': state})}").json()["items"]) == count, state
     refused = reader("GET", "dead-letters?state=bogus")
     assert refused.status_code == 400
-    assert "'bogus' is no state; there are kept, resent, dropped." in refused.json()["error"]
+    assert refused.json()["error"] == "'state' must be kept, resent or dropped, not 'bogus'."
     assert Incident.objects.count() == 1

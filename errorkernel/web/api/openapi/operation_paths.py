@@ -90,7 +90,7 @@ def idempotency_key() -> dict[str, Any]:
         "name": KEY_HEADER,
         "in": "header",
         "description": "The same as `request_id` of the body: the same request with it again returns the first result",
-        "schema": {"type": "string", "minLength": 1, "maxLength": REQUEST_ID_MAX_CHARS, "pattern": "^[!#-~]+$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": REQUEST_ID_MAX_CHARS, "pattern": '^"?[!#-~]+"?$'},
     }
 
 
