@@ -30,7 +30,7 @@ LOG_INTERVAL_S = 60.0
 
 
 class Admission(Enum):
-    """What becomes of a new connection."""
+    """How a new connection is treated."""
 
     OPEN = "open"
     PROBES_ONLY = "probes_only"

@@ -4,7 +4,7 @@ Only proxies in ``STEWARD_TRUSTED_PROXIES`` are believed. Of what others send, `
 removed, so that nothing behind this can believe them.
 
 A base URL with a path (``https://example.org/errors``) is a prefix of every address. Proxies may strip it or pass it
-on; behind this, every path has it, and ``root_path`` says so.
+on; behind this, every path has it, and ``root_path`` holds it.
 
 Sources: https://asgi.readthedocs.io/en/latest/specs/www.html; X-Forwarded-For is appended to by each proxy, so that
 only its right end is known: https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
