@@ -202,7 +202,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": CONF.log_format}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        # What a command does is on its output; how it did that, say its connection to the broker, is nobody's concern.
+        # A command prints its result. Its connection to the broker, for example, is a detail that nobody needs to read.
         "errorkernel": {
             "level": "ERROR"
             if conf.serves_single_command() and "STEWARD_LOG_LEVEL" not in os.environ

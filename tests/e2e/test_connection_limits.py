@@ -1,4 +1,4 @@
-"""Slow, silent and too many connections, with few open files: the product stays up, answers probes, and says so."""
+"""Slow, silent and too many connections, with few open files: the product answers probes and logs the cause."""
 
 import http.client
 import socket

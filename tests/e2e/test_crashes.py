@@ -113,7 +113,7 @@ def test_a_broker_that_dies_is_started_again_where_it_was_and_nothing_is_lost(tm
         wait_for(lambda: there("reported while it was away"))
         assert broker() != first
         assert "It is started again" in product.log()
-        # It dies again and again: whoever supervises us is told.
+        # It ends at each start: the exit status reports that to the supervisor.
         for _ in range(embedded.RESTARTS):
             before = killed()
             wait_for(lambda before=before: not product.running or broker() not in ("", before))

@@ -85,7 +85,7 @@ class DecisionWaits:
         return False
 
     async def report_delivered(self, incident: UUID) -> None:
-        """Note that the node has its decision. It has it whatever becomes of this note; so a failure here is ours."""
+        """Record that the node has its decision. The node keeps it if this fails, so an error stays with the server."""
         try:
             await self._deliveries.ask(incident)
         except (OperationalError, InterfaceError):

@@ -58,7 +58,7 @@ def test_a_canary_is_watched_from_when_its_process_has_carried_the_decision_out(
 
 @pytest.mark.parametrize("carried_out_after_s", [0, 5], ids=["before it returned", "after it returned"])
 def test_a_canary_whose_process_meets_the_problem_again_lets_nobody_follow(carried_out_after_s):
-    """A killed process may be there anew, and fail, before its node says that the answer has been carried out."""
+    """A killed process may run and fail again before its node reports the outcome."""
     one, other = many(2)
     made = proposed([one, other], canary=one.pk)
     made, _ = approve(made.pk, ALICE, watch_s=60)

@@ -129,7 +129,7 @@ def test_the_whole_is_chosen_from_a_list_or_named_as_it_stands_on_the_pages(alic
 
 
 def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> None:
-    """In the waiting room, on an incident, in a preview of one answer to many, in the map, and for a rule."""
+    """In the list of pending incidents, on an incident, in a bulk decision, in the map and for a rule."""
     whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)
     problems.merge(part.pk, whole.pk, "one disk", ALICE)
     assert Waiting(NOW).largest_problems(5) == [(whole.pk, 3)]

@@ -34,7 +34,7 @@ def test_a_storm_suspends_the_rule_and_what_it_had_not_decided_stays_open():
 
 @db
 def test_rules_together_end_no_more_at_once_than_one_person_may():
-    """However high their own limits are, however often they are written anew, and however soon they are cleared."""
+    """With any limits of their own, after any number of changes, and however soon they are resumed."""
     first = add("process:a*", RuleAction.KILL, storm_limit=1000)
     second = add("process:b*", RuleAction.STOP, storm_limit=1000)
     harmless = add("process:c*", storm_limit=1000)
@@ -116,7 +116,7 @@ def test_clearing_a_suspension_is_audited_and_counts_anew():
 
 
 def go_round(times):
-    """One process that fails on one message, asks, and is told to go on."""
+    """One process that fails on one message, blocks, and is continued."""
     for _ in range(times):
         incident = ask()
         judge()

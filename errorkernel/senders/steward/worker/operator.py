@@ -55,7 +55,7 @@ class _Replies:
         self._another = asyncio.Event()
 
     def renew(self) -> asyncio.Future[StewardMessage]:
-        """Wait for the first reply again."""
+        """Start another wait for the first reply."""
         self.first = asyncio.get_running_loop().create_future()
         return self.first
 
