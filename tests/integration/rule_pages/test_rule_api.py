@@ -52,7 +52,7 @@ def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
     assert answer.status_code == 201
     rule = answer.json()
     assert (rule["revision"], rule["position"], rule["author"], rule["uses"]) == (1, 1, "user:bob", 0)
-    assert reader("GET", "rules").json() == {"items": [rule], "next": None, "last": rule["position"]}
+    assert reader("GET", "rules").json() == {"items": [rule], "next": None, "last": rule["id"]}
     changed = api("PUT", f"rules/{rule['id']}", {**BODY, "action": "stop", "revision": 1}).json()
     assert (changed["revision"], changed["action"], changed["max_uses"]) == (2, "stop", None)
     lost = api("PUT", f"rules/{rule['id']}", {**BODY, "revision": 1})
