@@ -92,7 +92,7 @@ class TimeFilter(admin.FieldListFilter):
         return [self.within, self.begin, self.end]
 
     def value(self, parameter: str) -> str:
-        """What the address gives for this parameter; empty: nothing."""
+        """The parameter's value in the address; empty: none."""
         given: Any = self.used_parameters.get(parameter) or [""]
         return str(given[-1])
 

@@ -32,7 +32,7 @@ class AnswerWatch:
         return self._unanswered > 0
 
     async def watch(self, probe: Callable[[], Awaitable[None]]) -> None:
-        """Await a probe whose requests time out after ANSWER_S. Raises what it raises."""
+        """Await a probe whose requests time out after ANSWER_S. Raises the probe's error."""
         began = time.monotonic()
         try:
             await probe()

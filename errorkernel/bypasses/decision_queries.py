@@ -1,6 +1,6 @@
 """Raw SQL of the decision hot path: building these queries in the ORM costs more than running them.
 
-``store.incidents.decisions`` describes what each is for.
+``store.incidents.decisions`` describes their purposes.
 """
 
 from collections.abc import Sequence

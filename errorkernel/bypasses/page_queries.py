@@ -1,4 +1,4 @@
-"""The SQL of what a page reads by the thousand to show a handful, the same text on SQLite and PostgreSQL.
+"""The SQL for pages that read thousands of rows to show a few, the same text on SQLite and PostgreSQL.
 
 Django turns every value of every row into Python's; with thousands of times that takes longer than the query.
 """

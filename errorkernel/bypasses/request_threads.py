@@ -32,7 +32,7 @@ RETRY_AFTER_S = 2
 
 
 class KeptThreads:
-    """An ASGI application around ``application``: what a request does synchronously, it does in one kept thread."""
+    """An ASGI application around ``application``: synchronous work of a request runs in one kept thread."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -78,7 +78,7 @@ async def _refuse(send: Any) -> None:
 
 
 class Django(ASGIHandler):
-    """Django's own handler with middleware and views in the request's thread, and what a connection needs before."""
+    """Django's own handler with middleware and views in the request's thread, and the connection's preparation."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What a program said when it died: kind, text and stack trace, found in the end of its standard error.
+"""The error of a crashed program: kind, text and stack trace, found at the end of its standard error.
 
 The last line is rarely the error: Node ends with its version, Rust with a note, Go with the exit status, Java and Ruby
 with a frame. ``HEADERS`` says how each runtime names its error; where none of them is met, the last line that is no
-frame, note or ruler is the text. The text is what a person would quote: ``connect ECONNREFUSED 127.0.0.1:1``.
+frame, note or ruler is the text. The text is the one a person would quote: ``connect ECONNREFUSED 127.0.0.1:1``.
 """
 
 import re
@@ -39,7 +39,7 @@ class Header:
     kind: str = ""
     text_follows: bool = False
     needs: re.Pattern[str] | None = None
-    """What must stand within the next lines for this to be an error and not a log line."""
+    """Pattern that the next lines must contain for this to be an error and not a log line."""
     frame: re.Pattern[str] | None = None
     """The lines up to the last one of these belong to the trace, also those that look like a program's own."""
 
@@ -122,7 +122,7 @@ _NOTES = re.compile(
 
 
 def read(stderr: str) -> Crash:
-    """The error that a program died of, from the end of what it wrote to its standard error."""
+    """The error that ended a program, from the end of its standard error."""
     lines = [_plain(line) for line in stderr[-READ_CHARS:].split("\n")]
     found = _python(lines) or _last_header(lines)
     last = _last_line(lines)
@@ -136,7 +136,7 @@ def read(stderr: str) -> Crash:
 
 
 def _plain(line: str) -> str:
-    """Without colours and control codes; of what a progress bar wrote over itself, the last."""
+    """Without colours and control codes; of a progress bar's overwritten lines, the last."""
     return _CONTROL.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).rstrip()
 
 

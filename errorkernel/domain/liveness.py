@@ -48,7 +48,7 @@ class Expectation(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What is known of a node, by the kernel's clock. ``expectation``: None without any heartbeat. ``contact_at``: the
+    """A node's contacts, by the kernel's clock. ``expectation``: None without any heartbeat. ``contact_at``: the
     last time it was heard in another way than by a heartbeat."""
 
     expectation: Expectation | None

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Left(NamedTuple):
-    """What is left of a node's ``burst`` events; it is full again in ``reset_s`` seconds, and from nothing in
+    """The rest of a node's ``burst`` events; it is full again in ``reset_s`` seconds, and from nothing in
     ``full_after_s``."""
 
     events: int
@@ -37,7 +37,7 @@ class RateLimit:
         return max(0.0, missing / self._per_s)
 
     def left(self, node: str, now: float) -> Left | None:
-        """What the node may send now; None without a limit."""
+        """Events the node may send now; None without a limit."""
         if not self._per_s:
             return None
         left, at = self._buckets.get(node, (float(self._burst), now))

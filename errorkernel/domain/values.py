@@ -1,4 +1,4 @@
-"""The values of the product: events that a node reports, decisions for it, outcomes of what it did.
+"""The values of the product: events that a node reports, decisions for it, and outcomes.
 
 They carry no I/O and no Django. ``errorkernel.protocol`` turns bytes into them, ``errorkernel.store`` keeps them.
 Times are timezone-aware UTC; ids are ``uuid.UUID``; ``None`` means "the sender did not say".
@@ -53,7 +53,7 @@ class OutcomeState(StrEnum):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """The message in progress: what the process was working on when it failed."""
+    """The message in progress: the input of the process when it failed."""
 
     id: str = ""
     method: str = ""

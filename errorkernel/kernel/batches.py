@@ -16,7 +16,7 @@ UNPACK_AT_ONCE_BYTES = 2 * 1024 * 1024
 
 
 class _Shared:
-    """What the events of one batch have in common."""
+    """Values that the events of one batch share."""
 
     __slots__ = ("left", "whole")
 

@@ -1,4 +1,4 @@
-"""Applies approved bulk decisions in steps. Another kernel continues what a kernel that ended left unfinished."""
+"""Applies approved bulk decisions in steps. Another kernel continues the unfinished ones of a kernel that ended."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -24,7 +24,7 @@ class ClockWatch:
         self._turn = asyncio.Lock()
 
     async def now(self) -> datetime:
-        """The wall clock, once a jump is recorded. Raises what the database raises; the next call tries again."""
+        """The wall clock, once a jump is recorded. Raises database errors; the next call tries again."""
         async with self._turn:
             reading = self._clocks.read()
             if self._last is None:

@@ -41,7 +41,7 @@ class KernelExtension:
         return ()
 
     def rule_step(self, *, now: datetime, two_above: int) -> bool:
-        """Evaluate rules on what the sender stores, in one transaction; returns whether more is left. Called when no
+        """Evaluate rules on the sender's own rows, in one transaction; returns whether more is left. Called when no
         incident waits for rules. ``two_above``: more kills and stops at once than this need an approval (0: never)."""
         return False
 

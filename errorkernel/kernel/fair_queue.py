@@ -88,7 +88,7 @@ class _NodeQueue:
 
 
 class FairQueue:
-    """``add`` what arrives, ``take`` what is stored next."""
+    """``add`` arriving messages, ``take`` the next ones to store."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Waiting] = {}

@@ -1,4 +1,4 @@
-"""The intake's source: fair turns over what the consumer has delivered, and a look ahead past a flood.
+"""The intake's source: fair turns over delivered messages, and a look ahead past a flood.
 
 The consumer delivers in the order of the stream. While one node's events fill it, those of other nodes would wait for
 all of them. So with a backlog, the kernel looks ten times a second which nodes have something in the stream, and reads
@@ -112,7 +112,7 @@ class FairSource:
         self._stored.clear()
 
     async def _fill(self) -> None:
-        """Move what has arrived into the queue, as far as it has room; the rest stays with the broker."""
+        """Move arrived messages into the queue, as far as it has room; the rest stays with the broker."""
         while self._unpacked.waiting and len(self._queue) < self._window:
             await self._put(await self._unpacked.get(self._window - len(self._queue)))
 
@@ -158,7 +158,7 @@ class FairSource:
             await self._read(subjects.outcomes(node))
 
     async def _read(self, subject: str) -> bool:
-        """Read what follows on a subject; returns whether it was all that there is."""
+        """Read the next messages of a subject; returns whether it was all that there is."""
         messages = await self._reader.read(subject, self._next.get(subject, 1), READ_MESSAGES)
         for message in messages:
             if len(self._queue) >= self._window + READ_AHEAD_MAX:
@@ -176,7 +176,7 @@ class FairSource:
         return len(messages) < READ_MESSAGES
 
     def _forget_delivered(self) -> None:
-        """Forget what the consumer has delivered, to us or to another kernel."""
+        """Forget messages that the consumer has delivered, to us or to another kernel."""
         self._ahead = {number: node for number, node in self._ahead.items() if number > self._delivered}
         self._stored = {number for number in self._stored if number >= self._delivered}
 

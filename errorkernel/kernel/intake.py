@@ -55,7 +55,7 @@ deliveries it is rejected."""
 
 @dataclass(slots=True)
 class Opened:
-    """A decoded batch, and its deliveries by what they were decoded to."""
+    """A decoded batch, and its deliveries by decoded value."""
 
     batch: Batch = field(default_factory=Batch)
     events: list[Delivery] = field(default_factory=list)

@@ -30,7 +30,7 @@ IN_HAND_PAUSE_S = 0.1
 
 
 class OutboxTask:
-    """``reading``: threads that read due rows, so that a decision does not queue behind what is being stored.
+    """``reading``: threads that read due rows, so that a decision does not queue behind the intake.
 
     Make it inside the event loop that runs it.
     """

@@ -27,7 +27,7 @@ async def reconnect_when_consumer_is_lost(source: PullConsumer, connection: Conn
 async def outlast_database(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run ``loop`` again whenever an unavailable database ends it. Any other error is a bug and is raised.
 
-    No work is lost: the loops work on what the database holds, and browsers fetch what they missed.
+    No work is lost: the loops work on the database, and browsers fetch missed rows.
     """
     while True:
         try:

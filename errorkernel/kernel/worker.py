@@ -1,7 +1,7 @@
 """The kernel: a Channels background worker whose tasks store events, publish the outbox, and run periodic work.
 
 Any task that fails ends the worker with that task's traceback. The process manager restarts it, and nothing is lost:
-what is not committed has not been acknowledged.
+an uncommitted message has not been acknowledged.
 """
 
 import asyncio

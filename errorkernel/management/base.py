@@ -30,7 +30,7 @@ _OPTIONS_OF_DJANGO = frozenset(
 
 
 def command_actor() -> Actor:
-    """The actor of what a command changes."""
+    """The actor of a command's changes."""
     return Actor.system(datetime.now(UTC), f"command line, uid {os.getuid()}")
 
 

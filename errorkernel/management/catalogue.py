@@ -39,7 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
 
 
 CREATING = frozenset(("up", "web", "kernel", "chaos", "migrate"))
-"""Commands that may create secrets and a database. All others work on what is there."""
+"""Commands that may create secrets and a database. All others need an existing installation."""
 
 
 def names() -> Iterator[str]:

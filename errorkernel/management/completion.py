@@ -34,14 +34,14 @@ class Entry:
 
     @property
     def words(self) -> dict[str, str]:
-        """What may follow → its description."""
+        """Possible next word → its description."""
         found = {name: action.help for name, action in self.actions.items()}
         found |= dict.fromkeys(self.choices, "")
         return found | {flag: option.help for option in self.options for flag in option.flags}
 
 
 def describe(parser: argparse.ArgumentParser, help: str = "") -> Entry:
-    """What a parser accepts, without what its help hides."""
+    """Words that a parser accepts, without those its help hides."""
     options: list[Option] = []
     choices: tuple[str, ...] = ()
     actions: dict[str, Entry] = {}

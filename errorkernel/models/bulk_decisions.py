@@ -1,4 +1,4 @@
-"""Bulk decisions: what was proposed, who approved it, and the result for each incident."""
+"""Bulk decisions: proposal, approval, and the result for each incident."""
 
 from django.conf import settings
 from django.db import models

@@ -84,7 +84,7 @@ class BlockingKernel(Reporter):
         self._call(self._kernel.flush(timeout_s))
 
     def close(self) -> None:
-        """Close the client; what the broker does not have by then stays in the journal.
+        """Close the client; unacknowledged messages stay in the journal.
 
         If something is unsent, this waits for the first connection, at most ``close_wait_s`` (of ``Kernel``).
         """

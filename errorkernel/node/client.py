@@ -338,7 +338,7 @@ class Kernel(Reporter):
 
     async def _report_corrupt_journal(self, aside: Path) -> None:
         text = f"The journal {self.journal.path} was corrupt. It was set aside as {aside.name}; a new one was begun."
-        log.error("%s What it held is not sent.", text)
+        log.error("%s Its messages are not sent.", text)
         with contextlib.suppress(NodeError):
             await self.report(EventType.ERROR, "", describe(text, {"kind": "CorruptJournal"}))
 
@@ -355,7 +355,7 @@ class Kernel(Reporter):
     def _call_in_loop(self, function: Callable[[], None]) -> None:
         """From any thread."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the journal keeps what was written
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the journal keeps the messages
                 self._loop.call_soon_threadsafe(function)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

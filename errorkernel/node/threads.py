@@ -18,7 +18,7 @@ _current = threading.local()
 
 
 def mark_current() -> None:
-    """The current thread does the client's own work: what it logs is not reported."""
+    """The current thread does the client's own work: its log records are not reported."""
     _current.is_marked = True
 
 

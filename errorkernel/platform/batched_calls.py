@@ -21,7 +21,7 @@ class BatchedCalls(Generic[K, V]):
         self._running: asyncio.Task[None] | None = None
 
     async def ask(self, key: K) -> V | None:
-        """The value of ``key``, None where the call returned none for it. Raises what the call raised."""
+        """The value of ``key``, None where the call returned none for it. Raises the call's error."""
         future = self._wanted.get(key)
         if future is None:
             future = self._wanted[key] = asyncio.get_running_loop().create_future()

@@ -290,8 +290,8 @@ _single_command = False
 
 
 def serve_single_command() -> None:
-    """This process carries out one command on what is there: it creates no secret and no database, and logs errors
-    alone unless a level is set. To be called before the settings are read."""
+    """This process carries out one command on an existing installation: it creates no secret and no database, and logs
+    errors alone unless a level is set. To be called before the settings are read."""
     global _single_command
     _single_command = True
 

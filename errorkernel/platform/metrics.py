@@ -226,7 +226,7 @@ def count_refused_attempt(what: str, n: int = 1) -> None:
 
 
 def count_refused_connection(reason: str) -> None:
-    """A connection was not taken, taken for probes alone, or ended for what it sent."""
+    """A connection was not taken, taken for probes alone, or ended for invalid input."""
     _refused_connections.labels(reason).inc()
 
 

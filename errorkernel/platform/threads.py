@@ -43,5 +43,5 @@ class DatabaseThreads:
 
 
 def _use_base_path() -> None:
-    """Addresses in what is rendered here have the prefix that those in requests have; Django keeps it by thread."""
+    """Rendered addresses have the same prefix as those in requests; Django keeps it by thread."""
     set_script_prefix(f"{conf.get().base_path}/")

@@ -1,6 +1,6 @@
 """A batch: several events of one node in one message of ``ek.evt.<node>``, one a line, usually packed with gzip.
 
-Its headers mark it. A node sends batches only to a kernel that has said in its latest sync reply what it takes; events
+Its headers mark it. A node sends batches only to a kernel whose latest sync reply contained its limits; events
 on their own stay valid for ever. Nothing that a batch says about its size is believed: at most one byte more than
 ``LIMITS`` allows is unpacked, and lines are counted before they are made.
 
@@ -27,7 +27,7 @@ _GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What a kernel takes: ``events`` in a batch, ``bytes`` when unpacked."""
+    """A kernel's limits: ``events`` in a batch, ``bytes`` when unpacked."""
 
     events: int
     bytes: int

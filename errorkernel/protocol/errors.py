@@ -1,4 +1,4 @@
-"""The error for input that violates the protocol, and what a decoder says of such input in our words."""
+"""The error for input that violates the protocol, and its explanation in our words."""
 
 import re
 
@@ -15,7 +15,7 @@ _KINDS = {
 
 
 class ProtocolError(ValueError):
-    """Input that is not what the contract says. ``reason`` is a short stable word (a metric label); str() explains."""
+    """Input that violates the contract. ``reason`` is a short stable word (a metric label); str() explains."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)

@@ -8,6 +8,6 @@ import hashlib
 
 
 def of(name: str, subject: str, data: bytes) -> str:
-    """``name``: what the contract uses as the id. A repetition gives the same id, another node or content another."""
+    """``name``: the id in the contract. A repetition gives the same id, another node or content another."""
     content = hashlib.blake2b(subject.encode() + data, digest_size=16).hexdigest()
     return f"{name}:{content}"

@@ -103,7 +103,7 @@ def state_word(state: str) -> str:
 
 @register.filter
 def at_zero(on_deadline: str) -> str:
-    """What happens to the process when its deadline passes."""
+    """The action when the deadline passes."""
     match on_deadline:
         case "kill":
             return _("the process is killed and restarted")

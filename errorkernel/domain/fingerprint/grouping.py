@@ -1,6 +1,6 @@
 """What makes two events "the same error".
 
-The sender may say so itself (``fingerprint``), or what is known of a Steward node's texts. Otherwise: the kind, the
+The sender may say so itself (``fingerprint``), or the known texts of Steward nodes. Otherwise: the kind, the
 masked text (``masks``), and, where there is a stack trace, the place in the program that it names (``stack_traces``):
 ``list index out of range`` in two functions is two problems. Errors and incidents about the same failure share a
 fingerprint; infos never mix with them.
@@ -19,7 +19,7 @@ from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.values import Event, EventType
 
 VERSION = "computed.2"
-"""Stands in each computed key: another rule gives other keys, so that it never regroups what is there silently."""
+"""Stands in each computed key: another rule gives other keys, so that it never regroups existing problems silently."""
 TITLE_CHARS = 1000
 
 RECOGNISED = "steward"

@@ -25,7 +25,7 @@ _LINKED_WORDS = 3
 _BEFORE_CHARS = 48
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _GAP = re.compile(r"(?:[\s:=#(\[\"'/]|\d|\.(?!\s))*\Z")
-"""What may stand between word and number: ``HTTP/1.1" 404``, ``[Errno 2]``. No comma, and no end of a sentence."""
+"""Characters between word and number: ``HTTP/1.1" 404``, ``[Errno 2]``. No comma, and no end of a sentence."""
 _VALUE = re.compile(r"[#(\[\"'<]*(-?\d{1,5}|0[xX][0-9a-fA-F]{1,8})(?![\w%]|[.,:]\d)")
 _SQLSTATE = re.compile(r"(?:sqlstate|SQLSTATE)\W{0,3}[0-9A-Z]{5}(?![0-9A-Za-z])")
 _IN_WORD = re.compile(

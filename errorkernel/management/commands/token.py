@@ -18,7 +18,7 @@ class Command(StewardCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         add = actions.add_parser("add", help="make a token")
         add.add_argument("user")
-        add.add_argument("--note", default="", help="what it is for")
+        add.add_argument("--note", default="", help="the purpose")
         add.add_argument("--json", action="store_true", help="print it as one JSON object")
         add_data_dir(add)
 

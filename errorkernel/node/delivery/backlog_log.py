@@ -36,7 +36,7 @@ class Size:
 
 
 class BacklogLog:
-    """Decides what to write, from what is seen every few seconds: pure of time and of the connection."""
+    """Decides which line to log from a reading every few seconds, without a clock or a connection."""
 
     def __init__(self) -> None:
         self._away_since: float | None = None

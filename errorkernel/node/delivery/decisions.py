@@ -43,7 +43,7 @@ class DecisionReceiver:
     """Receives the decisions of one node.
 
     ``obey`` gets every decision on an incident of this program once. ``accept_command`` gets what else reconciliation
-    brings, and returns whether it was new. ``batches_accepted`` gets what the kernel takes by its latest reply; None
+    brings, and returns whether it was new. ``batches_accepted`` gets the kernel's latest batch limits; None
     after a request without reply, since another kernel may have taken its place.
     """
 
@@ -93,7 +93,7 @@ class DecisionReceiver:
         self._sync_now.set()
 
     async def receive(self) -> None:
-        """Accept what the durable consumer delivers, until cancelled."""
+        """Accept decisions that the durable consumer delivers, until cancelled."""
         while True:
             for delivery in await self._consumer.get(20):
                 await self._handle_delivery(delivery)
@@ -182,7 +182,7 @@ class DecisionReceiver:
         return receipt
 
     async def _accept_all(self, decisions: list[Decision], offered: list[bytes]) -> bool:
-        """Accept what a reconciliation brought; returns whether any of it was new."""
+        """Accept the decisions of a reconciliation; returns whether any was new."""
         has_news = False
         for decision in decisions:
             has_news |= await self._accept(decision) in (Receipt.NEW, Receipt.STALE)

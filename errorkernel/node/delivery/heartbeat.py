@@ -28,7 +28,7 @@ def _version() -> str:
 
 
 class Heartbeat:
-    """Sends what the journal holds of all programs that share it, so that no program's heartbeat hides another's."""
+    """Sends the state of all programs that share the journal, so that no program's heartbeat hides another's."""
 
     def __init__(
         self, node: str, connection: Connection, processes: Processes, backlog: Backlog, thread: SerialThread

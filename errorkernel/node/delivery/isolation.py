@@ -64,7 +64,7 @@ class Isolation:
         self._deadlines.pop(incident, None)
 
     async def run(self) -> None:
-        """Decide what is due, until cancelled."""
+        """Decide incidents whose deadline has passed, until cancelled."""
         while True:
             await self._wait()
             if self._due():

@@ -123,7 +123,7 @@ class Delivery:
                 await asyncio.sleep(0.02)
 
     async def close(self, wait_s: float) -> None:
-        """Send what is unsent and a last heartbeat, then end all tasks and the connection.
+        """Send the unsent messages and a last heartbeat, then end all tasks and the connection.
 
         ``wait_s``: how long to wait for the first connection if something is unsent.
         """

@@ -43,11 +43,11 @@ class Packer:
         self._ratio = 1.0
 
     def payload_bytes(self, link_bytes: int) -> int:
-        """How many bytes of payload take ``link_bytes`` on the link, by what was packed before."""
+        """How many bytes of payload take ``link_bytes`` on the link, estimated from earlier packed messages."""
         return int(link_bytes * self._ratio)
 
     def pack(self, window: Window, limits: BatchLimits | None) -> list[OutgoingMessage]:
-        """The messages of a window, in its order. ``limits``: what the kernel takes in a batch; None: no batches.
+        """The messages of a window, in its order. ``limits``: of a batch at the kernel; None: no batches.
 
         Urgent items share no message with others, which would delay them.
         """
@@ -84,7 +84,7 @@ def _pack_run(run: list[Item], limits: BatchLimits | None) -> OutgoingMessage:
     packed = batches.pack([item.payload for item in run])
     if len(run) == 1 and len(packed) > WORTHWHILE * len(first.payload):
         return single
-    # An id for this very content: the broker drops what comes under an id that it remembers.
+    # An id for this very content: the broker drops messages under an id that it remembers.
     msg_id = first.msg_id if len(run) == 1 else str(uuid7())
     return OutgoingMessage(run, first.subject, msg_id, packed, batches.HEADERS)
 

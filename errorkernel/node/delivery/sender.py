@@ -76,7 +76,7 @@ class Sender:
         self.wake()
 
     def set_batch_limits(self, limits: BatchLimits | None) -> None:
-        """What the kernel takes in a batch, by its latest word; None: no batches."""
+        """The kernel's batch limits in its latest reply; None: no batches."""
         self._batch_limits = None if self._batch_refused else limits
 
     async def run(self) -> None:

@@ -1,8 +1,7 @@
 """Reports uncaught exceptions, over the hooks that Python calls for them.
 
 Each hook reports, and then calls the former hook, so that the output of the program does not change. No hook raises.
-The ending thread itself writes the event to the journal; what the program cannot send any more is sent at its next
-start.
+The ending thread itself writes the event to the journal; unsent messages are sent at the next start.
 """
 
 import asyncio

@@ -39,7 +39,7 @@ _LEVELS = (
 
 
 def normalize(record: logging.LogRecord) -> logging.LogRecord:
-    """What was logged, in its places, also where structlog or loguru made the record."""
+    """The logged message, exception and tags, also where structlog or loguru made the record."""
     try:
         return structured_logs.normalize(record)
     except Exception:

@@ -22,7 +22,7 @@ FIELDS = "ek_fields"
 TEXT_MAX_CHARS = 65_536
 _CAUSES = ("error", "err", "exc", "exception", "reason", "cause")
 _RECORDED = frozenset({EVENT, "level", "logger", "timestamp", "exc_info", "exception", "stack", "stack_info"})
-"""What the record itself has: no tags."""
+"""Fields of the record itself: no tags."""
 _LOGURU_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \| [A-Za-z]+ *\| [^\s|]*:[^\s|]*:\d+ - ")
 """loguru's default format."""
 _TRACE = "\nTraceback (most recent call last):"

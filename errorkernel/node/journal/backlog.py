@@ -1,7 +1,7 @@
 """The backlog: events, incidents and outcomes that wait in the journal for the connection.
 
 The backlog is bounded. During a long outage the oldest infos are dropped first, then the oldest errors; incidents and
-outcomes never are. Drops are counted. What is just being sent is not dropped, so the count is exact (where several
+outcomes never are. Drops are counted. Events that are being sent are not dropped, so the count is exact (where several
 programs share a journal, one may drop what another is just sending).
 """
 
@@ -16,7 +16,7 @@ from errorkernel.node.journal.next_window import KEPT, Chooser, Item, Window
 from errorkernel.protocol import subjects
 
 INFO, ERROR = 0, 1
-"""Weights, beside ``KEPT``: infos are dropped first, then errors; what is kept is never dropped."""
+"""Weights, beside ``KEPT``: infos are dropped first, then errors, the others never."""
 REFUSED_MAX = 1000
 REFUSED_RETRY_S = 60.0
 REMOVE_ROWS = 200
@@ -29,7 +29,7 @@ _SIZE = "SELECT rows, bytes FROM backlog_size"
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Adds what is never dropped to the backlog of program ``client``, within a transaction of ``db``.
+    """Adds a message that is never dropped to the backlog of program ``client``, within a transaction of ``db``.
 
     A message whose id is still in the backlog is not added twice.
     """
@@ -68,7 +68,7 @@ class Backlog:
         return max(self._excess(size)) > 0
 
     def make_room(self) -> None:
-        """Drop what is over the bound, and count it. Raises JournalError."""
+        """Drop the messages over the bound, and count them. Raises JournalError."""
         with self._journal.transaction() as db:
             rows_over, bytes_over = self._excess(db.execute(_SIZE).fetchone())
             for weight, counter in _DROPPED.items():
@@ -97,7 +97,7 @@ class Backlog:
         self._sending = frozenset()
 
     def set_aside(self, item: Item, reason: str) -> None:
-        """The broker refuses this message. An event is moved aside; what is never dropped is sent again later."""
+        """The broker refuses this message. An event is moved aside; an incident or outcome is sent again later."""
         with self._journal.transaction() as db:
             if item.weight == KEPT:
                 not_before = time.time() + REFUSED_RETRY_S

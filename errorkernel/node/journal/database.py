@@ -2,8 +2,8 @@
 
 It survives restarts of the program and outages of the connection, and it is the authority on effect: whether a
 decision was applied is settled here, in one local transaction, whatever kernel and broker believe. Several programs of
-one node may share a journal. Each sends what it wrote itself, which keeps the order of each process without
-coordination. What a program that died has left behind is taken over as a whole by the first program that notices
+one node may share a journal. Each sends the messages it wrote itself, which keeps the order of each process without
+coordination. The backlog of a program that died is taken over as a whole by the first program that notices
 (``node.journal.presence``).
 
 ``synchronous`` is NORMAL for events: a crash of the program loses nothing; a power cut may lose what was written since
@@ -88,7 +88,7 @@ class Journal:
         _journals.add(self)
         self.client = 0
         self.inherited = 0
-        """``client`` while what a dead program of that number has left behind is not taken over yet, else 0."""
+        """``client`` while the backlog of a dead program of that number is not taken over yet, else 0."""
         self.corrupt: Path | None = None
         """Where the former file was set aside, if this is a new one in its place."""
         try:
@@ -101,7 +101,7 @@ class Journal:
         """Join the programs that share the file.
 
         In place of one that no longer runs, if there is one: to give 100,000 messages another number would be 100 MB to
-        write, while incidents wait. What it has left behind is then ``inherited``.
+        write, while incidents wait. Its backlog is then ``inherited``.
         """
         presence = self._presence = Presence(self.path.with_name(self.path.name + ".lock"))
         with self.transaction() as db:

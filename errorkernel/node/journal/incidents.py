@@ -38,7 +38,7 @@ _Row = tuple[str, str, int, bytes | None]
 
 
 class Receipt(Enum):
-    """What the journal makes of a decision that arrives."""
+    """How the journal classifies a decision that arrives."""
 
     NEW = "new"
     """Accepted now; this happens once."""

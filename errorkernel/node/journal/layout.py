@@ -8,8 +8,8 @@ from errorkernel.node.errors import JournalError
 VERSION = 4
 """Of the file's layout. An older file is migrated when it is opened; a newer one is refused."""
 
-# ``weight``: 0 info, 1 error, 2 what is never dropped (incidents, outcomes). Triggers maintain ``backlog_size``: the
-# bound costs no count(*) per event, and cannot drift from the rows. ``mark``: see ``process.spawn``.
+# ``weight``: 0 info, 1 error, 2 incidents and outcomes, which are never dropped. Triggers maintain ``backlog_size``:
+# the bound costs no count(*) per event, and cannot drift from the rows. ``mark``: see ``process.spawn``.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS client (number INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, since REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS backlog (
@@ -49,7 +49,7 @@ CREATE TRIGGER IF NOT EXISTS backlog_removed AFTER DELETE ON backlog BEGIN
 END;
 """
 
-# From layouts 1 and 2, which had other names; what is missing is then created as in a new file, also from layout 3.
+# From layouts 1 and 2, which had other names; missing tables are then created as in a new file, also from layout 3.
 _MIGRATION = """
 DROP TRIGGER outgoing_added;
 DROP TRIGGER outgoing_gone;

@@ -80,7 +80,7 @@ class Chooser:
         processes = self._urgent_processes(db, due)
         size = 0
         for place, process in enumerate(processes):
-            # What one process does not need is left for those after it.
+            # The unused part of one process's share is left for those after it.
             left = len(processes) - place
             rows_left, bytes_left = max_rows - len(items), max_bytes - size
             if rows_left <= 0 or (items and bytes_left <= 0):

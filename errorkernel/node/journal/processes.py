@@ -77,7 +77,7 @@ class Processes:
             return found.fetchone() is not None
 
     def keep_leftovers(self, name: str) -> None:
-        """Let what the last incarnation of ``name`` has left behind run, also when the next one starts."""
+        """Let the children that the last incarnation of ``name`` left behind run, also when the next one starts."""
         with self._journal.transaction() as db:
             db.execute("UPDATE process SET mark = NULL WHERE name = ?", (name,))
 

@@ -2,8 +2,8 @@
 
 The child sends ``ReportEvent``, ``Continued`` and ``FailureReported``; the supervisor replies with ``EventAccepted``,
 ``EventRejected`` and ``DecisionReply``. ``number`` links a reply to its request, so several threads of the child may
-send at once. ``FunctionCall`` comes first, to a child that is a Python function. What a child sends is checked and cut
-like any other event: it need not have been written by this package.
+send at once. ``FunctionCall`` comes first, to a child that is a Python function. Messages of a child are checked and
+cut like any other event: it need not have been written by this package.
 """
 
 from datetime import datetime

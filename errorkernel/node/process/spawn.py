@@ -1,4 +1,4 @@
-"""Operating-system processes that can be ended for certain: with their process group and what has left it.
+"""Operating-system processes that can be ended for certain: with their process group and descendants that left it.
 
 A worker gets a session of its own, so one signal reaches it and its children. On Linux it dies with the thread that
 started it (``PR_SET_PDEATHSIG``), so that thread must run as long as the program. Children with sessions of their own
@@ -25,7 +25,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """What a process shares with the program that starts it; by default only standard output."""
+    """The files a process shares with the program that starts it; by default only standard output."""
 
     stdin: bool = False
     """It reads our standard input. Otherwise its standard input is empty."""
@@ -83,7 +83,7 @@ def watch_exit(
 ) -> asyncio.Future[int]:
     """The exit status (negative: the signal), once the process and everything that it left behind has ended.
 
-    ``keeps_leftovers(status)``, called in another thread: whether what it left behind may go on.
+    ``keeps_leftovers(status)``, called in another thread: whether the children it left behind may go on.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()

@@ -1,6 +1,6 @@
 """The standard error of a process: forwarded at once, byte for byte, with the last lines kept.
 
-Nothing waits for a complete line, and what is kept is bounded in bytes: a program may write megabytes in one line.
+Nothing waits for a complete line, and the kept tail is bounded in bytes: a program may write megabytes in one line.
 """
 
 import array
@@ -43,7 +43,7 @@ class StderrTail:
         return not self._thread.is_alive()
 
     def finish(self, *, keeps_writers: bool = False) -> None:
-        """The process has ended: finish when what is in the pipe now has been forwarded.
+        """The process has ended: finish when the bytes in the pipe have been forwarded.
 
         Not at the end of the file: children that go on may hold the pipe open, and write more. ``keeps_writers``: they
         may, and another process reads the pipe from then on; without a reader the first line would end them.

@@ -44,8 +44,8 @@ _ROOT = str(Path(__file__).resolve().parents[3])
 class ProcessWorker(SupervisedWorker):
     """``command`` (an argument list), or a Python function that can be imported, as a supervised process.
 
-    ``env``: added to the environment. ``inheritance``: what it shares with this program. ``stderr_lines``: how many of
-    the last lines are reported. For other ``options`` see ``SupervisedWorker``.
+    ``env``: added to the environment. ``inheritance``: files it shares with this program. ``stderr_lines``: the number
+    of last lines that are reported. For other ``options`` see ``SupervisedWorker``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ProcessWorker(SupervisedWorker):
             self._latest.send_signal(number)
 
     def end_grace(self) -> None:
-        """Kill now what is being ended, without waiting for the grace."""
+        """Kill the ending process now, without waiting for the grace period."""
         if self._latest:
             self._latest.end_grace()
 
@@ -223,10 +223,10 @@ class _ProcessIncarnation:
         return status != 0
 
     async def _drain(self, status: int) -> None:
-        """Read what the ended process had sent: it is still in the socket and the pipe."""
+        """Read the last messages of the ended process, which are still in the socket and the pipe."""
         if self._receiving and self._socket and not self._receiving.done():
             if sys.platform == "linux":
-                # Ends the reading after what it has sent, even if its children hold the socket open.
+                # Ends the reading after its last message, even if its children hold the socket open.
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RD)
             await asyncio.wait({self._receiving}, timeout=SOCKET_DRAIN_S)

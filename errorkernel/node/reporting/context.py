@@ -146,7 +146,7 @@ class Reporting:
     def _check(self, *, awaits: bool) -> None:
         if self._ask and awaits is self._kernel.blocks_thread:
             kind = "Kernel" if awaits else "BlockingKernel"
-            raise TypeError(f"Only a {kind} can ask here: the other would block what has to receive the decision.")
+            raise TypeError(f"Only a {kind} can ask here: the other would block the loop that receives the decision.")
 
 
 def _log_failure(failure: Exception) -> bool:

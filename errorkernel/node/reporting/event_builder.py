@@ -1,4 +1,4 @@
-"""Builds events from what a program has: an exception or a text, and details.
+"""Builds events from a program's exception or text and its details.
 
 Everything over its limit is cut here, before it is written, and marked as cut: no event is lost for its size. Nothing
 here raises for the contents of an exception, only for wrong arguments (ValueError, TypeError).
@@ -39,7 +39,7 @@ class Details(TypedDict, total=False):
 
 
 class AskDetails(Details, total=False):
-    """The details of an incident. ``on_deadline``: what happens ``deadline_s`` seconds after it was received."""
+    """The details of an incident. ``on_deadline``: the action ``deadline_s`` seconds after it was received."""
 
     deadline_s: float | None
     on_deadline: OnDeadline | str

@@ -40,7 +40,7 @@ _SPECIAL = (BaseExceptionGroup, SyntaxError, NameError, AttributeError, ImportEr
 
 
 def render(error: BaseException) -> str:
-    """The joined result of ``traceback.format_exception``. May raise what the code of the exception raises."""
+    """The joined result of ``traceback.format_exception``. May raise any error that the exception's own code raises."""
     return _render_plain(error) or _render_any(error)
 
 

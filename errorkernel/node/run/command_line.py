@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 HIDDEN = "…"
 ARGUMENT_CHARS = 2000
-"""Of an argument; what follows is cut. More than a tag holds."""
+"""Characters of an argument that are read. More than a tag holds."""
 _MARK = "_steward_hidden_"
 """Stands for a secret until the argument has been quoted: it needs no quotes."""
 

@@ -81,7 +81,7 @@ class _Run:
             self._notifier.notify(STOPPING="1", STATUS=f"Sends the backlog: {unsent} messages")
             await self._close(kernel, unsent)
             watchdog.cancel()
-        # Here, since what still runs in the background must not delay or change the end.
+        # Here, since children in the background must not delay or change the end.
         end_as(status)
 
     async def _open_kernel(self) -> tuple[Kernel, contextlib.AbstractContextManager[object]]:
@@ -183,7 +183,7 @@ class _Run:
         return 0
 
     async def _close(self, kernel: Kernel, unsent: int) -> None:
-        """Send what can be sent in two seconds; a second signal ends the wait."""
+        """Send as many messages as two seconds allow; a second signal ends the wait."""
         if unsent >= backlog_log.LONG:
             log.warning("%d messages are unsent; what is not sent now stays in %s", unsent, kernel.journal.path)
         close_now = asyncio.create_task(self._close_now.wait())

@@ -1,4 +1,4 @@
-"""The program of ``steward run``: a worker that shares what a shell shares, and starts even without journal."""
+"""The program of ``steward run``: a worker that shares the files a shell shares, and starts even without journal."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""The children of one supervisor: what follows when one ends, which siblings restart, which are quarantined.
+"""The children of one supervisor: when one ends, which siblings restart and which are quarantined.
 
 One task handles everything that happens to them, one step after the other, so no two steps see half of each other. What
 takes long runs elsewhere: a child's end in its ``watch``, pauses as times at which a child is due. Only the end of
@@ -70,7 +70,7 @@ class Group:
         self.run()
         try:
             if await self._kernel.call(self._kernel.processes.has_orphaned_kill, self._above):
-                # The next incarnation of the program itself is what a former one was killed for.
+                # A former incarnation was killed so that the program itself restarts.
                 await self._kernel.call(self._kernel.incarnation_of, self._above)
         except JournalError as exc:
             # The child runs: an exception would make the caller start it a second time.
@@ -78,11 +78,11 @@ class Group:
 
     @property
     def is_running(self) -> bool:
-        """Whether what happens to the children has consequences."""
+        """Whether endings of children have consequences."""
         return self._task is not None
 
     def run(self) -> None:
-        """Handle from now on what happens to the children."""
+        """Handle endings of children from now on."""
         self._task = asyncio.create_task(self._run(), name=f"children of {self._above}")
 
     def add(self, child: Child) -> None:
@@ -190,7 +190,7 @@ class Group:
             await self._on_recalled(child, ended)
 
     async def _handle_ending(self, child: Child, ended: Ended, *, uptime_s: float) -> None:
-        """A child has ended for reasons of its own: decide what follows, and do it."""
+        """A child has ended for reasons of its own: restart, stop or quarantine by the policy."""
         chance = random.random()  # noqa: S311 - spreads restarts
         verdict = decide_restart(child.policy, ended.ending, child.history, uptime_s=uptime_s, chance=chance)
         child.history = verdict.history

@@ -37,7 +37,7 @@ class Host(Protocol):
 
 
 class ChildState(Enum):
-    """What a group plans for a child."""
+    """The plan of a group for a child."""
 
     RUNNING = "running"
     SCHEDULED = "scheduled"

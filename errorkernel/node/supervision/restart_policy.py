@@ -88,7 +88,7 @@ class Verdict:
 
 
 def decide_restart(policy: Policy, ending: Ending, history: History, *, uptime_s: float, chance: float) -> Verdict:
-    """Decide what follows. ``uptime_s``: of the incarnation that ended."""
+    """Decide on a restart. ``uptime_s``: of the incarnation that ended."""
     if ending is Ending.KILLED:
         # An operator is in the loop: no pause, and former failures still count.
         return Verdict(0.0, history)

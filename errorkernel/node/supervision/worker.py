@@ -2,7 +2,7 @@
 
 After a *kill* the current incarnation is ended and a new one starts. Only then is the decision reported as applied,
 with the number of the new incarnation. An incarnation that does not end is reported as *failed*, and replaced when it
-ends after all. The ``Group`` carries out what follows an ending; a worker without supervisor is a group of its own.
+ends after all. The ``Group`` carries out the consequences of an ending; a worker without supervisor is its own group.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ def reserve_name(kernel: Host, name: str) -> None:
 
 class SupervisedWorker:
     """``restart``: permanent, transient (again after a failure; the default) or temporary. ``grace_s``: time between
-    the request to end and the kill. ``on_exception``: what a failure does before the restart is decided: ``report``,
+    the request to end and the kill. ``on_exception``: handles a failure before the restart is decided: ``report``,
     ``ask``, or ``restart`` (reported as an info, not as an error). More than ``intensity`` restarts within ``period_s``
     quarantine the worker."""
 
@@ -98,7 +98,7 @@ class SupervisedWorker:
 
     @property
     def asks(self) -> bool:
-        """Whether a failure opens an incident before it is decided what follows."""
+        """Whether a failure opens an incident before the restart is decided."""
         return self.on_exception == "ask"
 
     @property
@@ -167,7 +167,7 @@ class SupervisedWorker:
         return await self.kernel.report(kind, self.name, failure)
 
     def join(self, group: Group) -> None:
-        """Let ``group`` decide what follows from now on. Raises ProcessTaken."""
+        """Let ``group`` decide on restarts from now on. Raises ProcessTaken."""
         reserve_name(self.kernel, self.name)
         self._group = group
 

@@ -11,7 +11,7 @@ STORM_WINDOW = timedelta(seconds=50)
 
 
 def not_its_own(decision: RecordedDecision, rule: Rule | None, journaled: Entry | None) -> str:
-    """What is wrong with a decision by a rule; empty: nothing."""
+    """Violations in a decision by a rule; empty: none."""
     if rule is None:
         return f"decided ({decision.action}) by {decision.by}, which is no rule"
     if rule.action != decision.action:

@@ -1,4 +1,4 @@
-"""Observation of a running instance from outside: what it shows, and when.
+"""Observation of a running instance from outside: contents of pages and database with their times.
 
 During faults the states in the database must follow the transition table, and *applied* must be true on the node. After
 the last fault, the nodes and the kernel have two sync periods to agree and to apply pending decisions.
@@ -28,7 +28,7 @@ class Watch:
         self._reported: set[str] = set()
 
     def look(self) -> dict[UUID, Incident]:
-        """Record what the database shows now."""
+        """Record the rows of the database now."""
         shown = snapshot.incidents(self._instance.database)
         applied = []
         for incident in shown.values():
@@ -40,7 +40,7 @@ class Watch:
                     applied.append(incident)
         if applied:
             known = snapshot.journaled_incidents(self._instance.places)
-            # A node may delete what the kernel has confirmed, sooner than usual when its clock jumps.
+            # A node may delete confirmed records, sooner than usual when its clock jumps.
             self._evidence.shown_early += [
                 incident.id for incident in applied if incident.id in known and known[incident.id].outcome != "applied"
             ]

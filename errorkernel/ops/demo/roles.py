@@ -35,7 +35,7 @@ class Role:
 
 
 def copy_files(directory: str, own_directory: str, may_block: bool) -> None:
-    """Copy what has arrived, file by file."""
+    """Copy arrived files one by one."""
     work = Path(own_directory)
     inbox, outbox = work / "inbox", work / "outbox"
     inbox.mkdir(exist_ok=True)

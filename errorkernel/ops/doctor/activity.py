@@ -130,13 +130,13 @@ async def layer(conf: Conf, *, running: bool) -> Check:
 
 
 async def _there_and_back() -> None:
-    """Raises what the layer raises, and TimeoutError. All of it is closed, or the loop would wait for it at its end."""
+    """Raises the layer's errors and TimeoutError. All of it is closed, or the loop would wait for it at its end."""
     used = get_channel_layer()
     channel = await used.new_channel()
     arriving = asyncio.ensure_future(used.receive(channel))
     try:
         async with asyncio.timeout(LAYER_S):
-            while not arriving.done():  # at most once: what is sent before the other side listens is lost
+            while not arriving.done():  # at most once: a message sent before the other side listens is lost
                 await used.send(channel, {"type": "doctor"})
                 await asyncio.wait({arriving}, timeout=0.2)
     finally:

@@ -13,7 +13,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``finding``: what is the case, and why; ``remedy``: what to do, empty where all is well."""
+    """``finding``: the fact and its cause; ``remedy``: the instruction, empty where all is well."""
 
     name: str
     status: Status

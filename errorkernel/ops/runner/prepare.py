@@ -96,7 +96,7 @@ def check_database() -> None:
 
 @dataclass(frozen=True, slots=True)
 class FirstAccount:
-    """The account ``admin`` before it is stored. ``new_password``: what was made up, None where a file gave it."""
+    """The account ``admin`` before it is stored. ``new_password``: the generated one, None where a file gave it."""
 
     new_password: str | None
     hashed: Future[str]

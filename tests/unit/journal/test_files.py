@@ -196,7 +196,7 @@ async def test_a_corrupt_journal_is_reported(tmp_path: Path, caplog: pytest.LogC
     (event,) = written(tmp_path / "journal")
     assert (event.kind, event.process) == ("CorruptJournal", "web")
     assert f"{tmp_path / 'journal'} was corrupt. It was set aside as journal.corrupt-" in event.text
-    assert caplog.text.count("What it held is not sent") == 2
+    assert caplog.text.count("Its messages are not sent") == 2
     assert len(list(tmp_path.glob("journal.corrupt-*"))) == 2
 
 

@@ -97,7 +97,7 @@ def _several(lines: Sequence[Line]) -> Ended:
     """Whatever is sent under this name, more than one program does it."""
     why = "More than one program replies under this node's name. Give each a name of its own."
     if any(map(_arrived, lines)):
-        return Ended(ActionOutcome.UNCLEAR, f"{why} Each may have done what was sent before.")
+        return Ended(ActionOutcome.UNCLEAR, f"{why} Each may have carried out the earlier request.")
     return Ended(ActionOutcome.FAILED, f"{why} Nothing was changed.")
 
 

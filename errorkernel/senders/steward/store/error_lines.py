@@ -50,7 +50,7 @@ def forget(after: int, reached: int) -> None:
 
 
 def prune(*, now: datetime) -> None:
-    """Delete what nobody has written for KEPT: no kernel writes the log any more."""
+    """Delete lines that were not written again for KEPT: no kernel writes the log any more."""
     OriginalRecord.objects.filter(recorded_at__lt=now - KEPT).delete()
 
 

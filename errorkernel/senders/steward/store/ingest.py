@@ -95,7 +95,7 @@ def record(
     """Store a batch; ``reached``: the highest number of the batch in the stream; ``keeps_bytes``: what ``error.log``
     needs is kept as well.
 
-    Raises what the database raises; nothing of the batch is stored then."""
+    Raises database errors; nothing of the batch is stored then."""
     try:
         with transaction.atomic():
             recorded, events = _record(arrivals, refusals, name_cache, memory, limits, now)

@@ -45,7 +45,7 @@ _MAKE = {RequestKind.STOP: operator_messages.stop_process, RequestKind.START: op
 
 
 class _Replies:
-    """What came back to one request. A node sends one reply, and repeats it byte for byte until it is acknowledged, so
+    """The reply to one request. A node sends one reply, and repeats it byte for byte until it is acknowledged, so
     another one is that of another program."""
 
     def __init__(self, node: str) -> None:
