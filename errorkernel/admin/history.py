@@ -14,6 +14,7 @@ from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.models import (
     AccessDenial,
     AuditEntry,
+    Comment,
     DeadLetter,
     Decision,
     ErrorEvent,
@@ -23,7 +24,6 @@ from errorkernel.models import (
     KernelHeartbeat,
     Outbox,
     Problem,
-    ProblemComment,
     Process,
     ProcessAction,
     ProcessActionRequest,
@@ -282,8 +282,8 @@ class ProblemAdmin(History):
     short_title = excerpt("title")
 
 
-@admin.register(ProblemComment)
-class ProblemCommentAdmin(History):
+@admin.register(Comment)
+class CommentAdmin(History):
     list_display = ["at", "author", "short_problem", "short_text"]
     list_select_related = ["problem"]
     search_fields = ["=author", "text"]

@@ -58,7 +58,7 @@ def make_counters(apps, schema_editor):
 
 _VIEWED = (
     "auditentry", "deadletter", "decision", "errorevent", "errorstate", "incarnation", "incident", "kernelheartbeat",
-    "node", "problem", "problemcomment", "process", "rejectedevent", "rule",
+    "node", "problem", "comment", "process", "rejectedevent", "rule",
 )
 _ADMINISTERED = ("apitoken", "node", "rejectedevent")
 VIEWER = {("errorkernel", model, "view") for model in _VIEWED}

@@ -5,13 +5,13 @@ Times that a node's clock gave are called ``occurred_at``; all others are ours. 
 
 from errorkernel.models.audit import AuditEntry
 from errorkernel.models.bulk_decisions import BulkDecision, BulkDecisionItem
+from errorkernel.models.comments import Comment
 from errorkernel.models.events import ErrorEvent, ErrorState, Problem, RejectedEvent
 from errorkernel.models.fields import Sequence
 from errorkernel.models.incidents import DeadLetter, Decision, Incident, Requeue
 from errorkernel.models.nodes import AccessDenial, Incarnation, Node, Process
 from errorkernel.models.original_records import OriginalRecord
 from errorkernel.models.platform import BrokerStream, Counter, KernelClock, KernelHeartbeat, Outbox, WebHeartbeat
-from errorkernel.models.problem_comments import ProblemComment
 from errorkernel.models.process_actions import ProcessAction, ProcessActionRequest
 from errorkernel.models.rollups import EventRollup, HourRollup, MinuteRollup
 from errorkernel.models.rules import Rule
@@ -26,6 +26,7 @@ __all__ = [
     "BrokerStream",
     "BulkDecision",
     "BulkDecisionItem",
+    "Comment",
     "Counter",
     "DeadLetter",
     "Decision",
@@ -42,7 +43,6 @@ __all__ = [
     "OriginalRecord",
     "Outbox",
     "Problem",
-    "ProblemComment",
     "Process",
     "ProcessAction",
     "ProcessActionRequest",

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from errorkernel.domain.values import Action
+from errorkernel.models.events import Problem
 from errorkernel.models.fields import choices, in_choices
 from errorkernel.models.incidents import Incident
 
@@ -21,9 +22,14 @@ class BulkDecision(models.Model):
         APPLYING = "applying"
         DONE = "done"
         REJECTED = "rejected"
+        EXPIRED = "expired"
 
     UNDER_WAY = (State.CANARY, State.APPLYING)
 
+    problem = models.ForeignKey(
+        Problem, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="The one problem of all of its incidents; empty for several.",
+    )  # fmt: skip
     query = models.TextField(help_text="The filter that found the incidents.")
     action = models.CharField(max_length=8, choices=choices(Action))
     reason = models.TextField(help_text="The reason of each decision.")
@@ -40,6 +46,13 @@ class BulkDecision(models.Model):
         Incident, null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
         help_text="The incident that is decided first and watched.",
     )  # fmt: skip
+    then_rest = models.BooleanField(
+        default=False, help_text="The kernel applies it to the others by itself once the canary has done well."
+    )
+    held = models.CharField(
+        max_length=24, blank=True, help_text="Why the kernel did not apply it to the others; they stay pending."
+    )
+    held_at = models.DateTimeField(null=True, blank=True)
     proposed_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="Until when it can be approved.")
     approved_at = models.DateTimeField(null=True, blank=True)
@@ -47,13 +60,17 @@ class BulkDecision(models.Model):
         null=True, blank=True, help_text="Seconds for which the canary is watched after it was applied."
     )
     ended_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its proposer closed the note that it expired."
+    )
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(condition=in_choices("action", Action), name="bulk_action"),
             models.CheckConstraint(
-                condition=Q(state__in=["proposed", "canary", "applying", "done", "rejected"]), name="bulk_state"
+                condition=Q(state__in=["proposed", "canary", "applying", "done", "rejected", "expired"]),
+                name="bulk_state",
             ),
         ]
         indexes = [models.Index(fields=["state", "id"], name="bulk_state_id")]

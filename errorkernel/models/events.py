@@ -42,6 +42,11 @@ class Problem(models.Model):
     assignee = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    taken_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False,
+        help_text="Who looks into all of its pending incidents, until taken_until.",
+    )  # fmt: skip
+    taken_until = models.DateTimeField(null=True, blank=True)
     first_node = models.ForeignKey(
         Node, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Whose event created it."
     )

@@ -23,7 +23,7 @@ class Incident(models.Model):
     seq = models.BigIntegerField(help_text="seq of its event.")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="incidents")
     process = models.ForeignKey(Process, on_delete=models.CASCADE, related_name="incidents")
-    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="incidents")
+    problem = models.ForeignKey(Problem, on_delete=models.CASCADE, related_name="incidents", db_index=False)
     incarnation = models.BigIntegerField(null=True, blank=True)
     level = models.CharField(max_length=8, choices=choices(Level))
     kind = models.CharField(max_length=200, blank=True)
@@ -45,6 +45,12 @@ class Incident(models.Model):
     node_missing = models.CharField(
         max_length=5, blank=True, help_text="late or gone while it is pending: its node misses heartbeats."
     )
+    release = models.CharField(max_length=200, blank=True, help_text="Tag release of its event.")
+    taken_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False,
+        help_text="Who looks into it, until taken_until.",
+    )  # fmt: skip
+    taken_until = models.DateTimeField(null=True, blank=True)
     rules_evaluated = models.BooleanField(default=False, help_text="Whether the rules were evaluated on it.")
     delivered_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -72,6 +78,8 @@ class Incident(models.Model):
             models.Index(fields=["state", "-opened_at"], name="incident_state_opened"),
             models.Index(fields=["-opened_at", "-id"], name="incident_opened"),
             models.Index(fields=["-ended_at"], name="incident_ended"),
+            # What came of the latest decisions on a problem.
+            models.Index(fields=["problem", "-ended_at"], name="incident_problem_ended"),
             models.Index(fields=["change"], name="incident_change"),
             models.Index(fields=["seq"], name="incident_seq"),
             models.Index(fields=["process", "seq"], name="incident_process_seq"),

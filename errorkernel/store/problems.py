@@ -27,7 +27,7 @@ from errorkernel.domain.problem_state import (
     validated_text,
 )
 from errorkernel.domain.values import LEVEL_RANK
-from errorkernel.models import AuditEntry, Counter, ErrorEvent, ErrorState, Problem, ProblemComment
+from errorkernel.models import AuditEntry, Comment, Counter, ErrorEvent, ErrorState, Problem
 from errorkernel.store import ingest_sql
 from errorkernel.store.platform import audit, counters
 from errorkernel.store.platform.actor import Actor
@@ -143,12 +143,12 @@ def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     return _change(problem_id, "", write)
 
 
-def comment(problem_id: int, text: str, actor: Actor) -> ProblemComment:
+def comment(problem_id: int, text: str, actor: Actor) -> Comment:
     """Add a comment. Raises ProblemError or Problem.DoesNotExist."""
     text = validated_text(text, "text", TEXT_MAX_CHARS)
     if not text:
         raise ProblemError(_("A comment needs a text."), "text")
-    made = ProblemComment(user_id=actor.user_id, author=actor.id, text=text, at=actor.at)
+    made = Comment(user_id=actor.user_id, author=actor.id, text=text, at=actor.at)
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         made.problem = problem

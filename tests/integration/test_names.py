@@ -14,13 +14,13 @@ from errorkernel.domain.query.parse import parse
 from errorkernel.domain.query.predicate import compile_predicate
 from errorkernel.domain.values import Event, EventType, Heartbeat, Level, Message, ProcessReport
 from errorkernel.models import (
+    Comment,
     DeadLetter,
     ErrorEvent,
     ErrorState,
     Incident,
     Node,
     Problem,
-    ProblemComment,
     Process,
     RejectedEvent,
     Rule,
@@ -252,7 +252,7 @@ def assigned(problem: Problem) -> None:
 
 
 def commented(problem: Problem) -> None:
-    ProblemComment.objects.create(problem=problem, author="user:alice", text="known", at=NOW)
+    Comment.objects.create(problem=problem, author="user:alice", text="known", at=NOW)
 
 
 def merged(problem: Problem) -> None:

@@ -40,7 +40,7 @@ UPDATE errorkernel_problem SET state = CASE id % 20 WHEN 3 THEN 'muted' WHEN 5 T
   state_at = strftime('$time', $now - id, 'unixepoch'), state_actor = 'user:alice', state_reason = 'it is known',
   resolved_count = CASE id % 20 WHEN 3 THEN NULL ELSE count / 2 END WHERE id % 20 IN (3, 5, 11);
 
-INSERT INTO errorkernel_problemcomment (problem_id, author, text, at)
+INSERT INTO errorkernel_comment (problem_id, author, text, at)
 SELECT id, 'user:alice', 'The cable was changed.', last_seen FROM errorkernel_problem
 UNION ALL SELECT id, 'user:bob', 'It was not the cable.', last_seen FROM errorkernel_problem;
 
@@ -72,11 +72,11 @@ SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65
 FROM ranked;
 
 INSERT INTO errorkernel_incident (id, seq, node_id, process_id, problem_id, incarnation, level, kind, text, message, repeat,
-  consecutive, state, change, raised_at, opened_at, on_deadline, by_itself, node_missing, rules_evaluated, delivered_at, ended_at, outcome_detail,
+  consecutive, state, change, raised_at, opened_at, on_deadline, by_itself, node_missing, release, rules_evaluated, delivered_at, ended_at, outcome_detail,
   new_incarnation)
 SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, repeat, 0,
   CASE WHEN seq > $events - $open * 40 THEN 'open' WHEN seq % 11 = 0 THEN 'stale' WHEN seq % 13 = 0 THEN 'failed' ELSE 'applied' END,
-  seq / 40, received_at, received_at, 'escalate', '', '', 1, received_at,
+  seq / 40, received_at, received_at, 'escalate', '', '', '1.4.' || (seq / 40 % 3), 1, received_at,
   CASE WHEN seq > $events - $open * 40 THEN NULL ELSE strftime('$time', received_at, '+' || (seq / 40 % 900) || ' seconds') END,
   '', 6
 FROM errorkernel_errorevent WHERE type = 'action';
@@ -87,10 +87,10 @@ SELECT id, id, CASE seq / 40 % 5 WHEN 0 THEN 1 END, CASE seq / 40 % 5 WHEN 0 THE
 FROM errorkernel_incident WHERE state != 'open';
 
 -- Twenty answers to many, the first to most of the questions.
-INSERT INTO errorkernel_bulkdecision (id, query, action, reason, actor, origin, state, count, needs_approval, approved_by, proposed_at,
+INSERT INTO errorkernel_bulkdecision (id, query, action, reason, actor, origin, state, count, needs_approval, approved_by, then_rest, held, proposed_at,
   expires_at, approved_at, ended_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
-SELECT i, 'process:*', 'continue', 'the disk is back', 'user:alice', '10.0.0.1', 'done', $open, 0, '',
+SELECT i, 'process:*', 'continue', 'the disk is back', 'user:alice', '10.0.0.1', 'done', $open, 0, '', 0, '',
   strftime('$time', $now - i * 3600, 'unixepoch'), strftime('$time', $now - i * 3600 + 900, 'unixepoch'),
   strftime('$time', $now - i * 3600 + 9, 'unixepoch'), strftime('$time', $now - i * 3600 + 99, 'unixepoch')
 FROM n;

@@ -42,6 +42,7 @@ _NOT_NOW = {
     State.CANARY: _("This bulk decision is already approved, and its canary is being observed."),
     State.APPLYING: _("This bulk decision is already approved and in progress."),
     State.DONE: _("This bulk decision is already done."),
+    State.EXPIRED: _("The proposal has expired, because other incidents may be pending now. Create a new proposal."),
     State.REJECTED: _("This bulk decision was discarded. No further incident is decided."),
 }
 """Why a bulk decision in this state does not accept an operation."""

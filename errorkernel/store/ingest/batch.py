@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 
 from errorkernel.bypasses.sql_values import moment
 from errorkernel.domain.fingerprint import grouping
+from errorkernel.domain.problem_state import RELEASE_TAG
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident
@@ -293,6 +294,7 @@ def _open_incidents(placed: list[Placed], now: datetime) -> None:
                 # By our own clock: the node's may be wrong by hours.
                 deadline_at=now + timedelta(seconds=item.event.deadline_s) if item.event.deadline_s else None,
                 on_deadline=item.event.on_deadline.value,
+                release=item.event.tags.get(RELEASE_TAG, "")[:200],
             )
             for index, item in enumerate(actions)
         ],

@@ -15,13 +15,13 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from errorkernel.domain.problem_state import ProblemState
 from errorkernel.models import (
+    Comment,
     Counter,
     DeadLetter,
     ErrorEvent,
     ErrorState,
     Incident,
     Problem,
-    ProblemComment,
     Process,
     ProcessAction,
     Rule,
@@ -106,7 +106,7 @@ def removable_problems(until: datetime) -> QuerySet[Problem]:
         ErrorState.objects.filter(problem=OuterRef("pk")),
         Incident.objects.filter(problem=OuterRef("pk")),
         DeadLetter.objects.filter(problem=OuterRef("pk")),
-        ProblemComment.objects.filter(problem=OuterRef("pk")),
+        Comment.objects.filter(problem=OuterRef("pk")),
         ProcessAction.objects.filter(problem=OuterRef("pk")),
         Problem.objects.filter(merged_into=OuterRef("pk")),
     ]

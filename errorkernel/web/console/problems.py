@@ -20,7 +20,7 @@ from errorkernel.domain.problem_state import LISTED
 from errorkernel.domain.query.fields import PROBLEM_FIELDS
 from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
-from errorkernel.models import AuditEntry, ErrorState, Incident, Problem, ProblemComment
+from errorkernel.models import AuditEntry, Comment, ErrorState, Incident, Problem
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store import rollups
@@ -182,7 +182,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         **contributed("problem", members, now),
         "past": incidents.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
         "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),
-        "comments": ProblemComment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
+        "comments": Comment.objects.filter(problem__in=members).order_by("-pk")[:COMMENTS_SHOWN],
         "activity": AuditEntry.objects.filter(target__in=targets).order_by("-id")[:PART_SHOWN],
         "people": deciders(),
         "mutes": _mutes(),

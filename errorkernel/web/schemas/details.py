@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from errorkernel.models import AuditEntry, ErrorEvent, Incident, Problem, ProblemComment, Rule
+from errorkernel.models import AuditEntry, Comment, ErrorEvent, Incident, Problem, Rule
 from errorkernel.web.schemas import items
 from errorkernel.web.schemas.common import of_row
 from errorkernel.web.schemas.items import EventItem, IncidentItem, ProblemItem, RuleItem
@@ -105,7 +105,7 @@ def _fields(listed: msgspec.Struct) -> dict[str, Any]:
 
 
 def _comments(problems: list[int]) -> list[CommentItem]:
-    newest = ProblemComment.objects.filter(problem__in=problems).order_by("-pk")[:KEPT_SHOWN]
+    newest = Comment.objects.filter(problem__in=problems).order_by("-pk")[:KEPT_SHOWN]
     return [of_row(CommentItem, comment) for comment in reversed(newest)]
 
 

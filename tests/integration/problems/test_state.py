@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 
 from errorkernel.domain.problem_state import ActiveMute, Mute, ProblemError
 from errorkernel.domain.values import EventType
-from errorkernel.models import AuditEntry, Incident, Problem, ProblemComment
+from errorkernel.models import AuditEntry, Comment, Incident, Problem
 from errorkernel.store import problem_maintenance, problems
 from errorkernel.store.platform.actor import Actor
 from tests.support.problem_data import ALICE, HOUR, NOW, last_entry, met, report, state, take_in
@@ -167,7 +167,7 @@ def test_a_comment_stays_when_its_author_is_removed() -> None:
     problem, alice = met(), User.objects.create_user("alice")
     problems.comment(problem.pk, " look at the cable\r\nfirst ", Actor("user:alice", NOW, alice))
     alice.delete()
-    kept = ProblemComment.objects.get()
+    kept = Comment.objects.get()
     assert (kept.text, kept.author, kept.user) == ("look at the cable\nfirst", "user:alice", None)
     for wrong in ("", "  ", "a\0b", "x" * 4001):
         with pytest.raises(ProblemError):
