@@ -143,7 +143,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 PASSWORD_HASHERS = ["errorkernel.web.auth.password_hashing.BoundedHasher"]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "live"
+LOGIN_REDIRECT_URL = "triage"
 LOGOUT_REDIRECT_URL = "login"
 
 SESSION_ENGINE = "errorkernel.bypasses.sessions"

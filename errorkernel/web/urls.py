@@ -18,12 +18,14 @@ from errorkernel.web.console import (
     problems,
     rules,
     system,
+    triage,
 )
 from errorkernel.web.operations.form_view import page_address
 from errorkernel.web.operations.registry import registry
 
 urlpatterns = [
-    path("", events.live, name="live"),
+    path("", triage.triage, name="triage"),
+    path("live/", events.live, name="live"),
     path("first-node/", onboarding.first_node, name="first-node"),
     path("events/", events.events, name="events"),
     path("events/<int:seq>/", events.event, name="event"),

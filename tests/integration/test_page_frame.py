@@ -93,12 +93,13 @@ def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice:
 def test_the_search_stands_in_the_address_and_narrows_the_rows(alice: Client) -> None:
     store(event("one thing"), node="ship1")
     store(event("another thing"), node="ship2")
-    for address in ("/", "/events/"):
+    for address in ("/live/", "/events/"):
         page = alice.get(address, {"q": "node:ship2"}).content.decode()
         assert "another thing" in page
         assert "one thing" not in page
         assert 'value="node:ship2"' in page
-    assert 'data-query="(node:ship2) since:1h"' in alice.get("/", {"q": "node:ship2", "range": "1h"}).content.decode()
+    page = alice.get("/live/", {"q": "node:ship2", "range": "1h"}).content.decode()
+    assert 'data-query="(node:ship2) since:1h"' in page
 
 
 def test_a_time_range_holds_for_all_alternatives_of_a_search(alice: Client) -> None:
@@ -109,7 +110,7 @@ def test_a_time_range_holds_for_all_alternatives_of_a_search(alice: Client) -> N
 
 
 def test_a_search_that_is_none_says_where_and_what_was_meant(alice: Client) -> None:
-    for address in ("/", "/events/"):
+    for address in ("/live/", "/events/"):
         page = alice.get(address, {"q": "nod:ship2"})
         assert page.status_code == 400
         assert "at character 1" in page.content.decode()
@@ -119,7 +120,7 @@ def test_a_search_that_is_none_says_where_and_what_was_meant(alice: Client) -> N
 
 def test_the_socket_goes_on_from_the_last_event_also_where_the_search_shows_none(alice: Client) -> None:
     store(event("one"), event("two"))
-    assert 'data-seq="2"' in alice.get("/", {"q": "node:none"}).content.decode()
+    assert 'data-seq="2"' in alice.get("/live/", {"q": "node:none"}).content.decode()
 
 
 def test_what_many_wait_on_comes_before_what_one_waits_longer_on(alice: Client) -> None:
@@ -210,26 +211,26 @@ def test_the_page_after_the_first_event_teaches_no_more(chief: Client) -> None:
 def test_exact_times_take_the_place_of_a_range_on_the_page_and_on_its_socket(alice: Client) -> None:
     store(event("early"), now=datetime(2020, 1, 1, 10, 0, tzinfo=UTC))
     store(event("late"), now=datetime(2020, 1, 1, 10, 5, tzinfo=UTC))
-    for address in ("/", "/events/"):
+    for address in ("/live/", "/events/"):
         times = {"range": "1h", "since": "2020-01-01T10:00:01", "until": "2020-01-01T11:00"}
         page = alice.get(address, times).content.decode()
         assert "late" in page
         assert "early" not in page
         assert 'value="2020-01-01T10:00:01"' in page
-    found = alice.get("/", {"q": "late OR early", "until": "2020-01-01T11:00"}).content.decode()
+    found = alice.get("/live/", {"q": "late OR early", "until": "2020-01-01T11:00"}).content.decode()
     assert 'data-query="(late OR early) until:2020-01-01T11:00"' in found
 
 
 @pytest.mark.parametrize("wrong", ["yesterday", "2020-13-01T00:00", "0001-01-01T00:00+14:00", "9" * 5000])
 def test_a_time_that_is_none_is_said(alice: Client, wrong: str) -> None:
-    assert alice.get("/", {"since": wrong}).status_code == 400
+    assert alice.get("/live/", {"since": wrong}).status_code == 400
     assert alice.get("/events/", {"until": wrong}).status_code == 400
 
 
 def test_a_mistake_is_where_the_reader_sees_it_also_with_a_range(alice: Client) -> None:
-    page = alice.get("/", {"q": "nod:ship2", "range": "1h"})
+    page = alice.get("/live/", {"q": "nod:ship2", "range": "1h"})
     assert "at character 1)" in page.content.decode()
-    assert alice.get("/", {"q": "one) OR (two", "range": "1h"}).status_code == 400
+    assert alice.get("/live/", {"q": "one) OR (two", "range": "1h"}).status_code == 400
 
 
 def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) -> None:

@@ -61,7 +61,7 @@ def test_a_shared_view_is_everybodys_and_on_the_audit_trail() -> None:
     assert vera.post(f"/saved-searches/{own.pk}/delete/").status_code == 302
 
 
-@pytest.mark.parametrize(("page", "path"), [("live", "/"), ("events", "/events/")])
+@pytest.mark.parametrize(("page", "path"), [("live", "/live/"), ("events", "/events/")])
 def test_a_view_of_events_keeps_its_time_too(page: str, path: str) -> None:
     alice = client_of("alice", "operator")
     kept = "q=node%3Aship1&range=1h&since=2026-11-24T10%3A00&until=2026-11-24T11%3A00"
@@ -84,5 +84,5 @@ def test_there_is_a_bound_and_no_page_but_ours_and_no_get() -> None:
     assert {keep(alice, f"view {n}") for n in range(50)} == {302}
     assert keep(alice, "one more") == 400
     assert alice.post("/saved-searches/save/", {"page": "admin", "name": "x", "address": ""}).status_code == 404
-    assert alice.get("/saved-searches/save/").url == "/"
+    assert alice.get("/saved-searches/save/").url == "/live/"
     assert Client().post("/saved-searches/save/").status_code == 302

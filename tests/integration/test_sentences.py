@@ -43,7 +43,7 @@ def test_a_german_reader_is_told_in_german_what_is_wrong() -> None:
     seq = ErrorEvent.objects.get(problem=one).seq
     met("on one message", 3, message=Message(id="8841"))
     for response, words in [
-        (client.get("/", {"q": "nod:x"}), "Unbekanntes Feld „nod“. Meinten Sie „node“?"),
+        (client.get("/live/", {"q": "nod:x"}), "Unbekanntes Feld „nod“. Meinten Sie „node“?"),
         (client.get("/problems/", {"q": "state:x"}), "ist kein gültiger Wert für state"),
         (client.get("/problems/"), "Anzahl der Vorkommen."),
         (client.get(f"/problems/{one}/"), "Gleiche Fehlerart und gleicher Text"),

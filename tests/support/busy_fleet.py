@@ -33,9 +33,9 @@ def furnish(product: Product) -> dict[str, str]:
         "rule-new": "/rules/new/",
         "rule-draft": f"/rules/new/?incident={_first_question(product, token)}",
         "api": "/api/v1/docs",
-        "views-open": "/?since=2026-01-01T00:00",
-        "mistake": "/?q=nod:busy",
-        "error-400": "/?range=never",
+        "views-open": "/live/?since=2026-01-01T00:00",
+        "mistake": "/live/?q=nod:busy",
+        "error-400": "/live/?range=never",
         "error-404": "/nowhere/",
         **{f"overview-{name}": f"/overview/?range={name}" for name in ("1h", "7d", "30d")},
     }

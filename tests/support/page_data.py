@@ -75,6 +75,7 @@ def person(name, group=None):
 
 def every_page(incident):
     return [
+        reverse("triage"),
         reverse("live"),
         reverse("events"),
         reverse("event", args=[incident.seq]),

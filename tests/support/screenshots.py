@@ -37,7 +37,7 @@ def names(page: Page, product: Product) -> dict[str, str]:
     """The pages that the rail leads to and, from each list, the first thing in it."""
     page.goto(product.http_url + "/")
     rail = page.locator(".rail nav a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
-    paths = {re.sub(r"\W+", "-", path.strip("/")) or "live": path for path in rail if not path.startswith("/admin")}
+    paths = {re.sub(r"\W+", "-", path.strip("/")) or "triage": path for path in rail if not path.startswith("/admin")}
     found = {PAGE_NAMES.get(name, name): path for name, path in paths.items()}
     found["events"] = "/events/"
     for name, links in {
@@ -115,7 +115,7 @@ def of_trouble(browser: Browser, target: Path) -> None:
 
 def _german(browser: Browser, product: Product, target: Path) -> None:
     page = log_in(browser.new_page(viewport=WIDE, locale="de-DE"), product)
-    for name, address in (names(page, product) | {"mistake": "/?q=nod:busy", "rule": "/rules/new/"}).items():
+    for name, address in (names(page, product) | {"mistake": "/live/?q=nod:busy", "rule": "/rules/new/"}).items():
         page.goto(product.http_url + address)
         take(page, target / "screens" / f"{name}-german.png", whole=True)
     page.close()

@@ -53,7 +53,7 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
                 if is_fetched(request):
                     return HttpResponse("Signed out.", status=401, content_type="text/plain")
                 # After the login the user returns to a page, but not to the address of a form, which has no GET.
-                return redirect_to_login(request.get_full_path() if request.method == "GET" else reverse("live"))
+                return redirect_to_login(request.get_full_path() if request.method == "GET" else reverse("triage"))
             if not request.user.has_perm(permission):
                 raise Missing(permission)
             return view(request, *args, **kwargs)

@@ -1,6 +1,6 @@
 """The live page, the list of stored events, and the page of an event."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -13,13 +13,11 @@ from django.utils import timezone
 
 from errorkernel.domain.folded_names import OTHER_PROCESS
 from errorkernel.domain.ids import uuid7
-from errorkernel.domain.incident_state import State
 from errorkernel.domain.values import EventType, Level
-from errorkernel.live.rendering import shown_incidents
-from errorkernel.models import Counter, ErrorEvent, Incident, Node, Problem, Process
+from errorkernel.models import Counter, ErrorEvent, Node, Process
 from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
 from errorkernel.store import problems
-from errorkernel.store.incidents.decisions import waiting_count, with_relations
+from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.ingest import event_rows
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.platform import counters
@@ -33,8 +31,6 @@ ROWS_A_PAGE = 100
 SCAN_EVENTS = 30_000
 """Events that one page searches, so that a search without matches does not read millions. A link continues the
 search."""
-CARDS_SHOWN = 5
-"""Cards that the page shows; the others are hidden and follow as incidents are decided."""
 
 
 def rows(found: Iterable[Any]) -> list[EventRow]:
@@ -49,39 +45,25 @@ def stored() -> QuerySet[ErrorEvent, Any]:
 
 @needs(VIEW)
 def live(request: HttpRequest) -> HttpResponse:
-    """Pending incidents and the newest events; the socket continues from the highest ``seq`` on the page."""
+    """The newest events; the socket continues from the highest ``seq`` on the page."""
     try:
         search = Search.of(request.GET, timezone.now())
     except BadParameter as exc:
         return refuse(request, str(exc))
-    return render(request, "errorkernel/live.html", live_context(search), status=400 if search.error else 200)
+    context = {"section": "live", **stream_context(search)}
+    return render(request, "errorkernel/live.html", context, status=400 if search.error else 200)
 
 
-def shared_problem(shown: Sequence[Incident]) -> list[tuple[Problem, int]]:
-    """The problem and its number of pending incidents, if several incidents are shown and all belong to it."""
-    wholes = {row.problem.merged_into_id or row.problem_id for row in shown}
-    if len(shown) < 2 or len(wholes) > 1:
-        return []
-    same = problems.members(wholes.pop())
-    count = Incident.objects.filter(problem__in=same, state=State.OPEN).count()
-    return [(Problem.objects.get(pk=same[0]), count)]
+def stream_context(search: Search) -> dict[str, Any]:
+    """Context of ``_stream.html``: the newest events that ``search`` matches.
 
-
-def live_context(search: Search) -> dict[str, Any]:
-    """Context of the live page for ``search``."""
-    shown = shown_incidents(timezone.now())
-    waiting = [row for row in shown if row.state == State.OPEN]
-    # Read after the cards and before the rows: so an event between the reads is either on the page or sent over the
-    # socket.
+    What stands above the stream is read before: an event between the reads is then on the page or sent over the socket.
+    """
     position = counters.current(Counter.EVENTS)
     edge = max(0, position - SCAN_EVENTS)
     newest = rows(stored().filter(search.condition, seq__gt=edge, seq__lte=position)[:ROWS_AT_FIRST])
     oldest = newest[-1].seq if newest else edge + 1 if edge else 0
     return {
-        "section": "live",
-        "cards": shown,
-        "more": waiting_count() - CARDS_SHOWN if len(waiting) > CARDS_SHOWN else 0,
-        "crowds": shared_problem(waiting[:CARDS_SHOWN]),
         "events": newest,
         "seq": position,
         "never": position == 0,

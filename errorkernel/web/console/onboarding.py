@@ -5,7 +5,6 @@ import json
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -16,27 +15,26 @@ from errorkernel.templatetags.messages import translated
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import ADD_NODES, needs
 from errorkernel.web.console.context import Frame
-from errorkernel.web.console.events import live_context
-from errorkernel.web.console.search import Search
+from errorkernel.web.console.triage import triage_context
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
 @needs(ADD_NODES)
 def first_node(request: HttpRequest) -> HttpResponse:
-    """The live page with the new node's credentials; 400 for an invalid name.
+    """The triage page with the new node's credentials; 400 for an invalid name.
 
     The response to the form shows them, because a redirect would need to store them.
     """
     if request.method == "GET":
-        return HttpResponseRedirect(reverse("live"))
+        return HttpResponseRedirect(reverse("triage"))
     name = request.POST.get("name", "").strip()
-    page = live_context(Search.of({}, timezone.now()))
+    page = triage_context()
     try:
         made = nodes.add_node(name, actor_of(request))
     except nodes.FleetError as exc:
         context = {**page, "never": True, "name": name, "error_text": translated(exc)}
-        return render(request, "errorkernel/live.html", context, status=400)
+        return render(request, "errorkernel/triage.html", context, status=400)
     given = {
         "node": made.node,
         "nkey_seed": made.nkey_seed,
@@ -45,4 +43,4 @@ def first_node(request: HttpRequest) -> HttpResponse:
         "http_url": Frame(request).base_url,
     }
     context = {**page, "never": True, "new_node": made, "credentials": json.dumps(given)}
-    return render(request, "errorkernel/live.html", context)
+    return render(request, "errorkernel/triage.html", context)

@@ -15,7 +15,7 @@ from errorkernel.web.schemas.operations import DeadlineHold, DeadlineReason, dea
 DEADLINES = Resource(
     address="deadlines",
     noun="hold of deadlines",
-    page="live",
+    page="triage",
     has_item_page=False,
     item=DeadlineHold,
     encode=deadline_hold_status,

@@ -32,7 +32,7 @@ def test_every_page_says_in_its_help_what_it_is_for(alice):
 
 
 def test_every_page_answers_on_an_empty_database(viewer):
-    for name in ("live", "events", "incidents", "problems", "nodes", "audit"):
+    for name in ("triage", "live", "events", "incidents", "problems", "nodes", "audit"):
         assert viewer.get(reverse(name)).status_code == 200, name
 
 
@@ -81,6 +81,7 @@ def test_an_open_incident_says_to_a_viewer_why_there_are_no_buttons(viewer, alic
 
 def test_the_page_that_one_is_on_is_marked_also_behind_more(viewer):
     for name, marked in (
+        ("triage", False),
         ("live", False),
         ("problems", False),
         ("nodes", True),

@@ -136,7 +136,7 @@ def test_the_live_page_counts_what_waits_and_says_how_many_more_there_are(alice)
     for n in range(7):
         ask(f"question {n}", process=f"p{n}", now=NOW + timedelta(seconds=n))
     html = alice.get("/").content.decode()
-    assert "<title>(7) Live · Steward</title>" in html
+    assert "<title>(7) Triage · Steward</title>" in html
     assert "<b data-more-count>2</b> more pending incidents" in html
     assert html.index("question 0") < html.index("question 6")
 
