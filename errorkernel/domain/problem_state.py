@@ -14,7 +14,6 @@ from errorkernel.domain.refusals import OperationRefused
 
 MORE_MAX = 1_000_000_000
 TEXT_MAX_CHARS = 4000
-RELEASE_TAG = "release"
 
 
 class ProblemState(StrEnum):

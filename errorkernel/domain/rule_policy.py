@@ -155,6 +155,12 @@ class IncidentFacts:
     consecutive: int
     received_at: datetime
     type: str = "action"
+    release: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """No condition asks for tags: an incident keeps none."""
+        return {}
 
     @property
     def incident(self) -> UUID:

@@ -34,7 +34,7 @@ class Row(msgspec.Struct, frozen=True):
     def of(cls, event: EventRow, html: str) -> "Row":
         """``html``: the row as the page itself shows it."""
         fields = msgspec.structs.asdict(event)
-        del fields["relay_from_node"]  # for searches; a row on the page does not show it
+        del fields["relay_from_node"], fields["tags"]  # for searches; a row on the page does not show them
         return cls(event, msgspec.Raw(_encode({**fields, "html": html})))
 
 

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from errorkernel.domain.problem_state import ProblemState
+from errorkernel.domain.releases import RELEASE_MAX_CHARS
 from errorkernel.domain.values import EventType, Level
 from errorkernel.models.fields import Sequence, choices, in_choices
 from errorkernel.models.nodes import Node, Process
@@ -96,6 +97,7 @@ class ErrorState(models.Model):
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     last_seq = models.BigIntegerField(default=0)
+    release = models.CharField(max_length=RELEASE_MAX_CHARS, blank=True, help_text="Of its last event.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["process", "problem"], name="error_state_unique")]
@@ -129,6 +131,9 @@ class ErrorEvent(models.Model):
     message = models.JSONField(null=True, blank=True)
     relay_from_node = models.CharField(max_length=200, blank=True)
     tags = models.JSONField(default=dict, blank=True)
+    release = models.CharField(  # noqa: DJ001 - NULL keeps events without a release out of the index
+        max_length=RELEASE_MAX_CHARS, null=True, blank=True, help_text="The tag release; NULL without one."
+    )
     cut = models.CharField(max_length=200, blank=True, help_text="Fields that were truncated to their limit.")
     repeat = models.BigIntegerField(default=1, help_text="Number of this event among those of its process and problem.")
     occurred_at = models.DateTimeField(null=True, blank=True, help_text="By the node's clock.")
@@ -146,6 +151,7 @@ class ErrorEvent(models.Model):
             models.Index(fields=["process", "seq"], name="event_process_seq"),
             models.Index(fields=["problem", "seq"], name="event_problem_seq"),
             models.Index(fields=["received_at"], name="event_received_at"),
+            models.Index(fields=["release", "seq"], condition=Q(release__isnull=False), name="event_release_seq"),
         ]
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from errorkernel.domain import incident_state
+from errorkernel.domain.releases import RELEASE_MAX_CHARS
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import Action, Level, OnDeadline
 from errorkernel.models.events import Problem
@@ -34,6 +35,7 @@ class Incident(models.Model):
     state = models.CharField(
         max_length=12, choices=choices(incident_state.State), default=incident_state.State.OPEN.value
     )
+    release = models.CharField(max_length=RELEASE_MAX_CHARS, blank=True, help_text="Release of its process.")
     change = models.BigIntegerField(default=0, help_text="Number of its last change, from the counter of all changes.")
     raised_at = models.DateTimeField(help_text="When the process blocked, by the node's clock.")
     opened_at = models.DateTimeField(help_text="When the server stored it.")
@@ -45,7 +47,6 @@ class Incident(models.Model):
     node_missing = models.CharField(
         max_length=5, blank=True, help_text="late or gone while it is pending: its node misses heartbeats."
     )
-    release = models.CharField(max_length=200, blank=True, help_text="Tag release of its event.")
     taken_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False,
         help_text="Who looks into it, until taken_until.",

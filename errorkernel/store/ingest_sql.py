@@ -36,6 +36,7 @@ class EventColumns(NamedTuple):
     message: str | None
     relay_from_node: str
     tags: str
+    release: str | None
     cut: str
     repeat: int
     occurred_at: Any
@@ -44,12 +45,14 @@ class EventColumns(NamedTuple):
 
 @dataclass(slots=True)
 class StateCount:
-    """The counts of one process and problem. ``last_message``: digest of the message of its last event, or empty."""
+    """The counts of one process and problem. ``last_message``: digest of the message of its last event, or empty;
+    ``release``: of its last event, or empty."""
 
     count: int = 0
     consecutive: int = 0
     last_message: str = ""
     last_seq: int = 0
+    release: str = ""
 
 
 @dataclass(slots=True)
@@ -110,10 +113,11 @@ _INSERT_EVENT = (
 # first_seen is written for a new row only.
 _UPSERT_STATE = (
     "INSERT INTO errorkernel_errorstate"
-    " (process_id, problem_id, node_id, count, consecutive, last_message, first_seen, last_seen, last_seq)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    " (process_id, problem_id, node_id, count, consecutive, last_message, first_seen, last_seen, last_seq, release)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " ON CONFLICT (process_id, problem_id) DO UPDATE SET count = excluded.count, consecutive = excluded.consecutive,"
-    " last_message = excluded.last_message, last_seen = excluded.last_seen, last_seq = excluded.last_seq"
+    " last_message = excluded.last_message, last_seen = excluded.last_seen, last_seq = excluded.last_seq,"
+    " release = excluded.release"
 )
 _UPDATE_PROBLEM = (
     "UPDATE errorkernel_problem SET count = count + %s, last_seen = %s,"
@@ -224,7 +228,18 @@ def upsert_states(states: Mapping[tuple[int, int], StateCount], nodes: Mapping[i
     _many(
         _UPSERT_STATE,
         (
-            (process, problem, nodes[process], at.count, at.consecutive, at.last_message, seen, seen, at.last_seq)
+            (
+                process,
+                problem,
+                nodes[process],
+                at.count,
+                at.consecutive,
+                at.last_message,
+                seen,
+                seen,
+                at.last_seq,
+                at.release,
+            )
             for (process, problem), at in sorted(states.items())
         ),
     )

@@ -11,7 +11,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from errorkernel.domain.problem_state import RELEASE_TAG, ActiveMute, ProblemState
+from errorkernel.domain.problem_state import ActiveMute, ProblemState
+from errorkernel.domain.releases import release_of
 from errorkernel.models import AuditEntry, Counter, Problem
 from errorkernel.store import ingest_sql
 from errorkernel.store.platform import audit, counters, deadline_hold
@@ -36,7 +37,7 @@ class HandledProblems:
             known = self._known.get(problem)
             if known and known.state in (ProblemState.MUTED, ProblemState.RESOLVED):
                 seen = releases.setdefault(known.whole, set())
-                if release := tags.get(RELEASE_TAG):
+                if release := release_of(tags):
                     seen.add(release)
         if releases:
             changed = [

@@ -17,7 +17,6 @@ from django.db.models import Max, Min, QuerySet
 from errorkernel.domain.limits import REASON_MAX_CHARS
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.problem_state import (
-    RELEASE_TAG,
     STATE_WORDS,
     TEXT_MAX_CHARS,
     ActiveMute,
@@ -253,6 +252,6 @@ def _save(*problems: Problem) -> None:
 def _releases(problem: Problem) -> list[str]:
     found = set()
     for member in members(problem.pk):  # one by one: each reads the end of its index
-        latest = ErrorEvent.objects.filter(problem=member).order_by("-seq").values_list("tags", flat=True)
-        found |= {tags[RELEASE_TAG] for tags in latest[:RELEASES_READ] if RELEASE_TAG in tags}
+        latest = ErrorEvent.objects.filter(problem=member).order_by("-seq").values_list("release", flat=True)
+        found |= {release for release in latest[:RELEASES_READ] if release}
     return sorted(found)

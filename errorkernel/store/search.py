@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
@@ -13,10 +14,21 @@ from django.db.models.lookups import In
 from django.db.models.sql.compiler import SQLCompiler
 
 from errorkernel.domain.problem_state import LISTED, ProblemState
-from errorkernel.domain.query.predicate import COMPARISONS, fold
+from errorkernel.domain.query.fields import TAG
+from errorkernel.domain.query.predicate import COMPARISONS, fold, matcher
 from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
 from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import ErrorState, Node, Problem, Process
+
+RELEASES_KNOWN = 200
+"""So many different releases are looked at, at most, before a search for one."""
+# The next larger release each time: the index has one entry per event.
+_KNOWN_RELEASES = (
+    "WITH RECURSIVE known(release) AS (SELECT MIN(release) FROM errorkernel_errorevent WHERE release > ''"
+    " UNION ALL SELECT (SELECT MIN(e.release) FROM errorkernel_errorevent e WHERE e.release > known.release)"
+    " FROM known WHERE known.release IS NOT NULL)"
+    " SELECT release FROM known WHERE release IS NOT NULL LIMIT %s"
+)
 
 
 class Like(Func):
@@ -35,6 +47,26 @@ class Like(Func):
         # lower() with the collation "C" folds ASCII only; the pattern is folded already.
         plain = Func(text, template='LOWER(%(expressions)s COLLATE "C")', output_field=TextField())
         return Like(plain, pattern).as_sql(compiler, connection, **context)
+
+
+class TagText(Func):
+    """The value of the tag ``name`` of an event; NULL without one. Django's own lookup takes a name of digits for the
+    place in a list."""
+
+    arity = 2
+    output_field = TextField()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(F("tags"), Value(name))
+        self.name = name
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        tags, _ = self.source_expressions
+        path = Value(f'$."{self.name}"')  # the syntax of searches allows no quotes in a name
+        return Func(tags, path, function="JSON_EXTRACT", output_field=TextField()).as_sql(compiler, connection)
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s::text)", arg_joiner=" ->> ")
 
 
 class _Plain(Func):
@@ -103,8 +135,8 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
         case Text(field="assigned"):
             people = get_user_model().objects.filter(_like(F("username"), spread(tree.field, tree.pattern)))
             return Q(assignee__isnull=False, assignee__in=people.order_by().values("pk"))
-        case Text(field="node" | "process" as field):
-            column = "process__node__name" if field == "node" else "process__name"
+        case Text(field="node" | "process" | "release" as field):
+            column = {"node": "process__node__name", "process": "process__name", "release": "release"}[field]
             met = ErrorState.objects.filter(_like(F(column), spread(field, tree.pattern))).order_by()
             return Q(pk__in=met.values(whole=Coalesce("problem__merged_into", "problem")))
         case Text(field=field):
@@ -170,8 +202,30 @@ def _text(term: Text, *, outermost: bool) -> Q:
         case "method":
             # No message, or one without a method: "", so that a negation is true of it.
             return _like(Coalesce(KeyTextTransform("method", "message"), Value(""), output_field=TextField()), parts)
+        case "release":
+            return _of_release(term, outermost=outermost)
+        case field if field.startswith(TAG):
+            return _like(Coalesce(TagText(field.removeprefix(TAG)), Value(""), output_field=TextField()), parts)
         case field:
             return _like(F(field), parts)
+
+
+def _of_release(term: Text, *, outermost: bool) -> Q:
+    """One release that all events must have is worth an index: (release, seq) gives them newest first."""
+    parts = spread(term.field, term.pattern)
+    if outermost and not term.pattern.empty:
+        known, like = known_releases(), matcher(parts)
+        match [release for release in known if like(release)]:
+            case [only] if len(known) < RELEASES_KNOWN:
+                return Q(release=only)
+    return _like(Coalesce(F("release"), Value(""), output_field=TextField()), parts)
+
+
+def known_releases() -> list[str]:
+    """The releases of stored events, at most RELEASES_KNOWN, each found by one step along the index."""
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN_RELEASES, [RELEASES_KNOWN])
+        return [release for (release,) in cursor.fetchall()]
 
 
 def _keyed(column: str, wanted: QuerySet[Node] | QuerySet[Process] | QuerySet[Problem], *, outermost: bool) -> Q:

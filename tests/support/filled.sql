@@ -27,10 +27,10 @@ SELECT i, printf('%032x', i), 'Kind' || (i % 50), 'copy of chart <n> failed in s
   strftime('$time', $first, 'unixepoch'), strftime('$time', $now - i * 3, 'unixepoch'), 'open', '', '', '[]'
 FROM ranked;
 
-INSERT INTO errorkernel_errorstate (process_id, node_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq)
+INSERT INTO errorkernel_errorstate (process_id, node_id, problem_id, count, consecutive, last_message, first_seen, last_seen, last_seq, release)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $processes * 25 - 1)
 SELECT 1 + i / 25, (SELECT node_id FROM errorkernel_process WHERE id = 1 + i / 25), 1 + ((1 + i / 25) * 25 + i % 25) % $problems, 20, 0, '', strftime('$time', $first, 'unixepoch'),
-  strftime('$time', $now - i % 100000, 'unixepoch'), i + 1
+  strftime('$time', $now - i % 100000, 'unixepoch'), i + 1, '1.4.' || (i % 7)
 FROM n;
 
 -- What people made of problems: some merged into the seventh, some muted, resolved, come back; two remarks each.
@@ -53,7 +53,7 @@ FROM n;
 
 -- Which process and which of its 25 problems: spread without a pattern that one sees.
 INSERT INTO errorkernel_errorevent (seq, id, type, level, level_rank, node_id, process_id, problem_id, incarnation, kind, text,
-  stack, message, relay_from_node, tags, cut, process_name, repeat, occurred_at, received_at)
+  stack, message, relay_from_node, tags, release, cut, process_name, repeat, occurred_at, received_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $events),
   of_process AS (SELECT i, 1 + (i * 2654435761 >> 7) % $processes AS p FROM n),
   of_problem AS (SELECT i, p, 1 + (p * 25 + (i * 40503 >> 5) % 25) % $problems AS q FROM of_process),
@@ -67,7 +67,7 @@ SELECT i, printf('%012x7000800000000000%04x', CAST(at * 1000 AS INTEGER), i & 65
   'Kind' || (q % 50),
   'copy of chart ' || i || ' to the archive failed after 3 tries: no such file or directory /data/' || (i % 977) || '.tif',
   CASE WHEN r > 2 THEN replace(hex(zeroblob(12)), '00', '  File "copy.py", line 12, in copy') ELSE '' END,
-  CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.2"}', '', '', 1 + i % 30,
+  CASE WHEN i % 3 = 0 THEN '{"id":"' || i || '","method":"REQCopySrc"}' END, '', '{"release":"1.4.' || (i % 7) || '"}', '1.4.' || (i % 7), '', '', 1 + i % 30,
   strftime('$time', at, 'unixepoch'), strftime('$time', at, 'unixepoch')
 FROM ranked;
 
@@ -76,7 +76,7 @@ INSERT INTO errorkernel_incident (id, seq, node_id, process_id, problem_id, inca
   new_incarnation)
 SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, repeat, 0,
   CASE WHEN seq > $events - $open * 40 THEN 'open' WHEN seq % 11 = 0 THEN 'stale' WHEN seq % 13 = 0 THEN 'failed' ELSE 'applied' END,
-  seq / 40, received_at, received_at, 'escalate', '', '', '1.4.' || (seq / 40 % 3), 1, received_at,
+  seq / 40, received_at, received_at, 'escalate', '', '', release, 1, received_at,
   CASE WHEN seq > $events - $open * 40 THEN NULL ELSE strftime('$time', received_at, '+' || (seq / 40 % 900) || ' seconds') END,
   '', 6
 FROM errorkernel_errorevent WHERE type = 'action';

@@ -16,6 +16,11 @@ class Field:
 
 _IS = (":", "=")
 _ORDER = (":", "=", ">=", "<=", ">", "<")
+TAG = "tag."
+"""What a field begins with that names a tag. The name follows as the sender wrote it, in either case."""
+TAG_FIELD = "tag.NAME"
+"""The entry of all such fields in the tables below."""
+
 FIELDS: dict[str, Field] = {
     "node": Field(_IS, _("Name of the node, complete; * matches any characters."), "node:ship*"),
     "process": Field(_IS, _("Name of the process, complete; * matches any characters."), "process:copy-files"),
@@ -28,6 +33,10 @@ FIELDS: dict[str, Field] = {
     "level": Field(_ORDER, _("debug, info, warning, error or critical."), "level>=error"),
     "repeat": Field(_ORDER, _("Occurrences of this problem in this process up to this incident."), "repeat>10"),
     "problem": Field(_IS, _("Number of the problem, or of a problem that is merged into it."), "problem:42"),
+    "release": Field(
+        _IS, _("Release of the program (its tag release), complete; * matches any characters."), "release:1.4.2"
+    ),
+    TAG_FIELD: Field(_IS, _("The tag with this name, complete; * matches any characters."), "tag.customer:north"),
     "incident": Field(_IS, _("Id of the incident; *: every event that opened one."), "incident:*"),
     "id": Field(_IS, _("Id of the event."), "id:0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"),
     "since": Field((":",), _("Received within this duration, or at or after this time (UTC)."), "since:2h"),
@@ -35,8 +44,9 @@ FIELDS: dict[str, Field] = {
 }
 """Every field of the language, in the order in which help shows them."""
 
+_OF_INCIDENTS = ("node", "process", "kind", "method", "text", "level", "repeat", "problem", "release")
 INCIDENT_FIELDS: dict[str, Field] = {
-    **{name: FIELDS[name] for name in ("node", "process", "kind", "method", "text", "level", "repeat", "problem")},
+    **{name: FIELDS[name] for name in _OF_INCIDENTS},
     "consecutive": Field(_ORDER, _("Consecutive failures of this process on this message."), "consecutive>=3"),
     "fingerprint": Field(
         _IS, _("Fingerprint of the problem, complete; * matches any characters."), "fingerprint:9f2c*"
@@ -52,6 +62,11 @@ PROBLEM_FIELDS: dict[str, Field] = {
     "text": Field((":",), _("Any part of the text."), 'text:"no such file"'),
     "node": Field(_IS, _("Name of an affected node, complete; * matches any characters."), "node:ship*"),
     "process": Field(_IS, _("Name of an affected process, complete; * matches any characters."), "process:copy-files"),
+    "release": Field(
+        _IS,
+        _("Release of the last event in an affected process, complete; * matches any characters."),
+        "release:1.4.2",
+    ),
     "times": Field(_ORDER, _("Number of occurrences."), "times>100"),
     "nodes": Field(_ORDER, _("Number of affected nodes."), "nodes>=3"),
     "since": Field((":",), _("Last occurrence within this duration, or at or after this time (UTC)."), "since:2h"),
@@ -59,5 +74,9 @@ PROBLEM_FIELDS: dict[str, Field] = {
 }
 """Fields of problem searches."""
 
-NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned"})
-"""Fields with names: a value without a star must be the complete name."""
+_NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned", "release"})
+
+
+def is_name(field: str | None) -> bool:
+    """Whether its values are names: one without a star must be the complete name."""
+    return field is not None and (field in _NAME_FIELDS or field.startswith(TAG))

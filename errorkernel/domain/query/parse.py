@@ -18,7 +18,7 @@ from uuid import UUID
 from errorkernel.domain.messages import TranslatableText
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.problem_state import ProblemState
-from errorkernel.domain.query.fields import FIELDS, INCIDENT_FIELDS, PROBLEM_FIELDS, Field
+from errorkernel.domain.query.fields import FIELDS, INCIDENT_FIELDS, PROBLEM_FIELDS, TAG, TAG_FIELD, Field
 from errorkernel.domain.query.tree import (
     AGO_UNITS,
     BARE_SPECIAL,
@@ -166,8 +166,8 @@ class _Parser:
         return Text(None, pattern)
 
     def _field_term(self, given: str, op: str, value_at: int) -> Term:
-        start, name = self.at, given.lower()
-        field = self.fields.get(name)
+        start, name = self.at, _field_name(given)
+        field = self.fields.get(TAG_FIELD if name.startswith(TAG) else name)
         if field is None:
             near = next(iter(difflib.get_close_matches(name, self.fields, n=1)), None)
             raise QueryError(_no_field(given, near, self.fields), start, near)
@@ -180,7 +180,7 @@ class _Parser:
                 _("A value is missing right after {term}, as in {example}.", term=given + op, example=field.example),
                 value_at,
             )
-        return _TERMS[name](name, op, self._value(), value_at)
+        return _TERMS.get(name, _text_term)(name, op, self._value(), value_at)
 
     def _value(self) -> Pattern:
         """Pieces, bare or in quotes, with stars between them."""
@@ -237,6 +237,11 @@ class _Parser:
     def _end_of_word(self, otherwise: str) -> None:
         if self.text[self.at : self.at + 1] not in ("", ")", *BLANKS):
             raise QueryError(otherwise, self.at)
+
+
+def _field_name(given: str) -> str:
+    """In lower case, but for the name of a tag."""
+    return TAG + given[len(TAG) :] if given[: len(TAG)].lower() == TAG else given.lower()
 
 
 def _missing_before(word: str) -> TranslatableText:
@@ -369,7 +374,6 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 
 
 _TERMS: dict[str, Callable[[str, str, Pattern, int], Term]] = {
-    **dict.fromkeys(("node", "process", "kind", "method", "text", "fingerprint", "assigned"), _text_term),
     **dict.fromkeys(("repeat", "consecutive", "problem", "times", "nodes"), _number_term),
     **dict.fromkeys(("incident", "id"), _identity_term),
     **dict.fromkeys(("since", "until"), _time_term),

@@ -6,8 +6,9 @@ Three choices follow:
 
 * Case is ignored for A–Z only, as in SQLite's LIKE; PostgreSQL and the predicate do the same. A filter that finds a row
   after a reload but not live (or the reverse) would be worse than one that is strict about "Ö".
-* Every term is true or false of every event, never unknown: an event without a message has the method "".
-* Fields that a live event does not carry (tags, stack) cannot be searched.
+* Every term is true or false of every event, never unknown: an event without a message has the method "", and a
+  missing tag is "".
+* The stack cannot be searched: a live event does not carry it.
 
 Globs are matched piece by piece, not by a regular expression: no pattern can make a match slow. A query never reads
 the clock: the caller gives the time from which ``since:2h`` counts.
@@ -19,6 +20,7 @@ from operator import attrgetter, eq, ge, gt, le, lt
 from typing import Any, Protocol, assert_never
 from uuid import UUID
 
+from errorkernel.domain.query.fields import TAG
 from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
 from errorkernel.domain.values import LEVEL_RANK
 
@@ -43,6 +45,10 @@ class Row(Protocol):
     def text(self) -> str: ...
     @property
     def message(self) -> dict[str, Any] | None: ...
+    @property
+    def release(self) -> str: ...
+    @property
+    def tags(self) -> dict[str, str]: ...
     @property
     def problem(self) -> int: ...
     @property
@@ -125,9 +131,12 @@ def _method(row: Row) -> str:
 
 
 def _text_predicate(term: Text) -> Predicate:
-    like = _matcher(spread(term.field, term.pattern))
+    like = matcher(spread(term.field, term.pattern))
     if term.field is None:
         return lambda row: like(row.text) or like(row.kind)
+    if term.field.startswith(TAG):
+        name = term.field.removeprefix(TAG)
+        return lambda row: like(row.tags.get(name, ""))
     get: Callable[[Row], str] = _method if term.field == "method" else attrgetter(term.field)
     return lambda row: like(get(row))
 
@@ -142,7 +151,7 @@ def fold(text: str) -> str:
     )
 
 
-def _matcher(parts: tuple[str, ...]) -> Callable[[str], bool]:
+def matcher(parts: tuple[str, ...]) -> Callable[[str], bool]:
     """Whether a text is these parts in this order, with anything between them; in time linear in the text."""
     if parts == ("", ""):
         return bool

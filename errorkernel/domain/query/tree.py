@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
-from errorkernel.domain.query.fields import NAME_FIELDS
+from errorkernel.domain.query.fields import is_name
 from errorkernel.domain.values import LEVEL_RANK, EventType
 
 BLANKS = " \t\r\n\v\f\xa0"
@@ -72,7 +72,7 @@ class Pattern:
 
 def spread(field: str | None, pattern: Pattern) -> tuple[str, ...]:
     """The parts to match in ``field``: text and bare words match anywhere, names completely."""
-    if field in NAME_FIELDS or pattern.filled or pattern.empty:
+    if is_name(field) or pattern.filled or pattern.empty:
         return pattern.parts
     start = () if pattern.parts[0] == "" else ("",)
     end = () if pattern.parts[-1] == "" else ("",)

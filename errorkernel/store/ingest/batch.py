@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 
 from errorkernel.bypasses.sql_values import moment
 from errorkernel.domain.fingerprint import grouping
-from errorkernel.domain.problem_state import RELEASE_TAG
+from errorkernel.domain.releases import release_of
 from errorkernel.domain.rule_policy import is_poison
 from errorkernel.domain.values import LEVEL_RANK, Event, EventType, Message, Outcome
 from errorkernel.models import Counter, Incident
@@ -178,6 +178,7 @@ def _count_states(
             state.consecutive = 1
         state.last_message = item.digest
         state.last_seq = item.seq
+        state.release = release_of(item.event.tags)
         item.repeat, item.consecutive = state.count, state.consecutive
     ingest_sql.upsert_states(states, nodes, seen)
     ingest_sql.count_problem_nodes(sorted(new | {handled.whole(problem) for problem in new}))
@@ -237,6 +238,7 @@ def _columns(item: Placed, seen: Any) -> EventColumns:
         message=None if message is None else _to_json(message).decode(),
         relay_from_node=event.relay_from_node,
         tags=_to_json(event.tags).decode(),
+        release=release_of(event.tags) or None,
         cut=", ".join(dict.fromkeys(event.cut))[:200],
         repeat=item.repeat,
         occurred_at=moment(event.occurred_at) if event.occurred_at else None,
@@ -264,6 +266,7 @@ def _row(item: Placed, whole: int, now: datetime) -> EventRow:
         incident=event.id if event.type is EventType.ACTION else None,
         repeat=item.repeat,
         relay_from_node=event.relay_from_node,
+        tags=event.tags,
     )
 
 
@@ -288,13 +291,13 @@ def _open_incidents(placed: list[Placed], now: datetime) -> None:
                 message=_message(item.event.message),
                 repeat=item.repeat,
                 consecutive=item.consecutive,
+                release=release_of(item.event.tags),
                 change=last - len(actions) + 1 + index,
                 raised_at=item.event.occurred_at or now,
                 opened_at=now,
                 # By our own clock: the node's may be wrong by hours.
                 deadline_at=now + timedelta(seconds=item.event.deadline_s) if item.event.deadline_s else None,
                 on_deadline=item.event.on_deadline.value,
-                release=item.event.tags.get(RELEASE_TAG, "")[:200],
             )
             for index, item in enumerate(actions)
         ],

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 
+from errorkernel.domain.releases import release_of
 from errorkernel.models import ErrorEvent
 
 TEXT_CHARS = 2000
@@ -35,6 +36,7 @@ class EventRow(msgspec.Struct):
     incident: UUID | None
     repeat: int
     relay_from_node: str = ""
+    tags: dict[str, str] = {}
 
     @classmethod
     def of(cls, found: Any) -> "EventRow":
@@ -57,7 +59,12 @@ class EventRow(msgspec.Struct):
             incident=found.id if found.type == "action" else None,
             repeat=found.repeat,
             relay_from_node=found.relay_from_node,
+            tags=found.tags,
         )
+
+    @property
+    def release(self) -> str:
+        return release_of(self.tags)
 
     def shortened(self) -> "EventRow":
         """The row with the beginnings of its long texts."""

@@ -126,6 +126,7 @@ def facts_of(found: Incident | ErrorEvent) -> IncidentFacts:
         consecutive=consecutive,
         received_at=received_at,
         type=kind,
+        release=found.release or "",
     )
 
 

@@ -166,7 +166,6 @@ class EventItem(EventRow):
     family: NodeFamily = ""
     process_guess: str = ""
     cut: list[str] = []
-    tags: dict[str, str] = {}
 
 
 class NodeItem(msgspec.Struct):
@@ -244,7 +243,7 @@ def event(row: Any) -> EventItem:
     """An event of ``event_rows.stored``."""
     family = row.node__family
     more = {"family": family, "process_guess": row.tags.get("process", "") if family else ""}
-    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut), tags=row.tags)
+    return EventItem(**msgspec.structs.asdict(EventRow.of(row)), **more, cut=_names(row.cut))
 
 
 def _names(cut: str) -> list[str]:

@@ -19,6 +19,7 @@ def question(**given) -> IncidentFacts:
         "id": UUID(int=1), "seq": 10, "node": "ship1", "process": "copy files", "kind": "OSError", "level": "error",
         "text": "no such file", "message": {"id": "8841", "method": "REQCopySrc"}, "problem": 42, "whole": 40,
         "fingerprint": "9f2c" * 8, "repeat": 4, "consecutive": 2, "received_at": NOW,
+        "release": "1.4.2",
     }  # fmt: skip
     return IncidentFacts(**usual | given)
 
@@ -31,7 +32,8 @@ def question(**given) -> IncidentFacts:
         ("problem:40", True), ("-problem:40", False),
         ("fingerprint:9f2c*", True), ("fingerprint:9f2c", False), ("level>=error", True), ("level>error", False),
         ('text:"such file"', True), ("file", True), ("repeat>=4", True), ("repeat>4", False), ("consecutive>=2", True),
-        ("consecutive>=3", False), ("node:ship1 -process:copy*", False), ("node:x OR level:error", True),
+        ("consecutive>=3", False), ("release:1.4*", True), ("release:1.5", False),
+        ("node:ship1 -process:copy*", False), ("node:x OR level:error", True),
     ],
 )  # fmt: skip
 def test_a_condition_is_a_query_over_the_fields_of_an_incident(condition, matches):
