@@ -1,9 +1,11 @@
 """Parses the parameters of a query string. An invalid value raises one sentence for the reader (400)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from django.utils.translation import gettext as _
+
+from errorkernel.domain.nearest import nearest_word
 
 LARGEST = 2**63 - 1
 """The largest whole number of the databases: a larger one fails instead of finding nothing."""
@@ -11,6 +13,27 @@ LARGEST = 2**63 - 1
 
 class BadParameter(ValueError):
     """A value in the address is invalid; the message is one sentence for the reader."""
+
+
+def check_parameters(given: Iterable[str], known: Sequence[str]) -> None:
+    """Raises BadParameter for a parameter of an address that is not ``known``: its effect would be missing."""
+    for name in given:
+        if name not in known:
+            raise BadParameter(_("Unknown parameter “{name}”.").format(name=name[:40]) + _hint(name, known))
+
+
+def check_fields(given: Iterable[str], known: Sequence[str]) -> None:
+    """Raises BadParameter for a field of a form that is not ``known``."""
+    for name in given:
+        if name not in known:
+            raise BadParameter(_("Unknown field “{name}”.").format(name=name[:40]) + _hint(name, known))
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """The nearest known name, or all of them; with a leading space."""
+    if meant := nearest_word(name, known):
+        return " " + _("Did you mean “{name}”?").format(name=meant)
+    return " " + _("Known here: {names}.").format(names=", ".join(known)) if known else ""
 
 
 def number(given: Mapping[str, str], name: str) -> int | None:

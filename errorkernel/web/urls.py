@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from django.views.i18n import set_language
 
 from errorkernel.web.auth.api_requests import unknown
+from errorkernel.web.auth.page_requests import takes
 from errorkernel.web.console import (
     audit,
     bulk_decisions,
@@ -50,11 +51,13 @@ urlpatterns = [
     path("audit/export", audit.export, name="audit-export"),
     path(
         "login/",
-        LoginView.as_view(template_name="errorkernel/login.html", redirect_authenticated_user=True),
+        takes("next", fields=("username", "password"))(
+            LoginView.as_view(template_name="errorkernel/login.html", redirect_authenticated_user=True)
+        ),
         name="login",
     ),
-    path("logout/", LogoutView.as_view(), name="logout"),
-    path("language/", set_language, name="set_language"),
+    path("logout/", takes()(LogoutView.as_view()), name="logout"),
+    path("language/", takes(fields=("language",))(set_language), name="set_language"),
     path("jump/", command_palette.jump, name="jump"),
     path("api/v1/", include("errorkernel.web.api.urls")),
     re_path(r"^api(?:/|$)", unknown),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import ParamSpec
 
 from django.contrib.auth.models import Group
 from django.contrib.auth.views import redirect_to_login
@@ -13,8 +13,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from errorkernel.web.auth.page_requests import View, takes
+
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 VIEW = "errorkernel.view_incident"
 DECIDE = "errorkernel.decide_incident"
@@ -43,10 +44,15 @@ def is_fetched(request: HttpRequest) -> bool:
     return FETCHED in request.headers
 
 
-def needs(permission: str) -> Callable[[View[P]], View[P]]:
-    """A view for people with ``permission``: others get the login page (401 for scripts) or 403."""
+def needs(permission: str, *parameters: str, fields: tuple[str, ...] = ()) -> Callable[[View[P]], View[P]]:
+    """A view for people with ``permission``: others get the login page (401 for scripts) or 403.
+
+    ``parameters``, ``fields``: all that it reads from the address and from a form (see ``takes``).
+    """
 
     def decorate(view: View[P]) -> View[P]:
+        strict = takes(*parameters, fields=fields)(view)
+
         @wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
@@ -56,7 +62,7 @@ def needs(permission: str) -> Callable[[View[P]], View[P]]:
                 return redirect_to_login(request.get_full_path() if request.method == "GET" else reverse("triage"))
             if not request.user.has_perm(permission):
                 raise Missing(permission)
-            return view(request, *args, **kwargs)
+            return strict(request, *args, **kwargs)
 
         return guarded
 

@@ -15,26 +15,23 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import AuditEntry
-from errorkernel.platform.parameters import BadParameter, moment, name_of, number, word
+from errorkernel.platform.parameters import moment, name_of, number, word
 from errorkernel.web.auth.permissions import AUDIT, needs
-from errorkernel.web.console.refusal import refuse
 
 ROWS_A_PAGE = 100
 COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
 _READ_AT_ONCE = 500
 Row = tuple[Any, ...]
+FILTERS = ("actor", "action", "target", "since", "until")
 _NAMELESS = ("system", "deadline")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@needs(AUDIT)
+@needs(AUDIT, *FILTERS, "before")
 def audit(request: HttpRequest) -> HttpResponse:
     """Audit entries, newest first, in pages by number, so that new entries do not shift them."""
-    try:
-        before = number(request.GET, "before")
-        chosen = Chosen.of(request.GET)
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    before = number(request.GET, "before")
+    chosen = Chosen.of(request.GET)
     entries = chosen.entries().order_by("-id")
     if before is not None:
         entries = entries.filter(id__lt=before)
@@ -51,7 +48,7 @@ def audit(request: HttpRequest) -> HttpResponse:
     return render(request, "errorkernel/audit.html", context)
 
 
-@needs(AUDIT)
+@needs(AUDIT, *FILTERS, "format")
 def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """What the same parameters choose on the page, oldest first, as ``format`` csv or json (one object a line).
 
@@ -59,11 +56,8 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
     In CSV an apostrophe precedes a cell that a spreadsheet would run as a formula; JSON lines are exact.
     """
-    try:
-        form = word(request.GET, "format", ["csv", "json"]) or "csv"
-        entries = Chosen.of(request.GET).entries()
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    form = word(request.GET, "format", ["csv", "json"]) or "csv"
+    entries = Chosen.of(request.GET).entries()
     lines, kind = (_csv, "text/csv") if form == "csv" else (_json, "application/x-ndjson")
     headers = {"Content-Disposition": f'attachment; filename="audit.{form}"', "Cache-Control": "no-store"}
     return StreamingHttpResponse(_parts(entries, lines), content_type=f"{kind}; charset=utf-8", headers=headers)

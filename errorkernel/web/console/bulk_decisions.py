@@ -14,13 +14,12 @@ from errorkernel.domain.query.tree import EVERYTHING
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, number
+from errorkernel.platform.parameters import LARGEST, number
 from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import Watched
 from errorkernel.store.search import incident_q
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
-from errorkernel.web.console.refusal import refuse
 
 SHOWN = 50
 ITEMS_A_PAGE = 100
@@ -34,7 +33,7 @@ def found_by(query: str) -> QuerySet[Incident]:
     return Incident.objects.filter(incident_q(tree), state=State.OPEN).order_by("opened_at", "id")
 
 
-@needs(DECIDE)
+@needs(DECIDE, "q")
 def new(request: HttpRequest) -> HttpResponse:
     """The incidents that ``q`` matches, with the form for a bulk decision."""
     return preview(request, request.GET.get("q", ""))
@@ -57,16 +56,13 @@ def preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpRespon
     return render(request, "errorkernel/bulk_decision_new.html", context, status=status)
 
 
-@needs(VIEW)
+@needs(VIEW, "page")
 def bulk_decision(request: HttpRequest, bulk_id: int) -> HttpResponse:
     """One bulk decision: proposal, progress, and the result of each incident."""
     found = BulkDecision.objects.filter(pk=min(bulk_id, LARGEST)).first()
     if found is None:
         raise Http404
-    try:
-        page = number(request.GET, "page") or 1
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    page = number(request.GET, "page") or 1
     return render(request, "errorkernel/bulk_decision.html", _context(request, found, page))
 
 

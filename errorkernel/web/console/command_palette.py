@@ -5,21 +5,17 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import Node, Problem, Process
-from errorkernel.platform.parameters import BadParameter, name_of
+from errorkernel.platform.parameters import name_of
 from errorkernel.web.auth.permissions import VIEW, is_fetched, needs
-from errorkernel.web.console.refusal import refuse
 
 SHOWN = 8
 TEXT_MAX_CHARS = 200
 
 
-@needs(VIEW)
+@needs(VIEW, "q")
 def jump(request: HttpRequest) -> HttpResponse:
     """Some matches for ``q`` of each kind; a script gets the list alone."""
-    try:
-        text = name_of(request.GET, "q").strip()[:TEXT_MAX_CHARS]
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    text = name_of(request.GET, "q").strip()[:TEXT_MAX_CHARS]
     context = {"query": text, **(found(text) if text else {})}
     return render(
         request,

@@ -4,24 +4,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.models import Node, Process
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number
+from errorkernel.platform.parameters import LARGEST, name_of, number
 from errorkernel.store.status import error_map
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.nodes import node_named
 from errorkernel.web.console.pending import ROWS_A_PAGE
-from errorkernel.web.console.refusal import refuse
 
 STATES_SHOWN = 200
 
 
-@needs(VIEW)
+@needs(VIEW, "node", "process", "page")
 def show(request: HttpRequest) -> HttpResponse:
     """``node`` and ``process`` (its number): the open branch; ``page``: of the nodes."""
-    try:
-        page, name = number(request.GET, "page") or 1, name_of(request.GET, "node")
-        process_id = number(request.GET, "process")
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    page, name = number(request.GET, "page") or 1, name_of(request.GET, "node")
+    process_id = number(request.GET, "process")
     first = (min(page, 10_000) - 1) * ROWS_A_PAGE
     nodes = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
     opened = node_named(name) if name else None

@@ -15,7 +15,7 @@ from errorkernel.domain.folded_names import OTHER_PROCESS
 from errorkernel.domain.ids import uuid7
 from errorkernel.domain.values import EventType, Level
 from errorkernel.models import Counter, ErrorEvent, Node, Process
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
+from errorkernel.platform.parameters import LARGEST, name_of, number, word
 from errorkernel.store import problems
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.ingest import event_rows
@@ -23,14 +23,14 @@ from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.platform import counters
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.contributions import contributed
-from errorkernel.web.console.refusal import refuse
-from errorkernel.web.console.search import Search
+from errorkernel.web.console.search import SEARCH, Search
 
 ROWS_AT_FIRST = 40
 ROWS_A_PAGE = 100
 SCAN_EVENTS = 30_000
 """Events that one page searches, so that a search without matches does not read millions. A link continues the
 search."""
+FILTERS = ("node", "process", "problem", "type", "level", "from", "to")
 
 
 def rows(found: Iterable[Any]) -> list[EventRow]:
@@ -43,13 +43,10 @@ def stored() -> QuerySet[ErrorEvent, Any]:
     return event_rows.stored().order_by("-seq")
 
 
-@needs(VIEW)
+@needs(VIEW, *SEARCH)
 def live(request: HttpRequest) -> HttpResponse:
     """The newest events; the socket continues from the highest ``seq`` on the page."""
-    try:
-        search = Search.of(request.GET, timezone.now())
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    search = Search.of(request.GET, timezone.now())
     context = {"section": "live", **stream_context(search)}
     return render(request, "errorkernel/live.html", context, status=400 if search.error else 200)
 
@@ -153,15 +150,12 @@ def looked_to(chosen: EventFilter, before: int | None) -> int:
     return edge if edge > (every.values_list("seq", flat=True).last() or 0) else 0
 
 
-@needs(VIEW)
+@needs(VIEW, *FILTERS, *SEARCH, "before")
 def events(request: HttpRequest) -> HttpResponse:
     """Stored events, newest first, in pages by ``seq``, so that new events do not shift them."""
-    try:
-        chosen = EventFilter.of(request.GET)
-        before = number(request.GET, "before")
-        search = Search.of(request.GET, timezone.now())
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    chosen = EventFilter.of(request.GET)
+    before = number(request.GET, "before")
+    search = Search.of(request.GET, timezone.now())
     edge = looked_to(chosen, before)
     found = chosen.apply(stored().filter(search.condition, seq__gte=edge))
     if before is not None:

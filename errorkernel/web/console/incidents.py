@@ -15,7 +15,7 @@ from errorkernel.domain.incident_state import ENDED, IN_DELIVERY, State
 from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.models import AuditEntry, ErrorEvent, ErrorState, Incident, Problem
-from errorkernel.platform.parameters import BadParameter, name_of, number
+from errorkernel.platform.parameters import name_of, number
 from errorkernel.store import problems
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.incidents.quarantined_processes import process_of_message
@@ -24,7 +24,6 @@ from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
 from errorkernel.templatetags.console import ROW_TEXT_CHARS, actor_name
 from errorkernel.web.auth.permissions import VIEW, needs
-from errorkernel.web.console.refusal import refuse
 
 CARDS_A_PAGE = 20
 MOVING_SHOWN = 10
@@ -42,7 +41,7 @@ def fitting(query: str) -> frozenset[UUID] | None:
     return frozenset(found.values_list("pk", flat=True))
 
 
-@needs(VIEW)
+@needs(VIEW, "q", "page")
 def incidents(request: HttpRequest) -> HttpResponse:
     """Pending incidents by impact, or those that ``q`` matches; decisions in delivery; recently ended incidents."""
     mistake = None
@@ -50,8 +49,6 @@ def incidents(request: HttpRequest) -> HttpResponse:
         page = number(request.GET, "page") or 1
         query = name_of(request.GET, "q").strip()
         only = fitting(query)
-    except BadParameter as exc:
-        return refuse(request, str(exc))
     except QueryError as exc:
         mistake, only = exc, frozenset()
     first = (min(page, 10_000) - 1) * CARDS_A_PAGE

@@ -15,7 +15,7 @@ from errorkernel.domain.liveness import QUARANTINED, Liveness, of_node, of_proce
 from errorkernel.domain.query.tree import And, Pattern, Text
 from errorkernel.models import AccessDenial, ErrorState, Incarnation, Incident, Node, Process, RejectedEvent
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, number
+from errorkernel.platform.parameters import LARGEST, number
 from errorkernel.store import incarnations
 from errorkernel.store.incidents import quarantined_processes
 from errorkernel.store.incidents.decisions import with_relations
@@ -24,7 +24,6 @@ from errorkernel.web.console import heat_map
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
-from errorkernel.web.console.refusal import refuse
 
 PROCESSES_SHOWN = 200
 ATTEMPTS_SHOWN = 5
@@ -58,13 +57,10 @@ def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, i
     return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
 
 
-@needs(VIEW)
+@needs(VIEW, "page")
 def nodes(request: HttpRequest) -> HttpResponse:
     """All nodes, urgent ones first, with their liveness, and access denials of unknown senders."""
-    try:
-        page = number(request.GET, "page") or 1
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    page = number(request.GET, "page") or 1
     found, has_more = _nodes_page((min(page, 10_000) - 1) * ROWS_A_PAGE, timezone.now())
     context = {
         "section": "nodes",

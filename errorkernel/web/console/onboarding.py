@@ -20,7 +20,7 @@ from errorkernel.web.console.triage import triage_context
 
 @never_cache
 @require_http_methods(["GET", "POST"])
-@needs(ADD_NODES)
+@needs(ADD_NODES, fields=("name",))
 def first_node(request: HttpRequest) -> HttpResponse:
     """The triage page with the new node's credentials; 400 for an invalid name.
 

@@ -19,11 +19,10 @@ from django.utils.translation import gettext as _
 from errorkernel.domain import charts
 from errorkernel.domain.rollups import MINUTE_S, Series, bucket_range, bucket_start, minute_of, moment_of
 from errorkernel.models import MinuteRollup, Node, Problem
-from errorkernel.platform.parameters import BadParameter, word
+from errorkernel.platform.parameters import word
 from errorkernel.store import rollups
 from errorkernel.store.status import decision_history
 from errorkernel.web.auth.permissions import VIEW, needs
-from errorkernel.web.console.refusal import refuse
 
 TOP_SHOWN = 10
 TIMES_SHOWN = 5
@@ -63,13 +62,10 @@ def range_of(request: HttpRequest, default: str = "24h") -> Range:
     return next(choice for choice in RANGES if choice.name == name)
 
 
-@needs(VIEW)
+@needs(VIEW, "range")
 def overview(request: HttpRequest) -> HttpResponse:
     """The page: events, blocked time and decisions of the period."""
-    try:
-        chosen = range_of(request)
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    chosen = range_of(request)
     now = timezone.now()
     context = {
         "section": "overview",

@@ -22,7 +22,7 @@ from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Text, Tree
 from errorkernel.models import AuditEntry, Comment, ErrorState, Incident, Problem
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
+from errorkernel.platform.parameters import LARGEST, name_of, number, word
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.platform import name_retention
@@ -34,7 +34,6 @@ from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
 from errorkernel.web.console.incidents import Record
 from errorkernel.web.console.pending import ROWS_A_PAGE, STATES_SHOWN, waiting_part
-from errorkernel.web.console.refusal import refuse
 
 SORTS = {"recent": "-last_seen", "count": "-count", "nodes": "-nodes"}
 PART_SHOWN = 10
@@ -75,16 +74,13 @@ def _asks_for_state(tree: Tree) -> bool:
             return isinstance(tree, Text) and tree.field == "state"
 
 
-@needs(VIEW)
+@needs(VIEW, "q", "sort", "page")
 def problems(request: HttpRequest) -> HttpResponse:
     """The list of problems; pending incidents of muted ones are shown too."""
     now = timezone.now()
-    try:
-        order = word(request.GET, "sort", list(SORTS)) or "recent"
-        page = number(request.GET, "page") or 1
-        search = ProblemSearch.of(request.GET, now, request.user.pk)
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    order = word(request.GET, "sort", list(SORTS)) or "recent"
+    page = number(request.GET, "page") or 1
+    search = ProblemSearch.of(request.GET, now, request.user.pk)
     first = (min(page, 10_000) - 1) * ROWS_A_PAGE
     ordered = unmerged().filter(search.condition).select_related("assignee").order_by(SORTS[order], "-pk")
     found = list(ordered[first : first + ROWS_A_PAGE + 1])

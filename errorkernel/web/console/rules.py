@@ -23,7 +23,7 @@ from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
 from errorkernel.models import AuditEntry, DeadLetter, Decision, Rule
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, name_of, number, word
+from errorkernel.platform.parameters import LARGEST, name_of, number, word
 from errorkernel.store.incidents.dead_letters import listed
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
@@ -35,10 +35,10 @@ from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.dry_run import BUDGET_S, FULL_BUDGET_S, Tried, before, dry_run
-from errorkernel.web.console.refusal import refuse
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
+LETTER_PARAMETERS = ("node", "process", "state", "before")
 
 
 @needs(SEE_RULES)
@@ -102,7 +102,7 @@ class Form:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@needs(CHANGE_RULES)
+@needs(CHANGE_RULES, "incident", fields=rule_form.FORM_FIELDS)
 def new(request: HttpRequest) -> HttpResponse:
     """The form of a new rule; ``incident``: filled with the decision on this incident."""
     if request.method == "POST":
@@ -134,7 +134,7 @@ def _shown(request: HttpRequest, rule_id: int) -> HttpResponse:
     return Form(rule_form.filled(found), found).render(request)
 
 
-@needs(CHANGE_RULES)
+@needs(CHANGE_RULES, fields=rule_form.FORM_FIELDS)
 def _changed(request: HttpRequest, rule_id: int) -> HttpResponse:
     found = _found(rule_id)
     if found.removed_at:
@@ -173,8 +173,6 @@ def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
     except RuleError as exc:
         form.error = exc
         return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
-    except BadParameter as exc:
-        return refuse(request, str(exc))
     except RuleChanged as exc:
         form.notice = _(
             "{changed} Nothing was saved. Your input is still here; save again to replace that revision."
@@ -197,15 +195,12 @@ def _try(typed: dict[str, Any], found: Rule | None, now: datetime, budget_s: flo
     return dry_run(condition, before(found, now), since=rule_form.since(typed, now), budget_s=budget_s)
 
 
-@needs(SEE_DEAD_LETTERS)
+@needs(SEE_DEAD_LETTERS, *LETTER_PARAMETERS)
 def dead_letters(request: HttpRequest) -> HttpResponse:
     """Dead letters, newest first, with their messages."""
-    try:
-        before_id = number(request.GET, "before")
-        chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
-        chosen["state"] = word(request.GET, "state", [state.value for state in DeadLetter.State])
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    before_id = number(request.GET, "before")
+    chosen = {name: name_of(request.GET, name).strip() for name in ("node", "process")}
+    chosen["state"] = word(request.GET, "state", [state.value for state in DeadLetter.State])
     found = listed(**chosen)
     if before_id is not None:
         found = found.filter(pk__lt=before_id)

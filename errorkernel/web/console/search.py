@@ -16,6 +16,8 @@ from errorkernel.domain.query.parse import QueryError, parse
 from errorkernel.platform.parameters import moment, name_of, word
 from errorkernel.store.search import to_q
 
+SEARCH = ("q", "range", "since", "until")
+"""The parameters of a page with a search bar."""
 RANGES = ("15m", "1h", "24h", "7d")
 """As in the search syntax of ``since:``."""
 

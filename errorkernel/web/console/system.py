@@ -9,9 +9,8 @@ from django.shortcuts import render
 
 from errorkernel.models import RejectedEvent
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import BadParameter, name_of, number
+from errorkernel.platform.parameters import name_of, number
 from errorkernel.web.auth.permissions import SEE_REFUSED, SEE_SETTINGS, needs
-from errorkernel.web.console.refusal import refuse
 
 ROWS_A_PAGE = 50
 HEAD_SHOWN_BYTES = 1024
@@ -34,14 +33,11 @@ class Head:
         return cls(data.decode("utf-8", "backslashreplace"), dump, row.size - len(data))
 
 
-@needs(SEE_REFUSED)
+@needs(SEE_REFUSED, "reason", "node", "before")
 def quarantine(request: HttpRequest) -> HttpResponse:
     """Rejected events, newest first, by ``reason`` and ``node``, and the number of each reason."""
-    try:
-        before = number(request.GET, "before")
-        chosen = {name: name_of(request.GET, name) for name in ("reason", "node")}
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    before = number(request.GET, "before")
+    chosen = {name: name_of(request.GET, name) for name in ("reason", "node")}
     kept = RejectedEvent.objects.order_by("-pk")
     found = kept.filter(**{name: value for name, value in chosen.items() if value})
     page = list((found if before is None else found.filter(pk__lt=before))[: ROWS_A_PAGE + 1])

@@ -20,10 +20,10 @@ from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.messages import translated
+from errorkernel.web.auth.page_requests import refuse
 from errorkernel.web.auth.permissions import DECIDE, VIEW
 from errorkernel.web.console.bulk_decisions import found_by, preview
-from errorkernel.web.console.refusal import refuse
-from errorkernel.web.operations.incidents import read_decision
+from errorkernel.web.operations.incidents import DECISION_FIELDS, read_decision
 from errorkernel.web.operations.operation import Form, Operation, Refusal, Refused, Resource
 from errorkernel.web.operations.rules import required_reason
 from errorkernel.web.schemas.operations import (
@@ -138,6 +138,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         ),
         form=Form(
             read=_read_proposal,
+            fields=(*DECISION_FIELDS, "q", "first"),
             page="new-bulk-decision",
             after=lambda done: HttpResponseRedirect(reverse("bulk-decision", args=[done.result.pk])),
         ),

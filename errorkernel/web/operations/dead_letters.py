@@ -10,6 +10,7 @@ from errorkernel.models import DeadLetter, Requeue
 from errorkernel.store.incidents import requeues
 from errorkernel.store.incidents.requeues import Wish
 from errorkernel.store.platform.actor import Actor
+from errorkernel.web.console.rules import LETTER_PARAMETERS
 from errorkernel.web.operations.incidents import DISPOSED, dispose_operation, wanted
 from errorkernel.web.operations.operation import Done, Form, Operation, Resource
 from errorkernel.web.schemas.messages import MessageOperation, MessageRequest, message_operation
@@ -38,7 +39,7 @@ def _operation(wish: Wish, name: str, summary: str) -> Operation[Any]:
             announce_incidents([row.incident_id])
         return row
 
-    form = Form(message=DISPOSED[wish], after=_back)
+    form = Form(message=DISPOSED[wish], after=_back, parameters=LETTER_PARAMETERS)
     return dispose_operation(wish, name, summary, _LETTER, handler=handle, form=form)
 
 

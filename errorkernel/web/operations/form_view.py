@@ -27,7 +27,7 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
     form, resource = operation.form or Form(), operation.resource
 
     @require_http_methods(["GET", "POST"])
-    @needs(operation.permission)
+    @needs(operation.permission, *form.parameters, fields=operation.form_fields)
     def view(request: HttpRequest, key: Any = None) -> HttpResponseBase:
         if isinstance(key, int):
             key = min(key, LARGEST)

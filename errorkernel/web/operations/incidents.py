@@ -75,6 +75,9 @@ def _decide(key: UUID, given: Answer, actor: Actor) -> Decision:
     return made
 
 
+DECISION_FIELDS = ("action", "reason")
+
+
 def read_decision(given: QueryDict, actor: Actor) -> Answer:
     """The fields ``action`` and ``reason`` of a form. Raises BadParameter."""
     chosen = given.get("action", "")
@@ -192,7 +195,7 @@ _DECISION = (
             ),
         ),
         keeps_request_id=True,
-        form=Form(read=read_decision, after=_show_decided),
+        form=Form(read=read_decision, fields=DECISION_FIELDS, after=_show_decided),
     ),
 )
 

@@ -17,7 +17,7 @@ from django.urls import reverse
 from errorkernel.platform.parameters import LARGEST
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.messages import translated
-from errorkernel.web.console.refusal import refuse
+from errorkernel.web.auth.page_requests import refuse
 from errorkernel.web.schemas.errors import ErrorBody, body_of
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -117,12 +117,15 @@ class Form:
     """The page's side of an operation.
 
     ``message``: feedback on the next page, or a function that returns it. ``read``: makes the request from the form;
-    without it the fields have the names of the request's. Raises BadParameter. ``after``: the response; without it, the
-    page of the resource.
+    without it the fields have the names of the request's. Raises BadParameter. ``fields``: the names that ``read``
+    reads; a form with others is refused. ``parameters``: those that the form's address may have. ``after``: the
+    response; without it, the page of the resource.
     """
 
     message: Any = ""
     read: Callable[[QueryDict, Actor], Any] | None = None
+    fields: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     after: Callable[[Done], HttpResponse] | None = None
     page: str = ""
     """Name of the page with the form, if it is not the resource's."""
@@ -178,6 +181,13 @@ class Operation(Generic[R]):
     def page_name(self) -> str:
         """For ``{% url %}`` in templates: ``problems-mute``."""
         return "-".join(part for part in (self.resource.address, self.verb) if part)
+
+    @property
+    def form_fields(self) -> tuple[str, ...]:
+        """The names of the fields that its form may have."""
+        if self.form and self.form.read:
+            return self.form.fields
+        return tuple(field.encode_name for field in msgspec.structs.fields(self.request)) if self.request else ()
 
     @property
     def recorded_as(self) -> str:

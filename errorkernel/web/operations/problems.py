@@ -135,6 +135,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=_mute,
         form=Form(
             read=_read_mute,
+            fields=("for", "reason"),
             message=gettext_lazy(
                 "The problem is muted. Its events are still counted and its incidents stay visible; it is "
                 "left out of the lists."
@@ -190,6 +191,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         done="The problem that it is part of now",
         form=Form(
             read=_read_merge,
+            fields=("into", "alike", "reason"),
             message=_merged,
             after=lambda done: HttpResponseRedirect(reverse("problem", args=[done.result.pk])),
         ),

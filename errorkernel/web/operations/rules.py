@@ -183,7 +183,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=RuleMove,
         example={"steps": -1},
         handler=lambda key, given, actor: changes.move(key, given.steps, actor),
-        form=Form(read=_read_move, after=_moved),
+        form=Form(read=_read_move, fields=("direction",), after=_moved),
     ),
     _operation(
         "suspend",

@@ -17,22 +17,23 @@ from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.models import ErrorEvent, Node, ProcessAction
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, BadParameter, number, short
+from errorkernel.platform.parameters import LARGEST, number, short
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
 from errorkernel.senders.steward.store import actions, dialects
 from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
 from errorkernel.store.platform.actor import Actor
 from errorkernel.web.auth.actor import actor_of
+from errorkernel.web.auth.page_requests import refuse
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
 from errorkernel.web.console.nodes import node_named
-from errorkernel.web.console.refusal import refuse
 from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 ACTIONS_SHOWN = 20
+FIELDS = ("action", "process", "absent", "reason", "event", "kind")
 
 
 @require_http_methods(["GET", "POST"])
-@needs(VIEW)
+@needs(VIEW, "event", fields=FIELDS)
 def page(request: HttpRequest, name: str) -> HttpResponseBase:
     """The node's processes, the possible actions and the past ones. ``event``: the event that the page was opened from.
 
@@ -41,14 +42,11 @@ def page(request: HttpRequest, name: str) -> HttpResponseBase:
     found = node_named(name)
     if request.method == "POST":
         return _act(request, name)
-    try:
-        event = _event(found, number(request.GET, "event"))
-    except BadParameter as exc:
-        return refuse(request, str(exc))
+    event = _event(found, number(request.GET, "event"))
     return render(request, "errorkernel/process_actions.html", _context(found, event))
 
 
-@needs(DECIDE)
+@needs(DECIDE, "event", fields=FIELDS)
 def _act(request: HttpRequest, name: str) -> HttpResponse:
     given = request.POST
     plan = given.get("action", "")
@@ -67,8 +65,6 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
             short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
         )
         action = request_action(name, wish, actor_of(request))
-    except BadParameter as exc:
-        return refuse(request, str(exc))
     except ActionRefused as exc:
         return refuse(request, str(exc), status=409)
     messages.success(request, _("The action has been queued. This page shows its progress."))

@@ -46,6 +46,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @for_operators("errorkernel.view_incident")
 def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
+    check_parameters(request.GET, ())
     request.user = actor.user  # type: ignore[assignment]  # who came with a token is on the page's frame too
     given = _document(request, str(uuid7()))
     calls = [
