@@ -36,9 +36,11 @@ def made(condition="node:ship*", action=RuleAction.CONTINUE, **given) -> Rule:
 def form(**given):
     usual = {
         "name": "go on", "condition": "node:ship*", "action": "continue", "reason": "known", "expires_at": "",
-        "max_uses": "", "storm_limit": "50", "loop_limit": "5", "since": "7", "do": "on",
+        "max_uses": "", "storm_limit": "50", "loop_limit": "5", "since": "7", "enabled": "on",
     }  # fmt: skip
     return usual | given
 
 
 NEW = "/rules/new/"
+ADD = "/rules/add/"
+DRY_RUN = "/rules/dry-run/"

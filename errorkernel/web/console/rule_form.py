@@ -1,21 +1,20 @@
-"""Reads the form of a rule and fills it; invalid input stays in the form."""
+"""Fills the form of a rule; invalid input stays in the form. (``web.operations.rule_forms`` reads it.)"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from errorkernel.domain import rule_policy
 from errorkernel.domain.query.tree import And, Compare, Not, Or, Tree
-from errorkernel.domain.rule_policy import RuleAction, RuleDefinition, RuleError
+from errorkernel.domain.rule_policy import RuleAction, RuleError
 from errorkernel.models import Incident, Node, Problem, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
-FORM_FIELDS = (*FIELDS, "controlled_nodes", "also_waiting", "revision", "do")
+FORM_FIELDS = (*FIELDS, "controlled_nodes", "also_waiting", "revision", "rule", "enabled", "all")
 SINCE_DAYS = {
     "1": gettext_lazy("day"),
     "7": gettext_lazy("7 days"),
@@ -24,55 +23,17 @@ SINCE_DAYS = {
 }
 CONTROLLED_NODES_SHOWN = 500
 PROBLEMS_SHOWN = 20
-_NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
-def read(given: QueryDict, *, enabled: bool) -> RuleDefinition:
-    """The definition in a form. Raises RuleError with the field."""
-    action = given.get("action", "")
-    if action not in list(RuleAction):
-        raise RuleError("action", _("Choose an action for the rule."))
-    numbers = {name: _number(given, name) for name in _NUMBERS}
-    definition = RuleDefinition(
-        name=given.get("name", "").strip(),
-        condition=given.get("condition", "").strip(),
-        action=RuleAction(action),
-        reason=given.get("reason", "").strip(),
-        enabled=enabled,
-        expires_at=_time(given.get("expires_at", "")),
-        max_uses=numbers["max_uses"],
-        storm_limit=numbers["storm_limit"] or rule_policy.STORM_LIMIT,
-        loop_limit=numbers["loop_limit"] or rule_policy.LOOP_LIMIT,
-        controlled_nodes=tuple(given.getlist("controlled_nodes")),
-    )
-    definition.check()
-    return definition
-
-
-def _number(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= rule_policy.COUNT_MAX):
-        raise RuleError(name, _("Enter a whole number from 1 to {most}.").format(most=intcomma(rule_policy.COUNT_MAX)))
-    return int(text)
-
-
-def _time(text: str) -> datetime | None:
-    """A time as a browser's field sends it, read as UTC like the label says."""
-    if not text.strip():
-        return None
-    try:
-        found = datetime.fromisoformat(text.strip())
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise RuleError("expires_at", _("Enter a time such as 2026-11-25T10:00 (UTC).")) from None
+def days_of(given: Mapping[str, str]) -> int:
+    """The period of a dry run."""
+    days = given.get("since", "")
+    return int(days if days in SINCE_DAYS else "7")
 
 
 def since(given: Mapping[str, str], now: datetime) -> datetime:
     """The beginning of the period of a dry run."""
-    days = given.get("since", "")
-    return now - timedelta(days=int(days if days in SINCE_DAYS else "7"))
+    return now - timedelta(days=days_of(given))
 
 
 def typed(given: QueryDict) -> dict[str, Any]:
@@ -122,9 +83,13 @@ def filled(rule: Rule) -> dict[str, Any]:
     }
 
 
-def blank() -> dict[str, Any]:
+def blank(now: datetime) -> dict[str, Any]:
+    """A new rule ends by itself, unless somebody empties the fields."""
+    ends = now + timedelta(seconds=rule_policy.SUGGESTED_LIFETIME_S)
     return {
         "action": RuleAction.ASK.value,
+        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
+        "max_uses": rule_policy.SUGGESTED_USES,
         "storm_limit": rule_policy.STORM_LIMIT,
         "loop_limit": rule_policy.LOOP_LIMIT,
         "since": "7",
@@ -134,13 +99,10 @@ def blank() -> dict[str, Any]:
 def remembered(incident: Incident, now: datetime) -> dict[str, Any]:
     """The proposal of *Create rule from this…*: the same process, problem and decision."""
     decision = getattr(incident, "decision", None)
-    ends = now + timedelta(seconds=rule_policy.SUGGESTED_LIFETIME_S)
     name = _("{process} on {node}").format(process=incident.process.name, node=incident.node.name)
-    return blank() | {
+    return blank(now) | {
         "name": name[: rule_policy.NAME_MAX_CHARS],
         "condition": rule_policy.remembered(incident.node.name, incident.process.name, incident.problem_id),
         "action": decision.action if decision else RuleAction.CONTINUE.value,
         "reason": decision.reason if decision else "",
-        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
-        "max_uses": rule_policy.SUGGESTED_USES,
     }

@@ -1,6 +1,6 @@
 """Pages of rules (list, form, dry run) and of dead letters.
 
-All forms work without script; a script only continues a long dry run.
+All forms work without script; a script only continues a long dry run. ``web.operations.rules`` changes rules.
 """
 
 import json
@@ -10,14 +10,10 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
 
 from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.rule_policy import RuleAction, RuleError, parse_condition
@@ -27,14 +23,10 @@ from errorkernel.platform.parameters import LARGEST, name_of, number, word
 from errorkernel.store.incidents.dead_letters import listed
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.rules import changes
-from errorkernel.store.rules.changes import RuleChanged, TooManyAtOnce
-from errorkernel.templatetags.messages import translated
-from errorkernel.templatetags.rules import rule_word
-from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE_RULES, needs
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.contributions import contributed
-from errorkernel.web.console.dry_run import BUDGET_S, FULL_BUDGET_S, Tried, before, dry_run
+from errorkernel.web.console.dry_run import Tried, before, dry_run
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
@@ -63,13 +55,17 @@ def state_of(rule: Rule, now: datetime) -> str:
 
 
 @dataclass(slots=True)
-class Form:
-    """Content of the page of a rule: its form, the error in it, and the result of a dry run."""
+class RulePage:
+    """Content of the page of a rule: its form, the error in it, and the result of a dry run.
+
+    ``notice``: what happened otherwise. ``reason``: typed for an operation on the rule that was refused.
+    """
 
     typed: dict[str, Any]
     rule: Rule | None = None
     error: RuleError | None = None
     notice: str = ""
+    reason: str = ""
     tried: Tried | None = None
 
     def render(self, request: HttpRequest, *, status: int = 200) -> HttpResponse:
@@ -80,6 +76,7 @@ class Form:
             "rule": self.rule,
             "error": self.error,
             "notice": self.notice,
+            "typed_reason": self.reason,
             "tried": self.tried,
             "two_above": conf.get().kill_needs_two_above,
             "tried_part": round(100 * self.tried.done(now)) if self.tried else 0,
@@ -101,14 +98,11 @@ class Form:
         return render(request, "errorkernel/rule.html", context, status=status)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@needs(CHANGE_RULES, "incident", fields=rule_form.FORM_FIELDS)
+@needs(CHANGE_RULES, "incident")
 def new(request: HttpRequest) -> HttpResponse:
     """The form of a new rule; ``incident``: filled with the decision on this incident."""
-    if request.method == "POST":
-        return _write(request, None)
     now = timezone.now()
-    form = Form(rule_form.blank())
+    page = RulePage(rule_form.blank(now))
     if wanted := request.GET.get("incident", ""):
         try:
             incident = with_relations().filter(pk=UUID(wanted)).first()
@@ -116,83 +110,33 @@ def new(request: HttpRequest) -> HttpResponse:
             incident = None
         if incident is None:
             raise Http404
-        form.typed = rule_form.remembered(incident, now)
-        form.notice = _("Draft. Nothing is stored until you save it, and no incident is decided until you enable it.")
-        form.tried = _try(form.typed, None, now, BUDGET_S)
-    return form.render(request)
+        page.typed = rule_form.remembered(incident, now)
+        page.notice = _("Draft. Nothing is stored until you save it, and no incident is decided until you enable it.")
+        page.tried = _try(page.typed, now)
+    return page.render(request)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-def rule(request: HttpRequest, rule_id: int) -> HttpResponseBase:
-    """One rule: definition, author, decisions; with the permission, its form."""
-    return _changed(request, rule_id) if request.method == "POST" else _shown(request, rule_id)
-
-
-@needs(SEE_RULES)
-def _shown(request: HttpRequest, rule_id: int) -> HttpResponse:
-    found = _found(rule_id)
-    return Form(rule_form.filled(found), found).render(request)
-
-
-@needs(CHANGE_RULES, fields=rule_form.FORM_FIELDS)
-def _changed(request: HttpRequest, rule_id: int) -> HttpResponse:
-    found = _found(rule_id)
-    if found.removed_at:
-        return Form(rule_form.filled(found), found, notice=_("The rule has been removed.")).render(request, status=409)
-    return _write(request, found)
-
-
-def _found(rule_id: int) -> Rule:
-    found = Rule.objects.filter(pk=min(rule_id, LARGEST)).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def _write(request: HttpRequest, found: Rule | None) -> HttpResponse:
-    """``do``: try (dry run), all (dry run without time limit), off or on (save disabled or enabled)."""
-    now = timezone.now()
-    form = Form(rule_form.typed(request.POST), found)
-    do = request.POST.get("do", "try")
-    try:
-        if do not in ("on", "off"):
-            parse_condition(form.typed["condition"])
-            form.tried = _try(form.typed, found, now, FULL_BUDGET_S if do == "all" else BUDGET_S)
-            return form.render(request)
-        given = rule_form.read(request.POST, enabled=do == "on")
-        actor = actor_of(request)
-        limits: dict[str, Any] = {
-            "also_waiting": request.POST.get("also_waiting") == "on",
-            "two_above": conf.get().kill_needs_two_above,
-        }
-        if found is None:
-            saved = changes.add(given, actor, **limits)
-        else:
-            revision = number(request.POST, "revision") or 0
-            saved = changes.change(found.pk, revision, given, actor, **limits)
-    except RuleError as exc:
-        form.error = exc
-        return form.render(request, status=409 if isinstance(exc, TooManyAtOnce) else 400)
-    except RuleChanged as exc:
-        form.notice = _(
-            "{changed} Nothing was saved. Your input is still here; save again to replace that revision."
-        ).format(changed=translated(exc))
-        form.rule = exc.rule
-        return form.render(request, status=409)
-    except Rule.DoesNotExist:
-        raise Http404 from None
-    text = _("Rule {number} is saved as revision {revision} and is {state}.")
-    state = rule_word(state_of(saved, now))
-    messages.success(request, text.format(number=saved.pk, revision=saved.revision, state=state))
-    return HttpResponseRedirect(reverse("rule", args=[saved.pk]))
-
-
-def _try(typed: dict[str, Any], found: Rule | None, now: datetime, budget_s: float) -> Tried | None:
+def _try(typed: dict[str, Any], now: datetime) -> Tried | None:
     try:
         condition = parse_condition(typed["condition"])
     except RuleError:
         return None  # shown when the form is sent
-    return dry_run(condition, before(found, now), since=rule_form.since(typed, now), budget_s=budget_s)
+    return dry_run(condition, before(None, now), since=rule_form.since(typed, now))
+
+
+@needs(SEE_RULES)
+def rule(request: HttpRequest, rule_id: int) -> HttpResponse:
+    """One rule: definition, author, decisions; with the permission, its form."""
+    found = found_rule(rule_id)
+    return RulePage(rule_form.filled(found), found).render(request)
+
+
+def found_rule(rule_id: int) -> Rule:
+    """The rule, also a removed one. Raises Http404."""
+    found = Rule.objects.filter(pk=min(rule_id, LARGEST)).first()
+    if found is None:
+        raise Http404
+    return found
 
 
 @needs(SEE_DEAD_LETTERS, *LETTER_PARAMETERS)

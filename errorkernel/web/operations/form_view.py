@@ -33,24 +33,28 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
             key = min(key, LARGEST)
         if request.method == "GET":  # reload of a page that showed a refused form
             return HttpResponseRedirect(operation.page_of(key))
-        actor = actor_of(request)
+        actor, named = actor_of(request), key
+        key = form.find_key(named) if form.find_key else named
+
+        def refused(error: Exception, status: int) -> Refused:
+            return Refused(request=request, operation=operation, key=key, error=error, status=status, at=actor.at)
+
         try:
             given = form.read(request.POST, actor) if form.read else read_form(operation.request, request.POST)
             result = operation.handler(key, given, actor)
-        except resource.missing:
-            raise Http404 from None
+        except resource.missing as exc:
+            if resource.show_missing is None:
+                raise Http404 from None
+            return resource.show_missing(refused(exc, 409))
         except Exception as exc:
             refusal = operation.refusal_of(exc)
             if refusal is None and not isinstance(exc, BadParameter):
                 raise
-            status = refusal.body(exc).status if refusal else 400
-            return resource.show_refusal(
-                Refused(request=request, operation=operation, key=key, error=exc, status=status, at=actor.at)
-            )
+            return resource.show_refusal(refused(exc, refusal.body(exc).status if refusal else 400))
         done = Done(request=request, operation=operation, key=key, given=given, result=result)
         if message := form.message(done) if callable(form.message) else form.message:
             messages.success(request, message)
-        return form.after(done) if form.after else HttpResponseRedirect(operation.page_of(key))
+        return form.after(done) if form.after else HttpResponseRedirect(operation.page_of(named))
 
     return view
 

@@ -79,6 +79,8 @@ class Resource:
     """Whether that page is of one item; else it is the list."""
     refusals: tuple[Refusal, ...] = ()
     show_refusal: Callable[[Refused], HttpResponse] = show_refusal
+    show_missing: Callable[[Refused], HttpResponse] | None = None
+    """The response to a form where there is no such thing any more; without it, 404."""
 
     @property
     def parameter(self) -> str:
@@ -120,6 +122,9 @@ class Form:
     without it the fields have the names of the request's. Raises BadParameter. ``fields``: the names that ``read``
     reads; a form with others is refused. ``parameters``: those that the form's address may have. ``after``: the
     response; without it, the page of the resource.
+
+    The form's address is that of the operation. ``verb``: its last part, where that address is a page that people
+    read. ``find_key``: turns a name in the form's address into the key that the handler takes.
     """
 
     message: Any = ""
@@ -129,6 +134,8 @@ class Form:
     after: Callable[[Done], HttpResponse] | None = None
     page: str = ""
     """Name of the page with the form, if it is not the resource's."""
+    verb: str = ""
+    find_key: Callable[[str], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,14 +180,18 @@ class Operation(Generic[R]):
 
     @property
     def page_route(self) -> str:
-        kind = "uuid" if self.resource.key is UUID else "int"
-        parts = (self.resource.address, f"<{kind}:key>" * self.has_key, self.verb)
+        kind = "uuid" if self.resource.key is UUID else "str" if self.form and self.form.find_key else "int"
+        parts = (self.resource.address, f"<{kind}:key>" * self.has_key, self._page_verb)
         return "/".join(part for part in parts if part) + "/"
 
     @property
     def page_name(self) -> str:
         """For ``{% url %}`` in templates: ``problems-mute``."""
-        return "-".join(part for part in (self.resource.address, self.verb) if part)
+        return "-".join(part for part in (self.resource.address, self._page_verb) if part)
+
+    @property
+    def _page_verb(self) -> str:
+        return (self.form and self.form.verb) or self.verb
 
     @property
     def form_fields(self) -> tuple[str, ...]:
@@ -195,10 +206,9 @@ class Operation(Generic[R]):
         return (self.audit_verb or self.verb) if self.changes_something else ""
 
     def page_of(self, key: Any) -> str:
-        """The address of the page of the resource."""
-        if self.form and self.form.page:
-            return reverse(self.form.page)
-        return reverse(self.resource.page, args=[key] if self.has_key and self.resource.has_item_page else [])
+        """The address of the page of the resource. ``key``: as in the address of the form."""
+        page = (self.form and self.form.page) or self.resource.page
+        return reverse(page, args=[key] if self.has_key and self.resource.has_item_page else [])
 
     def refusal_of(self, error: Exception) -> Refusal | None:
         return next((refusal for refusal in self.all_refusals if isinstance(error, refusal.error)), None)

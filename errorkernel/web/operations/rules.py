@@ -1,10 +1,11 @@
-"""Operations on rules. (``web.console.rules`` has the form of a rule.)"""
+"""Operations on rules."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import msgspec
-from django.http import HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
@@ -14,13 +15,25 @@ from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.rule_policy import RuleDefinition, RuleError
 from errorkernel.models import ErrorEvent, Rule
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import word
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from errorkernel.store.rules.changes import NotSuspended, RuleChanged, TooManyAtOnce
 from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_RULES
-from errorkernel.web.console.dry_run import Tried, before, dry_run
-from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Resource
+from errorkernel.web.console.dry_run import BUDGET_S, Tried, before, dry_run
+from errorkernel.web.console.rule_form import FORM_FIELDS
+from errorkernel.web.operations.operation import Form, Operation, Refusal, Resource
+from errorkernel.web.operations.rule_forms import (
+    PageDryRun,
+    read_dry_run,
+    read_move,
+    read_rule,
+    saved,
+    show_dry_run,
+    show_moved,
+    show_refused_rule,
+    show_removed_rule,
+    show_saved,
+)
 from errorkernel.web.schemas import items, operations
 from errorkernel.web.schemas.common import of_row
 from errorkernel.web.schemas.operations import (
@@ -33,7 +46,6 @@ from errorkernel.web.schemas.operations import (
     RuleRequest,
 )
 
-STEPS = {"up": -1, "down": 1}
 _EXAMPLE = {
     "name": "Missing sources",
     "condition": "process:copy-files kind:FileNotFoundError",
@@ -75,22 +87,14 @@ def _resume(key: int, given: RuleReason, actor: Actor) -> Rule:
     return changes.resume(key, required_reason(given), actor, **_limits(given))
 
 
-def _read_move(given: QueryDict, actor: Actor) -> RuleMove:
-    return RuleMove(STEPS[word({"direction": given.get("direction") or "?"}, "direction", list(STEPS))])
-
-
-def _moved(done: Done) -> HttpResponse:
-    """Redirect to the pressed button at its new place, so that it keeps the focus."""
-    return HttpResponseRedirect(f"{reverse('rules')}#rule-{done.key}-{done.request.POST['direction']}")
-
-
 def _dry_run(key: None, given: DryRun, actor: Actor) -> Tried:
     if not 0 < given.days <= DAYS_MAX:
         raise RuleError("days", _("days is more than 0 and at most {most}.", most=DAYS_MAX))
     condition = rule_policy.parse_condition(given.condition)
     place = Rule.objects.filter(pk=given.rule).first() if given.rule is not None else None
     since = actor.at - timedelta(days=given.days)
-    return dry_run(condition, before(place, actor.at), since=since, start=given.start)
+    budget_s = given.budget_s if isinstance(given, PageDryRun) else BUDGET_S
+    return dry_run(condition, before(place, actor.at), since=since, start=given.start, budget_s=budget_s)
 
 
 def _tried(found: Tried) -> operations.Tried:
@@ -118,6 +122,8 @@ RULE = Resource(
     encode=items.rule,
     missing=Rule.DoesNotExist,
     refusals=(BAD_RULE,),
+    show_refusal=show_refused_rule,
+    show_missing=show_removed_rule,
 )
 _DRY_RUN = Resource(
     address="rules",
@@ -126,7 +132,9 @@ _DRY_RUN = Resource(
     encode=_tried,
     missing=Rule.DoesNotExist,
     refusals=(BAD_RULE,),
+    show_refusal=show_refused_rule,
 )
+_RULE_FORM = Form(read=read_rule, fields=FORM_FIELDS, message=saved, after=show_saved)
 
 
 def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
@@ -151,6 +159,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         status=201,
         done="It stands, at the end",
         refusals=(_TOO_MANY_AT_ONCE,),
+        form=replace(_RULE_FORM, verb="add", page="new-rule"),
     ),
     Operation(
         name="changeRule",
@@ -163,6 +172,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         example={**_EXAMPLE, "revision": 1},
         handler=_change,
         refusals=(_TOO_MANY_AT_ONCE, _CHANGED),
+        form=replace(_RULE_FORM, verb="change"),
     ),
     Operation(
         name="tryRule",
@@ -176,6 +186,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=_dry_run,
         done="What was found in the part that was looked at",
         changes_something=False,
+        form=Form(read=read_dry_run, fields=FORM_FIELDS, page="new-rule", after=show_dry_run),
     ),
     _operation(
         "move",
@@ -183,7 +194,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         request=RuleMove,
         example={"steps": -1},
         handler=lambda key, given, actor: changes.move(key, given.steps, actor),
-        form=Form(read=_read_move, fields=("direction",), after=_moved),
+        form=Form(read=read_move, fields=("direction",), after=show_moved),
     ),
     _operation(
         "suspend",

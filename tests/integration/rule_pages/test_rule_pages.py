@@ -14,7 +14,7 @@ from errorkernel.store.incidents import decisions
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes
 from tests.support.rule_data import ask, event, store, wording
-from tests.support.rule_pages import NEW, client_of, form, judge, made
+from tests.support.rule_pages import ADD, DRY_RUN, NEW, client_of, form, judge, made
 
 pytestmark = pytest.mark.django_db
 
@@ -45,8 +45,8 @@ def test_pages_answer_for_those_who_may_see_them(alice, viewer, client):
 
 def test_a_viewer_changes_nothing(viewer):
     rule = made()
-    assert viewer.post(NEW, form()).status_code == 403
-    assert viewer.post(f"/rules/{rule.pk}/", form(revision=1)).status_code == 403
+    assert viewer.post(ADD, form()).status_code == 403
+    assert viewer.post(f"/rules/{rule.pk}/change/", form(revision=1)).status_code == 403
     for act in ("move", "suspend", "resume", "delete"):
         assert viewer.post(f"/rules/{rule.pk}/{act}/", {"reason": "x", "direction": "up"}).status_code == 403
     assert "Save and enable" not in viewer.get(f"/rules/{rule.pk}/").content.decode()
@@ -64,10 +64,10 @@ def test_the_journey_from_remembering_to_a_decision(alice):
     assert typed["condition"] == f'node:ship-1 process:"copy files" problem:{incident.problem_id}'
     assert (typed["action"], typed["max_uses"], typed["reason"]) == ("kill", 10, "always helps")
     assert Rule.objects.count() == 0
-    tried = alice.post(NEW, {**typed, "do": "try", "since": "7"})
+    tried = alice.post(DRY_RUN, {**typed, "since": "7"})
     assert "Would have matched" in tried.content.decode()
     assert Rule.objects.count() == 0
-    saved = alice.post(NEW, {**typed, "do": "on"}, follow=True)
+    saved = alice.post(ADD, {**typed, "enabled": "on"}, follow=True)
     rule = Rule.objects.get()
     assert f"Rule {rule.pk} is saved as revision 1 and is enabled." in html_of(saved)
     assert timedelta(hours=23, minutes=58) < rule.expires_at - timezone.now() <= timedelta(hours=24)
@@ -88,18 +88,18 @@ def test_the_problems_that_a_condition_names_are_told_by_their_text(alice, viewe
         assert f'problem {number}: <a href="/problems/{number}/"><bdi>' in told
         assert "disk &lt;full&gt;" in told
         assert "problem 4711: no problem with this number" in told
-    assert "disk &lt;full&gt;" in alice.post(NEW, form(do="try", condition=f"problem:{number}")).content.decode()
-    assert alice.post(NEW, form(condition="problem:")).status_code == 400
+    assert "disk &lt;full&gt;" in alice.post(DRY_RUN, form(condition=f"problem:{number}")).content.decode()
+    assert alice.post(ADD, form(condition="problem:")).status_code == 400
 
 
 def test_a_form_that_lacks_its_reason_is_not_sent_but_can_be_tried(alice):
     page = alice.get(NEW).content.decode()
     for name in ("condition", "name", "reason"):
         assert re.search(rf'<input name="{name}"[^>]* required', page), name
-    trying = re.findall(r'<button name="do" value="try"[^>]*>', page)
+    trying = re.findall(r'<button formaction="/rules/dry-run/"[^>]*>', page)
     assert len(trying) == 2
     assert all("formnovalidate" in one for one in trying)
-    assert not re.search(r'<button name="do" value="o(n|ff)"[^>]*formnovalidate', page)
+    assert not re.search(r'<button name="enabled" value="o(n|ff)"[^>]*formnovalidate', page)
 
 
 def test_an_unknown_incident_is_not_remembered(alice):
@@ -117,7 +117,7 @@ def test_an_unknown_incident_is_not_remembered(alice):
     ],
 )  # fmt: skip
 def test_what_cannot_be_taken_is_said_and_what_was_typed_stays(alice, wrong, said):
-    answer = alice.post(NEW, form(**{"name": "my name", "reason": "my reason"} | wrong))
+    answer = alice.post(ADD, form(**{"name": "my name", "reason": "my reason"} | wrong))
     page = answer.content.decode()
     assert answer.status_code == 400
     assert said in page
@@ -128,14 +128,14 @@ def test_what_cannot_be_taken_is_said_and_what_was_typed_stays(alice, wrong, sai
 def test_a_rule_that_somebody_else_changed_meanwhile_is_not_overwritten_unseen(alice):
     rule = made()
     changes.change(rule.pk, 1, wording(name="bob's"), actor=Actor("user:bob", timezone.now()))
-    answer = alice.post(f"/rules/{rule.pk}/", form(revision=1, name="mine"))
+    answer = alice.post(f"/rules/{rule.pk}/change/", form(revision=1, name="mine"))
     assert answer.status_code == 409
     page = answer.content.decode()
     assert "user:bob has changed the rule; it is now revision 2. Nothing was saved." in page
     assert 'value="mine"' in page
     rule.refresh_from_db()
     assert rule.name == "bob's"
-    assert alice.post(f"/rules/{rule.pk}/", form(revision=2, name="mine")).status_code == 302
+    assert alice.post(f"/rules/{rule.pk}/change/", form(revision=2, name="mine")).status_code == 302
 
 
 def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
@@ -156,8 +156,8 @@ def test_rules_are_moved_suspended_cleared_and_removed_with_a_reason(alice):
     alice.post(f"/rules/{first.pk}/delete/", {"reason": "done"})
     assert [one.name for one in changes.listed()] == ["second"]
     assert "removed" in alice.get(f"/rules/{first.pk}/").content.decode()
-    assert alice.post(f"/rules/{first.pk}/", form(revision=4)).status_code == 409
-    assert alice.post(f"/rules/{first.pk}/resume/", {"reason": "x"}).status_code == 404
+    assert alice.post(f"/rules/{first.pk}/change/", form(revision=4)).status_code == 409
+    assert alice.post(f"/rules/{first.pk}/resume/", {"reason": "x"}).status_code == 409
     assert alice.post(f"/rules/{second.pk}/dance/", {}).status_code == 404
     assert set(AuditEntry.objects.filter(target=f"rule:{first.pk}").values_list("action", flat=True)) == {
         "add", "suspend", "resume", "remove",
@@ -193,17 +193,17 @@ def test_the_nodes_on_which_a_rule_may_act_are_chosen_from_those_that_are_known(
     assert 'name="controlled_nodes" value="ship1@steward">' in page
     assert 'value="ship1"' not in page
     assert 'name="controlled_nodes" value="gone@steward" checked>' in html_of(alice.get(f"/rules/{gone.pk}/"))
-    sent = alice.post("/rules/new/", form(controlled_nodes=["ship1@steward"]))
+    sent = alice.post(ADD, form(controlled_nodes=["ship1@steward"]))
     rule = Rule.objects.latest("pk")
     assert (sent.status_code, rule.controlled_nodes) == (302, ["ship1@steward"])
     assert "ship1@steward" in viewer.get(f"/rules/{rule.pk}/").content.decode()
-    tried = html_of(alice.post("/rules/new/", form(controlled_nodes=["ship1@steward"], do="try")))
+    tried = html_of(alice.post(DRY_RUN, form(controlled_nodes=["ship1@steward"])))
     assert "covers incidents only" in tried
     assert 'value="ship1@steward" checked' in tried
-    refused = alice.post("/rules/new/", form(controlled_nodes=["ship*@steward"]))
+    refused = alice.post(ADD, form(controlled_nodes=["ship*@steward"]))
     assert (refused.status_code, "not a wildcard here" in refused.content.decode()) == (400, True)
     # A form that does not speak of them names none.
-    alice.post(f"/rules/{rule.pk}/", form(revision="1"))
+    alice.post(f"/rules/{rule.pk}/change/", form(revision="1"))
     rule.refresh_from_db()
     assert rule.controlled_nodes == []
 
@@ -218,7 +218,7 @@ def test_hostile_text_stays_text_everywhere(alice):
         assert "<script>alert" not in answer, page
         # A field must hold what was typed; browsers keep what is in it to itself.
         assert "\u202e" not in re.sub(r'value="[^"]*"', "", answer), page
-    tried = alice.post(NEW, form(do="try", condition='"<script>"', name=HOSTILE)).content.decode()
+    tried = alice.post(DRY_RUN, form(condition='"<script>"', name=HOSTILE)).content.decode()
     assert "<script>alert" not in tried
 
 

@@ -187,7 +187,14 @@ def test_the_page_offers_what_the_node_listed_and_may_be_touched(ship1: Node) ->
     assert 'value="REQErrorLog"' not in page
     assert "<option>REQCliCommand</option>" in page
     assert "<option>REQHttpGet</option>" not in page
-    sent = client.post("/nodes/ship1/actions/", {"action": "kill", "process": "REQHttpGet", "reason": "it hangs"})
+    refused = client.post("/nodes/ship1/act/", {"action": "kill", "process": "REQErrorLog", "reason": "my reason"})
+    typed = refused.content.decode()
+    assert (refused.status_code, "is not one of the processes" in typed, 'value="my reason"' in typed) == (
+        409,
+        True,
+        True,
+    )
+    sent = client.post("/nodes/ship1/act/", {"action": "kill", "process": "REQHttpGet", "reason": "it hangs"})
     assert sent.status_code == 302
     action = ProcessAction.objects.get(plan="kill")
     assert sent["Location"] == f"/nodes/ship1/actions/{action.pk}/"
@@ -201,7 +208,7 @@ def test_a_viewer_sees_and_does_nothing(ship1: Node) -> None:
     page = client.get("/nodes/ship1/actions/").content.decode()
     assert "REQHttpGet" in page
     assert "<button name" not in page
-    assert client.post("/nodes/ship1/actions/", {"action": "list"}).status_code == 403
+    assert client.post("/nodes/ship1/act/", {"action": "list"}).status_code == 403
     assert ProcessAction.objects.count() == 1
 
 
@@ -211,9 +218,9 @@ def test_the_page_says_why_nothing_can_be_done(ship1: Node) -> None:
     page = client.get("/nodes/ship1/actions/").content.decode()
     assert "have not shown its command format" in page
     assert 'name="action"' not in page
-    refused = client.post("/nodes/ship1/actions/", {"action": "list"})
+    refused = client.post("/nodes/ship1/act/", {"action": "list"})
     assert (refused.status_code, "its command format" in refused.content.decode()) == (409, True)
-    assert client.post("/nodes/ship1/actions/", {"action": "crash"}).status_code == 400
+    assert client.post("/nodes/ship1/act/", {"action": "crash"}).status_code == 400
     assert client.get("/nodes/nobody/actions/").status_code == 404
     assert client.get("/nodes/ship1/actions/99/").status_code == 404
 
@@ -222,7 +229,7 @@ def test_where_such_nodes_are_not_spoken_to_nothing_is_promised(ship1: Node, mon
     monkeypatch.setattr(conf, "get", lambda: replace(conf.load({"HOME": "/"}), data_dir=conf.Path("/")))
     client = signed_in("operator")
     assert "STEWARD_LEGACY is off" in client.get("/nodes/ship1/actions/").content.decode()
-    assert client.post("/nodes/ship1/actions/", {"action": "list"}).status_code == 409
+    assert client.post("/nodes/ship1/act/", {"action": "list"}).status_code == 409
 
 
 def test_the_api_does_the_same(ship1: Node) -> None:

@@ -131,14 +131,17 @@ def test_the_page_says_so_and_takes_the_word(monkeypatch: pytest.MonkeyPatch) ->
     report(CTRL, memory, 0)
     report(STEW, memory, 1)
     operator, address = signed_in("operator"), f"/nodes/{NAME}/actions/"
+    choose = f"/nodes/{NAME}/format/"
     assert "until you choose its format" in operator.get(f"/nodes/{NAME}/").content.decode()
     page = operator.get(address).content.decode()
     assert 'name="kind" value="Steward, gob"' in page
     assert 'value="list"' not in page
     assert 'name="kind"' not in signed_in("viewer").get(address).content.decode()
-    assert operator.post(address, {"action": "speak", "kind": "Steward, gob"}).status_code == 400
-    assert operator.post(address, {"action": "speak", "kind": "no", "reason": "r"}).status_code == 409
-    sent = operator.post(address, {"action": "speak", "kind": "Steward, gob", "reason": "it is one"})
+    assert operator.post(choose, {"kind": "Steward, gob"}).status_code == 400
+    refused = operator.post(choose, {"kind": "no", "reason": "my reason"})
+    assert (refused.status_code, 'value="my reason"' in refused.content.decode()) == (409, True)
+    assert operator.get(choose).url == address
+    sent = operator.post(choose, {"kind": "Steward, gob", "reason": "it is one"})
     assert sent.status_code == 302
     assert "different formats" not in operator.get(address).content.decode()
     assert spoken(1.1) == "Steward, gob"

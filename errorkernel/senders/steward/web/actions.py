@@ -1,96 +1,39 @@
-"""Pages and forms for processes of a Steward/ctrl node: list, stop, start and kill."""
+"""Pages for processes of a Steward/ctrl node: list, stop, start and kill."""
 
 from typing import Any
 
 import msgspec
-from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
 
-from errorkernel.domain.limits import REASON_MAX_CHARS
-from errorkernel.domain.process_actions import ActionKind
 from errorkernel.domain.sender_names import without_suffix
 from errorkernel.models import ErrorEvent, Node, ProcessAction
 from errorkernel.platform import conf
-from errorkernel.platform.parameters import LARGEST, number, short
+from errorkernel.platform.parameters import LARGEST, number
 from errorkernel.senders.steward.protocol.operator_messages import Listed, subscriber_of
 from errorkernel.senders.steward.store import actions, dialects
-from errorkernel.senders.steward.store.actions import ActionRefused, ActionRequest
-from errorkernel.store.platform.actor import Actor
-from errorkernel.web.auth.actor import actor_of
-from errorkernel.web.auth.page_requests import refuse
-from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
+from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.nodes import node_named
-from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 ACTIONS_SHOWN = 20
-FIELDS = ("action", "process", "absent", "reason", "event", "kind")
 
 
-@require_http_methods(["GET", "POST"])
-@needs(VIEW, "event", fields=FIELDS)
-def page(request: HttpRequest, name: str) -> HttpResponseBase:
-    """The node's processes, the possible actions and the past ones. ``event``: the event that the page was opened from.
-
-    A POST requests an action and redirects to its page; 409 if it cannot be done now.
-    """
-    found = node_named(name)
-    if request.method == "POST":
-        return _act(request, name)
-    event = _event(found, number(request.GET, "event"))
-    return render(request, "errorkernel/process_actions.html", _context(found, event))
+@needs(VIEW, "event")
+def page(request: HttpRequest, name: str) -> HttpResponse:
+    """The node's processes, the possible actions and the past ones. ``event``: the event that the page was opened
+    from."""
+    return show(request, node_named(name))
 
 
-@needs(DECIDE, "event", fields=FIELDS)
-def _act(request: HttpRequest, name: str) -> HttpResponse:
-    given = request.POST
-    plan = given.get("action", "")
-    if plan == "speak":
-        return _settle(request, name)
-    if plan not in list(ActionKind):
-        return refuse(request, _("Choose an action: list, stop, start or kill."))
-    # A start has its own choice: processes that may run and are not listed.
-    method = given.get("absent" if plan == ActionKind.START else "process", "") if plan != ActionKind.LIST else ""
-    try:
-        wish = ActionRequest(
-            ActionKind(plan),
-            short(method, 64),
-            short(given.get("reason", ""), REASON_MAX_CHARS),
-            number(given, "event"),
-            short(given.get("request_id", ""), REQUEST_ID_MAX_CHARS),
-        )
-        action = request_action(name, wish, actor_of(request))
-    except ActionRefused as exc:
-        return refuse(request, str(exc), status=409)
-    messages.success(request, _("The action has been queued. This page shows its progress."))
-    return HttpResponseRedirect(reverse("steward-action", args=[name, action.pk]))
-
-
-def _settle(request: HttpRequest, name: str) -> HttpResponse:
-    """Choose the node's dialect."""
-    reason = short(request.POST.get("reason", ""), REASON_MAX_CHARS)
-    if not reason:
-        return refuse(request, _("A reason is required. It is stored and shown to others."))
-    try:
-        dialects.choose(name, request.POST.get("kind", ""), reason, actor_of(request))
-    except dialects.NotSeen:
-        return refuse(request, _("No such message arrived recently. Refresh the page."), status=409)
-    messages.success(request, _("Commands to this node now use this format."))
-    return HttpResponseRedirect(reverse("act", args=[name]))
-
-
-def request_action(name: str, wish: ActionRequest, actor: Actor) -> ProcessAction:
-    """Raises ActionRefused."""
-    if conf.get().legacy == "off":
-        raise ActionRefused(
-            "STEWARD_LEGACY is off: the kernel does not speak to nodes of Steward and ctrl.", "steward_disabled"
-        )
-    return actions.request(name, wish, actor)
+def show(request: HttpRequest, node: Node, *, notice: str = "", status: int = 200) -> HttpResponse:
+    """``notice``: why an operation was refused; the form then holds what was typed."""
+    event = _event(node, number(request.POST or request.GET, "event"))
+    context = _context(node, event) | {"notice": notice, "typed": request.POST}
+    guess = context["guess"]
+    context["chosen"] = request.POST.get("process", guess)
+    context["chosen_absent"] = request.POST.get("absent", guess)
+    return render(request, "errorkernel/process_actions.html", context, status=status)
 
 
 @needs(VIEW)

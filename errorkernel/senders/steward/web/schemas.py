@@ -21,6 +21,13 @@ class NodeActionRequest(WriteRequest):
     event: Annotated[int, msgspec.Meta(ge=1, le=INTEGER_MAX)] | None = None
 
 
+class NodeFormat(msgspec.Struct):
+    """``kind``: the format of commands to a node, one of those that its messages had, in words."""
+
+    kind: str = ""
+    reason: str = ""
+
+
 class ActionRequestItem(msgspec.Struct):
     """One message to the node and its reply; ``result`` is empty until the reply."""
 
