@@ -20,7 +20,7 @@ run: setup
 	@$(BIN)/steward up --demo
 
 dev: setup
-	@STEWARD_LOG_LEVEL=DEBUG $(BIN)/steward up --demo
+	@STEWARD_DEBUG=true STEWARD_LOG_LEVEL=DEBUG $(BIN)/steward up --demo
 
 # Everything, on SQLite and one Python.
 test: $(VENV)/dev.stamp

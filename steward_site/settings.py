@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 
 from errorkernel.platform import conf
+from errorkernel.web.assets.place import place
 
 CONF = conf.get()
 
@@ -42,7 +43,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "errorkernel.web.assets.serving.Compress",
+    "errorkernel.web.assets.serving.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "errorkernel.web.asgi.hosts.KnownHosts",
@@ -61,7 +63,7 @@ TEMPLATES = [
         "DIRS": [ASSETS / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "builtins": ["errorkernel.templatetags.root"],
+            "builtins": ["errorkernel.templatetags.root", "errorkernel.templatetags.assets"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -187,9 +189,15 @@ TIME_ZONE = "UTC"
 FORCE_SCRIPT_NAME = CONF.base_path or None
 STATIC_URL = f"{CONF.base_path}/static/"
 STATICFILES_DIRS = [ASSETS / "static"]
-# Served straight from where they are installed: `steward up` needs no collectstatic step.
+# Ours are served under hashed names, which the start makes where the wheel did not bring them. Those of Django's admin
+# are served from where they are installed, and so are ours with STEWARD_DEBUG: plain files, read anew each time.
+STATIC_ROOT = None if DEBUG else place(ASSETS, CONF.data_dir)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "errorkernel.web.assets.storage.HashedFiles"},
+}
 WHITENOISE_USE_FINDERS = True
-WHITENOISE_MAX_AGE = 60
+WHITENOISE_MAX_AGE = 0 if DEBUG else 600
 
 _FORMATTERS: dict[str, Any] = {
     "text": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"},

@@ -190,7 +190,7 @@ class Conf:
             "trusted proxies have no limit."
         ),
     )
-    debug: bool = _setting(False, _("Django's debug pages; never in production."))
+    debug: bool = _setting(False, _("Django's debug pages, and static files read anew each time; never in production."))
 
     @property
     def limits(self) -> Limits:

@@ -41,8 +41,12 @@ assert home in pathlib.Path(errorkernel.__file__).parents, errorkernel.__file__
 assert home in settings.ASSETS.parents, settings.ASSETS
 for name in ("errorkernel/base.css", "errorkernel/event_stream.js", "errorkernel/favicon.svg", "admin/css/base.css"):
     assert finders.find(name), name
+from django.contrib.staticfiles.storage import staticfiles_storage
+hashed = staticfiles_storage.url("errorkernel/console.js")
+assert hashed != "/static/errorkernel/console.js", hashed
+assert staticfiles_storage.exists(hashed.removeprefix("/static/") + ".br")
 page = render_to_string("404.html", request=None)
-assert "Steward" in page, page
+assert "Steward" in page and staticfiles_storage.url("errorkernel/base.css") in page, page
 from errorkernel.live.rendering import render_rows
 print("looked")
 """

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from errorkernel.web.assets.place import place
 from tests.support import fork_server
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE_S, wait_for
@@ -26,13 +27,17 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @cache
-def _tables() -> Path:
-    """A database as the product makes it, once for each process of the tests: it takes seconds of a processor."""
-    made = tempfile.TemporaryDirectory(prefix="steward-tables-")
+def _made() -> Path:
+    """A data dir with a database and static files as the product makes them, once for each process of the tests: it
+    takes seconds of a processor."""
+    made = tempfile.TemporaryDirectory(prefix="steward-made-")
     atexit.register(made.cleanup)
     done = fork_server.run(["migrate", "-v0"], Product(Path(made.name)).env, PATIENCE_S)
     assert done.returncode == 0, done.stderr
-    return Path(made.name) / "steward.sqlite3"
+    hashed = place(ROOT, Path(made.name))
+    make = [sys.executable, "-m", "errorkernel.web.assets.build", str(ROOT / "static"), str(hashed)]
+    subprocess.run(make, cwd=ROOT, check=True, timeout=PATIENCE_S)
+    return Path(made.name)
 
 
 class Product:
@@ -100,7 +105,8 @@ class Product:
         """Make the data dir, with a database of empty tables, where there is none."""
         if not self.directory.exists():
             self.directory.mkdir(mode=0o700)
-            shutil.copy(_tables(), self.directory)
+            shutil.copy(_made() / "steward.sqlite3", self.directory)
+            (self.directory / "assets").symlink_to(_made() / "assets")
 
     def _ready(self) -> bool:
         assert self._process

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import secrets
+import shutil
 import socket
 import sqlite3
 import stat
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
@@ -30,6 +33,11 @@ from errorkernel.senders.broker import shared_accounts
 from errorkernel.store import web_heartbeats
 from errorkernel.store.accounts import people
 from errorkernel.store.platform import schema
+from errorkernel.web.assets.build import build
+
+log = logging.getLogger("errorkernel.runner")
+
+OLD_ASSETS_KEPT = 3
 
 
 class StartError(Exception):
@@ -141,6 +149,26 @@ def _given_password(file: str) -> str:
     if not password:
         raise StartError(f"STEWARD_ADMIN_PASSWORD_FILE={file} is empty. Write a password into it.")
     return password
+
+
+def prepare_assets() -> None:
+    """Make the static files with hashed names for this state of the checkout, unless they are there; a wheel brings
+    them. Without them pages work, and a slow link takes longer."""
+    target = settings.STATIC_ROOT
+    if target is None or target.is_dir():
+        return
+    try:
+        build(settings.ASSETS / "static", target)
+        _remove_old_assets(target)
+    except OSError as exc:
+        log.warning("Static files with hashed names cannot be made in %s: %s", target.parent, exc.strerror or exc)
+
+
+def _remove_old_assets(current: Path) -> None:
+    """All but the newest states: another web process may still serve those."""
+    others = [path for path in current.parent.iterdir() if path != current]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime)[:-OLD_ASSETS_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_secret_key() -> None:

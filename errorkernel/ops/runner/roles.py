@@ -26,6 +26,7 @@ from errorkernel.ops.runner.prepare import (
     hold_data_dir,
     hold_port,
     make_broker,
+    prepare_assets,
     prepare_database,
     protect_data_dir,
     store_first_account,
@@ -73,6 +74,7 @@ def up(conf: Conf, options: Options) -> int:
         if broker:
             broker.begin_start(nodes.broker_users())
         # Meanwhile the broker starts and the password is hashed.
+        prepare_assets()
         _load_server()
         if password := store_first_account(first_account):
             # Printed at once: whatever fails later, an account whose password nobody has seen is of no use.
@@ -108,6 +110,7 @@ def web(conf: Conf, options: Options) -> int:
     check_database()
     check_secret_key()
     held = hold_port(options.host, options.port)
+    prepare_assets()
     http_url = _address(conf, options.host, held)
 
     def ready() -> None:

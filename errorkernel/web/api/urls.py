@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from django.http import HttpResponse
 from django.urls import URLPattern, path, re_path
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page
 
 from errorkernel.web.api.openapi import page
@@ -39,8 +38,8 @@ def _addresses() -> list[URLPattern]:
 
 
 def _reads(view: View) -> dict[str, View]:
-    """``ETag`` and 304 by the content; compressed where the client can read it."""
-    view = gzip_page(conditional_page(view))
+    """``ETag`` and 304 by the content."""
+    view = conditional_page(view)
     return {"GET": view, "HEAD": view}
 
 
