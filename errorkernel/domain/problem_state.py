@@ -42,6 +42,32 @@ class ProblemError(OperationRefused):
         super().__init__(message, code, field)
 
 
+class PendingIncidents(ProblemError):
+    """Resolving problems needs a confirmation: ``processes`` are blocked by ``problems`` of them, and stay so."""
+
+    def __init__(self, processes: int, problems: int) -> None:
+        message = _(
+            "Pending processes: {processes}, on {problems} of these. They stay blocked: resolving decides nothing.",
+            processes=processes,
+            problems=problems,
+        )
+        super().__init__(message, "confirmed", code="pending_incidents")
+
+
+class UnknownProblem(ProblemError):
+    """One of many problems does not exist."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_("There is no problem {number}.", number=str(number)), code="not_found")
+
+
+class NoMergeTarget(ProblemError):
+    """Many problems are to be merged, but not into which."""
+
+    def __init__(self) -> None:
+        super().__init__(_("Choose the problem that the others are merged into."), "into")
+
+
 @dataclass(frozen=True, slots=True)
 class Mute:
     """The end of a mute: at ``until``, after ``more`` events, or with an event of ``another_release``, whichever comes

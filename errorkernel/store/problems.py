@@ -123,14 +123,20 @@ def reopen(problem_id: int, reason: str, actor: Actor) -> Problem:
     return _change(problem_id, reason, write)
 
 
+def assignee_of(name: str) -> User | None:
+    """The person with this name and the permission to decide; None without a name. Raises ProblemError."""
+    found = deciders().filter(username=name).first() if name and "\0" not in name else None
+    if name and found is None:
+        raise ProblemError(
+            _("There is no user “{name}” with the permission to decide.", name=name[:150]), "to", code="unknown_user"
+        )
+    return found
+
+
 def assign(problem_id: int, to: str, actor: Actor) -> Problem:
     """Assign it to a person with the permission to decide; empty: to nobody. Raises ProblemError or
     Problem.DoesNotExist."""
-    assignee = deciders().filter(username=to).first() if to and "\0" not in to else None
-    if to and assignee is None:
-        raise ProblemError(
-            _("There is no user “{name}” with the permission to decide.", name=to[:150]), "to", code="unknown_user"
-        )
+    assignee = assignee_of(to)
 
     def write(problem: Problem, reason: str) -> AuditEntry:
         before = {"assignee": problem.assignee.get_username() if problem.assignee else None}

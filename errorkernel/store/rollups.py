@@ -42,7 +42,12 @@ _LARGEST_PROBLEMS = (
     "SELECT COALESCE(p.merged_into_id, p.id) AS whole, SUM(t.events) AS n"
     " FROM (SELECT id & %s AS problem, SUM(events) AS events FROM errorkernel_eventrollup"
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
-    " JOIN errorkernel_problem p ON p.id = t.problem GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
+    " JOIN errorkernel_problem p ON p.id = t.problem{} GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
+)
+# What ``console.problem_list`` calls a problem; infos are not.
+_ONLY_PROBLEMS = (
+    " JOIN errorkernel_problem w ON w.id = COALESCE(p.merged_into_id, p.id)"
+    " WHERE w.level_rank >= 2 OR EXISTS (SELECT 1 FROM errorkernel_incident i WHERE i.problem_id = p.id)"
 )
 _NOISIEST_NODES = (
     "SELECT p.node_id, SUM(t.events) AS n, SUM(t.failures)"
@@ -113,10 +118,14 @@ def _between(series: Series, first: int, last: int) -> QuerySet[EventRollup]:
     return EventRollup.objects.filter(pk__gte=key(series, first), pk__lt=key(series, last + 1))
 
 
-def largest_problems(series: Series, first: int, last: int, count: int) -> list[tuple[int, int]]:
-    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts."""
+def largest_problems(
+    series: Series, first: int, last: int, count: int, *, with_infos: bool = False
+) -> list[tuple[int, int]]:
+    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts. Infos, which are no
+    problems unless they blocked a process, only ``with_infos``."""
+    query = _LARGEST_PROBLEMS.format("" if with_infos else _ONLY_PROBLEMS)
     with connection.cursor() as cursor:
-        cursor.execute(_LARGEST_PROBLEMS, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
+        cursor.execute(query, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
         return [(problem, int(events)) for problem, events in cursor.fetchall()]
 
 

@@ -6,19 +6,20 @@ from typing import Any, assert_never
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, BooleanField, F, Func, Q, QuerySet, TextField, Value
+from django.db.models import BigIntegerField, BooleanField, Count, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.expressions import Combinable
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import In
 from django.db.models.sql.compiler import SQLCompiler
 
+from errorkernel.domain.incident_state import State
 from errorkernel.domain.problem_state import LISTED, ProblemState
 from errorkernel.domain.query.fields import TAG
 from errorkernel.domain.query.predicate import COMPARISONS, fold, matcher
 from errorkernel.domain.query.tree import And, Compare, Identity, Not, OfType, Or, Text, Time, Tree, spread
 from errorkernel.domain.values import LEVEL_RANK
-from errorkernel.models import ErrorState, Node, Problem, Process
+from errorkernel.models import ErrorState, Incident, Node, Problem, Process
 
 RELEASES_KNOWN = 200
 """So many different releases are looked at, at most, before a search for one."""
@@ -122,6 +123,8 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
             return Q(*(problem_q(part, now, me) for part in parts), _connector=Q.OR)
         case Not(part=part):
             return ~problem_q(part, now, me)
+        case Compare(field="pending", op=op, value=value):
+            return _with_pending(op, value)
         case Compare(field=field, op=op, value=value):
             return Q(**{f"{_PROBLEM_COLUMNS[field]}__{_LOOKUPS[op]}": value})
         case Time(field=field):
@@ -145,6 +148,15 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
             return Q(*(_like(F(column), wanted) for column in columns), _connector=Q.OR)
         case _:
             raise TypeError(f"problems have no field for {tree}")
+
+
+def _with_pending(op: str, wanted: int) -> Q:
+    """Problems by the number of pending incidents, those of their parts included."""
+    pending = Incident.objects.filter(state=State.OPEN).order_by()
+    by_problem = pending.annotate(whole=Coalesce("problem__merged_into", "problem")).values("whole")
+    counted = by_problem.annotate(number=Count("pk")).filter(**{f"number__{_LOOKUPS[op]}": wanted})
+    found = Q(pk__in=counted.values("whole"))
+    return found | ~Q(pk__in=by_problem.values("whole")) if COMPARISONS[op](0, wanted) else found
 
 
 _PROBLEM_COLUMNS = {"level": "level_rank", "times": "count", "nodes": "nodes"}

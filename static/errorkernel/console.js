@@ -10,6 +10,7 @@ import { startKeys } from "./keys.js";
 import { LiveParts } from "./live_parts.js";
 import { Notifications } from "./notifications.js";
 import { startOnboarding } from "./onboarding.js";
+import { startSelection } from "./selection.js";
 import { remember, remembered } from "./storage.js";
 import { SystemStatus } from "./system_status.js";
 import { text } from "./texts.js";
@@ -37,6 +38,7 @@ startTheme();
 startClock();
 startDecisions();
 startOnboarding();
+startSelection();
 
 const list = document.querySelector("[data-stream]");
 const stream = list && new EventStream(list);

@@ -82,7 +82,8 @@ def test_events_are_counted_by_minute_and_per_process_and_problem_by_hour_and_da
     }
     a, b = (Problem.objects.get(title=title).pk for title in "ab")
     assert rollups.failures_by_step(Series.PROBLEM_HOURS, [a, b], hour, hour) == {a: {hour: 3}}
-    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3), (b, 1)]
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5) == [(a, 3)], "an info is no problem"
+    assert rollups.largest_problems(Series.PROBLEM_HOURS, hour, hour, 5, with_infos=True) == [(a, 3), (b, 1)]
     assert rollups.most_failures(Series.PROBLEM_DAYS, day, day + 1, 5) == [(a, 4)]
 
 

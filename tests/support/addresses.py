@@ -80,10 +80,21 @@ def _pages() -> dict[str, list[str]]:
 
 def _handled() -> dict[str, list[str]]:
     states = [{"q": f"state:{one}"} for one in STATES]
-    sorts = [{"sort": one} for one in ("count", "nodes")]
-    found = [{"q": q} for q in ("assigned:me level>=error", "stage", "kind:Kind7", "text:nothing-like-this")]
+    sorts = [{"sort": one} for one in ("count", "nodes", "trend", "recent")]
+    found = [
+        {"q": q}
+        for q in (
+            "assigned:me level>=error",
+            "stage",
+            "kind:Kind7",
+            "text:nothing-like-this",
+            "release:1.4.2",
+            "pending>0",
+        )
+    ]
     return {
         "problems": _asked("problems", *states, *sorts, *found, {"q": "state:*", "sort": "nodes"}, {"page": 2}),
+        "infos": _asked("infos", {"sort": "count"}, {"q": "chart"}),
         # The seventh is merged of ten.
         "problem": [reverse("problem", args=[one]) for one in (1, 7)],
         "rules": [reverse("rules")],

@@ -68,6 +68,7 @@ PROBLEM_FIELDS: dict[str, Field] = {
         "release:1.4.2",
     ),
     "times": Field(_ORDER, _("Number of occurrences."), "times>100"),
+    "pending": Field(_ORDER, _("Number of pending incidents."), "pending>0"),
     "nodes": Field(_ORDER, _("Number of affected nodes."), "nodes>=3"),
     "since": Field((":",), _("Last occurrence within this duration, or at or after this time (UTC)."), "since:2h"),
     "until": Field((":",), _("No occurrence within this duration, or since this time (UTC)."), "until:7d"),

@@ -374,7 +374,7 @@ def _time_term(name: str, _op: str, pattern: Pattern, at: int) -> Term:
 
 
 _TERMS: dict[str, Callable[[str, str, Pattern, int], Term]] = {
-    **dict.fromkeys(("repeat", "consecutive", "problem", "times", "nodes"), _number_term),
+    **dict.fromkeys(("repeat", "consecutive", "problem", "times", "nodes", "pending"), _number_term),
     **dict.fromkeys(("incident", "id"), _identity_term),
     **dict.fromkeys(("since", "until"), _time_term),
     "level": _level_term,

@@ -88,6 +88,15 @@ def _lists() -> dict[str, str | list[str]]:
         "resume": _("Resume"),
         "copied": _("Copied"),
         "selected": _("Selected"),
+        "selected-rows": [ngettext("{count} selected", "{count} selected", n) for n in NUMBERS],
+        "selected-pending": [
+            ngettext(
+                "{count} process is pending on {problems} of them",
+                "{count} processes are pending on {problems} of them",
+                n,
+            )
+            for n in NUMBERS
+        ],
         "palette-failed": _("The server did not respond."),
         "dry-run-ending": _("{count}× decided {how}"),
         "dry-run-pending": _("{count} still pending"),

@@ -84,9 +84,12 @@ PROBLEM = Resource(
 )
 
 
-def _read_mute(given: QueryDict, actor: Actor) -> ProblemMute:
+MUTE_FIELD = "for"
+
+
+def read_mute_end(given: QueryDict, actor: Actor) -> ProblemMute:
     """``for``: ``1h``, ``100`` (more events), ``release``, or empty: until a user ends it."""
-    wanted, reason = given.get("for", ""), given.get("reason", "")
+    wanted, reason = given.get(MUTE_FIELD, ""), given.get("reason", "")
     if wanted in SPANS:
         return ProblemMute(until=actor.at + SPANS[wanted], reason=reason)
     if wanted == "release":
@@ -134,8 +137,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         example={"more": 100, "reason": "It is known."},
         handler=_mute,
         form=Form(
-            read=_read_mute,
-            fields=("for", "reason"),
+            read=read_mute_end,
+            fields=(MUTE_FIELD, "reason"),
             message=gettext_lazy(
                 "The problem is muted. Its events are still counted and its incidents stay visible; it is "
                 "left out of the lists."

@@ -100,6 +100,10 @@ _TABLE: dict[int, dict[str, tuple[str, str]]] = {
         "already_resolved": ("The problem is already resolved", "The problem is already resolved."),
         "not_resolved": ("The problem is not resolved", "The problem is not resolved; its state is open."),
         "unknown_user": ("No such user may decide", "There is no user “ann” with the permission to decide."),
+        "pending_incidents": (
+            "Processes are pending on the problems",
+            "Pending processes: 3, on 1 of these. They stay blocked: resolving decides nothing.",
+        ),
         "cannot_merge": ("The problems cannot be merged", "A problem cannot be merged into itself."),
         "time_in_past": ("The time is in the past", "The end of the mute is in the past."),
         "not_merged": ("The problem is not merged", "The problem is not merged into another problem."),

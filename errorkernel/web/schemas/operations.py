@@ -108,6 +108,38 @@ class ProblemMerge(WriteRequest):
     reason: _Reason = ""
 
 
+PROBLEMS_AT_ONCE = 200
+
+
+class ProblemChanges(WriteRequest):
+    """One change of all these problems. ``action``: ``assign`` reads ``to``; ``mute`` reads ``until``, ``more`` and
+    ``another_release``; ``merge`` reads ``into``. ``confirmed``: resolve although processes are pending."""
+
+    problems: Annotated[list[_Place], msgspec.Meta(min_length=1, max_length=PROBLEMS_AT_ONCE)]
+    action: Literal["assign", "mute", "resolve", "merge"]
+    to: str | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    more: Annotated[int, msgspec.Meta(ge=1, le=problem_state.MORE_MAX)] | None = None
+    another_release: bool = False
+    into: _Place | None = None
+    confirmed: bool = False
+    reason: _Reason = ""
+
+
+class ProblemChange(msgspec.Struct):
+    """``code`` and ``error``: why the problem is unchanged; empty where it is changed."""
+
+    problem: int
+    code: str = ""
+    error: str = ""
+
+
+class ProblemChangeResult(msgspec.Struct):
+    """What became of each problem, in the order of the request."""
+
+    changes: list[ProblemChange]
+
+
 class SearchToSave(msgspec.Struct):
     """``page``: page of the search; ``address``: its parameters. ``shared``: for all users."""
 

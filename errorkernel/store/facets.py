@@ -1,0 +1,144 @@
+"""Facets: the values of the hits of a search with the number of hits of each, counted in one pass over a bounded part.
+
+The page says which part it is. A facet of a field counts what the rest of the search finds, so that its other values
+can be chosen too.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from errorkernel.domain.incident_state import State
+from errorkernel.models import ErrorEvent, ErrorState, Incident, Node, Problem, Process
+
+HITS_READ = 10_000
+"""Problems, error states or events that one facet counts at most: the newest."""
+STATES_AT_ONCE = 500
+"""Problems whose error states are read by one query."""
+
+
+@dataclass(slots=True)
+class EventFacets:
+    """Numbers of events by value. ``read``: events that were searched."""
+
+    levels: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    nodes: Counter[str] = field(default_factory=Counter)
+    processes: Counter[str] = field(default_factory=Counter)
+    releases: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class ProblemFacets:
+    """Numbers of problems by value. ``read``: hits that were counted; ``states_read``: error states, of which the
+    nodes, processes and releases are counted; ``pending_hits``: hits with pending incidents; ``hits``: their keys."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    levels: Counter[str] = field(default_factory=Counter)
+    assignees: Counter[str] = field(default_factory=Counter)
+    nodes: Counter[str] = field(default_factory=Counter)
+    processes: Counter[str] = field(default_factory=Counter)
+    releases: Counter[str] = field(default_factory=Counter)
+    hits: list[int] = field(default_factory=list)
+    pending_hits: int = 0
+    is_complete: bool = True
+
+
+def event_facets(found: QuerySet[ErrorEvent]) -> EventFacets:
+    """Of these events, which the caller has bounded to HITS_READ searched rows."""
+    facets = EventFacets()
+    columns = ("level", "type", "node_id", "process_id", "process_name", "release")
+    nodes: Counter[int] = Counter()
+    processes: Counter[int] = Counter()
+    counted = found.order_by().values_list(*columns).annotate(events=Count("pk"))
+    for level, kind, node, process, own_name, release, events in counted:
+        facets.levels[level] += events
+        facets.types[kind] += events
+        nodes[node] += events
+        if own_name:
+            facets.processes[own_name] += events
+        else:
+            processes[process] += events
+        if release:
+            facets.releases[release] += events
+    _add_names(facets.nodes, nodes, Node.objects.all())
+    _add_names(facets.processes, processes, Process.objects.all())
+    return facets
+
+
+def _add_names(found: Counter[str], counts: Counter[int], rows: QuerySet[Any]) -> None:
+    """Add the counts by key to those by name."""
+    for key, name in rows.filter(pk__in=list(counts)).values_list("pk", "name"):
+        found[name] += counts[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The states, levels and assigned people that a search of problems chooses; None: all."""
+
+    states: Collection[str] | None
+    levels: Collection[str] | None
+    assignees: Collection[str] | None
+
+
+def pending_by_problem() -> dict[int, int]:
+    """Problem → its pending incidents, with those of its parts."""
+    pending = Incident.objects.filter(state=State.OPEN).order_by()
+    whole = Coalesce("problem__merged_into", "problem")
+    return dict(pending.annotate(whole=whole).values_list("whole").annotate(count=Count("pk")))
+
+
+def problem_facets(found: QuerySet[Problem], chosen: Chosen, me: str, pending: Collection[int]) -> ProblemFacets:
+    """Of problems that match a search without what it has ``chosen``. ``me``: the name of the user; ``pending``: the
+    problems with pending incidents."""
+    facets = ProblemFacets()
+    columns = ("pk", "state", "level", "assignee__username")
+    rows = list(found.order_by("-last_seen").values_list(*columns)[: HITS_READ + 1])
+    facets.is_complete = len(rows) <= HITS_READ
+    for key, state, level, person in rows[:HITS_READ]:
+        has_state = chosen.states is None or state in chosen.states
+        has_level = chosen.levels is None or level in chosen.levels
+        has_person = chosen.assignees is None or _is_assigned(person, me, chosen.assignees)
+        if has_level and has_person:
+            facets.states[state] += 1
+        if has_state and has_person:
+            facets.levels[level] += 1
+        if has_state and has_level:
+            facets.assignees[person or ""] += 1
+        if has_state and has_level and has_person:
+            facets.hits.append(key)
+            facets.pending_hits += key in pending
+    _count_states(facets)
+    return facets
+
+
+def _is_assigned(person: str | None, me: str, wanted: Collection[str]) -> bool:
+    return ("nobody" if person is None else person) in wanted or (person == me and "me" in wanted)
+
+
+def _count_states(facets: ProblemFacets) -> None:
+    """Count the hits by node, process and release, each hit once, until enough error states are read."""
+    read = 0
+    met: dict[str, Counter[Any]] = {"node": Counter(), "process": Counter(), "release": Counter()}
+    for start in range(0, len(facets.hits), STATES_AT_ONCE):
+        some = facets.hits[start : start + STATES_AT_ONCE]
+        together = Q(problem__in=some) | Q(problem__merged_into__in=some)
+        states = ErrorState.objects.filter(together if _has_parts(some) else Q(problem__in=some)).order_by()
+        columns = (Coalesce("problem__merged_into", "problem"), "node_id", "process__name", "release")
+        rows = list(states.values_list(*columns)[: HITS_READ - read])
+        read += len(rows)
+        for values, place in zip(met.values(), (1, 2, 3), strict=True):
+            values.update(value for _, value in {(row[0], row[place]) for row in rows} if value != "")
+        if read >= HITS_READ:
+            facets.is_complete = False
+            break
+    _add_names(facets.nodes, met["node"], Node.objects.all())
+    facets.processes, facets.releases = met["process"], met["release"]
+
+
+def _has_parts(problems: Iterable[int]) -> bool:
+    return Problem.objects.filter(merged_into__in=list(problems)).exists()
