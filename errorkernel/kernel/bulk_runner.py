@@ -19,8 +19,8 @@ class BulkRunner:
     async def run(self) -> None:
         while True:
             done = await self._paced.run(_step)
-            if done.changed:
-                self._announcer.add([], done.changed)
+            if done.looked:
+                self._announcer.add([], done.changed, triage=True)
             if not done.looked:
                 await asyncio.sleep(LOOK_INTERVAL_S)
 

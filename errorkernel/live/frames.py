@@ -9,11 +9,14 @@ language of the cards, without the rows that a search does not match) copies the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 
+from errorkernel.domain.canary import CanaryState
 from errorkernel.store.ingest.event_rows import EventRow
 
 FRAME_CARDS = 50
@@ -74,6 +77,62 @@ class Status(msgspec.Struct, frozen=True):
     flooding: str = ""
 
 
+class CanaryFrame(msgspec.Struct, frozen=True):
+    """``shows``: its state, as in the API; ``until``: end of the observation, null until its process has applied the
+    decision."""
+
+    incident: UUID
+    shows: CanaryState
+    until: datetime | None
+
+
+class BulkFrame(msgspec.Struct, frozen=True):
+    """The bulk decision of a problem, as in the API. ``held``: why the others stay pending, or null."""
+
+    id: int
+    state: str
+    action: str
+    actor: str
+    approved_by: str
+    then_rest: bool
+    held: str | None
+    count: int
+    results: dict[str, int]
+    expires_at: datetime
+    canary: CanaryFrame | None
+
+
+class GroupFrame(msgspec.Struct, frozen=True):
+    """The numbers of a problem with pending incidents. ``taken_alone``: its incidents that are taken by themselves;
+    ``delivering``: its decisions that are not applied yet. With ``pending`` 0 only a bulk decision or decisions in
+    delivery are left."""
+
+    problem: int
+    pending: int
+    level: str | None
+    oldest_at: datetime | None
+    deadline_at: datetime | None
+    taken_by: str | None
+    taken_until: datetime | None
+    taken_alone: int
+    delivering: int
+    bulk: BulkFrame | None
+
+
+class TriageFrame(msgspec.Struct, frozen=True):
+    """What has changed in the triage. ``order``: its problems with pending incidents, by impact. ``groups``: those that
+    changed, in a snapshot all; ``gone``: those that are no longer there."""
+
+    processes: int
+    problems: int
+    oldest_at: datetime | None
+    events_per_s: float
+    approvals: int
+    order: list[int]
+    groups: list[GroupFrame]
+    gone: list[int]
+
+
 class _Counts(msgspec.Struct, omit_defaults=True):
     events: int
     waiting: int | None = None
@@ -90,12 +149,14 @@ class _Encoded(msgspec.Struct, omit_defaults=True):
     incidents: list[msgspec.Raw]
     snapshot: bool = False
     status: Status | None = None
+    triage: TriageFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """``skipped``: events of ``first`` … ``last`` that are not among ``rows``. ``pending``: how many incidents are
-    pending, if it has changed. A frame without numbers has ``first`` = ``last`` + 1."""
+    pending, if it has changed. ``triage``: only for sockets that ask for it. A frame without numbers has ``first`` =
+    ``last`` + 1."""
 
     first: int
     last: int
@@ -104,6 +165,7 @@ class Frame:
     cards: Sequence[Card] = ()
     pending: int | None = None
     status: Status | None = None
+    triage: TriageFrame | None = None
     is_snapshot: bool = False
 
     @property
@@ -122,6 +184,7 @@ class Frame:
             incidents=[card.encoded for card in self.cards],
             snapshot=self.is_snapshot,
             status=self.status,
+            triage=self.triage,
         )
         return _encode(encoded).decode()
 

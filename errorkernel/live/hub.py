@@ -9,6 +9,7 @@ gaps: lost updates are read from the database, where all smaller numbers are alr
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,8 +18,8 @@ from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
-from errorkernel.live import rendering
-from errorkernel.live.frames import FRAME_CARDS, Frame
+from errorkernel.live import rendering, triage_frames
+from errorkernel.live.frames import FRAME_CARDS, Frame, TriageFrame
 from errorkernel.live.publisher import FRAME_ROWS, GROUP, Update, decode_update, joined
 from errorkernel.models import Counter, Incident
 from errorkernel.platform import metrics
@@ -34,15 +35,21 @@ BEHIND_UPDATES = 10
 """With so many updates that are not rendered yet, the machine is too slow to show every row."""
 CHECK_INTERVAL_S = 1.0
 STATUS_INTERVAL_S = 5.0
+TRIAGE_INTERVAL_S = 0.5
+"""From one triage frame to the next, at least: many changes are one frame …"""
+TRIAGE_PAUSE_TIMES = 5
+"""… and at least so many times as long as it took to read."""
 REJOIN_INTERVAL_S = 3600.0
 """Group memberships expire after a day; ours is renewed long before."""
 
 
 class Subscriber:
-    """A socket's place in the hub: frames with numbers above ``position`` arrive in ``queue``."""
+    """A socket's place in the hub: frames with numbers above ``position`` arrive in ``queue``. ``triage``: so do those
+    of the triage."""
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, *, triage: bool) -> None:
         self.position = position
+        self.triage = triage
         self.queue: asyncio.Queue[Frame] = asyncio.Queue(QUEUE_FRAMES)
         self.overrun = False
 
@@ -68,15 +75,17 @@ class Hub:
         self._position = 0
         self._change = 0
         self._moved = False
+        self._triage: TriageFrame | None = None
+        self._triage_changed = asyncio.Event()
         self._updates: deque[Update] = deque()
         self._arrived = asyncio.Event()
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._translations: WeakKeyDictionary[Frame, dict[str, asyncio.Task[Frame]]] = WeakKeyDictionary()
 
-    async def join(self) -> Subscriber:
-        """Subscribe from the present position on."""
+    async def join(self, *, triage: bool = False) -> Subscriber:
+        """Subscribe from the present position on. ``triage``: the first frame of the triage has all of it."""
         await self._start()
-        subscriber = Subscriber(self._position)
+        subscriber = Subscriber(self._position, triage=triage)
         self._subscribers.add(subscriber)
         metrics.set_live_clients(len(self._subscribers))
         return subscriber
@@ -125,6 +134,7 @@ class Hub:
                     asyncio.create_task(self._forever(self._take_all), name="live hub: take"),
                     asyncio.create_task(self._forever(self._check), name="live hub: check"),
                     asyncio.create_task(self._forever(self._send_status), name="live hub: status"),
+                    asyncio.create_task(self._forever(self._send_triage), name="live hub: triage"),
                 ]
 
     async def _forever(self, what: Callable[[], Any]) -> None:
@@ -147,8 +157,11 @@ class Hub:
                         while True:
                             update = decode_update(await layer.receive(channel))
                             self._wake(update.changed)
-                            self._updates.append(update)
-                            self._arrived.set()
+                            if update.changed or update.triage:
+                                self._triage_changed.set()
+                            if update.changed or update.first <= update.last:
+                                self._updates.append(update)
+                                self._arrived.set()
                 except TimeoutError:
                     continue
         finally:
@@ -242,6 +255,7 @@ class Hub:
         if not changed:
             return
         self._wake(incident.pk for incident in changed)
+        self._triage_changed.set()
         self._change = max(self._change, changed[-1].change)
         if self._subscribers:
             await self._deliver_cards(changed, await self.threads.run(decisions.waiting_count))
@@ -251,7 +265,28 @@ class Hub:
             if self._subscribers:
                 status = await self.threads.run(rendering.read_status)
                 self._hand_out(Frame(self._position + 1, self._position, status=status))
+                # Rates, and canaries whose observation ends, change without an update.
+                self._triage_changed.set()
             await asyncio.sleep(STATUS_INTERVAL_S)
+
+    async def _send_triage(self) -> None:
+        """Send what has changed to the sockets that want it; each gets all of it first."""
+        while True:
+            await self._triage_changed.wait()
+            self._triage_changed.clear()
+            wanting = [subscriber for subscriber in self._subscribers if subscriber.triage]
+            if not wanting:
+                self._triage = None
+                continue
+            began = time.monotonic()
+            now = await self.threads.run(triage_frames.read)
+            changes, self._triage = triage_frames.changed(self._triage, now), now
+            if changes is not None:
+                frame = Frame(self._position + 1, self._position, triage=changes)
+                for subscriber in wanting:
+                    subscriber.put(frame)
+            took_s = time.monotonic() - began
+            await asyncio.sleep(max(TRIAGE_INTERVAL_S, TRIAGE_PAUSE_TIMES * took_s))
 
 
 class _Rendered(NamedTuple):

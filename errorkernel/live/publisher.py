@@ -43,14 +43,16 @@ _decode_rows = msgspec.json.Decoder(list[EventRow]).decode
 
 
 class Update(msgspec.Struct, frozen=True):
-    """What was committed: the events ``first`` … ``last``, of which ``skipped`` are not among ``rows``, and incidents
-    that changed. Without events no number is covered, and a hub puts in its own position."""
+    """What was committed: the events ``first`` … ``last``, of which ``skipped`` are not among ``rows``; incidents that
+    changed; and whether the triage has changed otherwise, by a take of a problem or a bulk decision. Without events no
+    number is covered, and a hub puts in its own position."""
 
     first: int = 1
     last: int = 0
     rows: Sequence[EventRow] = ()
     skipped: int = 0
     changed: Collection[UUID] = ()
+    triage: bool = False
 
 
 def joined(updates: Sequence[Update]) -> Update:
@@ -59,7 +61,8 @@ def joined(updates: Sequence[Update]) -> Update:
     shown = rows[-STORM_ROWS:]
     skipped = sum(update.skipped for update in updates) + len(rows) - len(shown)
     changed = {incident for update in updates for incident in update.changed}
-    return Update(updates[0].first, updates[-1].last, shown, skipped, changed)
+    triage = any(update.triage for update in updates)
+    return Update(updates[0].first, updates[-1].last, shown, skipped, changed, triage)
 
 
 class Announcer:
@@ -69,20 +72,24 @@ class Announcer:
     def __init__(self) -> None:
         self._rows: list[EventRow] = []
         self._changed: set[UUID] = set()
+        self._triage = False
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._is_storm = False
         self._unstored = 0
 
-    def add(self, rows: list[EventRow], changed: Iterable[UUID], *, unstored: int | None = None) -> None:
+    def add(
+        self, rows: list[EventRow], changed: Iterable[UUID], *, unstored: int | None = None, triage: bool = False
+    ) -> None:
         """Announce these; returns at once. ``unstored``: events that wait to be stored; while there are many, rendering
-        leaves them the processor."""
+        leaves them the processor. ``triage``: whether a bulk decision changed its state."""
         self._rows += rows
         self._unstored = self._unstored if unstored is None else unstored
         self._changed.update(changed)
-        if self._rows or self._changed:
+        self._triage = self._triage or triage
+        if self._rows or self._changed or self._triage:
             self._wake.set()
-        if self._changed:
+        if self._changed or self._triage:
             self._urgent.set()
 
     async def run(self) -> None:
@@ -107,17 +114,18 @@ class Announcer:
     def _take(self) -> Update:
         """The next update. It covers one unbroken run of numbers; in a storm, it shows the end of it."""
         changed, self._changed = self._changed, set()
+        triage, self._triage = self._triage, False
         run = 0
         while run < len(self._rows) and self._rows[run].seq == self._rows[0].seq + run:
             run += 1
         if not run:
-            return Update(changed=changed)
+            return Update(changed=changed, triage=triage)
         shown_completely = STORM_ENDS_ROWS if self._is_storm else BACKLOG_ROWS
         self._is_storm = run > (STORM_ROWS if self._unstored > BACKLOG_ROWS else shown_completely)
         count = run if self._is_storm else min(run, FRAME_ROWS)
         taken, self._rows = self._rows[:count], self._rows[count:]
         shown = taken[-STORM_ROWS:] if self._is_storm else taken
-        return Update(taken[0].seq, taken[-1].seq, shown, count - len(shown), changed)
+        return Update(taken[0].seq, taken[-1].seq, shown, count - len(shown), changed, triage)
 
 
 def _rows_pause_s(update: Update) -> float:
@@ -132,7 +140,9 @@ def _cards_pause_s(update: Update) -> float:
 def decode_update(message: dict[str, Any]) -> Update:
     """A message of the channel layer's ``GROUP``."""
     changed = [UUID(incident) for incident in message["changed"]]
-    return Update(message["first"], message["last"], _decode_rows(message["rows"]), message["skipped"], changed)
+    return Update(
+        message["first"], message["last"], _decode_rows(message["rows"]), message["skipped"], changed, message["triage"]
+    )
 
 
 async def _send(update: Update) -> None:
@@ -144,6 +154,7 @@ async def _send(update: Update) -> None:
         "rows": _encode_rows([row.shortened() for row in update.rows]),
         "skipped": update.skipped,
         "changed": [str(incident) for incident in update.changed],
+        "triage": update.triage,
     }
     try:
         await get_channel_layer().group_send(GROUP, message)
@@ -151,18 +162,19 @@ async def _send(update: Update) -> None:
         log.exception("The channel layer did not accept an update; browsers get it from the database")
 
 
-def announce_incidents(incident_ids: Iterable[UUID]) -> None:
+def announce_incidents(incident_ids: Iterable[UUID], *, triage: bool = False) -> None:
     """``announce_incidents_async`` from synchronous code, after the commit."""
-    async_to_sync(announce_incidents_async)(incident_ids)
+    async_to_sync(announce_incidents_async)(incident_ids, triage=triage)
 
 
-async def announce_incidents_async(incident_ids: Iterable[UUID]) -> None:
-    """Announce changed incidents to the hubs, and wake kernels elsewhere: the outbox may hold something for them."""
+async def announce_incidents_async(incident_ids: Iterable[UUID], *, triage: bool = False) -> None:
+    """Announce changed incidents to the hubs, and wake kernels elsewhere: the outbox may hold something for them.
+    ``triage``: a take of a problem or a bulk decision has changed."""
     changed = set(incident_ids)
-    if changed:
-        if not is_published_here():
-            await _wake_kernel()
-        await _send(Update(changed=changed))
+    if changed and not is_published_here():
+        await _wake_kernel()
+    if changed or triage:
+        await _send(Update(changed=changed, triage=triage))
 
 
 async def _wake_kernel() -> None:

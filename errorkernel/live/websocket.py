@@ -1,4 +1,4 @@
-"""The live websocket (``/ws/live?after=<seq>&q=<query>&lang=<code>``): one way, server to browser.
+"""The live websocket (``/ws/live?after=<seq>&q=<query>&lang=<code>&triage=1``): one way, server to browser.
 
 A plain ASGI application instead of a Channels consumer: a consumer joins the channel layer once per socket and switches
 to a thread before every handler, which with some hundred browsers costs ten times as much as the frames. Only the hub
@@ -8,6 +8,7 @@ joins the layer.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.urls import path, re_path
 
 from errorkernel.domain.query.parse import QueryError
-from errorkernel.live import rendering
+from errorkernel.live import rendering, triage_frames
 from errorkernel.live.filter import LiveFilter
 from errorkernel.live.frames import Frame
 from errorkernel.live.hub import Hub, Subscriber, hub
@@ -83,7 +84,7 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
     session_key = scope["session"].session_key if scope.get("session") else None
     _refuse(await live_hub.threads.run(_standing, session_key))
     request = _read_request(scope)
-    subscriber = await live_hub.join()
+    subscriber = await live_hub.join(triage=request.triage)
     socket = _Socket(live_hub, subscriber, request, send)
     checking = asyncio.create_task(_recheck(live_hub, session_key))
     pumping = asyncio.create_task(socket.pump())
@@ -99,12 +100,14 @@ async def _serve(scope: dict[str, Any], send: Send) -> None:
 
 
 class _Request(NamedTuple):
-    """The socket's query string. ``rows``: False for pages without a stream (``events=0``). ``language``: of cards."""
+    """The socket's query string. ``rows``: False for pages without a stream (``events=0``). ``language``: of cards.
+    ``triage``: whether frames of the triage are wanted (``triage=1``)."""
 
     after: int | None
     chosen: LiveFilter | None
     rows: bool
     language: str
+    triage: bool
 
 
 def _read_request(scope: dict[str, Any]) -> _Request:
@@ -116,7 +119,7 @@ def _read_request(scope: dict[str, Any]) -> _Request:
     try:
         after = parameters.number({"after": given.get("after", [""])[0]}, "after")
         chosen = LiveFilter(text, now=datetime.now(UTC)) if text else None
-        return _Request(after if rows else None, chosen, rows, language)
+        return _Request(after if rows else None, chosen, rows, language, given.get("triage", [""])[0] == "1")
     except parameters.BadParameter as exc:
         raise _Closed(BAD_QUERY, str(exc)) from None
     except QueryError as exc:
@@ -157,7 +160,10 @@ class _Socket:
         # A number above the present one comes from another database (restored, replaced): start at the present.
         if after is not None and after < present:
             await self._catch_up(after, present)
-        await self._transmit(await self._hub.threads.run(rendering.snapshot, present, self._request.language))
+        snapshot = await self._hub.threads.run(rendering.snapshot, present, self._request.language)
+        if self._request.triage:
+            snapshot = replace(snapshot, triage=await self._hub.threads.run(triage_frames.read))
+        await self._transmit(snapshot)
         while True:
             frame = await self._subscriber.queue.get()
             if self._subscriber.overrun:

@@ -35,7 +35,7 @@ from errorkernel.models import (
 from errorkernel.platform import conf
 from errorkernel.platform.clocks import Reading, SystemClocks
 from errorkernel.platform.threads import DatabaseThreads
-from errorkernel.store.incidents import bulk_decisions, clock_jumps
+from errorkernel.store.incidents import bulk_decisions, bulk_progress, clock_jumps
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.ingest.batch import Batch, record
 from errorkernel.store.ingest.name_cache import NameCache
@@ -266,7 +266,7 @@ def test_a_canary_is_observed_for_as_long_as_it_was_to_be() -> None:
     Incident.objects.filter(pk=first).update(state="applied", ended_at=NOW)
     now = jump()
     row = BulkDecision.objects.get()
-    watched = bulk_decisions.watched(row, now)
+    watched = bulk_progress.watched(row, now)
     assert watched is not None
     assert watched.until == now + timedelta(seconds=60)
     with pytest.raises(CannotBulk, match="Resume deadlines"):

@@ -30,7 +30,8 @@ FORMS = {operation.page_name for operation in registry.operations if operation.f
 """The names of what pages send forms to."""
 OF_OTHER_STATES = {
     "bulk-decisions-apply-rest", "bulk-decisions-approve", "bulk-decisions-approve-canary", "bulk-decisions-reject",
-    "problems-reopen", "problems-unmute", "rules-resume",
+    "problems-reopen", "problems-unmute", "rules-resume", "bulk-decisions-close-note", "incidents-comment",
+    "incidents-release", "incidents-take", "problems-decision", "problems-release", "problems-take",
 }  # fmt: skip
 """Those of states that no row has whose page is read here."""
 

@@ -6,7 +6,6 @@ between two steps leaves the rest pending, and the next step continues with them
 their decision counts, and the result here is *already decided*.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,17 +13,17 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce
 
-from errorkernel.domain import incident_state
-from errorkernel.domain.canary import CanaryState, canary_state, describe
-from errorkernel.domain.messages import TranslatableText
+from errorkernel.domain.canary import CanaryState
 from errorkernel.domain.messages import TranslatableText as _
 from errorkernel.domain.refusals import OperationRefused
 from errorkernel.domain.values import Action
-from errorkernel.models import BulkDecision, BulkDecisionItem, ErrorState, Incident
+from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.store import problems
-from errorkernel.store.incidents import decisions
+from errorkernel.store.incidents import bulk_progress, decisions
+from errorkernel.store.incidents.bulk_progress import Watched, results, watched
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
 from errorkernel.store.platform import audit, deadline_hold
 from errorkernel.store.platform.actor import Actor
@@ -62,17 +61,6 @@ class Step:
     looked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The canary's state, and the same as a sentence (``describe``). ``until``: end of the observation; None while its
-    process has not applied the decision."""
-
-    incident: Incident
-    shows: CanaryState
-    until: datetime | None
-    explanation: TranslatableText
-
-
 def propose(
     incident_ids: Iterable[UUID],
     actor: Actor,
@@ -81,23 +69,23 @@ def propose(
     action: Action,
     reason: str,
     canary: UUID | None = None,
+    then_rest: bool = False,
     two_above: int = 0,
 ) -> BulkDecision:
-    """Store which incidents are to be decided; none is decided yet. ``two_above``: killing or stopping more than this
-    many needs an approval by a second person (0: never). Raises CannotBulk."""
+    """Store which incidents are to be decided; none is decided yet. ``then_rest``: once the canary has done well, the
+    kernel decides the others by itself. ``two_above``: killing or stopping more than this many needs an approval by a
+    second person (0: never). Raises CannotBulk."""
     wanted = list(dict.fromkeys(incident_ids))[:MOST]
     if not wanted:
         raise CannotBulk(_("No pending incident matches this search."), "no_incident_matches", "condition")
-    if not reason:
-        raise CannotBulk(
-            _("A bulk decision needs a reason. It is stored with every incident."), "missing_field", "reason"
-        )
+    check_reason(action, reason)
     if canary is not None and canary not in wanted:
         raise CannotBulk(_("The canary is not among the incidents."), "canary_not_matched", "first")
     with transaction.atomic():
         bulk = BulkDecision.objects.create(
             query=query, action=action.value, reason=reason, actor=actor.id, user_id=actor.user_id, origin=actor.origin,
             count=len(wanted), canary_id=canary, proposed_at=actor.at, expires_at=actor.at + LASTS,
+            problem_id=_only_problem(wanted), then_rest=then_rest and canary is not None and len(wanted) > 1,
             needs_approval=action is not Action.CONTINUE and 0 < two_above < len(wanted),
         )  # fmt: skip
         BulkDecisionItem.objects.bulk_create(
@@ -105,6 +93,24 @@ def propose(
         )
         _note(bulk, "propose", actor, {}, {"query": query, "action": action.value, "incidents": len(wanted)}, reason)
     return bulk
+
+
+def check_reason(action: Action, reason: str) -> None:
+    """Raises CannotBulk where the action needs a reason."""
+    if not reason and action is not Action.CONTINUE:
+        raise CannotBulk(
+            _("To kill or stop processes needs a reason. It is stored with every incident."), "missing_field", "reason"
+        )
+
+
+def _only_problem(incident_ids: list[UUID]) -> int | None:
+    """The problem of all of these, if it is one; merged problems are one."""
+    found: set[int] = set()
+    for start in range(0, len(incident_ids), 500):
+        rows = Incident.objects.filter(pk__in=incident_ids[start : start + 500]).order_by()
+        whole = Coalesce(F("problem__merged_into"), F("problem"))
+        found |= set(rows.annotate(whole=whole).values_list("whole", flat=True).distinct())
+    return found.pop() if len(found) == 1 else None
 
 
 def approve(bulk_id: int, actor: Actor) -> tuple[BulkDecision, list[UUID]]:
@@ -124,33 +130,46 @@ def approve_canary(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDec
     return _approve(bulk_id, actor, watch_s)
 
 
+def start(bulk: BulkDecision, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
+    """Approve one's own proposal in the transaction that stored it: decide its canary, or the first AT_ONCE of all.
+    Also returns the incidents that are decided already. Raises CannotBulk."""
+    changed = _begin(bulk, actor, watch_s if has_canary(bulk) else None)
+    if bulk.state == State.APPLYING:
+        changed = _decide_next(bulk, bulk.items.filter(result=Result.PENDING), actor.at)
+        _finish(bulk, actor.at)
+    return bulk, changed
+
+
 def _approve(bulk_id: int, actor: Actor, watch_s: int | None) -> tuple[BulkDecision, list[UUID]]:
     """``watch_s`` None: without a canary."""
-    changed: list[UUID] = []
     with transaction.atomic():
-        bulk = _held(bulk_id, State.PROPOSED)
-        _check_approval(bulk, actor, watch_s is not None)
-        before = {"state": bulk.state}
-        bulk.approved_by = "" if is_proposer(bulk, actor) else actor.id
-        bulk.approved_at = actor.at
-        bulk.state = State.APPLYING
-        if watch_s is not None:
-            bulk.state = State.CANARY
-            bulk.watch_s = watch_s
-            changed = _decide_next(bulk, bulk.items.filter(incident=bulk.canary), actor.at)
-        bulk.save()
-        after = {"state": bulk.state, "incidents": bulk.count, "watched": len(changed)}
-        _note(bulk, "approve" if watch_s is None else "approve-canary", actor, before, after)
-    return bulk, changed
+        bulk = _lock(bulk_id, State.PROPOSED)
+        return bulk, _begin(bulk, actor, watch_s)
+
+
+def _begin(bulk: BulkDecision, actor: Actor, watch_s: int | None) -> list[UUID]:
+    """Approve it; returns the canary if it was decided here. A canary that was decided before stays as it is."""
+    changed: list[UUID] = []
+    _check_approval(bulk, actor, watch_s is not None)
+    before = {"state": bulk.state}
+    bulk.approved_by = "" if is_proposer(bulk, actor) else actor.id
+    bulk.approved_at = actor.at
+    bulk.state = State.APPLYING
+    if watch_s is not None:
+        bulk.state = State.CANARY
+        bulk.watch_s = watch_s
+        own = bulk.items.filter(incident=bulk.canary, result=Result.PENDING)
+        changed = _decide_next(bulk, own, actor.at)
+    bulk.save()
+    after = {"state": bulk.state, "incidents": bulk.count, "watched": len(changed)}
+    _note(bulk, "approve" if watch_s is None else "approve-canary", actor, before, after)
+    return changed
 
 
 def _check_approval(bulk: BulkDecision, actor: Actor, canary: bool) -> None:
     """Raises CannotBulk."""
     if actor.at >= bulk.expires_at:
-        raise CannotBulk(
-            _("The proposal has expired, because other incidents may be pending now. Create a new proposal."),
-            "proposal_expired",
-        )
+        raise CannotBulk(_NOT_NOW[State.EXPIRED], "proposal_expired")
     if bulk.needs_approval and is_proposer(bulk, actor):
         raise CannotBulk(
             _(
@@ -175,7 +194,7 @@ def has_canary(bulk: BulkDecision) -> bool:
 def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
     """Decide the others, after the canary did well. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
-        bulk = _held(bulk_id, State.CANARY)
+        bulk = _lock(bulk_id, State.CANARY)
         _check_proposer(bulk, actor)
         if deadline_hold.held_since():
             raise CannotBulk(deadline_hold.HELD, "deadlines_held")
@@ -195,7 +214,7 @@ def apply_rest(bulk_id: int, actor: Actor) -> BulkDecision:
 def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
     """Decide no further incident. Raises CannotBulk or BulkDecision.DoesNotExist."""
     with transaction.atomic():
-        bulk = _held(bulk_id, State.PROPOSED, State.CANARY, State.APPLYING)
+        bulk = _lock(bulk_id, State.PROPOSED, State.CANARY, State.APPLYING)
         before = {"state": bulk.state}
         bulk.state, bulk.ended_at = State.REJECTED, actor.at
         bulk.save(update_fields=["state", "ended_at"])
@@ -204,29 +223,106 @@ def reject(bulk_id: int, actor: Actor, reason: str = "") -> BulkDecision:
 
 
 def step(*, now: datetime) -> Step:
-    """Decide the next AT_ONCE incidents of the oldest approved bulk decision, in one transaction."""
+    """The next step of the oldest work: close a proposal that has expired, follow a canary that is decided, or decide
+    the next AT_ONCE incidents of an approved bulk decision. Each is one transaction."""
     done = Step()
-    waiting = BulkDecision.objects.filter(state=State.APPLYING).order_by("id").values_list("pk", flat=True).first()
-    if waiting is None:
+    expired = BulkDecision.objects.filter(state=State.PROPOSED, expires_at__lte=now).order_by("id")
+    if (bulk_id := expired.values_list("pk", flat=True).first()) is not None:
+        return _expire(bulk_id, now)
+    if (bulk_id := _next_canary(now)) is not None:
+        return _follow_canary(bulk_id, now)
+    applying = BulkDecision.objects.filter(state=State.APPLYING).order_by("id").values_list("pk", flat=True).first()
+    if applying is None:
         return done
     done.looked = True
     with transaction.atomic():
-        bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=waiting)
+        bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=applying)
         if bulk.state != State.APPLYING:
             return done  # another kernel has finished it, or a person rejected the rest
         done.changed = _decide_next(bulk, bulk.items.filter(result=Result.PENDING), now)
-        if not bulk.items.filter(result=Result.PENDING).exists():
-            bulk.state, bulk.ended_at = State.DONE, now
-            bulk.save(update_fields=["state", "ended_at"])
-            before, after = {"state": State.APPLYING}, {"state": bulk.state, **results(bulk)}
-            _note(bulk, "done", Actor.system(now), before, after)
+        _finish(bulk, now)
     return done
 
 
-def results(bulk: BulkDecision) -> dict[str, int]:
-    """How many of its incidents are decided, already decided, withdrawn and pending."""
-    counted = bulk.items.order_by().values_list("result").annotate(Count("pk"))
-    return {result.value: 0 for result in Result} | dict(counted)
+def _finish(bulk: BulkDecision, now: datetime) -> None:
+    """End it if all of its incidents have a result."""
+    if bulk.items.filter(result=Result.PENDING).exists():
+        return
+    bulk.state, bulk.ended_at = State.DONE, now
+    bulk.save(update_fields=["state", "ended_at"])
+    _note(bulk, "done", Actor.system(now), {"state": State.APPLYING}, {"state": bulk.state, **results(bulk)})
+
+
+def _expire(bulk_id: int, now: datetime) -> Step:
+    """Close a proposal that nobody approved in time; its proposer is told on the pages."""
+    with transaction.atomic():
+        bulk = BulkDecision.objects.select_for_update(of=("self",)).get(pk=bulk_id)
+        if bulk.state != State.PROPOSED:
+            return Step(looked=True)
+        bulk.state, bulk.ended_at = State.EXPIRED, now
+        bulk.save(update_fields=["state", "ended_at"])
+        _note(bulk, "expire", Actor.system(now), {"state": State.PROPOSED}, {"state": bulk.state, **results(bulk)})
+    return Step(looked=True)
+
+
+def _next_canary(now: datetime) -> int | None:
+    """The oldest bulk decision that can go on by itself: its canary is not observed any more. While deadlines are held
+    by a jump of the clock, the observation time is uncertain, and nothing follows a canary."""
+    waiting = BulkDecision.objects.filter(state=State.CANARY, then_rest=True, held="").order_by("id")
+    for progress in bulk_progress.of_all(list(waiting), now):
+        shows = progress.canary.shows if progress.canary else CanaryState.WITHDRAWN
+        if shows.is_final and not (shows is CanaryState.GOOD and deadline_hold.held_since()):
+            return progress.bulk.pk
+    return None
+
+
+def _follow_canary(bulk_id: int, now: datetime) -> Step:
+    """Decide the others in the next steps, because the canary has done well; else hold them, and store why."""
+    with transaction.atomic():
+        bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=bulk_id)
+        if bulk.state != State.CANARY or bulk.held:
+            return Step(looked=True)
+        canary = watched(bulk, now)
+        why = _why_held(bulk, canary)
+        if why:
+            bulk.held, bulk.held_at = why, now
+            bulk.save(update_fields=["held", "held_at"])
+            reason = canary.explanation if canary else ""
+            _note(bulk, "hold-rest", Actor.system(now), {}, {"held": why, **results(bulk)}, reason)
+        else:
+            bulk.state = State.APPLYING
+            bulk.save(update_fields=["state"])
+            ordered = Actor(bulk.actor, now, bulk.user, f"kernel bulk_decision:{bulk.pk}")
+            _note(bulk, "apply-rest", ordered, {"state": State.CANARY}, {"state": bulk.state, "canary": "good"})
+            _finish(bulk, now)
+    return Step(looked=True)
+
+
+def _why_held(bulk: BulkDecision, canary: Watched | None) -> str:
+    """Why the others stay pending; empty: they follow."""
+    if canary is None:
+        return CanaryState.WITHDRAWN.value
+    if canary.shows is not CanaryState.GOOD:
+        return canary.shows.value
+    may_decide = bulk.user is not None and problems.deciders().filter(pk=bulk.user.pk).exists()
+    return "" if may_decide else "proposer_may_not_decide"
+
+
+def close_note(bulk_id: int, actor: Actor) -> BulkDecision:
+    """The proposer has seen that the proposal expired. Raises CannotBulk for others, or BulkDecision.DoesNotExist."""
+    bulk = BulkDecision.objects.select_related("user").get(pk=bulk_id)
+    if not is_proposer(bulk, actor) or bulk.state != State.EXPIRED:
+        raise CannotBulk(_("There is no note for you to close."), "wrong_state")
+    with transaction.atomic():
+        if BulkDecision.objects.filter(pk=bulk_id, seen_at__isnull=True).update(seen_at=actor.at):
+            _note(bulk, "close-note", actor, {"seen_at": None}, {"seen_at": actor.at.isoformat()})
+    return bulk
+
+
+def expired_unseen(user_id: int) -> list[BulkDecision]:
+    """The person's proposals that expired and whose note they have not closed, the newest first, at most 20."""
+    rows = BulkDecision.objects.filter(state=State.EXPIRED, user=user_id, seen_at__isnull=True)
+    return list(rows.select_related("problem").order_by("-id")[:20])
 
 
 def items(bulk: BulkDecision) -> QuerySet[BulkDecisionItem]:
@@ -239,39 +335,12 @@ def is_proposer(bulk: BulkDecision, actor: Actor) -> bool:
     return actor.id == bulk.actor or (actor.user_id is not None and actor.user_id == bulk.user_id)
 
 
-def watched(bulk: BulkDecision, now: datetime) -> Watched | None:
-    """The state of its canary; None without a canary or before the approval."""
-    if bulk.canary_id is None or bulk.approved_at is None:
-        return None
-    incident = decisions.with_relations().get(pk=bulk.canary_id)
-    result = bulk.items.get(incident_id=bulk.canary_id).result
-    if result in (Result.ALREADY_DECIDED, Result.WITHDRAWN):
-        shows, until = CanaryState(result), None
-    else:
-        until = _watched_until(bulk, incident)
-        returned = _has_returned(incident, bulk.approved_at)
-        shows = canary_state(incident_state.State(incident.state), returned=returned, until=until, now=now)
-    left_s = math.ceil((until - now).total_seconds()) if until else 0
-    return Watched(incident, shows, until, describe(shows, left_s))
-
-
-def _watched_until(bulk: BulkDecision, incident: Incident) -> datetime | None:
-    if incident.state != incident_state.State.APPLIED.value or incident.ended_at is None:
-        return None
-    return incident.ended_at + timedelta(seconds=bulk.watch_s or 0)
-
-
-def _has_returned(incident: Incident, decided_at: datetime) -> bool:
-    """Whether its process reported the same problem again since the decision."""
-    again = ErrorState.objects.filter(process=incident.process_id, problem__in=problems.together(incident.problem))
-    return again.filter(last_seq__gt=incident.seq, last_seen__gt=decided_at).exists()
-
-
-def _held(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
+def _lock(bulk_id: int, *states: BulkDecision.State) -> BulkDecision:
     """The row, locked until the end of the transaction. Raises CannotBulk where it is in none of ``states``."""
     bulk = BulkDecision.objects.select_for_update(of=("self",)).select_related("user").get(pk=bulk_id)
     if bulk.state not in states:
-        raise CannotBulk(_NOT_NOW[State(bulk.state)], "wrong_state")
+        code = "proposal_expired" if bulk.state == State.EXPIRED else "wrong_state"
+        raise CannotBulk(_NOT_NOW[State(bulk.state)], code)
     return bulk
 
 

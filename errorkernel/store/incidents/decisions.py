@@ -320,7 +320,7 @@ def changed_since(change: int, *, limit: int = 200) -> list[Incident]:
 
 def with_relations() -> QuerySet[Incident]:
     """Incidents with everything that their card shows."""
-    return Incident.objects.select_related("node", "process", "problem", "decision__rule")
+    return Incident.objects.select_related("node", "process", "problem", "decision__rule", "taken_by")
 
 
 def decided_at(incident_id: UUID) -> datetime:

@@ -15,8 +15,8 @@ from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, Incident
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST, number
-from errorkernel.store.incidents import bulk_decisions
-from errorkernel.store.incidents.bulk_decisions import Watched
+from errorkernel.store.incidents import bulk_decisions, bulk_progress
+from errorkernel.store.incidents.bulk_progress import Watched
 from errorkernel.store.search import incident_q
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
@@ -70,8 +70,8 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
     actor = actor_of(request)
     first = (min(page, 10_000) - 1) * ITEMS_A_PAGE
     items = list(bulk_decisions.items(found)[first : first + ITEMS_A_PAGE + 1])
-    results = bulk_decisions.results(found)
-    watched = bulk_decisions.watched(found, actor.at)
+    results = bulk_progress.results(found)
+    watched = bulk_progress.watched(found, actor.at)
     return {
         "section": "waiting",
         "bulk": found,

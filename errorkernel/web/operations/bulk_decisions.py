@@ -1,5 +1,6 @@
 """Operations on bulk decisions: propose, approve, apply the rest after the canary, reject."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,7 @@ from errorkernel.web.schemas.operations import (
 def _propose(key: None, given: BulkDecisionProposal, actor: Actor) -> BulkDecision:
     """A proposal for the incidents that the condition matches now."""
     ids = list(found_by(given.condition).values_list("pk", flat=True)[: bulk_decisions.MOST])
+    transaction.on_commit(partial(announce_incidents, (), triage=True))
     return bulk_decisions.propose(
         ids,
         actor,
@@ -67,14 +69,25 @@ def _show_refusal(refused: Refused) -> HttpResponse:
 
 def _approve(key: int, given: None, actor: Actor) -> BulkDecision:
     bulk, decided = bulk_decisions.approve(key, actor)
-    transaction.on_commit(partial(announce_incidents, decided))
+    transaction.on_commit(partial(announce_incidents, decided, triage=True))
     return bulk
 
 
 def _approve_canary(key: int, given: None, actor: Actor) -> BulkDecision:
     bulk, decided = bulk_decisions.approve_canary(key, actor, watch_s=conf.get().canary_watch_s)
-    transaction.on_commit(partial(announce_incidents, decided))
+    transaction.on_commit(partial(announce_incidents, decided, triage=True))
     return bulk
+
+
+def _shown(work: Callable[[int, Actor], BulkDecision]) -> Callable[[int, None, Actor], BulkDecision]:
+    """``work``, and the triage shows its result."""
+
+    def handle(key: int, given: None, actor: Actor) -> BulkDecision:
+        bulk = work(key, actor)
+        transaction.on_commit(partial(announce_incidents, (), triage=True))
+        return bulk
+
+    return handle
 
 
 _CANNOT_BULK = Refusal(
@@ -159,12 +172,12 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         "apply-rest",
         "applyRest",
         "Decide the other incidents once the canary has done well",
-        lambda key, given, actor: bulk_decisions.apply_rest(key, actor),
+        _shown(bulk_decisions.apply_rest),
     ),
     _operation(
         "reject",
         "rejectBulkDecision",
         "Decide no more of its incidents",
-        lambda key, given, actor: bulk_decisions.reject(key, actor),
+        _shown(bulk_decisions.reject),
     ),
 )

@@ -1,20 +1,24 @@
 """The form view of an operation: works without script and redirects to the page."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponseRedirect, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.platform.parameters import LARGEST, BadParameter
+from errorkernel.platform.parameters import LARGEST, BadParameter, short
+from errorkernel.store.platform.actor import Actor
+from errorkernel.store.platform.repeated_requests import RequestKey, perform_once
 from errorkernel.web.auth.actor import actor_of
-from errorkernel.web.auth.permissions import needs
+from errorkernel.web.auth.permissions import is_fetched, needs
 from errorkernel.web.operations.operation import Done, Form, Operation, Refused
+from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 
 def page_address(operation: Operation[Any]) -> URLPattern:
@@ -41,7 +45,7 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
 
         try:
             given = form.read(request.POST, actor) if form.read else read_form(operation.request, request.POST)
-            result = operation.handler(key, given, actor)
+            done = _perform(request, operation, key, given, actor)
         except resource.missing as exc:
             if resource.show_missing is None:
                 raise Http404 from None
@@ -51,12 +55,35 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
             if refusal is None and not isinstance(exc, BadParameter):
                 raise
             return resource.show_refusal(refused(exc, refusal.body(exc).status if refusal else 400))
-        done = Done(request=request, operation=operation, key=key, given=given, result=result)
+        if done is None:  # a second press on the button
+            return HttpResponse(status=204) if is_fetched(request) else HttpResponseRedirect(operation.page_of(named))
         if message := form.message(done) if callable(form.message) else form.message:
             messages.success(request, message)
         return form.after(done) if form.after else HttpResponseRedirect(operation.page_of(named))
 
     return view
+
+
+def _perform(request: HttpRequest, operation: Operation[Any], key: Any, given: Any, actor: Actor) -> Done | None:
+    """None for a form with a ``request_id`` that was sent before, unchanged: it is not performed again. Raises what the
+    handler raises."""
+    done: Done | None = None
+
+    def work() -> bytes:
+        nonlocal done
+        result = operation.handler(key, given, actor)
+        done = Done(request=request, operation=operation, key=key, given=given, result=result)
+        return b""
+
+    request_id = short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS)
+    if not request_id or operation.keeps_request_id or actor.user is None:
+        work()
+        return done
+    # With what was sent: who goes back, changes a text and sends it again wants both.
+    sent = sorted((name, values) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken")
+    content = hashlib.sha256(msgspec.json.encode((operation.name, str(key), sent))).hexdigest()
+    perform_once(RequestKey(actor.user.pk, actor.at, content, content), work)
+    return done
 
 
 def read_form(shape: type[msgspec.Struct] | None, given: QueryDict) -> Any:

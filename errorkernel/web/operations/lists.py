@@ -69,7 +69,7 @@ def _near(rows: QuerySet[Any], page: Page) -> Window:
 
 def _incidents() -> QuerySet[Incident]:
     cut = ErrorEvent.objects.filter(seq=OuterRef("seq")).values("cut")
-    return Incident.objects.select_related("node", "process", "decision").annotate(cut=Subquery(cut))
+    return Incident.objects.select_related("node", "process", "decision", "taken_by").annotate(cut=Subquery(cut))
 
 
 def _find_problems(query: str, now: datetime, actor: Actor) -> Q:
@@ -199,7 +199,7 @@ LISTS = (
         permission="errorkernel.view_problem",
         item=items.ProblemItem,
         encode=lambda row, now: items.problem(row),
-        rows=lambda: Problem.objects.select_related("assignee"),
+        rows=lambda: Problem.objects.select_related("assignee", "taken_by"),
         sorts={
             name: Sort(path, "id")
             for name, path in (

@@ -36,13 +36,13 @@ def _event(key: str) -> details.EventDetail:
 
 
 def _incident(key: UUID) -> details.IncidentDetail:
-    row = Incident.objects.select_related("node", "process", "decision", "problem").get(pk=key)
+    row = Incident.objects.select_related("node", "process", "decision", "problem", "taken_by").get(pk=key)
     found = ErrorEvent.objects.filter(seq=row.seq).only("cut", "stack", "tags").first()
     return details.incident(row, found, problems.members(row.problem.merged_into_id or row.problem_id))
 
 
 def _problem(key: int) -> details.ProblemDetail:
-    row = Problem.objects.select_related("assignee").get(pk=key)
+    row = Problem.objects.select_related("assignee", "taken_by").get(pk=key)
     members = problems.members(key)
     pending = Incident.objects.filter(problem__in=members, state=State.OPEN).count()
     return details.problem(row, members, pending)

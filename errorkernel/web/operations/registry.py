@@ -15,6 +15,7 @@ from errorkernel.web.operations import (
     reads,
     rules,
     saved_searches,
+    triage,
 )
 from errorkernel.web.operations.listing import Listing
 from errorkernel.web.operations.lists import LISTS
@@ -88,6 +89,7 @@ registry = Registry(
         *problem_changes.OPERATIONS,
         *rules.OPERATIONS,
         *saved_searches.OPERATIONS,
+        *triage.OPERATIONS,
     ),
     LISTS,
 )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -28,9 +29,10 @@ class HistoryEntry(msgspec.Struct):
 
 
 class CommentItem(msgspec.Struct):
-    """What somebody wrote under a problem."""
+    """What somebody wrote on a problem, or on its ``incident``."""
 
     id: int
+    incident: UUID | None
     at: datetime
     author: str
     text: str
@@ -43,7 +45,7 @@ class EventDetail(EventItem, kw_only=True):
 
 
 class IncidentDetail(IncidentItem):
-    """An incident with the stack trace and the tags of its event, the comments on its problem, and its history.
+    """An incident with the stack trace and the tags of its event, the comments on it and its problem, and its history.
 
     ``stack`` and ``tags`` are null once the event is not stored any more."""
 
@@ -60,6 +62,18 @@ class ProblemDetail(ProblemItem):
     pending: int
     comments: list[CommentItem]
     history: list[HistoryEntry]
+
+
+class TakenIncident(IncidentItem):
+    """An incident after a take or release. ``taken_over_from``: ``user:<name>`` of the other person who had it."""
+
+    taken_over_from: str | None
+
+
+class TakenProblem(ProblemItem):
+    """A problem after a take or release. ``taken_over_from``: ``user:<name>`` of the other person who had it."""
+
+    taken_over_from: str | None
 
 
 class RuleDetail(RuleItem):
@@ -104,9 +118,28 @@ def _fields(listed: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(listed, name) for name in listed.__struct_fields__}
 
 
+def taken_incident(row: Incident, previous: str) -> TakenIncident:
+    """``previous``: the name of the other person, or empty."""
+    found = ErrorEvent.objects.filter(seq=row.seq).values_list("cut", flat=True).first()
+    return TakenIncident(**_fields(items.incident(row, found)), taken_over_from=_user(previous))
+
+
+def taken_problem(row: Problem, previous: str) -> TakenProblem:
+    """``previous``: the name of the other person, or empty."""
+    return TakenProblem(**_fields(items.problem(row)), taken_over_from=_user(previous))
+
+
+def _user(name: str) -> str | None:
+    return f"user:{name}" if name else None
+
+
+def comment(row: Comment) -> CommentItem:
+    return of_row(CommentItem, row, incident=row.incident_id)
+
+
 def _comments(problems: list[int]) -> list[CommentItem]:
     newest = Comment.objects.filter(problem__in=problems).order_by("-pk")[:KEPT_SHOWN]
-    return [of_row(CommentItem, comment) for comment in reversed(newest)]
+    return [comment(row) for row in reversed(newest)]
 
 
 def _history(*targets: str) -> list[HistoryEntry]:

@@ -75,6 +75,11 @@ _TABLE: dict[int, dict[str, tuple[str, str]]] = {
     409: {
         "already_decided": ("Another decision was first", "user:bob decided kill first."),
         "not_open": ("The incident is not pending", "The incident is withdrawn."),
+        "not_pending": ("The incident is not pending", "The incident is no longer pending, so it cannot be taken."),
+        "bulk_decision_in_progress": (
+            "Another bulk decision is about these processes",
+            "bob has already decided kill for these processes (bulk decision 12). Reject that one first.",
+        ),
         "request_id_reused": (
             "The request id was used for another request",
             "This request id was already used for another request.",

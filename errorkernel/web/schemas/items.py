@@ -1,6 +1,6 @@
 """Items of the lists of the HTTP API, one struct each, and their construction from database rows."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from errorkernel.models import (
     Process,
     Rule,
 )
+from errorkernel.store.incidents.takes import take_of
 from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.web.schemas.common import of_row
 
@@ -41,7 +42,8 @@ class IncidentItem(msgspec.Struct):
     """``change`` grows with every change of the incident; ``after`` refers to it. ``poison``: the process failed on
     this message three times or more in a row. ``node_liveness``: ``late`` or ``gone`` for a pending incident of such a
     node. ``by_itself``: the decision that its node made while it was isolated; then ``state`` is withdrawn or stale.
-    ``cut``: the fields of its event that were truncated; null if that event is no longer stored."""
+    ``taken_by``: ``user:<name>`` of the person who looks into it, until ``taken_until``; null: nobody, or the whole
+    problem is taken. ``cut``: the fields of its event that were truncated; null if that event is no longer stored."""
 
     id: UUID
     change: int
@@ -65,6 +67,8 @@ class IncidentItem(msgspec.Struct):
     on_deadline: OnDeadline
     escalated_at: datetime | None
     node_liveness: Liveness | None
+    taken_by: str | None
+    taken_until: datetime | None
     decision: DecisionItem | None
     delivered_at: datetime | None
     ended_at: datetime | None
@@ -74,7 +78,8 @@ class IncidentItem(msgspec.Struct):
 
 
 class ProblemItem(msgspec.Struct):
-    """``since_resolved``: events since it was last resolved. ``merged_into``: the problem that it is part of, whose
+    """``taken_by``: ``user:<name>`` of the person who looks into all of its pending incidents, until ``taken_until``.
+    ``since_resolved``: events since it was last resolved. ``merged_into``: the problem that it is part of, whose
     numbers include its own."""
 
     id: int
@@ -96,6 +101,8 @@ class ProblemItem(msgspec.Struct):
     muted_releases: list[str] | None
     since_resolved: int | None
     assignee: str | None
+    taken_by: str | None
+    taken_until: datetime | None
     merged_into: int | None
 
 
@@ -223,7 +230,7 @@ class RuleItem(msgspec.Struct):
 
 
 def incident(row: Incident, cut: str | None) -> IncidentItem:
-    """``cut``: of its event. Use ``select_related("node", "process", "decision")``."""
+    """``cut``: of its event. Use ``select_related("node", "process", "decision", "taken_by")``."""
     made = getattr(row, "decision", None)
     return of_row(
         IncidentItem,
@@ -235,6 +242,7 @@ def incident(row: Incident, cut: str | None) -> IncidentItem:
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
         decision=made and of_row(DecisionItem, made, by=made.actor),
         by_itself=row.by_itself or None,
+        **_taken(row if row.state == State.OPEN else None),
         cut=None if cut is None else _names(cut),
     )
 
@@ -266,9 +274,15 @@ def error_state(row: ErrorState) -> ErrorStateItem:
 
 
 def problem(row: Problem) -> ProblemItem:
-    """Use ``select_related("assignee")``."""
+    """Use ``select_related("assignee", "taken_by")``."""
     assignee = row.assignee.get_username() if row.assignee else None
-    return of_row(ProblemItem, row, assignee=assignee, merged_into=row.merged_into_id)
+    return of_row(ProblemItem, row, assignee=assignee, merged_into=row.merged_into_id, **_taken(row))
+
+
+def _taken(row: Incident | Problem | None) -> dict[str, Any]:
+    """The take, while it lasts. Use ``select_related("taken_by")``."""
+    taken = take_of(row, datetime.now(UTC)) if row is not None else None
+    return {"taken_by": f"user:{taken.by}" if taken else None, "taken_until": taken.until if taken else None}
 
 
 def process(row: Process, now: datetime) -> ProcessItem:

@@ -1,6 +1,7 @@
 """Requests and responses of operations: rules, problems, bulk decisions."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from errorkernel.domain.sender_names import SUFFIX
 from errorkernel.domain.values import Action
 from errorkernel.models import BulkDecision, BulkDecisionItem, KernelClock
 from errorkernel.protocol import schema
-from errorkernel.store.incidents import bulk_decisions
+from errorkernel.store.incidents import bulk_progress, takes
 from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, WriteRequest, of_row, schema_hint
 from errorkernel.web.schemas.errors import ErrorBody
 from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
@@ -207,18 +208,55 @@ class BulkDecisionProposal(WriteRequest):
     first: UUID | None = None
 
 
+class Scope(StrEnum):
+    """``canary``: one first, and the others by themselves once it has done well; ``all``: all at once; ``chosen``:
+    those that the other fields choose."""
+
+    CANARY = "canary"
+    ALL = "all"
+    CHOSEN = "chosen"
+
+
+class GroupDecision(WriteRequest):
+    """One decision for the incidents of a problem that are pending now. ``node``, ``release``, ``condition`` and
+    ``incidents`` choose among them with the scope ``chosen``; all that are given must hold. ``canary``: the incident
+    that is decided first; null: the product chooses one. It can be one that was decided with the same action before,
+    so that its decision is applied to the others. ``reason``: needed to kill or stop."""
+
+    action: Action
+    scope: Scope = Scope.CANARY
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] | None = None
+    canary: UUID | None = None
+    node: str | None = None
+    release: str | None = None
+    condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)] | None = None
+    incidents: list[UUID] = []
+
+
+class TakeRequest(WriteRequest):
+    """``minutes``: how long the take lasts."""
+
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=takes.MINUTES_MAX)] = takes.MINUTES
+
+
 class BulkDecisionStatus(msgspec.Struct):
-    """``count``: incidents of the proposal, of which ``pending``, ``decided`` by it, ``already_decided`` by others, or
-    ``withdrawn``. ``first_shows``: state of the canary ``first`` since its decision; the others follow if it is
-    ``good``. ``watch_until``: null until its process has applied the decision. ``first_detail``: the detail of its
-    outcome."""
+    """``problem``: the one problem of all its incidents, null for several. ``then_rest``: the others follow by
+    themselves once the canary has done well. ``held``: why they did not and stay pending: a state of the canary, or
+    ``proposer_may_not_decide``; null: they are not held. ``count``: incidents of the proposal, of which ``pending``,
+    ``decided`` by it, ``already_decided`` by others, or ``withdrawn``. ``first_shows``: state of the canary ``first``
+    since its decision; the others follow if it is ``good``. ``watch_until``: null until its process has applied the
+    decision. ``first_detail``: the detail of its outcome."""
 
     id: int
     state: BulkState
     action: Action
+    problem: int | None
     condition: str
     reason: str
     actor: str
+    then_rest: bool
+    held: str | None
+    held_at: datetime | None
     needs_approval: bool
     approved_by: str
     count: int
@@ -250,19 +288,21 @@ class BulkDecisionIncident(msgspec.Struct):
 
 
 def bulk_decision_status(row: BulkDecision, now: datetime) -> BulkDecisionStatus:
-    canary = bulk_decisions.watched(row, now)
+    canary = bulk_progress.watched(row, now)
     is_expired = row.state == BulkDecision.State.PROPOSED and now >= row.expires_at
     return of_row(
         BulkDecisionStatus,
         row,
         state="expired" if is_expired else row.state,
         condition=row.query,
+        problem=row.problem_id,
+        held=row.held or None,
         first=row.canary_id,
         first_state=canary and canary.incident.state,
         first_detail=canary.incident.outcome_detail if canary else "",
         first_shows=canary and canary.shows,
         watch_until=canary and canary.until,
-        **bulk_decisions.results(row),
+        **bulk_progress.results(row),
     )
 
 

@@ -15,7 +15,7 @@ from errorkernel.domain.values import Action
 from errorkernel.models import AuditEntry, BulkDecision, Decision, Outbox
 from errorkernel.platform import conf
 from errorkernel.store.accounts import api_tokens
-from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents import bulk_decisions, bulk_progress, decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes, evaluation
@@ -94,7 +94,7 @@ def test_an_old_proposal_cannot_be_confirmed_nor_one_twice():
         approve(made.pk, BOB, watch_s=60)
 
 
-@pytest.mark.parametrize("given", [{"reason": ""}, {"canary": "unknown"}, {"questions": []}])
+@pytest.mark.parametrize("given", [{"reason": "", "action": Action.KILL}, {"canary": "unknown"}, {"questions": []}])
 def test_what_cannot_be_proposed_leaves_nothing_behind(given):
     questions = given.get("questions", many(2))
     outsider = ask(process="outsider").pk
@@ -147,7 +147,7 @@ def test_two_operators_and_a_rule_race_and_every_incident_gets_one_decision_that
     assert Outbox.objects.count() == RACED
     for made, name in ((mine, "user:alice"), (theirs, "user:bob")):
         made.refresh_from_db()
-        found = bulk_decisions.results(made)
+        found = bulk_progress.results(made)
         assert (made.state, found["pending"], found["decided"] + found["already_decided"]) == ("done", 0, RACED)
         for item in bulk_decisions.items(made):
             assert (item.result == "decided") == (item.incident.decision.actor == name)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from errorkernel.domain.values import Action, OutcomeState
 from errorkernel.models import BulkDecision, Decision, Incident
-from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents import bulk_decisions, bulk_progress, decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from tests.support.bulk_data import ALICE, BOB, approve, carry_out, gone, known, many, obeyed, proposed
@@ -22,7 +22,7 @@ def later(who, seconds):
 
 
 def shows(made, after_s=0):
-    return bulk_decisions.watched(BulkDecision.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
+    return bulk_progress.watched(BulkDecision.objects.get(pk=made.pk), NOW + timedelta(seconds=after_s)).shows
 
 
 def test_a_canary_is_decided_alone_and_the_rest_only_once_it_was_watched():

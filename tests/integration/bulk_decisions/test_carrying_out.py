@@ -4,7 +4,7 @@ import pytest
 
 from errorkernel.domain.values import Action
 from errorkernel.models import AuditEntry, BulkDecisionItem, Decision, Outbox
-from errorkernel.store.incidents import bulk_decisions, decisions
+from errorkernel.store.incidents import bulk_decisions, bulk_progress, decisions
 from tests.support.bulk_data import ALICE, approve, carry_out, gone, many, proposed
 from tests.support.page_data import NOW, answer, ask
 
@@ -18,7 +18,7 @@ def test_each_is_decided_by_the_one_way_to_decide_with_an_audit_row_of_its_own()
     carry_out()
     made.refresh_from_db()
     assert made.state == "done"
-    assert bulk_decisions.results(made) == {"pending": 0, "decided": 45, "already_decided": 0, "withdrawn": 0}
+    assert bulk_progress.results(made) == {"pending": 0, "decided": 45, "already_decided": 0, "withdrawn": 0}
     assert set(Decision.objects.values_list("actor", "action", "reason")) == {
         ("user:alice", "continue", "the disk is back")
     }
@@ -44,7 +44,7 @@ def test_who_was_quicker_stands_and_who_is_gone_is_told_as_gone():
     gone(second)
     approve(made.pk, ALICE, watch_s=60)
     carry_out()
-    assert bulk_decisions.results(made) == {"pending": 0, "decided": 1, "already_decided": 1, "withdrawn": 1}
+    assert bulk_progress.results(made) == {"pending": 0, "decided": 1, "already_decided": 1, "withdrawn": 1}
     assert bulk_decisions.items(made).get(result="already_decided").incident.decision.actor == "user:bob"
     assert Decision.objects.get(incident=third).actor == "user:alice"
 
@@ -69,7 +69,7 @@ def test_a_crash_in_the_middle_decides_nothing_twice_and_the_rest_later(monkeypa
     assert Decision.objects.count() == given == BulkDecisionItem.objects.filter(result="decided").count()
     carry_out()
     assert Decision.objects.count() == 30
-    assert bulk_decisions.results(made)["decided"] == 30
+    assert bulk_progress.results(made)["decided"] == 30
 
 
 def test_no_step_decides_more_than_it_may_hold_the_database_for():
