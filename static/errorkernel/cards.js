@@ -5,7 +5,7 @@ import { ROOT } from "./addresses.js";
 import { now, showInZone } from "./clock.js";
 import { isUnsent, prepareForm } from "./decision_form.js";
 import { fetchPage, parseFragment } from "./fragments.js";
-import { changeOf, findCard, replaceCard } from "./incident_card.js";
+import { changeOf, findCard, patchCard } from "./incident_card.js";
 import { number } from "./texts.js";
 
 const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
@@ -21,7 +21,7 @@ async function fetchCard(id) {
   try {
     const page = await fetchPage(`${ROOT}/incidents/${id}/`);
     const card = page?.getElementById(`incident-${id}`);
-    if (card) replaceCard(card.outerHTML);
+    if (card) patchCard(card.outerHTML);
   } catch {
     // no connection: the next snapshot comes with the next one
   }
@@ -45,7 +45,7 @@ export class Cards {
   take(frame) {
     for (const incident of frame.incidents) {
       if (!incident.html) continue; // of a large snapshot: it came before
-      if (findCard(incident.id)) replaceCard(incident.html);
+      if (findCard(incident.id)) patchCard(incident.html);
       else if (!this.isListed(incident)) continue;
       else if (this.isFiltered) this.mayFit = true;
       else this.enqueue(incident);
@@ -100,7 +100,7 @@ export class Cards {
       const page = await fetchPage();
       for (const card of page?.querySelectorAll(".incident") ?? []) {
         const incident = { id: card.dataset.id, state: card.dataset.state, change: changeOf(card), html: card.outerHTML };
-        if (findCard(incident.id)) replaceCard(incident.html);
+        if (findCard(incident.id)) patchCard(incident.html);
         else if (this.isListed(incident)) this.enqueue(incident);
       }
     } catch {

@@ -1,7 +1,7 @@
 // Decides incidents in place. The forms work without this; with it the card changes where it is.
 
 import { disarm, forgetUnsent, getUnsent, isUnsent, keepUnsent, showNotice } from "./decision_form.js";
-import { CLOSED_UNSENT, replaceCard } from "./incident_card.js";
+import { CLOSED_UNSENT, patchCard } from "./incident_card.js";
 import { renewLogin } from "./login.js";
 import { text } from "./texts.js";
 
@@ -39,7 +39,7 @@ async function send(form, button) {
   if (response.headers.has(CARD_ONLY)) {
     const html = await response.text();
     forgetUnsent(id);
-    replaceCard(html, { isResponse: true });
+    patchCard(html, { isResponse: true });
     document.dispatchEvent(new Event("decided"));
   } else {
     if (response.status >= 500) keepUnsent(id, form, button);

@@ -47,6 +47,7 @@ export function showNotice(id, message) {
   if (!line) {
     line = document.createElement("p");
     line.className = "notice";
+    line.dataset.own = "1";
     line.setAttribute("role", "alert");
     findNoticePlace(card).before(line);
   }

@@ -1,7 +1,8 @@
-// One card of an incident: found by its id, and replaced in place when the incident changes.
+// One card of an incident: found by its id, and patched when the incident changes.
 
-import { arm, findNoticePlace, isUnsent, prepareForm } from "./decision_form.js";
-import { parseFragment, replaceElement, restoreFocus, saveFocus } from "./fragments.js";
+import { isUnsent, prepareForm } from "./decision_form.js";
+import { parseFragment } from "./fragments.js";
+import { patchElement } from "./patch.js";
 
 export const CLOSED_UNSENT = "closed-unsent"; // event of the document: an incident closed while its decision is unsent
 
@@ -9,36 +10,24 @@ export const findCard = (id) => document.getElementById(`incident-${id}`);
 export const isPending = (card) => card.dataset.state === "open";
 export const changeOf = (card) => Number(card.dataset.change);
 
-// Put the card that `html` is in the place of the one that is shown; an older one is not put there.
+// Make the card that is shown equal to the one that `html` is, unless that is older.
 // `isResponse`: it is the response to a form of ours, so it may repeat the state that is shown already.
-export function replaceCard(html, { isResponse = false } = {}) {
-  const card = parseFragment(html).querySelector(".incident");
-  const old = card && findCard(card.dataset.id);
-  if (!old || changeOf(card) < changeOf(old) || (!isResponse && changeOf(card) === changeOf(old))) return;
-  keepInput(old, card);
-  const focus = saveFocus(old);
-  // The card keeps its height while somebody is on it: a button of the next one must not slide under the pointer.
-  const height = old.getBoundingClientRect().height;
-  replaceElement(old, card);
-  prepareForm(card);
+export function patchCard(html, { isResponse = false } = {}) {
+  const fresh = parseFragment(html).querySelector(".incident");
+  const card = fresh && findCard(fresh.dataset.id);
+  if (!card || changeOf(fresh) < changeOf(card) || (!isResponse && changeOf(fresh) === changeOf(card))) return;
+  dropNotice(card, fresh);
+  prepareForm(fresh);
+  // The card keeps its height while somebody is on the list: a button of the next one must not slide under the pointer.
+  const height = card.getBoundingClientRect().height;
+  patchElement(card, fresh);
   if (card.getBoundingClientRect().height < height) card.style.minHeight = `${height}px`;
-  restoreFocus(card, focus);
-  if (!isPending(card) && isUnsent(card.dataset.id)) {
-    document.dispatchEvent(new CustomEvent(CLOSED_UNSENT, { detail: card.dataset.id }));
+  if (!isPending(fresh) && isUnsent(fresh.dataset.id)) {
+    document.dispatchEvent(new CustomEvent(CLOSED_UNSENT, { detail: fresh.dataset.id }));
   }
 }
 
-// What the reader typed, armed or has still to read goes with the card.
-function keepInput(old, card) {
-  const typed = old.querySelector("[name=reason]");
-  const field = card.querySelector("[name=reason]");
-  if (typed && field && !field.value) {
-    field.value = typed.value;
-    card.querySelector("[name=request_id]").value = old.querySelector("[name=request_id]").value;
-    if (old.querySelector(".armed")) arm(card);
-  }
-  const notice = old.querySelector(".notice");
-  if (!notice || card.querySelector(".notice")) return;
-  // "Decide again" stays for as long as that can be done; any other notice, when it no longer can.
-  if (isUnsent(card.dataset.id) === isPending(card)) findNoticePlace(card).before(notice);
+// "Decide again" stays for as long as that can be done; any other notice, when it no longer can.
+function dropNotice(card, fresh) {
+  if (isUnsent(fresh.dataset.id) !== isPending(fresh)) card.querySelector(".notice[data-own]")?.remove();
 }

@@ -2,8 +2,8 @@
 // `data-of` names the incidents whose change renews them; "pending": any change of the pending incidents.
 
 import { isInUse } from "./activity.js";
-import { showInZone } from "./clock.js";
-import { fetchPage, replaceElement } from "./fragments.js";
+import { fetchPage } from "./fragments.js";
+import { patchElement } from "./patch.js";
 
 const QUIET_MS = 300; // a decision changes its incident several times within a moment
 const STORM_MS = 5_000; // in an incident storm the pending ones change all the time, and each refresh costs a page
@@ -60,19 +60,14 @@ export class LiveParts {
   settle() {
     for (const [name, part] of this.fresh) {
       const old = document.querySelector(`[data-part="${name}"]`);
-      showInZone(part);
-      if (old && old.innerHTML !== part.innerHTML) {
-        if (isHeld(old)) continue;
-        replaceElement(old, part);
-      }
+      if (old && isHeld(old)) continue;
+      if (old) patchElement(old, part);
       this.fresh.delete(name);
     }
   }
 }
 
-// Nobody's text goes, nothing moves under a pointer: neither in the part, nor the cards and rows below it.
+// What stands above cards and rows must not push them down while somebody is on them.
 function isHeld(part) {
-  const typed = [...part.querySelectorAll("input[type=text]")].some((field) => field.value !== field.defaultValue);
-  const below = part.dataset.of === "pending" ? document.querySelectorAll("[data-cards], [data-stream]") : [];
-  return typed || part.querySelector("details[open]") !== null || [part, ...below].some(isInUse);
+  return part.dataset.of === "pending" && [...document.querySelectorAll("[data-cards], [data-stream]")].some(isInUse);
 }

@@ -2,20 +2,17 @@
 //
 // `data-progress` is the pause between two requests in milliseconds; a part that has ended has none.
 
-import { fetchPage, replaceElement } from "./fragments.js";
+import { fetchPage } from "./fragments.js";
+import { patchElement } from "./patch.js";
 
 const findPart = () => document.querySelector("[data-progress]");
 
 async function refresh() {
   const part = findPart();
-  // Nobody's choice is taken away under their hands.
-  if (!document.hidden && !part.contains(document.activeElement)) {
-    const page = await fetchPage();
-    const fresh = page?.getElementById(part.id);
-    // What has not changed is not announced again to those who listen.
-    if (fresh && fresh.innerHTML !== part.innerHTML) replaceElement(part, fresh);
-    else if (fresh && !fresh.dataset.progress) delete part.dataset.progress;
-  }
+  if (document.hidden) return;
+  const fresh = (await fetchPage())?.getElementById(part.id);
+  if (!fresh) return;
+  patchElement(part, fresh);
 }
 
 function schedule() {
