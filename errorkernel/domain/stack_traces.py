@@ -15,7 +15,7 @@ READ_CHARS = 8192
 _LINES = 200
 _LINE_CHARS = 512
 """Of a line. Minified programs write frames of any length."""
-_LIBRARY_PATHS = re.compile(
+LIBRARY_PATHS = re.compile(
     r"site-packages|dist-packages|node_modules|/lib/python\d|\\lib\\|<frozen |^node:|^internal/|/gems/|/ruby/\d"
     r"|/vendor/|/usr/(?:local/)?(?:go|lib|share)/|/go/pkg/mod/|/rustc/|/\.cargo/registry/|^package:flutter/|^dart:|/perl5?/"
     r"|/lib/x86_64|/lib64/|^/lib/|libasan|libc\.so|sysdeps/|^\[internal|deps/|webpack/runtime"
@@ -26,7 +26,7 @@ _LIBRARY_PATHS = re.compile(
 class Format:
     """``frame``: groups ``function`` and, where the format has it, ``file``. ``last``: the innermost frame is last.
 
-    ``library``: functions of the runtime and its libraries; ``_LIBRARY_PATHS`` classifies files for all formats.
+    ``library``: functions of the runtime and its libraries; ``LIBRARY_PATHS`` classifies files for all formats.
     """
 
     name: str
@@ -123,9 +123,9 @@ FORMATS = (
 )
 """Tried in this order; the first whose frames are found is the trace's."""
 
-_GO_CALL = re.compile(r"(?P<function>[A-Za-z_][\w./*()\[\]{}·-]*)\(.*\)\s*$")
-_GO_FILE = re.compile(r"\s+(?P<file>\S+\.(?:go|s)):\d+(?: \+0x[0-9a-f]+)?")
-_GO_LIBRARY = re.compile(r"(?:runtime|panic|testing|net/http|reflect|sync|internal)(?:[./(]|$)")
+GO_CALL = re.compile(r"(?P<function>[A-Za-z_][\w./*()\[\]{}·-]*)\(.*\)\s*$")
+GO_FILE = re.compile(r"\s+(?P<file>\S+\.(?:go|s)):\d+(?: \+0x[0-9a-f]+)?")
+GO_LIBRARY = re.compile(r"(?:runtime|panic|testing|net/http|reflect|sync|internal)(?:[./(]|$)")
 _CALL_PARTS = re.compile(r"\d+|0x[0-9a-f]+")
 _LINE_NUMBER = re.compile(r"(?:, line |\bline |\.\w{1,6}[:(])(\d{1,9})")
 """In a frame of any format, after the name of the file."""
@@ -212,7 +212,7 @@ def _frames_in(form: Format, stack: str) -> Iterator[_Found]:
         if found := form.frame.match(line):
             groups = found.groupdict()
             function, file = groups["function"] or "", groups.get("file") or ""
-            is_library = _LIBRARY_PATHS.search(file) or (form.library and form.library.match(function))
+            is_library = LIBRARY_PATHS.search(file) or (form.library and form.library.match(function))
             yield _Found(function, file, line, not is_library)
 
 
@@ -227,13 +227,13 @@ def _go_frames(stack: str) -> Iterator[_Found]:
     """Go writes a frame in two lines: the call, then an indented file."""
     call = ""
     for line in _lines(stack, last=False):
-        if file := _GO_FILE.match(line):
+        if file := GO_FILE.match(line):
             if call:
-                is_library = _GO_LIBRARY.match(call) or _LIBRARY_PATHS.search(file["file"])
+                is_library = GO_LIBRARY.match(call) or LIBRARY_PATHS.search(file["file"])
                 yield _Found(call, file["file"], line, not is_library)
             call = ""
         else:
-            found = _GO_CALL.match(line)
+            found = GO_CALL.match(line)
             call = found["function"] if found else ""
 
 

@@ -50,6 +50,12 @@ _STATES = {
     "withdrawn": ("⊘", gettext_lazy("withdrawn")),
 }
 
+_ACTIONS = {
+    "continue": gettext_lazy("Continue"),
+    "kill": gettext_lazy("Kill and restart"),
+    "stop": gettext_lazy("Stop"),
+}
+
 
 def _name_of(found: re.Match[str]) -> str:
     code = ord(found.group())
@@ -99,6 +105,18 @@ def state_sign(state: str) -> str:
 @register.filter
 def state_word(state: str) -> str:
     return str(_STATES[state][1])
+
+
+@register.filter
+def action_word(action: str) -> str:
+    """As on its button: *Kill and restart*."""
+    return str(_ACTIONS.get(action, action))
+
+
+@register.filter
+def time_between(later: datetime, earlier: datetime) -> str:
+    """``20 m 3 s``."""
+    return roughly(later - earlier)
 
 
 @register.filter

@@ -18,6 +18,9 @@ from errorkernel.templatetags.console import decider, roughly, visible
 
 register = template.Library()
 
+CLOCK_SHOWN_S = 0.1
+"""A smaller difference of clocks is not shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -27,6 +30,51 @@ class Step:
     at: datetime | None
     mark: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusStep:
+    """A step of the status line. ``mark``: ``here`` (where it is now), ``ahead`` (not yet), ``bad``, ``good`` or empty
+    (done). ``is_pending``: its time is how long the process is blocked."""
+
+    word: str
+    at: datetime | None
+    mark: str
+    note: str = ""
+    is_pending: bool = False
+
+
+_STATUS_MARKS = {"done": "", "now": "here", "open": "ahead", "bad": "bad", "good": "good"}
+
+
+@register.filter
+def status_line(incident: Incident, now: datetime) -> list[StatusStep]:
+    """The steps of ``incident``, with those to come, so that the line grows without moving anything."""
+    pending = incident.state == State.OPEN
+    steps = timeline(incident, now)
+    if pending:
+        received = _("delivered to {node}").format(node=incident.node.name)
+        steps += [Step(word, None, "open") for word in (_("decided"), _("sent"), received, _("applied"))]
+    return [
+        StatusStep(
+            step.word,
+            step.at,
+            _STATUS_MARKS[step.mark],
+            _note_of(step, incident),
+            is_pending=pending and step.mark == "now",
+        )
+        for step in steps
+    ]
+
+
+def _note_of(step: Step, incident: Incident) -> str:
+    """Of the steps that are done only the first needs a note: it has another clock than the others."""
+    if step.mark != "done":
+        return step.note
+    skew = incident.node.clock_skew_s
+    if step.at != incident.raised_at or skew is None or abs(skew) < CLOCK_SHOWN_S:
+        return ""
+    return _("clock of {node}, {seconds} s").format(node=incident.node.name, seconds=f"{skew:+.1f}")
 
 
 @register.filter

@@ -4,6 +4,7 @@ import { Cards } from "./cards.js";
 import { startClock } from "./clock.js";
 import { startCommandPalette } from "./command_palette.js";
 import { Connection } from "./connection.js";
+import { startCopyButtons } from "./copy.js";
 import { startDecisions } from "./decide.js";
 import { EventStream } from "./event_stream.js";
 import { startKeys } from "./keys.js";
@@ -39,6 +40,7 @@ startClock();
 startDecisions();
 startOnboarding();
 startSelection();
+startCopyButtons();
 
 const list = document.querySelector("[data-stream]");
 const stream = list && new EventStream(list);

@@ -14,6 +14,11 @@ CAME_BACK_WITHIN = timedelta(hours=1)
 """A decision has not helped if the same process opens an incident of the same problem again this soon."""
 READ_AT_MOST = 1000
 """Only the newest decisions of a range are read: as many as a page can read without delay."""
+READ_OF_PROBLEM = 500
+_OF_A_RECORD = (
+    *("process", "problem", "state", "opened_at", "ended_at"),
+    *("decision__action", "decision__actor", "decision__decided_at"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,28 @@ def _record(row: page_queries.DecisionRow) -> DecisionRecord:
     )
 
 
+def of_problems(problem_ids: Sequence[int]) -> list[DecisionRecord]:
+    """The decisions among the latest READ_OF_PROBLEM incidents of these problems, newest first."""
+    read = Incident.objects.filter(problem__in=problem_ids).order_by("-seq").values_list(*_OF_A_RECORD)
+    found: list[DecisionRecord] = []
+    followed_at: dict[tuple[int, int], datetime] = {}
+    # The newest first, so that the last seen incident of a process is the next one in time.
+    for process, problem, state, opened_at, ended_at, action, actor, decided_at in read[:READ_OF_PROBLEM]:
+        if action is not None:
+            again = followed_at.get((process, problem))
+            found.append(
+                DecisionRecord(
+                    action=action,
+                    actor_kind=actor.partition(":")[0],
+                    waited_s=max(0.0, (decided_at - opened_at).total_seconds()),
+                    state=state,
+                    came_back=again is not None and again - (ended_at or decided_at) <= CAME_BACK_WITHIN,
+                )
+            )
+        followed_at[process, problem] = opened_at
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Results of one action. ``came_back`` is a part of ``done``; ``moving``: the result is not known yet."""
@@ -65,6 +92,16 @@ class Outcome:
     @property
     def stayed_away(self) -> int:
         return self.done - self.came_back
+
+    @property
+    def stayed_away_share(self) -> float:
+        """In percent of ``done``."""
+        return 100 - self.came_back_share
+
+    @property
+    def came_back_share(self) -> float:
+        """In percent of ``done``."""
+        return 100 * self.came_back / self.done if self.done else 0.0
 
 
 def outcomes(decisions: Iterable[DecisionRecord]) -> list[Outcome]:

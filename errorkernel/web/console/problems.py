@@ -1,7 +1,5 @@
 """The page of a problem with its data and comments."""
 
-from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,29 +9,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.bypasses import page_queries
-from errorkernel.domain.incident_state import State
 from errorkernel.domain.query.tree import Compare
-from errorkernel.models import AuditEntry, Comment, ErrorState, Incident, Problem
+from errorkernel.models import AuditEntry, Comment, ErrorState, Problem
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import LARGEST
 from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.platform import name_retention
 from errorkernel.store.problems import deciders, unmerged
-from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
+from errorkernel.store.status import decision_history
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
-from errorkernel.web.console.incidents import Record
 from errorkernel.web.console.pending import STATES_SHOWN, waiting_part
 from errorkernel.web.console.problem_list import mutes
 
 PART_SHOWN = 10
 """Rows of each section of a problem's page, which has eight."""
 COMMENTS_SHOWN = 100
-_OF_A_RECORD = ("process", "problem", "state", "opened_at", "ended_at", "decision__action", "decision__decided_at")
-PAST_READ = 500
-"""The latest incidents from which the success of decisions is computed."""
 
 
 @needs(VIEW)
@@ -72,7 +65,7 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "states": states[:STATES_SHOWN],
         "states_total": states.count(),
         **waiting_part(incidents, Compare("problem", "=", found.pk)),
-        "record": record_of(members),
+        "outcomes": decision_history.outcomes(decision_history.of_problems(members)),
         **contributed("problem", members, now),
         "past": incidents.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
         "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),
@@ -81,21 +74,3 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "people": deciders(),
         "mutes": mutes(),
     }
-
-
-def record_of(members: Sequence[int]) -> list[Record]:
-    """For each action: how often it was decided on these problems, and how often the same process soon opened another
-    incident."""
-    read = Incident.objects.filter(problem__in=members).order_by("-seq").values_list(*_OF_A_RECORD)[:PAST_READ]
-    times: Counter[str] = Counter()
-    came_back: Counter[str] = Counter()
-    followed_at: dict[tuple[int, int], datetime] = {}
-    # The newest first, so that the last seen incident of a process is the next one in time.
-    for process, problem, state, opened_at, ended_at, action, decided_at in read:
-        if action is not None and state in (State.APPLIED, State.DECIDED, State.DELIVERED):
-            times[action] += 1
-            followed_by = followed_at.get((process, problem))
-            if followed_by and followed_by - (ended_at or decided_at) <= CAME_BACK_WITHIN:
-                came_back[action] += 1
-        followed_at[process, problem] = opened_at
-    return [Record(action, count, came_back[action]) for action, count in times.most_common()]

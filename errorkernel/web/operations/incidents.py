@@ -25,7 +25,7 @@ from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import decider, duration
 from errorkernel.web.auth.permissions import DECIDE, FETCHED, is_fetched
-from errorkernel.web.console.incidents import opened
+from errorkernel.web.console.incident import opened
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
 from errorkernel.web.schemas.common import (
     REQUEST_ID_MAX_CHARS,

@@ -11,12 +11,12 @@ from errorkernel.domain.values import (
     Outcome,
     OutcomeState,
 )
-from errorkernel.models import AuditEntry, Decision, Incident
+from errorkernel.models import AuditEntry, Decision
 from errorkernel.store.incidents import decisions
 from errorkernel.store.platform.actor import Actor
+from errorkernel.store.status import decision_history
 from errorkernel.templatetags.console import actor_name, brief, duration
 from errorkernel.templatetags.timeline import blocked_since, timeline
-from errorkernel.web.console.incidents import record_of
 from tests.support.page_data import NOW, answer, ask
 
 pytestmark = pytest.mark.django_db
@@ -29,11 +29,10 @@ def test_an_opened_incident_tells_what_was_decided_before_and_what_came_of_it(al
     answer(second, Action.KILL, now=NOW + timedelta(minutes=6), outcome=OutcomeState.APPLIED, new_incarnation=8)
     third = ask(now=NOW + timedelta(hours=5))
     ask(node="ship2", now=NOW)
-    past = [Incident.objects.get(pk=one.pk) for one in (first, second)]
-    records = {one.action: (one.times, one.came_back) for one in record_of(past, third)}
-    assert records == {"continue": (1, 1), "kill": (1, 0)}
+    found = decision_history.outcomes(decision_history.of_problems([third.problem_id]))
+    assert [(one.action, one.done, one.came_back) for one in found] == [("continue", 1, 1), ("kill", 1, 0)]
     html = alice.get(reverse("incident", args=[third.pk])).content.decode()
-    assert "1× the problem came back within an hour" in html
+    assert 'came back within 1 h <b class="worse">1</b>' in html
     assert "applied: incarnation 8" in html
     assert "ship2" in html
 

@@ -8,7 +8,7 @@ from django.test import Client
 
 from errorkernel.domain.problem_state import Mute, ProblemState
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
-from errorkernel.domain.values import Action, EventType
+from errorkernel.domain.values import Action, EventType, Outcome, OutcomeState
 from errorkernel.live import rendering
 from errorkernel.live.filter import LiveFilter
 from errorkernel.live.frames import Frame
@@ -135,9 +135,8 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     assert Waiting(NOW).largest_problems(5) == [(whole.pk, 3)]
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
-        assert "2 other pending incidents" in page
+        assert "2 other processes of this" in " ".join(page.split())
         assert f"?q=problem:{whole.pk}" in page
-        assert "<b>3×</b>" in page
     assert found_by(f"problem:{whole.pk}").count() == 3
     assert found_by(f"problem:{part.pk}").count() == 2
     assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
@@ -223,10 +222,12 @@ def test_the_page_tells_how_often_a_decision_helped(alice: Client) -> None:
         now = NOW + at * timedelta(minutes=1)
         asked = report(type=EventType.ACTION)
         take_in(asked, now=now)
-        decisions.decide(asked.id, action, actor=Actor("user:alice", now), reason="")
+        made = decisions.decide(asked.id, action, actor=Actor("user:alice", now), reason="")
+        done = Outcome(asked.id, OutcomeState.APPLIED, decision_id=made.pk)
+        decisions.record_outcome("ship1", done, now=now)
     page = " ".join(alice.get(f"/problems/{Problem.objects.get().pk}/").content.decode().split())
-    assert '<b>continue</b> 2× <span class="dim">(2× the problem came back within an hour)' in page
-    assert '<b>kill</b> 2× <span class="dim">(0× the problem came back within an hour)' in page
+    assert 'applied 2, came back within 1 h <b class="worse">2</b>' in page
+    assert 'applied 2, came back within 1 h <b class="better">0</b>' in page
     assert ErrorState.objects.get().count == 4
     assert Problem.objects.get().state == ProblemState.OPEN
 
