@@ -21,7 +21,8 @@ _NUMBERS = (
     " (SELECT COUNT(*) FROM errorkernel_node WHERE enabled AND gone_at <= %s),"
     " (SELECT COUNT(*) FROM errorkernel_node WHERE names_folded_at > %s),"
     " (SELECT CAST(held_since AS text) FROM errorkernel_kernelclock),"
-    " (SELECT name FROM errorkernel_node WHERE flooded_at > %s ORDER BY flood_messages DESC LIMIT 1)"
+    " (SELECT name FROM errorkernel_node WHERE flooded_at > %s ORDER BY flood_messages DESC LIMIT 1),"
+    " (SELECT COUNT(*) FROM errorkernel_bulkdecision WHERE state = 'proposed' AND expires_at > %s)"
 )
 
 
@@ -42,7 +43,8 @@ class Heartbeat:
 
 class Numbers(NamedTuple):
     """``unstored``, ``fill_ratio``: None where no stream is known. ``nodes``: enabled ones. ``held_since``: since when
-    deadlines are held, as text. ``flooding``: the node that floods most."""
+    deadlines are held, as text. ``flooding``: the node that floods most. ``approvals``: bulk decisions that can be
+    approved."""
 
     pending: int
     rules_suspended: int
@@ -54,6 +56,7 @@ class Numbers(NamedTuple):
     nodes_folded: int
     held_since: str | None
     flooding: str | None
+    approvals: int
 
 
 def newest_heartbeats(limit: int) -> list[Heartbeat]:
@@ -70,5 +73,5 @@ def read_numbers(now: datetime, *, folded_after: datetime, flooded_after: dateti
     """``now`` decides which nodes are late or gone. ``folded_after``: nodes whose names are folded count.
     ``flooded_after``: a node that flooded then floods now."""
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBERS, [moment(bound) for bound in (now, now, now, folded_after, flooded_after)])
+        cursor.execute(_NUMBERS, [moment(bound) for bound in (now, now, now, folded_after, flooded_after, now)])
         return Numbers(*cursor.fetchone())

@@ -64,7 +64,8 @@ class Status(msgspec.Struct, frozen=True):
 
     ``broker``: a kernel reaches it and it can store. ``lag``: messages that wait to be stored. ``nodes``: those that
     are enabled; ``nodes_late``: of them those without a heartbeat, late or gone. ``deadlines_held``: by a jump of the
-    clock. ``flooding``: the node that sends far more events than can be stored, or empty.
+    clock. ``flooding``: the node that sends far more events than can be stored, or empty. ``approvals``: proposed bulk
+    decisions that have not expired.
     """
 
     kernel_age_s: float | None
@@ -75,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
     nodes_gone: int
     deadlines_held: bool = False
     flooding: str = ""
+    approvals: int = 0
 
 
 class CanaryFrame(msgspec.Struct, frozen=True):

@@ -116,4 +116,5 @@ def read_status() -> Status:
         nodes_gone=now.gone,
         deadlines_held=now.held_since is not None,
         flooding=now.flooding,
+        approvals=now.approvals,
     )

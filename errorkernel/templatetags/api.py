@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 _ROW = '<tr>\n<td class="main"><code>{}</code>{}</td>\n<td class="wide">{}</td>\n<td class="wide">{}</td>\n</tr>'
-_REQUIRED = SafeString(' <span class="mark">required</span>')
+_REQUIRED = SafeString(' <span class="chip">required</span>')
 
 
 class ApiField(Protocol):

@@ -29,6 +29,7 @@ from errorkernel.web.operations.registry import registry
 urlpatterns = [
     path("", triage.triage, name="triage"),
     path("live/", events.live, name="live"),
+    path("approvals/", bulk_decisions.approvals, name="approvals"),
     path("first-node/", onboarding.first_node, name="first-node"),
     path("events/", events.events, name="events"),
     path("events/<int:seq>/", events.event, name="event"),

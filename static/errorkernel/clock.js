@@ -3,11 +3,11 @@
 // Ages are counted by the server's clock: a browser whose clock is wrong must not show a longer pending time. The page
 // contains the server's time when it is rendered; the difference is kept.
 
-import { remember, remembered } from "./storage.js";
+import { choose, chosen, onChoice } from "./choices.js";
 import { text } from "./texts.js";
 
 const offset = Date.parse(document.body.dataset.now) - Date.now();
-let local = remembered("zone") === "local";
+let local = chosen("zone") === "local";
 
 export const now = () => Date.now() + offset;
 
@@ -83,20 +83,18 @@ function tick() {
 
 export function startClock() {
   const button = document.querySelector("[data-zone]");
-  if (button) {
-    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
-    const show = () => {
-      setText(button, local ? zone.split("/").pop().replaceAll("_", " ") : "UTC");
-      rewriteTimes(document);
-    };
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      local = !local;
-      remember("zone", local ? "local" : "utc");
-      show();
-    });
-    if (local) show();
-  }
+  const zone = (Intl.DateTimeFormat().resolvedOptions().timeZone || "local").split("/").pop().replaceAll("_", " ");
+  const show = () => {
+    setText(button, local ? zone : "UTC");
+    rewriteTimes(document);
+  };
+  setText(document.querySelector("[data-zone-name]"), zone);
+  button.addEventListener("click", () => choose("zone", local ? "utc" : "local"));
+  onChoice("zone", (chosenZone) => {
+    local = chosenZone === "local";
+    show();
+  });
+  if (local) show();
   document.addEventListener("pointerover", onPoint, { passive: true });
   tick();
   setInterval(tick, 1000);

@@ -1,6 +1,7 @@
 // Every page of the console: one connection to the server, and those parts that the page has.
 
 import { Cards } from "./cards.js";
+import { startChoices } from "./choices.js";
 import { startClock } from "./clock.js";
 import { startCommandPalette } from "./command_palette.js";
 import { Connection } from "./connection.js";
@@ -9,33 +10,14 @@ import { startDecisions } from "./decide.js";
 import { EventStream } from "./event_stream.js";
 import { startKeys } from "./keys.js";
 import { LiveParts } from "./live_parts.js";
+import { startMenus } from "./menu.js";
 import { Notifications } from "./notifications.js";
 import { startOnboarding } from "./onboarding.js";
 import { startSelection } from "./selection.js";
-import { remember, remembered } from "./storage.js";
 import { SystemStatus } from "./system_status.js";
-import { text } from "./texts.js";
 
-function startTheme() {
-  const button = document.querySelector("[data-theme-switch]");
-  const word = button.querySelector(".word");
-  const themes = ["auto", "light", "dark"];
-  let theme = remembered("theme") ?? "auto";
-  const show = () => {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-    word.textContent = text(theme);
-  };
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    theme = themes[(themes.indexOf(theme) + 1) % themes.length];
-    remember("theme", theme);
-    show();
-  });
-  show();
-}
-
-startTheme();
+startChoices();
+startMenus();
 startClock();
 startDecisions();
 startOnboarding();

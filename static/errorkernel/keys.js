@@ -54,7 +54,7 @@ function isForAnother(event) {
 
 export function startKeys({ onPause, onPalette }) {
   const help = document.getElementById("help");
-  const button = document.querySelector("[data-help]");
+  const buttons = document.querySelectorAll("[data-help]");
   const explain = () => {
     help.querySelector('[data-key="/"]').hidden = !searchField();
     help.showModal();
@@ -68,8 +68,7 @@ export function startKeys({ onPause, onPalette }) {
     "/": search,
     "?": explain,
   };
-  button.hidden = false;
-  button.addEventListener("click", explain);
+  for (const button of buttons) button.addEventListener("click", explain);
   document.addEventListener("keydown", (event) => {
     if (isPaletteKey(event)) {
       event.preventDefault();

@@ -4,7 +4,7 @@ import { fetchPage } from "./fragments.js";
 
 const TOKENS = "[name=csrfmiddlewaretoken]";
 
-const nameOn = (page) => page.querySelector(".who")?.textContent;
+const nameOn = (page) => page.querySelector("[data-account]")?.textContent;
 
 // Put the new token into all forms. "same": done. "other": another account is logged in; nobody decides in its
 // name unawares, so the forms keep the old token. "out": nobody is.

@@ -1,5 +1,6 @@
 // Draws attention to pending incidents: the icon of the tab, and a sound and a browser notification if switched on.
 
+import { announce } from "./announce.js";
 import { remember, remembered } from "./storage.js";
 import { text } from "./texts.js";
 
@@ -46,6 +47,7 @@ export class Notifications {
     this.pending = pending;
     this.draw();
     if (!more) return;
+    announce(text("pending-now", { count: pending }));
     if (this.sound.on) this.play();
     if (this.notices.on && document.hidden) this.notify();
   }

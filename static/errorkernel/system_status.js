@@ -18,6 +18,9 @@ function setText(element, value) {
   if (element && element.textContent !== value) element.textContent = value;
 }
 
+const missingText = (late, gone) =>
+  [late && text("nodes-late", { count: late }), gone && text("nodes-gone", { count: gone })].filter(Boolean).join(", ");
+
 export class SystemStatus {
   constructor() {
     this.state = null;
@@ -71,6 +74,7 @@ export class SystemStatus {
     this.stored = frame.counts?.events ?? this.stored;
     const events = document.querySelector("[data-count=events]");
     if (frame.counts) setText(events, number(frame.counts.events));
+    if (frame.status) setText(document.querySelector("[data-count=approvals]"), String(frame.status.approvals || ""));
     this.show();
   }
 
@@ -107,29 +111,30 @@ export class SystemStatus {
   showKernel(isLive, isLate) {
     const reported = this.status.kernel_age_s;
     const kernel = find("kernel");
-    kernel.classList.toggle("is-bad", isLate);
     if (reported === null) {
       setText(kernel, text("kernel-unseen"));
       this.banner("kernel", isLive, text("kernel-never"));
     } else {
       const age = reported + (isLive ? (Date.now() - this.statusAt) / 1000 : 0);
-      setText(kernel, text("kernel", { age: age < 10 ? `${age.toFixed(1)} s` : duration(age) }));
+      setText(kernel, isLate ? text("kernel-late-short") : "");
       this.banner("kernel", isLive && isLate, text("kernel-late", { age: duration(age) }));
     }
   }
 
   showBroker(isLive, isLate) {
     const known = this.status.broker ? "broker" : "broker-away";
+    const isBad = isLate || !this.status.broker;
     setText(find("broker"), text(isLate ? "broker-unknown" : known));
-    find("broker").classList.toggle("is-bad", isLate || !this.status.broker);
+    find("broker").classList.toggle("is-bad", isBad);
+    find("broker").classList.toggle("hide-phone", !isBad);
     this.banner("broker", isLive && !isLate && !this.status.broker);
   }
 
   showNodes(isLive, isLate) {
-    const { nodes, nodes_late: missing, nodes_gone: gone } = this.status;
+    const { nodes_late: missing, nodes_gone: gone } = this.status;
     const missed = isLate ? 0 : missing;
-    setText(find("nodes"), missed ? this.missingText(missed - gone, gone) : text("nodes", { count: nodes }));
-    find("nodes").classList.toggle("is-warn", missed > 0);
+    find("nodes").hidden = missed === 0;
+    if (missed > 0) setText(find("nodes-word"), missingText(missed - gone, gone));
     this.banner("nodes", isLive && missed > 0 && missed !== this.hiddenLate, text("nodes-missing", { count: missed }));
   }
 
@@ -147,11 +152,5 @@ export class SystemStatus {
     if (!node) return;
     link.href = `${link.dataset.nodes}${encodeURIComponent(node)}/`;
     setText(link, text("flooding", { node }));
-  }
-
-  missingText(late, gone) {
-    let result = text("nodes", { count: this.status.nodes });
-    if (late) result = text("nodes-late", { nodes: result, count: late });
-    return gone ? text("nodes-gone", { nodes: result, count: gone }) : result;
   }
 }

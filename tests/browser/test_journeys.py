@@ -154,7 +154,7 @@ def test_help_is_about_the_page_and_names_the_key_to_search_where_there_is_one(
     page.keyboard.press("/")
     expect(page.locator("main [name=actor]")).to_be_focused()
     page.goto(running.http_url + "/map/")
-    page.locator("[data-help]").click()
+    page.locator(".tools > [data-help]").click()
     expect(page.locator("#help").get_by_text("search this list")).to_be_hidden()
 
 
@@ -163,7 +163,7 @@ def test_a_small_window_leaves_the_state_of_things_its_space(
 ) -> None:
     page.set_viewport_size({"width": 720, "height": 800})
     for name in ("Jump", "help", "Log out"):
-        expect(page.locator(".tools").get_by_text(name)).to_have_count(1)  # said, whether seen or not
+        expect(page.locator(".tools").get_by_text(name, exact=True)).to_have_count(1)  # said, whether seen or not
     room = page.locator(".system-status").evaluate("strip => [strip.scrollWidth, strip.clientWidth]")
     assert room[0] <= room[1]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -258,7 +258,8 @@ def test_whoever_logs_in_again_in_another_tab_decides_where_they_are(
     page.locator(f"{card} [name=reason]").fill("typed before")
     other = page.context.new_page()
     other.goto(running.http_url + "/overview/")
-    other.locator(".strip").get_by_role("button", name="Log out").click()
+    other.locator("[data-menu] > summary").click()
+    other.get_by_role("button", name="Log out").click()
     expect(other.locator("[name=password]")).to_be_visible()
     page.locator(f"{card} button.kill").click()
     expect(page.locator(f"{card} .notice")).to_contain_text("Log in in another tab")
@@ -400,7 +401,8 @@ def test_what_a_page_brings_up_to_date_keeps_to_the_readers_own_zone(
 
 
 def test_the_console_speaks_german_where_it_is_asked_to(running: Product, page: Page, first: dict[str, str]) -> None:
-    page.locator(".strip .languages button", has_text="Deutsch").click()
+    page.locator("[data-menu] > summary").click()
+    page.get_by_role("button", name="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     card = ask(running, first, "deutsch?")  # pushed, not rendered with the page

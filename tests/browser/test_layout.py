@@ -71,11 +71,11 @@ def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: P
 
 
 def test_german_has_space_on_a_phone_and_in_the_rail(page: Page, running: Product, rules: list[int]) -> None:
-    page.locator(".strip .languages button", has_text="Deutsch").click()
+    page.locator("[data-menu] > summary").click()
+    page.get_by_role("button", name="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
-    page.goto(running.http_url + "/incidents/")
     gap = page.evaluate("""() => {
-      const link = document.querySelector(".rail a[aria-current]"), count = link.querySelector(".pending-count");
+      const link = document.querySelector(".rail a[aria-current]"), count = link.querySelector(".count-pending");
       count.textContent = "3095";
       const word = document.createRange();
       word.selectNodeContents(link.firstChild);
@@ -101,4 +101,4 @@ def test_the_button_that_kills_many_looks_like_one_that_kills(page: Page, runnin
       const shown = document.body.appendChild(Object.assign(document.createElement("p"), {className: "gone"}));
       return getComputedStyle(shown).color;
     }""")
-    assert page.locator("button.go.kill").evaluate(colours) == [bad, bad]
+    assert page.locator("button.primary.kill").evaluate(colours) == [bad, bad]

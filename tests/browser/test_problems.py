@@ -37,7 +37,7 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
 
     page.get_by_label("Assign to").select_option("admin")
     page.get_by_role("button", name="Assign", exact=True).click()
-    expect(page.locator(".facts dd", has_text="admin")).to_be_visible()
+    expect(page.locator(".pairs dd", has_text="admin")).to_be_visible()
     page.get_by_label("Mute until").select_option("10")
     page.get_by_role("button", name="Mute", exact=True).click()
     expect(page.get_by_text("until 13 occurrences")).to_be_visible()

@@ -282,7 +282,7 @@ def test_the_admin_has_the_consoles_icon_and_colours(root, filled):
     assert "/static/errorkernel/admin.css" in page
     assert "theme.js" in page
     styles = ROOT / "static" / "errorkernel"
-    ours, consoles = ((styles / name).read_text() for name in ("admin.css", "base.css"))
+    ours, consoles = ((styles / name).read_text() for name in ("admin.css", "tokens.css"))
     colours = set(re.findall(r"light-dark\([^)]*\)", ours))
     assert len(colours) > 8
     assert colours <= set(re.findall(r"light-dark\([^)]*\)", consoles))

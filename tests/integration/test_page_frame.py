@@ -77,7 +77,7 @@ def test_every_page_answers_in_german(alice: Client) -> None:
     for page in every_page(incident):
         shown = alice.get(page, headers={"accept-language": "de"})
         assert shown.status_code == 200, page
-        assert "Vorfälle" in shown.content.decode(), page
+        assert "Freigaben" in shown.content.decode(), page
 
 
 def test_a_card_is_pushed_in_the_language_of_the_source_whoever_caused_it(alice: Client) -> None:

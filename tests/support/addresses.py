@@ -59,6 +59,7 @@ def _pages() -> dict[str, list[str]]:
     node = process.node.name
     return {
         "triage": _asked("triage"),
+        "approvals": _asked("approvals"),
         "live": _asked("live", *({"q": q} for q in QUERIES), {"range": "1h"}),
         "events": _asked("events", *EVENTS, *({"q": q} for q in QUERIES), {"range": "1h"}, {"before": last.seq // 2}),
         "event": [reverse("event", args=[seq]) for seq in (last.seq - 7, waiting.seq, done.seq)],

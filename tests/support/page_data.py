@@ -77,6 +77,7 @@ def every_page(incident):
     return [
         reverse("triage"),
         reverse("live"),
+        reverse("approvals"),
         reverse("events"),
         reverse("event", args=[incident.seq]),
         reverse("incidents"),

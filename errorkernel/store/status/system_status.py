@@ -20,7 +20,8 @@ class SystemStatus:
     fullest stream is full. Of ``nodes``, which are those that are let in, ``late`` and ``gone`` have not been heard
     from; none of them are while nobody could have heard them. ``nodes_folded``: nodes that reported too many names
     within the last day. ``held_since``: since when a jump of the clock holds deadlines.
-    ``flooding``: the node that sends far more events than can be stored; empty: none.
+    ``flooding``: the node that sends far more events than can be stored; empty: none. ``approvals``: proposed bulk
+    decisions that have not expired.
     """
 
     now: datetime
@@ -36,6 +37,7 @@ class SystemStatus:
     nodes_folded: int
     held_since: datetime | None
     flooding: str
+    approvals: int
 
     @property
     def kernel_is_late(self) -> bool:
@@ -68,4 +70,5 @@ def read(now: datetime) -> SystemStatus:
         nodes_folded=numbers.nodes_folded,
         held_since=when(numbers.held_since) if numbers.held_since else None,
         flooding=numbers.flooding or "",
+        approvals=numbers.approvals,
     )

@@ -42,8 +42,9 @@ def new(request: HttpRequest) -> HttpResponse:
 def preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpResponse:
     """``notice``: why a proposal was refused."""
     context = {
-        "section": "waiting", "q": query, "notice": notice, "actions": list(Action), "total": 0, "now": timezone.now(),
-        "typed": request.POST, "watch_s": conf.get().canary_watch_s, "fields": INCIDENT_FIELDS.items(),
+        "section": "triage", "q": query, "notice": notice, "actions": list(Action), "total": 0,
+        "now": timezone.now(), "typed": request.POST, "watch_s": conf.get().canary_watch_s,
+        "fields": INCIDENT_FIELDS.items(),
     }  # fmt: skip
     status = 400 if notice else 200
     if query.strip():
@@ -66,6 +67,14 @@ def bulk_decision(request: HttpRequest, bulk_id: int) -> HttpResponse:
     return render(request, "errorkernel/bulk_decision.html", _context(request, found, page))
 
 
+@needs(VIEW)
+def approvals(request: HttpRequest) -> HttpResponse:
+    """Bulk decisions that can still be approved, the next to expire first."""
+    pending = BulkDecision.objects.filter(state=BulkDecision.State.PROPOSED, expires_at__gt=timezone.now())
+    context = {"section": "approvals", "approvals": pending.order_by("expires_at", "id")[:ITEMS_A_PAGE]}
+    return render(request, "errorkernel/approvals.html", context)
+
+
 def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, object]:
     actor = actor_of(request)
     first = (min(page, 10_000) - 1) * ITEMS_A_PAGE
@@ -73,7 +82,7 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
     results = bulk_progress.results(found)
     watched = bulk_progress.watched(found, actor.at)
     return {
-        "section": "waiting",
+        "section": "approvals",
         "bulk": found,
         "results": results,
         "answered": found.count - results[BulkDecisionItem.Result.PENDING],

@@ -15,6 +15,8 @@ from errorkernel.platform import conf
 from errorkernel.store.status import system_status
 from errorkernel.store.status.system_status import SystemStatus
 from errorkernel.web.auth.permissions import ADD_NODES, CHANGE_RULES, DECIDE
+from errorkernel.web.console import navigation
+from errorkernel.web.console.navigation import NavigationGroup
 from errorkernel.web.console.script_texts import script
 
 BACKLOG = 50
@@ -42,6 +44,16 @@ class Frame:
     @cached_property
     def may_change_rules(self) -> bool:
         return self._request.user.has_perm(CHANGE_RULES)
+
+    @cached_property
+    def navigation(self) -> list[NavigationGroup]:
+        """The pages that the user may open, in their groups."""
+        return navigation.groups(self._request.user)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Names of the user's groups, sorted."""
+        return sorted(self._request.user.groups.values_list("name", flat=True))
 
     @property
     def texts(self) -> SafeString:

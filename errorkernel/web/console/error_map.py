@@ -25,7 +25,7 @@ def show(request: HttpRequest) -> HttpResponse:
         nodes = [opened]  # alone, so that it is visible without scrolling
     met = error_map.by_node([node.pk for node in nodes])
     context = {
-        "section": "map",
+        "section": "nodes",
         "page": page,
         "has_more": len(nodes) > ROWS_A_PAGE,
         "nodes": [(node, met.get(node.pk)) for node in nodes[:ROWS_A_PAGE]],

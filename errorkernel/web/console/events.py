@@ -165,7 +165,7 @@ def events(request: HttpRequest) -> HttpResponse:
     page = page[:ROWS_A_PAGE]
     parts = chosen.parts() | search.parts()
     context = {
-        "section": "live",
+        "section": "events",
         "events": page,
         "search": search,
         "chosen": chosen.parts(),
@@ -195,7 +195,7 @@ def event(request: HttpRequest, seq: int) -> HttpResponse:
         raise Http404
     around = stored().filter(problem=found.problem_id, process=found.process_id)
     context: dict[str, Any] = {
-        "section": "live",
+        "section": "events",
         "event": found,
         "tags": sorted(found.tags.items()),
         "first": _first(found) if found.node.family else None,

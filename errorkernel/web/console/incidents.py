@@ -45,7 +45,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
     waiting = Waiting(timezone.now(), only)
     here = waiting.ids(first, first + CARDS_A_PAGE)
     context = {
-        "section": "waiting",
+        "section": "triage",
         "query": query,
         "error": mistake,
         "fields": INCIDENT_FIELDS.items(),

@@ -82,8 +82,9 @@ def test_an_open_incident_says_to_a_viewer_why_there_are_no_buttons(viewer, alic
 def test_the_page_that_one_is_on_is_marked_also_behind_more(viewer):
     for name, marked in (
         ("triage", False),
-        ("live", False),
+        ("approvals", False),
         ("problems", False),
+        ("live", True),
         ("nodes", True),
         ("dead-letters", True),
         ("audit", True),

@@ -56,7 +56,7 @@ def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
         if method != "parameters"
     ]
     context = {
-        "section": "nodes",
+        "section": "api",
         "document": given,
         "address": given["servers"][0]["url"],
         "parts": [(tag, [call for call in calls if call.tag == tag["name"]]) for tag in given["tags"]],
