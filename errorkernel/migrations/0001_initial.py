@@ -596,6 +596,7 @@ class Migration(migrations.Migration):
                         ('rule', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='errorkernel.rule')),
                         ('rule_revision', models.IntegerField(blank=True, help_text='Revision of the rule that decided.', null=True)),
                         ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                        ('approved_by', models.CharField(blank=True, help_text='user:<name>: the second person, where one approved it.', max_length=200)),
                         ('reason', models.TextField(blank=True)),
                         ('request_id', models.CharField(blank=True, help_text='Repeating a request with it changes nothing.', max_length=100)),
                         ('decided_at', models.DateTimeField()),

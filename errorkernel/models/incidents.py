@@ -113,6 +113,9 @@ class Decision(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    approved_by = models.CharField(
+        max_length=200, blank=True, help_text="user:<name>: the second person, where one approved it."
+    )
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=100, blank=True, help_text="Repeating a request with it changes nothing.")
     decided_at = models.DateTimeField()

@@ -144,10 +144,14 @@ def actor_name(actor: str) -> str:
 
 @register.filter
 def decider(decision: Decision | ProcessAction) -> str:
-    """As ``actor_name``, with the revision of a rule: ``rule 12 (revision 3)``."""
-    if decision.rule_revision is None:
-        return actor_name(decision.actor)
-    return actor_name(decision.actor) + " " + _("(revision {number})").format(number=decision.rule_revision)
+    """As ``actor_name``, with the revision of a rule, ``rule 12 (revision 3)``, and the second person, ``bob, approved
+    by alice``."""
+    name = actor_name(decision.actor)
+    if decision.rule_revision is not None:
+        name += " " + _("(revision {number})").format(number=decision.rule_revision)
+    if isinstance(decision, Decision) and decision.approved_by:
+        name = _("{name}, approved by {second}").format(name=name, second=actor_name(decision.approved_by))
+    return name
 
 
 def _utc(moment: datetime) -> datetime:

@@ -274,8 +274,8 @@ def test_incidents_are_filtered_and_numbered_by_their_last_change(viewer):
     (changed,) = viewer.get("incidents", after=seen).json()["items"]
     assert (changed["id"], changed["state"]) == (str(first), "decided")
     assert changed["decision"] == {
-        "id": str(made.pk), "action": "kill", "by": "user:bob", "reason": "why", "rule_revision": None,
-        "decided_at": "2026-11-24T10:00:00.123000Z",
+        "id": str(made.pk), "action": "kill", "by": "user:bob", "approved_by": None, "reason": "why",
+        "rule_revision": None, "decided_at": "2026-11-24T10:00:00.123000Z",
     }  # fmt: skip
 
     def ids(**parameters):

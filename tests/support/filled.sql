@@ -81,9 +81,9 @@ SELECT id, seq, node_id, process_id, problem_id, 5, level, kind, text, message, 
   '', 6
 FROM errorkernel_errorevent WHERE type = 'action';
 
-INSERT INTO errorkernel_decision (id, incident_id, rule_id, rule_revision, action, actor, reason, request_id, decided_at, sent_at)
+INSERT INTO errorkernel_decision (id, incident_id, rule_id, rule_revision, action, actor, approved_by, reason, request_id, decided_at, sent_at)
 SELECT id, id, CASE seq / 40 % 5 WHEN 0 THEN 1 END, CASE seq / 40 % 5 WHEN 0 THEN 3 END, CASE seq / 40 % 3 WHEN 0 THEN 'kill' ELSE 'continue' END,
-  CASE seq / 40 % 5 WHEN 0 THEN 'rule:1' ELSE 'user:alice' END, 'it is slow at night', '', ended_at, ended_at
+  CASE seq / 40 % 5 WHEN 0 THEN 'rule:1' ELSE 'user:alice' END, '', 'it is slow at night', '', ended_at, ended_at
 FROM errorkernel_incident WHERE state != 'open';
 
 -- Twenty answers to many, the first to most of the questions.

@@ -367,7 +367,9 @@ def _decide_next(bulk: BulkDecision, chosen: QuerySet[BulkDecisionItem], now: da
     proposer = Actor(bulk.actor, now, bulk.user, f"{bulk.origin} bulk_decision:{bulk.pk}")
     for item_id, incident_id in list(chosen.order_by("id").values_list("pk", "incident_id")[:AT_ONCE]):
         try:
-            decisions.decide(incident_id, Action(bulk.action), proposer, reason=bulk.reason)
+            decisions.decide(
+                incident_id, Action(bulk.action), proposer, reason=bulk.reason, approved_by=bulk.approved_by
+            )
             item_ids_by_result[Result.DECIDED].append(item_id)
             decided.append(incident_id)
         except AlreadyDecided:

@@ -62,11 +62,13 @@ def decide(
     reason: str = "",
     request_id: str = "",
     rule: Rule | None = None,
+    approved_by: str = "",
 ) -> Decision:
     """Record the one decision. Persons, rules and deadlines all decide through this function.
 
-    ``rule``: the one that decides. The same ``request_id`` from the same actor again returns the same decision.
-    Raises AlreadyDecided, NotOpen or Incident.DoesNotExist.
+    ``rule``: the one that decides. ``approved_by``: ``user:<name>`` of the second person who approved it. The same
+    ``request_id`` from the same actor again returns the same decision. Raises AlreadyDecided, NotOpen or
+    Incident.DoesNotExist.
     """
     # Before the transaction, because it delays all other writers.
     blocked = decision_queries.blocked_process(incident_id)
@@ -78,6 +80,7 @@ def decide(
         rule=rule,
         rule_revision=rule.revision if rule else None,
         user_id=actor.user_id,
+        approved_by=approved_by,
         reason=reason,
         request_id=request_id,
         decided_at=actor.at,
@@ -102,7 +105,9 @@ def _entry(decision: Decision, process: str, actor: Actor) -> AuditEntry:
         f"incident:{decision.incident_id}",
         reason=decision.reason,
         before={"state": State.OPEN.value},
-        after=after | ({"rule": str(decision.rule)} if decision.rule else {}),
+        after=after
+        | ({"rule": str(decision.rule)} if decision.rule else {})
+        | ({"approved_by": decision.approved_by} if decision.approved_by else {}),
     )
 
 

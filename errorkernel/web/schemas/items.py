@@ -30,9 +30,12 @@ NodeFamily: TypeAlias = Literal["", "steward", "ctrl"]
 
 
 class DecisionItem(msgspec.Struct):
+    """``approved_by``: ``user:<name>`` of the second person who approved it; null: none was needed."""
+
     id: UUID
     action: Action
     by: str
+    approved_by: str | None
     rule_revision: int | None
     reason: str
     decided_at: datetime
@@ -240,7 +243,7 @@ def incident(row: Incident, cut: str | None) -> IncidentItem:
         problem=row.problem_id,
         poison=row.is_poison,
         node_liveness=(row.node_missing or None) if row.state == State.OPEN else None,
-        decision=made and of_row(DecisionItem, made, by=made.actor),
+        decision=made and of_row(DecisionItem, made, by=made.actor, approved_by=made.approved_by or None),
         by_itself=row.by_itself or None,
         **_taken(row if row.state == State.OPEN else None),
         cut=None if cut is None else _names(cut),

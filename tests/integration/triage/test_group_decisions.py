@@ -12,6 +12,7 @@ from errorkernel.store.incidents import bulk_decisions, group_decisions, takes
 from errorkernel.store.incidents.bulk_decisions import LASTS, CannotBulk
 from errorkernel.store.incidents.group_decisions import Choice
 from errorkernel.store.platform.actor import Actor
+from errorkernel.templatetags.console import decider
 from tests.support.bulk_data import carry_out, known, obeyed
 from tests.support.page_data import NOW, answer, ask, person
 
@@ -111,6 +112,13 @@ def test_a_large_kill_waits_for_a_second_person_and_keeps_its_scope() -> None:
     carry_out(NOW + timedelta(seconds=WATCH_S))
     bulk.refresh_from_db()
     assert (bulk.state, bulk.approved_by, decided_count(Action.KILL)) == ("done", "user:bob", 3)
+    made = Decision.objects.filter(incident=bulk.canary_id).get()
+    assert (made.approved_by, decider(made)) == ("user:bob", "alice, approved by bob")
+    assert (
+        AuditEntry.objects.get(action="decide", target=f"incident:{bulk.canary_id}").after["approved_by"] == "user:bob"
+    )
+    shown = person("carol", "viewer").get(f"/api/v1/incidents/{bulk.canary_id}").json()["decision"]
+    assert (shown["by"], shown["approved_by"]) == ("user:alice", "user:bob")
 
 
 def test_a_proposal_that_lapses_is_told_to_its_proposer() -> None:
