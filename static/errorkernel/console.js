@@ -14,6 +14,7 @@ import { startMenus } from "./menu.js";
 import { Notifications } from "./notifications.js";
 import { startOnboarding } from "./onboarding.js";
 import { startSelection } from "./selection.js";
+import "./submitting.js";
 import { SystemStatus } from "./system_status.js";
 
 startChoices();

@@ -56,3 +56,23 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("button", name=f"Split off problem {part}").click()
     expect(page).to_have_url(f"{running.http_url}/problems/{part}/")
+
+
+def test_a_double_click_comments_once_and_shows_at_once_that_it_was_pressed(page: Page, running: Product) -> None:
+    post(running, running.add_node("ship2"), event(error={"text": "printer on fire"}))
+    page.goto(running.http_url + "/problems/")
+    number = row(page, "printer on fire")
+    page.goto(f"{running.http_url}/problems/{number}/")
+    page.locator("form.comment textarea").fill("looked at it")
+    page.route("**/comment/", lambda route: route.abort("aborted"))
+    button = page.get_by_role("button", name="Comment")
+    button.click()
+    expect(button).to_have_attribute("aria-busy", "true")
+    expect(button).to_be_focused()
+    page.unroute("**/comment/")
+    page.reload()
+    page.locator("form.comment textarea").fill("looked at it")
+    button.dblclick()
+    expect(page.get_by_text("looked at it", exact=True).first).to_be_visible()
+    _status, problem = running.call(f"/api/v1/problems/{number}", running.token())
+    assert [comment["text"] for comment in problem["comments"]] == ["looked at it"]

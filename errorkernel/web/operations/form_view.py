@@ -1,7 +1,7 @@
 """The form view of an operation: works without script and redirects to the page."""
 
-import hashlib
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -12,13 +12,12 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from errorkernel.platform.parameters import LARGEST, BadParameter, short
+from errorkernel.platform.parameters import LARGEST, BadParameter
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.platform.repeated_requests import RequestKey, perform_once
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import is_fetched, needs
 from errorkernel.web.operations.operation import Done, Form, Operation, Refused
-from errorkernel.web.schemas.common import REQUEST_ID_MAX_CHARS
 
 
 def page_address(operation: Operation[Any]) -> URLPattern:
@@ -45,7 +44,14 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
 
         try:
             given = form.read(request.POST, actor) if form.read else read_form(operation.request, request.POST)
-            done = _perform(request, operation, key, given, actor)
+
+            def work() -> Result:
+                result = operation.handler(key, given, actor)
+                done = Done(request=request, operation=operation, key=key, given=given, result=result)
+                text = form.message(done) if callable(form.message) else form.message
+                return (form.after(done) if form.after else HttpResponseRedirect(operation.page_of(named))), str(text)
+
+            response, text = _once(operation, request, actor, work)
         except resource.missing as exc:
             if resource.show_missing is None:
                 raise Http404 from None
@@ -55,35 +61,49 @@ def form_view(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
             if refusal is None and not isinstance(exc, BadParameter):
                 raise
             return resource.show_refusal(refused(exc, refusal.body(exc).status if refusal else 400))
-        if done is None:  # a second press on the button
-            return HttpResponse(status=204) if is_fetched(request) else HttpResponseRedirect(operation.page_of(named))
-        if message := form.message(done) if callable(form.message) else form.message:
-            messages.success(request, message)
-        return form.after(done) if form.after else HttpResponseRedirect(operation.page_of(named))
+        if text:
+            messages.success(request, text)
+        return response
 
     return view
 
 
-def _perform(request: HttpRequest, operation: Operation[Any], key: Any, given: Any, actor: Actor) -> Done | None:
-    """None for a form with a ``request_id`` that was sent before, unchanged: it is not performed again. Raises what the
-    handler raises."""
-    done: Done | None = None
+Result = tuple[HttpResponseBase, str]
+"""A response, and feedback for the next page; empty for none."""
 
-    def work() -> bytes:
-        nonlocal done
-        result = operation.handler(key, given, actor)
-        done = Done(request=request, operation=operation, key=key, given=given, result=result)
-        return b""
 
-    request_id = short(request.POST.get("request_id", ""), REQUEST_ID_MAX_CHARS)
-    if not request_id or operation.keeps_request_id or actor.user is None:
-        work()
-        return done
-    # With what was sent: who goes back, changes a text and sends it again wants both.
-    sent = sorted((name, values) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken")
-    content = hashlib.sha256(msgspec.json.encode((operation.name, str(key), sent))).hexdigest()
-    perform_once(RequestKey(actor.user.pk, actor.at, content, content), work)
-    return done
+def _once(operation: Operation[Any], request: HttpRequest, actor: Actor, work: Callable[[], Result]) -> Result:
+    """What ``work`` returns; for a form that was sent twice (a double click, a reload), what it returned before.
+
+    The second of two presses gets the first one's redirect and feedback: a browser shows the last response only.
+    """
+    press = _press(request)
+    if not press or not operation.changes_something or operation.keeps_request_id or actor.user is None:
+        return work()
+    first: HttpResponseBase | None = None
+
+    def encoded() -> bytes:
+        nonlocal first
+        first, text = work()
+        return msgspec.json.encode((first.headers.get("Location"), text))
+
+    stored, _repeated = perform_once(RequestKey(actor.user.pk, actor.at, press, press), encoded)
+    location, text = msgspec.json.decode(stored, type=tuple[str | None, str])
+    repeated = HttpResponse(status=204) if location is None else HttpResponseRedirect(location)
+    return first or repeated, text
+
+
+def _press(request: HttpRequest) -> str:
+    """Names this press of this form: its address, all fields, and the token against forgery, which Django masks anew in
+    each page. So the same form from a page that was loaded anew is another press. A script that sends a form and keeps
+    its page gives ``request_id`` in the token's place. Empty without both."""
+    fields = dict(request.POST.lists())
+    token = fields.pop("csrfmiddlewaretoken", None)
+    if not any(fields.get("request_id", ())):
+        if not token or is_fetched(request):
+            return ""
+        fields["csrfmiddlewaretoken"] = token
+    return sha256(msgspec.json.encode((request.get_full_path(), sorted(fields.items())))).hexdigest()
 
 
 def read_form(shape: type[msgspec.Struct] | None, given: QueryDict) -> Any:
