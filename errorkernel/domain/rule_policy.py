@@ -38,6 +38,9 @@ SUGGESTED_LIFETIME_S = 24 * 3600
 SUGGESTED_USES = 10
 """Defaults of *Create rule from this…*: a rule that expires."""
 
+GUARD_DAYS = 7
+"""A rule that is enabled is tried on the incidents of so many days."""
+
 RULES_MAX = 200
 NAME_MAX_CHARS = 100
 COUNT_MAX = 1_000_000
@@ -241,6 +244,17 @@ def loop(decisions_in_a_row: int, limit: int) -> str | None:
     return (
         f"A loop: it decided {decisions_in_a_row} times in a row for one process, which failed on that message again."
     )
+
+
+def matches_most(matched: int, incidents: int) -> bool:
+    """Whether so many of ``incidents`` are so many that a person must confirm the rule. A single one never is."""
+    return matched > 1 and 2 * matched > incidents
+
+
+def is_confirmed(confirm: int | None, matched: int) -> bool:
+    """Whether a person has seen that the rule matches so many. Incidents open meanwhile, so a tenth more or fewer is
+    confirmed too."""
+    return confirm is not None and abs(confirm - matched) <= matched // 10
 
 
 def is_poison(consecutive: int) -> bool:

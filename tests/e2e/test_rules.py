@@ -90,9 +90,17 @@ def decisions(product: Product, rule: dict) -> int:
 
 
 def add(product: Product, token: str, node: dict, **fields: object) -> dict:
-    status, made = product.call("/api/v1/rules", token, {**RULE, "condition": f"node:{node['node']}", **fields})
+    status, made = confirmed(product, "/api/v1/rules", token, {**RULE, "condition": f"node:{node['node']}", **fields})
     assert status == 201, made
     return made
+
+
+def confirmed(product: Product, path: str, token: str, body: dict) -> tuple[int, dict]:
+    """Send it again with the number of the incidents that the rule matches, if that is asked for."""
+    status, answer = product.call(path, token, body)
+    if answer.get("code") != "confirmation_needed":
+        return status, answer
+    return product.call(path, token, body | {"confirm": answer["last_week"]["matched"]})
 
 
 def rule_now(product: Product, token: str, rule: dict) -> dict:
@@ -181,7 +189,7 @@ def test_a_storm_suspends_the_rule_and_the_rest_waits_for_a_person(running: Prod
     path = f"/api/v1/rules/{rule['id']}/resume"
     assert running.call(path, token, {"reason": ""})[0] == 400
     for _ in range(2):
-        assert running.call(path, token, {"reason": "it was a drill", "also_waiting": True})[0] == 200
+        assert confirmed(running, path, token, {"reason": "it was a drill", "also_waiting": True})[0] == 200
         wait_for(lambda: rule_now(running, token, rule)["suspended_at"] or states(running, node)["open"] == 0)
     assert states(running, node)["open"] == 0
     end(running, token, rule)

@@ -3,6 +3,8 @@
 The method of an incident's message names the rule for it; most name none.
 """
 
+from typing import Any
+
 from errorkernel.domain.rule_policy import RuleAction, RuleDefinition
 from errorkernel.ops.chaos.api_user import ApiUser
 
@@ -55,10 +57,21 @@ class RuleEditor(ApiUser):
         if change == "change":
             written = {name: rule[name] for name in ("name", "condition", "action", "reason", "enabled", "revision")}
             limits = {name: rule[name] for name in ("max_uses", "storm_limit", "loop_limit")}
-            got = self.call(f"/api/v1/rules/{rule['id']}", {**written, **limits, "also_waiting": True}, "PUT")
+            got = self._confirmed(f"/api/v1/rules/{rule['id']}", {**written, **limits, "also_waiting": True}, "PUT")
         else:
             reason = {"reason": f"{self.name}: test"}
-            bodies = {"suspend": reason, "resume": {**reason, "also_waiting": True}, "move": {"steps": 1}}
-            got = self.call(f"/api/v1/rules/{rule['id']}/{change}", bodies[change])
+            bodies: dict[str, dict[str, Any]] = {
+                "suspend": reason,
+                "resume": {**reason, "also_waiting": True},
+                "move": {"steps": 1},
+            }
+            got = self._confirmed(f"/api/v1/rules/{rule['id']}/{change}", bodies[change], "POST")
         if got and got[0] not in (200, 409):
             self.unexpected.append(f"{self.name} received {got[0]} {got[1]} for rule {rule['id']}")
+
+    def _confirmed(self, path: str, body: dict[str, Any], method: str) -> tuple[int, Any] | None:
+        """Sent again with the number of incidents that the rule matches, if that is asked for."""
+        got = self.call(path, body, method)
+        if got and got[0] == 409 and got[1].get("code") == "confirmation_needed":
+            return self.call(path, {**body, "confirm": got[1]["last_week"]["matched"]}, method)
+        return got

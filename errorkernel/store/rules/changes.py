@@ -177,6 +177,37 @@ def suspend(rule_id: int, why: str, actor: Actor) -> Rule:
     return _change("suspend", rule_id, write, actor, reason=why)
 
 
+def enable(
+    rule_id: int,
+    reason: str,
+    actor: Actor,
+    *,
+    also_waiting: bool = False,
+    two_above: int = 0,
+) -> Rule:
+    """Enable it: it applies to incidents that open from now on, or ``also_waiting``.
+
+    Raises TooManyAtOnce or Rule.DoesNotExist.
+    """
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.enabled = True
+        _apply_from(rule, also_waiting, actor.at, two_above)
+
+    return _change("enable", rule_id, write, actor, reason=reason)
+
+
+def disable(rule_id: int, reason: str, actor: Actor) -> Rule:
+    """Disable it: it is skipped, and later rules are evaluated. Raises Rule.DoesNotExist."""
+
+    def write(rule: Rule) -> None:
+        rule.revision += 1
+        rule.enabled = False
+
+    return _change("disable", rule_id, write, actor, reason=reason)
+
+
 def resume(
     rule_id: int,
     reason: str,
@@ -272,13 +303,15 @@ def _apply_from(rule: Rule, also_waiting: bool, now: datetime, two_above: int) -
     rule.acts_after_seq = counters.current(Counter.EVENTS)
     rule.after_seq = 0 if also_waiting else rule.acts_after_seq
     if also_waiting:
-        _check_at_once(rule, now, two_above)
+        check_at_once(rule, now, two_above)
         counters.hold(Counter.CHANGES)
         Incident.objects.filter(state=State.OPEN.value, rules_evaluated=True).update(rules_evaluated=False)
 
 
-def _check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
-    """Raises TooManyAtOnce. Incidents that earlier rules match count too: those rules may be removed soon."""
+def check_at_once(rule: Rule, now: datetime, two_above: int) -> None:
+    """``rule``: as it is going to be saved. Incidents that earlier rules match count too: those may be removed soon.
+
+    Raises TooManyAtOnce."""
     value = as_value(rule)
     if not two_above or value is None or not value.action.ends:
         return

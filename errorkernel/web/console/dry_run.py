@@ -10,12 +10,13 @@ by the present rules, are counted separately; the limits of the rule (uses, stor
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
 from django.db.models import Count, Q
 
+from errorkernel.domain import rule_policy
 from errorkernel.domain.query.tree import Tree
 from errorkernel.models import Incident, Rule
 from errorkernel.store.incidents.decisions import with_relations
@@ -26,6 +27,7 @@ STEP_INCIDENTS = 20_000
 SHOWN = 50
 BUDGET_S = 1.0
 FULL_BUDGET_S = 30.0
+GUARD_BUDGET_S = 5.0
 NOBODY = "nobody"
 
 
@@ -80,6 +82,13 @@ def dry_run(
     while _step(tried, wanted, others) and time.monotonic() - began < budget_s:
         pass
     return tried
+
+
+def last_week(condition: Tree, rule: Rule | None, now: datetime) -> Tried:
+    """What ``condition`` would have decided in the days that a rule is tried on before it is enabled. ``rule``: the
+    rule that has it already. After GUARD_BUDGET_S it covers the newest of these incidents."""
+    since = now - timedelta(days=rule_policy.GUARD_DAYS)
+    return dry_run(condition, before(rule, now), since=since, budget_s=GUARD_BUDGET_S)
 
 
 def _step(tried: Tried, wanted: Q, others: Q | None) -> bool:

@@ -14,7 +14,7 @@ from errorkernel.domain.rule_policy import RuleAction, RuleError
 from errorkernel.models import Incident, Node, Problem, Rule
 
 FIELDS = ("name", "condition", "action", "reason", "expires_at", "max_uses", "storm_limit", "loop_limit", "since")
-FORM_FIELDS = (*FIELDS, "controlled_nodes", "also_waiting", "revision", "rule", "enabled", "all")
+FORM_FIELDS = (*FIELDS, "controlled_nodes", "also_waiting", "revision", "rule", "enabled", "confirm", "all")
 SINCE_DAYS = {
     "1": gettext_lazy("day"),
     "7": gettext_lazy("7 days"),

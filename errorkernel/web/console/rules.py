@@ -54,6 +54,16 @@ def state_of(rule: Rule, now: datetime) -> str:
     return "used up" if rule.max_uses is not None and rule.uses >= rule.max_uses else "on"
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a person types before a rule that matches most incidents is enabled: ``number``. ``fields``: what was sent
+    to ``address``, and is sent again with it."""
+
+    address: str
+    fields: list[tuple[str, str]]
+    number: int
+
+
 @dataclass(slots=True)
 class RulePage:
     """Content of the page of a rule: its form, the error in it, and the result of a dry run.
@@ -67,6 +77,7 @@ class RulePage:
     notice: str = ""
     reason: str = ""
     tried: Tried | None = None
+    confirmation: Confirmation | None = None
 
     def render(self, request: HttpRequest, *, status: int = 200) -> HttpResponse:
         now = timezone.now()
@@ -78,6 +89,7 @@ class RulePage:
             "notice": self.notice,
             "typed_reason": self.reason,
             "tried": self.tried,
+            "confirmation": self.confirmation,
             "two_above": conf.get().kill_needs_two_above,
             "tried_part": round(100 * self.tried.done(now)) if self.tried else 0,
             "tried_counts": json.dumps(self.tried.ended) if self.tried else "",

@@ -19,11 +19,15 @@ from errorkernel.templatetags.messages import translated
 from errorkernel.templatetags.rules import rule_word
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.dry_run import BUDGET_S, FULL_BUDGET_S
-from errorkernel.web.console.rules import RulePage, found_rule, state_of
+from errorkernel.web.console.rules import Confirmation, RulePage, found_rule, state_of
 from errorkernel.web.operations.operation import Done, Refused, show_refusal
+from errorkernel.web.operations.rule_guard import NeedsConfirmation, Saved, matched_by
 from errorkernel.web.schemas.operations import DryRun, RuleMove, RuleReason, RuleRequest
 
+_NOT_SENT_AGAIN = ("csrfmiddlewaretoken", "confirm")
 STEPS = {"up": -1, "down": 1}
+_SEPARATORS = str.maketrans("", "", " .,\u00a0\u202f’'")
+LARGEST_DIGITS = 18
 _NUMBERS = ("max_uses", "storm_limit", "loop_limit")
 
 
@@ -46,7 +50,19 @@ def read_rule(given: QueryDict, actor: Actor) -> RuleRequest:
         controlled_nodes=tuple(given.getlist("controlled_nodes")),
         also_waiting=given.get("also_waiting") == "on",
         revision=number(given, "revision") or 0,
+        confirm=_typed_number(given.get("confirm", "")),
     )
+
+
+def read_reason(given: QueryDict, actor: Actor) -> RuleReason:
+    also_waiting, confirm = given.get("also_waiting") == "on", _typed_number(given.get("confirm", ""))
+    return RuleReason(reason=given.get("reason", ""), also_waiting=also_waiting, confirm=confirm)
+
+
+def _typed_number(text: str) -> int | None:
+    """A number with or without separators; None for another text, which confirms nothing."""
+    digits = text.translate(_SEPARATORS)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= LARGEST_DIGITS else None
 
 
 def _number(given: Mapping[str, str], name: str) -> int | None:
@@ -96,13 +112,29 @@ def _named(given: Mapping[str, str]) -> Rule | None:
 
 
 def saved(done: Done) -> str:
-    rule = done.result
+    rule = done.result.rule
     text = _("Rule {number} is saved as revision {revision} and is {state}.")
-    return text.format(number=rule.pk, revision=rule.revision, state=rule_word(state_of(rule, timezone.now())))
+    state = rule_word(state_of(rule, timezone.now()))
+    return text.format(number=rule.pk, revision=rule.revision, state=state) + " " + _in_the_last_week(done.result)
+
+
+def switched(done: Done) -> str:
+    rule = done.result.rule
+    text = _("Rule {number} is {state}.")
+    state = rule_word(state_of(rule, timezone.now()))
+    return text.format(number=rule.pk, state=state) + " " + _in_the_last_week(done.result)
+
+
+def _in_the_last_week(saved: Saved) -> str:
+    text = _("In the last {days} days it would have decided {decided} of {incidents} incidents.")
+    if not RuleAction(saved.rule.action).decision:
+        text = _("In the last {days} days it would have matched {decided} of {incidents} incidents.")
+    decided, incidents = intcomma(saved.tried.matched), intcomma(saved.tried.looked_at)
+    return text.format(days=rule_policy.GUARD_DAYS, decided=decided, incidents=incidents)
 
 
 def show_saved(done: Done) -> HttpResponse:
-    return HttpResponseRedirect(reverse("rule", args=[done.result.pk]))
+    return HttpResponseRedirect(reverse("rule", args=[done.result.rule.pk]))
 
 
 def read_move(given: QueryDict, actor: Actor) -> RuleMove:
@@ -120,11 +152,14 @@ def show_refused_rule(refused: Refused) -> HttpResponse:
     if shape is None or not issubclass(shape, (RuleRequest, DryRun, RuleReason)):
         return show_refusal(refused)
     rule = found_rule(refused.key) if refused.key is not None else _named(request.POST)
+    confirmation = _confirmation(refused) if isinstance(error, NeedsConfirmation) else None
     if issubclass(shape, RuleReason) and rule:
-        page = RulePage(rule_form.filled(rule), rule, reason=request.POST.get("reason", ""))
+        page = RulePage(rule_form.filled(rule), rule, reason=request.POST.get("reason", ""), confirmation=confirmation)
         page.notice = translated(error)
         return page.render(request, status=refused.status)
-    page = RulePage(rule_form.typed(request.POST), rule)
+    page = RulePage(rule_form.typed(request.POST), rule, confirmation=confirmation)
+    if isinstance(error, NeedsConfirmation):
+        page.tried = error.tried
     if isinstance(error, RuleError):
         page.error = error
     elif isinstance(error, RuleChanged):
@@ -134,6 +169,13 @@ def show_refused_rule(refused: Refused) -> HttpResponse:
     else:
         return show_refusal(refused)
     return page.render(request, status=refused.status)
+
+
+def _confirmation(refused: Refused) -> Confirmation:
+    assert isinstance(refused.error, NeedsConfirmation)  # noqa: S101
+    typed = refused.request.POST
+    fields = [(name, value) for name in typed if name not in _NOT_SENT_AGAIN for value in typed.getlist(name)]
+    return Confirmation(refused.request.path, fields, matched_by(refused.error.tried))
 
 
 def show_removed_rule(refused: Refused) -> HttpResponse:

@@ -1,6 +1,6 @@
 """Operations on rules."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from errorkernel.web.operations.rule_forms import (
     PageDryRun,
     read_dry_run,
     read_move,
+    read_reason,
     read_rule,
     saved,
     show_dry_run,
@@ -33,7 +34,9 @@ from errorkernel.web.operations.rule_forms import (
     show_refused_rule,
     show_removed_rule,
     show_saved,
+    switched,
 )
+from errorkernel.web.operations.rule_guard import NeedsConfirmation, Saved, guard, saved_item, week_of
 from errorkernel.web.schemas import items, operations
 from errorkernel.web.schemas.common import of_row
 from errorkernel.web.schemas.operations import (
@@ -42,8 +45,10 @@ from errorkernel.web.schemas.operations import (
     DryRun,
     RuleConflict,
     RuleMove,
+    RuleNeedsConfirmation,
     RuleReason,
     RuleRequest,
+    SavedRule,
 )
 
 _EXAMPLE = {
@@ -59,7 +64,7 @@ def _limits(given: RuleRequest | RuleReason) -> dict[str, Any]:
     return {"also_waiting": given.also_waiting, "two_above": conf.get().kill_needs_two_above}
 
 
-_NOT_OF_THE_RULE = ("also_waiting", "revision", "request_id")
+_NOT_OF_THE_RULE = ("also_waiting", "revision", "confirm", "request_id")
 
 
 def _definition(given: RuleRequest) -> RuleDefinition:
@@ -75,16 +80,49 @@ def required_reason(given: RuleReason | BulkDecisionProposal) -> str:
     return reason
 
 
-def _add(key: None, given: RuleRequest, actor: Actor) -> Rule:
-    return changes.add(_definition(given), actor, **_limits(given))
+def _add(key: None, given: RuleRequest, actor: Actor) -> Saved:
+    definition = _definition(given)
+    tried = _checked(Rule(**_columns(definition)), given, actor)
+    return Saved(changes.add(definition, actor, **_limits(given)), tried)
 
 
-def _change(key: int, given: RuleRequest, actor: Actor) -> Rule:
-    return changes.change(key, given.revision, _definition(given), actor, **_limits(given))
+def _change(key: int, given: RuleRequest, actor: Actor) -> Saved:
+    rule, definition = changes.listed().get(pk=key), _definition(given)
+    if rule.revision != given.revision:
+        raise RuleChanged(rule)
+    for name, value in _columns(definition).items():
+        setattr(rule, name, value)
+    tried = _checked(rule, given, actor)
+    return Saved(changes.change(key, given.revision, definition, actor, **_limits(given)), tried)
 
 
-def _resume(key: int, given: RuleReason, actor: Actor) -> Rule:
-    return changes.resume(key, required_reason(given), actor, **_limits(given))
+def _columns(definition: RuleDefinition) -> dict[str, Any]:
+    """Raises RuleError for an invalid field."""
+    definition.check()
+    return asdict(definition)
+
+
+def _enable(key: int, given: RuleReason, actor: Actor) -> Saved:
+    rule, reason = changes.listed().get(pk=key), required_reason(given)
+    rule.enabled = True
+    tried = _checked(rule, given, actor)
+    return Saved(changes.enable(key, reason, actor, **_limits(given)), tried)
+
+
+def _resume(key: int, given: RuleReason, actor: Actor) -> Saved:
+    rule, reason = changes.listed().get(pk=key), required_reason(given)
+    if rule.suspended_at is None:
+        raise NotSuspended(_("This rule is not suspended."))
+    rule.suspended_at = None
+    tried = _checked(rule, given, actor)
+    return Saved(changes.resume(key, reason, actor, **_limits(given)), tried)
+
+
+def _checked(rule: Rule, given: RuleRequest | RuleReason, actor: Actor) -> Tried:
+    """Try ``rule`` as it is going to be saved. Raises TooManyAtOnce, which no confirmation helps, or RuleError."""
+    if given.also_waiting:
+        changes.check_at_once(rule, actor.at, conf.get().kill_needs_two_above)
+    return guard(rule, actor.at, given.confirm)
 
 
 def _dry_run(key: None, given: DryRun, actor: Actor) -> Tried:
@@ -114,6 +152,12 @@ _CHANGED = Refusal(
     more=lambda exc: {"revision": exc.rule.revision, "author": exc.rule.author},
 )
 _NOT_SUSPENDED = Refusal(error=NotSuspended, codes=("not_suspended",))
+_NEEDS_CONFIRMATION = Refusal(
+    error=NeedsConfirmation,
+    codes=("confirmation_needed",),
+    shape=RuleNeedsConfirmation,
+    more=lambda exc: {"last_week": week_of(exc.tried)},
+)
 RULE = Resource(
     address="rules",
     noun="rule",
@@ -125,6 +169,7 @@ RULE = Resource(
     show_refusal=show_refused_rule,
     show_missing=show_removed_rule,
 )
+_SAVED_RULE = replace(RULE, item=SavedRule, encode=saved_item)
 _DRY_RUN = Resource(
     address="rules",
     noun="rule",
@@ -135,21 +180,21 @@ _DRY_RUN = Resource(
     show_refusal=show_refused_rule,
 )
 _RULE_FORM = Form(read=read_rule, fields=FORM_FIELDS, message=saved, after=show_saved)
+_SWITCH_FORM = Form(read=read_reason, fields=("reason", "also_waiting", "confirm"), message=switched)
 
 
 def _operation(verb: str, summary: str, **particular: Any) -> Operation[Any]:
     particular.setdefault("request", RuleReason)
     particular.setdefault("form", Form())
-    return Operation(
-        name=f"{verb}Rule", summary=summary, resource=RULE, permission=CHANGE_RULES, verb=verb, **particular
-    )
+    particular.setdefault("resource", RULE)
+    return Operation(name=f"{verb}Rule", summary=summary, permission=CHANGE_RULES, verb=verb, **particular)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         name="addRule",
         summary="Create a rule",
-        resource=RULE,
+        resource=_SAVED_RULE,
         has_key=False,
         audit_verb="add",
         permission=CHANGE_RULES,
@@ -158,20 +203,20 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=_add,
         status=201,
         done="It stands, at the end",
-        refusals=(_TOO_MANY_AT_ONCE,),
+        refusals=(_TOO_MANY_AT_ONCE, _NEEDS_CONFIRMATION),
         form=replace(_RULE_FORM, verb="add", page="new-rule"),
     ),
     Operation(
         name="changeRule",
         summary="Replace a rule",
-        resource=RULE,
+        resource=_SAVED_RULE,
         method="PUT",
         audit_verb="change",
         permission=CHANGE_RULES,
         request=RuleRequest,
         example={**_EXAMPLE, "revision": 1},
         handler=_change,
-        refusals=(_TOO_MANY_AT_ONCE, _CHANGED),
+        refusals=(_TOO_MANY_AT_ONCE, _NEEDS_CONFIRMATION, _CHANGED),
         form=replace(_RULE_FORM, verb="change"),
     ),
     Operation(
@@ -203,11 +248,28 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=lambda key, given, actor: changes.suspend(key, required_reason(given), actor),
     ),
     _operation(
+        "enable",
+        "Enable a rule",
+        example={"reason": "It was tried on last week."},
+        resource=_SAVED_RULE,
+        handler=_enable,
+        refusals=(_TOO_MANY_AT_ONCE, _NEEDS_CONFIRMATION),
+        form=_SWITCH_FORM,
+    ),
+    _operation(
+        "disable",
+        "Disable a rule: it is skipped",
+        example={"reason": "The process is gone for now."},
+        handler=lambda key, given, actor: changes.disable(key, required_reason(given), actor),
+    ),
+    _operation(
         "resume",
         "Let a suspended rule decide again",
         example={"reason": "The cause is mended."},
         handler=_resume,
-        refusals=(_NOT_SUSPENDED, _TOO_MANY_AT_ONCE),
+        resource=_SAVED_RULE,
+        refusals=(_NOT_SUSPENDED, _TOO_MANY_AT_ONCE, _NEEDS_CONFIRMATION),
+        form=_SWITCH_FORM,
     ),
     _operation(
         "delete",

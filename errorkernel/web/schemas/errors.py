@@ -113,6 +113,10 @@ _TABLE: dict[int, dict[str, tuple[str, str]]] = {
         "time_in_past": ("The time is in the past", "The end of the mute is in the past."),
         "not_merged": ("The problem is not merged", "The problem is not merged into another problem."),
         "revision_conflict": ("The rule was changed meanwhile", "user:bob has changed the rule; it is now revision 3."),
+        "confirmation_needed": (
+            "The condition matches most incidents",
+            "The condition matches 507 of the 507 incidents of the last 7 days. Confirm it with the number 507.",
+        ),
         "too_many_at_once": (
             "Too many processes at once",
             "25 pending incidents match. kill for more than 20 at once needs approval by a second person.",

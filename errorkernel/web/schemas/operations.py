@@ -19,7 +19,7 @@ from errorkernel.protocol import schema
 from errorkernel.store.incidents import bulk_progress, takes
 from errorkernel.web.schemas.common import INTEGER_MAX, NO_NUL, WriteRequest, of_row, schema_hint
 from errorkernel.web.schemas.errors import ErrorBody
-from errorkernel.web.schemas.items import DecisionSummary, IncidentItem
+from errorkernel.web.schemas.items import DecisionSummary, IncidentItem, RuleItem
 
 DAYS_MAX = 3650
 CONDITION_FORMAT = "steward-condition"
@@ -40,7 +40,7 @@ _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 class RuleRequest(WriteRequest):
     """The definition of a rule. ``controlled_nodes``: exact names of Steward/ctrl nodes on whose processes it may act.
     ``also_waiting``: evaluate pending incidents too; refused if it would kill or stop more of them than one person may
-    at once. ``revision``: of the rule that is replaced; none for a new rule."""
+    at once. ``revision``: of the rule that is replaced; none for a new rule. ``confirm``: see RuleNeedsConfirmation."""
 
     name: Annotated[str, schema_hint(**_Text, maxLength=rule_policy.NAME_MAX_CHARS)]
     condition: Annotated[str, schema_hint(format=CONDITION_FORMAT)]
@@ -54,6 +54,7 @@ class RuleRequest(WriteRequest):
     controlled_nodes: Annotated[tuple[_StewardNode, ...], schema_hint(maxItems=rule_policy.CONTROLLED_NODES_MAX)] = ()
     also_waiting: bool = False
     revision: _Place = 0
+    confirm: _Place | None = None
 
 
 class DeadlineReason(WriteRequest):
@@ -157,10 +158,12 @@ class RuleMove(WriteRequest):
 
 
 class RuleReason(WriteRequest):
-    """The reason of an operation on a rule. ``also_waiting``: when it is resumed, evaluate pending incidents too."""
+    """The reason of an operation on a rule. ``also_waiting``: when it is enabled or resumed, evaluate pending incidents
+    too. ``confirm``: see RuleNeedsConfirmation."""
 
     reason: Annotated[str, schema_hint(**_Text, maxLength=REASON_MAX_CHARS)] = ""
     also_waiting: bool = False
+    confirm: _Place | None = None
 
 
 class DryRun(msgspec.Struct):
@@ -189,6 +192,29 @@ class Tried(msgspec.Struct):
     back_to: datetime | None
     done: float
     next: int | None
+
+
+class RuleWeek(msgspec.Struct):
+    """The incidents of the last 7 days and the condition of a rule. ``would_have_decided``: those that it matches and
+    no earlier rule does. ``is_complete``: false where only the newest of them were looked at, as there are many."""
+
+    incidents: int
+    matched: int
+    would_have_decided: int
+    is_complete: bool
+
+
+class SavedRule(RuleItem):
+    """A rule that was saved, enabled or resumed."""
+
+    last_week: RuleWeek
+
+
+class RuleNeedsConfirmation(ErrorBody, kw_only=True):
+    """The condition matches more than half of the incidents of the last 7 days. Send the request again with ``matched``
+    as ``confirm``."""
+
+    last_week: RuleWeek
 
 
 class RuleConflict(ErrorBody, kw_only=True):

@@ -29,7 +29,7 @@ def test_a_rule_that_would_end_too_many_of_those_that_wait_is_refused_and_leads_
     for number in range(3):
         ask(process=f"p{number}")
     many = "/bulk-decisions/new/?q=node%3Aship%2A"
-    kill = form(action="kill", name="my name", also_waiting="on")
+    kill = form(action="kill", name="my name", also_waiting="on", confirm="3")
     refused = alice.post(ADD, kill)
     page = refused.content.decode()
     assert (refused.status_code, Rule.objects.count()) == (409, 0)
@@ -44,7 +44,7 @@ def test_a_rule_that_would_end_too_many_of_those_that_wait_is_refused_and_leads_
     assert "kill for more than 2 at once needs approval by a second person" in tried
     assert many in tried
     assert "needs approval by a second person" not in alice.post(DRY_RUN, form()).content.decode()
-    saved = alice.post(ADD, form(action="kill"))
+    saved = alice.post(ADD, form(action="kill", confirm="3"))
     rule = Rule.objects.get()
     assert (saved.status_code, alice.post(f"/rules/{rule.pk}/change/", kill | {"revision": 1}).status_code) == (
         302,

@@ -51,6 +51,7 @@ def test_a_rule_is_made_read_changed_and_removed_over_the_api(api, reader):
     answer = api("POST", "rules", {**BODY, "max_uses": 3, "expires_at": "2100-01-01T00:00:00Z"})
     assert answer.status_code == 201
     rule = answer.json()
+    assert rule.pop("last_week")["incidents"] == 0
     assert (rule["revision"], rule["position"], rule["author"], rule["uses"]) == (1, 1, "user:bob", 0)
     assert reader("GET", "rules").json() == {"items": [rule], "next": None, "last": rule["id"]}
     changed = api("PUT", f"rules/{rule['id']}", {**BODY, "action": "stop", "revision": 1}).json()
@@ -132,7 +133,7 @@ def test_the_api_says_what_would_end_too_many_at_once(api, two_needed_above_2):
         ask(process=f"p{number}")
     waiting = {**BODY, "also_waiting": True}
     assert api("POST", "rules/dry-run", {"condition": "node:ship*"}).json()["waiting"] == 3
-    rule = api("POST", "rules", BODY).json()["id"]
+    rule = api("POST", "rules", {**BODY, "confirm": 3}).json()["id"]
     calls = [api("POST", "rules", waiting), api("PUT", f"rules/{rule}", {**waiting, "revision": 1})]
     api("POST", f"rules/{rule}/suspend", {"reason": "odd"})
     calls.append(api("POST", f"rules/{rule}/resume", {"reason": "fine", "also_waiting": True}))
