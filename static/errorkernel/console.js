@@ -8,7 +8,7 @@ import { Connection } from "./connection.js";
 import { startCopyButtons } from "./copy.js";
 import { startDecisions } from "./decide.js";
 import { EventStream } from "./event_stream.js";
-import { startKeys } from "./keys.js";
+import { focusMain, startKeys } from "./keys.js";
 import { LiveParts } from "./live_parts.js";
 import { startMenus } from "./menu.js";
 import { Notifications } from "./notifications.js";
@@ -33,7 +33,7 @@ const parts = new LiveParts(cards.pending);
 const notifications = new Notifications(cards.pending);
 const openPalette = startCommandPalette();
 
-startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette });
+startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette, ownKeys: {} });
 
 const connection = new Connection({
   position: list ? Number(list.dataset.seq) : null,
@@ -49,5 +49,6 @@ const connection = new Connection({
   },
 });
 document.querySelector("[data-retry]").addEventListener("click", () => connection.hurry());
+focusMain();
 status.setConnection("opening");
 connection.open();

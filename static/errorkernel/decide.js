@@ -1,6 +1,6 @@
 // Decides incidents in place. The forms work without this; with it the card changes where it is.
 
-import { disarm, forgetUnsent, getUnsent, isUnsent, keepUnsent, showNotice } from "./decision_form.js";
+import { armedButton, disarm, forgetUnsent, getUnsent, isUnsent, keepUnsent, showNotice } from "./decision_form.js";
 import { CLOSED_UNSENT, patchCard } from "./incident_card.js";
 import { renewLogin } from "./login.js";
 import { text } from "./texts.js";
@@ -84,10 +84,9 @@ function onKey(event) {
   if (!form || event.target.name !== "reason" || event.isComposing) return;
   if (event.key === "Enter" && form.classList.contains("armed")) {
     event.preventDefault();
-    form.requestSubmit(form.querySelector(".kill"));
+    form.requestSubmit(armedButton(form));
   } else if (event.key === "Escape") {
     disarm(form);
-    form.closest(".incident").focus();
   }
 }
 

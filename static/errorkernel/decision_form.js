@@ -24,17 +24,22 @@ export function prepareForm(card) {
   if (!form.elements.next.value) form.elements.next.value = location.pathname + location.search;
 }
 
-// The next Enter in the reason field kills.
-export function arm(card) {
-  const form = card.querySelector("form.decide");
-  if (!form) return;
+const armed = new WeakMap(); // form → what the next Enter in its reason field presses, and the words that stood there
+
+export function arm(form, action) {
+  const { reason } = form.elements;
+  armed.set(form, { action, words: armed.get(form)?.words ?? reason.placeholder });
   form.classList.add("armed");
-  form.elements.reason.placeholder = text("reason-then-enter");
+  reason.placeholder = text(action === "stop" ? "reason-then-stop" : "reason-then-kill");
 }
 
+export const armedButton = (form) => form.querySelector(`button.${armed.get(form).action}`);
+
 export function disarm(form) {
+  if (!armed.has(form)) return;
   form.classList.remove("armed");
-  form.elements.reason.placeholder = text("reason");
+  form.elements.reason.placeholder = armed.get(form).words;
+  armed.delete(form);
 }
 
 // Before what a notice stands on a card.

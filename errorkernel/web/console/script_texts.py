@@ -55,8 +55,8 @@ def _frame() -> dict[str, str | list[str]]:
 
 def _decisions() -> dict[str, str | list[str]]:
     return {
-        "reason": _("Reason (required for kill and stop)"),
-        "reason-then-enter": _("Reason, then Enter to kill and restart"),
+        "reason-then-kill": _("Reason, then Enter to kill and restart"),
+        "reason-then-stop": _("Reason, then Enter to stop"),
         "decide-401": _("Logged out: your decision was not stored. Log in in another tab, then decide again here."),
         "decide-403": _(
             "Your decision was not stored: you do not have the permission, or your login has changed. "
