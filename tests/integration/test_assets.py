@@ -41,6 +41,14 @@ def test_all_modules_are_named_at_once_under_the_names_that_imports_have(made: H
         assert imported <= set(made.modules), name
 
 
+def test_one_stylesheet_holds_all_of_the_console(made: HashedFiles) -> None:
+    text = (ROOT / "static/errorkernel/console.css").read_text()
+    imported = re.findall(r'@import url\("([^"]+)"\);', text)
+    there = {path.name for path in (ROOT / "static/errorkernel").glob("*.css")}
+    assert sorted(imported) == sorted(there - {"console.css", "alone.css", "admin.css"})
+    assert b"@import" not in made.open(made.stored_name("errorkernel/console.css")).read()
+
+
 def test_a_stylesheet_contains_what_it_imports(tmp_path: Path) -> None:
     static = tmp_path / "static" / "errorkernel"
     static.mkdir(parents=True)
