@@ -90,6 +90,9 @@ def test_programs_below_a_prefix(running: Product, address: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as not_found:
         urllib.request.urlopen(missing)
     assert f'href="{PREFIX}/problems/"' in not_found.value.read().decode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(address + "/api/v1/nodes?nod=x", headers=bearer))
+    assert json.load(refused.value)["type"] == f"{PREFIX}/api/v1/docs#error-unknown_parameter"
     cookie = running.session()
     with websockets.sync.client.connect(
         address.replace("http", "ws") + "/ws/live", additional_headers={"Cookie": cookie}

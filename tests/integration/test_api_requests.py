@@ -169,6 +169,13 @@ def test_every_code_is_in_the_docs_and_no_other():
     assert {name: int(status) for name, status in rows} == {code.name: code.status for code in CODES.values()}
 
 
+def test_the_type_of_every_error_leads_to_its_place_on_the_page(alice):
+    page = alice.get("docs").content.decode()
+    addresses = {code.type.partition("#")[0] for code in CODES.values()}
+    assert addresses == {"/api/v1/docs"}
+    assert [code.name for code in CODES.values() if f'id="{code.type.partition("#")[2]}"' not in page] == []
+
+
 def test_refusals_of_an_operation_have_codes_of_their_own(alice):
     store(report())
     number = Problem.objects.get().pk

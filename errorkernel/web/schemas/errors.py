@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from errorkernel.platform import conf
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -38,7 +40,7 @@ class ErrorCode:
     @property
     def type(self) -> str:
         """Identifies the kind of error, and is its place on the page of the API."""
-        return f"/api/v1/docs#error-{self.name}"
+        return f"{conf.get().base_path}/api/v1/docs#error-{self.name}"
 
 
 _TABLE: dict[int, dict[str, tuple[str, str]]] = {

@@ -21,6 +21,7 @@ from errorkernel.web.api.openapi.document import document
 from errorkernel.web.api.openapi.parts import JSON, NDJSON
 from errorkernel.web.auth.api_requests import as_read, check_parameters, for_operators
 from errorkernel.web.console.context import Frame
+from errorkernel.web.schemas.errors import CODES
 
 EXAMPLE_ID = "0193b0de-5c6f-7a3b-8f10-2a4c6e8f0123"
 """In the document, which is the same each time; the page has a new one, so that its commands work as they are."""
@@ -61,6 +62,7 @@ def _page(request: HttpRequest, actor: Actor) -> HttpResponse:
         "address": given["servers"][0]["url"],
         "parts": [(tag, [call for call in calls if call.tag == tag["name"]]) for tag in given["tags"]],
         "shapes": [(name, _fields(schema), schema) for name, schema in sorted(given["components"]["schemas"].items())],
+        "errors": sorted(CODES.values(), key=lambda code: (code.status, code.name)),
         "security": given["components"]["securitySchemes"],
     }
     return render(request, "errorkernel/api.html", context)
