@@ -28,6 +28,7 @@ from errorkernel.web.operations.registry import registry
 
 urlpatterns = [
     path("", triage.triage, name="triage"),
+    path("triage/groups/", triage.groups, name="triage-groups"),
     path("live/", events.live, name="live"),
     path("approvals/", bulk_decisions.approvals, name="approvals"),
     path("first-node/", onboarding.first_node, name="first-node"),

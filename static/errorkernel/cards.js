@@ -8,9 +8,7 @@ import { fetchPage, parseFragment } from "./fragments.js";
 import { changeOf, findCard, patchCard } from "./incident_card.js";
 import { number } from "./texts.js";
 
-const SHOWN = 5; // the stylesheet hides the others, see `.cards.few`
 const ENDED_SHOWN_MS = 60_000;
-const LIVE_CARDS = 20; // so many pending, arriving, decided and ended ones the live page holds; others are counted
 const LISTED = 100; // so many of each the list of all pending ones holds
 const FEW_LISTED = 20;
 const REFILL_AFTER_MS = 2_000;
@@ -29,10 +27,8 @@ async function fetchCard(id) {
 
 export class Cards {
   constructor() {
-    this.list = document.querySelector("[data-cards=live], [data-cards=open], [data-cards=found]");
-    this.isLivePage = this.list?.dataset.cards === "live";
+    this.list = document.querySelector("[data-cards=open], [data-cards=found]");
     this.isFiltered = this.list?.dataset.cards === "found"; // which ones fit, the server alone can say
-    this.capacity = this.isLivePage ? LIVE_CARDS : LISTED;
     this.mayFit = false;
     this.arriving = new Map(); // id → incident whose card waits for its place
     this.fetchedAt = 0;
@@ -57,14 +53,12 @@ export class Cards {
 
   enqueue(incident) {
     const known = this.arriving.get(incident.id);
-    if (known ? known.change <= incident.change : this.hasRoom(incident.state)) this.arriving.set(incident.id, incident);
+    if (known ? known.change <= incident.change : this.hasRoom()) this.arriving.set(incident.id, incident);
   }
 
-  // The page does not grow, however many incidents are opened or decided at once.
-  hasRoom(state) {
-    const isOpen = state === "open";
-    const arriving = [...this.arriving.values()].filter((incident) => (incident.state === "open") === isOpen).length;
-    return arriving + (isOpen ? this.list.querySelectorAll(".is-open").length : 0) < this.capacity;
+  // The page does not grow, however many incidents are opened at once.
+  hasRoom() {
+    return this.arriving.size + this.list.querySelectorAll(".is-open").length < LISTED;
   }
 
   // Of the decided and ended ones, the page keeps the newest.
@@ -72,12 +66,12 @@ export class Cards {
     const inProgress = [...this.list.querySelectorAll(".in-progress")];
     const ended = [...this.list.querySelectorAll("[data-ended]:not(:has(.notice))")];
     ended.sort((a, b) => Date.parse(b.dataset.ended) - Date.parse(a.dataset.ended));
-    for (const card of [...inProgress.slice(this.capacity), ...ended.slice(this.capacity)]) card.remove();
+    for (const card of [...inProgress.slice(LISTED), ...ended.slice(LISTED)]) card.remove();
   }
 
-  // The list of all pending incidents takes pending ones only; the live page follows them to their end.
+  // Ones that are decided already are not added.
   isListed(incident) {
-    return this.list !== null && (this.isLivePage || incident.state === "open");
+    return this.list !== null && incident.state === "open";
   }
 
   // A card that is shown as pending or decided and is not in the snapshot ended while we were not connected, or there
@@ -86,11 +80,8 @@ export class Cards {
     const gone = [...document.querySelectorAll(".incident")].filter(
       (card) => IS_ACTIVE.has(card.dataset.state) && !present.has(card.dataset.id),
     );
-    if (!this.isLivePage && gone.length) this.refresh();
-    for (const card of gone) {
-      if (isUnsent(card.dataset.id)) fetchCard(card.dataset.id);
-      else if (this.isLivePage) card.dataset.ended = new Date(0).toISOString();
-    }
+    if (gone.length) this.refresh();
+    for (const card of gone) if (isUnsent(card.dataset.id)) fetchCard(card.dataset.id);
   }
 
   // This page as the server would render it now: its cards take the places of ours, new ones are admitted.
@@ -118,12 +109,12 @@ export class Cards {
   settle() {
     const present = now();
     for (const card of document.querySelectorAll(".incident[data-ended]")) {
-      if (present - Date.parse(card.dataset.ended) > ENDED_SHOWN_MS) this.age(card);
+      // A minute after its end a card is history: grey.
+      if (present - Date.parse(card.dataset.ended) > ENDED_SHOWN_MS) card.classList.add("is-old");
     }
-    const stream = document.querySelector("[data-stream]");
     if (this.list && !isInUse(this.list)) {
       for (const card of this.list.children) card.style.minHeight = "";
-      if (!stream || !isInUse(stream)) this.admit();
+      this.admit();
       this.trim();
     }
     this.refill();
@@ -137,16 +128,9 @@ export class Cards {
       this.mayFit = false;
       this.refresh();
     }
-    if (!this.isLivePage && !document.querySelector("[data-more]")) return;
+    if (!document.querySelector("[data-more]")) return;
     const open = this.list.querySelectorAll(".is-open").length;
-    if (open < (this.isLivePage ? SHOWN : FEW_LISTED) && this.pending > open + this.arriving.size) this.refresh();
-  }
-
-  // A minute after its end a card is history: grey in a list, gone from the live page.
-  age(card) {
-    card.classList.add("is-old");
-    if (card.querySelector(".notice")) return; // somebody has to read it
-    if (this.isLivePage && this.list.contains(card) && !isInUse(this.list)) card.remove();
+    if (open < FEW_LISTED && this.pending > open + this.arriving.size) this.refresh();
   }
 
   admit() {
@@ -155,9 +139,8 @@ export class Cards {
       showInZone(cards);
       const card = cards.querySelector(".incident");
       if (!card || findCard(card.dataset.id)) continue;
-      // Pending ones first, in the order of their arrival; the others after them.
-      const after =
-        card.dataset.state === "open" ? [...this.list.querySelectorAll(".is-open")].pop() : this.list.lastElementChild;
+      // Pending ones first, in the order of their arrival.
+      const after = [...this.list.querySelectorAll(".is-open")].pop();
       if (after) after.after(card);
       else this.list.prepend(card);
       prepareForm(card);
@@ -170,7 +153,7 @@ export class Cards {
   showMore() {
     const more = document.querySelector("[data-more]");
     if (!more) return;
-    const shown = Math.min(this.isLivePage ? SHOWN : LISTED, this.list.querySelectorAll(".is-open").length);
+    const shown = Math.min(LISTED, this.list.querySelectorAll(".is-open").length);
     const hidden = Math.max(0, this.pending - shown);
     more.hidden = hidden === 0;
     more.querySelector("[data-more-count]").textContent = number(hidden);

@@ -20,9 +20,11 @@ export class Connection {
   // onFrame(frame): frame.events has only rows that have not been delivered before.
   // query: the search of the page; may be empty.
   // onState("opening" | "live" | "lost" | "out" | "refused"); onSlow(): this browser was too slow for the events.
-  constructor({ position, query, onFrame, onState, onSlow }) {
+  // hasTriage: frames of the triage are wanted.
+  constructor({ position, query, hasTriage, onFrame, onState, onSlow }) {
     this.position = position;
     this.query = query;
+    this.hasTriage = hasTriage;
     this.onSlow = onSlow;
     this.onFrame = onFrame;
     this.onState = onState;
@@ -47,6 +49,7 @@ export class Connection {
     // A page without rows needs the system status alone.
     const query = new URLSearchParams(this.position === null ? { events: "0" } : { after: this.position });
     if (this.query) query.set("q", this.query);
+    if (this.hasTriage) query.set("triage", "1");
     query.set("lang", document.documentElement.lang);
     const socket = new WebSocket(`${scheme}://${location.host}${ROOT}/ws/live?${query}`);
     this.socket = socket;

@@ -16,6 +16,9 @@ import { startOnboarding } from "./onboarding.js";
 import { startSelection } from "./selection.js";
 import "./submitting.js";
 import { SystemStatus } from "./system_status.js";
+import { Triage } from "./triage.js";
+import { TriageDecisions } from "./triage_decide.js";
+import { triageKeys } from "./triage_keys.js";
 
 startChoices();
 startMenus();
@@ -33,11 +36,16 @@ const parts = new LiveParts(cards.pending);
 const notifications = new Notifications(cards.pending);
 const openPalette = startCommandPalette();
 
-startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette, ownKeys: {} });
+const area = document.querySelector("[data-triage]");
+const triage = area && new Triage(area);
+const ownKeys = triage ? triageKeys(triage, new TriageDecisions(triage)) : {};
+
+startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette, ownKeys });
 
 const connection = new Connection({
   position: list ? Number(list.dataset.seq) : null,
   query: list?.dataset.query ?? "",
+  hasTriage: triage !== null,
   onSlow: () => status.showSlow(),
   onState: (state) => status.setConnection(state),
   onFrame: (frame) => {
@@ -45,6 +53,7 @@ const connection = new Connection({
     cards.take(frame);
     parts.take(frame);
     if (frame.counts?.waiting !== undefined) notifications.take(frame.counts.waiting);
+    triage?.take(frame);
     stream?.take(frame);
   },
 });

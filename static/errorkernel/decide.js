@@ -1,11 +1,10 @@
 // Decides incidents in place. The forms work without this; with it the card changes where it is.
 
 import { armedButton, disarm, forgetUnsent, getUnsent, isUnsent, keepUnsent, showNotice } from "./decision_form.js";
+import { FETCHED, postForm } from "./form_post.js";
 import { CLOSED_UNSENT, patchCard } from "./incident_card.js";
-import { renewLogin } from "./login.js";
 import { text } from "./texts.js";
 
-const CARD_ONLY = "X-Steward-Card";
 const RETRY_MS = 2000;
 
 const REJECTIONS = new Map([
@@ -14,29 +13,16 @@ const REJECTIONS = new Map([
   [404, text("decide-404")],
 ]);
 
-function post(form, button) {
-  // Not form.action: the buttons are called "action", and hide it.
-  const body = new FormData(form, button);
-  body.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
-  return fetch(form.getAttribute("action"), { method: "POST", body, headers: { [CARD_ONLY]: "1" }, redirect: "error" });
-}
-
-// 403 may mean that the reader has logged in anew since this page was made.
-async function postWithLogin(form, button) {
-  const response = await post(form, button);
-  if (response.status !== 403) return response;
-  const login = await renewLogin();
-  if (login === "same") return post(form, button);
-  return login === "out" ? new Response(null, { status: 401 }) : response;
-}
+// Not form.action: the buttons are called "action", and hide it.
+const postCard = (form, button) => postForm(form.getAttribute("action"), new FormData(form, button));
 
 const idOf = (form) => form.closest(".incident").dataset.id;
 
 // Returns the HTTP status.
 async function send(form, button) {
   const id = idOf(form);
-  const response = await postWithLogin(form, button);
-  if (response.headers.has(CARD_ONLY)) {
+  const response = await postCard(form, button);
+  if (response.headers.has(FETCHED)) {
     const html = await response.text();
     forgetUnsent(id);
     patchCard(html, { isResponse: true });

@@ -128,7 +128,7 @@ export class EventStream {
   pause(paused) {
     this.paused = paused;
     this.pauseButton.setAttribute("aria-pressed", String(paused));
-    this.pauseButton.textContent = text(paused ? "resume" : "pause");
+    this.pauseButton.firstElementChild.textContent = text(paused ? "resume" : "pause");
     this.settle();
   }
 

@@ -103,7 +103,7 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     asked = [ask(running, first, "the same for many?") for _ in range(2)]
-    expect(page.locator(".problem-groups")).to_contain_text("2 pending incidents:")
+    expect(page.locator("[data-group]", has_text="the same for many")).to_contain_text("2 pending")
     page.goto(running.http_url + '/incidents/?q=text:"the same for many"')
     expect(page.locator(".incident")).to_have_count(2)
     asked += [ask(running, first, text) for text in ("the same for many?", "another?")]
@@ -123,8 +123,10 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
 
 def test_an_incident_is_decided_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "keyboard?")
-    expect(page.locator(card)).to_be_visible()
     expect(page).to_have_title(re.compile(r"^\(1\) Triage"))
+    page.goto(running.http_url + "/incidents/")
+    expect(page.locator(card)).to_be_visible()
+    expect(page).to_have_title(re.compile(r"^\(1\) Incidents"))
     expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("^data:image/svg"))
     page.keyboard.press("j")
     expect(page.locator(card)).to_be_focused()
@@ -173,7 +175,7 @@ def test_an_incident_is_decided_on_a_phone(running: Product, browser: Browser, f
     context = new_context(browser, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = log_in(context.new_page(), running)
     card = ask(running, first, "phone?")
-    page.get_by_role("link", name=re.compile("^Incidents")).first.tap()
+    page.get_by_role("link", name="All incidents").tap()
     button = page.locator(f"{card} button.continue")
     box = button.bounding_box()
     assert box
@@ -210,6 +212,7 @@ def test_a_decision_is_remembered_as_a_rule_that_then_decides(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
     card = ask(running, first, "always the same")
+    page.goto(running.http_url + "/incidents/")
     page.locator(f"{card} h3 a").click()
     page.locator("button.continue").click()
     expect(page.locator(card)).to_contain_text("decided continue by admin")
@@ -221,14 +224,17 @@ def test_a_decision_is_remembered_as_a_rule_that_then_decides(
     page.get_by_label("Reason (required; stored with every decision)").fill("it is always so")
     page.get_by_role("button", name="Save and enable").click()
     expect(page.get_by_text("Rule 1", exact=False).first).to_be_visible()
-    page.goto(running.http_url + "/")
     again = ask(running, first, "always the same")
+    decided = f"/api/v1/incidents/{again[14:-2]}"
+    wait_for(lambda: running.call(decided, running.token())[1].get("decision"))
+    page.goto(f"{running.http_url}/incidents/{again[14:-2]}/")
     expect(page.locator(again)).to_contain_text("decided continue by rule 1")
 
 
 def test_a_decision_that_was_not_sent_is_told_apart_from_the_one_that_counts(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
+    page.goto(running.http_url + "/incidents/")
     lost, arrived = ask(running, first, "never sent?"), ask(running, first, "sent, not heard?")
     token = running.token()
     for card, action in ((lost, "kill"), (arrived, "continue")):
@@ -254,6 +260,7 @@ def test_a_decision_that_was_not_sent_is_told_apart_from_the_one_that_counts(
 def test_whoever_logs_in_again_in_another_tab_decides_where_they_are(
     running: Product, page: Page, first: dict[str, str]
 ) -> None:
+    page.goto(running.http_url + "/incidents/")
     card = ask(running, first, "signed out?")
     page.locator(f"{card} [name=reason]").fill("typed before")
     other = page.context.new_page()
@@ -272,6 +279,7 @@ def test_whoever_logs_in_again_in_another_tab_decides_where_they_are(
 
 
 def test_what_became_of_a_message_is_told_without_a_reload(running: Product, page: Page, first: dict[str, str]) -> None:
+    page.goto(running.http_url + "/incidents/")
     card = ask(running, first, "a message fails", message={"id": "1", "method": "REQ", "data": "x"})
     incident = card[14:-2]
     expect(page.locator(card)).to_be_visible()  # it is stored: before that its own page is not there
@@ -294,6 +302,9 @@ def test_a_viewer_sees_and_is_refused(running: Product, browser: Browser, first:
     page.fill("[name=username]", "vera")
     page.fill("[name=password]", "looks only")
     page.press("[name=password]", "Enter")
+    expect(page.locator("[data-group]", has_text="vera?")).to_contain_text("not decide them")
+    expect(page.locator("[data-group] button")).to_have_count(0)
+    page.goto(running.http_url + "/incidents/")
     expect(page.locator(card)).to_be_visible()
     expect(page.locator(f"{card} button.continue")).to_be_hidden()
     page.keyboard.press("j")
@@ -405,6 +416,8 @@ def test_the_console_speaks_german_where_it_is_asked_to(running: Product, page: 
     page.get_by_role("button", name="Deutsch").click()
     expect(page.locator("html")).to_have_attribute("lang", "de")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.goto(running.http_url + "/incidents/")
+    expect(page.locator("[data-connection=live]")).to_be_visible()
     card = ask(running, first, "deutsch?")  # pushed, not rendered with the page
     expect(page.locator(f"{card} .state")).to_contain_text("ausstehend")
     expect(page.locator(f"{card} button.continue")).to_contain_text("Fortsetzen")

@@ -19,7 +19,7 @@ RANKED_MAX = 10_000
 
 
 class Waiting:
-    """All pending incidents at one moment, the highest impact first, and their number per problem with its parts.
+    """All pending incidents at one moment, the highest impact first. Merged problems are one.
 
     ``only``: restricts the incidents, not the numbers by which they are ranked.
     """
@@ -29,7 +29,6 @@ class Waiting:
         on_problem = Counter([row.problem for row in rows])
         # The sort is stable: of equal impact, the longest pending first.
         rows.sort(key=lambda row: row.waited_s * on_problem[row.problem], reverse=True)
-        self.on_problem = on_problem
         self._keys = [row.key for row in rows if only is None or as_uuid(row.key) in only]
 
     def __len__(self) -> int:
@@ -38,10 +37,6 @@ class Waiting:
     def ids(self, first: int, last: int) -> list[UUID]:
         """The incidents in these places."""
         return [as_uuid(key) for key in self._keys[first:last]]
-
-    def largest_problems(self, most: int) -> list[tuple[int, int]]:
-        """(problem, number of pending incidents) where it is more than one, the largest first."""
-        return [(problem, count) for problem, count in self.on_problem.most_common(most) if count > 1]
 
 
 def on_its_way(limit: int) -> list[UUID]:

@@ -1,4 +1,4 @@
-"""The list of pending incidents by impact."""
+"""The list of all pending incidents by impact, with those in delivery and those that have just ended."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from django.utils import timezone
 from errorkernel.domain.incident_state import ENDED, IN_DELIVERY, State
 from errorkernel.domain.query.fields import INCIDENT_FIELDS
 from errorkernel.domain.query.parse import QueryError, parse
-from errorkernel.models import Incident, Problem
+from errorkernel.models import Incident
 from errorkernel.platform.parameters import name_of, number
 from errorkernel.store.search import incident_q
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
@@ -20,7 +20,6 @@ from errorkernel.web.auth.permissions import VIEW, needs
 CARDS_A_PAGE = 20
 MOVING_SHOWN = 10
 ENDED_SHOWN = 10
-SHARED_PROBLEMS_SHOWN = 5
 
 
 def fitting(query: str) -> frozenset[UUID] | None:
@@ -51,19 +50,9 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "fields": INCIDENT_FIELDS.items(),
         "page": page,
         "has_more": len(waiting) > first + CARDS_A_PAGE,
-        "crowds": _shared_problems(waiting) if only is None else [],
         **(_room(here) if only is None and page == 1 else {"waiting": in_order(here)}),
     }
     return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)
-
-
-def _shared_problems(waiting: Waiting) -> list[tuple[Problem, int]]:
-    """Problems with several pending incidents and their numbers, the largest first."""
-    counts = dict(waiting.largest_problems(SHARED_PROBLEMS_SHOWN))
-    return [
-        (problem, counts[problem.pk])
-        for problem in sorted(Problem.objects.filter(pk__in=counts), key=lambda p: -counts[p.pk])
-    ]
 
 
 def _room(waiting: Sequence[UUID]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def first_node(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         return HttpResponseRedirect(reverse("triage"))
     name = request.POST.get("name", "").strip()
-    page = triage_context()
+    page = triage_context(request)
     try:
         made = nodes.add_node(name, actor_of(request))
     except nodes.FleetError as exc:

@@ -20,7 +20,7 @@ from errorkernel.store.ingest.event_rows import EventRow
 from errorkernel.store.ingest.name_cache import NameCache
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.rules import changes, evaluation
-from errorkernel.store.status.triage_order import Waiting
+from errorkernel.store.status import triage
 from errorkernel.web.console.bulk_decisions import found_by
 from tests.support.problem_data import ALICE, NOW, met, report, state, take_in
 
@@ -132,7 +132,7 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     """In the list of pending incidents, on an incident, in a bulk decision, in the map and for a rule."""
     whole, part = met("disk full", type=EventType.ACTION), met("no space left", 2, type=EventType.ACTION)
     problems.merge(part.pk, whole.pk, "one disk", ALICE)
-    assert Waiting(NOW).largest_problems(5) == [(whole.pk, 3)]
+    assert [(row.problem, row.pending) for row in triage.read_numbers(NOW).summaries] == [(whole.pk, 3)]
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
         assert "2 other processes of this" in " ".join(page.split())
