@@ -19,6 +19,11 @@ OPERATIONS = [
     for method in methods
     if method != "parameters"
 ]
+READS = [label for label in OPERATIONS if label.startswith("GET ")]
+CHANGES_OF_PROBLEMS = [
+    label for label in OPERATIONS if label not in READS and label.split("/")[3] in ("events", "incidents", "problems")
+]
+OTHER_CHANGES = [label for label in OPERATIONS if label not in (*READS, *CHANGES_OF_PROBLEMS)]
 # What the document calls them → the tokens of the running product.
 TOKENS: dict[str, str] = {}
 
