@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from errorkernel.admin.base import actor_of
 from errorkernel.models import ApiToken
 from errorkernel.store.accounts import api_tokens, people
+from errorkernel.web.auth.password_hashing import hashed_before
 
 _KINDS = {User: ("user", people.person), Group: ("group", people.group)}
 
@@ -80,8 +81,14 @@ class PersonAdmin(Noted, UserAdmin):
                 _revoke_tokens(person, request)
             super().delete_queryset(request, queryset)
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        with hashed_before(request.POST.get("password1", "")):
+            return super().add_view(request, form_url, extra_context)
+
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        with transaction.atomic():
+        with hashed_before(request.POST.get("password1", "")), transaction.atomic():
             before = people.person(unquote(id))
             response = super().user_change_password(request, id, form_url)
             self._note(request, before, people.person(unquote(id)))
@@ -98,7 +105,8 @@ class PersonAdmin(Noted, UserAdmin):
 
 def own_password(request: HttpRequest) -> HttpResponse:
     """Django's page to change one's password, with an audit entry."""
-    with transaction.atomic():
+    new, old = request.POST.get("new_password1", ""), request.POST.get("old_password", "")
+    with hashed_before(new, request.user, old), transaction.atomic():
         before = people.person(request.user.pk)
         response = admin.site.password_change(request)
         people.note("user", before, people.person(request.user.pk), actor_of(request))

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.urls import reverse
 
 from errorkernel.bypasses.request_threads import THREADS_MAX, WAITING_MAX, KeptThreads
 from errorkernel.web.auth import password_hashing
@@ -106,3 +108,32 @@ async def test_requests_have_a_bounded_number_of_threads_and_probes_need_none() 
     application.go_on.set()
     await asyncio.gather(*requests)
     assert application.running == THREADS_MAX + WAITING_MAX
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_password_is_hashed_in_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a third of a second, in which nobody else could write to SQLite."""
+    boss, other = (User.objects.create_superuser(name, password=PASSWORD) for name in ("boss", "other"))
+    hashed = []
+    original = BoundedHasher._hash
+
+    def watched(hasher: BoundedHasher, password: str, salt: str, iterations: int) -> str:
+        hashed.append(connection.in_atomic_block)
+        return original(hasher, password, salt, iterations)
+
+    monkeypatch.setattr(BoundedHasher, "_hash", watched)
+    client = Client()
+    client.force_login(boss)
+    new = {"password1": "staple of batteries", "password2": "staple of batteries", "usable_password": "true"}
+    own = {"old_password": PASSWORD, "new_password1": "battery of staples", "new_password2": "battery of staples"}
+    page = reverse("admin:auth_user_password_change", args=[other.pk])
+    assert client.post(page, {**new, "set-password": "1"}).status_code == 302
+    assert client.post(reverse("admin:auth_user_add"), {"username": "third", **new}).status_code == 302
+    assert client.post(reverse("admin:password_change"), own).status_code == 302
+    assert hashed == [False] * 4, "one for each new password, and the old one"
+    assert User.objects.get(username="third").check_password("staple of batteries")
+    other.refresh_from_db()
+    boss.refresh_from_db()
+    assert other.check_password("staple of batteries")
+    assert boss.check_password("battery of staples")
+    assert other.password.split("$")[2] != boss.password.split("$")[2], "each has its own salt"

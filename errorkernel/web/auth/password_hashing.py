@@ -3,16 +3,22 @@
 All of it goes through here, whatever asks: the login page, the admin, a changed password, an unknown name. What comes
 while two are under way is answered at once with 429. The threads give way to those that store events.
 
+A transaction of SQLite keeps all others from writing, so no password is hashed in one: ``hashed_before``.
+
 Source: https://docs.djangoproject.com/en/5.2/topics/auth/passwords/#writing-your-own-hasher
 """
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -35,10 +41,48 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 _threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_stand_back)
 
 
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """``salt``: of a new password. ``found``: (password, salt, iterations) → hash."""
+
+    salt: str
+    found: dict[tuple[str, str, int], str] = field(default_factory=dict)
+
+
+_hashed: ContextVar[_Hashed | None] = ContextVar("hashed", default=None)
+
+
+@contextlib.contextmanager
+def hashed_before(new: str, user: AbstractBaseUser | AnonymousUser | None = None, old: str = "") -> Iterator[None]:
+    """Hash ``new``, and ``old`` as the password of ``user``; within the block neither is hashed again. Enter it before
+    a transaction. Raises HashingBusy."""
+    token = _hashed.set(_Hashed(PBKDF2PasswordHasher().salt()))
+    try:
+        if new:
+            make_password(new)
+        if old and user:
+            user.check_password(old)
+        yield
+    finally:
+        _hashed.reset(token)
+
+
 class BoundedHasher(PBKDF2PasswordHasher):
     """Django's hasher and its format, at most ``AT_ONCE`` at the same time. Raises HashingBusy."""
 
+    def salt(self) -> str:
+        hashed = _hashed.get()
+        return hashed.salt if hashed else super().salt()
+
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        known, key = _hashed.get(), (password, salt, iterations or self.iterations)
+        if known is None:
+            return self._hash(*key)
+        if key not in known.found:
+            known.found[key] = self._hash(*key)
+        return known.found[key]
+
+    def _hash(self, password: str, salt: str, iterations: int) -> str:
         if not _places.acquire(blocking=False):
             raise HashingBusy
         try:
