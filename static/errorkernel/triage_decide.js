@@ -57,6 +57,7 @@ export class TriageDecisions {
   // To kill and to stop need a reason: the next Enter in its field presses the button.
   askReason(form, button) {
     form.dataset.armed = button.value;
+    announce(text("give-reason", { action: button.querySelector("span").textContent }));
     const words = text("give-reason", { action: button.querySelector("span").textContent });
     say(form, words);
     reasonOf(form).focus();
