@@ -1,6 +1,6 @@
 """The addresses of the console, the API and the health checks."""
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.i18n import set_language
 
@@ -23,6 +23,7 @@ from errorkernel.web.console import (
     system,
     triage,
 )
+from errorkernel.web.console.login import Login
 from errorkernel.web.operations.form_view import page_address
 from errorkernel.web.operations.registry import registry
 
@@ -56,9 +57,7 @@ urlpatterns = [
     path("audit/export", audit.export, name="audit-export"),
     path(
         "login/",
-        takes("next", fields=("username", "password"))(
-            LoginView.as_view(template_name="errorkernel/login.html", redirect_authenticated_user=True)
-        ),
+        takes("next", fields=("username", "password"))(Login.as_view()),
         name="login",
     ),
     path("logout/", takes()(LogoutView.as_view()), name="logout"),

@@ -1,6 +1,7 @@
-// Lists that open over the page (the menu of the account, More on a phone): Esc or a press elsewhere closes them.
+// Lists that open over the page (the menu of the account, More on a phone, actions, saved searches): Esc or a press
+// elsewhere closes them.
 
-const opened = () => [...document.querySelectorAll("details.menu[open], details.more[open]")];
+const opened = () => [...document.querySelectorAll("details:is(.menu, .more, .pick, .saved-searches)[open]")];
 
 function close(details) {
   const held = details.contains(document.activeElement);

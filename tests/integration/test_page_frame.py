@@ -12,7 +12,7 @@ from django.utils import translation
 
 from errorkernel.domain.values import OutcomeState
 from errorkernel.live import rendering
-from errorkernel.models import AuditEntry, KernelHeartbeat, Node
+from errorkernel.models import AuditEntry, BulkDecision, KernelHeartbeat, Node
 from errorkernel.store import kernel_heartbeats
 from errorkernel.web.console.script_texts import texts
 from errorkernel.web.console.search import RANGES
@@ -234,3 +234,43 @@ def test_without_a_kernel_nothing_is_said_of_what_it_alone_knows(alice: Client) 
     strip = alice.get("/").content.decode().split('<div class="banners">')[0]
     assert "broker unknown" in strip.split("<body")[1]
     assert "not stored yet" not in strip.split("<body")[1]
+
+
+def test_the_login_names_the_page_that_follows_and_no_account(client: Client) -> None:
+    root = reverse("login")
+    shown = client.get(root, {"next": "/problems/12/?page=2"}).content.decode()
+    assert "problem 12" in shown
+    assert "approvals" in client.get(root, {"next": "/approvals/"}).content.decode().lower()
+    for nowhere in ("/", "/no/such/page/", "https://elsewhere.example/problems/12/", "//elsewhere.example/approvals/"):
+        assert "After login" not in client.get(root, {"next": nowhere}).content.decode(), nowhere
+    assert ">admin<" not in shown
+    assert "changepassword" not in shown
+
+
+def test_the_menu_has_the_account_with_its_groups_and_the_pages_that_it_may_open(alice: Client, chief: Client) -> None:
+    page = alice.get("/").content.decode()
+    assert "<bdi data-account>alice</bdi>" in page
+    assert "<bdi>operator</bdi>" in page
+    assert 'href="/settings/"' not in page
+    assert 'href="/settings/"' in chief.get("/").content.decode()
+
+
+def test_the_number_of_approvals_is_of_those_that_can_still_be_given(alice: Client) -> None:
+    def counted() -> str:
+        found = re.search(r'data-count="approvals">(\d*)<', alice.get("/").content.decode())
+        assert found
+        return found[1]
+
+    now = datetime.now(UTC)
+    assert counted() == ""
+    made = [
+        BulkDecision.objects.create(
+            query="process:*", action="kill", reason="r", actor="user:bob", count=30, needs_approval=True,
+            proposed_at=now, expires_at=now + timedelta(minutes=minutes),
+        )
+        for minutes in (-1, 5, 9)
+    ]  # fmt: skip
+    assert counted() == "2"
+    page = alice.get("/approvals/").content.decode()
+    assert f'/bulk-decisions/{made[1].pk}/"' in page
+    assert rendering.read_status().approvals == 2

@@ -17,6 +17,7 @@ from django.shortcuts import render
 from errorkernel.models import AuditEntry
 from errorkernel.platform.parameters import moment, name_of, number, word
 from errorkernel.web.auth.permissions import AUDIT, needs
+from errorkernel.web.console.pager import Pager
 
 ROWS_A_PAGE = 100
 COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
@@ -36,14 +37,14 @@ def audit(request: HttpRequest) -> HttpResponse:
     if before is not None:
         entries = entries.filter(id__lt=before)
     found = list(entries[: ROWS_A_PAGE + 1])
+    older = found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None
     context = {
         "section": "audit",
         "entries": found[:ROWS_A_PAGE],
         "chosen": chosen,
-        "parts": urlencode(chosen.parts()),
         "incident_id": _incident_of(chosen.target),
-        "before": before,
-        "older": found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None,
+        "parts": urlencode(chosen.parts()),
+        "pager": Pager.by_position(chosen.parts(), before, older),
     }
     return render(request, "errorkernel/audit.html", context)
 

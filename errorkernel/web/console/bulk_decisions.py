@@ -20,6 +20,7 @@ from errorkernel.store.incidents.bulk_progress import Watched
 from errorkernel.store.search import incident_q
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
+from errorkernel.web.console.pager import Pager, first_row
 
 SHOWN = 50
 ITEMS_A_PAGE = 100
@@ -77,8 +78,7 @@ def approvals(request: HttpRequest) -> HttpResponse:
 
 def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, object]:
     actor = actor_of(request)
-    first = (min(page, 10_000) - 1) * ITEMS_A_PAGE
-    items = list(bulk_decisions.items(found)[first : first + ITEMS_A_PAGE + 1])
+    first = first_row(page, ITEMS_A_PAGE)
     results = bulk_progress.results(found)
     watched = bulk_progress.watched(found, actor.at)
     return {
@@ -86,9 +86,8 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
         "bulk": found,
         "results": results,
         "answered": found.count - results[BulkDecisionItem.Result.PENDING],
-        "items": items[:ITEMS_A_PAGE],
-        "page": page,
-        "has_more": len(items) > ITEMS_A_PAGE,
+        "items": list(bulk_decisions.items(found)[first : first + ITEMS_A_PAGE]),
+        "pager": Pager.numbered({}, page, ITEMS_A_PAGE, found.count),
         "watched": watched,
         "has_canary": bulk_decisions.has_canary(found),
         "expired": found.state == BulkDecision.State.PROPOSED and actor.at >= found.expires_at,

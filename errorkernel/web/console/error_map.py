@@ -8,6 +8,7 @@ from errorkernel.platform.parameters import LARGEST, name_of, number
 from errorkernel.store.status import error_map
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.nodes import node_named
+from errorkernel.web.console.pager import Pager, first_row
 from errorkernel.web.console.pending import ROWS_A_PAGE
 
 STATES_SHOWN = 200
@@ -18,17 +19,16 @@ def show(request: HttpRequest) -> HttpResponse:
     """``node`` and ``process`` (its number): the open branch; ``page``: of the nodes."""
     page, name = number(request.GET, "page") or 1, name_of(request.GET, "node")
     process_id = number(request.GET, "process")
-    first = (min(page, 10_000) - 1) * ROWS_A_PAGE
-    nodes = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE + 1])
+    first = first_row(page, ROWS_A_PAGE)
+    nodes = list(Node.objects.order_by("name")[first : first + ROWS_A_PAGE])
     opened = node_named(name) if name else None
     if opened and opened not in nodes:
         nodes = [opened]  # alone, so that it is visible without scrolling
     met = error_map.by_node([node.pk for node in nodes])
     context = {
         "section": "nodes",
-        "page": page,
-        "has_more": len(nodes) > ROWS_A_PAGE,
-        "nodes": [(node, met.get(node.pk)) for node in nodes[:ROWS_A_PAGE]],
+        "pager": Pager.numbered({}, page, ROWS_A_PAGE, Node.objects.count()),
+        "nodes": [(node, met.get(node.pk)) for node in nodes],
         "opened": opened,
         **(_branch(opened, process_id) if opened else {}),
     }

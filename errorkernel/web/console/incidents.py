@@ -16,6 +16,7 @@ from errorkernel.platform.parameters import name_of, number
 from errorkernel.store.search import incident_q
 from errorkernel.store.status.triage_order import Waiting, ended, in_order, on_its_way
 from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.console.pager import Pager, first_row
 
 CARDS_A_PAGE = 20
 MOVING_SHOWN = 10
@@ -40,7 +41,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         only = fitting(query)
     except QueryError as exc:
         mistake, only = exc, frozenset()
-    first = (min(page, 10_000) - 1) * CARDS_A_PAGE
+    first = first_row(page, CARDS_A_PAGE)
     waiting = Waiting(timezone.now(), only)
     here = waiting.ids(first, first + CARDS_A_PAGE)
     context = {
@@ -50,6 +51,7 @@ def incidents(request: HttpRequest) -> HttpResponse:
         "fields": INCIDENT_FIELDS.items(),
         "page": page,
         "has_more": len(waiting) > first + CARDS_A_PAGE,
+        "pager": Pager.numbered({"q": query} if query else {}, page, CARDS_A_PAGE, len(waiting)),
         **(_room(here) if only is None and page == 1 else {"waiting": in_order(here)}),
     }
     return render(request, "errorkernel/incidents.html", context, status=400 if mistake else 200)

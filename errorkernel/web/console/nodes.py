@@ -23,6 +23,7 @@ from errorkernel.web.auth.permissions import SEE_REFUSED, VIEW, needs
 from errorkernel.web.console import heat_map
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
+from errorkernel.web.console.pager import Pager, first_row
 from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
 
 PROCESSES_SHOWN = 200
@@ -48,25 +49,23 @@ def _urgent_first(now: datetime) -> QuerySet[Node]:
     return Node.objects.order_by(urgency, "name")
 
 
-def _nodes_page(first: int, now: datetime) -> tuple[list[tuple[Node, str, int, int]], bool]:
-    found = list(_urgent_first(now)[first : first + ROWS_A_PAGE + 1])
+def _nodes_page(first: int, now: datetime) -> list[tuple[Node, str, int, int]]:
+    found = list(_urgent_first(now)[first : first + ROWS_A_PAGE])
     keys = [row.pk for row in found]
     processes = dict(Process.objects.filter(node__in=keys).order_by().values_list("node").annotate(Count("pk")))
     asking = waiting_by("node", keys)
-    page = [(row, hearing(row, now), processes.get(row.pk, 0), asking.get(row.pk, 0)) for row in found]
-    return page[:ROWS_A_PAGE], len(found) > ROWS_A_PAGE
+    return [(row, hearing(row, now), processes.get(row.pk, 0), asking.get(row.pk, 0)) for row in found]
 
 
 @needs(VIEW, "page")
 def nodes(request: HttpRequest) -> HttpResponse:
     """All nodes, urgent ones first, with their liveness, and access denials of unknown senders."""
     page = number(request.GET, "page") or 1
-    found, has_more = _nodes_page((min(page, 10_000) - 1) * ROWS_A_PAGE, timezone.now())
+    found = _nodes_page(first_row(page, ROWS_A_PAGE), timezone.now())
     context = {
         "section": "nodes",
         "nodes": found,
-        "page": page,
-        "has_more": has_more,
+        "pager": Pager.numbered({}, page, ROWS_A_PAGE, Node.objects.count()),
         "heat": heat_map.of_fleet(timezone.now()) if page == 1 else None,
         "strangers": AccessDenial.objects.filter(node="")[:UNKNOWN_SENDERS_SHOWN],
     }

@@ -29,6 +29,7 @@ from errorkernel.store.problems import deciders, unmerged
 from errorkernel.store.search import problem_q
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
 from errorkernel.web.console.facet_links import FacetLinks, FacetValue, Links
+from errorkernel.web.console.pager import Pager, first_row
 from errorkernel.web.console.pending import ROWS_A_PAGE
 
 SORTS = {"pending": "", "count": "-count", "nodes": "-nodes", "recent": "-last_seen", "trend": ""}
@@ -107,23 +108,22 @@ def infos(request: HttpRequest) -> HttpResponse:
 def _list(request: HttpRequest, page: Q, more: dict[str, Any]) -> HttpResponse:
     now = timezone.now()
     order = word(request.GET, "sort", list(SORTS)) or "pending"
-    at = min(number(request.GET, "page") or 1, 10_000)
+    at = number(request.GET, "page") or 1
     search = ProblemSearch.of(request.GET, now, request.user.pk)
     pending = facets.pending_by_problem()
     me = request.user.get_username()
     base = problem_q(edit.without(search.tree, "state", "level", "assigned"), now, request.user.pk)
     hits = Q(pk__in=[]) if search.error else base
     found = facets.problem_facets(unmerged().filter(page, hits), search.chosen(), me, pending)
-    first = (at - 1) * ROWS_A_PAGE
-    shown = _ordered(unmerged().filter(page, search.condition), order, found, now)[first : first + ROWS_A_PAGE + 1]
+    first = first_row(at, ROWS_A_PAGE)
+    shown = _ordered(unmerged().filter(page, search.condition), order, found, now)[first : first + ROWS_A_PAGE]
     rows = list(shown)
-    keys = [row.pk for row in rows[:ROWS_A_PAGE]]
+    keys = [row.pk for row in rows]
     met = rollups.problems_by_hour(keys, now)
     query = {"q": search.text} if search.text else {}
     sorted_by = {"sort": order} if order != "pending" else {}
-    has_more = len(rows) > ROWS_A_PAGE
     context = {
-        "problems": [(row, pending.get(row.pk, 0), met[row.pk]) for row in rows[:ROWS_A_PAGE]],
+        "problems": [(row, pending.get(row.pk, 0), met[row.pk]) for row in rows],
         "query": search.text,
         "error": search.error,
         "chosen": sorted_by,
@@ -133,15 +133,14 @@ def _list(request: HttpRequest, page: Q, more: dict[str, Any]) -> HttpResponse:
         "total": len(found.hits),
         "is_complete": found.is_complete,
         "facet_limit": facets.HITS_READ,
-        "first": first + 1,
-        "last": first + len(keys),
+        "pager": Pager.numbered(
+            query | sorted_by, at, ROWS_A_PAGE, len(found.hits), has_uncounted=not found.is_complete
+        ),
         "sort": order,
         "sorts": [(name, title, f"?{urlencode(query | {'sort': name})}") for name, title in _columns()],
         "note": ""
         if found.is_complete
         else _("Counted in the newest {count} hits.").format(count=f"{facets.HITS_READ:,}"),
-        "newer": f"?{urlencode(query | sorted_by | {'page': at - 1})}" if at > 1 else "",
-        "older": f"?{urlencode(query | sorted_by | {'page': at + 1})}" if has_more else "",
         "may_change": "is_infos" not in more and request.user.has_perm(DECIDE),
         "plain": reverse("infos" if "is_infos" in more else "problems"),
         **more,

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -27,6 +26,7 @@ from errorkernel.web.auth.permissions import CHANGE_RULES, SEE_DEAD_LETTERS, SEE
 from errorkernel.web.console import rule_form
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.dry_run import Tried, before, dry_run
+from errorkernel.web.console.pager import Pager
 
 PART_ROWS = 20
 LETTERS_A_PAGE = 50
@@ -161,13 +161,14 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
     if before_id is not None:
         found = found.filter(pk__lt=before_id)
     page = list(found[: LETTERS_A_PAGE + 1])
+    parts = {name: value for name, value in chosen.items() if value}
+    older = page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None
     context = {
         "section": "dead-letters",
         "letters": page[:LETTERS_A_PAGE],
         "chosen": chosen,
-        "parts": urlencode({name: value for name, value in chosen.items() if value}),
         "states": [state.value for state in DeadLetter.State],
-        "before": before_id,
-        "older": page[LETTERS_A_PAGE - 1].pk if len(page) > LETTERS_A_PAGE else None,
+        "parts": parts,
+        "pager": Pager.by_position(parts, before_id, older),
     }
     return render(request, "errorkernel/dead_letters.html", context)

@@ -11,6 +11,7 @@ from errorkernel.models import RejectedEvent
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import name_of, number
 from errorkernel.web.auth.permissions import SEE_REFUSED, SEE_SETTINGS, needs
+from errorkernel.web.console.pager import Pager
 
 ROWS_A_PAGE = 50
 HEAD_SHOWN_BYTES = 1024
@@ -42,13 +43,13 @@ def quarantine(request: HttpRequest) -> HttpResponse:
     found = kept.filter(**{name: value for name, value in chosen.items() if value})
     page = list((found if before is None else found.filter(pk__lt=before))[: ROWS_A_PAGE + 1])
     reasons = kept.order_by().values("reason").annotate(count=Count("pk")).order_by("-count", "reason")
+    older = page[ROWS_A_PAGE - 1].pk if len(page) > ROWS_A_PAGE else None
     context: dict[str, Any] = {
         "section": "quarantine",
         "refused": [(row, Head.of(row)) for row in page[:ROWS_A_PAGE]],
         "reasons": reasons,
         "chosen": chosen,
-        "before": before,
-        "older": page[ROWS_A_PAGE - 1].pk if len(page) > ROWS_A_PAGE else None,
+        "pager": Pager.by_position({name: value for name, value in chosen.items() if value}, before, older),
     }
     return render(request, "errorkernel/rejected_events.html", context)
 
