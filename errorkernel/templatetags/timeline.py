@@ -60,19 +60,17 @@ def status_line(incident: Incident, now: datetime) -> list[StatusStep]:
             step.word,
             step.at,
             _STATUS_MARKS[step.mark],
-            _note_of(step, incident),
+            _clock_note(incident) if place == 0 else step.note if step.mark != "done" else "",
             is_pending=pending and step.mark == "now",
         )
-        for step in steps
+        for place, step in enumerate(steps)
     ]
 
 
-def _note_of(step: Step, incident: Incident) -> str:
-    """Of the steps that are done only the first needs a note: it has another clock than the others."""
-    if step.mark != "done":
-        return step.note
+def _clock_note(incident: Incident) -> str:
+    """The clock of the first step, if it differs from that of the others."""
     skew = incident.node.clock_skew_s
-    if step.at != incident.raised_at or skew is None or abs(skew) < CLOCK_SHOWN_S:
+    if skew is None or abs(skew) < CLOCK_SHOWN_S:
         return ""
     return _("clock of {node}, {seconds} s").format(node=incident.node.name, seconds=f"{skew:+.1f}")
 

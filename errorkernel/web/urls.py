@@ -7,6 +7,7 @@ from django.views.i18n import set_language
 from errorkernel.web.auth.api_requests import unknown
 from errorkernel.web.auth.page_requests import takes
 from errorkernel.web.console import (
+    approvals,
     audit,
     bulk_decisions,
     command_palette,
@@ -31,7 +32,7 @@ urlpatterns = [
     path("", triage.triage, name="triage"),
     path("triage/groups/", triage.groups, name="triage-groups"),
     path("live/", events.live, name="live"),
-    path("approvals/", bulk_decisions.approvals, name="approvals"),
+    path("approvals/", approvals.approvals, name="approvals"),
     path("first-node/", onboarding.first_node, name="first-node"),
     path("events/", events.events, name="events"),
     path("events/<int:seq>/", events.event, name="event"),

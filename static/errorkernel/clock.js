@@ -79,6 +79,9 @@ function tick() {
     setText(element, text(left > 0 ? "in" : "passed", { age: duration(Math.abs(left)) }));
     element.classList.toggle("is-soon", left < 60);
   }
+  for (const element of document.querySelectorAll("progress[data-until]")) {
+    element.value = Math.max(0, (Date.parse(element.dataset.until) - present) / 1000);
+  }
 }
 
 export function startClock() {

@@ -1,5 +1,6 @@
 // Parts of a page that change with an incident: fetched again from the server when it does. `data-part` names them,
-// `data-of` names the incidents whose change renews them; "pending": any change of the pending incidents.
+// `data-of` names the incidents whose change renews them; "pending": any change of the pending incidents. `data-approvals`
+// is the number of pending approvals that a part was rendered with.
 
 import { isInUse } from "./activity.js";
 import { fetchPage } from "./fragments.js";
@@ -23,6 +24,7 @@ export class LiveParts {
     const isChanged = shown.delete("pending") && this.hasOtherCount(frame);
     // After a connection was lost, anything may have changed.
     if (frame.incidents.some((incident) => shown.has(incident.id)) || (frame.snapshot && shown.size)) this.schedule(QUIET_MS);
+    else if (hasOtherApprovals(frame)) this.schedule(QUIET_MS);
     else if (isChanged) this.schedule(Math.max(QUIET_MS, this.refreshedAt + STORM_MS - Date.now()));
   }
 
@@ -65,6 +67,12 @@ export class LiveParts {
       this.fresh.delete(name);
     }
   }
+}
+
+function hasOtherApprovals(frame) {
+  const approvals = frame.status?.approvals;
+  const shown = document.querySelector("[data-approvals]")?.dataset.approvals;
+  return approvals !== undefined && shown !== undefined && Number(shown) !== approvals;
 }
 
 // What stands above cards and rows must not push them down while somebody is on them.

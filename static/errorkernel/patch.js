@@ -32,7 +32,8 @@ const isControl = (node) => isElement(node) && (node.matches(CONTROLS) || node.q
 
 export function patchAttributes(old, fresh) {
   for (const { name, value } of [...fresh.attributes]) {
-    if (KEPT_ATTRIBUTES.has(name) || name === "class" || old.getAttribute(name) === value) continue;
+    const isKept = KEPT_ATTRIBUTES.has(name) && !(name === "value" && old.matches("progress"));
+    if (isKept || name === "class" || old.getAttribute(name) === value) continue;
     old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
@@ -41,7 +42,6 @@ export function patchAttributes(old, fresh) {
   const kept = KEPT_CLASSES.filter((name) => old.classList.contains(name) && !fresh.classList.contains(name));
   const classes = [fresh.getAttribute("class"), ...kept].filter(Boolean).join(" ");
   if ((old.getAttribute("class") ?? "") !== classes) old.setAttribute("class", classes);
-  if (old.matches("progress")) old.value = fresh.value;
 }
 
 // The control under the pointer or the focus in `root`; null if none is in use.

@@ -156,6 +156,19 @@ def _check_free(problem: int, wanted: Collection[UUID], now: datetime) -> None:
             )
 
 
+def approve_canary(bulk_id: int, actor: Actor, *, watch_s: int) -> tuple[BulkDecision, list[UUID]]:
+    """As ``bulk_decisions.approve_canary``. Where the proposer chose no canary, the product chooses one: somebody
+    can always approve less than was proposed. The others then follow when somebody applies them."""
+    with transaction.atomic():
+        bulk = BulkDecision.objects.select_for_update(of=("self",)).get(pk=bulk_id)
+        if bulk.state == BulkDecision.State.PROPOSED and bulk.canary_id is None and bulk.count > 1:
+            waiting = bulk.items.filter(result=BulkDecisionItem.Result.PENDING).values("incident")
+            rows = Pending.rows(Incident.objects.filter(pk__in=waiting, state=State.OPEN.value))
+            if rows:
+                BulkDecision.objects.filter(pk=bulk_id).update(canary=choose_canary(rows, actor))
+        return bulk_decisions.approve_canary(bulk_id, actor, watch_s=watch_s)
+
+
 def choose_canary(pending: Iterable["Pending"], actor: Actor) -> UUID:
     """The incident to decide first. In this order: not taken by another person; on a node with a fresh heartbeat; with
     the fewest consecutive failures on its message; the longest pending."""

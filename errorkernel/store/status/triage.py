@@ -154,14 +154,13 @@ def read(now: datetime, *, only: Collection[UUID] | None = None, limit: int = GR
     """The triage at ``now``. ``only``: restricts the pending incidents; ``limit``: groups, at most."""
     numbers = read_numbers(now, only=only, limit=limit)
     wholes = [summary.problem for summary in numbers.summaries]
-    parts = _parts_of(wholes)
     problems = Problem.objects.select_related("assignee", "taken_by").in_bulk(wholes)
     samples = {sample.pk: sample for sample in in_order(summary.key for summary in numbers.summaries)}
     stacks = dict(
         ErrorEvent.objects.filter(pk__in=[sample.seq for sample in samples.values()]).values_list("seq", "stack")
     )
     trends = rollups.problems_by_hour(wholes, now, TREND_HOURS)
-    records = _records([*((whole, whole) for whole in wholes), *parts], now)
+    led_to = records(wholes, now)
     groups = [
         Group(
             summary,
@@ -169,7 +168,7 @@ def read(now: datetime, *, only: Collection[UUID] | None = None, limit: int = GR
             sample,
             trends[summary.problem],
             own_frames(stacks.get(sample.seq, "")),
-            records.get(summary.problem, []),
+            led_to.get(summary.problem, []),
         )
         for summary in numbers.summaries
         if summary.problem in problems and (sample := samples.get(summary.key))
@@ -292,6 +291,11 @@ def _parts_of(wholes: Sequence[int]) -> list[tuple[int, int]]:
     """(part, whole) of all problems that are merged into these."""
     merged = Problem.objects.filter(merged_into__in=wholes).values_list("pk", "merged_into")
     return [(part, whole) for part, whole in merged if whole is not None]
+
+
+def records(wholes: Sequence[int], now: datetime) -> dict[int, list[Record]]:
+    """Problem, with its parts → what its decisions led to, the most frequent action first."""
+    return _records([*((whole, whole) for whole in wholes), *_parts_of(wholes)], now)
 
 
 def _records(problems: Sequence[tuple[int, int]], now: datetime) -> dict[int, list[Record]]:

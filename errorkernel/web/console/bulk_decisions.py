@@ -1,5 +1,8 @@
 """Pages of bulk decisions: the form with the incidents of a filter, and the progress of a bulk decision."""
 
+import math
+from datetime import datetime
+
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,8 +21,10 @@ from errorkernel.platform.parameters import LARGEST, number
 from errorkernel.store.incidents import bulk_decisions, bulk_progress
 from errorkernel.store.incidents.bulk_progress import Watched
 from errorkernel.store.search import incident_q
+from errorkernel.store.status import approvals
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, VIEW, needs
+from errorkernel.web.console.approvals import proposal_context
 from errorkernel.web.console.pager import Pager, first_row
 
 SHOWN = 50
@@ -61,19 +66,11 @@ def preview(request: HttpRequest, query: str, *, notice: str = "") -> HttpRespon
 @needs(VIEW, "page")
 def bulk_decision(request: HttpRequest, bulk_id: int) -> HttpResponse:
     """One bulk decision: proposal, progress, and the result of each incident."""
-    found = BulkDecision.objects.filter(pk=min(bulk_id, LARGEST)).first()
+    found = BulkDecision.objects.filter(pk=min(bulk_id, LARGEST)).select_related("problem").first()
     if found is None:
         raise Http404
     page = number(request.GET, "page") or 1
     return render(request, "errorkernel/bulk_decision.html", _context(request, found, page))
-
-
-@needs(VIEW)
-def approvals(request: HttpRequest) -> HttpResponse:
-    """Bulk decisions that can still be approved, the next to expire first."""
-    pending = BulkDecision.objects.filter(state=BulkDecision.State.PROPOSED, expires_at__gt=timezone.now())
-    context = {"section": "approvals", "approvals": pending.order_by("expires_at", "id")[:ITEMS_A_PAGE]}
-    return render(request, "errorkernel/approvals.html", context)
 
 
 def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, object]:
@@ -84,19 +81,25 @@ def _context(request: HttpRequest, found: BulkDecision, page: int) -> dict[str, 
     return {
         "section": "approvals",
         "bulk": found,
+        "one": proposal_context(approvals.proposals([found], actor.at)[0], actor),
+        "rejection": approvals.rejection_of(found),
         "results": results,
         "answered": found.count - results[BulkDecisionItem.Result.PENDING],
         "items": list(bulk_decisions.items(found)[first : first + ITEMS_A_PAGE]),
         "pager": Pager.numbered({}, page, ITEMS_A_PAGE, found.count),
         "watched": watched,
-        "has_canary": bulk_decisions.has_canary(found),
-        "expired": found.state == BulkDecision.State.PROPOSED and actor.at >= found.expires_at,
+        "observed_s": _observed_s(found, watched, actor.at),
         "may_go_on": watched is not None and watched.shows is CanaryState.GOOD,
         "so_not_the_others": _so_not_the_others(found, watched),
-        "needs_other": found.needs_approval and bulk_decisions.is_proposer(found, actor),
-        "two_above": conf.get().kill_needs_two_above,
         "waiting_for_more": found.state in BulkDecision.UNDER_WAY,
     }
+
+
+def _observed_s(found: BulkDecision, watched: Watched | None, now: datetime) -> int:
+    """For how long the canary has been observed, in seconds."""
+    if watched is None or watched.until is None or found.watch_s is None:
+        return 0
+    return min(found.watch_s, max(0, found.watch_s - math.ceil((watched.until - now).total_seconds())))
 
 
 def _so_not_the_others(found: BulkDecision, watched: Watched | None) -> str:

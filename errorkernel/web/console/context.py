@@ -10,8 +10,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 
 from errorkernel.broker.streams import NEARLY_FULL
-from errorkernel.models import Counter
+from errorkernel.models import BulkDecision, Counter
 from errorkernel.platform import conf
+from errorkernel.store.incidents import bulk_decisions
 from errorkernel.store.status import system_status
 from errorkernel.store.status.system_status import SystemStatus
 from errorkernel.web.auth.permissions import ADD_NODES, CHANGE_RULES, DECIDE
@@ -19,6 +20,7 @@ from errorkernel.web.console import navigation
 from errorkernel.web.console.navigation import NavigationGroup
 from errorkernel.web.console.script_texts import script
 
+NOTES_SHOWN = 3
 BACKLOG = 50
 """Unstored events from which on a page shows their number; the same as in the script of the status."""
 
@@ -49,6 +51,12 @@ class Frame:
     def navigation(self) -> list[NavigationGroup]:
         """The pages that the user may open, in their groups."""
         return navigation.groups(self._request.user)
+
+    @cached_property
+    def expired_proposals(self) -> list[BulkDecision]:
+        """The user's own proposals that nobody approved in time, until the user closes the note."""
+        user = self._request.user
+        return bulk_decisions.expired_unseen(user.pk)[:NOTES_SHOWN] if self.may_answer and user.pk else []
 
     @cached_property
     def groups(self) -> list[str]:

@@ -17,7 +17,7 @@ from errorkernel.live.publisher import announce_incidents
 from errorkernel.models import BulkDecision
 from errorkernel.platform import conf
 from errorkernel.platform.parameters import BadParameter
-from errorkernel.store.incidents import bulk_decisions
+from errorkernel.store.incidents import bulk_decisions, group_decisions
 from errorkernel.store.incidents.bulk_decisions import CannotBulk
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.messages import translated
@@ -29,6 +29,7 @@ from errorkernel.web.operations.operation import Form, Operation, Refusal, Refus
 from errorkernel.web.operations.rules import required_reason
 from errorkernel.web.schemas.operations import (
     BulkDecisionProposal,
+    BulkDecisionRejection,
     BulkDecisionStatus,
     bulk_decision_status,
 )
@@ -74,7 +75,7 @@ def _approve(key: int, given: None, actor: Actor) -> BulkDecision:
 
 
 def _approve_canary(key: int, given: None, actor: Actor) -> BulkDecision:
-    bulk, decided = bulk_decisions.approve_canary(key, actor, watch_s=conf.get().canary_watch_s)
+    bulk, decided = group_decisions.approve_canary(key, actor, watch_s=conf.get().canary_watch_s)
     transaction.on_commit(partial(announce_incidents, decided, triage=True))
     return bulk
 
@@ -88,6 +89,12 @@ def _shown(work: Callable[[int, Actor], BulkDecision]) -> Callable[[int, None, A
         return bulk
 
     return handle
+
+
+def _reject(key: int, given: BulkDecisionRejection, actor: Actor) -> BulkDecision:
+    bulk = bulk_decisions.reject(key, actor, given.reason.replace("\0", "").strip())
+    transaction.on_commit(partial(announce_incidents, (), triage=True))
+    return bulk
 
 
 _CANNOT_BULK = Refusal(
@@ -174,10 +181,17 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         "Decide the other incidents once the canary has done well",
         _shown(bulk_decisions.apply_rest),
     ),
-    _operation(
-        "reject",
-        "rejectBulkDecision",
-        "Decide no more of its incidents",
-        _shown(bulk_decisions.reject),
+    Operation(
+        name="rejectBulkDecision",
+        summary="Decide no more of its incidents",
+        resource=BULK_DECISION,
+        verb="reject",
+        permission=DECIDE,
+        request=BulkDecisionRejection,
+        example={"reason": "The disks are replaced at noon."},
+        handler=_reject,
+        done="How far it is",
+        refusals=(_CANNOT_BULK,),
+        form=Form(),
     ),
 )

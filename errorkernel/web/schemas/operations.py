@@ -234,6 +234,12 @@ class BulkDecisionProposal(WriteRequest):
     first: UUID | None = None
 
 
+class BulkDecisionRejection(WriteRequest):
+    """``reason``: stored in the audit trail, and shown to the proposer."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX_CHARS)] = ""
+
+
 class Scope(StrEnum):
     """``canary``: one first, and the others by themselves once it has done well; ``all``: all at once; ``chosen``:
     those that the other fields choose."""

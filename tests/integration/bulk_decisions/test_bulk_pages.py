@@ -52,9 +52,9 @@ def test_a_second_person_is_asked_for_and_confirms_on_the_same_page(alice, bob, 
     page = alice.post(reverse("bulk-decisions"), {"q": "process:p*", "action": "kill", "reason": "because"}).url
     shown = alice.get(page).text
     assert "second person" in shown
-    assert "/approve/" not in shown
+    assert 'approve/" formnovalidate aria-disabled="true"' in shown
     assert alice.post(page + "approve/").status_code == 409
-    assert "/approve/" in bob.get(page).text
+    assert 'approve/" formnovalidate>' in bob.get(page).text
     assert bob.post(page + "approve/").status_code == 302
     carry_out()
     assert Decision.objects.filter(actor="user:alice", action="kill").count() == 3
@@ -69,7 +69,7 @@ def test_viewers_see_how_far_it_is_and_may_do_nothing(viewer, alice):
     for act in ("approve", "approve-canary", "apply-rest", "reject"):
         assert viewer.post(f"{page}{act}/").status_code == 403
     assert viewer.get(reverse("new-bulk-decision")).status_code == 403
-    for name, args in (("incidents", []), ("incident", [one.pk]), ("problem", [one.problem_id])):
+    for name, args in (("incidents", []), ("problem", [one.problem_id])):
         assert "Decide all 2 incidents" in alice.get(reverse(name, args=args)).text
         assert "Decide all" not in viewer.get(reverse(name, args=args)).text
 
