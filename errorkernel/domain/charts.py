@@ -56,19 +56,23 @@ class Chart:
 
 
 def columns(
-    stacks: Sequence[Sequence[float]], names: Sequence[str], descriptions: Sequence[str], times: Sequence[str]
+    stacks: Sequence[Sequence[float]],
+    names: Sequence[str],
+    descriptions: Sequence[str],
+    times: Sequence[str],
+    plot_px: int = PLOT_PX,
 ) -> Chart:
     """Stacked columns from left to right. ``stacks``: for each column its values, in the order of ``names``, lowest
     first; ``descriptions``: each column in words; ``times``: labels at equal distances, the first at the left edge."""
     top, step = scale(max((sum(stack) for stack in stacks), default=0))
-    floor_px = ABOVE_PX + PLOT_PX
+    floor_px = ABOVE_PX + plot_px
     width = 100 / max(1, len(stacks))
     made = []
     for index, stack in enumerate(stacks):
         bars, under = [], 0.0
         for name, value in zip(names, stack, strict=True):
             if value > 0:
-                tall = PLOT_PX * value / top
+                tall = plot_px * value / top
                 bars.append(
                     Bar(
                         name,
@@ -80,12 +84,12 @@ def columns(
                 )
                 under += tall
         made.append(Column(bars, descriptions[index]))
-    values = [_value_line(step * number, top, floor_px) for number in range(1, round(top / step) + 1)]
+    values = [_value_line(step * number, top, floor_px, plot_px) for number in range(1, round(top / step) + 1)]
     return Chart(str(floor_px + BELOW_PX), str(floor_px), made, values, _time_lines(times, floor_px))
 
 
-def _value_line(value: float, top: float, floor_px: int) -> Line:
-    at = floor_px - PLOT_PX * value / top
+def _value_line(value: float, top: float, floor_px: int, plot_px: int) -> Line:
+    at = floor_px - plot_px * value / top
     return Line(f"{at:.2f}", f"{at - 4:.2f}", short(value))
 
 

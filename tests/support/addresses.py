@@ -27,7 +27,7 @@ NOT_READ = {
     # They wait for something, or ask a broker.
     "api-commands", "health-ready",
     # All there is, sent as it is read.
-    "audit-export",
+    "audit-export", "event-export",
 }  # fmt: skip
 STEWARD_NODE = "node-009@steward"
 STATES = ("open", "muted", "resolved", "reopened", "*")
@@ -62,6 +62,7 @@ def _pages() -> dict[str, list[str]]:
         "approvals": _asked("approvals"),
         "live": _asked("live", *({"q": q} for q in QUERIES), {"range": "1h"}),
         "events": _asked("events", *EVENTS, *({"q": q} for q in QUERIES), {"range": "1h"}, {"before": last.seq // 2}),
+        "complete": _asked("complete", *({"q": q} for q in ("lev", "node:n", "x release:", "process:w", "tag."))),
         "event": [reverse("event", args=[seq]) for seq in (last.seq - 7, waiting.seq, done.seq)],
         "incidents": _asked("incidents", {"page": 2}),
         "incident": [reverse("incident", args=[one.pk]) for one in (waiting, done)],

@@ -42,7 +42,7 @@ def names(page: Page, product: Product) -> dict[str, str]:
     found["events"] = "/events/"
     for name, links in {
         "incident": ("/incidents/", ".incident h3 a"),
-        "event": ("/events/", ".event a.text"),
+        "event": ("/events/", ".events .main a"),
         "problem": ("/problems/", ".rows .main a"),
         "node": ("/nodes/", ".rows .main a, .rows td a"),
     }.items():

@@ -1,15 +1,11 @@
 """The audit trail: a page of it, and all of it as a file."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-import msgspec
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
@@ -17,15 +13,14 @@ from django.shortcuts import render
 from errorkernel.models import AuditEntry
 from errorkernel.platform.parameters import moment, name_of, number, word
 from errorkernel.web.auth.permissions import AUDIT, needs
+from errorkernel.web.console import exports
 from errorkernel.web.console.pager import Pager
 
 ROWS_A_PAGE = 100
 COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after", "origin")
 _READ_AT_ONCE = 500
-Row = tuple[Any, ...]
 FILTERS = ("actor", "action", "target", "since", "until")
 _NAMELESS = ("system", "deadline")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @needs(AUDIT, *FILTERS, "before")
@@ -59,9 +54,7 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """
     form = word(request.GET, "format", ["csv", "json"]) or "csv"
     entries = Chosen.of(request.GET).entries()
-    lines, kind = (_csv, "text/csv") if form == "csv" else (_json, "application/x-ndjson")
-    headers = {"Content-Disposition": f'attachment; filename="audit.{form}"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(_parts(entries, lines), content_type=f"{kind}; charset=utf-8", headers=headers)
+    return exports.streamed(_parts(entries, form), "audit", form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +94,16 @@ class Chosen:
         return found.filter(at__lt=self.until) if self.until else found
 
 
-async def _parts(entries: QuerySet[AuditEntry], lines: Callable[[list[Row], bool], str]) -> AsyncIterator[bytes]:
+async def _parts(entries: QuerySet[AuditEntry], form: str) -> AsyncIterator[bytes]:
     """Reads chunks, so that a slow reader holds neither memory nor a database thread."""
     last, first = 0, True
     while True:
         some = entries.filter(id__gt=last).order_by("id").values_list(*COLUMNS)[:_READ_AT_ONCE]
-        rows: list[Row] = [row async for row in some]
-        yield lines(rows, first).encode()
+        rows = [row async for row in some]
+        yield exports.lines(rows, COLUMNS, form, has_head=first)
         if len(rows) < _READ_AT_ONCE:
             return
         last, first = rows[-1][0], False
-
-
-def _csv(rows: list[Row], first: bool) -> str:
-    page = io.StringIO()
-    writer = csv.writer(page)
-    if first:
-        writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return page.getvalue()
-
-
-def _cell(value: object) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode().strip('"')
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _json(rows: list[Row], first: bool) -> str:
-    return "".join(msgspec.json.encode(dict(zip(COLUMNS, row, strict=True))).decode() + "\n" for row in rows)
 
 
 def _incident_of(target: str) -> UUID | None:

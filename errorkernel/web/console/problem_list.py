@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -126,6 +127,7 @@ def _list(request: HttpRequest, page: Q, more: dict[str, Any]) -> HttpResponse:
         "problems": [(row, pending.get(row.pk, 0), met[row.pk]) for row in rows],
         "query": search.text,
         "error": search.error,
+        "complete": "problems",
         "chosen": sorted_by,
         "example": "assigned:me level>=error",
         "fields": PROBLEM_FIELDS.items(),
@@ -140,7 +142,7 @@ def _list(request: HttpRequest, page: Q, more: dict[str, Any]) -> HttpResponse:
         "sorts": [(name, title, f"?{urlencode(query | {'sort': name})}") for name, title in _columns()],
         "note": ""
         if found.is_complete
-        else _("Counted in the newest {count} hits.").format(count=f"{facets.HITS_READ:,}"),
+        else _("Counted in the newest {count} hits.").format(count=intcomma(facets.HITS_READ)),
         "may_change": "is_infos" not in more and request.user.has_perm(DECIDE),
         "plain": reverse("infos" if "is_infos" in more else "problems"),
         **more,

@@ -94,6 +94,9 @@ def _lists() -> dict[str, str | list[str]]:
         "resume": _("Resume"),
         "copied": _("Copied"),
         "selected": _("Selected"),
+        "compact": _("Compact"),
+        "comfortable": _("Comfortable"),
+        "completion": _("Proposals for the search"),
         "selected-rows": [ngettext("{count} selected", "{count} selected", n) for n in NUMBERS],
         "selected-pending": [
             ngettext(

@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from errorkernel.domain.query.parse import QueryError, parse
+from errorkernel.domain.query.tree import EVERYTHING, Tree
 from errorkernel.platform.parameters import moment, name_of, word
 from errorkernel.store.search import to_q
 
@@ -24,11 +25,14 @@ RANGES = ("15m", "1h", "24h", "7d")
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """``since``, ``until``: times in the format of the form's fields. ``error``: why the query is invalid, or None; an
+    """``tree``: of the text alone. ``since``, ``until``: times in the format of the form's fields.
+
+    ``error``: why the query is invalid, or None; an
     invalid search has no results."""
 
     text: str
     condition: Q
+    tree: Tree = EVERYTHING
     range: str = ""
     since: str = ""
     until: str = ""
@@ -42,16 +46,22 @@ class Search:
         since, until = _typed(moment(given, "since")), _typed(moment(given, "until"))
         span = "" if since or until else word(given, "range", list(RANGES))
         try:
-            parse(text)  # alone, so that positions of errors are those in the field, and parentheses must close in it
+            # Alone, so that positions of errors are those in the field, and parentheses must close in it.
+            tree = parse(text)
             found = to_q(parse(_combined(text, span, since, until)), now)
         except QueryError as exc:
-            return cls(text, Q(pk__in=[]), span, since, until, exc)
-        return cls(text, found, span, since, until)
+            return cls(text, Q(pk__in=[]), EVERYTHING, span, since, until, exc)
+        return cls(text, found, tree, span, since, until)
 
     @property
     def whole(self) -> str:
         """Text and time as one query; empty without both."""
         return _combined(self.text, self.range, self.since, self.until)
+
+    @property
+    def full_tree(self) -> Tree:
+        """The tree of ``whole``; EVERYTHING for an invalid search."""
+        return EVERYTHING if self.error else parse(self.whole)
 
     def parts(self) -> dict[str, str]:
         """As parameters of an address."""
@@ -74,11 +84,12 @@ class Search:
             "since": self.since,
             "until": self.until,
             "error": self.error,
+            "complete": "events",
         }
 
 
 def _typed(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S").removesuffix(":00") if at else ""
+    return at.replace(tzinfo=None).isoformat(timespec="seconds").removesuffix(":00") if at else ""
 
 
 def _combined(text: str, span: str, since: str, until: str) -> str:
