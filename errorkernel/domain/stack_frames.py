@@ -6,6 +6,7 @@ A trace in a format that ``stack_traces`` does not know has no frames; it is sho
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 
 from errorkernel.domain import stack_traces
@@ -42,6 +43,9 @@ class Frame:
     def is_own(self) -> bool:
         return not self.library
 
+    def __str__(self) -> str:
+        return f"{self.at} {self.function}" if self.at else self.function
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -68,6 +72,16 @@ def parts(stack: str) -> list[Part]:
             read = list(_frames(form, lines))
             return _grouped((read[::-1] if form.last else read)[:FRAMES_READ])
     return []
+
+
+@lru_cache(maxsize=64)
+def innermost(stack: str, most: int = 3) -> tuple[Frame, ...]:
+    """The innermost frames of the program itself, the innermost last; where all are a library's, the innermost one.
+    Empty where the format is not known. Kept for the same trace: pages read it again and again."""
+    read = parts(stack)
+    own = [part.frame for part in read if part.frame][:most]
+    libraries = [part.library_frames[0] for part in read if part.library_frames][:1]
+    return tuple(reversed(own or libraries))
 
 
 def _frames(form: Format, lines: Sequence[str]) -> Iterator[Frame | str]:

@@ -1,4 +1,4 @@
-"""Stack traces of many runtimes, read for the innermost frames of the program itself.
+"""Stack traces of many runtimes, read for one thing: the innermost frame of the program itself.
 
 A format is a row of ``FORMATS``: how a frame is written, at which end of the trace the innermost one stands, and which
 frames are the runtime's or a library's. A trace in another format has no place, and its event is grouped by its text.
@@ -7,9 +7,8 @@ Only 8 KiB at the innermost end are read, and each line once, so a trace of any 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 READ_CHARS = 8192
 _LINES = 200
@@ -127,8 +126,6 @@ GO_CALL = re.compile(r"(?P<function>[A-Za-z_][\w./*()\[\]{}·-]*)\(.*\)\s*$")
 GO_FILE = re.compile(r"\s+(?P<file>\S+\.(?:go|s)):\d+(?: \+0x[0-9a-f]+)?")
 GO_LIBRARY = re.compile(r"(?:runtime|panic|testing|net/http|reflect|sync|internal)(?:[./(]|$)")
 _CALL_PARTS = re.compile(r"\d+|0x[0-9a-f]+")
-_LINE_NUMBER = re.compile(r"(?:, line |\bline |\.\w{1,6}[:(])(\d{1,9})")
-"""In a frame of any format, after the name of the file."""
 _ANONYMOUS = {
     "?",
     "",
@@ -143,77 +140,32 @@ _ANONYMOUS = {
 }
 
 
-class _Found(NamedTuple):
-    """A frame in ``line``. ``is_own``: of the program itself, not of the runtime or a library."""
-
-    function: str
-    file: str
-    line: str
-    is_own: bool
-
-
 def place(stack: str) -> str:
     """``billing.py: charge``: the innermost frame of the program itself, without lines; ``""`` where none is found.
 
     Where all frames are a library's, the innermost of them.
     """
-    for frames in _in_each_format(stack):
-        fallback = ""
-        for found in frames:
-            shown = _shown(found.function, found.file)
-            if found.is_own:
-                return shown
-            fallback = fallback or shown
-        if fallback:
-            return fallback
+    if "goroutine " in stack and (found := _go(stack)):
+        return found
+    for form in FORMATS:
+        if form.marker in stack and (found := _place_in(form, stack)):
+            return found
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class StackFrame:
-    """A frame as people read it: ``worker.py:113 step``. ``line``: 0 where the trace has none."""
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        return f"{place} {self.function}" if place else self.function
-
-
-def own_frames(stack: str, most: int = 3) -> list[StackFrame]:
-    """The innermost frames of the program itself, the innermost last; where all are a library's, the innermost one.
-    Empty where no frame is found."""
-    for frames in _in_each_format(stack):
-        if found := list(frames):
-            own = [frame for frame in found if frame.is_own][:most] or found[:1]
-            return [_frame(frame) for frame in reversed(own)]
-    return []
-
-
-def _frame(found: _Found) -> StackFrame:
-    number = _LINE_NUMBER.search(found.line)
-    base = _base(found.file)
-    return StackFrame("" if base == "<anonymous>" else base, int(number[1]) if number else 0, found.function.strip())
-
-
-def _in_each_format(stack: str) -> Iterator[Iterator[_Found]]:
-    """The frames of the trace, the innermost first, as each format that it may have reads them."""
-    if "goroutine " in stack:
-        yield _go_frames(stack)
-    for form in FORMATS:
-        if form.marker in stack:
-            yield _frames_in(form, stack)
-
-
-def _frames_in(form: Format, stack: str) -> Iterator[_Found]:
+def _place_in(form: Format, stack: str) -> str:
+    fallback = ""
     for line in _lines(stack, last=form.last):
-        if found := form.frame.match(line):
-            groups = found.groupdict()
-            function, file = groups["function"] or "", groups.get("file") or ""
-            is_library = LIBRARY_PATHS.search(file) or (form.library and form.library.match(function))
-            yield _Found(function, file, line, not is_library)
+        found = form.frame.match(line)
+        if found is None:
+            continue
+        groups = found.groupdict()
+        function, file = groups["function"] or "", groups.get("file") or ""
+        shown = _shown(function, file)
+        if not (LIBRARY_PATHS.search(file) or (form.library and form.library.match(function))):
+            return shown
+        fallback = fallback or shown
+    return fallback
 
 
 def _lines(stack: str, *, last: bool) -> Iterable[str]:
@@ -223,18 +175,21 @@ def _lines(stack: str, *, last: bool) -> Iterable[str]:
     return [line[:_LINE_CHARS] for line in (lines[: -_LINES - 1 : -1] if last else lines[:_LINES])]
 
 
-def _go_frames(stack: str) -> Iterator[_Found]:
+def _go(stack: str) -> str:
     """Go writes a frame in two lines: the call, then an indented file."""
-    call = ""
+    fallback = call = ""
     for line in _lines(stack, last=False):
         if file := GO_FILE.match(line):
             if call:
-                is_library = GO_LIBRARY.match(call) or LIBRARY_PATHS.search(file["file"])
-                yield _Found(call, file["file"], line, not is_library)
+                shown = _shown(call, file["file"])
+                if not (GO_LIBRARY.match(call) or LIBRARY_PATHS.search(file["file"])):
+                    return shown
+                fallback = fallback or shown
             call = ""
         else:
             found = GO_CALL.match(line)
             call = found["function"] if found else ""
+    return fallback
 
 
 def _shown(function: str, file: str) -> str:
@@ -242,10 +197,5 @@ def _shown(function: str, file: str) -> str:
     name = _CALL_PARTS.sub("", function.strip())
     if name in _ANONYMOUS:
         name = "<anonymous>"
-    base = _base(file)
+    base = re.split(r"[?#]", file, maxsplit=1)[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return f"{base}: {name}" if base and base != "<anonymous>" else name
-
-
-def _base(file: str) -> str:
-    """The name of the file without its directories."""
-    return re.split(r"[?#]", file, maxsplit=1)[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -20,7 +20,7 @@ from errorkernel.bypasses.triage_queries import PendingRow
 from errorkernel.domain.incident_state import IN_DELIVERY, State
 from errorkernel.domain.process_patterns import count_patterns
 from errorkernel.domain.rollups import minute_of
-from errorkernel.domain.stack_traces import StackFrame, own_frames
+from errorkernel.domain.stack_frames import Frame, innermost
 from errorkernel.domain.values import LEVEL_RANK
 from errorkernel.models import BulkDecision, ErrorEvent, Incident, Node, Problem
 from errorkernel.store import rollups
@@ -105,7 +105,7 @@ class Group:
     problem: Problem
     sample: Incident
     trend: list[int]
-    frames: list[StackFrame]
+    frames: tuple[Frame, ...]
     record: list[Record]
 
 
@@ -167,7 +167,7 @@ def read(now: datetime, *, only: Collection[UUID] | None = None, limit: int = GR
             problems[summary.problem],
             sample,
             trends[summary.problem],
-            own_frames(stacks.get(sample.seq, "")),
+            innermost(stacks.get(sample.seq, "")),
             led_to.get(summary.problem, []),
         )
         for summary in numbers.summaries
