@@ -10,7 +10,7 @@ from errorkernel.store.status.triage import Moving, Numbers, Summary
 
 def read() -> TriageFrame:
     """All of it, as it is now."""
-    return _frame(triage.read_numbers(datetime.now(UTC)))
+    return _frame(triage.read_numbers(datetime.now(UTC), parts=False))
 
 
 def changed(before: TriageFrame | None, now: TriageFrame) -> TriageFrame | None:

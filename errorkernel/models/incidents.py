@@ -73,6 +73,15 @@ class Incident(models.Model):
         ]
         indexes = [
             models.Index(fields=["opened_at"], condition=Q(state="open"), name="incident_open"),
+            # All that the triage counts, so that it reads no rows; with the state, which SQLite compares all the same.
+            models.Index(
+                fields=["problem", "opened_at", "level", "node", "process", "release", "deadline_at", "state"],
+                condition=Q(state="open"),
+                name="incident_triage",
+            ),
+            models.Index(
+                fields=["taken_until"], condition=Q(state="open", taken_until__isnull=False), name="incident_taken"
+            ),
             models.Index(
                 fields=["deadline_at"], condition=Q(state="open", deadline_at__isnull=False), name="incident_deadline"
             ),

@@ -6,17 +6,15 @@ same.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
-
-from django.contrib.auth import get_user_model
 
 from errorkernel.bypasses import triage_queries
 from errorkernel.bypasses.sql_values import as_uuid, when
-from errorkernel.bypasses.triage_queries import PendingRow
+from errorkernel.bypasses.triage_queries import ALL, Level, Only
 from errorkernel.domain.incident_state import IN_DELIVERY, State
 from errorkernel.domain.process_patterns import count_patterns
 from errorkernel.domain.rollups import minute_of
@@ -31,14 +29,14 @@ from errorkernel.store.incidents.takes import Taken, take_of
 from errorkernel.store.status.decision_history import CAME_BACK_WITHIN
 from errorkernel.store.status.triage_order import in_order
 
-READ_MAX = 20_000
-"""Only this many of the longest pending incidents are grouped."""
 GROUPS_SHOWN = 50
 PARTS_SHOWN = 6
 TREND_HOURS = 12
 RECORD_OF = timedelta(days=7)
 RECORD_MAX = 50
 """Of each problem, so many of its newest applied decisions are read."""
+_LAST = "~"
+"""After every time as the database writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +119,13 @@ class Moving:
 @dataclass(frozen=True, slots=True)
 class Totals:
     """``processes``: pending incidents; ``problems``: their groups. ``events_per_s``: in the last minute.
-    ``approvals``: proposals that need a second person. ``ungrouped``: pending incidents above ``READ_MAX``."""
+    ``approvals``: proposals that need a second person."""
 
     processes: int
     problems: int
     oldest_at: datetime | None
     events_per_s: float
     approvals: int
-    ungrouped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,93 +173,156 @@ def read(now: datetime, *, only: Collection[UUID] | None = None, limit: int = GR
     return Triage(groups, numbers.moving, numbers.totals)
 
 
-def read_numbers(now: datetime, *, only: Collection[UUID] | None = None, limit: int = GROUPS_SHOWN) -> Numbers:
-    """What of the triage changes while it is shown."""
-    rows = triage_queries.pending(READ_MAX)
-    ungrouped = _pending_count() - len(rows) if len(rows) == READ_MAX else 0
-    if only is not None:
-        rows = [row for row in rows if as_uuid(row.key) in only]
-    grouped: dict[int, list[PendingRow]] = {}
-    for row in rows:
-        grouped.setdefault(row.problem, []).append(row)
-    first = sorted(grouped.items(), key=lambda item: _rank(item[1], now))[:limit]
-    delivering = _delivering()
-    bulks = bulk_progress.active_by_problem(now)
-    facts = _Facts(
-        now, [problem for problem, _ in first], [row for _, rows in first for row in rows], delivering, bulks
-    )
+def read_numbers(
+    now: datetime, *, only: Collection[UUID] | None = None, limit: int = GROUPS_SHOWN, parts: bool = True
+) -> Numbers:
+    """What of the triage changes while it is shown. ``parts``: whether nodes, releases and processes are wanted."""
+    restricted = ALL if only is None else Only.these(only)
+    levels = triage_queries.levels(restricted)
+    merged = _merged(level.problem for level in levels)
+    groups: dict[int, _Pending] = {}
+    for level in levels:
+        groups.setdefault(merged.get(level.problem, level.problem), _Pending()).add(level)
+    first = sorted(groups, key=lambda problem: groups[problem].rank(now))[:limit]
+    facts = _Facts(now, first, groups, merged, restricted, parts=parts)
     totals = Totals(
-        processes=len(rows) + ungrouped,
-        problems=len(grouped),
-        oldest_at=when(rows[0].opened_at) if rows else None,
+        processes=sum(group.count for group in groups.values()),
+        problems=len(groups),
+        oldest_at=when(min(group.opened_at for group in groups.values())) if groups else None,
         events_per_s=_events_per_s(now),
         approvals=bulk_progress.approvals_pending(now),
-        ungrouped=ungrouped,
     )
-    moving = [] if only is not None else _moving(grouped, delivering, bulks)
-    return Numbers([facts.summary(problem, rows) for problem, rows in first], moving, totals)
+    moving = [] if only is not None else _moving(groups, facts.delivering, facts.bulks)
+    return Numbers([facts.summary(problem) for problem in first if problem in facts.oldest], moving, totals)
 
 
-def _rank(rows: Sequence[PendingRow], now: datetime) -> tuple[float, int, str]:
-    """Sorts groups by impact, the largest first."""
-    blocked_s = (now - when(rows[0].opened_at)).total_seconds()
-    level = max(LEVEL_RANK[level] for level in {row.level for row in rows})
-    return -len(rows) * blocked_s, -level, _nearest_deadline(rows) or "~"
+def _merged(problems: Iterable[int]) -> dict[int, int]:
+    """Of these, those that are merged → the problem that they are merged into."""
+    found = Problem.objects.filter(pk__in=set(problems), merged_into__isnull=False)
+    return {problem: whole for problem, whole in found.values_list("pk", "merged_into") if whole is not None}
 
 
-def _nearest_deadline(rows: Sequence[PendingRow]) -> str | None:
-    return min((row.deadline_at for row in rows if row.deadline_at), default=None)
+class _Pending:
+    """The pending incidents of a problem with its parts, added up level by level."""
+
+    def __init__(self) -> None:
+        self.members: set[int] = set()
+        self.count = 0
+        self.level = ""
+        self.opened_at = _LAST
+        self.deadline_at = _LAST
+
+    def add(self, level: Level) -> None:
+        self.members.add(level.problem)
+        self.count += level.pending
+        self.level = max(self.level or level.level, level.level, key=LEVEL_RANK.__getitem__)
+        self.opened_at = min(self.opened_at, level.opened_at)
+        self.deadline_at = min(self.deadline_at, level.deadline_at or _LAST)
+
+    def rank(self, now: datetime) -> tuple[float, int, str]:
+        """Sorts groups by impact, the largest first."""
+        blocked_s = (now - when(self.opened_at)).total_seconds()
+        return -self.count * blocked_s, -LEVEL_RANK[self.level], self.deadline_at
 
 
 class _Facts:
-    """What the summaries of these groups need besides their rows, each read once for all."""
+    """What the summaries of these groups need, each read once for all of them."""
 
     def __init__(
         self,
         now: datetime,
         wholes: Sequence[int],
-        rows: Sequence[PendingRow],
-        delivering: Counter[int],
-        bulks: dict[int, Progress],
+        groups: Mapping[int, _Pending],
+        merged: Mapping[int, int],
+        only: Only,
+        *,
+        parts: bool,
     ) -> None:
-        self._now, self._delivering, self._bulks = now, delivering, bulks
-        self._nodes = dict(Node.objects.filter(pk__in={row.node for row in rows}).values_list("pk", "name"))
+        self._groups = groups
+        self.delivering = _delivering()
+        self.bulks = bulk_progress.active_by_problem(now)
+        # Of each member the oldest; of those of a group the one that is older.
+        members = [(member, whole) for whole in wholes for member in groups[whole].members]
+        found = sorted(triage_queries.oldest(members, only), key=lambda row: row[2], reverse=True)
+        self.oldest = {whole: as_uuid(key) for whole, key, _ in found}
         taken = Problem.objects.filter(pk__in=wholes, taken_until__gt=now, taken_by__is_active=True)
         self._taken = {
             problem: Taken(name, until)
             for problem, name, until in taken.values_list("pk", "taken_by__username", "taken_until")
             if until
         }
-        people = {row.taken_by for row in rows if row.taken_by}
-        active = get_user_model().objects.filter(pk__in=people, is_active=True) if people else ()
-        self._active = {person.pk for person in active}
+        self._taken_alone: Counter[int] = Counter()
+        for problem, count in triage_queries.taken(now, only).items():
+            self._taken_alone[merged.get(problem, problem)] += count
+        self._nodes, self._releases, self._processes = (
+            (
+                _node_names(_by_whole(triage_queries.nodes(only), merged, wholes)),
+                _by_whole(triage_queries.releases(only), merged, wholes),
+                _patterns(triage_queries.processes(only), merged, wholes),
+            )
+            if parts
+            else ({}, {}, {})
+        )
 
-    def summary(self, problem: int, rows: Sequence[PendingRow]) -> Summary:
-        deadline = _nearest_deadline(rows)
-        taken = [row for row in rows if row.taken_by in self._active and row.taken_until]
+    def summary(self, problem: int) -> Summary:
+        pending = self._groups[problem]
         return Summary(
             problem=problem,
-            key=as_uuid(rows[0].key),
-            pending=len(rows),
-            level=max({row.level for row in rows}, key=LEVEL_RANK.__getitem__),
-            oldest_at=when(rows[0].opened_at),
-            deadline_at=when(deadline) if deadline else None,
-            nodes=_cut([(self._nodes[node], count) for node, count in Counter(row.node for row in rows).most_common()]),
-            releases=_cut(Counter(row.release for row in rows if row.release).most_common()),
-            processes=_cut(count_patterns([row.process for row in rows])),
+            key=self.oldest[problem],
+            pending=pending.count,
+            level=pending.level,
+            oldest_at=when(pending.opened_at),
+            deadline_at=None if pending.deadline_at == _LAST else when(pending.deadline_at),
+            nodes=_cut(self._nodes.get(problem, Counter()).most_common()),
+            releases=_cut(self._releases.get(problem, Counter()).most_common()),
+            processes=_cut(self._processes.get(problem, [])),
             taken=self._taken.get(problem),
-            taken_alone=sum(when(row.taken_until or "") > self._now for row in taken),
-            delivering=self._delivering[problem],
-            bulk=self._bulks.get(problem),
+            taken_alone=self._taken_alone[problem],
+            delivering=self.delivering[problem],
+            bulk=self.bulks.get(problem),
         )
+
+
+Name = TypeVar("Name", int, str)
+
+
+def _by_whole(
+    rows: Iterable[tuple[int, Name, int]], merged: Mapping[int, int], wholes: Sequence[int]
+) -> dict[int, Counter[Name]]:
+    """(problem, name, count) as problem with its parts → name → count, for ``wholes``."""
+    found: dict[int, Counter[Name]] = {whole: Counter() for whole in wholes}
+    for problem, name, count in rows:
+        if (counted := found.get(merged.get(problem, problem))) is not None:
+            counted[name] += count
+    return found
+
+
+def _node_names(counted: dict[int, Counter[int]]) -> dict[int, Counter[str]]:
+    """With the names of the nodes."""
+    names = dict(
+        Node.objects.filter(pk__in={node for nodes in counted.values() for node in nodes}).values_list("pk", "name")
+    )
+    return {
+        problem: Counter({names[node]: count for node, count in nodes.items() if node in names})
+        for problem, nodes in counted.items()
+    }
+
+
+def _patterns(
+    rows: Iterable[tuple[int, str]], merged: Mapping[int, int], wholes: Sequence[int]
+) -> dict[int, list[tuple[str, int]]]:
+    names: dict[int, list[str]] = {}
+    for problem, name in rows:
+        names.setdefault(problem, []).append(name)
+    together: dict[int, list[str]] = {whole: [] for whole in wholes}
+    for problem, found in names.items():
+        if (whole := merged.get(problem, problem)) in together:
+            together[whole] += found
+    return {whole: count_patterns(found) for whole, found in together.items()}
 
 
 def _cut(counted: Sequence[tuple[str, int]]) -> Parts:
     return Parts([Part(name, count) for name, count in counted[:PARTS_SHOWN]], max(0, len(counted) - PARTS_SHOWN))
-
-
-def _pending_count() -> int:
-    return Incident.objects.filter(state=State.OPEN.value).count()
 
 
 def _delivering() -> Counter[int]:

@@ -50,8 +50,10 @@ async def test_a_take_and_many_changes_reach_the_triage_alone(hub: Hub) -> None:
     await sync_to_async(lambda: [ask(process=f"q{n}", now=timezone.now()) for n in range(20)])()
     for number in range(20):
         await announce_incidents_async([asked[number % 3].pk])
-    changed = await next_frame(triage)
-    assert changed["groups"][0]["pending"] == 23
+    frames = [await next_frame(triage)]
+    while not frames[-1]["groups"] or frames[-1]["groups"][0]["pending"] < 23:
+        frames.append(await next_frame(triage))
+    assert len(frames) <= 5
     shown = [json.loads(other.queue.get_nowait().text) for _ in range(other.queue.qsize())]
     assert not any("triage" in frame for frame in shown)
 
