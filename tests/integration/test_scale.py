@@ -31,9 +31,9 @@ FORMS = {operation.page_name for operation in registry.operations if operation.f
 OF_OTHER_STATES = {
     "bulk-decisions-apply-rest", "bulk-decisions-approve", "bulk-decisions-approve-canary", "bulk-decisions-reject",
     "problems-reopen", "problems-unmute", "rules-resume", "bulk-decisions-close-note", "incidents-comment",
-    "incidents-release", "incidents-take", "problems-decision", "problems-release", "problems-take",
+    "incidents-release", "incidents-take", "problems-release", "nodes-act", "nodes-format", "rules-enable",
 }  # fmt: skip
-"""Those of states that no row has whose page is read here."""
+"""Those of states that no row has whose page is read here, and those at the address of a page."""
 
 
 class Read(NamedTuple):

@@ -58,7 +58,8 @@ def _pages() -> dict[str, list[str]]:
     assert last
     node = process.node.name
     return {
-        "triage": _asked("triage"),
+        "triage": _asked("triage", {"open": 1}),
+        "triage-groups": _asked("triage-groups", {"open": 1}),
         "approvals": _asked("approvals"),
         "live": _asked("live", *({"q": q} for q in QUERIES), {"range": "1h"}),
         "events": _asked("events", *EVENTS, *({"q": q} for q in QUERIES), {"range": "1h"}, {"before": last.seq // 2}),

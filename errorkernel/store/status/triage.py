@@ -256,8 +256,8 @@ class _Facts:
             self._taken_alone[merged.get(problem, problem)] += count
         self._nodes, self._releases, self._processes = (
             (
-                _node_names(_by_whole(triage_queries.nodes(only), merged, wholes)),
-                _by_whole(triage_queries.releases(only), merged, wholes),
+                _node_names(_by_problem(triage_queries.nodes(only), merged, wholes)),
+                _by_problem(triage_queries.releases(only), merged, wholes),
                 _patterns(triage_queries.processes(only), merged, wholes),
             )
             if parts
@@ -286,7 +286,7 @@ class _Facts:
 Name = TypeVar("Name", int, str)
 
 
-def _by_whole(
+def _by_problem(
     rows: Iterable[tuple[int, Name, int]], merged: Mapping[int, int], wholes: Sequence[int]
 ) -> dict[int, Counter[Name]]:
     """(problem, name, count) as problem with its parts → name → count, for ``wholes``."""
