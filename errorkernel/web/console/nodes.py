@@ -1,8 +1,7 @@
 """Pages of nodes and processes: liveness, state, access denials."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Case, Count, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse
@@ -23,13 +22,13 @@ from errorkernel.web.auth.permissions import SEE_REFUSED, VIEW, needs
 from errorkernel.web.console import heat_map
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
+from errorkernel.web.console.node_processes import RESTARTS_OF, processes_of
 from errorkernel.web.console.pager import Pager, first_row
 from errorkernel.web.console.pending import PART_ROWS, ROWS_A_PAGE, STATES_SHOWN, waiting_by, waiting_part
 
-PROCESSES_SHOWN = 200
+GROUP_MAX_CHARS = 200
 ATTEMPTS_SHOWN = 5
 UNKNOWN_SENDERS_SHOWN = 10
-RESTARTS_OF = timedelta(hours=24)
 
 
 def hearing(node: Node, now: datetime) -> str:
@@ -80,20 +79,19 @@ def node_named(name: str) -> Node:
     return found
 
 
-@needs(VIEW)
+@needs(VIEW, "group", "page")
 def node(request: HttpRequest, name: str) -> HttpResponse:
-    """One node: its processes, their error states, pending incidents and access denials."""
+    """One node: its processes by name, their error states, pending incidents and access denials."""
     found, now = node_named(name), timezone.now()
-    processes = found.processes.order_by("name")
+    page = number(request.GET, "page") or 1
     met = ErrorState.objects.filter(node=found).select_related("process", "problem").order_by("-last_seen")
     context = {
         "section": "nodes",
         "node": found,
         "hearing": hearing(found, now),
-        "processes": _processes(found, processes[:PROCESSES_SHOWN], now),
+        "processes": processes_of(found, now, chosen=request.GET.get("group", "")[:GROUP_MAX_CHARS], page=page),
         "lives_kept": incarnations.KEPT,
-        "processes_total": processes.count(),
-        "heat": heat_map.of_fleet(now, processes.values_list("pk", flat=True)[:PROCESSES_SHOWN]),
+        "heat": heat_map.of_fleet(now, found.processes.values_list("pk", flat=True)),
         "states": met[:STATES_SHOWN],
         "states_total": met.count(),
         "quarantines": quarantines(found),
@@ -130,13 +128,6 @@ def quarantines(node: Node) -> list[Quarantined]:
     found = quarantined_processes.quarantines(node.pk) if standing else []
     shown = [Quarantined(incident, [standing[name] for name in names if name in standing]) for incident, names in found]
     return [row for row in shown if row.processes]
-
-
-def _processes(node: Node, shown: Iterable[Process], now: datetime) -> list[tuple[Process, Liveness, int]]:
-    """Processes with their liveness and their restarts of the last day."""
-    found = list(shown)
-    restarts = incarnations.restarts([row.pk for row in found], now - RESTARTS_OF)
-    return [(row, _liveness(row, node, now), restarts.get(row.pk, 0)) for row in found]
 
 
 def _incarnations(process: Process) -> list[tuple[Incarnation, Incident | None]]:
