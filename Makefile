@@ -38,7 +38,7 @@ test-postgres: $(VENV)/dev.stamp
 test-all: test test-postgres test-second test-clients
 	@$(BIN)/steward chaos --faults $(CHAOS_FAULTS)
 
-# Validators and generators of others on the OpenAPI document: fetched from PyPI and npm.
+# Validators and generators of others on the OpenAPI document, and clients that they generate: from PyPI and npm.
 test-clients: $(VENV)/dev.stamp
 	@FOREIGN_TOOLS=1 $(PYTEST) tests/clients
 

@@ -114,7 +114,10 @@ _FIELDS: dict[str, Field] = {
     "last_at": Field("When it failed last", _TIME),
     "last_event_at": Field("When its last event was received", _TIME),
     "last_seen": Field("When it was seen last", _TIME),
-    "last_week": Field("What the condition matches in the last 7 days"),
+    "last_week": Field(
+        "What the condition matches in the last 7 days",
+        {"incidents": 507, "matched": 507, "would_have_decided": 507, "is_complete": True},
+    ),
     "last_used_at": Field("When it decided last", None),
     "level": Field("Level of the event; of a problem, the highest of its events", "error"),
     "listed_processes": Field("Processes in the node's last list", []),

@@ -55,7 +55,17 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
             "securitySchemes": _security(),
         },
     }
-    return fill_examples(described)
+    return fill_examples(_with_widths(described))
+
+
+def _with_widths(part: Any) -> Any:
+    """A copy in which each whole number says how wide it is: generators of typed languages take 32 bits otherwise."""
+    if isinstance(part, list):
+        return [_with_widths(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    width = {"format": "int64"} if part.get("type") == "integer" else {}
+    return {key: _with_widths(value) for key, value in part.items()} | width
 
 
 def _merged(*several: dict[str, Any]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def kind_of(schema: dict[str, Any]) -> str:
     elif schema.get("properties"):
         words = ", ".join(f"{name}: {kind_of(parameter)}" for name, parameter in schema["properties"].items())
     return words + "".join(f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema) + (
-        f", {schema['format']}" if "format" in schema else ""
+        f", {schema['format']}" if schema.get("format", "int64") != "int64" else ""
     )  # fmt: skip
 
 

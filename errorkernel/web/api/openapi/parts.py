@@ -63,6 +63,8 @@ def error(*codes: str, shapes: Mapping[str, type[ErrorBody]] | None = None) -> d
     """The response for these codes of one status, with an example of each; ``shapes``: code → its body."""
     known = [CODES[name] for name in codes]
     used = list(dict.fromkeys((shapes or {}).get(name, ErrorBody) for name in codes))
+    # The particular ones first: generated clients take the first that fits, and every error fits ErrorBody.
+    used.sort(key=lambda shape: shape is ErrorBody)
     schema = ref(used[0]) if len(used) == 1 else {"anyOf": [ref(shape) for shape in used]}
     examples = {code.name: {"value": _example(code, (shapes or {}).get(code.name, ErrorBody))} for code in known}
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RESPONSE_HEADERS.get(known[0].status, ())}
