@@ -91,7 +91,7 @@ export function startClock() {
     setText(button, local ? zone : "UTC");
     rewriteTimes(document);
   };
-  setText(document.querySelector("[data-zone-name]"), zone);
+  if (zone !== "UTC" && zone !== "local") setText(document.querySelector("[data-zone-name]"), zone);
   button.addEventListener("click", () => choose("zone", local ? "utc" : "local"));
   onChoice("zone", (chosenZone) => {
     local = chosenZone === "local";

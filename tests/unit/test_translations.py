@@ -44,5 +44,6 @@ def test_a_translation_keeps_what_is_filled_in_and_how_it_is_marked(language: st
         said = one.string if isinstance(one.string, tuple) else (one.string,)
         meant = one.id if isinstance(one.id, tuple) else (one.id,)
         for text in said if one.id else ():
-            assert set(PLACES.findall(text)) == set(PLACES.findall(meant[-1])), meant
+            # A singular may say "the other one" where the plural has a number.
+            assert set(PLACES.findall(text)) in [set(PLACES.findall(form)) for form in meant], meant
             assert sorted(Tags(text).found) == sorted(Tags(meant[-1]).found), meant
