@@ -10,6 +10,7 @@ import { startCopyButtons } from "./copy.js";
 import { startDecisions } from "./decide.js";
 import { EventStream } from "./event_stream.js";
 import { startHistogram } from "./histogram.js";
+import { incidentKeys } from "./incident_decide.js";
 import { focusMain, startKeys } from "./keys.js";
 import { startListOptions } from "./list_options.js";
 import { LiveParts } from "./live_parts.js";
@@ -44,7 +45,7 @@ const openPalette = startCommandPalette();
 
 const area = document.querySelector("[data-triage]");
 const triage = area && new Triage(area);
-const ownKeys = triage ? triageKeys(triage, new TriageDecisions(triage)) : {};
+const ownKeys = triage ? triageKeys(triage, new TriageDecisions(triage)) : incidentKeys();
 
 startKeys({ onPause: () => stream?.pause(!stream.paused), onPalette: openPalette, ownKeys });
 

@@ -5,6 +5,7 @@
 import { isInUse } from "./activity.js";
 import { fetchPage } from "./fragments.js";
 import { patchElement } from "./patch.js";
+import { isHeld as isDecisionHeld } from "./undo.js";
 
 const QUIET_MS = 300; // a decision changes its incident several times within a moment
 const STORM_MS = 5_000; // in an incident storm the pending ones change all the time, and each refresh costs a page
@@ -17,6 +18,7 @@ export class LiveParts {
     this.timer = null;
     this.refreshAt = this.refreshedAt = 0;
     setInterval(() => this.settle(), 1000);
+    document.addEventListener("parts", () => this.refresh()); // a form of this page has changed something
   }
 
   take(frame) {
@@ -77,5 +79,6 @@ function hasOtherApprovals(frame) {
 
 // What stands above cards and rows must not push them down while somebody is on them.
 function isHeld(part) {
+  if ([...part.querySelectorAll("form")].some(isDecisionHeld)) return true; // its button is Undo
   return part.dataset.of === "pending" && [...document.querySelectorAll("[data-cards], [data-stream]")].some(isInUse);
 }

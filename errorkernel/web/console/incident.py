@@ -8,15 +8,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from errorkernel.domain import stack_frames
-from errorkernel.models import AuditEntry, ErrorEvent, Incident, Problem
+from errorkernel.domain.incident_state import IN_DELIVERY, State
+from errorkernel.models import AuditEntry, Comment, ErrorEvent, Incident, Problem
 from errorkernel.store import problems
+from errorkernel.store.incidents import takes
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.incidents.quarantined_processes import process_of_message
+from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history, incident_evidence
 from errorkernel.templatetags.console import actor_name
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import VIEW, needs
 
 PAST_SHOWN = 10
+COMMENTS_SHOWN = 100
 NODES_SHOWN = 6
 
 
@@ -26,11 +31,11 @@ def incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     found = with_relations().filter(pk=incident_id).first()
     if found is None:
         raise Http404
-    return render(request, "errorkernel/incident.html", opened(found))
+    return render(request, "errorkernel/incident.html", opened(found, actor_of(request)))
 
 
-def opened(incident: Incident) -> dict[str, Any]:
-    """Context of the page of an incident."""
+def opened(incident: Incident, reader: Actor) -> dict[str, Any]:
+    """Context of the page of an incident for ``reader``."""
     event = ErrorEvent.objects.filter(seq=incident.seq).only("seq", "stack", "tags", "cut").first()
     members = problems.together(incident.problem)
     return {
@@ -44,8 +49,18 @@ def opened(incident: Incident) -> dict[str, Any]:
         "process_of_message": process_of_message(incident).name,
         "before": incident_evidence.events_before(incident),
         "changes": incident_evidence.changes_before(incident),
+        "may_apply": incident.state in (State.APPLIED, *IN_DELIVERY),
+        "comments": Comment.objects.filter(incident=incident).order_by("pk")[:COMMENTS_SHOWN],
         **_of_problem(incident, members),
+        **_take(incident, reader),
     }
+
+
+def _take(incident: Incident, reader: Actor) -> dict[str, Any]:
+    """Who looks into it: into the incident alone, or into all of its problem."""
+    own = takes.take_of(incident, reader.at)
+    is_mine = own is not None and incident.taken_by_id == reader.user_id
+    return {"taken": own or takes.take_of(incident.problem, reader.at), "is_mine": is_mine}
 
 
 def _of_problem(incident: Incident, members: list[int]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
 from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish
 from errorkernel.store.platform.actor import Actor
 from errorkernel.templatetags.console import decider, duration
+from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, FETCHED, is_fetched
 from errorkernel.web.console.incident import opened
 from errorkernel.web.operations.operation import Done, Form, Operation, Refusal, Refused, Resource
@@ -150,7 +151,7 @@ def _card(request: HttpRequest, incident_id: UUID, *, notice: str = "", status: 
         response = render(request, "errorkernel/_incident.html", context, status=status)
         response.headers[FETCHED] = "1"
         return response
-    return render(request, "errorkernel/incident.html", opened(incident) | context, status=status)
+    return render(request, "errorkernel/incident.html", opened(incident, actor_of(request)) | context, status=status)
 
 
 def _winner(error: AlreadyDecided) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
-from errorkernel.models import AuditEntry, Incarnation, Node
+from errorkernel.models import AuditEntry, BulkDecision, Incarnation, Node
 from errorkernel.store.incidents import decisions
 from errorkernel.store.status import incident_evidence
 from errorkernel.templatetags.timeline import status_line
@@ -104,6 +104,40 @@ def test_others_of_the_problem_are_counted_by_node_before_and_after_the_decision
     for other in others:
         answer(other)
     assert incident_evidence.next_pending(incident, [incident.problem_id]) == elsewhere.pk
+
+
+def test_a_decision_is_applied_to_the_others_also_after_it_was_made(alice):
+    incident = ask()
+    others = [ask(process=f"p{number}") for number in range(3)]
+    assert "Apply the same decision to 3" in page_of(alice, incident)
+    answer(incident, Action.CONTINUE, outcome=OutcomeState.APPLIED, reason="it is back")
+    page = page_of(alice, incident)
+    assert "Apply Continue to the other 3" in page
+    form = {
+        "action": "continue",
+        "reason": "it is back",
+        "scope": "canary",
+        "canary": str(incident.pk),
+        "request_id": "r",
+    }
+    assert alice.post(reverse("problems-decision", args=[incident.problem_id]), form).status_code == 302
+    bulk = BulkDecision.objects.get()
+    assert (bulk.canary_id, bulk.count, bulk.then_rest) == (incident.pk, 1 + len(others), True)
+
+
+def test_a_take_and_comments_are_shown_and_can_be_given(alice, viewer):
+    incident = ask()
+    assert "not taken" in page_of(alice, incident)
+    assert "Add comment" not in page_of(viewer, incident)
+    address = reverse("incident", args=[incident.pk])
+    assert alice.post(f"{address}take/").status_code == 302
+    page = page_of(viewer, incident)
+    assert "taken by <bdi>alice</bdi>" in page
+    assert "Give back" in page_of(alice, incident)
+    assert alice.post(f"{address}comment/", {"text": "a new disk is on its way"}).status_code == 302
+    assert "<bdi>a new disk is on its way</bdi>" in page_of(viewer, incident)
+    assert alice.post(f"{address}release/").status_code == 302
+    assert "not taken" in page_of(alice, incident)
 
 
 def test_the_status_line_draws_the_steps_to_come():
