@@ -1,34 +1,13 @@
 """What the broker remembers of message ids is an economy: it hides no message for longer than a moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-
-import pytest
 
 from errorkernel.broker import streams
 from errorkernel.broker.connection import Connection
 from errorkernel.senders.steward.broker.streams import ensure_error_stream
-from tests.support.node_peer import Broker
-from tests.support.waiting import PATIENCE_S
 
 STREAM_BYTES = 2**24
 FORGOTTEN_S = 2 * streams.EVENTS_DUPLICATE_WINDOW_S + 0.1
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker")).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-async def connection(broker: Broker) -> AsyncIterator[Connection]:
-    connected = Connection(broker.server.url, name="test", seed=broker.kernel_seed)
-    connected.start()
-    await connected.wait_until_ready(PATIENCE_S)
-    yield connected
-    await connected.close()
 
 
 async def test_the_dedup_window_is_shortened_when_a_kernel_starts(

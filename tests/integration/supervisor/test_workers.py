@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,29 +15,10 @@ import pytest
 from errorkernel.node import Action, Backoff, Kernel, ProcessTaken
 from errorkernel.node.errors import Disconnected
 from errorkernel.node.process.child import worker
-from tests.support.node_peer import Broker, PeerKernel, alive, peer_kernel, program_env
+from tests.support.node_peer import Broker, PeerKernel, alive, program_env
 from tests.support.waiting import PATIENCE_S, eventually
 
 AT_ONCE = Backoff(first_s=0.05, last_s=0.2)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    server = Broker(tmp_path_factory.mktemp("broker")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def peer(broker: Broker) -> AsyncIterator[PeerKernel]:
-    async with peer_kernel(broker) as running:
-        yield running
-
-
-@pytest.fixture
-async def kernel(broker: Broker, peer: PeerKernel, tmp_path: Path) -> AsyncIterator[Kernel]:
-    async with Kernel.from_file(broker.credentials(tmp_path / "c.json"), journal=tmp_path / "j") as opened:
-        yield opened
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,24 +23,6 @@ from tests.support.slow_link import SlowLink
 from tests.support.waiting import PATIENCE_S, eventually
 
 PROCESSES = 3
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    server = Broker(tmp_path / "broker").start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def peer(broker: Broker) -> AsyncIterator[PeerKernel]:
-    async with peer_kernel(broker) as running:
-        yield running
-
-
-@pytest.fixture
-def credentials(broker: Broker, tmp_path: Path) -> Path:
-    return broker.credentials(tmp_path / "ship1.json")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -13,30 +13,19 @@ from errorkernel.broker.connection import Connection
 from errorkernel.broker.pull_consumer import Delivery, PullConsumer
 from errorkernel.kernel.fair_source import FairSource
 from errorkernel.protocol import batches, subjects
-from tests.support.node_peer import Broker
 from tests.support.waiting import PATIENCE_S
 
 FLOOD = 3000
 WINDOW = 100
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker")).start()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-async def connection(broker: Broker) -> AsyncIterator[Connection]:
-    connected = Connection(broker.server.url, name="test", seed=broker.kernel_seed)
-    connected.start()
-    await connected.wait_until_ready(PATIENCE_S)
-    await streams.ensure_streams(connected, events_max_bytes=2**26)
-    await streams.ensure_kernel_consumer(connected)
-    yield connected
-    await connected.api(f"STREAM.DELETE.{subjects.EVENTS_STREAM}", {})
-    await connected.close()
+async def connection(connection: Connection) -> AsyncIterator[Connection]:
+    """With the streams and the consumer of a kernel."""
+    await streams.ensure_streams(connection, events_max_bytes=2**26)
+    await streams.ensure_kernel_consumer(connection)
+    yield connection
+    await connection.api(f"STREAM.DELETE.{subjects.EVENTS_STREAM}", {})
 
 
 def event(process: str, kind: str = "error", event_id: UUID | None = None) -> bytes:

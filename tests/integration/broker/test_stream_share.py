@@ -1,7 +1,7 @@
 """A node's share of the event stream: the node that floods is refused, everybody else goes on, and nothing is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,21 +20,11 @@ SHARE = 10
 BYTES = 2**24
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker")).start()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-async def connection(broker: Broker) -> AsyncIterator[Connection]:
-    connected = Connection(broker.server.url, name="test", seed=broker.kernel_seed)
-    connected.start()
-    await connected.wait_until_ready(PATIENCE_S)
-    yield connected
-    await connected.api(f"STREAM.DELETE.{subjects.EVENTS_STREAM}", {})
-    await connected.close()
+async def connection(connection: Connection) -> AsyncIterator[Connection]:
+    """Each test makes its stream."""
+    yield connection
+    await connection.api(f"STREAM.DELETE.{subjects.EVENTS_STREAM}", {})
 
 
 async def store(connection: Connection, node: str, count: int) -> int:
