@@ -27,6 +27,12 @@ _DECISIONS = (
     " WHERE d.decided_at >= %s ORDER BY d.decided_at DESC LIMIT %s"
 )
 
+# Numbers in the text: to bind hundreds of them takes longer than the query.
+_STATES_OF = (
+    "SELECT COALESCE(p.merged_into_id, p.id), s.node_id, q.name, s.release FROM errorkernel_problem p"
+    " JOIN errorkernel_errorstate s ON s.problem_id = p.id JOIN errorkernel_process q ON q.id = s.process_id"
+    " WHERE p.id IN ({0}) OR p.merged_into_id IN ({0}) LIMIT %s"
+)
 _NEWEST_OF = "SELECT * FROM (SELECT seq FROM errorkernel_errorevent WHERE problem_id = %s ORDER BY seq DESC LIMIT %s) p"
 _PROBLEMS_AT_ONCE = 200
 """SQLite puts no more than 500 queries together."""
@@ -73,6 +79,12 @@ def decisions(since: datetime, limit: int) -> list[DecisionRow]:
         DecisionRow(action, actor, _time(at), _time(opened), state, ended and _time(ended), again and _time(again))
         for action, actor, at, opened, state, ended, again in _read(_DECISIONS, [moment(since), limit])
     ]
+
+
+def error_states(problems: Sequence[int], most: int) -> list[tuple[int, int, str, str]]:
+    """(problem, node, name of the process, release) of the error states of these problems and of their parts, at most
+    ``most``; the problem is the one that the state's own is merged into, if it is."""
+    return _read(_STATES_OF.format(", ".join(str(int(key)) for key in problems)), [most])
 
 
 def newest_events(problems: Sequence[int], most: int) -> list[int]:

@@ -5,19 +5,20 @@ can be chosen too.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.db.models.functions import Coalesce
 
+from errorkernel.bypasses import page_queries
 from errorkernel.domain.incident_state import State
-from errorkernel.models import ErrorEvent, ErrorState, Incident, Node, Problem, Process
+from errorkernel.models import ErrorEvent, Incident, Node, Problem, Process
 
 HITS_READ = 10_000
 """Problems, error states or events that one facet counts at most: the newest."""
-STATES_AT_ONCE = 500
+STATES_AT_ONCE = 2_000
 """Problems whose error states are read by one query."""
 
 
@@ -125,11 +126,7 @@ def _count_states(facets: ProblemFacets) -> None:
     read = 0
     met: dict[str, Counter[Any]] = {"node": Counter(), "process": Counter(), "release": Counter()}
     for start in range(0, len(facets.hits), STATES_AT_ONCE):
-        some = facets.hits[start : start + STATES_AT_ONCE]
-        together = Q(problem__in=some) | Q(problem__merged_into__in=some)
-        states = ErrorState.objects.filter(together if _has_parts(some) else Q(problem__in=some)).order_by()
-        columns = (Coalesce("problem__merged_into", "problem"), "node_id", "process__name", "release")
-        rows = list(states.values_list(*columns)[: HITS_READ - read])
+        rows = page_queries.error_states(facets.hits[start : start + STATES_AT_ONCE], HITS_READ - read)
         read += len(rows)
         for values, place in zip(met.values(), (1, 2, 3), strict=True):
             values.update(value for _, value in {(row[0], row[place]) for row in rows} if value != "")
@@ -138,7 +135,3 @@ def _count_states(facets: ProblemFacets) -> None:
             break
     _add_names(facets.nodes, met["node"], Node.objects.all())
     facets.processes, facets.releases = met["process"], met["release"]
-
-
-def _has_parts(problems: Iterable[int]) -> bool:
-    return Problem.objects.filter(merged_into__in=list(problems)).exists()

@@ -182,6 +182,7 @@ def events(request: HttpRequest) -> HttpResponse:
         "older": f"?{urlencode(parts | {'before': str(oldest)})}" if oldest else "",
         "cut_at": edge if oldest == edge else 0,
         "looked_at": SCAN_EVENTS,
+        "counted": facets.HITS_READ,
         "newest": f"?{urlencode(parts)}" if before is not None else "",
         "spans": [(name, _span_address(found, name), name == search.range) for name in ("1h", "24h", "7d", "")],
         "export": urlencode(parts),
@@ -241,7 +242,7 @@ def _histogram(found: Found, now: datetime) -> Histogram:
             for column in event_search.histogram_of_all(columns)
         ]
     else:
-        edge = found.edge(found.end)
+        edge = found.edge(found.end, facets.HITS_READ)
         counts = event_search.histogram(found.events(ErrorEvent.objects.all(), edge, found.end), columns)
         first = ErrorEvent.objects.filter(seq=edge).only("received_at").first() if edge > found.first else None
         counted_since = first.received_at if first and first.received_at > columns.start else None

@@ -9,7 +9,7 @@ from errorkernel.domain.query.tree import Tree
 
 SHOWN = 5
 """Values of a facet that are always visible."""
-MOST = 50
+MOST = 25
 """Values that a facet shows when all are opened."""
 
 
