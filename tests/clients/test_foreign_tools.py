@@ -23,7 +23,6 @@ NPM = {
     "openapi-typescript": ["openapi-typescript@7.13.0", "openapi-typescript", "api.json", "-o", "api.ts"],
 }
 PYPI = {
-    "openapi-spec-validator==0.9.0": ["openapi_spec_validator", "api.json"],
     "openapi-python-client==0.29.1": ["openapi_python_client", "generate", "--path", "api.json", "--meta", "none"],
 }
 

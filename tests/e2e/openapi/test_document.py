@@ -68,6 +68,12 @@ def test_the_document_is_the_one_that_is_served_and_tells_this_installations_add
     assert served["components"] == json.loads(json.dumps(DOCUMENT["components"]))
 
 
+def test_the_document_is_valid(product: PreparedProduct) -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator  # its import takes part of a second, in every process
+
+    assert [error.message for error in OpenAPIV31SpecValidator(product.document()).iter_errors()] == []
+
+
 def test_limits_in_the_document_are_the_settings() -> None:
     limits = replace(Limits(), events_per_request=7, body_compressed_bytes=4711)
     told = json.dumps(document("http://x", "1", limits, example=""))
