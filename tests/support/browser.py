@@ -15,7 +15,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A started Chromium whose pages are waited for as long as everything else."""
-    assert CHROMIUM, "chromium is needed: apt-get install chromium"
+    assert CHROMIUM, "Chromium is needed: apt-get install chromium-headless-shell"
     expect.set_options(timeout=PATIENCE_S * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
