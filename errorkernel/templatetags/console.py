@@ -57,6 +57,14 @@ _ACTIONS = {
 }
 
 
+_VERBS = {
+    "continue": gettext_lazy("continue"),
+    "kill": gettext_lazy("kill"),
+    "stop": gettext_lazy("stop"),
+    "ask": gettext_lazy("ask"),
+}
+
+
 def _name_of(found: re.Match[str]) -> str:
     code = ord(found.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
@@ -111,6 +119,12 @@ def state_word(state: str) -> str:
 def action_word(action: str) -> str:
     """As on its button: *Kill and restart*."""
     return str(_ACTIONS.get(action, action))
+
+
+@register.filter
+def verb(action: str) -> str:
+    """In a sentence or a list: ``decided kill by bob``."""
+    return str(_VERBS.get(str(action), action))
 
 
 @register.filter
@@ -212,6 +226,18 @@ def lateness(event: EventRow) -> str:
         return ""
     seconds = (event.received_at - event.occurred_at).total_seconds()
     return roughly(seconds) if seconds > LATE_S else ""
+
+
+@register.simple_tag
+def moment_field() -> SafeString:
+    """The attributes of a field for a time, written as in the tables. A browser's own field would follow the browser's
+    language: 11/24/2026 beside 2026-11-24."""
+    return format_html(
+        'type="text" class="moment" size="19" maxlength="25" autocomplete="off" spellcheck="false"'
+        ' pattern="{}" placeholder="2026-11-24 10:04" title="{}"',
+        r"\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?(Z|[+\-]\d\d:\d\d)?)?\s*",
+        _("Year-month-day hour:minute, for example 2026-11-24 10:04"),
+    )
 
 
 @register.simple_tag

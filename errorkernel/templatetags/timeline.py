@@ -14,7 +14,7 @@ from errorkernel.domain import incident_state
 from errorkernel.domain.incident_state import State
 from errorkernel.domain.liveness import Liveness, of_node
 from errorkernel.models import Decision, Incident, Node
-from errorkernel.templatetags.console import decider, roughly, visible
+from errorkernel.templatetags.console import decider, roughly, verb, visible
 
 register = template.Library()
 
@@ -89,7 +89,7 @@ def timeline(incident: Incident, now: datetime) -> list[Step]:
     if decision is None:
         waits = incident.state == State.OPEN
         return [*steps, Step(_("pending"), None, "now") if waits else _end(incident)]
-    text = _("decided {action} by {who}").format(action=decision.action, who=decider(decision))
+    text = _("decided {action} by {who}").format(action=verb(decision.action), who=decider(decision))
     steps.append(Step(text, decision.decided_at, "done"))
     return steps + _way(incident, decision, now)
 

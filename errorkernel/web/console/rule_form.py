@@ -74,7 +74,7 @@ def filled(rule: Rule) -> dict[str, Any]:
     """The form of an existing rule."""
     text = {name: getattr(rule, name) for name in ("name", "condition", "action", "reason")}
     return text | {
-        "expires_at": rule.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if rule.expires_at else "",
+        "expires_at": rule.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if rule.expires_at else "",
         "max_uses": rule.max_uses or "",
         "storm_limit": rule.storm_limit,
         "loop_limit": rule.loop_limit,
@@ -88,7 +88,7 @@ def blank(now: datetime) -> dict[str, Any]:
     ends = now + timedelta(seconds=rule_policy.SUGGESTED_LIFETIME_S)
     return {
         "action": RuleAction.ASK.value,
-        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M"),
+        "expires_at": ends.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
         "max_uses": rule_policy.SUGGESTED_USES,
         "storm_limit": rule_policy.STORM_LIMIT,
         "loop_limit": rule_policy.LOOP_LIMIT,

@@ -23,7 +23,7 @@ from errorkernel.store.incidents import decisions, requeues
 from errorkernel.store.incidents.decisions import AlreadyDecided, NotOpen
 from errorkernel.store.incidents.requeues import CannotRequeue, Wanted, Wish
 from errorkernel.store.platform.actor import Actor
-from errorkernel.templatetags.console import decider, duration
+from errorkernel.templatetags.console import decider, duration, verb
 from errorkernel.web.auth.actor import actor_of
 from errorkernel.web.auth.permissions import DECIDE, FETCHED, is_fetched
 from errorkernel.web.console.incident import opened
@@ -114,7 +114,7 @@ def _lost_to(decision: Decision, refused: Refused) -> str:
     earlier = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
     reason = f": {decision.reason}" if decision.reason else ""
     text = _("{winner} decided {action} {time} earlier")
-    return text.format(winner=winner, action=decision.action, time=earlier) + reason
+    return text.format(winner=winner, action=verb(decision.action), time=earlier) + reason
 
 
 def _show_decided(done: Done) -> HttpResponse:
@@ -126,7 +126,7 @@ def _show_decided(done: Done) -> HttpResponse:
     messages.success(
         request,
         _("You decided {action}. {saying}. The card shows the progress.").format(
-            action=action.value, saying=SAYING[action]
+            action=verb(action.value), saying=SAYING[action]
         ),
     )
     wanted = request.POST.get("next", "")
