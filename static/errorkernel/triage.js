@@ -4,6 +4,7 @@
 import { isInUse } from "./activity.js";
 import { announce } from "./announce.js";
 import { now, showInZone } from "./clock.js";
+import { FETCHED } from "./form_post.js";
 import { parseFragment } from "./fragments.js";
 import { patchAttributes, patchChildren, patchElement } from "./patch.js";
 import { text } from "./texts.js";
@@ -68,7 +69,8 @@ export class Triage {
     const startedAt = Date.now();
     const open = [...this.opened].map(([problem, rows]) => `${problem}.${rows}`).join(",");
     try {
-      const response = await fetch(`${this.area.dataset.triage}?${new URLSearchParams({ ...this.search(), open })}`);
+      const address = `${this.area.dataset.triage}?${new URLSearchParams({ ...this.search(), open })}`;
+      const response = await fetch(address, { headers: { [FETCHED]: "1" } });
       if (!response.ok || response.redirected) return;
       this.show(parseFragment(await response.text()).querySelector("[data-triage]"), own);
     } catch {

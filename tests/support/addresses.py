@@ -58,8 +58,8 @@ def _pages() -> dict[str, list[str]]:
     assert last
     node = process.node.name
     return {
-        "triage": _asked("triage", {"open": 1}),
-        "triage-groups": _asked("triage-groups", {"open": 1}),
+        "triage": _asked("triage", {"open": "1.10"}, {"q": "node:node-00*"}),
+        "triage-groups": _asked("triage-groups"),
         "approvals": _asked("approvals"),
         "live": _asked("live", *({"q": q} for q in QUERIES), {"range": "1h"}),
         "events": _asked("events", *EVENTS, *({"q": q} for q in QUERIES), {"range": "1h"}, {"before": last.seq // 2}),

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -23,7 +24,7 @@ from errorkernel.store.incidents.bulk_progress import Progress
 from errorkernel.store.status import triage as status
 from errorkernel.templatetags.console import action_word, actor_name, one_line
 from errorkernel.templatetags.messages import translated
-from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.web.auth.permissions import VIEW, is_fetched, needs
 from errorkernel.web.console.events import stream_context
 from errorkernel.web.console.incidents import fitting
 from errorkernel.web.console.search import Search
@@ -187,7 +188,9 @@ def triage(request: HttpRequest) -> HttpResponse:
 
 @needs(VIEW, "q", "open")
 def groups(request: HttpRequest) -> HttpResponse:
-    """The groups alone, as the page would have them now."""
+    """The groups alone for a script, as the page would have them now; for others the page."""
+    if not is_fetched(request):
+        return HttpResponseRedirect(reverse("triage"))
     return render(request, "errorkernel/_triage.html", _groups_context(request))
 
 

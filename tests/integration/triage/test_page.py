@@ -145,8 +145,9 @@ def test_who_may_not_decide_sees_evidence_and_no_buttons() -> None:
 
 def test_processes_are_shown_on_demand_and_the_groups_alone_for_scripts(alice: Client) -> None:
     problem = block_many(4)
-    alone = alice.get("/triage/groups/", {"open": f"{problem}.3"}).content.decode()
+    alone = alice.get("/triage/groups/", {"open": f"{problem}.3"}, headers={"X-Steward-Card": "1"}).content.decode()
     assert "<html" not in alone
+    assert alice.get("/triage/groups/")["Location"] == "/"
     assert alone.count("data-member=") == 3
     assert "3 of 4" in text(alone)
     assert rows(alice, open=f"{problem}")
