@@ -118,7 +118,7 @@ def test_who_waits_on_the_same_is_counted_as_they_come_and_filtered(
         running.call(f"/api/v1/incidents/{card[14:-2]}/decision", token, {"action": "continue"})
     expect(page.get_by_role("link", name=re.compile("^Decide (all|this)"))).to_have_count(0)
     page.locator("button.continue").click()
-    expect(page.locator(asked[0])).to_contain_text("decided continue by admin")
+    expect(page.locator("main")).to_contain_text("decided continue by admin")
 
 
 def test_an_incident_is_decided_by_the_keyboard_alone(running: Product, page: Page, first: dict[str, str]) -> None:
@@ -134,6 +134,7 @@ def test_an_incident_is_decided_by_the_keyboard_alone(running: Product, page: Pa
     page.keyboard.type("its disk is being replaced")
     page.keyboard.press("Enter")
     expect(page.locator(card)).to_contain_text("decided kill by admin")
+    page.keyboard.press("Escape")  # while the field has the focus, nothing is inserted before it
     expect(page.locator(card)).to_contain_text("its disk is being replaced")
     page.keyboard.press("Control+k")
     page.locator("#jump [name=q]").fill("ship")
@@ -188,14 +189,14 @@ def test_an_incident_is_decided_on_a_phone(running: Product, browser: Browser, f
 
 def test_the_loser_of_a_race_reads_who_won(running: Product, page: Page, first: dict[str, str]) -> None:
     card = ask(running, first, "who is first?")
-    expect(page.locator(card)).to_be_visible()
+    expect(page.locator("[data-group]", has_text="who is first?")).to_be_visible()
     page.route_web_socket("**/ws/live*", lambda socket: None)  # nothing arrives, so the page does not learn of it
     page.goto(f"{running.http_url}/incidents/{card[14:-2]}/")
     told = {"action": "kill", "reason": "bob was here"}
     assert running.call(f"/api/v1/incidents/{card[14:-2]}/decision", running.token(), told)[0] == 200
-    page.locator(f"{card} button.continue").click()
-    expect(page.locator(card)).to_contain_text("decided kill")
-    expect(page.locator(card)).to_contain_text("bob was here")
+    page.locator("button.continue").click()
+    expect(page.locator("main")).to_contain_text("decided kill")
+    expect(page.locator("main")).to_contain_text("bob was here")
 
 
 def test_a_lost_connection_is_said_and_made_good(running: Product, page: Page, first: dict[str, str]) -> None:
@@ -215,7 +216,7 @@ def test_a_decision_is_remembered_as_a_rule_that_then_decides(
     page.goto(running.http_url + "/incidents/")
     page.locator(f"{card} h3 a").click()
     page.locator("button.continue").click()
-    expect(page.locator(card)).to_contain_text("decided continue by admin")
+    expect(page.locator("main")).to_contain_text("decided continue by admin")
     page.get_by_role("link", name="Create rule from this…").click()
     page.get_by_role("button", name="Save and enable").click()
     expect(page.get_by_label("Reason (required; stored with every decision)")).to_be_focused()
@@ -228,7 +229,7 @@ def test_a_decision_is_remembered_as_a_rule_that_then_decides(
     decided = f"/api/v1/incidents/{again[14:-2]}"
     wait_for(lambda: running.call(decided, running.token())[1].get("decision"))
     page.goto(f"{running.http_url}/incidents/{again[14:-2]}/")
-    expect(page.locator(again)).to_contain_text("decided continue by rule 1")
+    expect(page.locator("main")).to_contain_text("decided continue by rule 1")
 
 
 def test_a_decision_that_was_not_sent_is_told_apart_from_the_one_that_counts(
