@@ -138,6 +138,8 @@ def problem_q(tree: Tree, now: datetime, me: int | None) -> Q:
         case Text(field="assigned"):
             people = get_user_model().objects.filter(_like(F("username"), spread(tree.field, tree.pattern)))
             return Q(assignee__isnull=False, assignee__in=people.order_by().values("pk"))
+        case Text(field="taken"):
+            return _taken_q(tree, now, me)
         case Text(field="node" | "process" | "release" as field):
             column = {"node": "process__node__name", "process": "process__name", "release": "release"}[field]
             met = ErrorState.objects.filter(_like(F(column), spread(field, tree.pattern))).order_by()
@@ -157,6 +159,21 @@ def _with_pending(op: str, wanted: int) -> Q:
     counted = by_problem.annotate(number=Count("pk")).filter(**{f"number__{_LOOKUPS[op]}": wanted})
     found = Q(pk__in=counted.values("whole"))
     return found | ~Q(pk__in=by_problem.values("whole")) if COMPARISONS[op](0, wanted) else found
+
+
+def _taken_q(term: Text, now: datetime, me: int | None) -> Q:
+    """Problems that are taken at ``now``, or of which a pending incident is; with those of their parts."""
+    person = Q()
+    if term.pattern.parts == ("me",):
+        person = Q(taken_by=me) if me is not None else Q(pk__in=[])
+    elif term.pattern.parts != ("nobody",):
+        people = get_user_model().objects.filter(_like(F("username"), spread("taken", term.pattern)))
+        person = Q(taken_by__in=people.order_by().values("pk"))
+    lasting = Q(person, taken_until__gt=now, taken_by__is_active=True)
+    own = Problem.objects.filter(lasting).order_by().values("pk")
+    incidents = Incident.objects.filter(lasting, state=State.OPEN.value).order_by()
+    found = Q(pk__in=own) | Q(pk__in=incidents.values(whole=Coalesce("problem__merged_into", "problem")))
+    return ~found if term.pattern.parts == ("nobody",) else found
 
 
 _PROBLEM_COLUMNS = {"level": "level_rank", "times": "count", "nodes": "nodes"}

@@ -57,6 +57,7 @@ INCIDENT_FIELDS: dict[str, Field] = {
 PROBLEM_FIELDS: dict[str, Field] = {
     "state": Field(_IS, _("open (includes reopened), muted, resolved, reopened; *: all."), "state:muted"),
     "assigned": Field(_IS, _("Assigned user: a name, me or nobody."), "assigned:me"),
+    "taken": Field(_IS, _("Who has taken it or one of its pending incidents: a name, me or nobody."), "taken:me"),
     "level": Field(_ORDER, _("Highest level of its events."), "level>=error"),
     "kind": Field(_IS, _("Type of the error, complete; * matches any characters."), "kind:*NotFound*"),
     "text": Field((":",), _("Any part of the text."), 'text:"no such file"'),
@@ -75,7 +76,7 @@ PROBLEM_FIELDS: dict[str, Field] = {
 }
 """Fields of problem searches."""
 
-_NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned", "release"})
+_NAME_FIELDS = frozenset({"node", "process", "kind", "method", "fingerprint", "state", "assigned", "taken", "release"})
 
 
 def is_name(field: str | None) -> bool:

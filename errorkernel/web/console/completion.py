@@ -201,6 +201,7 @@ _FINDERS: dict[str, Finder] = {
     "release": _counted("releases", lambda typed: [name for name in known_releases() if _begins(name, typed)]),
     "kind": lambda asked, typed: ((kind, None) for kind in _names(Problem.objects.all, "kind")(typed)),
     "assigned": _people,
+    "taken": _people,
     "since": _words(("15m", "1h", "24h", "7d")),
     "until": _words(("15m", "1h", "24h", "7d")),
 }

@@ -6,12 +6,15 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from errorkernel.domain.query.fields import PROBLEM_FIELDS
+from errorkernel.domain.query.parse import parse
 from errorkernel.models import AuditEntry, Comment, Incident
 from errorkernel.store import problems
 from errorkernel.store.incidents import takes
 from errorkernel.store.incidents.takes import CannotTake
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.problems import IsPart
+from errorkernel.store.search import problem_q
 from tests.support.bulk_data import known
 from tests.support.page_data import NOW, answer, ask, person
 
@@ -59,6 +62,28 @@ def test_what_cannot_be_taken() -> None:
     answer(asked)
     with pytest.raises(CannotTake, match="no longer pending"):
         takes.take_incident(asked.pk, 30, alice)
+
+
+def test_problems_are_found_by_who_has_taken_them() -> None:
+    alice, bob = known("alice"), known("bob")
+    disk, cable, part = (ask(f"{kind} failed", kind=kind, process=kind) for kind in ("Disk", "Cable", "Wire"))
+    free = ask("free", kind="Free", process="free")
+    problems.merge(part.problem_id, cable.problem_id, "", alice)
+    takes.take_problem(disk.problem_id, 30, alice)
+    takes.take_incident(part.pk, 60, bob)
+
+    def found(text: str, after_min: int = 0) -> set[int]:
+        now = NOW + timedelta(minutes=after_min)
+        condition = problem_q(parse(text, PROBLEM_FIELDS), now, alice.user_id)
+        return set(problems.unmerged().filter(condition).values_list("pk", flat=True))
+
+    assert found("taken:me") == found("taken:alice") == {disk.problem_id}
+    assert found("taken:b*") == {cable.problem_id}
+    assert found("taken:nobody") == {free.problem_id}
+    assert found("-taken:nobody") == {disk.problem_id, cable.problem_id}
+    assert found("taken:me", 30) == set()
+    answer(part)
+    assert found("taken:bob") == set()
 
 
 def test_takes_by_form_and_api() -> None:
