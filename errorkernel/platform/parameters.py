@@ -33,7 +33,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
     """The nearest known name, or all of them; with a leading space."""
     if meant := nearest_word(name, known):
         return " " + _("Did you mean “{name}”?").format(name=meant)
-    return " " + _("Known here: {names}.").format(names=", ".join(known)) if known else ""
+    if known:
+        return " " + _("Known here: {names}.").format(names=", ".join(known))
+    return " " + _("This page has no parameters.")
 
 
 def number(given: Mapping[str, str], name: str) -> int | None:

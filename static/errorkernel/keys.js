@@ -157,8 +157,12 @@ function opensCard(event) {
   return true;
 }
 
-// Keys act at once, and reading starts with the content: the navigation is one Shift+Tab away.
+// Keys act at once, and reading starts with the content: the navigation is one Shift+Tab away. A field that asks for the
+// focus has it: the browser would give it only after this script, and then no more.
 export function focusMain() {
   const focused = document.activeElement;
-  if ((!focused || focused === document.body) && !location.hash) main.focus({ preventScroll: true });
+  if ((focused && focused !== document.body) || location.hash) return;
+  const field = main.querySelector("[autofocus]");
+  if (field) field.focus();
+  else main.focus({ preventScroll: true });
 }

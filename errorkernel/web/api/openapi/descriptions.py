@@ -246,6 +246,7 @@ _OWN: dict[str, Field] = {
     "IncarnationItem.since": Field("When it started, by the node's clock", _TIME),
     "IncidentDetail.id": Field("Id of the incident, and of its event", _EVENT),
     "IncidentItem.id": Field("Id of the incident, and of its event", _EVENT),
+    "TakenIncident.id": Field("Id of the incident, and of its event", _EVENT),
     "MessageOperation.detail": Field("What the node reported of it", ""),
     "MessageOperation.incident": Field("Id of the incident, if there is one", _EVENT),
     "MessageOperation.received_at": Field("When the node had it", _TIME),
