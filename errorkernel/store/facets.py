@@ -51,23 +51,19 @@ class ProblemFacets:
 
 def event_facets(found: QuerySet[ErrorEvent]) -> EventFacets:
     """Of these events, which the caller has bounded to HITS_READ searched rows."""
-    facets = EventFacets()
     columns = ("level", "type", "node_id", "process_id", "process_name", "release")
-    nodes: Counter[int] = Counter()
-    processes: Counter[int] = Counter()
-    counted = found.order_by().values_list(*columns).annotate(events=Count("pk"))
-    for level, kind, node, process, own_name, release, events in counted:
-        facets.levels[level] += events
-        facets.types[kind] += events
-        nodes[node] += events
-        if own_name:
-            facets.processes[own_name] += events
-        else:
-            processes[process] += events
-        if release:
-            facets.releases[release] += events
-    _add_names(facets.nodes, nodes, Node.objects.all())
-    _add_names(facets.processes, processes, Process.objects.all())
+    # Plain rows: nearly each has values of its own, so that the database would group them for nothing.
+    rows = list(found.order_by().values_list(*columns)[:HITS_READ])
+    facets = EventFacets()
+    if not rows:
+        return facets
+    levels, types, nodes, processes, own_names, releases = zip(*rows, strict=True)
+    facets.levels, facets.types = Counter(levels), Counter(types)
+    facets.releases = Counter(release for release in releases if release)
+    _add_names(facets.nodes, Counter(nodes), Node.objects.all())
+    facets.processes = Counter(name for name in own_names if name)
+    named = zip(processes, own_names, strict=True)
+    _add_names(facets.processes, Counter(key for key, own_name in named if not own_name), Process.objects.all())
     return facets
 
 

@@ -18,7 +18,7 @@ export function startListOptions() {
       remember("hide", root.dataset.hide);
     });
   }
-  const density = document.querySelector("[data-density]");
+  const density = document.querySelector("button[data-density]");
   const show = () => {
     const isComfortable = root.dataset.density === "comfortable";
     density.textContent = text(isComfortable ? "compact" : "comfortable");

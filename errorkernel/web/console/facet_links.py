@@ -56,6 +56,7 @@ class Links:
         """The values of a field that can be chosen together. Chosen ones are shown first, also without a hit."""
         known = dict(counts)
         taken = edit.chosen(self.tree, field)
+        every = [value for value in dict.fromkeys([*taken, *known]) if value != edit.ANY]
         values = [
             FacetValue(
                 name(value),
@@ -64,8 +65,7 @@ class Links:
                 value in taken,
                 sign(value),
             )
-            for value in dict.fromkeys([*taken, *known])
-            if value != edit.ANY
+            for value in every[:MOST]
         ]
         shown = max(SHOWN, len(taken))
-        return FacetLinks(title, values[:shown], values[shown:MOST], max(0, len(values) - MOST))
+        return FacetLinks(title, values[:shown], values[shown:], len(every) - len(values))
