@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from errorkernel.bypasses.sql_values import moment
+from errorkernel.bypasses.sql_values import moment, when
 
 _time = datetime.fromisoformat
 
@@ -19,12 +19,17 @@ _OPEN_INCIDENTS = (
     " JOIN errorkernel_problem p ON p.id = i.problem_id WHERE i.state = 'open' ORDER BY i.opened_at, i.id LIMIT %s"
 )
 _DECISIONS = (
-    "SELECT d.action, d.actor, CAST(d.decided_at AS text), CAST(i.opened_at AS text), i.state,"
+    "SELECT d.action, d.actor, i.problem_id, CAST(d.decided_at AS text), CAST(i.opened_at AS text), i.state,"
     " CAST(i.ended_at AS text), CAST((SELECT a.opened_at FROM errorkernel_incident a"
     " WHERE a.process_id = i.process_id AND a.problem_id = i.problem_id AND a.seq > i.seq"
     " ORDER BY a.seq LIMIT 1) AS text)"
     " FROM errorkernel_decision d JOIN errorkernel_incident i ON i.id = d.incident_id"
-    " WHERE d.decided_at >= %s ORDER BY d.decided_at DESC LIMIT %s"
+    " WHERE d.decided_at >= %s AND d.decided_at < %s ORDER BY d.decided_at DESC LIMIT %s"
+)
+_WAITS = (
+    "SELECT CAST(i.opened_at AS text), CAST(d.decided_at AS text), i.state = 'open' FROM errorkernel_incident i"
+    " LEFT JOIN errorkernel_decision d ON d.incident_id = i.id WHERE i.opened_at >= %s"
+    " ORDER BY i.opened_at DESC LIMIT %s"
 )
 
 # Numbers in the text: to bind hundreds of them takes longer than the query.
@@ -44,6 +49,7 @@ class DecisionRow(NamedTuple):
 
     action: str
     actor: str
+    problem: int
     decided_at: datetime
     opened_at: datetime
     state: str
@@ -72,12 +78,24 @@ def open_incidents(now: datetime, limit: int) -> list[PendingRow]:
     ]
 
 
-def decisions(since: datetime, limit: int) -> list[DecisionRow]:
-    """The newest decisions since ``since``, newest first. Use their times only to subtract one from another: whether
-    they have a time zone depends on the database."""
+def decisions(since: datetime, until: datetime, limit: int) -> list[DecisionRow]:
+    """The newest decisions from ``since`` until before ``until``, newest first. Use their times only to subtract one
+    from another: whether they have a time zone depends on the database."""
     return [
-        DecisionRow(action, actor, _time(at), _time(opened), state, ended and _time(ended), again and _time(again))
-        for action, actor, at, opened, state, ended, again in _read(_DECISIONS, [moment(since), limit])
+        DecisionRow(
+            action, actor, problem, _time(at), _time(opened), state, ended and _time(ended), again and _time(again)
+        )
+        for action, actor, problem, at, opened, state, ended, again in _read(
+            _DECISIONS, [moment(since), moment(until), limit]
+        )
+    ]
+
+
+def waits(since: datetime, limit: int) -> list[tuple[datetime, datetime | None, bool]]:
+    """(opened, decided, pending) of the newest incidents since ``since``, newest first."""
+    return [
+        (when(opened), decided and when(decided), bool(is_pending))
+        for opened, decided, is_pending in _read(_WAITS, [moment(since), limit])
     ]
 
 

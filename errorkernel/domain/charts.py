@@ -4,8 +4,9 @@ Widths are parts of the whole (per cent), so that a chart fills its place while 
 are pixels. Every coordinate is text already: a template would write a number with the reader's decimal comma.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, log10
 
 PLOT_PX = 150
@@ -30,10 +31,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A stack of bars over the same stretch of time. ``description``: its values in words."""
+    """A stack of bars over the same stretch of time. ``description``: its values in words. ``address``: where it leads;
+    empty: nowhere."""
 
     bars: list[Bar]
     description: str
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,12 @@ def columns(
     names: Sequence[str],
     descriptions: Sequence[str],
     times: Sequence[str],
+    addresses: Sequence[str] = (),
     plot_px: int = PLOT_PX,
 ) -> Chart:
     """Stacked columns from left to right. ``stacks``: for each column its values, in the order of ``names``, lowest
-    first; ``descriptions``: each column in words; ``times``: labels at equal distances, the first at the left edge."""
+    first; ``descriptions``: each column in words; ``times``: labels at equal distances, the first at the left edge;
+    ``addresses``: of each column's link, or none."""
     top, step = scale(max((sum(stack) for stack in stacks), default=0))
     floor_px = ABOVE_PX + plot_px
     width = 100 / max(1, len(stacks))
@@ -83,9 +88,83 @@ def columns(
                     )
                 )
                 under += tall
-        made.append(Column(bars, descriptions[index]))
+        made.append(Column(bars, descriptions[index], addresses[index] if addresses else ""))
     values = [_value_line(step * number, top, floor_px, plot_px) for number in range(1, round(top / step) + 1)]
     return Chart(str(floor_px + BELOW_PX), str(floor_px), made, values, _time_lines(times, floor_px))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a line between two neighbouring values."""
+
+    name: str
+    x1: str
+    y1: str
+    x2: str
+    y2: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One value. ``description``: in words."""
+
+    name: str
+    x: str
+    y: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    height: str
+    floor: str
+    segments: list[Segment]
+    dots: list[Dot]
+    values: list[Line]
+    times: list[Line]
+
+
+def lines(
+    series: Sequence[tuple[str, Sequence[float | None], Sequence[str]]],
+    goal: float,
+    times: Sequence[str],
+    axis: tuple[float, float],
+    label: Callable[[float], str],
+) -> LineChart:
+    """Lines over the same columns. ``series``: name, values (None: a gap) and descriptions. ``goal``: a level line.
+    ``axis``: (top, step), not below any value. ``label``: an axis value as text."""
+    top, step = axis
+    floor_px = ABOVE_PX + PLOT_PX
+    segments, dots = [], []
+    for name, values, descriptions in series:
+        width = 100 / max(1, len(values))
+        places = [
+            None if value is None else (f"{(index + 0.5) * width:.3f}%", f"{floor_px - PLOT_PX * value / top:.2f}")
+            for index, value in enumerate(values)
+        ]
+        dots += [
+            Dot(name, *place, description)
+            for place, description in zip(places, descriptions, strict=True)
+            if place is not None
+        ]
+        segments += [Segment(name, *here, *there) for here, there in pairwise(places) if here and there]
+    goal_y = f"{floor_px - PLOT_PX * goal / top:.2f}"
+    segments.append(Segment("goal", "0", goal_y, "100%", goal_y))
+    grid = [step * number for number in range(1, round(top / step) + 1)]
+    at = [(floor_px - PLOT_PX * value / top, value) for value in grid]
+    marks = [Line(f"{y:.2f}", f"{y - 4:.2f}", label(value)) for y, value in at]
+    return LineChart(str(floor_px + BELOW_PX), str(floor_px), segments, dots, marks, _time_lines(times, floor_px))
+
+
+_TIME_STEPS_S = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
+
+
+def time_scale(largest_s: float) -> tuple[float, float]:
+    """(top, step) of an axis of durations up to ``largest_s`` seconds: at most 4 steps of a usual length."""
+    step = next((step for step in _TIME_STEPS_S if largest_s <= 4 * step), None)
+    if step is None:
+        step = 86400 * ceil(largest_s / (4 * 86400))
+    return float(step * max(1, ceil(largest_s / step))), float(step)
 
 
 def _value_line(value: float, top: float, floor_px: int, plot_px: int) -> Line:
@@ -101,17 +180,6 @@ def _time_lines(times: Sequence[str], floor_px: int) -> list[Line]:
         anchor = "start" if index == 0 else "end" if index == last else "middle"
         lines.append(Line(f"{100 * index / max(1, last):.3f}%", label_at, label, anchor))
     return lines
-
-
-def row(parts: Sequence[tuple[str, float]], whole: float) -> list[Bar]:
-    """A horizontal stack: the named ``parts`` from left to right, as parts of ``whole``."""
-    bars, left = [], 0.0
-    for name, value in parts:
-        if value > 0:
-            wide = 100 * value / whole
-            bars.append(Bar(name, f"{left:.3f}%", "0", f"{wide:.3f}%", "100%"))
-            left += wide
-    return bars
 
 
 def scale(largest: float) -> tuple[float, float]:

@@ -150,6 +150,12 @@ class Conf:
             "it. It is also the most processes that all rules together may end within 60 s. 0: no limit."
         ),
     )
+    slo_decided_s: int = _setting(
+        300, _("Objective of the overview: seconds within which an incident is to be decided.")
+    )
+    slo_share: float = _setting(
+        0.95, _("Objective of the overview: share of incidents decided in that time, above 0 and below 1.")
+    )
     canary_watch_s: int = _setting(
         60,
         _(
@@ -344,12 +350,15 @@ def _parse(setting: "Field[Any]", variable: str, text: str) -> Any:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
         if kind is int:
             return int(text)
+        if kind is float:
+            return float(text)
         if kind is tuple:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if issubclass(kind, Path):
             return Path(text).expanduser().absolute()
     except (KeyError, ValueError):
-        raise ConfError(f"{variable}={text!r} is not a {'yes or no' if kind is bool else 'whole number'}.") from None
+        wanted = {bool: "yes or no", float: "number"}.get(kind, "whole number")
+        raise ConfError(f"{variable}={text!r} is not a {wanted}.") from None
     return text
 
 
@@ -383,5 +392,9 @@ def _check(conf: Conf) -> None:
         raise ConfError("STEWARD_LEGACY_NATS_URL must name the broker of those nodes.")
     if conf.legacy_reply_timeout_s == 0:
         raise ConfError("STEWARD_LEGACY_REPLY_TIMEOUT_S must be at least 1.")
+    if not 0 < conf.slo_share < 1:
+        raise ConfError(f"STEWARD_SLO_SHARE={conf.slo_share} must be above 0 and below 1, for example 0.95.")
+    if conf.slo_decided_s == 0:
+        raise ConfError("STEWARD_SLO_DECIDED_S must be at least 1.")
     if conf.batch_events == 0:
         raise ConfError("STEWARD_BATCH_EVENTS must be at least 1.")

@@ -44,10 +44,10 @@ _LARGEST_PROBLEMS = (
     " WHERE id >= %s AND id < %s GROUP BY 1) t"
     " JOIN errorkernel_problem p ON p.id = t.problem{} GROUP BY 1 ORDER BY n DESC, whole LIMIT %s"
 )
-# What ``console.problem_list`` calls a problem; infos are not.
+# The largest problems are errors, and what blocked a process; warnings and infos would hide them.
 _ONLY_PROBLEMS = (
     " JOIN errorkernel_problem w ON w.id = COALESCE(p.merged_into_id, p.id)"
-    " WHERE w.level_rank >= 2 OR EXISTS (SELECT 1 FROM errorkernel_incident i WHERE i.problem_id = p.id)"
+    " WHERE w.level_rank >= 3 OR EXISTS (SELECT 1 FROM errorkernel_incident i WHERE i.problem_id = p.id)"
 )
 _NOISIEST_NODES = (
     "SELECT p.node_id, SUM(t.events) AS n, SUM(t.failures)"
@@ -121,8 +121,8 @@ def _between(series: Series, first: int, last: int) -> QuerySet[EventRollup]:
 def largest_problems(
     series: Series, first: int, last: int, count: int, *, with_infos: bool = False
 ) -> list[tuple[int, int]]:
-    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts. Infos, which are no
-    problems unless they blocked a process, only ``with_infos``."""
+    """From step ``first`` to ``last``: (problem, events) of those with most, each with its parts. Lower levels
+    than error, unless they blocked a process, only ``with_infos``."""
     query = _LARGEST_PROBLEMS.format("" if with_infos else _ONLY_PROBLEMS)
     with connection.cursor() as cursor:
         cursor.execute(query, [SUBJECT_MASK, key(series, first), key(series, last + 1), count])
@@ -177,11 +177,15 @@ def _counted(column: str, keys: Sequence[int]) -> Iterable[tuple[int, int]]:
 def problems_by_hour(wholes: Iterable[int], now: datetime, hours: int = PROBLEM_HOURS_SHOWN) -> dict[int, list[int]]:
     """Problem → events in each of the latest ``hours``, oldest first, the present one last; with those of its parts."""
     last = bucket_of(Series.PROBLEM_HOURS, now)
-    first = last - hours + 1
-    found = {pk: [0] * hours for pk in wholes}
+    return problems_by_step(Series.PROBLEM_HOURS, wholes, last - hours + 1, last)
+
+
+def problems_by_step(series: Series, wholes: Iterable[int], first: int, last: int) -> dict[int, list[int]]:
+    """Problem → events in each step from ``first`` to ``last``, with those of its parts."""
+    found = {pk: [0] * (last - first + 1) for pk in wholes}
     merged = Problem.objects.filter(merged_into__in=found).only("merged_into")
     parts = {problem.pk: problem.merged_into_id or 0 for problem in merged}
-    counted = events_by_step(Series.PROBLEM_HOURS, [*found, *parts], first, last)
+    counted = events_by_step(series, [*found, *parts], first, last)
     for problem, steps in counted.items():
         for step, count in steps.items():
             found[parts.get(problem, problem)][step - first] += count

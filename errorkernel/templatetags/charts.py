@@ -39,10 +39,22 @@ def part(count: int, of: int) -> SafeString:
     return format_html('<span>{} <span class="dim">({}&nbsp;%)</span></span>', intcomma(count), percent(count, of))
 
 
+@register.filter
+def signed(value: int) -> str:
+    """``+48,190``, ``−310``, ``0``."""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{intcomma(abs(value))}"
+
+
+@register.filter
+def as_percent(share: float) -> str:
+    """0.95 → ``95``; 0.999 → ``99.9``."""
+    return f"{100 * share:.4g}"
+
+
 @register.simple_tag
 def bar(width: str, name: str) -> SafeString:
     """A cell with a horizontal bar of this width."""
-    drawn = '<rect class="bar {}" width="{}" height="12"/>'
+    drawn = '<rect class="m-{}" width="{}" height="12"/>'
     cell = f'<td class="picture-cell" aria-hidden="true"><svg width="100%" height="12">{drawn}</svg></td>'
     return format_html(cell, name, width)
 
@@ -83,19 +95,21 @@ def heat_cells(cells: Iterable[HeatCell]) -> SafeString:
 
 @register.filter
 def stacks(columns: Iterable[charts.Column]) -> SafeString:
-    """The columns of a chart, each a group with its label and bars."""
-    return format_html_join(
-        "",
-        "<g><title>{}</title>{}</g>",
-        ((column.description, _bars(column.bars)) for column in columns if column.bars),
-    )
+    """The columns of a chart, each a group with its label and bars. The links of the columns are for the pointer: the
+    table of the chart has the same."""
+    return format_html_join("", "{}", ((_column(column),) for column in columns if column.bars))
+
+
+def _column(column: charts.Column) -> SafeString:
+    drawn = format_html("<g><title>{}</title>{}</g>", column.description, _bars(column.bars))
+    return format_html('<a href="{}" tabindex="-1">{}</a>', column.address, drawn) if column.address else drawn
 
 
 def _bars(bars: Iterable[charts.Bar]) -> SafeString:
     # Only our own words and numbers: escaping each would take most of the time.
     return mark_safe(  # noqa: S308
         "".join(
-            f'<rect class="bar {bar.name}" x="{bar.x}" y="{bar.y}" width="{bar.width}" height="{bar.height}"/>'
+            f'<rect class="m-{bar.name}" x="{bar.x}" y="{bar.y}" width="{bar.width}" height="{bar.height}"/>'
             for bar in bars
         )
     )

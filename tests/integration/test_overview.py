@@ -9,14 +9,14 @@ from django.utils import timezone
 
 from errorkernel.domain import charts
 from errorkernel.domain.rollups import SUBJECT_MASK, Series, bucket_in_key, bucket_of, key, minute_of, moment_of
+from errorkernel.domain.service_level import percentile
 from errorkernel.domain.values import Action, EventType, Level, OutcomeState
-from errorkernel.models import ErrorEvent, EventRollup, HourRollup, MinuteRollup, Node, Problem, Process
+from errorkernel.models import Decision, ErrorEvent, EventRollup, HourRollup, MinuteRollup, Node, Problem, Process
 from errorkernel.store import kernel_heartbeats, problems, rollups
 from errorkernel.store.platform.actor import Actor
 from errorkernel.store.status import decision_history
-from errorkernel.store.status.decision_history import percentile
 from errorkernel.templatetags.charts import percent
-from errorkernel.web.console import events
+from errorkernel.web.console import event_list, overview
 from tests.support.page_data import HOSTILE, answer, ask, event, person, store
 
 NOW = datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC)
@@ -152,7 +152,7 @@ def test_a_decision_has_not_helped_when_the_same_is_asked_again_within_an_hour()
         action = Action.KILL if minutes == 100 else Action.CONTINUE
         answer(ask(now=at), action, now=at + timedelta(seconds=20), outcome=OutcomeState.APPLIED)
     answer(ask(process="other", now=NOW), Action.CONTINUE, now=NOW, outcome=OutcomeState.STALE)
-    found, total = decision_history.newest(NOW - timedelta(days=1))
+    found, total = decision_history.newest(NOW - timedelta(days=1), NOW + timedelta(hours=3))
     assert total == len(found) == 5
     kept = {one.action: (one.given, one.done, one.came_back, one.too_late) for one in decision_history.outcomes(found)}
     assert kept == {"continue": (4, 3, 1, 1), "kill": (1, 1, 1, 0)}
@@ -162,14 +162,6 @@ def test_a_percentile_is_a_value_that_was_seen():
     assert percentile([], 0.5) is None
     assert [percentile(sorted(values), 0.5) for values in ([7], [1, 2], [1, 2, 3], [1, 2, 3, 4])] == [7, 1, 2, 2]
     assert percentile(list(range(1, 101)), 0.95) == 95
-
-
-@pytest.mark.django_db
-def test_open_incidents_are_counted_by_age():
-    for seconds in (10, 59, 61, 7200, 100_000):
-        ask(process=f"p{seconds}", now=NOW - timedelta(seconds=seconds))
-    bounds = [timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)]
-    assert decision_history.waiting_by_age(bounds, NOW) == [2, 1, 1, 1]
 
 
 # Pictures
@@ -215,17 +207,20 @@ def test_the_overview_says_in_tables_what_its_pictures_show(viewer):
     now = datetime.now(UTC)
     store(*[event("a") for _ in range(1200)], now=now)
     store(event("b", type=EventType.INFO, level=Level.INFO), node="ship2", now=now)
-    answer(ask("x", process="p1", now=now), Action.KILL, now=now + timedelta(seconds=30), outcome=OutcomeState.APPLIED)
+    at = now - timedelta(seconds=60)
+    answer(ask("x", process="p1", now=at), Action.KILL, now=at + timedelta(seconds=30), outcome=OutcomeState.APPLIED)
     ask("y", process="p2", now=now)
     html = viewer.get(reverse("overview")).content.decode()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.replace("&nbsp;", " ")))
     assert "■ error 1,202 (&gt; 99 %)" in text
     assert "ship1 1,202 1,202 (100 %)" in text
     assert "ship2 1 0 (0 %)" in text
-    assert "half decided within (p50)" in text
-    assert "kill 1 1 (100 %) 0 (0 %) 0" in text
-    assert "◆ 1 process is blocked" in text
-    assert html.count('role="img"') == 2
+    assert "Incidents 2 nothing to compare with" in text
+    assert "95 % decided within 30 s" in text
+    assert "Users 1 30 s 30 s" in text
+    assert "Goal: 95 % of incidents decided within 5 m. 100.0 % in the last 30 days (1 of 1). 0 of 0 allowed" in text
+    assert "Kill and restart 1 1 (100 %) 0 (0 %) 0" in text
+    assert "level%3Aerror&amp;since=" in html
     assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
 
 
@@ -237,14 +232,10 @@ def test_the_overview_says_where_it_counts_only_the_newest_decisions(viewer, mon
     decisions_counted = "the newest 3 of 5 decisions"
     monkeypatch.setattr(decision_history, "READ_AT_MOST", 3)
     page = viewer.get(reverse("overview")).content.decode()
-    decided, outcome = (
-        page.partition(f'id="{part}"')[2].partition("</section>")[0] for part in ("p-decided", "p-outcome")
-    )
-    assert decisions_counted in decided
-    assert decisions_counted in outcome
+    assert decisions_counted in page.partition('id="p-outcome"')[2].partition("</section>")[0]
     monkeypatch.undo()
     page = viewer.get(reverse("overview")).content.decode()
-    assert page.count("5 decisions") == 2
+    assert "5 decisions" in page.partition('id="p-outcome"')[2].partition("</section>")[0]
     assert "the newest" not in page
 
 
@@ -274,15 +265,91 @@ def test_the_overview_takes_the_same_number_of_queries_however_much_there_is(vie
         answer(ask(process=f"q{number}", node=f"ship{number}", now=now), outcome=OutcomeState.APPLIED, now=now)
     assert Node.objects.count() == 30
     viewer.get(reverse("overview"))
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(24):
         viewer.get(reverse("overview"))
+
+
+# Beside the week before
+
+
+def figures(viewer, **given):
+    return {one.label: one for one in viewer.get(reverse("overview"), given).context["figures"]}
+
+
+def test_four_numbers_are_compared_with_the_week_before(viewer):
+    now = timezone.now()
+    for number, (days, waited_s) in enumerate(((9, 100), (9, 200), (8, 300), (1, 40))):
+        at = now - timedelta(days=days)
+        opened = ask(f"x{number}", process=f"p{number}", now=at)
+        answer(opened, now=at + timedelta(seconds=waited_s), outcome=OutcomeState.APPLIED)
+    back = now - timedelta(days=9) + timedelta(seconds=130)
+    answer(ask("x0", process="p0", now=back), now=back, outcome=OutcomeState.APPLIED)
+    found = figures(viewer)
+    opened, decided, blocked, came_back = found.values()
+    assert (opened.text, opened.before, opened.change, opened.is_better) == ("1", "4", "3", True)
+    assert (decided.text, decided.before, decided.is_better) == ("40 s", "5 m 0 s", True)
+    assert blocked.before == "0 s"
+    assert (came_back.text, came_back.of, came_back.before, came_back.change) == (
+        "0.0 %",
+        "0 of 1",
+        "25.0 %",
+        "25.0 points",
+    )
+    assert [one.before for one in figures(viewer, range="1h").values()][1] == ""
+
+
+def test_the_objective_counts_what_is_late_and_still_pending(viewer, settings):
+    now = timezone.now()
+    for number, waited_s in enumerate((10, 20, 30, 400)):
+        at = now - timedelta(days=2)
+        answer(ask(process=f"p{number}", now=at), now=at + timedelta(seconds=waited_s), outcome=OutcomeState.APPLIED)
+    ask(process="late", now=now - timedelta(minutes=6))
+    ask(process="young", now=now - timedelta(minutes=4))
+    level = viewer.get(reverse("overview")).context["level"]
+    assert (level.counted, level.missed, level.allowed) == (5, 2, 0)
+    assert level.burn == pytest.approx(8)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", viewer.get(reverse("overview")).content.decode()))
+    assert "60.0 % in the last 30 days (3 of 5)" in text
+    assert "burn rate 8.0×" in text
+    assert "last hour 20.0×" in text
+
+
+def test_decisions_that_did_not_help_name_their_actors_and_the_rule_to_review(viewer):
+    now = timezone.now() - timedelta(hours=3)
+    for number in range(4):
+        at = now + timedelta(minutes=number)
+        answer(ask("disk full", process="p", now=at), now=at, outcome=OutcomeState.APPLIED)
+    Decision.objects.update(actor="rule:12")
+    answer(ask("disk full", process="q", now=now), Action.KILL, now=now, outcome=OutcomeState.APPLIED)
+    found = viewer.get(reverse("overview"))
+    (group,) = found.context["helpless"]
+    assert (group.action, group.decided, group.came_back, group.by) == ("continue", 4, 3, "rule 12: 4")
+    assert "Review rule 12" in found.content.decode()
+
+
+@pytest.mark.parametrize(("hour", "begins", "ends"), [(9, 20, 8), (23, 20, 8), (3, 20, 3)])
+def test_the_night_is_the_present_one_or_the_last(hour, begins, ends):
+    began, ended = overview._last_night(NOW.replace(hour=hour, minute=0, second=0))
+    assert (began.day, began.hour, ended.day, ended.hour) == (NOW.day - 1, begins, NOW.day, ends)
+
+
+def test_what_was_decided_at_night_is_grouped_and_leads_to_the_audit_trail(viewer):
+    began, _ended = overview._last_night(timezone.now())
+    for number in range(3):
+        answer(ask("disk full", process=f"p{number}", now=began), Action.KILL, now=began)
+    Decision.objects.update(actor="rule:7")
+    answer(ask("disk full", process="day", now=began), now=began - timedelta(seconds=1))
+    context = viewer.get(reverse("overview")).context
+    assert [(group.action, group.decided, group.by) for group in context["night_groups"]] == [("kill", 3, "rule 7: 3")]
+    root = person("root", "administrator")
+    assert f"action=decide&amp;since={began:%Y-%m-%dT%H:%M}" in root.get(reverse("overview")).content.decode()
 
 
 # What is far back
 
 
 def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped(viewer, monkeypatch):
-    monkeypatch.setattr(events, "SCAN_EVENTS", 20)
+    monkeypatch.setattr(event_list, "SCAN_EVENTS", 20)
     store(event("rare", level=Level.CRITICAL), *[event(f"often {n}") for n in range(50)], now=NOW)
     address, found = "/events/?level=critical", []
     for _ in range(3):
@@ -295,7 +362,7 @@ def test_a_search_looks_at_so_many_events_at_a_time_and_goes_on_where_it_stopped
 
 
 def test_a_search_within_a_node_or_problem_counts_its_own_events_only(viewer, monkeypatch):
-    monkeypatch.setattr(events, "SCAN_EVENTS", 20)
+    monkeypatch.setattr(event_list, "SCAN_EVENTS", 20)
     store(event("rare", level=Level.CRITICAL), now=NOW)
     store(*[event(f"often {n}") for n in range(50)], node="ship2", now=NOW)
     assert "rare" in viewer.get("/events/?level=critical&node=ship1").content.decode()

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q
-
 from errorkernel.bypasses import page_queries
 from errorkernel.domain.incident_state import State
+from errorkernel.domain.service_level import Wait
 from errorkernel.models import Decision, Incident
 
 CAME_BACK_WITHIN = timedelta(hours=1)
@@ -15,6 +14,7 @@ CAME_BACK_WITHIN = timedelta(hours=1)
 READ_AT_MOST = 1000
 """Only the newest decisions of a range are read: as many as a page can read without delay."""
 READ_OF_PROBLEM = 500
+WAITS_READ = 5000
 _OF_A_RECORD = (
     *("process", "problem", "state", "opened_at", "ended_at"),
     *("decision__action", "decision__actor", "decision__decided_at"),
@@ -23,33 +23,46 @@ _OF_A_RECORD = (
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """``actor_kind``: ``user``, ``rule`` or ``deadline``. ``waited_s``: seconds from when the incident was stored.
-    ``came_back``: the process reported the same problem again within ``CAME_BACK_WITHIN``."""
+    """``problem``: of the incident, not the one it is merged into. ``waited_s``: seconds since the
+    incident was stored. ``came_back``: the process reported the same problem again within ``CAME_BACK_WITHIN``."""
 
     action: str
-    actor_kind: str
+    actor: str
+    problem: int
     waited_s: float
     state: str
     came_back: bool
 
+    @property
+    def actor_kind(self) -> str:
+        """``user``, ``rule`` or ``deadline``."""
+        return self.actor.partition(":")[0]
 
-def newest(since: datetime) -> tuple[list[DecisionRecord], int]:
-    """The newest decisions since ``since``, newest first, and their number in all."""
-    found = [_record(row) for row in page_queries.decisions(since, READ_AT_MOST)]
+
+def newest(since: datetime, until: datetime) -> tuple[list[DecisionRecord], int]:
+    """The newest decisions from ``since`` until before ``until``, newest first, and their number in all."""
+    found = [_record(row) for row in page_queries.decisions(since, until, READ_AT_MOST)]
     if len(found) < READ_AT_MOST:
         return found, len(found)
-    return found, Decision.objects.filter(decided_at__gte=since).count()
+    return found, Decision.objects.filter(decided_at__gte=since, decided_at__lt=until).count()
 
 
 def _record(row: page_queries.DecisionRow) -> DecisionRecord:
     again = row.next_opened_at
     return DecisionRecord(
         action=row.action,
-        actor_kind=row.actor.partition(":")[0],
+        actor=row.actor,
+        problem=row.problem,
         waited_s=max(0.0, (row.decided_at - row.opened_at).total_seconds()),
         state=row.state,
         came_back=again is not None and again - (row.ended_at or row.decided_at) <= CAME_BACK_WITHIN,
     )
+
+
+def waits(since: datetime) -> tuple[list[Wait], bool]:
+    """The newest WAITS_READ incidents that opened since ``since``, newest first, and whether there are more."""
+    found = [Wait(*row) for row in page_queries.waits(since, WAITS_READ + 1)]
+    return found[:WAITS_READ], len(found) > WAITS_READ
 
 
 def of_problems(problem_ids: Sequence[int]) -> list[DecisionRecord]:
@@ -64,7 +77,8 @@ def of_problems(problem_ids: Sequence[int]) -> list[DecisionRecord]:
             found.append(
                 DecisionRecord(
                     action=action,
-                    actor_kind=actor.partition(":")[0],
+                    actor=actor,
+                    problem=problem,
                     waited_s=max(0.0, (decided_at - opened_at).total_seconds()),
                     state=state,
                     came_back=again is not None and again - (ended_at or decided_at) <= CAME_BACK_WITHIN,
@@ -122,20 +136,3 @@ def _outcome(action: str, given: Sequence[DecisionRecord]) -> Outcome:
         sum(decision.state == State.FAILED for decision in given),
         sum(decision.state in (State.STALE, State.WITHDRAWN) for decision in given),
     )
-
-
-def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """The smallest of the ``ordered`` values that at least ``part`` (0 to 1) of them do not exceed; None without
-    values."""
-    if not ordered:
-        return None
-    return ordered[max(0, -(-len(ordered) * round(part * 100) // 100) - 1)]
-
-
-def waiting_by_age(bounds: Sequence[timedelta], now: datetime) -> list[int]:
-    """Pending incidents by age since they were stored: up to each of the growing ``bounds``, and older than all."""
-    opened = Incident.objects.filter(state=State.OPEN.value)
-    counts = {f"upto{index}": Count("pk", filter=Q(opened_at__gt=now - bound)) for index, bound in enumerate(bounds)}
-    found = opened.aggregate(**counts, whole=Count("pk"))
-    growing = [found[name] for name in counts] + [found["whole"]]
-    return [count - before for count, before in zip(growing, [0, *growing], strict=False)]

@@ -46,7 +46,7 @@ class Option:
     count: int | None = None
 
 
-class Asked:
+class Completion:
     """A request for proposals on one page."""
 
     def __init__(self, page: str) -> None:
@@ -77,7 +77,7 @@ def complete(request: HttpRequest) -> JsonResponse:
     ):
         return JsonResponse({"from": len(head), "options": []})
     options: list[Option] = []
-    for option in _options(Asked(page), found):
+    for option in _options(Completion(page), found):
         if option.insert not in [known.insert for known in options]:
             options.append(option)
         if len(options) == OPTIONS:
@@ -92,23 +92,23 @@ def _can_complete(text: str, head: str, found: re.Match[str]) -> bool:
     return not is_quoted and not text[len(head) : len(head) + 1].strip()
 
 
-def _options(asked: Asked, found: re.Match[str]) -> Iterator[Option]:
-    fields = PAGES[asked.page]
+def _options(completion: Completion, found: re.Match[str]) -> Iterator[Option]:
+    fields = PAGES[completion.page]
     field, op, typed = found["field"], found["op"], found["value"].lstrip('"')
     if field is None:
-        return _fields(asked, fields, typed)
+        return _fields(completion, fields, typed)
     name = field if field.startswith(TAG) else field.lower()
     known = fields.get(TAG_FIELD if name.startswith(TAG) else name)
     if known is None or op not in known.operators:
         return iter(())
-    return _values(asked, name, op, typed)
+    return _values(completion, name, op, typed)
 
 
-def _fields(asked: Asked, fields: Mapping[str, Field], typed: str) -> Iterator[Option]:
+def _fields(completion: Completion, fields: Mapping[str, Field], typed: str) -> Iterator[Option]:
     """Fields that begin like this, levels first: they are searched for most."""
     start = typed.lower()
     if "level" in fields and "level".startswith(start):
-        yield from _levels(asked)
+        yield from _levels(completion)
     if TAG_FIELD in fields and start.startswith(TAG):
         yield from (Option(f"{TAG}{name}:", "", count) for name, count in _tag_names(typed[len(TAG) :]))
     for name, field in fields.items():
@@ -117,14 +117,14 @@ def _fields(asked: Asked, fields: Mapping[str, Field], typed: str) -> Iterator[O
             yield Option(shown, translated(field.doc))
     if typed and "node" in fields:
         for field_name in ("node", "process"):
-            yield from _values(asked, field_name, ":", typed)
+            yield from _values(completion, field_name, ":", typed)
     if typed and "text" in fields:
         insert = f"text:{Pattern((typed,)).spelled(as_word=False)}"
         yield Option(insert, _("text contains “{word}”").format(word=typed))
 
 
-def _levels(asked: Asked) -> Iterator[Option]:
-    counts = asked.counts.levels if asked.counts else None
+def _levels(completion: Completion) -> Iterator[Option]:
+    counts = completion.counts.levels if completion.counts else None
     for least in ("error", "warning"):
         above = LEVELS[LEVELS.index(least) :]
         doc = _("{level} and above").format(level=least)
@@ -133,27 +133,27 @@ def _levels(asked: Asked) -> Iterator[Option]:
         yield Option(f"level:{level}", _("exactly this level"), counts[level] if counts else None)
 
 
-def _values(asked: Asked, field: str, op: str, typed: str) -> Iterator[Option]:
+def _values(completion: Completion, field: str, op: str, typed: str) -> Iterator[Option]:
     find = _tag_values(field) if field.startswith(TAG) else _FINDERS.get(field)
-    for value, count in find(asked, typed) if find else ():
+    for value, count in find(completion, typed) if find else ():
         # A comparison has more hits than its value.
         yield Option(f"{field}{op}{Pattern((value,)).spelled(as_word=False)}", "", count if op in ":=" else None)
 
 
-Finder = Callable[[Asked, str], Iterable[tuple[str, int | None]]]
+Finder = Callable[[Completion, str], Iterable[tuple[str, int | None]]]
 
 
 def _words(known: Iterable[str]) -> Finder:
-    return lambda asked, typed: ((value, None) for value in known if value.startswith(typed.lower()))
+    return lambda completion, typed: ((value, None) for value in known if value.startswith(typed.lower()))
 
 
 def _counted(name: str, known: Callable[[str], Iterable[str]]) -> Finder:
     """Values of the newest events, those with most first, then others that are ``known``."""
 
-    def find(asked: Asked, typed: str) -> Iterator[tuple[str, int | None]]:
-        counts: Counts[str] = getattr(asked.counts, name) if asked.counts else Counts()
+    def find(completion: Completion, typed: str) -> Iterator[tuple[str, int | None]]:
+        counts: Counts[str] = getattr(completion.counts, name) if completion.counts else Counts()
         yield from ((value, count) for value, count in counts.most_common() if _begins(value, typed))
-        yield from ((value, 0 if asked.counts else None) for value in known(typed) if value not in counts)
+        yield from ((value, 0 if completion.counts else None) for value in known(typed) if value not in counts)
 
     return find
 
@@ -170,7 +170,7 @@ def _names(rows: Any, column: str) -> Callable[[str], Iterable[str]]:
     return known
 
 
-def _people(asked: Asked, typed: str) -> Iterator[tuple[str, int | None]]:
+def _people(completion: Completion, typed: str) -> Iterator[tuple[str, int | None]]:
     names = ["me", "nobody", *deciders().values_list("username", flat=True)]
     return ((name, None) for name in names if _begins(name, typed))
 
@@ -187,7 +187,7 @@ def _tag_names(typed: str) -> list[tuple[str, int]]:
 
 def _tag_values(field: str) -> Finder:
     name = field.removeprefix(TAG)
-    return lambda asked, typed: Counts(
+    return lambda completion, typed: Counts(
         tags[name] for tags in _tags() if name in tags and _begins(tags[name], typed)
     ).most_common(OPTIONS)
 
@@ -199,7 +199,7 @@ _FINDERS: dict[str, Finder] = {
     "node": _counted("nodes", _names(Node.objects.all, "name")),
     "process": _counted("processes", _names(Process.objects.all, "name")),
     "release": _counted("releases", lambda typed: [name for name in known_releases() if _begins(name, typed)]),
-    "kind": lambda asked, typed: ((kind, None) for kind in _names(Problem.objects.all, "kind")(typed)),
+    "kind": lambda completion, typed: ((kind, None) for kind in _names(Problem.objects.all, "kind")(typed)),
     "assigned": _people,
     "taken": _people,
     "since": _words(("15m", "1h", "24h", "7d")),

@@ -104,7 +104,7 @@ class EventFilter:
         return events
 
 
-def looked_to(chosen: EventFilter, before: int | None, scan: int = SCAN_EVENTS) -> int:
+def looked_to(chosen: EventFilter, before: int | None, scan: int) -> int:
     """The lowest number that a read with these filters searches; 0 for all. ``scan``: events that it may search."""
     every = ErrorEvent.objects.order_by("-seq")
     near = chosen.narrow(every) if before is None else chosen.narrow(every).filter(seq__lt=before)
@@ -148,7 +148,7 @@ class Found:
         """The number behind the newest event of its time; None for the newest of all."""
         return None if self.last is None else self.last + 1
 
-    def edge(self, before: int | None, scan: int = SCAN_EVENTS) -> int:
+    def edge(self, before: int | None, scan: int) -> int:
         """The lowest number that is searched, from ``before`` down."""
         return max(self.first, looked_to(self.chosen, before, scan))
 
@@ -165,7 +165,7 @@ def events(request: HttpRequest) -> HttpResponse:
     found = Found.of(request.GET, now)
     before = number(request.GET, "before")
     start = min((at for at in (before, found.end) if at is not None), default=None)
-    edge = found.edge(start)
+    edge = found.edge(start, SCAN_EVENTS)
     page = rows(found.events(stored(), edge, start)[: ROWS_A_PAGE + 1])
     oldest = page[ROWS_A_PAGE - 1].seq if len(page) > ROWS_A_PAGE else edge if edge > found.first else 0
     page = page[:ROWS_A_PAGE]

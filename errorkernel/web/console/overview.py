@@ -1,13 +1,13 @@
-"""The overview: charts with tables of the last hour, day, week or month.
+"""The overview: four numbers beside those of the week before, the objective, charts, and decisions that did not help.
 
-All numbers are read from rollups (``store.rollups``), so the cost of the page does not depend on the number of events.
+Events are read from rollups (``store.rollups``) and decisions up to a bound, so the cost of the page does not depend on
+how many are stored.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from django.db.models import Manager
@@ -17,249 +17,308 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from errorkernel.domain import charts
-from errorkernel.domain.rollups import MINUTE_S, Series, bucket_range, bucket_start, minute_of, moment_of
-from errorkernel.models import MinuteRollup, Node, Problem
-from errorkernel.platform.parameters import word
-from errorkernel.store import rollups
+from errorkernel.domain.incident_state import State
+from errorkernel.domain.rollups import bucket_of, bucket_range, bucket_start, minute_of
+from errorkernel.domain.service_level import Objective, Wait, decided_within, percentile, service_level
+from errorkernel.models import Incident, Node, Problem
+from errorkernel.platform import conf
+from errorkernel.store import facets, rollups
 from errorkernel.store.status import decision_history
-from errorkernel.web.auth.permissions import VIEW, needs
+from errorkernel.store.status.decision_history import DecisionRecord
+from errorkernel.templatetags.console import actor_name, duration
+from errorkernel.web.auth.permissions import AUDIT, VIEW, needs
+from errorkernel.web.console.overview_charts import (
+    RANGES,
+    Range,
+    decided_over_time,
+    first_counted,
+    over_time,
+    range_of,
+)
 
 TOP_SHOWN = 10
-TIMES_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A period up to now in ``columns`` of ``column_min`` minutes."""
-
-    name: str
-    columns: int
-    column_min: int
-    top: tuple[Series, Series]
-    """The rollups in which problems and processes with most events are searched."""
-
-    @property
-    def is_short(self) -> bool:
-        """Whether a time of day identifies a column."""
-        return self.length <= timedelta(days=1)
-
-    @property
-    def length(self) -> timedelta:
-        return timedelta(minutes=self.columns * self.column_min)
-
-
-RANGES = [
-    Range("1h", 60, 1, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
-    Range("24h", 96, 15, (Series.PROBLEM_HOURS, Series.PROCESS_HOURS)),
-    Range("7d", 84, 120, (Series.PROBLEM_DAYS, Series.PROCESS_DAYS)),
-    Range("30d", 90, 480, (Series.PROBLEM_WEEKS, Series.PROCESS_WEEKS)),
-]
-
-
-def range_of(request: HttpRequest, default: str = "24h") -> Range:
-    """The range in the address. Raises BadParameter."""
-    name = word(request.GET, "range", [choice.name for choice in RANGES]) or default
-    return next(choice for choice in RANGES if choice.name == name)
+GROUPS_SHOWN = 10
+OBJECTIVE_SPAN = timedelta(days=30)
+NIGHT_BEGINS_H, NIGHT_ENDS_H = 20, 8
+"""In UTC."""
+RULE_DECISIONS, RULE_CAME_BACK = 3, 0.5
+"""A rule is to be reviewed if so many of its decisions were applied and this share of them did not help."""
 
 
 @needs(VIEW, "range")
 def overview(request: HttpRequest) -> HttpResponse:
-    """The page: events, blocked time and decisions of the period."""
+    """The page: numbers of the period beside the period before, and what was decided at night."""
     chosen = range_of(request)
     now = timezone.now()
+    since, end = now - chosen.length, now + timedelta(seconds=1)
+    settings = conf.get()
+    goal = Objective(settings.slo_decided_s, settings.slo_share)
+    waits, is_cut = decision_history.waits(now - max(OBJECTIVE_SPAN, chosen.shift + chosen.length))
+    found, total = decision_history.newest(since, end)
+    counted = first_counted()
     context = {
         "section": "overview",
         "ranges": RANGES,
         "chosen": chosen,
-        "since": now - chosen.length,
-        **_over_time(chosen, now),
-        **_decisions(chosen, now),
-        **_waiting(now),
-        **_top(chosen, now),
+        "since": since,
+        "before": (since - chosen.shift, now - chosen.shift),
+        "may_audit": request.user.has_perm(AUDIT),
+        "figures": _figures(chosen, waits, is_cut, found, counted, now),
+        "level": service_level(waits, goal, now - OBJECTIVE_SPAN, now),
+        "hour_burn": service_level(waits, goal, now - timedelta(hours=1), now).burn,
+        "waits_read": len(waits) if is_cut else None,
+        "answered": total,
+        "looked_at": len(found),
+        "outcomes": decision_history.outcomes(found),
+        "deciders": _deciders(found),
+        "goal_text": charts.span(goal.within_s) if goal.within_s % 60 == 0 else duration(goal.within_s),
+        **over_time(chosen, counted, now),
+        **decided_over_time(chosen, waits, goal, now),
+        **_decided(found, now),
+        **_top(chosen, counted, now),
     }
     return render(request, "errorkernel/overview.html", context)
 
 
 @dataclass(frozen=True, slots=True)
-class LevelRow:
-    """One level in the table of the events' chart. ``peak``: per minute in the largest column."""
+class Figure:
+    """One of the four numbers. ``change``: to the period before, as text; ``is_better`` None: no change, or nothing to
+    compare with."""
 
-    level: str
-    events: int
-    of: int
-    mean: float
-    peak: float
-
-
-def _over_time(chosen: Range, now: datetime) -> dict[str, Any]:
-    """Events by level, and blocked processes, by column."""
-    last = minute_of(now)
-    size = chosen.column_min
-    first = last // size * size - (chosen.columns - 1) * size
-    found = rollups.by_time(first, last, size)
-    nothing = [0.0] * (len(rollups.LEVELS) + 1)
-    steps = [found.get(number, nothing) for number in range(chosen.columns)]
-    began = _counted_since(first)
-    counted_from = first if began is None else minute_of(began)
-    # The present column is incomplete, and so may be the first. Means are computed over the counted minutes, or they
-    # would be too low.
-    starts = [first + number * size for number in range(chosen.columns)]
-    minutes = [max(1, min(start + size, last + 1) - max(start, counted_from)) for start in starts]
-    begins = [moment_of(start) for start in starts]
-    per_minute = [[count / over for count in step[:-1]] for step, over in zip(steps, minutes, strict=True)]
-    blocked = [step[-1] / (over * MINUTE_S) for step, over in zip(steps, minutes, strict=True)]
-    times = _times(first, chosen, now)
-    sums = [int(sum(step[rank] for step in steps)) for rank in range(len(rollups.LEVELS))]
-    whole = sum(sums)
-    counted_min = last - counted_from + 1
-    rows = [
-        LevelRow(level, sums[rank], whole, sums[rank] / counted_min, max(row[rank] for row in per_minute))
-        for rank, level in enumerate(rollups.LEVELS)
-    ]
-    return {
-        "events": charts.columns(per_minute, rollups.LEVELS, _label(per_minute, begins, chosen), times),
-        "events_total": whole,
-        "levels": rows[::-1],
-        "columns": list(
-            zip(begins, [[int(count) for count in step[:-1]][::-1] for step in steps], blocked, strict=True)
-        ),
-        "blocked": charts.columns(
-            [[value] for value in blocked], ["pending"], _blocked_label(blocked, begins, chosen), times
-        ),
-        "blocked_s": sum(step[-1] for step in steps),
-        "blocked_mean": sum(step[-1] for step in steps) / (counted_min * MINUTE_S),
-        "blocked_peak": max(blocked),
-        "counted_since": began,
-    }
+    label: str
+    text: str
+    of: str
+    change: str
+    is_more: bool
+    is_better: bool | None
+    before: str
 
 
-def _counted_since(first: int) -> datetime | None:
-    """When counting began, if later than the minute ``first``."""
-    began = MinuteRollup.objects.order_by("minute").values_list("minute", flat=True).first()
-    return moment_of(began) if began is not None and began > first else None
+def _figure(
+    label: str,
+    now: float | None,
+    before: float | None,
+    show: Callable[[float], str],
+    *,
+    difference: Callable[[float], str] | None = None,
+    of: str = "",
+) -> Figure:
+    """Of all four, less is better. ``difference``: shows the change, if not ``show``."""
+    text = _("none") if now is None else show(now)
+    if now is None or before is None:
+        return Figure(label, text, of, "", False, None, "" if before is None else show(before))
+    change = (difference or show)(abs(now - before))
+    return Figure(label, text, of, change, now > before, now < before if now != before else None, show(before))
 
 
-def _clock(moment: datetime, chosen: Range) -> str:
-    return moment.strftime("%H:%M" if chosen.is_short else "%m-%d %H:%M")
-
-
-def _times(first: int, chosen: Range, now: datetime) -> list[str]:
-    """Labels of the time axis in UTC; the last is at the right edge."""
-    span = chosen.columns * chosen.column_min
-    places = [moment_of(first + span * number // (TIMES_SHOWN - 1)) for number in range(TIMES_SHOWN - 1)]
-    return [place.strftime("%H:%M" if chosen.is_short else "%m-%d") for place in places] + [_("now")]
-
-
-def _label(per_minute: Sequence[Sequence[float]], begins: Sequence[datetime], chosen: Range) -> list[str]:
-    labels, pattern = [], _("from %(time)s: %(what)s")
-    for counts, begin in zip(per_minute, begins, strict=True):
-        named = zip(rollups.LEVELS[::-1], counts[::-1], strict=True)
-        words = [f"{charts.short(count)} {level}" for level, count in named if count]
-        labels.append(pattern % {"time": _clock(begin, chosen), "what": ", ".join(words) or "0"})
-    return labels
-
-
-def _blocked_label(blocked: Sequence[float], begins: Sequence[datetime], chosen: Range) -> list[str]:
-    pattern = _("from %(time)s: %(count)s blocked on average")
+def _figures(
+    chosen: Range,
+    waits: Sequence[Wait],
+    is_cut: bool,
+    found: Sequence[DecisionRecord],
+    counted: int | None,
+    now: datetime,
+) -> list[Figure]:
+    since, end = now - chosen.length, now + timedelta(seconds=1)
+    began, ended = since - chosen.shift, now - chosen.shift
+    earlier, _total = decision_history.newest(began, ended)
+    is_known = not is_cut or (waits[-1].opened_at <= began)
+    has_before = Incident.objects.filter(opened_at__lt=ended).exists()
+    opened = (_opened(since, end), _opened(began, ended) if has_before else None)
+    back, back_of = _recurrence(found)
+    back_before, before_of = _recurrence(earlier)
     return [
-        pattern % {"time": _clock(begin, chosen), "count": charts.short(count)}
-        for count, begin in zip(blocked, begins, strict=True)
+        _figure(_("Incidents"), *opened, lambda value: f"{value:,.0f}"),
+        _figure(
+            _("95 % decided within"),
+            decided_within(waits, since, end),
+            decided_within(waits, began, ended) if is_known else None,
+            duration,
+        ),
+        _figure(_("Total blocked time"), _blocked_s(since, now, counted), _blocked_s(began, ended, counted), duration),
+        _figure(
+            _("Came back after Continue"),
+            100 * back / back_of if back_of else None,
+            100 * back_before / before_of if before_of else None,
+            lambda value: f"{value:.1f} %",
+            difference=lambda value: _("%(count)s points") % {"count": f"{value:.1f}"},
+            of=_("%(count)s of %(total)s") % {"count": back, "total": back_of} if back_of else "",
+        ),
+    ]
+
+
+def _opened(since: datetime, until: datetime) -> int:
+    return Incident.objects.filter(opened_at__gte=since, opened_at__lt=until).count()
+
+
+def _recurrence(found: Sequence[DecisionRecord]) -> tuple[int, int]:
+    """(came back, applied) of the decisions to continue."""
+    outcome = next((made for made in decision_history.outcomes(found) if made.action == "continue"), None)
+    return (outcome.came_back, outcome.done) if outcome else (0, 0)
+
+
+def _blocked_s(since: datetime, until: datetime, counted: int | None) -> float | None:
+    """Seconds that processes were blocked; None where counting began later."""
+    first, last = minute_of(since), minute_of(until)
+    if counted is None or counted > last:
+        return None
+    return sum(sums[-1] for sums in rollups.by_time(first, last, last - first + 1).values())
+
+
+def _deciders(found: Sequence[DecisionRecord]) -> list[tuple[str, int, float | None, float | None]]:
+    """(actors, decisions, p50, p95) by kind of actor."""
+    words = {"user": _("Users"), "rule": _("Matching rule"), "deadline": _("deadlines")}
+    rows = []
+    for kind, name in words.items():
+        waits = sorted(row.waited_s for row in found if row.actor_kind == kind)
+        if waits:
+            rows.append((name, len(waits), percentile(waits, 0.5), percentile(waits, 0.95)))
+    return rows
+
+
+@dataclass(slots=True)
+class Group:
+    """Decisions with one action on one problem. ``came_back``: of those that were applied."""
+
+    action: str
+    problem: Problem
+    decided: int = 0
+    applied: int = 0
+    came_back: int = 0
+    actors: Counter[str] = field(default_factory=Counter)
+    helpless: Counter[str] = field(default_factory=Counter)
+    """Decisions that did not help, by actor."""
+
+    @property
+    def by(self) -> str:
+        """``alice 7, rule 12: 5``, the most frequent first."""
+        return ", ".join(f"{actor_name(actor)}: {count}" for actor, count in self.actors.most_common(3))
+
+
+def _decided(found: Sequence[DecisionRecord], now: datetime) -> dict[str, Any]:
+    """Decisions that did not help, rules to review, and decisions of the last night."""
+    began, ended = _last_night(now)
+    at_night, night_total = decision_history.newest(began, ended)
+    known = _wholes({row.problem for row in (*found, *at_night)})
+    groups = _groups(found, known)
+    helpless = sorted((group for group in groups if group.came_back), key=lambda group: -group.came_back)
+    return {
+        "helpless": helpless[:GROUPS_SHOWN],
+        "rules_to_review": _rules_to_review(helpless),
+        "night": (began, ended),
+        "night_total": night_total,
+        "night_groups": _groups(at_night, known)[:GROUPS_SHOWN],
+    }
+
+
+def _last_night(now: datetime) -> tuple[datetime, datetime]:
+    """From when to when: the present night, or the one that ended last."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(hours=24 - NIGHT_BEGINS_H), min(now, day + timedelta(hours=NIGHT_ENDS_H))
+
+
+def _wholes(ids: set[int]) -> dict[int, Problem]:
+    """Problem → the one that it is merged into, or itself."""
+    rows = Problem.objects.select_related("merged_into").in_bulk(list(ids))
+    return {pk: row.merged_into or row for pk, row in rows.items()}
+
+
+def _groups(found: Sequence[DecisionRecord], known: dict[int, Problem]) -> list[Group]:
+    """By action and problem, the largest first."""
+    groups: dict[tuple[str, int], Group] = {}
+    for row in found:
+        whole = known.get(row.problem)
+        if whole is None:
+            continue
+        group = groups.setdefault((row.action, whole.pk), Group(row.action, whole))
+        group.decided += 1
+        group.actors[row.actor] += 1
+        if row.state == State.APPLIED:
+            group.applied += 1
+            group.came_back += row.came_back
+            group.helpless[row.actor] += row.came_back
+    return sorted(groups.values(), key=lambda group: -group.decided)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedRule:
+    """``came_back`` of the rule's ``decided`` decisions on one problem did not help."""
+
+    number: str
+    came_back: int
+    decided: int
+    problem: Problem
+
+
+def _rules_to_review(groups: Sequence[Group]) -> list[ReviewedRule]:
+    return [
+        ReviewedRule(actor.partition(":")[2], count, group.actors[actor], group.problem)
+        for group in groups
+        for actor, count in group.helpless.items()
+        if actor.startswith("rule:")
+        and group.actors[actor] >= RULE_DECISIONS
+        and count >= RULE_CAME_BACK * group.actors[actor]
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """One row of a table with a bar: ``count`` of ``of``."""
+class TopProblem:
+    """``lately``: events in each of the last 24 hours. ``change``: to the period before; None: nothing is known of
+    it."""
 
-    name: str
-    count: int
-    of: int
-    bar: str
-
-
-def _shares(counted: Sequence[tuple[str, int]]) -> list[Share]:
-    whole = sum(count for _name, count in counted)
-    largest = max((count for _name, count in counted), default=0)
-    return [Share(name, count, whole, charts.part(count, largest)) for name, count in counted]
-
-
-WAITS_S = (10, 60, 300, 1800, 7200, 86400)
-AGES_S = (60, 300, 3600, 86400)
-
-
-def _bounds(bounds: Sequence[int]) -> list[str]:
-    """``up to 1 m`` … ``longer``."""
-    names = [_("up to %(time)s") % {"time": charts.span(bound)} for bound in bounds]
-    return [*names, _("longer than %(time)s") % {"time": charts.span(bounds[-1])}]
-
-
-def _decisions(chosen: Range, now: datetime) -> dict[str, Any]:
-    found, total = decision_history.newest(now - chosen.length)
-    waits = sorted(row.waited_s for row in found)
-    upto = [bisect_right(waits, bound) for bound in WAITS_S]
-    counts = [last - first for first, last in pairwise([0, *upto, len(waits)])]
-    outcomes = decision_history.outcomes(found)
-    largest = max((outcome.given for outcome in outcomes), default=0)
-    return {
-        "answered": total,
-        "looked_at": len(found),
-        "waits": _shares(list(zip(_bounds(WAITS_S), counts, strict=True))),
-        "deciders": [
-            _decider(kind, [row.waited_s for row in found if row.actor_kind == kind]) for kind in _deciders(found)
-        ],
-        "p50": decision_history.percentile(waits, 0.5),
-        "p95": decision_history.percentile(waits, 0.95),
-        "outcomes": [(outcome, _outcome_bars(outcome, largest)) for outcome in outcomes],
-    }
-
-
-def _deciders(found: Sequence[decision_history.DecisionRecord]) -> list[str]:
-    present = {row.actor_kind for row in found}
-    return [kind for kind in ("user", "rule", "deadline") if kind in present]
-
-
-def _decider(kind: str, waits: list[float]) -> tuple[str, int, float | None, float | None]:
-    words = {"user": _("Users"), "rule": _("Matching rule"), "deadline": _("deadlines")}
-    waits.sort()
-    return words[kind], len(waits), decision_history.percentile(waits, 0.5), decision_history.percentile(waits, 0.95)
-
-
-def _outcome_bars(outcome: decision_history.Outcome, largest: int) -> list[charts.Bar]:
-    """Segments from left to right: applied without recurrence, applied with recurrence, not applied."""
-    parts = (("stayed", outcome.stayed_away), ("back", outcome.came_back), ("undone", outcome.given - outcome.done))
-    return charts.row(parts, largest)
-
-
-def _waiting(now: datetime) -> dict[str, Any]:
-    counts = decision_history.waiting_by_age([timedelta(seconds=bound) for bound in AGES_S], now)
-    return {"waiting_by_age": _shares(list(zip(_bounds(AGES_S), counts, strict=True))), "waiting": sum(counts)}
+    row: Problem
+    pending: int
+    lately: list[int]
+    events: int
+    change: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
-    """A problem or node with its events in the period. ``bar``: relative to the largest."""
+class TopNode:
+    """``bar``: relative to the node with most events."""
 
-    row: Any
+    row: Node
     events: int
     failures: int
     bar: str
 
 
-def _top(chosen: Range, now: datetime) -> dict[str, Any]:
+def _top(chosen: Range, counted: int | None, now: datetime) -> dict[str, Any]:
     """Problems and nodes with most events, from the beginning of an hour, day or week."""
-    problems, processes = chosen.top
-    first, last = bucket_range(problems, now, chosen.length)
-    counted = [(pk, events, 0) for pk, events in rollups.largest_problems(problems, first, last, TOP_SHOWN)]
+    of_problems, of_processes = chosen.top
+    first, last = bucket_range(of_problems, now, chosen.length)
+    noisy = rollups.noisiest_nodes(of_processes, first, last, TOP_SHOWN)
+    most = noisy[0][1] if noisy else 0
+    nodes = _known(Node.objects, noisy)
     return {
-        "top_since": bucket_start(problems, first),
-        "top_problems": _tops(Problem.objects, counted),
-        "top_nodes": _tops(Node.objects, rollups.noisiest_nodes(processes, first, last, TOP_SHOWN)),
+        "top_since": bucket_start(of_problems, first),
+        "top_problems": _top_problems(chosen, first, last, counted, now),
+        "top_nodes": [
+            TopNode(nodes[pk], events, failures, charts.part(events, most))
+            for pk, events, failures in noisy
+            if pk in nodes
+        ],
     }
 
 
-def _tops(rows: Manager[Any], counted: list[tuple[int, int, int]]) -> list[Top]:
-    known = rows.in_bulk([pk for pk, _events, _failures in counted])
-    most = counted[0][1] if counted else 0
+def _top_problems(chosen: Range, first: int, last: int, counted: int | None, now: datetime) -> list[TopProblem]:
+    series = chosen.top[0]
+    largest = rollups.largest_problems(series, first, last, TOP_SHOWN)
+    ids = [pk for pk, _events in largest]
+    back = bucket_of(series, now) - bucket_of(series, now - chosen.shift)
+    # The month before is not kept.
+    is_kept = chosen.shift + chosen.length <= rollups.KEPT
+    has_before = is_kept and counted is not None and counted <= minute_of(now - chosen.shift)
+    before = rollups.problems_by_step(series, ids, first - back, last - back) if has_before else {}
+    lately = rollups.problems_by_hour(ids, now)
+    known = _known(Problem.objects, largest)
+    pending = facets.pending_by_problem()
     return [
-        Top(known[pk], events, failures, charts.part(events, most)) for pk, events, failures in counted if pk in known
+        TopProblem(known[pk], pending.get(pk, 0), lately[pk], events, events - sum(before[pk]) if has_before else None)
+        for pk, events in largest
+        if pk in known
     ]
+
+
+def _known(rows: Manager[Any], counted: Sequence[tuple[int, ...]]) -> dict[int, Any]:
+    return rows.in_bulk([row[0] for row in counted])
