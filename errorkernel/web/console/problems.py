@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from errorkernel.bypasses import page_queries
+from errorkernel.domain import stack_frames
 from errorkernel.domain.query.tree import Compare
 from errorkernel.models import AuditEntry, Comment, ErrorState, Problem
 from errorkernel.platform import conf
@@ -17,7 +18,7 @@ from errorkernel.store import rollups
 from errorkernel.store.incidents.decisions import with_relations
 from errorkernel.store.platform import name_retention
 from errorkernel.store.problems import deciders, unmerged
-from errorkernel.store.status import decision_history
+from errorkernel.store.status import decision_history, problem_evidence
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.contributions import contributed
 from errorkernel.web.console.events import rows, stored
@@ -56,6 +57,8 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
     states = ErrorState.objects.filter(problem__in=members).select_related("process__node").order_by("-last_seen")
     incidents = with_relations().filter(problem__in=members)
     targets = [f"problem:{member}" for member in members]
+    found_occurrences = problem_evidence.occurrences(members)
+    newest = found_occurrences.newest
     return {
         "section": "problems",
         "problem": found,
@@ -66,6 +69,8 @@ def opened(found: Problem, now: datetime) -> dict[str, Any]:
         "states_total": states.count(),
         **waiting_part(incidents, Compare("problem", "=", found.pk)),
         "outcomes": decision_history.outcomes(decision_history.of_problems(members)),
+        "occurrences": found_occurrences,
+        "stack": stack_frames.parts(newest.stack) if newest else [],
         **contributed("problem", members, now),
         "past": incidents.filter(decision__isnull=False).order_by("-opened_at")[:PART_SHOWN],
         "events": rows(stored().filter(seq__in=page_queries.newest_events(members, PART_SHOWN))),

@@ -136,7 +136,7 @@ def test_what_waits_on_a_part_waits_on_its_whole_everywhere(alice: Client) -> No
     for asked in Incident.objects.all():
         page = alice.get(f"/incidents/{asked.pk}/").content.decode()
         assert "2 other processes of this" in " ".join(page.split())
-        assert f"?q=problem:{whole.pk}" in page
+        assert f"/problems/{whole.pk}/decision/" in page
     assert found_by(f"problem:{whole.pk}").count() == 3
     assert found_by(f"problem:{part.pk}").count() == 2
     assert len(alice.get(f"/api/v1/map?problem={whole.pk}").json()["items"]) == 2
@@ -272,3 +272,25 @@ def test_the_same_is_done_over_http_by_who_may(alice: Client, vera: Client) -> N
     assert (by.actor, " session " in by.origin) == ("user:alice", True)
     items = alice.get("/api/v1/problems").json()["items"]
     assert [(one["state"], one["merged_into"]) for one in items] == [("open", None), ("open", None)]
+
+
+def test_the_page_has_the_newest_stack_and_counts_by_node_and_release(alice: Client) -> None:
+    stack = 'Traceback (most recent call last):\n  File "/srv/app/storage.py", line 88, in write\n    pwrite()\n'
+    for at, node, release in ((0, "ship1", "1.4.2"), (1, "ship2", "1.4.3"), (2, "ship2", "1.4.3")):
+        take_in(report(stack=stack, tags={"release": release}), node=node, now=NOW + at * timedelta(minutes=1))
+    address = f"/problems/{Problem.objects.get().pk}/"
+    page = " ".join(alice.get(address).content.decode().split())
+    assert '<li class="own raised"><span class="at"><bdi>storage.py:88</bdi>' in page
+    assert '<bdi>ship2</bdi></a></td><td class="num">2</td>' in page
+    assert "<bdi>1.4.3</bdi> 2 · <bdi>1.4.2</bdi> 1" in page
+    assert "Resolve anyway" not in page
+
+
+def test_resolve_says_first_that_processes_are_pending_and_all_can_be_decided(alice: Client) -> None:
+    problem = met("disk full", 2, type=EventType.ACTION)
+    page = " ".join(alice.get(f"/problems/{problem.pk}/").content.decode().split())
+    assert "2 processes are pending on this problem and stay pending." in page
+    assert "<button>Resolve anyway</button>" in page
+    form = {"action": "continue", "scope": "all", "reason": "", "next": f"/problems/{problem.pk}/"}
+    assert alice.post(f"/problems/{problem.pk}/decision/", form).status_code == 302
+    assert not Incident.objects.filter(state="open").exists()
