@@ -29,9 +29,9 @@ MANY = {"events": 12_000, "nodes": 250, "processes": 500, "problems": 600, "open
 FORMS = {operation.page_name for operation in registry.operations if operation.form}
 """The names of what pages send forms to."""
 OF_OTHER_STATES = {
-    "bulk-decisions-apply-rest", "bulk-decisions-approve", "bulk-decisions-approve-canary", "bulk-decisions-reject",
-    "problems-reopen", "problems-unmute", "rules-resume", "bulk-decisions-close-note", "incidents-comment",
-    "incidents-release", "incidents-take", "problems-release", "nodes-act", "nodes-format", "rules-enable",
+    "bulk-decisions-apply-rest", "bulk-decisions-approve", "bulk-decisions-approve-canary",
+    "problems-reopen", "problems-unmute", "rules-resume", "bulk-decisions-close-note",
+    "incidents-release", "problems-release", "nodes-act", "nodes-format", "rules-enable",
 }  # fmt: skip
 """Those of states that no row has whose page is read here, and those at the address of a page."""
 
