@@ -94,10 +94,24 @@ def map_body(ctx: Any, value: Any) -> Any:
     outcome = ctx.operation.definition.raw["operationId"] == "postOutcome" and isinstance(value, dict)
     if outcome and is_uuid(value.get("incident")):
         del value["incident"]
+    if isinstance(value, dict):
+        _complete(ctx.operation.definition.raw["operationId"], value)
     # To schemathesis whatever we did not offer breaks the format; most texts are conditions to us.
     if isinstance(value, dict) and isinstance(told := value.get("condition"), str) and told not in CONDITIONS:
         value["condition"] = "("
     return value
+
+
+def _complete(name: str, body: dict[str, Any]) -> None:
+    """Add what the document says in words that another field needs."""
+    if name == "decideProblem" and body.get("action") in ("kill", "stop") and body.get("reason", "") in (None, ""):
+        body["reason"] = "The disk is being replaced."
+    if name == "decideProblem" and any(body.get(field) for field in ("node", "release", "condition", "incidents")):
+        body["scope"] = "chosen"
+    elif name == "decideProblem" and body.get("scope") == "chosen":
+        body["node"] = "ship1"
+    if name == "changeProblems" and body.get("action") == "merge" and body.get("into") is None:
+        body["into"] = 1 if body.get("problems") != [1] else 2
 
 
 def is_uuid(value: Any) -> bool:
