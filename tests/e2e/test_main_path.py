@@ -328,7 +328,7 @@ def test_a_kernel_that_vanished_without_the_brokers_knowing_takes_no_nodes_incid
         await vanished.flush()
         nc = await nats.connect(node["nats_url"], nkeys_seed_str=node["nkey_seed"], inbox_prefix="_INBOX_asks-on")
         for _ in range(10):
-            reply = await nc.request("ek.sync.asks-on", b'{"open": [], "outcomes": []}', timeout=5)
+            reply = await nc.request("ek.sync.asks-on", b'{"open": [], "outcomes": []}', timeout=PATIENCE_S)
             assert json.loads(reply.data)["decisions"] == []
         assert heard.pending_msgs == 10
         await nc.close()

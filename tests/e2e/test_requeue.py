@@ -16,7 +16,7 @@ from errorkernel.domain.values import Message
 from errorkernel.node import Kernel
 from errorkernel.node.supervision.task_worker import Context
 from tests.support.product import Product
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 WORK = {"id": "8841", "method": "REQCopySrc", "data": "/data/a.tif"}
 
@@ -176,7 +176,7 @@ async def test_a_command_that_the_broker_lost_is_brought_by_sync(running: Produc
     await asyncio.to_thread(requeue, running, token, asked["id"], request_id="r1")
 
     async def offered() -> list[dict]:
-        reply = await connection.request("ek.sync.by-sync", b'{"open": [], "outcomes": []}', timeout=5)
+        reply = await connection.request("ek.sync.by-sync", b'{"open": [], "outcomes": []}', timeout=PATIENCE_S)
         return list(json.loads(reply.data)["commands"])
 
     while not (commands := await offered()):

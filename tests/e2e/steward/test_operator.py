@@ -19,7 +19,7 @@ from errorkernel.senders.steward.protocol.layout import StewardMessage
 from errorkernel.senders.steward.protocol.operator_messages import Operator
 from tests.support.product import Product
 from tests.support.steward.peer import CTRL, SEED, STEW, VERSIONS, PlainServer, StewardPeer, Version
-from tests.support.waiting import eventually, wait_for
+from tests.support.waiting import PATIENCE_S, eventually, wait_for
 
 ENDED = ("done", "failed", "unclear")
 SHOWN = ["listed", "stopped", "started", "listed"]
@@ -62,12 +62,12 @@ class OperatorProduct(Product):
         return [one["result"] for one in self.told(node, number)["requests"]]
 
     async def ended(self, node: str, number: int) -> dict[str, Any]:
-        found = await until(lambda: (one := self.told(node, number))["state"] in ENDED and one, 60)
+        found = await until(lambda: (one := self.told(node, number))["state"] in ENDED and one)
         assert all(one["result"] and one["ended_at"] for one in found["requests"])
         return dict(found)
 
 
-async def until(what: Callable[[], Any], timeout_s: float = 20) -> Any:
+async def until(what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     return await asyncio.to_thread(wait_for, what, timeout_s)
 
 

@@ -199,7 +199,7 @@ async def test_programs_that_share_a_journal_get_their_own_decisions(
         for name in names:
             question = await peer.question(name, after=number)
             await peer.decide(question.id, Action.CONTINUE)
-    assert [await asyncio.to_thread(one.wait, 20) for one in programs] == [0, 0, 0]
+    assert [await asyncio.to_thread(one.wait, PATIENCE_S) for one in programs] == [0, 0, 0]
     await eventually(lambda: len(peer.outcomes) == 12)
     assert {one.state for one in peer.outcomes} == {"applied"}
     for name in names:
