@@ -70,6 +70,15 @@ def test_a_rule_that_is_moved_by_keyboard_keeps_the_focus(page: Page, running: P
         expect(down).to_be_focused()
 
 
+def test_a_refused_field_has_the_focus(page: Page, running: Product) -> None:
+    page.goto(running.http_url + "/rules/new/")
+    for name, text in (("condition", "nod:x"), ("name", "none"), ("reason", "a test")):
+        page.locator(f"main [name={name}]").fill(text)
+    page.get_by_role("button", name="Save disabled").click()
+    expect(page.get_by_role("alert").filter(has_text="Unknown field")).to_be_visible()
+    expect(page.locator("main [name=condition]")).to_be_focused()
+
+
 def test_german_has_space_on_a_phone_and_in_the_rail(page: Page, running: Product, rules: list[int]) -> None:
     page.locator("[data-menu] > summary").click()
     page.get_by_role("button", name="Deutsch").click()
