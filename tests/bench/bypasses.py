@@ -392,7 +392,7 @@ _caches: dict[str, Any] = {}
 def django_event_rows() -> AbstractContextManager[object]:
     from errorkernel.models import ErrorEvent
     from errorkernel.store.ingest import event_rows
-    from errorkernel.web.console import events
+    from errorkernel.web.console import event_list
 
     def stored(**more: Any) -> Any:
         wanted = ErrorEvent.objects.annotate(**more).select_related("node", "process", "problem")
@@ -409,7 +409,7 @@ def django_event_rows() -> AbstractContextManager[object]:
         )  # fmt: skip
 
     return patched(
-        mock.patch.object(events, "stored", stored), mock.patch.object(event_rows.EventRow, "of", classmethod(of))
+        mock.patch.object(event_list, "stored", stored), mock.patch.object(event_rows.EventRow, "of", classmethod(of))
     )
 
 
