@@ -9,7 +9,6 @@ export function startListOptions() {
   const root = document.documentElement;
   const boxes = [...options.querySelectorAll("[data-column]")];
   const hidden = () => (root.dataset.hide ?? "").split(" ");
-  options.hidden = false;
   for (const box of boxes) {
     box.checked = !hidden().includes(box.dataset.column);
     box.addEventListener("change", () => {
@@ -23,8 +22,6 @@ export function startListOptions() {
     const isComfortable = root.dataset.density === "comfortable";
     density.textContent = text(isComfortable ? "compact" : "comfortable");
   };
-  density.hidden = false;
-  density.removeAttribute("aria-pressed"); // its word says what a press does
   density.addEventListener("click", () => {
     root.dataset.density = root.dataset.density === "comfortable" ? "compact" : "comfortable";
     remember("density", root.dataset.density);
