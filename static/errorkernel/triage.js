@@ -20,7 +20,7 @@ const ROWS_MORE = 50;
 const MODE_READY = "ready";
 
 const isUnderHand = (element) => element.matches(":hover") || element.contains(document.activeElement);
-const titleOf = (group) => group.querySelector("h3 bdi").textContent.trim();
+const titleOf = (group) => group.querySelector("h2 bdi").textContent.trim();
 const formOf = (group) => group.querySelector(".decide");
 
 export class Triage {

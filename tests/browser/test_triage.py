@@ -116,7 +116,7 @@ def test_by_keyboard_500_processes_are_decided_in_few_keys(
 
 def group_kind(place: Locator, kinds: dict[str, str]) -> str:
     """The cause of the group, or empty for one of another test."""
-    shown = place.locator("h3").inner_text()
+    shown = place.locator("h2").inner_text()
     return next((cause for cause, kind in kinds.items() if kind in shown), "")
 
 

@@ -76,7 +76,7 @@ def pages(running: Product) -> list[str]:
 def is_page(page: Page, address: str) -> bool:
     """Goes there; False for addresses that only take something, lead elsewhere, or give out a file."""
     answer = page.request.get(address, max_redirects=0)
-    if answer.status != 200 or "text/html" not in answer.headers["content-type"]:
+    if answer.status != 200 or "<html" not in answer.text()[:200]:
         return False
     page.goto(address)
     return True

@@ -25,6 +25,7 @@ from errorkernel.store.event_search import Columns
 from errorkernel.web.auth.permissions import VIEW, needs
 from errorkernel.web.console.events import ROWS_A_PAGE, SCAN_EVENTS, rows, stored
 from errorkernel.web.console.facet_links import FacetLinks, Links
+from errorkernel.web.console.pager import Pager
 from errorkernel.web.console.search import SEARCH, Search
 
 FILTERS = ("node", "process", "problem", "type", "level", "from", "to")
@@ -179,11 +180,10 @@ def events(request: HttpRequest) -> HttpResponse:
         "chosen": found.chosen.parts(),
         "live": f"?{urlencode(search.parts())}" if search.parts() else "",
         **search.context(),
-        "older": f"?{urlencode(parts | {'before': str(oldest)})}" if oldest else "",
+        "pager": Pager.by_position(parts, before, oldest or None),
         "cut_at": edge if oldest == edge else 0,
         "looked_at": SCAN_EVENTS,
         "counted": facets.HITS_READ,
-        "newest": f"?{urlencode(parts)}" if before is not None else "",
         "spans": [(name, _span_address(found, name), name == search.range) for name in ("1h", "24h", "7d", "")],
         "export": urlencode(parts),
         "histogram": None if search.error else _histogram(found, now),
