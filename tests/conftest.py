@@ -33,10 +33,12 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 
 LONG = (
-    "e2e/openapi/", "e2e/test_crashes", "e2e/test_main_path", "browser/test_journeys", "e2e/test_rules",
-    "browser/test_accessibility",
-    "e2e/test_outage", "e2e/test_http", "e2e/test_requeue", "browser/test_hostile_texts", "e2e/test_packaging",
-    "integration/test_scale", "e2e/chaos/test_short_run", "e2e/", "browser/",
+    "browser/test_journeys", "browser/test_accessibility", "e2e/openapi/test_changes", "e2e/test_main_path",
+    "e2e/test_crashes", "e2e/test_rules", "e2e/openapi/test_reads", "browser/test_live_page",
+    "e2e/chaos/test_short_run", "browser/test_hostile_texts", "e2e/test_outage", "e2e/openapi/",
+    "e2e/test_doctor", "e2e/test_run_crashes",
+    "e2e/test_http", "e2e/run/test_programs", "e2e/steward/test_ingest", "e2e/test_requeue", "e2e/test_packaging",
+    "integration/test_scale", "e2e/", "browser/",
 )  # fmt: skip
 """The files that take longest begin first, so that none is left over for one process at the end; also directories."""
 
