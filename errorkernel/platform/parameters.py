@@ -19,17 +19,17 @@ def check_parameters(given: Iterable[str], known: Sequence[str]) -> None:
     """Raises BadParameter for a parameter of an address that is not ``known``: its effect would be missing."""
     for name in given:
         if name not in known:
-            raise BadParameter(_("Unknown parameter “{name}”.").format(name=name[:40]) + _hint(name, known))
+            raise BadParameter(_("Unknown parameter “{name}”.").format(name=name[:40]) + hint(name, known))
 
 
 def check_fields(given: Iterable[str], known: Sequence[str]) -> None:
     """Raises BadParameter for a field of a form that is not ``known``."""
     for name in given:
         if name not in known:
-            raise BadParameter(_("Unknown field “{name}”.").format(name=name[:40]) + _hint(name, known))
+            raise BadParameter(_("Unknown field “{name}”.").format(name=name[:40]) + hint(name, known))
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def hint(name: str, known: Sequence[str]) -> str:
     """The nearest known name, or all of them; with a leading space."""
     if meant := nearest_word(name, known):
         return " " + _("Did you mean “{name}”?").format(name=meant)

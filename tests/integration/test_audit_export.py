@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from errorkernel.domain.values import Action
+from errorkernel.domain.values import Action, OutcomeState
 from errorkernel.models import ApiToken, AuditEntry, Node
 from errorkernel.platform import conf
 from errorkernel.store import nodes
@@ -20,7 +20,8 @@ from errorkernel.store.accounts import api_tokens
 from errorkernel.store.incidents import bulk_decisions, decisions
 from errorkernel.store.platform import settings_record
 from errorkernel.store.platform.actor import Actor
-from tests.support.page_data import ask
+from tests.support.bulk_data import ALICE, carry_out, proposed
+from tests.support.page_data import answer, ask
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +87,7 @@ def test_a_person_who_is_removed_stays_in_the_trail(viewer, django_user_model):
     gone = django_user_model.objects.create_user("gone")
     AuditEntry.objects.create(at=NOW, actor="user:gone", user=gone, action="decide", target="incident:1")
     gone.delete()
-    assert "user:gone" in viewer.get("/audit/").content.decode()
+    assert "user:gone" in viewer.get("/audit/?show=all").content.decode()
 
 
 def test_the_trail_is_narrowed_by_who_what_to_what_and_when_on_the_page_and_in_the_file(viewer):
@@ -102,8 +103,10 @@ def test_the_trail_is_narrowed_by_who_what_to_what_and_when_on_the_page_and_in_t
     def found(**given):
         address = urlencode(given)
         lines = [json.loads(one) for one in content(viewer.get(f"/audit/export?format=json&{address}")).splitlines()]
-        page = viewer.get(f"/audit/?{address}")
-        assert page.context["entries"] == list(AuditEntry.objects.filter(pk__in=[one["id"] for one in lines]))
+        page = viewer.get(f"/audit/?show=all&{address}")
+        assert [entry for entry, _steps in page.context["entries"]] == list(
+            AuditEntry.objects.filter(pk__in=[one["id"] for one in lines])
+        )
         return [
             rows.index((one["actor"], one["action"], one["target"], datetime.fromisoformat(one["at"]))) for one in lines
         ]
@@ -115,6 +118,10 @@ def test_the_trail_is_narrowed_by_who_what_to_what_and_when_on_the_page_and_in_t
     assert found(target="incident:1", since=hours[2].isoformat()) == [3]
     assert found(since="2026-11-24T08:00", until="2026-11-24T09:00") == [1]
     assert found(actor="alice", action="deliver") == []
+    assert viewer.get("/audit/?action=decid").status_code == 400
+    assert "Did you mean “decide”?" in viewer.get("/audit/?action=decid").content.decode()
+    assert "Did you mean “user”?" in viewer.get("/audit/?actor=usr:alice").content.decode()
+    assert viewer.get("/audit/?since=2026-11-24&until=2026-11-23").status_code == 400
     assert "No audit entry matches" in viewer.get("/audit/?actor=nobody").content.decode()
     assert viewer.get("/audit/?since=soon").status_code == 400
     assert viewer.get("/audit/export?since=soon").status_code == 400
@@ -194,3 +201,21 @@ def test_settings_are_on_record_where_they_differ_from_those_of_the_last_start()
     of_web = ("settings:web", {"STEWARD_DEBUG": "False"}, {"STEWARD_DEBUG": "True"})
     assert start("web", STEWARD_DEBUG="True") == [first, back, of_web]
     assert {(one.actor, one.origin) for one in AuditEntry.objects.all()} == {("system", "here")}
+
+
+def test_the_page_shows_people_with_the_steps_that_followed_and_a_bulk_decision_as_one_row(viewer):
+    one = ask("alone", process="alone", now=NOW)
+    answer(one, now=NOW, outcome=OutcomeState.APPLIED)
+    bulk = proposed([ask("many", process=f"p{number}", now=NOW) for number in range(3)])
+    bulk_decisions.approve(bulk.pk, ALICE)
+    carry_out()
+    context = viewer.get("/audit/").context
+    rows = [(entry.action, [step.action for step in steps]) for entry, steps in context["entries"]]
+    assert context["show"] == "people"
+    assert [action for action, _steps in rows if action in ("decide", "propose")] == ["propose", "decide"]
+    steps = dict(rows)
+    assert steps["decide"] == ["deliver", "outcome"]
+    assert steps["propose"][0] == "approve"
+    assert steps["propose"][-1] == "done"
+    every = [entry.action for entry, _steps in viewer.get("/audit/?show=all").context["entries"]]
+    assert every.count("decide") == 4

@@ -1,6 +1,6 @@
 """The audit trail: a page of it, and all of it as a file."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -9,9 +9,11 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from errorkernel.models import AuditEntry
-from errorkernel.platform.parameters import moment, name_of, number, word
+from errorkernel.platform.parameters import BadParameter, hint, moment, name_of, number, word
+from errorkernel.store.status import audit_trail
 from errorkernel.web.auth.permissions import AUDIT, needs
 from errorkernel.web.console import exports
 from errorkernel.web.console.pager import Pager
@@ -21,25 +23,38 @@ COLUMNS = ("id", "at", "actor", "action", "target", "reason", "before", "after",
 _READ_AT_ONCE = 500
 FILTERS = ("actor", "action", "target", "since", "until")
 _NAMELESS = ("system", "deadline")
+_KINDS = ("user", "rule", "node")
+"""Of actors with a name."""
 
 
-@needs(AUDIT, *FILTERS, "before")
+@needs(AUDIT, *FILTERS, "before", "show")
 def audit(request: HttpRequest) -> HttpResponse:
-    """Audit entries, newest first, in pages by number, so that new entries do not shift them."""
+    """Audit entries, newest first, in pages by number, so that new entries do not shift them.
+
+    ``show``: ``people`` (the default where no actor, action or target is chosen) has the acts of people, each with
+    the steps that followed; ``all`` every entry.
+    """
     before = number(request.GET, "before")
     chosen = Chosen.of(request.GET)
+    chosen.check(audit_trail.actions())
+    show = word(request.GET, "show", ["people", "all"]) or chosen.show
     entries = chosen.entries().order_by("-id")
+    if show == "people":
+        entries = audit_trail.of_people(entries)
     if before is not None:
         entries = entries.filter(id__lt=before)
     found = list(entries[: ROWS_A_PAGE + 1])
     older = found[ROWS_A_PAGE - 1].pk if len(found) > ROWS_A_PAGE else None
+    steps = audit_trail.steps_of(found[:ROWS_A_PAGE]) if show == "people" else {}
+    shown = {"show": show} if show != chosen.show else {}
     context = {
         "section": "audit",
-        "entries": found[:ROWS_A_PAGE],
+        "entries": [(entry, steps.get(entry.pk, [])) for entry in found[:ROWS_A_PAGE]],
         "chosen": chosen,
+        "show": show,
         "incident_id": _incident_of(chosen.target),
         "parts": urlencode(chosen.parts()),
-        "pager": Pager.by_position(chosen.parts(), before, older),
+        "pager": Pager.by_position(chosen.parts() | shown, before, older),
     }
     return render(request, "errorkernel/audit.html", context)
 
@@ -72,6 +87,23 @@ class Chosen:
         """Raises BadParameter."""
         actor, action, target = (name_of(given, name).strip() for name in ("actor", "action", "target"))
         return cls(actor, action, target, moment(given, "since"), moment(given, "until"))
+
+    @property
+    def show(self) -> str:
+        """What the page shows where the address does not say it."""
+        return "all" if self.actor or self.action or self.target else "people"
+
+    def check(self, actions: Sequence[str]) -> None:
+        """Raises BadParameter for values that cannot match any entry. ``actions``: those in the trail."""
+        if actions and self.action and not self.action.endswith("*") and self.action not in actions:
+            text = _("There is no entry with the action “{action}”.").format(action=self.action[:40])
+            raise BadParameter(text + hint(self.action, actions))
+        kind, separator, _name = self.actor.partition(":")
+        if separator and kind not in _KINDS:
+            text = _("There is no kind of actor “{kind}”.").format(kind=kind[:40])
+            raise BadParameter(text + hint(kind, _KINDS))
+        if self.since and self.until and self.since >= self.until:
+            raise BadParameter(_("“since” must be before “until”."))
 
     def parts(self) -> dict[str, str]:
         """As parameters of an address."""

@@ -86,10 +86,10 @@ def test_the_audit_trail_is_paged_and_narrowed_to_one_thing(viewer):
     incident = ask()
     answer(incident, Action.KILL, reason="it <hangs>", outcome=OutcomeState.APPLIED, new_incarnation=8)
     AuditEntry.objects.bulk_create([AuditEntry(at=NOW, actor="system", action="x", target="t") for _ in range(150)])
-    html = viewer.get("/audit/").content.decode()
+    html = viewer.get("/audit/?show=all").content.decode()
     assert html.count('data-label="Actor"') == 100
     older = re.search(r'href="([^"]+)"\s+rel="next"', html)[1]
-    assert viewer.get(f"/audit/{older}").content.decode().count('data-label="Actor"') == 53
+    assert viewer.get("/audit/" + older.replace("&amp;", "&")).content.decode().count('data-label="Actor"') == 53
     about = viewer.get(f"/audit/?target=incident:{incident.pk}").content.decode()
     assert about.count('data-label="Actor"') == 3
     assert "it &lt;hangs&gt;" in about
@@ -99,7 +99,7 @@ def test_the_audit_trail_is_paged_and_narrowed_to_one_thing(viewer):
 def test_a_time_in_the_audit_trail_is_shown_as_one_and_what_only_looks_like_one_as_it_is(viewer):
     after = {"escalated_at": "2026-11-29T19:06:20.237301+00:00", "name": "2026-11-31T19:06:20Z"}
     AuditEntry.objects.create(at=NOW, actor="deadline", action="escalate", target="t", after=after)
-    html = viewer.get("/audit/").content.decode()
+    html = viewer.get("/audit/?show=all").content.decode()
     assert "2026-11-29 19:06:20.237 UTC" in html
     assert "2026-11-31T19:06:20Z" in html
 
