@@ -21,7 +21,17 @@ async function copy(button) {
   }
 }
 
+// A cookie, not the storage: the server leaves dismissed hints out, so that nothing moves when the page loads.
+function dismissHints() {
+  const path = `${document.documentElement.dataset.root}/`;
+  document.cookie = `hints=off; path=${path}; max-age=31536000; SameSite=Lax`;
+  for (const hints of find("hints")) hints.remove();
+  document.getElementById("main").focus();
+}
+
 export function startOnboarding() {
+  hide("dismiss-hints", false);
+  for (const button of find("dismiss-hints")) button.addEventListener("click", dismissHints);
   hide("copy", false);
   for (const button of find("copy")) button.addEventListener("click", () => copy(button));
   for (const button of find("kept")) button.addEventListener("click", () => button.closest("[data-onboarding]").remove());

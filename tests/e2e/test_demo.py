@@ -1,5 +1,6 @@
 """The demo fleet against a real broker: it reports calmly, asks soon, obeys, and leaves nothing behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 from errorkernel.broker.config import NodeUser
 from errorkernel.broker.credentials import make_nkey
 from errorkernel.domain.values import Action
+from errorkernel.node import Kernel
+from errorkernel.ops.demo import ingest
 from errorkernel.ops.demo.fleet import NODES, DemoFleet
 from tests.support.node_peer import Broker, alive, peer_kernel, program_env
 from tests.support.product import Product
@@ -81,12 +85,58 @@ async def test_the_fleet_reports_asks_obeys_and_is_gone(broker: Broker, tmp_path
         assert {one.tags.get("demo") for one in peer.arrived} == {"true"}
 
 
+async def test_a_deploy_blocks_workers_by_two_causes_and_continue_helps_one(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DEPLOY_AFTER_S": 0.0, "FAIL_AFTER_S": (0.0, 0.0), "CALM_S": (0.05, 0.1), "RETRY_S": 0.02
+    }.items():  # fmt: skip
+        monkeypatch.setattr(ingest, name, value)
+    credentials = next(one for one in add_nodes(broker) if one["node"] == "demo-ship1")
+    (tmp_path / "ship1.json").write_text(json.dumps(credentials))
+    (tmp_path / "ship1.json").chmod(0o600)
+    work = tmp_path / "demo-ship1"
+    work.mkdir()
+
+    async def next_question(peer: Any, process: str, *, after: Any = None) -> Any:
+        return await eventually(
+            lambda: next((one for one in reversed(peer.arrived) if is_question(one, process) and one != after), None)
+        )
+
+    def is_question(one: Any, process: str) -> bool:
+        return bool(one.process == process and one.type == "action")
+
+    def went_on(peer: Any, process: str, text: str, last: Any) -> bool:
+        later = peer.arrived[peer.arrived.index(last) + 1 :]
+        return any(one.process == process and one.text.startswith(text) for one in later)
+
+    async with peer_kernel(broker, nodes=["demo-ship1"]) as peer, AsyncExitStack() as stack:
+        kernel = await stack.enter_async_context(
+            Kernel.from_file(tmp_path / "ship1.json", journal=tmp_path / "journal")
+        )
+        for worker in ingest.Story(work).workers(kernel):
+            await stack.enter_async_context(worker)
+        full = await next_question(peer, "ingest-1")
+        assert (full.kind, full.tags["release"]) == ("OSError", "1.4.3")
+        assert "No space left on device" in full.text
+        await peer.decide(full.id, Action.CONTINUE, node="demo-ship1")
+        again = await next_question(peer, "ingest-1", after=full)
+        await peer.decide(again.id, Action.KILL, node="demo-ship1")
+        await eventually(lambda: went_on(peer, "ingest-1", "stored batch", again))
+        lost = await next_question(peer, "render-1")
+        assert lost.kind == "ConnectionPoolTimeout"
+        await peer.decide(lost.id, Action.CONTINUE, node="demo-ship1")
+        await eventually(lambda: went_on(peer, "render-1", "rendered chart", lost))
+
+
 async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -> None:
     credentials = [{"node": name, "nkey_seed": make_nkey()[0], "nats_url": "nats://127.0.0.1:9"} for name in NODES]
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from errorkernel.ops.demo.fleet import DemoFleet
+        from errorkernel.node import Kernel
+from errorkernel.ops.demo import ingest
+from errorkernel.ops.demo.fleet import DemoFleet
         fleet = DemoFleet(Path({str(tmp_path)!r}), {credentials!r})
         fleet.start()
         print(*fleet.pids, flush=True)

@@ -1,6 +1,7 @@
 """One demo node: ``python -m errorkernel.ops.demo.node --credentials FILE --work DIR --role copy|fetch|command|tail``.
 
-It supervises the workers of its role until a signal ends it. ``errorkernel.ops.demo.roles`` says what they do.
+It supervises its workers until a signal ends it: those of its role (``errorkernel.ops.demo.roles``) and those of the
+story (``errorkernel.ops.demo.ingest``).
 """
 
 import argparse
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from errorkernel.node import Kernel, Restart
 from errorkernel.node.process.worker import ProcessWorker
+from errorkernel.node.supervision.worker import SupervisedWorker
+from errorkernel.ops.demo.ingest import Story
 from errorkernel.ops.demo.roles import ROLES, Role
 from errorkernel.ops.demo.work_items import DICE, AskSchedule
 
@@ -29,7 +32,7 @@ async def run(credentials: Path, work: Path, role: str) -> None:
         directory.mkdir(exist_ok=True)
     AskSchedule(main).not_before(time.time() + ROLES[role].first_incident_s * DICE.uniform(1.0, 1.2))
     async with Kernel.from_file(credentials, journal=work / "journal") as kernel:
-        workers = _workers(kernel, ROLES[role], work)
+        workers = [*Story(work).workers(kernel), *_workers(kernel, ROLES[role], work)]
         starting = asyncio.create_task(_start(workers))
         starting.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else must_end.set())
         try:
@@ -53,11 +56,12 @@ def _workers(kernel: Kernel, role: Role, work: Path) -> list[ProcessWorker]:
     ]
 
 
-async def _start(workers: Sequence[ProcessWorker]) -> None:
+async def _start(workers: Sequence[SupervisedWorker]) -> None:
     for worker in workers:
         await worker.start()
-        # Not all at once: the machine is still busy with the start of the server.
-        await asyncio.sleep(0.3)
+        if isinstance(worker, ProcessWorker):
+            # Not all at once: the machine is still busy with the start of the server.
+            await asyncio.sleep(0.3)
 
 
 def main() -> None:

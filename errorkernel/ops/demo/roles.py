@@ -197,7 +197,7 @@ def run_commands(directory: str, own_directory: str, may_block: bool) -> None:
 
 ROLES = {
     "copy": Role("copy-files", copy_files, {"clean-up": clean_up}, first_incident_s=0.0),
-    "tail": Role("tail-log", tail_log, {"engine-log": write_log}, first_incident_s=45.0),
-    "fetch": Role("fetch-weather", fetch_weather, {"weather-server": serve_weather}, first_incident_s=25.0),
-    "command": Role("run-commands", run_commands, {}, first_incident_s=12.0),
+    "tail": Role("tail-log", tail_log, {"engine-log": write_log}, first_incident_s=100.0),
+    "fetch": Role("fetch-weather", fetch_weather, {"weather-server": serve_weather}, first_incident_s=80.0),
+    "command": Role("run-commands", run_commands, {}, first_incident_s=60.0),
 }

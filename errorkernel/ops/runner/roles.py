@@ -41,6 +41,13 @@ from errorkernel.web.asgi.proxies import is_within
 
 log = logging.getLogger("errorkernel.runner")
 
+FIRST_STEPS = (
+    "The demo fleet works; in half a minute 20 of its processes are blocked by two causes. Log in, then:",
+    "  1. j and k choose a cause, Enter shows its processes.",
+    "  2. c continues one process first; the others follow if it succeeds.",
+    "  3. Where the problem comes back: x, a reason, Enter kills and restarts.",
+)
+
 
 @dataclass(slots=True)
 class Options:
@@ -89,6 +96,8 @@ def up(conf: Conf, options: Options) -> int:
         def ready() -> None:
             _write_endpoints(endpoints, http_url, nats_url)
             report_step("Web", f"{http_url}/")
+            for line in FIRST_STEPS if options.demo else ():
+                say(line)
             say("Press Ctrl-C to stop.")
 
         services = Services(conf, kernel=True, broker=broker, ready=ready, demo=demo_nodes, nats_url=nats_url)

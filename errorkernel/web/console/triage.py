@@ -24,12 +24,14 @@ from errorkernel.store.incidents.bulk_progress import Progress
 from errorkernel.store.status import triage as status
 from errorkernel.templatetags.console import action_word, actor_name, one_line
 from errorkernel.templatetags.messages import translated
-from errorkernel.web.auth.permissions import VIEW, is_fetched, needs
+from errorkernel.web.auth.permissions import DECIDE, VIEW, is_fetched, needs
 from errorkernel.web.console.events import stream_context
 from errorkernel.web.console.incidents import fitting
 from errorkernel.web.console.search import Search
 
 GROUPS_SHOWN = 40
+HINTS = "hints"
+"""The cookie of a browser in which the hints were hidden."""
 """Groups on the page; the others follow as these are decided."""
 OPEN_MAX = 8
 """Groups whose processes are shown at once."""
@@ -196,7 +198,14 @@ def groups(request: HttpRequest) -> HttpResponse:
 
 def triage_context(request: HttpRequest) -> dict[str, Any]:
     """Context of the triage page. Raises BadParameter."""
-    return {"section": "triage", **stream_context(Search.of({}, timezone.now())), **_groups_context(request)}
+    stream = stream_context(Search.of({}, timezone.now()))
+    groups = _groups_context(request)
+    return {
+        "section": "triage",
+        "shows_hints": bool(groups["rows"]) and request.user.has_perm(DECIDE) and request.COOKIES.get(HINTS) != "off",
+        **stream,
+        **groups,
+    }
 
 
 def _groups_context(request: HttpRequest) -> dict[str, Any]:

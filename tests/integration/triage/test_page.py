@@ -37,7 +37,7 @@ def rows(client: Client, address: str = "/", **given: str) -> dict[str, str]:
     html = client.get(address, given).content.decode()
     area = html.split('<ol class="groups"')[1].split('<section class="stream-part"')[0]
     found = area.split('<li class="group')[1:]
-    return {text(row.split("</h3>")[0].split("<bdi>")[1]): row for row in found}
+    return {text(row.split("</h2>")[0].split("<bdi>")[1]): row for row in found}
 
 
 def text(row: str) -> str:
