@@ -181,7 +181,7 @@ def test_an_incident_that_a_rule_escalated_still_says_what_its_deadline_will_do(
     made(action=RuleAction.ESCALATE)
     incident = ask(now=timezone.now(), deadline_s=300, on_deadline=OnDeadline.KILL)
     judge()
-    assert "→ kill<" in html_of(alice.get(f"/incidents/{incident.pk}/"))
+    assert "then: the process is killed and restarted<" in html_of(alice.get(f"/incidents/{incident.pk}/"))
 
 
 def test_the_nodes_on_which_a_rule_may_act_are_chosen_from_those_that_are_known(alice, viewer):
@@ -236,6 +236,6 @@ def test_whose_revision_it_was_stands_wherever_an_automatic_decision_does(alice)
     process = f"/nodes/ship1/{first.process_id}/"
     pages = [
         late,
-        *(alice.get(one) for one in (f"/incidents/{first.pk}/", f"/incidents/{second.pk}/", process, "/audit/")),
+        *(alice.get(one) for one in (f"/incidents/{first.pk}/", f"/incidents/{second.pk}/", process, "/audit/?show=all")),
     ]
     assert [said in page.content.decode() for page in pages] == [True] * 5
