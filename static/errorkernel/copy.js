@@ -24,7 +24,6 @@ async function copy(button) {
 }
 
 export function startCopyButtons() {
-  for (const button of document.querySelectorAll("[data-copy-from], [data-copy-link]")) button.hidden = false;
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-copy-from], [data-copy-link]");
     if (button) copy(button);

@@ -357,14 +357,14 @@ def test_a_quarantine_is_seen_and_cleared(running: Product, page: Page, failing:
     wait_for(standing)
     (failing / "mended").touch()
     page.locator(".quarantined a", has_text="copy-files").click()
-    expect(page.locator(".facts")).to_contain_text("quarantined")
+    expect(page.locator("dl.pairs").first).to_contain_text("quarantined")
     page.locator(".quarantined [name=reason]").fill("the disk was replaced")
     page.get_by_role("button", name="Start again").click()
     expect(page.locator(".feedback")).to_contain_text("You decided continue")
 
     def runs() -> bool:
         page.reload()
-        return "running" in page.locator(".facts").inner_text()
+        return "running" in page.locator("dl.pairs").first.inner_text()
 
     wait_for(runs)
     expect(page.locator(".quarantined")).to_have_count(0)

@@ -56,6 +56,7 @@ def test_a_day_of_work_below_a_prefix(browser: Browser, running: Product, addres
     expect(page).to_have_url(f"{address}/")
     expect(page.locator("[data-connection=live]")).to_be_visible()
     asked = event(type="action", process="copy-files", error={"text": "may I go on?"})
+    page.goto(f"{address}/incidents/")
     post(running, node, asked)
     card = page.locator(f"[id='incident-{asked['id']}']")
     card.locator("[name=reason]").fill("checked it")

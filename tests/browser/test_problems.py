@@ -29,7 +29,7 @@ def test_the_journey_of_a_problem(page: Page, running: Product) -> None:
 
     page.goto(f"{running.http_url}/problems/{part}/")
     page.get_by_text("Merge into another problem").click()
-    expect(page.locator(".crumb")).to_contain_text(f"problem {part}")
+    expect(page.locator(".crumbs")).to_contain_text(f"problem {part}")
     page.get_by_label("number or address of its page").fill(f"{running.http_url}/problems/{whole}/")
     page.get_by_role("button", name="Merge").click()
     expect(page).to_have_url(f"{running.http_url}/problems/{whole}/")

@@ -134,9 +134,7 @@ async def test_the_fleet_dies_with_the_program_that_started_it(tmp_path: Path) -
     program = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from errorkernel.node import Kernel
-from errorkernel.ops.demo import ingest
-from errorkernel.ops.demo.fleet import DemoFleet
+        from errorkernel.ops.demo.fleet import DemoFleet
         fleet = DemoFleet(Path({str(tmp_path)!r}), {credentials!r})
         fleet.start()
         print(*fleet.pids, flush=True)

@@ -46,7 +46,7 @@ hashed = staticfiles_storage.url("errorkernel/console.js")
 assert hashed != "/static/errorkernel/console.js", hashed
 assert staticfiles_storage.exists(hashed.removeprefix("/static/") + ".br")
 page = render_to_string("404.html", request=None)
-assert "Steward" in page and staticfiles_storage.url("errorkernel/base.css") in page, page
+assert "Steward" in page and staticfiles_storage.url("errorkernel/console.css") in page, page
 from errorkernel.live.rendering import render_rows
 print("looked")
 """

@@ -236,6 +236,9 @@ def test_whose_revision_it_was_stands_wherever_an_automatic_decision_does(alice)
     process = f"/nodes/ship1/{first.process_id}/"
     pages = [
         late,
-        *(alice.get(one) for one in (f"/incidents/{first.pk}/", f"/incidents/{second.pk}/", process, "/audit/?show=all")),
+        *(
+            alice.get(one)
+            for one in (f"/incidents/{first.pk}/", f"/incidents/{second.pk}/", process, "/audit/?show=all")
+        ),
     ]
     assert [said in page.content.decode() for page in pages] == [True] * 5
