@@ -105,7 +105,7 @@ def test_however_many_begin_to_wait_the_page_stays_connected_and_does_not_grow_w
     made = {"condition": "process:copy-*", **done}
     _, proposed = running.call("/api/v1/bulk-decisions", token, made)
     assert running.call(f"/api/v1/bulk-decisions/{proposed['id']}/approve", token, {})[0] == 200
-    expect(page.locator(f"[id='incident-{watched}']")).to_contain_text("decided continue by admin")
+    expect(page.locator(f"[data-part=head][data-of='{watched}']")).to_contain_text("decided continue by admin")
     expect(room.locator("[data-cards] .is-open")).to_have_count(0)
     expect(room.locator("[data-more]")).to_be_hidden()
     assert room.locator("[data-cards] > *").count() <= 200

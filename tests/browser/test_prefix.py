@@ -62,6 +62,7 @@ def test_a_day_of_work_below_a_prefix(browser: Browser, running: Product, addres
     card.locator("[name=reason]").fill("checked it")
     card.locator("button.continue").click()
     expect(card).to_contain_text("decided continue by admin")
+    page.goto(f"{address}/")
     page.locator(f".event[data-seq] a[href='{PREFIX}/incidents/{asked['id']}/']").first.click()
     expect(page).to_have_url(f"{address}/incidents/{asked['id']}/")
     for name in ("problems", "nodes", "overview", "rules", "events"):
