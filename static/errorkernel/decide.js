@@ -18,9 +18,8 @@ const postCard = (form, button) => postForm(form.getAttribute("action"), new For
 
 const idOf = (form) => form.closest(".incident").dataset.id;
 
-// Returns the HTTP status.
-async function send(form, button) {
-  const id = idOf(form);
+// `id`: of the incident. The form of a decision that is sent again is no longer part of its card. Returns the HTTP status.
+async function send(id, form, button) {
   const response = await postCard(form, button);
   if (response.headers.has(FETCHED)) {
     const html = await response.text();
@@ -39,7 +38,7 @@ async function send(form, button) {
 async function resend(id) {
   const { form, button } = getUnsent(id);
   try {
-    const status = await send(form, button);
+    const status = await send(id, form, button);
     if (status === 409) showNotice(id, text("decide-lost", { action: button.value }));
   } catch {
     setTimeout(() => isUnsent(id) && resend(id), RETRY_MS);
@@ -55,7 +54,7 @@ async function onSubmit(event) {
   form.dataset.busy = "1";
   button.setAttribute("aria-busy", "true");
   try {
-    await send(form, button);
+    await send(idOf(form), form, button);
   } catch {
     keepUnsent(idOf(form), form, button);
     showNotice(idOf(form), text("decide-unsent"));

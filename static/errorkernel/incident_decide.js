@@ -53,7 +53,7 @@ export function incidentKeys() {
   if (!form) return {};
   document.addEventListener("submit", onSubmit);
   // The second click of a double click is no wish to undo.
-  form.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
+  form.addEventListener("click", (event) => event.detail > 1 && isHeld(form) && event.preventDefault());
   return {
     t: () => document.querySelector("[data-take]")?.click() ?? false,
     u: () => Boolean(undo()),

@@ -152,7 +152,8 @@ export class TriageDecisions {
 
   onClick(event) {
     // The second click of a double click is no wish to undo.
-    if (event.detail > 1 && event.target.closest("[data-decide] [name=action]")) event.preventDefault();
+    const pressed = event.detail > 1 && event.target.closest("[data-decide] [name=action]");
+    if (pressed && isHeld(pressed.form)) event.preventDefault();
     const link = event.target.closest("[data-expand], [data-show-more], [data-collapse]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();

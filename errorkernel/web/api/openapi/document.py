@@ -59,8 +59,11 @@ def document(address: str, version: str, limits: Limits, *, example: str) -> dic
 
 
 def _with_widths(part: Any) -> Any:
-    """A copy in which each whole number says how wide it is: generators of typed languages take 32 bits otherwise."""
+    """A copy in which each whole number says how wide it is: generators of typed languages take 32 bits otherwise. Not
+    where a text may stand instead: such an id is kept as text, so it may have any length."""
     if isinstance(part, list):
+        if {"string", "integer"} <= {item.get("type") for item in part if isinstance(item, dict)}:
+            return part
         return [_with_widths(item) for item in part]
     if not isinstance(part, dict):
         return part
