@@ -24,6 +24,7 @@ async function copy(button) {
 // A cookie, not the storage: the server leaves dismissed hints out, so that nothing moves when the page loads.
 function dismissHints() {
   const path = `${document.documentElement.dataset.root}/`;
+  // biome-ignore lint/suspicious/noDocumentCookie: the cookie store exists on secure origins only.
   document.cookie = `hints=off; path=${path}; max-age=31536000; SameSite=Lax`;
   for (const hints of find("hints")) hints.remove();
   document.getElementById("main").focus();
