@@ -101,7 +101,8 @@ export class Triage {
       if (old) patchGroup(old, group, own === group.dataset.group);
       else this.arrived.set(group.id, group);
     }
-    for (const [id, old] of shown) if (!this.order.includes(id)) this.end(old);
+    const hasMore = !fresh.querySelector("[data-more-problems]").hidden;
+    for (const [id, old] of shown) if (!this.order.includes(id)) this.miss(old, hasMore);
     this.admit();
     this.settle();
     this.watch();
@@ -116,6 +117,13 @@ export class Triage {
       announce(text("group-new", { title: titleOf(group) }));
     }
     this.arrived.clear();
+  }
+
+  // A row that the server does not list. With more problems than it lists, this one may be pending with less impact: its
+  // row goes without a word, as soon as nobody is on the list.
+  miss(group, hasMore) {
+    if (!hasMore) this.end(group);
+    else if (!isUnderHand(this.list) && !isHeld(formOf(group))) group.remove();
   }
 
   // Nothing of the problem is pending, and nothing is on its way: the row says so for a minute.
