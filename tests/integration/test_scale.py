@@ -87,7 +87,12 @@ def test_where_pages_lead_to_and_send_forms_to_there_is_something(pages):
         assert FORMS - one.found == OF_OTHER_STATES
 
 
+PARTS = {"node": 1}
+"""Queries of parts that a page has only with much: restarts are read where a group of processes is unfolded."""
+
+
 @pytest.mark.parametrize("name", [*sorted(named() - NOT_READ), *admin_lists()])
 def test_a_page_takes_no_more_queries_the_more_there_is(name, pages):
     few, many = (one.queries for one in pages)
-    assert [more for one, more in zip(few[name], many[name], strict=True) if more > one] == []
+    allowed = PARTS.get(name, 0)
+    assert [more for one, more in zip(few[name], many[name], strict=True) if more > one + allowed] == []

@@ -244,8 +244,10 @@ def _histogram(found: Found, now: datetime) -> Histogram:
     else:
         edge = found.edge(found.end, facets.HITS_READ)
         counts = event_search.histogram(found.events(ErrorEvent.objects.all(), edge, found.end), columns)
-        first = ErrorEvent.objects.filter(seq=edge).only("received_at").first() if edge > found.first else None
-        counted_since = first.received_at if first and first.received_at > columns.start else None
+        # Read in any case, so that the page takes as many queries whatever is stored.
+        first = ErrorEvent.objects.filter(seq=edge).only("received_at").first()
+        is_cut = edge > found.first and first is not None and first.received_at > columns.start
+        counted_since = first.received_at if first and is_cut else None
     begins = columns.begins()
     places = [columns.start + (columns.end - columns.start) * index / (TIMES_SHOWN - 1) for index in range(TIMES_SHOWN)]
     length = columns.end - columns.start
